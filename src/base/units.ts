@@ -1,0 +1,51 @@
+/**
+ * Units of the simulated world. Virtual time is whole milliseconds, so sums of durations are exact and a trace
+ * prints the same digits everywhere.
+ */
+
+/** Virtual time or a duration, in whole milliseconds. */
+export type Millis = number & { readonly unit: "ms" };
+
+/** A transfer rate in bytes per second of virtual time. */
+export type BytesPerSecond = number & { readonly unit: "B/s" };
+
+/** Rounds up: work that takes any time at all takes at least a millisecond. */
+export const millis = (ms: number): Millis => Math.ceil(ms) as Millis;
+export const seconds = (s: number): Millis => millis(s * 1_000);
+export const minutes = (m: number): Millis => millis(m * 60_000);
+export const hours = (h: number): Millis => millis(h * 3_600_000);
+export const days = (d: number): Millis => millis(d * 86_400_000);
+
+/** Network rates are quoted in bits; 8 megabit/s move 1,000,000 bytes a second. */
+export const megabits = (perSecond: number): BytesPerSecond => ((perSecond * 1e6) / 8) as BytesPerSecond;
+export const megabytes = (perSecond: number): BytesPerSecond => (perSecond * 1e6) as BytesPerSecond;
+
+/** `after(t, d)` is the instant `d` after `t`. */
+export const after = (time: Millis, duration: Millis): Millis => (time + duration) as Millis;
+
+/** How long `bytes` take at `rate`; at least one millisecond unless there is nothing to send. */
+export const transferTime = (bytes: number, rate: BytesPerSecond): Millis => millis((bytes / rate) * 1_000);
+
+/** `1d02h`, `2h05m`, `12m30.5s`, `4.25s`, `7ms`: the shortest form a reader can compare. */
+export function formatTime(time: number): string {
+  const trim = (value: number, digits: number) => String(Number(value.toFixed(digits)));
+  if (time < 1_000) return `${trim(time, 0)}ms`;
+  if (time < 60_000) return `${trim(time / 1_000, 2)}s`;
+  if (time < 3_600_000) return `${Math.floor(time / 60_000)}m${trim((time % 60_000) / 1_000, 1).padStart(2, "0")}s`;
+  if (time < 86_400_000) {
+    return `${Math.floor(time / 3_600_000)}h${String(Math.floor((time % 3_600_000) / 60_000)).padStart(2, "0")}m`;
+  }
+  return `${Math.floor(time / 86_400_000)}d${String(Math.floor((time % 86_400_000) / 3_600_000)).padStart(2, "0")}h`;
+}
+
+/** `812 B`, `1.2 MB`: decimal prefixes, three significant digits. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1_000 && unit < units.length - 1) {
+    value /= 1_000;
+    unit++;
+  }
+  return `${Number(value.toPrecision(3))} ${units[unit]}`;
+}

@@ -1,0 +1,27 @@
+/** What fixes the mathematics of a sparse-mixture-of-experts transformer; the names are those of the literature. */
+export interface ModelConfig {
+  readonly vocabulary: number;
+  readonly layers: number;
+  /** Hidden width d. */
+  readonly width: number;
+  readonly heads: number;
+  /** Key/value heads; fewer than `heads` means grouped-query attention. */
+  readonly keyValueHeads: number;
+  /** Experts per layer, M. */
+  readonly experts: number;
+  /** Width f of one expert's hidden layer. */
+  readonly expertWidth: number;
+  /** Experts per token of the base model, K. A client's budget k_i is at most this. */
+  readonly topK: number;
+  /** Longest sequence, in tokens. */
+  readonly maxTokens: number;
+  readonly ropeTheta: number;
+  readonly normEpsilon: number;
+  /** Divides the kept routing weights by their sum. OLMoE: false. */
+  readonly normTopK: boolean;
+  readonly tiedEmbeddings: boolean;
+  /** Biases on the attention projections q, k, v, o. OLMoE: false. */
+  readonly attentionBias: boolean;
+  /** Clamps q, k and v to ±c after their norms; null leaves them alone. */
+  readonly clipQkv: number | null;
+}
