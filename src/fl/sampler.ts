@@ -1,0 +1,35 @@
+/** Who is invited. A sampler picks among clients that are available and idle. */
+import type { Draws } from "../base/random.ts";
+import type { ClientId, Round } from "../base/ids.ts";
+import type { Fleet } from "../sim/fleet.ts";
+
+export type SamplerSpec = { readonly type: string } & Readonly<Record<string, unknown>>;
+
+/** What guided samplers remember of each client, as columns over the fleet; NaN or 0 where nothing is known. */
+export interface History {
+  /** Round of the last counted update; 0 = never. */
+  readonly lastCounted: Uint32Array;
+  readonly timesInvited: Uint32Array;
+  readonly timesCounted: Uint32Array;
+  /** Duration of the last answered invitation, in milliseconds of virtual time; NaN = unknown. */
+  readonly duration: Float64Array;
+  /** Mean training loss of the last counted update, in nats; NaN = unknown. */
+  readonly loss: Float64Array;
+}
+
+export interface Candidates {
+  readonly fleet: Fleet;
+  readonly round: Round;
+  readonly history: History;
+  /** Available, idle, and past its minimum gap. */
+  isEligible(client: ClientId): boolean;
+}
+
+export interface ClientSampler {
+  readonly name: string;
+  readonly spec: SamplerSpec;
+  /** True when `select` reads `history.loss`: the server then opens updates before it invites again. */
+  readonly needsLosses: boolean;
+  /** At most `count` distinct eligible clients, ascending by id; fewer when fewer are eligible. */
+  select(candidates: Candidates, count: number, draws: Draws): ClientId[];
+}
