@@ -26,16 +26,19 @@ export const after = (time: Millis, duration: Millis): Millis => (time + duratio
 /** How long `bytes` take at `rate`; at least one millisecond unless there is nothing to send. */
 export const transferTime = (bytes: number, rate: BytesPerSecond): Millis => millis((bytes / rate) * 1_000);
 
-/** `1d02h`, `2h05m`, `12m30.5s`, `4.25s`, `7ms`: the shortest form a reader can compare. */
+/** `1d02h`, `2h05m`, `12m30.5s`, `4.25s`, `7ms`: the shortest form a reader can compare. Rounded to nearest. */
 export function formatTime(time: number): string {
-  const trim = (value: number, digits: number) => String(Number(value.toFixed(digits)));
-  if (time < 1_000) return `${trim(time, 0)}ms`;
-  if (time < 60_000) return `${trim(time / 1_000, 2)}s`;
-  if (time < 3_600_000) return `${Math.floor(time / 60_000)}m${trim((time % 60_000) / 1_000, 1).padStart(2, "0")}s`;
-  if (time < 86_400_000) {
-    return `${Math.floor(time / 3_600_000)}h${String(Math.floor((time % 3_600_000) / 60_000)).padStart(2, "0")}m`;
-  }
-  return `${Math.floor(time / 86_400_000)}d${String(Math.floor((time % 86_400_000) / 3_600_000)).padStart(2, "0")}h`;
+  const two = (value: number) => String(value).padStart(Number.isInteger(value) ? 2 : 4, "0");
+  const ms = Math.round(time);
+  if (ms < 1_000) return `${ms}ms`;
+  const hundredths = Math.round(time / 10);
+  if (hundredths < 6_000) return `${hundredths / 100}s`;
+  const tenths = Math.round(time / 100);
+  if (tenths < 36_000) return `${Math.floor(tenths / 600)}m${two((tenths % 600) / 10)}s`;
+  const minutes = Math.round(time / 60_000);
+  if (minutes < 1_440) return `${Math.floor(minutes / 60)}h${two(minutes % 60)}m`;
+  const hours = Math.round(time / 3_600_000);
+  return `${Math.floor(hours / 24)}d${two(hours % 24)}h`;
 }
 
 /** `812 B`, `1.2 MB`: decimal prefixes, three significant digits. */
@@ -43,7 +46,7 @@ export function formatBytes(bytes: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let value = bytes;
   let unit = 0;
-  while (value >= 1_000 && unit < units.length - 1) {
+  while (Number(value.toPrecision(3)) >= 1_000 && unit < units.length - 1) {
     value /= 1_000;
     unit++;
   }

@@ -1,0 +1,179 @@
+/**
+ * The training engine on tensor programs: one compiled program per step shape, one native call per step.
+ */
+import type { Batch } from "../data/batches.ts";
+import { InvariantError, invariant } from "../base/errors.ts";
+import { type AdapterLayout, adapterLayout, type LoraConfig } from "../model/adapter.ts";
+import type { BaseWeights } from "../model/base-weights.ts";
+import { evaluationProgram, type StepShape, trainStep } from "../model/programs.ts";
+import type { LoraForm } from "../model/transformer.ts";
+import type { Executable, Executor } from "../tensor/executors/executor.ts";
+import type { Evaluation, EvaluationJob, OptimizerConfig, TrainingEngine, TrainJob, TrainResult } from "./engine.ts";
+
+/** One of two buffers per state vector: a step reads one and writes the other. */
+type Buffers = Record<string, Float32Array>;
+
+const stateNames = ["adapter", "adapterMean", "adapterVariance", "rescaler", "rescalerMean", "rescalerVariance"] as const;
+
+export class ProgramEngine implements TrainingEngine {
+  readonly name: string;
+  readonly layout: AdapterLayout;
+  private readonly executor: Executor;
+  private readonly weights: BaseWeights;
+  private readonly form: LoraForm;
+  private readonly compiled = new Map<string, Promise<Executable>>();
+  private disposed = false;
+
+  constructor(executor: Executor, weights: BaseWeights, lora: LoraConfig, form: LoraForm = "merged") {
+    this.executor = executor;
+    this.weights = weights;
+    this.form = form;
+    this.name = executor.name;
+    this.layout = adapterLayout(weights.config, lora);
+  }
+
+  async trainCohort(jobs: readonly TrainJob[]): Promise<TrainResult[]> {
+    const results: TrainResult[] = [];
+    for (const job of jobs) results.push(await this.train(job));
+    return results;
+  }
+
+  async evaluate(job: EvaluationJob): Promise<Evaluation> {
+    const { config } = this.weights;
+    const sums = { loss: 0, responseTokens: 0, correctTokens: 0, exact: 0, examples: 0 };
+    const activations = new Float64Array(config.layers * config.experts);
+    for (const batch of job.batches) {
+      this.check(batch, job);
+      const { rows, length } = batch;
+      const program = await this.program(`evaluate ${rows}x${length} k=${job.topK}`, () =>
+        evaluationProgram(config, this.layout, { rows, length, topK: job.topK }, this.form),
+      );
+      const out = await program.run({ adapter: job.adapter, rescaler: job.rescaler, ...batchFeeds(batch, config.experts) });
+      score(batch, out.losses as Float32Array, out.predicted as BigInt64Array, sums);
+      for (const [expert, count] of (out.activations as BigInt64Array).entries()) activations[expert]! += Number(count);
+    }
+    return { ...sums, activations };
+  }
+
+  dispose(): void {
+    this.disposed = true;
+    for (const executable of this.compiled.values()) void executable.then((it) => it.dispose());
+    this.compiled.clear();
+  }
+
+  private async train(job: TrainJob): Promise<TrainResult> {
+    const { config } = this.weights;
+    const { optimizer, batches } = job;
+    const experts = config.layers * config.experts;
+    let [current, next] = [this.state(), this.state()];
+    current.adapter!.set(job.adapter);
+    current.rescaler!.set(job.rescaler);
+    const activations = new Uint32Array(experts);
+    const losses = new Float32Array(batches.length);
+    let tokens = 0;
+    for (const [step, batch] of batches.entries()) {
+      this.check(batch, job);
+      const shape = { rows: batch.rows, length: batch.length, topK: job.topK };
+      const program = await this.trainProgram(shape, optimizer);
+      const feeds = { ...current, ...batchFeeds(batch, config.experts), ...stepFeeds(optimizer, step + 1, batch) };
+      const out = await program.run(feeds, next);
+      losses[step] = (out.loss as Float32Array)[0]!;
+      for (const [expert, count] of (out.activations as BigInt64Array).entries()) activations[expert]! += Number(count);
+      for (const length of batch.lengths) tokens += length;
+      [current, next] = [next, current];
+    }
+    return { adapter: current.adapter!, rescaler: current.rescaler!, activations, tokens, losses };
+  }
+
+  private state(): Buffers {
+    const { layers } = this.weights.config;
+    return Object.fromEntries(
+      stateNames.map((name) => [name, new Float32Array(name.startsWith("adapter") ? this.layout.size : layers)]),
+    );
+  }
+
+  private trainProgram(shape: StepShape, optimizer: OptimizerConfig): Promise<Executable> {
+    const { beta1, beta2, epsilon } = optimizer;
+    const clip = optimizer.clipNorm !== null;
+    const key = `train ${shape.rows}x${shape.length} k=${shape.topK} ${beta1} ${beta2} ${epsilon} ${clip}`;
+    const options = { beta1, beta2, epsilon, clip, form: this.form };
+    return this.program(key, () => trainStep(this.weights.config, this.layout, shape, options));
+  }
+
+  private program(key: string, build: () => Parameters<Executor["compile"]>[0]): Promise<Executable> {
+    if (this.disposed) throw new InvariantError(`engine ${this.name} was disposed`);
+    let executable = this.compiled.get(key);
+    if (!executable) {
+      executable = this.executor.compile(build(), this.weights);
+      this.compiled.set(key, executable);
+      // A failed compilation must not answer for the next attempt.
+      executable.catch(() => this.compiled.delete(key));
+    }
+    return executable;
+  }
+
+  /** Refuses what would make native code read out of bounds. */
+  private check(batch: Batch, job: { readonly adapter: Float32Array; readonly rescaler: Float32Array; readonly topK: number }): void {
+    const { config } = this.weights;
+    const { rows, length, ids, lengths, lossPositions, targets } = batch;
+    const { size } = this.layout;
+    invariant(job.adapter.length === size, () => `adapter: expected ${size} values, got ${job.adapter.length}`);
+    invariant(job.rescaler.length === config.layers, () => `rescaler: expected ${config.layers} values, got ${job.rescaler.length}`);
+    invariant(job.topK >= 1 && job.topK <= config.experts, () => `topK: expected 1 to ${config.experts}, got ${job.topK}`);
+    invariant(length <= config.maxTokens, () => `batch: expected at most ${config.maxTokens} tokens a row, got ${length}`);
+    invariant(ids.length === rows * length && lengths.length === rows, () => `batch: ids do not fill ${rows} rows of ${length}`);
+    invariant(lossPositions.length > 0 && lossPositions.length === targets.length, "batch: expected a target at every loss position, and at least one");
+    const inside = (values: Int32Array, limit: number, what: string) => {
+      for (const value of values) invariant(value >= 0 && value < limit, () => `batch: ${what} expected in [0, ${limit}), got ${value}`);
+    };
+    inside(ids, config.vocabulary, "token id");
+    inside(targets, config.vocabulary, "target id");
+    inside(lossPositions, ids.length, "loss position");
+    inside(lengths, length + 1, "row length");
+  }
+}
+
+function batchFeeds({ rows, length, ids, lengths, lossPositions, targets }: Batch, experts: number) {
+  const padding = new Int32Array(rows * length).fill(experts);
+  for (let row = 0; row < rows; row++) padding.fill(0, row * length, row * length + lengths[row]!);
+  return { ids, padding, positions: lossPositions, targets };
+}
+
+function stepFeeds(optimizer: OptimizerConfig, step: number, batch: Batch) {
+  const { learningRate, rescalerLearningRate, beta1, beta2, weightDecay, clipNorm } = optimizer;
+  return {
+    learningRate: Float32Array.of(learningRate),
+    rescalerLearningRate: Float32Array.of(rescalerLearningRate),
+    decay: Float32Array.of(learningRate * weightDecay),
+    correction1: Float32Array.of(1 / (1 - beta1 ** step)),
+    correction2: Float32Array.of(1 / (1 - beta2 ** step)),
+    inverseCount: Float32Array.of(1 / batch.lossPositions.length),
+    ...(clipNorm !== null && { clipNorm: Float32Array.of(clipNorm) }),
+  };
+}
+
+/** Adds one batch's scores. A row is exact when every one of its response tokens is predicted. */
+function score(
+  { length, lossPositions, targets }: Batch,
+  losses: Float32Array,
+  predicted: BigInt64Array,
+  sums: { loss: number; responseTokens: number; correctTokens: number; exact: number; examples: number },
+): void {
+  let row = -1;
+  let exact = false;
+  for (const [i, position] of lossPositions.entries()) {
+    const right = Number(predicted[i]) === targets[i];
+    const here = Math.floor(position / length);
+    if (here !== row) {
+      if (exact) sums.exact++;
+      sums.examples++;
+      row = here;
+      exact = true;
+    }
+    sums.loss += losses[i]!;
+    sums.responseTokens++;
+    if (right) sums.correctTokens++;
+    else exact = false;
+  }
+  if (exact) sums.exact++;
+}

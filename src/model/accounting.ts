@@ -1,0 +1,174 @@
+/**
+ * What a model costs, from its configuration alone: parameters, FLOPs, bytes and memory, for each budget k.
+ *
+ * With d = width, f = expert width, M experts, L layers, V tokens, q = heads·hd and kv = keyValueHeads·hd columns:
+ *
+ *   forward multiply-adds per token   L · (2·d·q + 2·d·kv + M·d + 3·d·f·k) + V·d
+ *
+ * which is L·(4d² + Md + 3dfk) + Vd where every head has its own keys. One multiply-add is 2 FLOP. Norms, RoPE,
+ * softmax and look-ups are left out, and so are attention scores unless a context length is given. Figures for
+ * OLMoE-1B-7B: Muennighoff et al., "OLMoE", https://arxiv.org/abs/2409.02060.
+ */
+import { adapterLayout, type LoraConfig } from "./adapter.ts";
+import { attentionWidths, baseWeightShapes, sizeOf } from "./base-weights.ts";
+import type { ModelConfig } from "./config.ts";
+
+export interface ParameterCount {
+  readonly embedding: number;
+  /** 0 when tied. */
+  readonly head: number;
+  readonly finalNorm: number;
+  /** Of one layer: projections q, k, v, o with their biases. */
+  readonly attention: number;
+  /** Of one layer: before attention, before the experts, on q and on k. */
+  readonly norms: number;
+  /** Of one layer. */
+  readonly router: number;
+  readonly expert: number;
+  /** Of one layer, experts included. */
+  readonly layer: number;
+  readonly total: number;
+}
+
+export function countParameters(config: ModelConfig): ParameterCount {
+  const { vocabulary, width: d, layers, experts, expertWidth: f, attentionBias, tiedEmbeddings } = config;
+  const { query, keyValue } = attentionWidths(config);
+  const biases = attentionBias ? query + 2 * keyValue + d : 0;
+  const embedding = vocabulary * d;
+  const head = tiedEmbeddings ? 0 : embedding;
+  const attention = 2 * d * query + 2 * d * keyValue + biases;
+  const norms = 2 * d + query + keyValue;
+  const router = experts * d;
+  const expert = 3 * d * f;
+  const layer = attention + norms + router + experts * expert;
+  return {
+    embedding,
+    head,
+    finalNorm: d,
+    attention,
+    norms,
+    router,
+    expert,
+    layer,
+    total: embedding + head + d + layers * layer,
+  };
+}
+
+/** Parameters that take part in one token at budget `k`, embedding and head included. */
+export function activeParameters(config: ModelConfig, k: number): number {
+  const { total, expert } = countParameters(config);
+  return total - config.layers * (config.experts - k) * expert;
+}
+
+/** LoRA numbers at a rank: what the adapter has, and what other targets would have. */
+export interface LoraCount {
+  /** Gate, up and down of one expert. */
+  readonly expert: number;
+  /** All experts of all layers: the adapter. */
+  readonly experts: number;
+  /** q, k, v and o of all layers. Not part of the adapter. */
+  readonly attention: number;
+  /** Of all layers. Not part of the adapter. */
+  readonly router: number;
+}
+
+export function countLora(config: ModelConfig, rank: number): LoraCount {
+  const { layers, width: d, experts, expertWidth: f } = config;
+  const { query, keyValue } = attentionWidths(config);
+  const expert = 3 * rank * (d + f);
+  return {
+    expert,
+    experts: layers * experts * expert,
+    attention: layers * rank * (2 * (d + query) + 2 * (d + keyValue)),
+    router: layers * rank * (d + experts),
+  };
+}
+
+/** FLOP of one token's forward pass through the base weights at budget `k`, matrix multiplications only. */
+export function forwardFlops(config: ModelConfig, k: number): number {
+  const { layers, width: d, experts, expertWidth: f, vocabulary } = config;
+  const { query, keyValue } = attentionWidths(config);
+  return 2 * (layers * (2 * d * query + 2 * d * keyValue + experts * d + 3 * d * f * k) + vocabulary * d);
+}
+
+/** FLOP per token that q·kᵀ and P·v add at a context of `tokens`; the causal half is not skipped. */
+export function attentionScoreFlops(config: ModelConfig, tokens: number): number {
+  return 4 * config.layers * tokens * attentionWidths(config).query;
+}
+
+/** FLOP per token that the LoRA of `k` experts adds to a forward pass. */
+export function loraFlops(config: ModelConfig, k: number, rank: number): number {
+  return 2 * config.layers * k * countLora(config, rank).expert;
+}
+
+/**
+ * FLOP of one token's training step: the base forward, as much again to bring gradients back through frozen weights
+ * (none for the weights themselves), and three times the LoRA forward (forward, and gradients of inputs and of factors).
+ */
+export function trainingFlops(config: ModelConfig, k: number, rank: number): number {
+  return 2 * forwardFlops(config, k) + 3 * loraFlops(config, k, rank);
+}
+
+export interface RoundBytes {
+  /** The whole adapter, server to client; full rank whatever the budget. */
+  readonly download: number;
+  /** The adapter again, with the activation counts and the two totals |D_i| and S_i. */
+  readonly upload: number;
+}
+
+/** @param bytesPerScalar 4 for float32, 2 for bfloat16 or float16 */
+export function roundBytes(config: ModelConfig, lora: LoraConfig, bytesPerScalar: 2 | 4): RoundBytes {
+  const download = adapterLayout(config, lora).size * bytesPerScalar;
+  return { download, upload: download + (config.layers * config.experts + 2) * 4 };
+}
+
+/** Bytes a client needs while training, by what they are for. */
+export interface TrainingMemory {
+  /** All experts, whatever the budget: k lowers work, not weights. */
+  readonly weights: number;
+  readonly adapter: number;
+  /** Gradient of the adapter. */
+  readonly gradient: number;
+  /** AdamW's two moments. */
+  readonly optimizer: number;
+  /** Kept from the forward pass for the backward pass. */
+  readonly activations: number;
+  readonly total: number;
+}
+
+/**
+ * Float32 adapter, gradient and moments; per token and layer the activations are the two norms' inputs and outputs, q,
+ * k and v before and after norm and RoPE, the attention output, the router's probabilities, and per active expert its
+ * gate, up and product, the weighted output and the three LoRA middles; once the final norm and the logits. Attention
+ * scores are left out.
+ *
+ * @param tokens in one batch, padding included
+ * @param bytesPerWeight 4 for float32 base weights, 2 for bfloat16 or float16
+ */
+export function trainingMemory(
+  config: ModelConfig,
+  lora: LoraConfig,
+  { k, tokens, bytesPerWeight }: { readonly k: number; readonly tokens: number; readonly bytesPerWeight: 2 | 4 },
+): TrainingMemory {
+  const { layers, width: d, experts, expertWidth: f, vocabulary } = config;
+  const { query, keyValue } = attentionWidths(config);
+  const adapter = adapterLayout(config, lora).size * 4;
+  const perLayer = 4 * d + 2 * (query + 2 * keyValue) + query + experts + k * (3 * f + d + 3 * lora.rank);
+  const activations = 4 * tokens * (layers * perLayer + 2 * d + vocabulary);
+  const weights = countParameters(config).total * bytesPerWeight;
+  return {
+    weights,
+    adapter,
+    gradient: adapter,
+    optimizer: 2 * adapter,
+    activations,
+    total: weights + 4 * adapter + activations,
+  };
+}
+
+/** Bytes of the float32 file that executors map, alignment excluded; a tied head counts, since it is stored twice. */
+export function executorBytes(config: ModelConfig): number {
+  let elements = 0;
+  for (const shape of baseWeightShapes(config).values()) elements += sizeOf(shape);
+  return elements * 4;
+}

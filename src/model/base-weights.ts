@@ -1,0 +1,126 @@
+/**
+ * The frozen base weights as the executors read them: one little-endian float32 file that every session maps.
+ *
+ * Every matrix is stored `[in, out]`, so that a linear map is `x · W` without a transpose; q, k and v are one matrix, and
+ * so are gate and up. With d = width, hd = d ÷ heads, H heads, KV key/value heads, M experts of width f, V tokens:
+ *
+ *   embed                [V, d]
+ *   head                 [d, V]                 a copy of `embed`, transposed, when the embeddings are tied
+ *   norm                 [d]
+ *   layers.l.inputNorm   [d]
+ *   layers.l.postNorm    [d]
+ *   layers.l.qkv         [d, (H + 2·KV)·hd]     columns q | k | v
+ *   layers.l.qkvBias     [(H + 2·KV)·hd]        only with `attentionBias`
+ *   layers.l.qNorm       [H·hd]
+ *   layers.l.kNorm       [KV·hd]
+ *   layers.l.o           [H·hd, d]
+ *   layers.l.oBias       [d]                    only with `attentionBias`
+ *   layers.l.router      [d, M]
+ *   layers.l.gateUp      [M, d, 2·f]            columns gate | up
+ *   layers.l.down        [M, f, d]
+ */
+import { invariant } from "../base/errors.ts";
+import type { ModelConfig } from "./config.ts";
+
+export interface BaseTensor {
+  /** First byte in the file; a multiple of {@link tensorAlignment}. */
+  readonly offset: number;
+  readonly shape: readonly number[];
+}
+
+/** A converted model on disk. It names bytes; whoever computes maps or reads them. */
+export interface BaseWeights {
+  /** The file of float32 values. */
+  readonly path: string;
+  /** SHA-256 over the configuration and every source tensor, in hexadecimal. */
+  readonly digest: string;
+  readonly config: ModelConfig;
+  /** In file order, which is the order of {@link baseWeightShapes}. */
+  readonly tensors: ReadonlyMap<string, BaseTensor>;
+  /** Length of the file. */
+  readonly bytes: number;
+}
+
+/** Base weights that can be read piece by piece, wherever they lie. */
+export interface WeightSource {
+  readonly config: ModelConfig;
+  /** Fills `target` with elements `first … first + target.length − 1` of a tensor of the executor layout, row-major. */
+  read(name: string, target: Float32Array, first?: number): void;
+}
+
+/** One page, so that a tensor can be mapped on its own. */
+export const tensorAlignment = 4096;
+
+/** Columns of q and of k (or v): heads · hd and keyValueHeads · hd. */
+export function attentionWidths({ width, heads, keyValueHeads }: ModelConfig): { query: number; keyValue: number } {
+  const headWidth = width / heads;
+  return { query: heads * headWidth, keyValue: keyValueHeads * headWidth };
+}
+
+/** Name and shape of every tensor of the executor layout, in file order. */
+export function baseWeightShapes(config: ModelConfig): Map<string, readonly number[]> {
+  const { vocabulary, layers, width: d, experts, expertWidth: f, attentionBias } = config;
+  const { query, keyValue } = attentionWidths(config);
+  const qkv = query + 2 * keyValue;
+  const shapes = new Map<string, readonly number[]>([
+    ["embed", [vocabulary, d]],
+    ["head", [d, vocabulary]],
+    ["norm", [d]],
+  ]);
+  for (let layer = 0; layer < layers; layer++) {
+    const set = (name: string, ...shape: number[]) => shapes.set(`layers.${layer}.${name}`, shape);
+    set("inputNorm", d);
+    set("postNorm", d);
+    set("qkv", d, qkv);
+    if (attentionBias) set("qkvBias", qkv);
+    set("qNorm", query);
+    set("kNorm", keyValue);
+    set("o", query, d);
+    if (attentionBias) set("oBias", d);
+    set("router", d, experts);
+    set("gateUp", experts, d, 2 * f);
+    set("down", experts, f, d);
+  }
+  return shapes;
+}
+
+/** Elements of a tensor of this shape. */
+export const sizeOf = (shape: readonly number[]): number => shape.reduce((size, length) => size * length, 1);
+
+/** Offset of every tensor in the file, and the file's length. */
+export function baseWeightPlan(config: ModelConfig): { tensors: Map<string, BaseTensor>; bytes: number } {
+  const tensors = new Map<string, BaseTensor>();
+  let offset = 0;
+  for (const [name, shape] of baseWeightShapes(config)) {
+    tensors.set(name, { offset, shape });
+    offset = Math.ceil((offset + sizeOf(shape) * 4) / tensorAlignment) * tensorAlignment;
+  }
+  return { tensors, bytes: offset };
+}
+
+/**
+ * Tensors in memory as a {@link WeightSource}, for a model that is being trained or made up.
+ *
+ * @throws InvariantError if a tensor is missing or has another size than its shape says
+ */
+export function weightsInMemory(config: ModelConfig, tensors: ReadonlyMap<string, Float32Array>): WeightSource {
+  for (const [name, shape] of baseWeightShapes(config)) {
+    const got = tensors.get(name)?.length;
+    invariant(got === sizeOf(shape), () => `${name} has ${got ?? "no"} elements, expected ${shape.join("×")}`);
+  }
+  return {
+    config,
+    read: (name, target, first = 0) => target.set(tensors.get(name)!.subarray(first, first + target.length)),
+  };
+}
+
+/** All tensors of a source, for models that fit in memory. */
+export function readAll(source: WeightSource): Map<string, Float32Array> {
+  const tensors = new Map<string, Float32Array>();
+  for (const [name, shape] of baseWeightShapes(source.config)) {
+    const values = new Float32Array(sizeOf(shape));
+    source.read(name, values);
+    tensors.set(name, values);
+  }
+  return tensors;
+}

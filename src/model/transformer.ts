@@ -1,0 +1,217 @@
+/**
+ * The OLMoE transformer as a tensor program: pre-norm attention with whole-width q/k norms and rotary positions, and a
+ * dropless sparse mixture of experts with per-expert LoRA and FLAME's rescaler.
+ *
+ *   h ← h + Attention(RMS(h))
+ *   p  = softmax(RMS(h)·Wr),  T = the k largest of p          routing weights are not renormalised (OLMoE)
+ *   h ← h + s_l · Σ_{j∈T} p_j · Down_j(silu(Gate_j x) · Up_j x)
+ *
+ * Muennighoff et al., "OLMoE", 2024, https://arxiv.org/abs/2409.02060;
+ * Le et al., "FLAME", 2025, https://arxiv.org/abs/2506.16600.
+ */
+import type { Graph, Tensor } from "../tensor/graph.ts";
+import {
+  add,
+  cast,
+  clip,
+  div,
+  exp,
+  integerDivide,
+  log,
+  mul,
+  scale,
+  square,
+  sub,
+  swiglu,
+} from "../tensor/ops/elementwise.ts";
+import { gatherRows, scatterAddRows, topK } from "../tensor/ops/index-ops.ts";
+import { concat, reshape, split, transpose } from "../tensor/ops/layout.ts";
+import { matmul } from "../tensor/ops/matrix.ts";
+import { causalSoftmax, rmsNorm, rotary, softmax } from "../tensor/ops/nn.ts";
+import { groupedMatmul, sortByGroup } from "../tensor/ops/ragged.ts";
+import { reduceMax, reduceMean, reduceSum } from "../tensor/ops/reduce.ts";
+import type { BlockName, LoraConfig } from "./adapter.ts";
+import type { ModelConfig } from "./config.ts";
+
+/** One layer's LoRA factors, `[experts, rows, columns]` each; layout in `adapter.ts`. */
+export type LayerAdapter = Readonly<Record<BlockName, Tensor>>;
+
+/**
+ * How LoRA enters an expert's product. `factored`: x·W + c·(x·Aᵀ)·Bᵀ, the cheaper one when experts are wide. `merged`:
+ * x·(W + c·(B·A)ᵀ), fewer and larger products when experts are narrow, at the price of one more copy of the experts.
+ */
+export type LoraForm = "factored" | "merged";
+
+export interface ForwardOptions {
+  readonly graph: Graph;
+  readonly config: ModelConfig;
+  readonly rows: number;
+  readonly length: number;
+  /** Experts per token, k_i. */
+  readonly topK: number;
+  /** A frozen or trainable tensor by its name in `base-weights.ts`. */
+  weight(name: string): Tensor;
+  readonly lora?: {
+    readonly config: LoraConfig;
+    readonly form: LoraForm;
+    readonly layers: readonly LayerAdapter[];
+    /** s_l, `[1]` each. */
+    readonly rescaler: readonly Tensor[];
+  };
+}
+
+export interface Forward {
+  /** `[rows · length, width]`, before the final norm. */
+  readonly hidden: Tensor;
+  /** Non-padding tokens routed to each expert, `[layers · experts]` int64. */
+  readonly activations: Tensor;
+  /** Router logits and probabilities of each layer, `[rows · length, experts]`. */
+  readonly routers: readonly { readonly logits: Tensor; readonly probabilities: Tensor; readonly counts: Tensor }[];
+}
+
+/**
+ * @param ids `[rows, length]` int32
+ * @param padding `[rows · length]` int32: 0 at a token, `experts` at padding, which is routed nowhere
+ */
+export function forward(options: ForwardOptions, ids: Tensor, padding: Tensor): Forward {
+  const { config, rows, length, weight } = options;
+  const tokens = rows * length;
+  const routers: Forward["routers"][number][] = [];
+  let h = gatherRows(weight("embed"), reshape(ids, [tokens]));
+  for (let layer = 0; layer < config.layers; layer++) {
+    const of = (name: string) => weight(`layers.${layer}.${name}`);
+    h = add(h, attention(options, rmsNorm(h, of("inputNorm"), config.normEpsilon), of));
+    const mixed = mixture(options, layer, rmsNorm(h, of("postNorm"), config.normEpsilon), padding, of);
+    routers.push(mixed.router);
+    h = add(h, mixed.output);
+  }
+  return {
+    hidden: h,
+    activations: concat(
+      routers.map(({ counts }) => counts),
+      0,
+    ),
+    routers,
+  };
+}
+
+/** Logits at chosen positions only: `[positions, vocabulary]`. */
+export function logitsAt({ config, weight }: ForwardOptions, hidden: Tensor, positions: Tensor): Tensor {
+  return matmul(rmsNorm(gatherRows(hidden, positions), weight("norm"), config.normEpsilon), weight("head"));
+}
+
+function attention(options: ForwardOptions, x: Tensor, of: (name: string) => Tensor): Tensor {
+  const { config, rows, length } = options;
+  const { width, heads, keyValueHeads, normEpsilon, clipQkv, attentionBias, ropeTheta } = config;
+  const size = width / heads;
+  const sharing = heads / keyValueHeads;
+  const tokens = rows * length;
+
+  const projected = matmul(x, of("qkv"));
+  const qkv = attentionBias ? add(projected, of("qkvBias")) : projected;
+  const [q, k, v] = split(qkv, 1, [width, keyValueHeads * size, keyValueHeads * size]) as [Tensor, Tensor, Tensor];
+  const clamp = (t: Tensor) => (clipQkv === null ? t : clip(t, -clipQkv, clipQkv));
+  const position = (t: Tensor, norm: string, count: number) => {
+    const normed = clamp(rmsNorm(t, of(norm), normEpsilon));
+    return rotary(reshape(normed, [rows, length, count * size]), count, ropeTheta);
+  };
+  // Queries that share a key/value head lie under one another, so the product with the keys is one matrix product.
+  const grouped = reshape(position(q, "qNorm", heads), [rows, length, keyValueHeads, sharing, size]);
+  const queries = reshape(transpose(grouped, [0, 2, 3, 1, 4]), [rows, keyValueHeads, sharing * length, size]);
+  const perHead = (t: Tensor) => transpose(reshape(t, [rows, length, keyValueHeads, size]), [0, 2, 1, 3]);
+  const scores = matmul(queries, perHead(position(k, "kNorm", keyValueHeads)), {
+    transposeB: true,
+    alpha: 1 / Math.sqrt(size),
+  });
+  const probabilities = causalSoftmax(reshape(scores, [rows, keyValueHeads, sharing, length, length]));
+  const flat = reshape(probabilities, [rows, keyValueHeads, sharing * length, length]);
+  const attended = reshape(matmul(flat, perHead(clamp(v))), [rows, keyValueHeads, sharing, length, size]);
+  const merged = reshape(transpose(attended, [0, 3, 1, 2, 4]), [tokens, width]);
+  const output = matmul(merged, of("o"));
+  return attentionBias ? add(output, of("oBias")) : output;
+}
+
+function mixture(options: ForwardOptions, layer: number, x: Tensor, padding: Tensor, of: (name: string) => Tensor) {
+  const { config, rows, length, topK: k, lora } = options;
+  const { experts } = config;
+  const tokens = rows * length;
+
+  const logits = matmul(x, of("router"));
+  const probabilities = softmax(logits);
+  const { values, indices } = topK(probabilities, k);
+  const routed = config.normTopK ? div(values, reduceSum(values, [1], true)) : values;
+  const labels = add(indices, reshape(cast(padding, "int64"), [tokens, 1]));
+  const { positions, counts } = sortByGroup(reshape(labels, [tokens * k]), experts);
+  const token = integerDivide(positions, k);
+
+  const adapter = lora && { ...lora.layers[layer]!, scale: lora.config.alpha / lora.config.rank, form: lora.form };
+  const outputs = expertOutputs(config, gatherRows(x, token), of("gateUp"), of("down"), adapter);
+  const weighted = mul(outputs, gatherRows(reshape(routed, [tokens * k, 1]), positions));
+  const combined = scatterAddRows(weighted, token, tokens);
+  return {
+    output: lora ? mul(combined, lora.rescaler[layer]!) : combined,
+    router: { logits, probabilities, counts },
+  };
+}
+
+type ScaledAdapter = LayerAdapter & { readonly scale: number; readonly form: LoraForm };
+
+/** Each row through its expert: `[rows, width] → [rows, width]`, ragged over experts. */
+function expertOutputs(
+  config: ModelConfig,
+  x: Tensor,
+  gateUp: Tensor,
+  down: Tensor,
+  adapter: ScaledAdapter | undefined,
+): Tensor {
+  const { expertWidth: f } = config;
+  const halves = (t: Tensor) => split(t, 1, [f, f]) as [Tensor, Tensor];
+  if (!adapter) {
+    const [gate, up] = halves(groupedMatmul(x, gateUp));
+    return groupedMatmul(swiglu(gate, up), down);
+  }
+  const { gateUpA, gateB, upB, downA, downB, scale: alpha, form } = adapter;
+  const rank = (gateUpA.shape[1] as number) / 2;
+  if (form === "merged") {
+    const delta = (a: Tensor, b: Tensor) => matmul(a, b, { transposeA: true, transposeB: true, alpha });
+    const [gateA, upA] = split(gateUpA, 1, [rank, rank]) as [Tensor, Tensor];
+    const merged = add(gateUp, concat([delta(gateA, gateB), delta(upA, upB)], 2));
+    const [gate, up] = halves(groupedMatmul(x, merged));
+    return groupedMatmul(swiglu(gate, up), add(down, delta(downA, downB)));
+  }
+  const low = groupedMatmul(x, gateUpA, { transposed: true });
+  const [lowGate, lowUp] = split(low, 1, [rank, rank]) as [Tensor, Tensor];
+  const [gate, up] = halves(groupedMatmul(x, gateUp));
+  const hidden = swiglu(
+    groupedMatmul(lowGate, gateB, { transposed: true, alpha, base: gate }),
+    groupedMatmul(lowUp, upB, { transposed: true, alpha, base: up }),
+  );
+  const lowDown = groupedMatmul(hidden, downA, { transposed: true });
+  return groupedMatmul(lowDown, downB, { transposed: true, alpha, base: groupedMatmul(hidden, down) });
+}
+
+/**
+ * OLMoE's router losses, averaged over layers; all tokens count, so the batch must hold no padding.
+ *
+ *   balance = M · Σ_e f_e·P_e    f_e share of assignments, P_e mean probability; 1 when balanced
+ *   z       = mean over tokens of (log Σ exp logits)²
+ */
+export function routerLosses({ routers }: Forward, assignments: number): { balance: Tensor; z: Tensor } {
+  const perLayer = routers.map(({ logits, probabilities, counts }) => {
+    const [tokens, experts] = probabilities.shape as [number, number];
+    const share = scale(cast(counts, "float32"), 1 / assignments);
+    const mean = scale(reduceSum(probabilities, [0]), 1 / tokens);
+    const top = reduceMax(logits, [1], true);
+    const logSum = add(log(reduceSum(exp(sub(logits, top)), [1], true)), top);
+    return {
+      balance: scale(reduceSum(mul(share, mean), [0], true), experts),
+      z: reshape(reduceMean(square(logSum), [0, 1], true), [1]),
+    };
+  });
+  const average = (terms: Tensor[]) =>
+    scale(
+      terms.reduce((a, b) => add(a, b)),
+      1 / terms.length,
+    );
+  return { balance: average(perLayer.map((l) => l.balance)), z: average(perLayer.map((l) => l.z)) };
+}

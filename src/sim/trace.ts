@@ -1,0 +1,159 @@
+/**
+ * The run's event log: one JSON line per row, virtual time only, and one digest over all lines, equal for any two runs
+ * of one scenario and seed.
+ *
+ * A plain SHA-256 cannot be put into a checkpoint half done, so the digest is a chain over chunks of 512 rows:
+ *
+ *   d_0 = 32 zero bytes,  d_n = SHA-256(d_{n−1} ‖ lines of chunk n),  digest = SHA-256(d_n ‖ lines since)
+ *
+ * Rows are cut into chunks by their count alone; when the digest is asked for or a checkpoint taken does not show.
+ */
+import { createHash } from "node:crypto";
+import { InputError } from "../base/errors.ts";
+import type { Snapshot } from "../base/snapshot.ts";
+
+/** Small and flat. Keys keep their order; what JSON cannot say (NaN, infinities) becomes null. */
+export interface TraceRow {
+  /** Virtual time in milliseconds. */
+  readonly t: number;
+  readonly type: string;
+  readonly [field: string]: string | number | boolean | null | undefined | readonly (string | number)[];
+}
+
+/** Takes the text of whole lines, each with its line feed. */
+export interface TraceSink {
+  write(text: string): void;
+}
+
+export interface TraceState {
+  /** d_n, in hexadecimal. */
+  readonly chain: string;
+  /** The lines since the last whole chunk. */
+  readonly pending: string;
+  readonly rows: number;
+  /** Length in UTF-8 of all lines so far: where the file is cut off before a run is resumed. */
+  readonly bytes: number;
+}
+
+/** `digest` keeps no lines; `full` passes them on as well. Both give the same digest. */
+export type TraceOptions = { readonly mode: "digest" } | { readonly mode: "full"; readonly sink: TraceSink };
+
+const rowsPerChunk = 512;
+
+export class Trace implements Snapshot<TraceState> {
+  readonly #chain = new Chain();
+  readonly #sink: TraceSink | undefined;
+  /** Characters of the chain's pending text that the sink has already. */
+  #written = 0;
+
+  constructor(options: TraceOptions) {
+    this.#sink = options.mode === "full" ? options.sink : undefined;
+  }
+
+  get rows(): number {
+    return this.#chain.rows;
+  }
+
+  /** Length in UTF-8 of all lines so far. */
+  get bytes(): number {
+    return this.#chain.bytes;
+  }
+
+  record(row: TraceRow): void {
+    this.#chain.add(escaped(JSON.stringify(row)));
+    if (this.#chain.isFull) {
+      this.flush();
+      this.#chain.close();
+      this.#written = 0;
+    }
+  }
+
+  /** Hands every line recorded so far to the sink. */
+  flush(): void {
+    const { pending } = this.#chain;
+    if (this.#sink !== undefined && pending.length > this.#written) this.#sink.write(pending.slice(this.#written));
+    this.#written = pending.length;
+  }
+
+  /** In hexadecimal. More rows may follow. */
+  digest(): string {
+    return this.#chain.digest();
+  }
+
+  /** Flushes first, so the sink has received `bytes` bytes when the state is written down. */
+  snapshot(): TraceState {
+    this.flush();
+    const { chain, pending, rows, bytes } = this.#chain;
+    return { chain: chain.toString("hex"), pending, rows, bytes };
+  }
+
+  /** Goes on after the state's last row; its lines are the sink's already. */
+  restore(state: TraceState): void {
+    this.#chain.restore(state);
+    this.#written = state.pending.length;
+  }
+}
+
+/** The digest of a trace that was written down, from its lines without their line feeds. */
+export async function digestOfLines(lines: Iterable<string> | AsyncIterable<string>): Promise<string> {
+  const chain = new Chain();
+  for await (const line of lines) {
+    chain.add(line);
+    if (chain.isFull) chain.close();
+  }
+  return chain.digest();
+}
+
+class Chain {
+  chain: Buffer = Buffer.alloc(32);
+  pending = "";
+  rows = 0;
+  #rowsPending = 0;
+  #bytesClosed = 0;
+
+  get isFull(): boolean {
+    return this.#rowsPending === rowsPerChunk;
+  }
+
+  get bytes(): number {
+    return this.#bytesClosed + Buffer.byteLength(this.pending);
+  }
+
+  add(line: string): void {
+    this.pending += `${line}\n`;
+    this.rows++;
+    this.#rowsPending++;
+  }
+
+  close(): void {
+    const text = Buffer.from(this.pending);
+    this.chain = createHash("sha256").update(this.chain).update(text).digest();
+    this.#bytesClosed += text.length;
+    this.#rowsPending = 0;
+    this.pending = "";
+  }
+
+  digest(): string {
+    return createHash("sha256").update(this.chain).update(this.pending).digest("hex");
+  }
+
+  restore({ chain, pending, rows, bytes }: TraceState): void {
+    const lines = pending.split("\n").length - 1;
+    if (!/^[0-9a-f]{64}$/.test(chain) || lines !== rows % rowsPerChunk) {
+      throw new InputError(
+        `trace state has chain "${chain}" and ${lines} pending lines, ` +
+          `expected 64 hexadecimal digits and ${rows % rowsPerChunk} lines after ${rows} rows`,
+      );
+    }
+    this.chain = Buffer.from(chain, "hex");
+    this.pending = pending;
+    this.rows = rows;
+    this.#rowsPending = lines;
+    this.#bytesClosed = bytes - Buffer.byteLength(pending);
+  }
+}
+
+/** U+2028 and U+2029 end a line for Node's `readline`, and may stand unescaped in JSON. */
+function escaped(json: string): string {
+  return /[\u2028\u2029]/.test(json) ? json.replaceAll("\u2028", "\\u2028").replaceAll("\u2029", "\\u2029") : json;
+}

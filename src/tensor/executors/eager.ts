@@ -1,0 +1,148 @@
+/**
+ * Interprets a program one operation at a time on TensorFlow.js. Slow and obvious: the oracle of the tests, and the last
+ * resort where no native executor loads. Ragged tensors are whole here, with their counts beside them.
+ */
+import type * as Tf from "@tensorflow/tfjs-core";
+import { closeSync, openSync, readSync } from "node:fs";
+import { InvariantError, invariant } from "../../base/errors.ts";
+import { constantOp, inputOp, type Node, type Program, reachable, type Tensor, weightOp, zerosOp } from "../graph.ts";
+import { type DType, type SymbolicDim, sizeOf } from "../shape.ts";
+import type { Executable, Executor, TensorData, WeightSource } from "./executor.ts";
+
+/** One run of a program: the values so far. */
+export class TfEager {
+  readonly tf: typeof Tf;
+  private readonly values = new Map<string, Tf.Tensor>();
+  private readonly counts = new Map<SymbolicDim, readonly number[]>();
+
+  constructor(tf: typeof Tf) {
+    this.tf = tf;
+  }
+
+  get(tensor: Tensor): Tf.Tensor {
+    const value = this.values.get(`${tensor.node.id}.${tensor.index}`);
+    invariant(value, () => `eager: ${tensor.node.op.name} has no value yet`);
+    return value;
+  }
+
+  /** An index tensor in the one integer type TensorFlow.js has. */
+  integers(tensor: Tensor): Tf.Tensor {
+    return this.tf.cast(this.get(tensor), "int32");
+  }
+
+  set(node: Node, value: Tf.Tensor, index = 0): void {
+    this.values.set(`${node.id}.${index}`, value);
+  }
+
+  /** Remembers how many rows of a ragged tensor belong to each group. */
+  setCounts(tensor: Tensor, counts: readonly number[]): void {
+    this.counts.set(tensor.shape[0] as SymbolicDim, counts);
+  }
+
+  /** The rows of each group. */
+  pieces(tensor: Tensor): Tf.Tensor[] {
+    const counts = this.counts.get(tensor.shape[0] as SymbolicDim);
+    invariant(counts, "eager: the ragged dimension has no counts");
+    let start = 0;
+    return counts.map((count) => {
+      const rest = this.get(tensor).shape.slice(1);
+      const rows = this.tf.slice(this.get(tensor), [start, ...rest.map(() => 0)], [count, ...rest]);
+      start += count;
+      return rows;
+    });
+  }
+
+  binary(node: Node, kind: "Add" | "Sub" | "Mul" | "Div"): void {
+    const [a, b] = node.inputs.map((input) => this.get(input)) as [Tf.Tensor, Tf.Tensor];
+    const run = { Add: this.tf.add, Sub: this.tf.sub, Mul: this.tf.mul, Div: this.tf.div }[kind];
+    this.set(node, run(a, b));
+  }
+
+  unary(node: Node, kind: string): void {
+    const { neg, exp, log, sqrt, sigmoid } = this.tf;
+    const run = { Neg: neg, Exp: exp, Log: log, Sqrt: sqrt, Sigmoid: sigmoid }[kind];
+    if (!run) throw new InvariantError(`eager: no kernel for ${kind}`);
+    this.set(node, run(this.get(node.inputs[0]!)));
+  }
+}
+
+const tfType = (dtype: DType) => (dtype === "float32" ? "float32" : dtype === "bool" ? "bool" : "int32");
+
+export class EagerExecutor implements Executor {
+  readonly name: string;
+  private readonly tf: typeof Tf;
+
+  /** @param tf TensorFlow.js core with the wanted backend set and ready */
+  constructor(tf: typeof Tf) {
+    this.tf = tf;
+    this.name = `tfjs-${tf.getBackend()}`;
+  }
+
+  async compile(program: Program, weights: WeightSource | null): Promise<Executable> {
+    const { tf } = this;
+    const nodes = reachable(Object.values(program.outputs));
+    const frozen = new Map<Node, Tf.Tensor>();
+    for (const node of nodes) if (node.op === weightOp) frozen.set(node, readWeight(tf, node, weights));
+    return {
+      async run(feeds, into = {}) {
+        const results: Record<string, TensorData> = {};
+        tf.engine().startScope();
+        try {
+          const run = new TfEager(tf);
+          for (const node of nodes) {
+            const [output] = node.outputs as [Tensor];
+            const shape = output.shape as number[];
+            if (node.op === weightOp) run.set(node, frozen.get(node)!);
+            else if (node.op === inputOp) run.set(node, feed(tf, program, feeds, node));
+            else if (node.op === zerosOp) run.set(node, tf.zeros(shape));
+            else if (node.op === constantOp) {
+              run.set(node, tf.tensor(node.attributes.values as number[], shape, tfType(output.dtype)));
+            } else if (node.op.eager) node.op.eager(run, node);
+            else throw new InvariantError(`eager: ${node.op.name} has no lowering`);
+          }
+          for (const [key, tensor] of Object.entries(program.outputs)) {
+            results[key] = read(run.get(tensor), tensor.dtype, into[key]);
+          }
+        } finally {
+          tf.engine().endScope();
+        }
+        return results;
+      },
+      dispose() {
+        for (const tensor of frozen.values()) tensor.dispose();
+      },
+    };
+  }
+}
+
+function feed(tf: typeof Tf, program: Program, feeds: Readonly<Record<string, TensorData>>, node: Node): Tf.Tensor {
+  const key = Object.keys(program.inputs).find((name) => program.inputs[name]!.node === node);
+  const data = key === undefined ? undefined : feeds[key];
+  if (!data) throw new InvariantError(`program "${program.name}": input "${node.attributes.name}" is missing`);
+  const { shape, dtype } = node.outputs[0]!;
+  const known = shape.reduce<number>((product, dim) => (typeof dim === "number" ? product * dim : product), 1);
+  const dims = shape.map((dim) => (typeof dim === "number" ? dim : data.length / known));
+  const values = data instanceof BigInt64Array ? Int32Array.from(data, Number) : data;
+  return tf.tensor(values, dims, tfType(dtype));
+}
+
+function read(value: Tf.Tensor, dtype: DType, into: Float32Array | undefined): TensorData {
+  const data = value.dataSync();
+  if (dtype === "int64") return BigInt64Array.from(data as Int32Array, BigInt);
+  if (!into) return dtype === "float32" ? Float32Array.from(data) : Int32Array.from(data);
+  into.set(data);
+  return into;
+}
+
+function readWeight(tf: typeof Tf, node: Node, weights: WeightSource | null): Tf.Tensor {
+  const entry = weights?.tensors.get(node.attributes.name as string);
+  if (!entry || !weights) throw new InvariantError(`eager: the base weights have no tensor "${node.attributes.name}"`);
+  const values = new Float32Array(sizeOf(entry.shape));
+  const file = openSync(weights.path, "r");
+  try {
+    readSync(file, values, 0, values.byteLength, entry.offset);
+  } finally {
+    closeSync(file);
+  }
+  return tf.keep(tf.tensor(values, entry.shape as number[]));
+}

@@ -1,0 +1,256 @@
+/**
+ * Lowers a program to an ONNX graph.
+ *
+ * A ragged tensor lives here in one piece (`whole`), as one tensor per group (`pieces`), or both; each form is made from
+ * the other when somebody asks, once. Elementwise work stays on pieces that are at hand, small enough for the cache, and
+ * the matrix products of the experts never copy rows together.
+ */
+import { basename } from "node:path";
+import { InvariantError, invariant } from "../../base/errors.ts";
+import { constantOp, inputOp, type Node, type Program, reachable, staticSize, type Tensor, weightOp, zerosOp } from "../graph.ts";
+import { type DType, groupsOf, isRagged, type SymbolicDim, type Shape, sizeOf } from "../shape.ts";
+import type { WeightSource } from "./executor.ts";
+import { attributeProtos, elementTypes, encodeModel, type NodeProto, type TensorProto } from "./onnx-proto.ts";
+
+type OnnxAttributes = Readonly<Record<string, number | string | readonly number[]>>;
+
+interface Value {
+  whole?: string;
+  /** One name per group of a ragged tensor. */
+  pieces?: readonly string[];
+  /** One `[a, b]` name per group of a `[groups, a, b]` tensor. */
+  matrices?: readonly string[];
+}
+
+const keyOf = (tensor: Tensor): string => `${tensor.node.id}.${tensor.index}`;
+
+/** A state vector is an input and an output of one name, which ONNX must tell apart. */
+export const outputName = (name: string): string => `out.${name}`;
+
+export class OnnxEmitter {
+  private readonly nodes: NodeProto[] = [];
+  private readonly initializers: TensorProto[] = [];
+  private readonly literals = new Map<string, string>();
+  private readonly values = new Map<string, Value>();
+  private readonly counts = new Map<SymbolicDim, string>();
+  private names = 0;
+  private readonly weights: WeightSource | null;
+
+  constructor(weights: WeightSource | null) {
+    this.weights = weights;
+  }
+
+  /** The serialised model of `program`. */
+  emit(program: Program): Uint8Array {
+    const outputs = Object.entries(program.outputs);
+    for (const node of reachable([...outputs.map(([, tensor]) => tensor), ...Object.values(program.inputs)])) this.lower(node);
+    for (const [name, tensor] of outputs) this.push("Identity", [this.whole(tensor)], {}, [outputName(name)], "");
+    const describe = (name: string, tensor: Tensor) => ({
+      name,
+      elementType: elementTypes[tensor.dtype],
+      dims: tensor.shape.map((dim) => (typeof dim === "number" ? dim : dim.symbol)),
+    });
+    return encodeModel({
+      name: program.name,
+      nodes: this.nodes,
+      initializers: this.initializers,
+      inputs: Object.values(program.inputs).map((tensor) => describe(tensor.node.attributes.name as string, tensor)),
+      outputs: outputs.map(([name, tensor]) => describe(outputName(name), tensor)),
+    });
+  }
+
+  /** Adds a node and returns the names of its outputs. */
+  node(opType: string, inputs: readonly string[], attributes: OnnxAttributes = {}, outputs = 1, domain = ""): string[] {
+    const names = Array.from({ length: outputs }, () => `t${this.names++}`);
+    this.push(opType, inputs, attributes, names, domain);
+    return names;
+  }
+
+  cast(name: string, dtype: DType): string[] {
+    return this.node("Cast", [name], { to: elementTypes[dtype] });
+  }
+
+  /** An index as int64, the one type every kernel takes. */
+  wide(name: string, dtype: DType): string {
+    return dtype === "int64" ? name : this.cast(name, "int64")[0]!;
+  }
+
+  scalar(value: number, dtype: DType = "float32"): string {
+    return this.literal([value], [], dtype);
+  }
+
+  floats(values: readonly number[], shape: readonly number[] = [values.length]): string {
+    return this.literal(values, shape, "float32");
+  }
+
+  /** An int64 vector, as ONNX wants axes, sizes and shapes. */
+  integers(values: readonly number[], shape: readonly number[] = [values.length]): string {
+    return this.literal(values, shape, "int64");
+  }
+
+  integer(value: number): string {
+    return this.literal([value], [], "int64");
+  }
+
+  /** Zeros of a static shape. */
+  filled(shape: readonly number[]): string {
+    const key = `zeros ${shape.join("x")}`;
+    const known = this.literals.get(key);
+    if (known) return known;
+    const [name] = this.node("ConstantOfShape", [this.integers(shape)]);
+    this.literals.set(key, name!);
+    return name!;
+  }
+
+  define(node: Node, names: readonly string[]): void {
+    for (const [index, output] of node.outputs.entries()) this.values.set(keyOf(output), { whole: names[index]! });
+  }
+
+  defineOutput(tensor: Tensor, whole: string): void {
+    this.values.set(keyOf(tensor), { whole });
+  }
+
+  defineRagged(tensor: Tensor, form: { whole?: string; pieces?: readonly string[]; counts?: string }): void {
+    if (form.counts) this.counts.set(tensor.shape[0] as SymbolicDim, form.counts);
+    this.values.set(keyOf(tensor), {
+      ...(form.whole !== undefined && { whole: form.whole }),
+      ...(form.pieces && { pieces: form.pieces }),
+    });
+  }
+
+  defineMatrices(tensor: Tensor, matrices: readonly string[]): void {
+    this.values.set(keyOf(tensor), { matrices });
+  }
+
+  /** The tensor as one value. */
+  whole(tensor: Tensor): string {
+    const value = this.value(tensor);
+    if (tensor.node.op === weightOp) {
+      value.whole ??= this.weight(tensor.node.attributes.name as string, tensor.shape, 0);
+    } else if (value.whole === undefined) {
+      const parts = value.pieces ?? value.matrices!;
+      const [joined] = this.node("Concat", parts, { axis: 0 });
+      value.whole = value.pieces ? joined! : this.node("Reshape", [joined!, this.integers(tensor.shape as number[])])[0]!;
+    }
+    return value.whole;
+  }
+
+  /** The rows of each group of a ragged tensor. */
+  pieces(tensor: Tensor): readonly string[] {
+    const value = this.value(tensor);
+    if (!value.pieces) {
+      const counts = this.counts.get(tensor.shape[0] as SymbolicDim);
+      invariant(counts, "pieces: the ragged dimension has no counts");
+      value.pieces = this.node("Split", [this.whole(tensor), counts], { axis: 0 }, groupsOf(tensor.shape));
+    }
+    return value.pieces;
+  }
+
+  /** The matrices of a `[groups, a, b]` tensor. Those of a base weight are read in place. */
+  matrices(tensor: Tensor): readonly string[] {
+    const value = this.value(tensor);
+    if (!value.matrices) {
+      const [groups, a, b] = tensor.shape as [number, number, number];
+      if (tensor.node.op === weightOp) {
+        const name = tensor.node.attributes.name as string;
+        value.matrices = Array.from({ length: groups }, (_, group) => this.weight(name, [a, b], group * a * b));
+      } else {
+        const [flat] = this.node("Reshape", [this.whole(tensor), this.integers([groups * a, b])]);
+        const sizes = this.integers(new Array<number>(groups).fill(a));
+        value.matrices = groups === 1 ? [flat!] : this.node("Split", [flat!, sizes], { axis: 0 }, groups);
+      }
+    }
+    return value.matrices;
+  }
+
+  private lower(node: Node): void {
+    const { op, attributes } = node;
+    const [output] = node.outputs as [Tensor];
+    if (op === inputOp) this.define(node, [attributes.name as string]);
+    else if (op === weightOp) this.values.set(keyOf(output), {});
+    else if (op === constantOp) {
+      this.define(node, [this.literal(attributes.values as number[], attributes.shape as number[], output.dtype)]);
+    } else if (op === zerosOp) this.define(node, [this.filled(attributes.shape as number[])]);
+    else if (op.onnxGrouped) op.onnxGrouped(this, node);
+    else if (!op.onnx) throw new InvariantError(`onnx: ${op.name} has no lowering`);
+    else if (this.inPieces(node)) this.lowerPieces(node);
+    else this.define(node, op.onnx(this, node.inputs.map((input) => this.whole(input)), node));
+  }
+
+  /** Rows gathered per group are contiguous at once; other ops go by group when an operand already does. */
+  private inPieces(node: Node): boolean {
+    if (!isRagged(node.outputs[0]!.shape)) return false;
+    if (node.op.name === "gatherRows") return true;
+    return node.inputs.some((input) => isRagged(input.shape) && this.value(input).pieces !== undefined);
+  }
+
+  private lowerPieces(node: Node): void {
+    const groups = groupsOf(node.outputs[0]!.shape);
+    const columns = node.inputs.map((input) => (isRagged(input.shape) ? this.pieces(input) : this.whole(input)));
+    const results = Array.from({ length: groups }, (_, group) =>
+      node.op.onnx!(this, columns.map((column) => (typeof column === "string" ? column : column[group]!)), node),
+    );
+    for (const [index, output] of node.outputs.entries()) {
+      this.defineRagged(output, { pieces: results.map((names) => names[index]!) });
+    }
+  }
+
+  private value(tensor: Tensor): Value {
+    const value = this.values.get(keyOf(tensor));
+    invariant(value, () => `onnx: ${tensor.node.op.name} was not emitted`);
+    return value;
+  }
+
+  /** An initializer that points into the weights file. */
+  private weight(name: string, shape: Shape, firstElement: number): string {
+    const entry = this.weights?.tensors.get(name);
+    if (!entry || !this.weights) throw new InvariantError(`onnx: the base weights have no tensor "${name}"`);
+    const id = `w.${name}.${firstElement}`;
+    if (!this.literals.has(id)) {
+      this.literals.set(id, id);
+      this.initializers.push({
+        name: id,
+        dims: shape as readonly number[],
+        dataType: elementTypes.float32,
+        dataLocation: 1,
+        externalData: [
+          { key: "location", value: basename(this.weights.path) },
+          { key: "offset", value: String(entry.offset + 4 * firstElement) },
+          { key: "length", value: String(4 * sizeOf(shape)) },
+        ],
+      });
+    }
+    return id;
+  }
+
+  /** What added to `[.., length, length]` scores hides every position after the row's own. */
+  causalMask(length: number): string {
+    const mask = new Float32Array(length * length);
+    for (let row = 0; row < length; row++) mask.fill(-1e9, row * length + row + 1, (row + 1) * length);
+    return this.initializer(`causal ${length}`, mask, [length, length], "float32");
+  }
+
+  private literal(values: readonly number[], shape: readonly number[], dtype: DType): string {
+    const make = {
+      int64: () => BigInt64Array.from(values, (value) => BigInt(value)),
+      int32: () => Int32Array.from(values),
+      bool: () => Uint8Array.from(values),
+      float32: () => Float32Array.from(values),
+    };
+    return this.initializer(`${dtype} ${shape.join("x")} ${values.join()}`, make[dtype](), shape, dtype);
+  }
+
+  private initializer(key: string, data: ArrayBufferView, shape: readonly number[], dtype: DType): string {
+    const known = this.literals.get(key);
+    if (known) return known;
+    const name = `c${this.names++}`;
+    const rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    this.initializers.push({ name, dims: shape.map(staticSize), dataType: elementTypes[dtype], rawData });
+    this.literals.set(key, name);
+    return name;
+  }
+
+  private push(opType: string, input: readonly string[], attributes: OnnxAttributes, output: readonly string[], domain: string) {
+    this.nodes.push({ name: `${opType}.${this.nodes.length}`, opType, domain, input, output, attribute: attributeProtos(attributes) });
+  }
+}

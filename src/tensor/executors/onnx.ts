@@ -1,0 +1,125 @@
+/**
+ * Runs programs on ONNX Runtime (onnxruntime-node), one session per program.
+ *
+ * Base weights are external data in one file that every session of every worker maps, and prepacking is off, so that
+ * the pages are in memory once. `run()` blocks its thread: parallelism is one worker per core with one intra-op thread.
+ */
+import { createRequire } from "node:module";
+import { dirname } from "node:path";
+import type { InferenceSession, OnnxValue, Tensor as OrtTensor } from "onnxruntime-node";
+import { InvariantError, MachineError, messageOf } from "../../base/errors.ts";
+import type { Program } from "../graph.ts";
+import { type DType, formatShape } from "../shape.ts";
+import type { Executable, Executor, TensorData, WeightSource } from "./executor.ts";
+import { OnnxEmitter, outputName } from "./onnx-emitter.ts";
+
+type Ort = typeof import("onnxruntime-node");
+
+let runtime: Ort | undefined;
+
+/** Loads the native library on first use, so that commands that never train do not pay for it. */
+export function loadOrt(): Ort {
+  try {
+    // The package is CommonJS with a native addon; `require` works in workers under every loader.
+    runtime ??= createRequire(import.meta.url)("onnxruntime-node") as Ort;
+    return runtime;
+  } catch (cause) {
+    throw new MachineError(`ONNX Runtime did not load: ${messageOf(cause)}`, { cause });
+  }
+}
+
+export interface OnnxOptions {
+  readonly provider?: "cpu" | "webgpu" | "cuda";
+  /** Intra-op threads of each session. */
+  readonly threads?: number;
+  /** Writes ONNX Runtime's profile of each session to files with this prefix. */
+  readonly profilePrefix?: string;
+}
+
+export class OnnxExecutor implements Executor {
+  readonly name: string;
+  private readonly options: OnnxOptions;
+
+  constructor(options: OnnxOptions = {}) {
+    this.options = options;
+    this.name = `onnx-${options.provider ?? "cpu"}`;
+  }
+
+  async compile(program: Program, weights: WeightSource | null): Promise<Executable> {
+    const ort = loadOrt();
+    const model = new OnnxEmitter(weights).emit(program);
+    const { provider = "cpu", threads = 1, profilePrefix } = this.options;
+    const session: Record<string, string> = { disable_prepacking: "1" };
+    if (weights) session.model_external_initializers_file_folder_path = dirname(weights.path);
+    const options: InferenceSession.SessionOptions = {
+      executionProviders: [provider],
+      intraOpNumThreads: threads,
+      interOpNumThreads: 1,
+      // Higher levels take seconds on graphs of thousands of nodes and gain nothing here.
+      graphOptimizationLevel: "basic",
+      executionMode: "sequential",
+      logSeverityLevel: 3,
+      extra: { session },
+      ...(profilePrefix !== undefined && { enableProfiling: true, profileFilePrefix: profilePrefix }),
+    };
+    try {
+      return new OnnxExecutable(ort, await ort.InferenceSession.create(model, options), program);
+    } catch (cause) {
+      throw new MachineError(`${this.name}: session for "${program.name}" could not be created: ${messageOf(cause)}`, { cause });
+    }
+  }
+}
+
+const arrayTypes = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array } as const;
+
+class OnnxExecutable implements Executable {
+  private readonly ort: Ort;
+  private session: InferenceSession | null;
+  private readonly program: Program;
+
+  constructor(ort: Ort, session: InferenceSession, program: Program) {
+    this.ort = ort;
+    this.session = session;
+    this.program = program;
+  }
+
+  async run(
+    feeds: Readonly<Record<string, TensorData>>,
+    into: Readonly<Record<string, Float32Array>> = {},
+  ): Promise<Record<string, TensorData>> {
+    const { session, program } = this;
+    if (!session) throw new InvariantError(`program "${program.name}" was disposed`);
+    const inputs: Record<string, OrtTensor> = {};
+    for (const [key, { node, shape, dtype }] of Object.entries(program.inputs)) {
+      const data = feeds[key];
+      if (!data) throw new InvariantError(`program "${program.name}": input "${key}" is missing`);
+      inputs[node.attributes.name as string] = this.tensor(key, data, dtype, shape);
+    }
+    const fetches: Record<string, OnnxValue | null> = {};
+    for (const [key, { shape, dtype }] of Object.entries(program.outputs)) {
+      const target = into[key];
+      fetches[outputName(key)] = target ? this.tensor(key, target, dtype, shape) : null;
+    }
+    const results = await session.run(inputs, fetches);
+    const outputs: Record<string, TensorData> = {};
+    for (const key of Object.keys(program.outputs)) outputs[key] = into[key] ?? (results[outputName(key)] as OrtTensor).data as TensorData;
+    return outputs;
+  }
+
+  dispose(): void {
+    void this.session?.release();
+    this.session = null;
+  }
+
+  /** Wraps an array without a copy, with the one size that only the array knows filled in. */
+  private tensor(key: string, data: TensorData, dtype: DType, shape: readonly unknown[]): OrtTensor {
+    const known = shape.reduce<number>((product, dim) => (typeof dim === "number" ? product * dim : product), 1);
+    const dims = shape.map((dim) => (typeof dim === "number" ? dim : data.length / known));
+    const fits = dims.every(Number.isInteger) && dims.reduce((a, b) => a * b, 1) === data.length;
+    if (!fits || !(data instanceof arrayTypes[dtype as keyof typeof arrayTypes])) {
+      const expected = `${dtype} ${formatShape(shape as never)}`;
+      throw new InvariantError(`program "${this.program.name}": "${key}" expected ${expected}, got ${data.constructor.name}(${data.length})`);
+    }
+    return new this.ort.Tensor(dtype as "float32", data as Float32Array, dims);
+  }
+}

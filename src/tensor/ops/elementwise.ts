@@ -1,0 +1,203 @@
+/** Elementwise operations, with NumPy broadcasting for the binary ones. */
+import { apply, type Node, type Op, type Tensor, type TensorType } from "../graph.ts";
+import { broadcastShapes, type DType, sameShape, type Shape, stretchedAxes } from "../shape.ts";
+import { reduceSum } from "./reduce.ts";
+import { reshape } from "./layout.ts";
+
+type Binary = "Add" | "Sub" | "Mul" | "Div";
+
+function binaryType(name: string, inputs: readonly Tensor[]): TensorType[] {
+  const [a, b] = inputs as [Tensor, Tensor];
+  return [{ shape: broadcastShapes(name, a.shape, b.shape), dtype: a.dtype }];
+}
+
+const binary = (
+  name: string,
+  onnx: Binary,
+  backward: (a: Tensor, b: Tensor, gradient: Tensor, node: Node) => readonly [Tensor, Tensor],
+): Op => ({
+  name,
+  infer: (inputs) => binaryType(name, inputs),
+  backward(node, [gradient]) {
+    const [a, b] = node.inputs as [Tensor, Tensor];
+    const [da, db] = backward(a, b, gradient!, node);
+    return [sumTo(da, a.shape), sumTo(db, b.shape)];
+  },
+  onnx: (emit, inputs) => emit.node(onnx, inputs),
+  eager: (run, node) => run.binary(node, onnx),
+});
+
+const addOp = binary("add", "Add", (_a, _b, g) => [g, g]);
+const subOp = binary("sub", "Sub", (_a, _b, g) => [g, neg(g)]);
+const mulOp = binary("mul", "Mul", (a, b, g) => [mul(g, b), mul(g, a)]);
+const divOp = binary("div", "Div", (_a, b, g, node) => [div(g, b), neg(div(mul(g, node.outputs[0]!), b))]);
+
+/** A stretched operand need not be materialised when the other already has the full shape. */
+function slim(a: Tensor, b: Tensor): [Tensor, Tensor] {
+  const source = (t: Tensor, other: Tensor) =>
+    t.node.op === broadcastLikeOp && sameShape(t.shape, other.shape) ? t.node.inputs[0]! : t;
+  const left = source(a, b);
+  return left === a ? [a, source(b, a)] : [left, b];
+}
+
+export const add = (a: Tensor, b: Tensor): Tensor => apply(addOp, slim(a, b));
+export const sub = (a: Tensor, b: Tensor): Tensor => apply(subOp, slim(a, b));
+export const mul = (a: Tensor, b: Tensor): Tensor => apply(mulOp, slim(a, b));
+export const div = (a: Tensor, b: Tensor): Tensor => apply(divOp, slim(a, b));
+
+/** Undoes broadcasting: sums `gradient` over the axes along which `shape` was stretched. */
+export function sumTo(gradient: Tensor, shape: Shape): Tensor {
+  if (sameShape(gradient.shape, shape)) return gradient;
+  const axes = stretchedAxes(shape, gradient.shape);
+  const summed = axes.length > 0 ? reduceSum(gradient, axes, true) : gradient;
+  return sameShape(summed.shape, shape) ? summed : reshape(summed, shape);
+}
+
+const unary = (name: string, onnx: string, backward?: (x: Tensor, y: Tensor, g: Tensor) => Tensor): Op => ({
+  name,
+  infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
+  ...(backward && {
+    backward: (node: Node, [g]: readonly (Tensor | null)[]) => [backward(node.inputs[0]!, node.outputs[0]!, g!)],
+  }),
+  onnx: (emit, inputs) => emit.node(onnx, inputs),
+  eager: (run, node) => run.unary(node, onnx),
+});
+
+const negOp = unary("neg", "Neg", (_x, _y, g) => neg(g));
+const expOp = unary("exp", "Exp", (_x, y, g) => mul(g, y));
+const logOp = unary("log", "Log", (x, _y, g) => div(g, x));
+const sqrtOp = unary("sqrt", "Sqrt", (_x, y, g) => scale(div(g, y), 0.5));
+const sigmoidOp = unary("sigmoid", "Sigmoid", (_x, y, g) => mul(mul(g, y), addScalar(neg(y), 1)));
+
+export const neg = (x: Tensor): Tensor => apply(negOp, [x]);
+export const exp = (x: Tensor): Tensor => apply(expOp, [x]);
+export const log = (x: Tensor): Tensor => apply(logOp, [x]);
+export const sqrt = (x: Tensor): Tensor => apply(sqrtOp, [x]);
+export const sigmoid = (x: Tensor): Tensor => apply(sigmoidOp, [x]);
+export const square = (x: Tensor): Tensor => mul(x, x);
+
+const scaleOp: Op = {
+  name: "scale",
+  infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
+  backward: (node, [g]) => [scale(g!, node.attributes.factor as number)],
+  onnx: (emit, [x], node) => emit.node("Mul", [x!, emit.scalar(node.attributes.factor as number)]),
+  eager: (run, node) => run.set(node, run.tf.mul(run.get(node.inputs[0]!), run.tf.scalar(node.attributes.factor as number))),
+};
+export const scale = (x: Tensor, factor: number): Tensor => (factor === 1 ? x : apply(scaleOp, [x], { factor }));
+
+const addScalarOp: Op = {
+  name: "addScalar",
+  infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
+  backward: (_node, [g]) => [g!],
+  onnx: (emit, [x], node) =>
+    emit.node("Add", [x!, emit.scalar(node.attributes.term as number, node.outputs[0]!.dtype)]),
+  eager: (run, node) => run.set(node, run.tf.add(run.get(node.inputs[0]!), node.attributes.term as number)),
+};
+export const addScalar = (x: Tensor, term: number): Tensor => apply(addScalarOp, [x], { term });
+
+/** 1 where `low ≤ x ≤ high`, else 0. Carries no gradient. */
+const withinOp: Op = {
+  name: "within",
+  infer: ([x]) => [{ shape: x!.shape, dtype: "float32" }],
+  onnx(emit, [x], node) {
+    const [above] = emit.node("GreaterOrEqual", [x!, emit.scalar(node.attributes.low as number)]);
+    const [below] = emit.node("LessOrEqual", [x!, emit.scalar(node.attributes.high as number)]);
+    const [both] = emit.node("And", [above!, below!]);
+    return emit.cast(both!, "float32");
+  },
+  eager(run, node) {
+    const x = run.get(node.inputs[0]!);
+    const { low, high } = node.attributes as { low: number; high: number };
+    run.set(node, run.tf.cast(run.tf.logicalAnd(run.tf.greaterEqual(x, low), run.tf.lessEqual(x, high)), "float32"));
+  },
+};
+
+const clipOp: Op = {
+  name: "clip",
+  infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
+  backward: (node, [g]) => [mul(g!, apply(withinOp, [node.inputs[0]!], node.attributes))],
+  onnx: (emit, [x], node) =>
+    emit.node("Clip", [x!, emit.scalar(node.attributes.low as number), emit.scalar(node.attributes.high as number)]),
+  eager(run, node) {
+    const { low, high } = node.attributes as { low: number; high: number };
+    run.set(node, run.tf.clipByValue(run.get(node.inputs[0]!), low, high));
+  },
+};
+/** Clamps to [low, high]; the gradient is zero outside. */
+export const clip = (x: Tensor, low: number, high: number): Tensor => apply(clipOp, [x], { low, high });
+
+const minimumOp: Op = {
+  name: "minimum",
+  infer: (inputs) => binaryType("minimum", inputs),
+  onnx: (emit, inputs) => emit.node("Min", inputs),
+  eager: (run, node) => run.set(node, run.tf.minimum(run.get(node.inputs[0]!), run.get(node.inputs[1]!))),
+};
+/** Elementwise smaller one. Carries no gradient. */
+export const minimum = (a: Tensor, b: Tensor): Tensor => apply(minimumOp, [a, b]);
+
+const castOp: Op = {
+  name: "cast",
+  infer: ([x], attributes) => [{ shape: x!.shape, dtype: attributes.dtype as DType }],
+  onnx: (emit, [x], node) => emit.cast(x!, node.attributes.dtype as DType),
+  eager: (run, node) =>
+    run.set(node, run.tf.cast(run.get(node.inputs[0]!), node.attributes.dtype === "float32" ? "float32" : "int32")),
+};
+export const cast = (x: Tensor, dtype: DType): Tensor => (x.dtype === dtype ? x : apply(castOp, [x], { dtype }));
+
+const equalOp: Op = {
+  name: "equal",
+  infer: (inputs) => [{ ...binaryType("equal", inputs)[0]!, dtype: "bool" }],
+  onnx: (emit, inputs) => emit.node("Equal", inputs),
+  eager: (run, node) => run.set(node, run.tf.equal(run.get(node.inputs[0]!), run.get(node.inputs[1]!))),
+};
+export const equal = (a: Tensor, b: Tensor): Tensor => apply(equalOp, [a, b]);
+
+const integerDivideOp: Op = {
+  name: "integerDivide",
+  infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
+  onnx: (emit, [x], node) =>
+    emit.node("Div", [x!, emit.scalar(node.attributes.divisor as number, node.outputs[0]!.dtype)]),
+  eager: (run, node) =>
+    run.set(node, run.tf.floorDiv(run.get(node.inputs[0]!), run.tf.scalar(node.attributes.divisor as number, "int32"))),
+};
+/** ⌊x ÷ divisor⌋ for integers x ≥ 0. */
+export const integerDivide = (x: Tensor, divisor: number): Tensor =>
+  divisor === 1 ? x : apply(integerDivideOp, [x], { divisor });
+
+export const broadcastLikeOp: Op = {
+  name: "broadcastLike",
+  infer: ([, like]) => [{ shape: like!.shape, dtype: like!.dtype }],
+  backward: (node, [g]) => [sumTo(g!, node.inputs[0]!.shape), null],
+  onnx(emit, [x, like]) {
+    const [shape] = emit.node("Shape", [like!]);
+    return emit.node("Expand", [x!, shape!]);
+  },
+  eager: (run, node) => run.set(node, run.tf.broadcastTo(run.get(node.inputs[0]!), run.get(node.inputs[1]!).shape)),
+};
+/** Stretches `x` to the shape of `like`. */
+export const broadcastLike = (x: Tensor, like: Tensor): Tensor =>
+  sameShape(x.shape, like.shape) ? x : apply(broadcastLikeOp, [x, like]);
+
+/** Gated linear unit with SiLU: `gate · σ(gate) · up`. */
+const swigluOp: Op = {
+  name: "swiglu",
+  infer: ([gate, up]) => binaryType("swiglu", [gate!, up!]),
+  backward(node, [g]) {
+    const [gate, up] = node.inputs as [Tensor, Tensor];
+    const s = sigmoid(gate);
+    const silu = mul(gate, s);
+    // d silu/d gate = σ + silu·(1 − σ)
+    const slope = add(s, mul(silu, addScalar(neg(s), 1)));
+    return [mul(mul(g!, up), slope), mul(g!, silu)];
+  },
+  onnx(emit, [gate, up]) {
+    const [s] = emit.node("Sigmoid", [gate!]);
+    const [silu] = emit.node("Mul", [gate!, s!]);
+    return emit.node("Mul", [silu!, up!]);
+  },
+  eager(run, node) {
+    const [gate, up] = node.inputs.map((input) => run.get(input));
+    run.set(node, run.tf.mul(run.tf.mul(gate!, run.tf.sigmoid(gate!)), up!));
+  },
+};
+export const swiglu = (gate: Tensor, up: Tensor): Tensor => apply(swigluOp, [gate, up]);

@@ -1,0 +1,112 @@
+/** Operations that choose by index: gather, scatter-add, top-k, one-hot. */
+import type { Tensor2D } from "@tensorflow/tfjs-core";
+import { apply, type Op, type Tensor } from "../graph.ts";
+import { type Dim, isRagged, sameShape, shapeError, sizeOf } from "../shape.ts";
+
+const gatherRowsOp: Op = {
+  name: "gatherRows",
+  infer([table, index]) {
+    if (isRagged(table!.shape)) throw shapeError("gatherRows", "a table that is not ragged", table!.shape);
+    return [{ shape: [...index!.shape, ...table!.shape.slice(1)], dtype: table!.dtype }];
+  },
+  backward(node, [g]) {
+    const [table, index] = node.inputs as [Tensor, Tensor];
+    return [scatterAddRows(g!, index, table.shape[0]!), null];
+  },
+  onnx: (emit, inputs) => emit.node("Gather", inputs, { axis: 0 }),
+  eager: (run, node) => run.set(node, run.tf.gather(run.get(node.inputs[0]!), run.integers(node.inputs[1]!), 0)),
+};
+/** `out[i] = table[index[i]]`. A ragged index gives ragged rows. */
+export const gatherRows = (table: Tensor, index: Tensor): Tensor => apply(gatherRowsOp, [table, index]);
+
+const scatterAddRowsOp: Op = {
+  name: "scatterAddRows",
+  infer([values, index], attributes) {
+    const [rows] = attributes.rows as readonly Dim[];
+    if (!sameShape(values!.shape.slice(0, index!.shape.length), index!.shape)) {
+      throw shapeError("scatterAddRows", "one row per index", values!.shape, index!.shape);
+    }
+    return [{ shape: [rows!, ...values!.shape.slice(index!.shape.length)], dtype: values!.dtype }];
+  },
+  backward: (node, [g]) => [gatherRows(g!, node.inputs[1]!), null],
+  onnxGrouped(emit, node) {
+    const [values, index] = node.inputs as [Tensor, Tensor];
+    const shape = node.outputs[0]!.shape as readonly number[];
+    const [positions] = emit.node("Unsqueeze", [emit.wide(emit.whole(index), index.dtype), emit.integers([-1])]);
+    const zeros = emit.filled(shape);
+    emit.define(node, emit.node("ScatterND", [zeros, positions!, emit.whole(values)], { reduction: "add" }));
+  },
+  eager(run, node) {
+    const [values, index] = node.inputs as [Tensor, Tensor];
+    const tf = run.tf;
+    // A one-hot product: slow, and obviously right.
+    const shape = node.outputs[0]!.shape as number[];
+    const chosen = tf.oneHot(tf.reshape(run.integers(index), [-1]), shape[0]!, 1, 0, "float32") as Tensor2D;
+    const rows = tf.reshape(run.get(values), [chosen.shape[0], sizeOf(shape) / shape[0]!]) as Tensor2D;
+    run.set(node, tf.reshape(tf.matMul(chosen, rows, true), shape));
+  },
+};
+/** Sums `values[i]` into row `index[i]` of a zero tensor with `rows` rows. */
+export const scatterAddRows = (values: Tensor, index: Tensor, rows: Dim): Tensor =>
+  apply(scatterAddRowsOp, [values, index], { rows: [rows] });
+
+const topKOp: Op = {
+  name: "topK",
+  infer([x], attributes) {
+    const k = attributes.k as number;
+    const last = x!.shape.at(-1);
+    if (typeof last !== "number" || k < 1 || k > last) throw shapeError("topK", `at least ${k} columns`, x!.shape);
+    const shape = [...x!.shape.slice(0, -1), k];
+    return [
+      { shape, dtype: x!.dtype },
+      { shape, dtype: "int64" },
+    ];
+  },
+  backward(node, [g]) {
+    if (!g) return [null];
+    const columns = node.inputs[0]!.shape.at(-1) as number;
+    return [apply(scatterColumnsOp, [g, node.outputs[1]!], { columns })];
+  },
+  onnx: (emit, [x], node) =>
+    emit.node("TopK", [x!, emit.integers([node.attributes.k as number])], { axis: -1, largest: 1, sorted: 1 }, 2),
+  eager(run, node) {
+    const { values, indices } = run.tf.topk(run.get(node.inputs[0]!), node.attributes.k as number, true);
+    run.set(node, values, 0);
+    run.set(node, indices, 1);
+  },
+};
+/** The k largest entries of the last axis, largest first, and their indices; ties go to the lower index. */
+export function topK(x: Tensor, k: number): { values: Tensor; indices: Tensor } {
+  const { outputs } = x.node.graph.node(topKOp, [x], { k });
+  return { values: outputs[0]!, indices: outputs[1]! };
+}
+
+/** Puts `values[r, c]` into column `indices[r, c]` of a zero matrix. Indices within a row are distinct. */
+const scatterColumnsOp: Op = {
+  name: "scatterColumns",
+  infer: ([values], attributes) => [
+    { shape: [...values!.shape.slice(0, -1), attributes.columns as number], dtype: values!.dtype },
+  ],
+  onnx(emit, [values, indices], node) {
+    const zeros = emit.filled(node.outputs[0]!.shape as readonly number[]);
+    return emit.node("ScatterElements", [zeros, indices!, values!], { axis: -1 });
+  },
+  eager(run, node) {
+    const [values, indices] = node.inputs as [Tensor, Tensor];
+    const chosen = run.tf.oneHot(run.integers(indices), node.attributes.columns as number, 1, 0, "float32");
+    run.set(node, run.tf.sum(run.tf.mul(chosen, run.tf.expandDims(run.get(values), -1)), -2));
+  },
+};
+
+const oneHotOp: Op = {
+  name: "oneHot",
+  infer: ([index], attributes) => [{ shape: [...index!.shape, attributes.columns as number], dtype: "float32" }],
+  onnx(emit, [index], node) {
+    const labels = emit.wide(index!, node.inputs[0]!.dtype);
+    return emit.node("OneHot", [labels, emit.integers([node.attributes.columns as number]), emit.floats([0, 1])], { axis: -1 });
+  },
+  eager: (run, node) =>
+    run.set(node, run.tf.oneHot(run.integers(node.inputs[0]!), node.attributes.columns as number, 1, 0, "float32")),
+};
+/** Rows with a single 1 in column `index[i]`. */
+export const oneHot = (index: Tensor, columns: number): Tensor => apply(oneHotOp, [index], { columns });

@@ -1,0 +1,106 @@
+/** Operations that move elements without changing them. */
+import { invariant } from "../../base/errors.ts";
+import { apply, type Op, staticSize, type Tensor } from "../graph.ts";
+import { type Dim, isRagged, normalAxis, sameShape, type Shape, shapeError, sizeOf } from "../shape.ts";
+
+const reshapeOp: Op = {
+  name: "reshape",
+  infer([x], attributes) {
+    const shape = attributes.shape as Shape;
+    const dynamic = shape.filter((dim) => typeof dim !== "number");
+    const known = (dims: Shape) => dims.reduce<number>((product, dim) => product * Math.abs(staticSize(dim)), 1);
+    const kept = dynamic.every((dim) => x!.shape.includes(dim)) && dynamic.length <= 1;
+    if (!kept || known(x!.shape) !== known(shape)) throw shapeError("reshape", "equally many elements", x!.shape, shape);
+    return [{ shape, dtype: x!.dtype }];
+  },
+  backward: (node, [g]) => [reshape(g!, node.inputs[0]!.shape)],
+  onnx: (emit, [x], node) => emit.node("Reshape", [x!, emit.integers(node.outputs[0]!.shape.map(staticSize))]),
+  eager: (run, node) => run.set(node, run.tf.reshape(run.get(node.inputs[0]!), node.outputs[0]!.shape.map(staticSize))),
+};
+export function reshape(x: Tensor, shape: Shape): Tensor {
+  if (sameShape(x.shape, shape)) return x;
+  // A chain of reshapes is its last one.
+  return apply(reshapeOp, [x.node.op === reshapeOp ? x.node.inputs[0]! : x], { shape });
+}
+
+const transposeOp: Op = {
+  name: "transpose",
+  infer([x], attributes) {
+    const permutation = attributes.permutation as number[];
+    const valid = permutation.length === x!.shape.length && [...permutation].sort((a, b) => a - b).every((p, i) => p === i);
+    invariant(valid, () => `transpose: [${permutation}] does not permute ${x!.shape.length} axes`);
+    return [{ shape: permutation.map((axis) => x!.shape[axis]!), dtype: x!.dtype }];
+  },
+  backward(node, [g]) {
+    const permutation = node.attributes.permutation as number[];
+    return [transpose(g!, permutation.map((_, axis) => permutation.indexOf(axis)))];
+  },
+  onnx: (emit, [x], node) => emit.node("Transpose", [x!], { perm: node.attributes.permutation as number[] }),
+  eager: (run, node) =>
+    run.set(node, run.tf.transpose(run.get(node.inputs[0]!), node.attributes.permutation as number[])),
+};
+export const transpose = (x: Tensor, permutation: readonly number[]): Tensor => apply(transposeOp, [x], { permutation });
+
+const concatOp: Op = {
+  name: "concat",
+  infer(inputs, attributes) {
+    const axis = attributes.axis as number;
+    const [first] = inputs as [Tensor];
+    let size = 0;
+    for (const { shape } of inputs) {
+      const fits = shape.length === first.shape.length && shape.every((dim, i) => i === axis || dim === first.shape[i]);
+      if (!fits || typeof shape[axis] !== "number") {
+        throw shapeError("concat", `shapes that differ in axis ${axis} alone`, first.shape, shape);
+      }
+      size += shape[axis];
+    }
+    return [{ shape: first.shape.map((dim, i) => (i === axis ? size : dim)), dtype: first.dtype }];
+  },
+  backward(node, [g]) {
+    const axis = node.attributes.axis as number;
+    return split(g!, axis, node.inputs.map(({ shape }) => shape[axis] as number));
+  },
+  onnx: (emit, inputs, node) => emit.node("Concat", inputs, { axis: node.attributes.axis as number }),
+  eager: (run, node) => run.set(node, run.tf.concat(node.inputs.map((x) => run.get(x)), node.attributes.axis as number)),
+};
+export function concat(inputs: readonly Tensor[], axis: number): Tensor {
+  if (inputs.length === 1) return inputs[0]!;
+  return apply(concatOp, inputs, { axis: normalAxis("concat", axis, inputs[0]!.shape) });
+}
+
+const splitOp: Op = {
+  name: "split",
+  infer([x], attributes) {
+    const axis = attributes.axis as number;
+    const sizes = attributes.sizes as number[];
+    const total = sizes.reduce((a, b) => a + b, 0);
+    if (x!.shape[axis] !== total || (axis === 0 && isRagged(x!.shape))) {
+      throw shapeError("split", `axis ${axis} of size ${total}`, x!.shape);
+    }
+    return sizes.map((size) => ({ shape: x!.shape.map((dim, i): Dim => (i === axis ? size : dim)), dtype: x!.dtype }));
+  },
+  backward(node, gradients) {
+    const graph = node.graph;
+    const parts = gradients.map((g, i) => g ?? graph.zeros(staticShape(node.outputs[i]!.shape)));
+    return [concat(parts, node.attributes.axis as number)];
+  },
+  onnx: (emit, [x], { attributes }) => {
+    const sizes = attributes.sizes as number[];
+    return emit.node("Split", [x!, emit.integers(sizes)], { axis: attributes.axis as number }, sizes.length);
+  },
+  eager(run, node) {
+    const { sizes, axis } = node.attributes as { sizes: number[]; axis: number };
+    for (const [i, part] of run.tf.split(run.get(node.inputs[0]!), sizes, axis).entries()) run.set(node, part, i);
+  },
+};
+
+function staticShape(shape: Shape): number[] {
+  sizeOf(shape);
+  return shape as number[];
+}
+
+/** Cuts `x` along `axis` into parts of the given sizes, which must add up. */
+export function split(x: Tensor, axis: number, sizes: readonly number[]): readonly Tensor[] {
+  if (sizes.length === 1) return [x];
+  return x.node.graph.node(splitOp, [x], { axis: normalAxis("split", axis, x.shape), sizes }).outputs;
+}

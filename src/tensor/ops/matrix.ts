@@ -1,0 +1,64 @@
+/** Matrix products: plain and batched. Ragged ones are in `ragged.ts`. */
+import { apply, type Op, type Tensor } from "../graph.ts";
+import { isRagged, type Shape, shapeError } from "../shape.ts";
+
+export interface MatmulOptions {
+  /** Use the transpose of the last two axes of `a` or `b`. */
+  readonly transposeA?: boolean;
+  readonly transposeB?: boolean;
+  /** Factor on the product. */
+  readonly alpha?: number;
+}
+
+type Flags = { readonly transposeA: boolean; readonly transposeB: boolean; readonly alpha: number };
+
+function productShape(a: Shape, b: Shape, { transposeA, transposeB }: Flags): Shape {
+  const rank = a.length;
+  const ok = rank >= 2 && b.length === rank && !isRagged(a) && !isRagged(b);
+  const lead = a.slice(0, -2);
+  const [m, inner] = transposeA ? [a[rank - 1]!, a[rank - 2]!] : [a[rank - 2]!, a[rank - 1]!];
+  const [innerB, n] = transposeB ? [b[rank - 1]!, b[rank - 2]!] : [b[rank - 2]!, b[rank - 1]!];
+  if (!ok || inner !== innerB || lead.some((dim, i) => dim !== b[i])) {
+    const flags = `${transposeA ? "aᵀ" : "a"}·${transposeB ? "bᵀ" : "b"}`;
+    throw shapeError("matmul", `matrices for ${flags} with equal leading axes`, a, b);
+  }
+  return [...lead, m, n];
+}
+
+const matmulOp: Op = {
+  name: "matmul",
+  infer: ([a, b], attributes) => [{ shape: productShape(a!.shape, b!.shape, attributes as Flags), dtype: "float32" }],
+  backward(node, [g]) {
+    const [a, b] = node.inputs as [Tensor, Tensor];
+    const { transposeA, transposeB, alpha } = node.attributes as Flags;
+    return [
+      transposeA
+        ? matmul(b, g!, { transposeA: transposeB, transposeB: true, alpha })
+        : matmul(g!, b, { transposeB: !transposeB, alpha }),
+      transposeB
+        ? matmul(g!, a, { transposeA: true, transposeB: transposeA, alpha })
+        : matmul(a, g!, { transposeA: !transposeA, alpha }),
+    ];
+  },
+  onnx(emit, inputs, node) {
+    const { transposeA, transposeB, alpha } = node.attributes as Flags;
+    if (!transposeA && !transposeB && alpha === 1) return emit.node("MatMul", inputs);
+    if (node.outputs[0]!.shape.length === 2) {
+      return emit.node("Gemm", inputs, { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0, alpha });
+    }
+    // Folds transposes of batched matrices, which Gemm cannot.
+    const flags = { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0, alpha };
+    return emit.node("FusedMatMul", inputs, flags, 1, "com.microsoft");
+  },
+  eager(run, node) {
+    const { transposeA, transposeB, alpha } = node.attributes as Flags;
+    const [a, b] = node.inputs.map((input) => run.get(input));
+    run.set(node, run.tf.mul(run.tf.matMul(a!, b!, transposeA, transposeB), alpha));
+  },
+};
+
+/** alpha · op(a) · op(b) over the last two axes; leading axes must be equal. */
+export const matmul = (a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor => {
+  const { transposeA = false, transposeB = false, alpha = 1 } = options;
+  return apply(matmulOp, [a, b], { transposeA, transposeB, alpha });
+};

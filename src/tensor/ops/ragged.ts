@@ -1,0 +1,152 @@
+/**
+ * Ragged operations: rows sorted by group, and one matrix product per group.
+ *
+ * These are what a sparse mixture of experts is made of. Nothing is padded: a group without rows costs nothing, and
+ * its weight gradient is zero.
+ */
+import { apply, type Op, type Tensor } from "../graph.ts";
+import { groupsOf, isRagged, type Shape, shapeError } from "../shape.ts";
+
+const sortByGroupOp: Op = {
+  name: "sortByGroup",
+  infer([groups], attributes) {
+    if (groups!.shape.length !== 1) throw shapeError("sortByGroup", "one axis", groups!.shape);
+    return [
+      { shape: [attributes.rows as never], dtype: "int64" },
+      { shape: [attributes.groups as number], dtype: "int64" },
+    ];
+  },
+  onnxGrouped(emit, node) {
+    const groups = node.attributes.groups as number;
+    const labels = emit.whole(node.inputs[0]!);
+    const [row] = emit.node("Unsqueeze", [labels, emit.integers([0])]);
+    const numbers = emit.integers(Array.from({ length: groups }, (_, group) => group), [groups, 1]);
+    const [member] = emit.node("Equal", [row!, numbers]);
+    // NonZero walks row by row, so positions come out sorted by group and, within a group, in order.
+    const [found] = emit.node("NonZero", [member!]);
+    const [positions] = emit.node("Gather", [found!, emit.integer(1)], { axis: 0 });
+    const [count] = emit.node("ReduceSum", [emit.cast(member!, "int32")[0]!, emit.integers([1])], { keepdims: 0 });
+    const [counts] = emit.cast(count!, "int64");
+    emit.defineRagged(node.outputs[0]!, { whole: positions!, counts: counts! });
+    emit.defineOutput(node.outputs[1]!, counts!);
+  },
+  eager(run, node) {
+    const labels = run.get(node.inputs[0]!).dataSync();
+    const groups = node.attributes.groups as number;
+    const members: number[][] = Array.from({ length: groups }, () => []);
+    for (const [position, label] of labels.entries()) members[label]?.push(position);
+    const counts = members.map((rows) => rows.length);
+    run.set(node, run.tf.tensor1d(members.flat(), "int32"), 0);
+    run.set(node, run.tf.tensor1d(counts, "int32"), 1);
+    run.setCounts(node.outputs[0]!, counts);
+  },
+};
+
+/**
+ * Sorts positions by group, keeping their order within a group. Labels outside `[0, groups)` are left out.
+ *
+ * @param labels `[positions]` int64
+ * @returns `positions`, ragged `[rows]`, and `counts` `[groups]`, the rows of each group
+ */
+export function sortByGroup(labels: Tensor, groups: number): { positions: Tensor; counts: Tensor } {
+  const graph = labels.node.graph;
+  const { outputs } = graph.node(sortByGroupOp, [labels], { groups, rows: graph.symbol("rows", groups) });
+  return { positions: outputs[0]!, counts: outputs[1]! };
+}
+
+interface GroupedFlags {
+  /** `weights` are `[groups, out, in]` instead of `[groups, in, out]`. */
+  readonly transposed?: boolean;
+  readonly alpha?: number;
+  /** Added to the product; ragged like `x`. */
+  readonly base?: Tensor;
+}
+
+const groupedMatmulOp: Op = {
+  name: "groupedMatmul",
+  infer([x, weights, base], { transposed }) {
+    const [groups, a, b] = weights!.shape as Shape;
+    const [input, output] = transposed ? [b, a] : [a, b];
+    const fits = isRagged(x!.shape) && x!.shape.length === 2 && groupsOf(x!.shape) === groups && x!.shape[1] === input;
+    if (!fits || weights!.shape.length !== 3) {
+      const wanted = `ragged rows and one ${transposed ? "[out, in]" : "[in, out]"} matrix per group`;
+      throw shapeError("groupedMatmul", wanted, x!.shape, weights!.shape);
+    }
+    const shape = [x!.shape[0]!, output!];
+    if (base && (base.shape[0] !== shape[0] || base.shape[1] !== shape[1])) {
+      throw shapeError("groupedMatmul", "a base shaped like the product", shape, base.shape);
+    }
+    return [{ shape, dtype: "float32" }];
+  },
+  backward(node, [g]) {
+    const [x, weights] = node.inputs as [Tensor, Tensor];
+    const { transposed, alpha } = node.attributes as { transposed: boolean; alpha: number };
+    return [
+      groupedMatmul(g!, weights, { transposed: !transposed, alpha }),
+      transposed ? groupedOuter(g!, x, alpha) : groupedOuter(x, g!, alpha),
+      ...(node.inputs.length > 2 ? [g!] : []),
+    ];
+  },
+  onnxGrouped(emit, node) {
+    const [x, weights, base] = node.inputs as [Tensor, Tensor, Tensor?];
+    const { transposed, alpha } = node.attributes as { transposed: boolean; alpha: number };
+    const matrices = emit.matrices(weights);
+    const bases = base && emit.pieces(base);
+    const plain = !transposed && alpha === 1 && !bases;
+    const pieces = emit.pieces(x).map((rows, group) => {
+      const inputs = [rows, matrices[group]!, ...(bases ? [bases[group]!] : [])];
+      return plain
+        ? emit.node("MatMul", inputs)[0]!
+        : emit.node("Gemm", inputs, { transB: transposed ? 1 : 0, alpha })[0]!;
+    });
+    emit.defineRagged(node.outputs[0]!, { pieces });
+  },
+  eager(run, node) {
+    const [x, weights, base] = node.inputs as [Tensor, Tensor, Tensor?];
+    const { transposed, alpha } = node.attributes as { transposed: boolean; alpha: number };
+    const tf = run.tf;
+    const matrices = tf.unstack(run.get(weights));
+    const parts = run.pieces(x).map((rows, group) => {
+      if (rows.shape[0] === 0) return tf.zeros([0, node.outputs[0]!.shape[1] as number]);
+      return tf.mul(tf.matMul(rows as never, matrices[group] as never, false, transposed), alpha);
+    });
+    const product = tf.concat(parts, 0);
+    run.set(node, base ? tf.add(product, run.get(base)) : product);
+  },
+};
+
+/** Multiplies the rows of each group by that group's matrix: `[rows, in] · [groups, in, out] → [rows, out]`. */
+export const groupedMatmul = (x: Tensor, weights: Tensor, flags: GroupedFlags = {}): Tensor => {
+  const { transposed = false, alpha = 1, base } = flags;
+  return apply(groupedMatmulOp, base ? [x, weights, base] : [x, weights], { transposed, alpha });
+};
+
+const groupedOuterOp: Op = {
+  name: "groupedOuter",
+  infer([a, b]) {
+    const same = isRagged(a!.shape) && a!.shape[0] === b!.shape[0] && a!.shape.length === 2 && b!.shape.length === 2;
+    if (!same) throw shapeError("groupedOuter", "two tensors over the same ragged rows", a!.shape, b!.shape);
+    return [{ shape: [groupsOf(a!.shape), a!.shape[1]!, b!.shape[1]!], dtype: "float32" }];
+  },
+  onnxGrouped(emit, node) {
+    const [a, b] = node.inputs as [Tensor, Tensor];
+    const alpha = node.attributes.alpha as number;
+    const right = emit.pieces(b);
+    const matrices = emit.pieces(a).map((left, group) => emit.node("Gemm", [left, right[group]!], { transA: 1, alpha })[0]!);
+    emit.defineMatrices(node.outputs[0]!, matrices);
+  },
+  eager(run, node) {
+    const [a, b] = node.inputs as [Tensor, Tensor];
+    const tf = run.tf;
+    const [, m, n] = node.outputs[0]!.shape as [number, number, number];
+    const right = run.pieces(b);
+    const parts = run.pieces(a).map((left, group) => {
+      if (left.shape[0] === 0) return tf.zeros([m, n]);
+      return tf.mul(tf.matMul(left as never, right[group] as never, true), node.attributes.alpha as number);
+    });
+    run.set(node, tf.stack(parts));
+  },
+};
+
+/** alpha · Σ over the rows of each group of aᵀ·b: `[rows, m], [rows, n] → [groups, m, n]`. */
+const groupedOuter = (a: Tensor, b: Tensor, alpha: number): Tensor => apply(groupedOuterOp, [a, b], { alpha });

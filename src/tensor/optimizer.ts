@@ -1,0 +1,54 @@
+/** Optimizer steps as programs over one flattened parameter vector. */
+import type { Tensor } from "./graph.ts";
+import { add, addScalar, div, minimum, mul, scale, sqrt, square, sub } from "./ops/elementwise.ts";
+import { reduceSum } from "./ops/reduce.ts";
+
+export interface AdamWOptions {
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+}
+
+/** What changes from step to step; each a scalar `[1]` fed at run time. */
+export interface AdamWStep {
+  readonly learningRate: Tensor;
+  /** learningRate · weightDecay. */
+  readonly decay: Tensor;
+  /** 1 ÷ (1 − β1ᵗ) and 1 ÷ (1 − β2ᵗ) with t counted from 1. */
+  readonly correction1: Tensor;
+  readonly correction2: Tensor;
+}
+
+export interface AdamWState {
+  readonly parameters: Tensor;
+  readonly mean: Tensor;
+  readonly variance: Tensor;
+}
+
+/**
+ * One AdamW step. Loshchilov and Hutter, "Decoupled Weight Decay Regularization", https://arxiv.org/abs/1711.05101
+ *
+ *   m ← β1·m + (1 − β1)·g          v ← β2·v + (1 − β2)·g²
+ *   θ ← θ − lr·λ·θ − lr·m̂ ÷ (√v̂ + ε)
+ */
+export function adamW(state: AdamWState, gradient: Tensor, step: AdamWStep, options: AdamWOptions): AdamWState {
+  const { parameters } = state;
+  const mean = add(scale(state.mean, options.beta1), scale(gradient, 1 - options.beta1));
+  const variance = add(scale(state.variance, options.beta2), scale(square(gradient), 1 - options.beta2));
+  const denominator = addScalar(sqrt(mul(variance, step.correction2)), options.epsilon);
+  const direction = div(mean, denominator);
+  const moved = sub(parameters, mul(direction, mul(step.learningRate, step.correction1)));
+  return { parameters: sub(moved, mul(parameters, step.decay)), mean, variance };
+}
+
+/** θ ← θ − lr·g. */
+export const sgd = (parameters: Tensor, gradient: Tensor, learningRate: Tensor): Tensor =>
+  sub(parameters, mul(gradient, learningRate));
+
+/** The factor that brings the joint 2-norm of `gradients` down to `maximum`; 1 when it is smaller. Shape `[1]`. */
+export function clipFactor(gradients: readonly Tensor[], maximum: Tensor): Tensor {
+  const squares = gradients.map((g) => reduceSum(square(g), [0], true)).reduce((a, b) => add(a, b));
+  const one = maximum.node.graph.constant([1], [1]);
+  // The 1e-6 is PyTorch's clip_grad_norm_, so that a zero gradient divides by something.
+  return minimum(one, div(maximum, addScalar(sqrt(squares), 1e-6)));
+}

@@ -1,0 +1,95 @@
+/** The reference numbers of `../shared/golden/olmoe-a`, where that folder is present. */
+import { existsSync, mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Batch } from "../../src/data/batches.ts";
+import { type AdapterLayout, adapterLayout } from "../../src/model/adapter.ts";
+import type { BaseWeights } from "../../src/model/base-weights.ts";
+import { loadCheckpoint } from "../../src/model/checkpoint.ts";
+import { prepareBaseWeights } from "../../src/model/prepare-weights.ts";
+import { SafetensorsFile } from "../../src/model/safetensors.ts";
+
+const folder = join(import.meta.dirname, "../../../shared/golden/olmoe-a");
+
+/** False, or why golden tests are skipped. */
+export const goldenAbsent: string | false = existsSync(folder) ? false : "../shared/golden/olmoe-a is absent";
+
+export interface Golden {
+  readonly weights: BaseWeights;
+  readonly layout: AdapterLayout;
+  readonly batch: Batch;
+  readonly rescaler: Float32Array;
+  readonly expected: {
+    readonly loss_base: Record<string, number>;
+    readonly loss_lora: Record<string, number>;
+    readonly losses_training: Record<string, number[]>;
+  };
+  read(name: string): Float32Array;
+  /** All LoRA tensors under a prefix such as `grad.k8`, as one flat adapter. */
+  adapter(prefix: string): Float32Array;
+}
+
+export async function loadGolden(): Promise<Golden> {
+  const expected = JSON.parse(readFileSync(join(folder, "expected.json"), "utf8"));
+  const file = SafetensorsFile.open(join(folder, "expected.safetensors"));
+  const weights = await prepareBaseWeights(loadCheckpoint(folder), mkdtempSync(join(tmpdir(), "flame-golden-")));
+  const layout = adapterLayout(weights.config, { rank: expected.rank, alpha: expected.alpha });
+  const read = (name: string) => {
+    const values = new Float32Array(file.entry(name).size);
+    file.readFloats(name, values);
+    return values;
+  };
+  return { weights, layout, expected, batch: batchOf(expected), rescaler: read("rescaler"), read, adapter: (prefix) => flatAdapter(layout, prefix, read) };
+}
+
+function batchOf({ ids, attention_mask, labels }: { ids: number[][]; attention_mask: number[][]; labels: number[][] }): Batch {
+  const rows = ids.length;
+  const length = ids[0]!.length;
+  const lossPositions: number[] = [];
+  const targets: number[] = [];
+  for (const [row, marks] of labels.entries()) {
+    for (const [position, label] of marks.entries()) {
+      if (position === 0 || label === -100) continue;
+      lossPositions.push(row * length + position - 1);
+      targets.push(label);
+    }
+  }
+  return {
+    rows,
+    length,
+    ids: Int32Array.from(ids.flat()),
+    lengths: Int32Array.from(attention_mask, (mask) => mask.reduce((a, b) => a + b, 0)),
+    lossPositions: Int32Array.from(lossPositions),
+    targets: Int32Array.from(targets),
+  };
+}
+
+function flatAdapter(layout: AdapterLayout, prefix: string, read: (name: string) => Float32Array): Float32Array {
+  const flat = new Float32Array(layout.size);
+  for (let layer = 0; layer < layout.layers; layer++) {
+    for (let expert = 0; expert < layout.experts; expert++) {
+      const of = (projection: string, factor: string) =>
+        read(`${prefix}.base_model.model.model.layers.${layer}.mlp.experts.${expert}.${projection}_proj.lora_${factor}.weight`);
+      const ranges = layout.ranges(layer * layout.experts + expert);
+      const gateA = of("gate", "A");
+      flat.set(gateA, ranges[0]!.start);
+      flat.set(of("up", "A"), ranges[0]!.start + gateA.length);
+      flat.set(of("gate", "B"), ranges[1]!.start);
+      flat.set(of("up", "B"), ranges[2]!.start);
+      flat.set(of("down", "A"), ranges[3]!.start);
+      flat.set(of("down", "B"), ranges[4]!.start);
+    }
+  }
+  return flat;
+}
+
+/** ‖a − b‖ ÷ ‖b‖. */
+export function relativeError(a: Float32Array, b: Float32Array): number {
+  let difference = 0;
+  let norm = 0;
+  for (const [i, value] of b.entries()) {
+    difference += (a[i]! - value) ** 2;
+    norm += value ** 2;
+  }
+  return Math.sqrt(difference / norm);
+}
