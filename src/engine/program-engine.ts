@@ -1,8 +1,9 @@
 /**
  * The training engine on tensor programs: one compiled program per step shape, one native call per step.
  */
-import type { Batch } from "../data/batches.ts";
+
 import { InvariantError, invariant } from "../base/errors.ts";
+import type { Batch } from "../data/batches.ts";
 import { type AdapterLayout, adapterLayout, type LoraConfig } from "../model/adapter.ts";
 import type { BaseWeights } from "../model/base-weights.ts";
 import { evaluationProgram, type StepShape, trainStep } from "../model/programs.ts";
@@ -13,7 +14,14 @@ import type { Evaluation, EvaluationJob, OptimizerConfig, TrainingEngine, TrainJ
 /** One of two buffers per state vector: a step reads one and writes the other. */
 type Buffers = Record<string, Float32Array>;
 
-const stateNames = ["adapter", "adapterMean", "adapterVariance", "rescaler", "rescalerMean", "rescalerVariance"] as const;
+const stateNames = [
+  "adapter",
+  "adapterMean",
+  "adapterVariance",
+  "rescaler",
+  "rescalerMean",
+  "rescalerVariance",
+] as const;
 
 export class ProgramEngine implements TrainingEngine {
   readonly name: string;
@@ -48,7 +56,11 @@ export class ProgramEngine implements TrainingEngine {
       const program = await this.program(`evaluate ${rows}x${length} k=${job.topK}`, () =>
         evaluationProgram(config, this.layout, { rows, length, topK: job.topK }, this.form),
       );
-      const out = await program.run({ adapter: job.adapter, rescaler: job.rescaler, ...batchFeeds(batch, config.experts) });
+      const out = await program.run({
+        adapter: job.adapter,
+        rescaler: job.rescaler,
+        ...batchFeeds(batch, config.experts),
+      });
       score(batch, out.losses as Float32Array, out.predicted as BigInt64Array, sums);
       for (const [expert, count] of (out.activations as BigInt64Array).entries()) activations[expert]! += Number(count);
     }
@@ -113,18 +125,37 @@ export class ProgramEngine implements TrainingEngine {
   }
 
   /** Refuses what would make native code read out of bounds. */
-  private check(batch: Batch, job: { readonly adapter: Float32Array; readonly rescaler: Float32Array; readonly topK: number }): void {
+  private check(
+    batch: Batch,
+    job: { readonly adapter: Float32Array; readonly rescaler: Float32Array; readonly topK: number },
+  ): void {
     const { config } = this.weights;
     const { rows, length, ids, lengths, lossPositions, targets } = batch;
     const { size } = this.layout;
     invariant(job.adapter.length === size, () => `adapter: expected ${size} values, got ${job.adapter.length}`);
-    invariant(job.rescaler.length === config.layers, () => `rescaler: expected ${config.layers} values, got ${job.rescaler.length}`);
-    invariant(job.topK >= 1 && job.topK <= config.experts, () => `topK: expected 1 to ${config.experts}, got ${job.topK}`);
-    invariant(length <= config.maxTokens, () => `batch: expected at most ${config.maxTokens} tokens a row, got ${length}`);
-    invariant(ids.length === rows * length && lengths.length === rows, () => `batch: ids do not fill ${rows} rows of ${length}`);
-    invariant(lossPositions.length > 0 && lossPositions.length === targets.length, "batch: expected a target at every loss position, and at least one");
+    invariant(
+      job.rescaler.length === config.layers,
+      () => `rescaler: expected ${config.layers} values, got ${job.rescaler.length}`,
+    );
+    invariant(
+      job.topK >= 1 && job.topK <= config.experts,
+      () => `topK: expected 1 to ${config.experts}, got ${job.topK}`,
+    );
+    invariant(
+      length <= config.maxTokens,
+      () => `batch: expected at most ${config.maxTokens} tokens a row, got ${length}`,
+    );
+    invariant(
+      ids.length === rows * length && lengths.length === rows,
+      () => `batch: ids do not fill ${rows} rows of ${length}`,
+    );
+    invariant(
+      lossPositions.length > 0 && lossPositions.length === targets.length,
+      "batch: expected a target at every loss position, and at least one",
+    );
     const inside = (values: Int32Array, limit: number, what: string) => {
-      for (const value of values) invariant(value >= 0 && value < limit, () => `batch: ${what} expected in [0, ${limit}), got ${value}`);
+      for (const value of values)
+        invariant(value >= 0 && value < limit, () => `batch: ${what} expected in [0, ${limit}), got ${value}`);
     };
     inside(ids, config.vocabulary, "token id");
     inside(targets, config.vocabulary, "target id");

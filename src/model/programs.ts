@@ -2,11 +2,11 @@
  * The programs an engine runs: a local training step, an evaluation, and a pre-training step. Each is one native call.
  */
 import { gradients } from "../tensor/autodiff.ts";
-import { Graph, type Program, type Tensor } from "../tensor/graph.ts";
-import { add, mul, scale } from "../tensor/ops/elementwise.ts";
+import { Graph } from "../tensor/graph.ts";
+import type { Program, Tensor } from "../tensor/ir.ts";
+import { add, argMax, mul, reduceSum, scale } from "../tensor/ops/arithmetic.ts";
 import { concat, reshape, split } from "../tensor/ops/layout.ts";
 import { crossEntropy } from "../tensor/ops/nn.ts";
-import { argMax, reduceSum } from "../tensor/ops/reduce.ts";
 import { type AdamWOptions, type AdamWStep, adamW, clipFactor } from "../tensor/optimizer.ts";
 import { sizeOf } from "../tensor/shape.ts";
 import { type AdapterLayout, blockNames } from "./adapter.ts";

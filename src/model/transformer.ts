@@ -9,7 +9,8 @@
  * Muennighoff et al., "OLMoE", 2024, https://arxiv.org/abs/2409.02060;
  * Le et al., "FLAME", 2025, https://arxiv.org/abs/2506.16600.
  */
-import type { Graph, Tensor } from "../tensor/graph.ts";
+import type { Graph } from "../tensor/graph.ts";
+import type { Tensor } from "../tensor/ir.ts";
 import {
   add,
   cast,
@@ -19,17 +20,19 @@ import {
   integerDivide,
   log,
   mul,
+  reduceMax,
+  reduceMean,
+  reduceSum,
   scale,
   square,
   sub,
   swiglu,
-} from "../tensor/ops/elementwise.ts";
+} from "../tensor/ops/arithmetic.ts";
 import { gatherRows, scatterAddRows, topK } from "../tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../tensor/ops/layout.ts";
 import { matmul } from "../tensor/ops/matrix.ts";
 import { causalSoftmax, rmsNorm, rotary, softmax } from "../tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../tensor/ops/ragged.ts";
-import { reduceMax, reduceMean, reduceSum } from "../tensor/ops/reduce.ts";
 import type { BlockName, LoraConfig } from "./adapter.ts";
 import type { ModelConfig } from "./config.ts";
 

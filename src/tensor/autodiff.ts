@@ -4,8 +4,9 @@
  * Only nodes on a path from a parameter to the loss are visited: nothing is computed below the lowest trainable.
  */
 import { InvariantError, invariant } from "../base/errors.ts";
-import { type Node, reachable, type Tensor } from "./graph.ts";
-import { add } from "./ops/elementwise.ts";
+import { reachable } from "./graph.ts";
+import type { Node, Tensor } from "./ir.ts";
+import { add } from "./ops/arithmetic.ts";
 import { sameShape, shapeError, sizeOf } from "./shape.ts";
 
 /**

@@ -6,54 +6,10 @@
  * an error that names the operation and the shapes.
  */
 import { invariant } from "../base/errors.ts";
-import type { OnnxEmitter } from "./executors/onnx-emitter.ts";
-import type { TfEager } from "./executors/eager.ts";
+import type { Attributes, GraphBuilder, Node, Op, Tensor, TensorType } from "./ir.ts";
 import { type Dim, type DType, type Shape, type SymbolicDim, sizeOf } from "./shape.ts";
 
-export type AttributeValue = number | string | boolean | readonly number[] | Shape | SymbolicDim;
-export type Attributes = Readonly<Record<string, AttributeValue>>;
-
-export interface TensorType {
-  readonly shape: Shape;
-  readonly dtype: DType;
-}
-
-/** One output of a node. */
-export interface Tensor extends TensorType {
-  readonly node: Node;
-  /** Which output. */
-  readonly index: number;
-}
-
-export interface Node {
-  readonly id: number;
-  readonly graph: Graph;
-  readonly op: Op;
-  readonly inputs: readonly Tensor[];
-  readonly attributes: Attributes;
-  readonly outputs: readonly Tensor[];
-}
-
-/**
- * One operation in one place: its shape rule, its derivative, and how each executor runs it.
- *
- * Lowerings see one tensor per input. When an output is ragged and the op is not `grouped`, the executor calls the
- * lowering once per group, on the rows of that group.
- */
-export interface Op {
-  readonly name: string;
-  infer(inputs: readonly Tensor[], attributes: Attributes): readonly TensorType[];
-  /** Gradients of the inputs, null where there is none. `gradients` has one entry per output, null where unused. */
-  backward?(node: Node, gradients: readonly (Tensor | null)[]): readonly (Tensor | null)[];
-  /** Emits ONNX nodes and returns the names of the outputs. */
-  onnx?(emit: OnnxEmitter, inputs: readonly string[], node: Node): readonly string[];
-  /** Lowering of an op that handles all groups itself, through `emit.pieces` and `emit.define…`. */
-  onnxGrouped?(emit: OnnxEmitter, node: Node): void;
-  /** Runs eagerly on TensorFlow.js; ragged tensors are whole here. */
-  eager?(run: TfEager, node: Node): void;
-}
-
-export class Graph {
+export class Graph implements GraphBuilder {
   readonly nodes: Node[] = [];
   private readonly known = new Map<string, Node>();
   private symbols = 0;
@@ -130,13 +86,6 @@ export function reachable(roots: readonly Tensor[]): Node[] {
   }
   // Ids grow while building, and a node is built after its inputs.
   return [...seen].sort((a, b) => a.id - b.id);
-}
-
-/** Named inputs and outputs of a graph: what an executor compiles. */
-export interface Program {
-  readonly name: string;
-  readonly inputs: Readonly<Record<string, Tensor>>;
-  readonly outputs: Readonly<Record<string, Tensor>>;
 }
 
 /** The static size of `dim`, or −1 where it is known only at run time. */

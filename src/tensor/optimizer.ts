@@ -1,7 +1,6 @@
 /** Optimizer steps as programs over one flattened parameter vector. */
-import type { Tensor } from "./graph.ts";
-import { add, addScalar, div, minimum, mul, scale, sqrt, square, sub } from "./ops/elementwise.ts";
-import { reduceSum } from "./ops/reduce.ts";
+import type { Tensor } from "./ir.ts";
+import { add, addScalar, div, minimum, mul, reduceSum, scale, sqrt, square, sub } from "./ops/arithmetic.ts";
 
 export interface AdamWOptions {
   readonly beta1: number;

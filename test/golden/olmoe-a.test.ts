@@ -24,7 +24,10 @@ describe("the reference checkpoint", { skip: goldenAbsent }, () => {
           const { weights, layout, batch } = golden;
           const { vocabulary } = weights.config;
           const shape = { rows: batch.rows, length: batch.length, topK: k };
-          const executable = await (await create()).compile(evaluationProgram(weights.config, layout, shape, form, true), weights);
+          const executable = await (await create()).compile(
+            evaluationProgram(weights.config, layout, shape, form, true),
+            weights,
+          );
           const cases = [
             { kind: "base", adapter: new Float32Array(layout.size), rescaler: new Float32Array(layout.layers).fill(1) },
             { kind: "lora", adapter: golden.adapter("lora"), rescaler: golden.rescaler },
@@ -32,7 +35,9 @@ describe("the reference checkpoint", { skip: goldenAbsent }, () => {
           for (const { kind, adapter, rescaler } of cases) {
             const out = await executable.run({ adapter, rescaler, ...feeds(golden) });
             const reference = golden.read(`${kind}.logits.k${k}`);
-            const rows = Array.from(batch.lossPositions, (p) => [...reference.subarray(p * vocabulary, (p + 1) * vocabulary)]);
+            const rows = Array.from(batch.lossPositions, (p) => [
+              ...reference.subarray(p * vocabulary, (p + 1) * vocabulary),
+            ]);
             const error = relativeError(out.logits as Float32Array, Float32Array.from(rows.flat()));
             // float32 on both sides; the sums differ in order only.
             assert.ok(error <= 1e-5, `${kind} logits: relative error ${error}`);
@@ -46,9 +51,17 @@ describe("the reference checkpoint", { skip: goldenAbsent }, () => {
         test(`${where}: every gradient and every activation count is the reference's`, async () => {
           const { weights, layout, batch } = golden;
           const shape = { rows: batch.rows, length: batch.length, topK: k };
-          const executable = await (await create()).compile(gradientProgram(weights.config, layout, shape, form), weights);
+          const executable = await (await create()).compile(
+            gradientProgram(weights.config, layout, shape, form),
+            weights,
+          );
           const inverseCount = Float32Array.of(1 / batch.lossPositions.length);
-          const out = await executable.run({ adapter: golden.adapter("lora"), rescaler: golden.rescaler, ...feeds(golden), inverseCount });
+          const out = await executable.run({
+            adapter: golden.adapter("lora"),
+            rescaler: golden.rescaler,
+            ...feeds(golden),
+            inverseCount,
+          });
           const gradient = relativeError(out.adapter as Float32Array, golden.adapter(`grad.k${k}`));
           assert.ok(gradient <= 1e-4, `LoRA gradients: relative error ${gradient}`);
           const rescaler = relativeError(out.rescaler as Float32Array, golden.read(`grad.k${k}.rescaler`));
@@ -60,15 +73,35 @@ describe("the reference checkpoint", { skip: goldenAbsent }, () => {
         test(`${where}: three AdamW steps end at the reference's parameters`, async () => {
           const { weights, layout, batch } = golden;
           const engine = new ProgramEngine(await create(), weights, layout.lora, form);
-          const optimizer = { learningRate: 1e-3, rescalerLearningRate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: null };
-          const job = { adapter: golden.adapter("lora"), rescaler: golden.rescaler, topK: k, batches: [batch, batch, batch], optimizer };
+          const optimizer = {
+            learningRate: 1e-3,
+            rescalerLearningRate: 1e-2,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weightDecay: 0,
+            clipNorm: null,
+          };
+          const job = {
+            adapter: golden.adapter("lora"),
+            rescaler: golden.rescaler,
+            topK: k,
+            batches: [batch, batch, batch],
+            optimizer,
+          };
           const [result] = await engine.trainCohort([job]);
           for (const [step, loss] of golden.expected.losses_training[k]!.entries()) {
-            assert.ok(Math.abs(result!.losses[step]! - loss) < 2e-4, `step ${step}: loss ${result!.losses[step]}, expected ${loss}`);
+            assert.ok(
+              Math.abs(result!.losses[step]! - loss) < 2e-4,
+              `step ${step}: loss ${result!.losses[step]}, expected ${loss}`,
+            );
           }
           const reference = golden.adapter(`after3.k${k}`);
           assert.ok(relativeError(result!.adapter, reference) <= 1e-4, "adapter after three steps");
-          assert.ok(relativeError(result!.rescaler, golden.read(`after3.k${k}.rescaler`)) <= 1e-4, "rescaler after three steps");
+          assert.ok(
+            relativeError(result!.rescaler, golden.read(`after3.k${k}.rescaler`)) <= 1e-4,
+            "rescaler after three steps",
+          );
           engine.dispose();
         });
       }
@@ -78,6 +111,7 @@ describe("the reference checkpoint", { skip: goldenAbsent }, () => {
 
 function feeds({ batch, weights }: Golden) {
   const padding = new Int32Array(batch.rows * batch.length).fill(weights.config.experts);
-  for (let row = 0; row < batch.rows; row++) padding.fill(0, row * batch.length, row * batch.length + batch.lengths[row]!);
+  for (let row = 0; row < batch.rows; row++)
+    padding.fill(0, row * batch.length, row * batch.length + batch.lengths[row]!);
   return { ids: batch.ids, padding, positions: batch.lossPositions, targets: batch.targets };
 }

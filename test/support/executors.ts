@@ -1,6 +1,7 @@
 /** The executors present on this machine, for suites that run on each of them. */
-import type { Executor } from "../../src/tensor/executors/executor.ts";
+
 import { EagerExecutor } from "../../src/tensor/executors/eager.ts";
+import type { Executor } from "../../src/tensor/executors/executor.ts";
 import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
 
 export interface PresentExecutor {

@@ -39,10 +39,26 @@ export async function loadGolden(): Promise<Golden> {
     file.readFloats(name, values);
     return values;
   };
-  return { weights, layout, expected, batch: batchOf(expected), rescaler: read("rescaler"), read, adapter: (prefix) => flatAdapter(layout, prefix, read) };
+  return {
+    weights,
+    layout,
+    expected,
+    batch: batchOf(expected),
+    rescaler: read("rescaler"),
+    read,
+    adapter: (prefix) => flatAdapter(layout, prefix, read),
+  };
 }
 
-function batchOf({ ids, attention_mask, labels }: { ids: number[][]; attention_mask: number[][]; labels: number[][] }): Batch {
+function batchOf({
+  ids,
+  attention_mask,
+  labels,
+}: {
+  ids: number[][];
+  attention_mask: number[][];
+  labels: number[][];
+}): Batch {
   const rows = ids.length;
   const length = ids[0]!.length;
   const lossPositions: number[] = [];
@@ -69,7 +85,9 @@ function flatAdapter(layout: AdapterLayout, prefix: string, read: (name: string)
   for (let layer = 0; layer < layout.layers; layer++) {
     for (let expert = 0; expert < layout.experts; expert++) {
       const of = (projection: string, factor: string) =>
-        read(`${prefix}.base_model.model.model.layers.${layer}.mlp.experts.${expert}.${projection}_proj.lora_${factor}.weight`);
+        read(
+          `${prefix}.base_model.model.model.layers.${layer}.mlp.experts.${expert}.${projection}_proj.lora_${factor}.weight`,
+        );
       const ranges = layout.ranges(layer * layout.experts + expert);
       const gateA = of("gate", "A");
       flat.set(gateA, ranges[0]!.start);

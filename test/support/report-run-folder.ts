@@ -3,6 +3,7 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { clientId, clientName } from "../../src/base/ids.ts";
+import { busyUntil } from "../../src/report/slices.ts";
 import type { RoundMetrics, TierMetrics } from "../../src/scenario/metrics.ts";
 import type { Outcome, ParticipationRow } from "../../src/scenario/participation.ts";
 
@@ -96,13 +97,15 @@ export function fakeRun({ rounds = 20, cohort = 16, layers = 4, experts = 16, ti
         downloadBytes += 2_400_000;
         // Round 7 is an outage, so that one round closes without enough updates.
         if (round === 7 || random() < tier.loss) {
-          const endedAt = downloadedAt + Math.round((trainedAt - downloadedAt) * random());
+          const lostAt = downloadedAt + Math.round((trainedAt - downloadedAt) * random());
+          const endedAt = Math.max(lostAt, deadline);
           const reason = round === 7 ? "outage" : "dropout";
           rows.push({
             ...base,
             downloadedAt,
             trainedAt: null,
             arrivedAt: null,
+            lostAt,
             endedAt,
             outcome: "dropped",
             phase: "training",
@@ -117,7 +120,7 @@ export function fakeRun({ rounds = 20, cohort = 16, layers = 4, experts = 16, ti
         const reason = late ? { reason: "deadline" } : rejected ? { reason: "not-finite" } : {};
         rows.push({ ...base, downloadedAt, trainedAt, arrivedAt, endedAt: arrivedAt, outcome, ...reason });
       }
-      now = Math.max(startedAt + 30_000, ...rows.map(({ endedAt }) => Math.min(endedAt, deadline)));
+      now = Math.max(startedAt + 30_000, ...rows.map((row) => Math.min(busyUntil(row), deadline)));
     }
     participations.push(...rows);
     const counted = rows.filter(({ outcome }) => outcome === "counted");

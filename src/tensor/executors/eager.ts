@@ -2,15 +2,17 @@
  * Interprets a program one operation at a time on TensorFlow.js. Slow and obvious: the oracle of the tests, and the last
  * resort where no native executor loads. Ragged tensors are whole here, with their counts beside them.
  */
-import type * as Tf from "@tensorflow/tfjs-core";
+
 import { closeSync, openSync, readSync } from "node:fs";
+import type * as Tf from "@tensorflow/tfjs-core";
 import { InvariantError, invariant } from "../../base/errors.ts";
-import { constantOp, inputOp, type Node, type Program, reachable, type Tensor, weightOp, zerosOp } from "../graph.ts";
+import { constantOp, inputOp, reachable, weightOp, zerosOp } from "../graph.ts";
+import type { EagerLowering, Node, Program, Tensor } from "../ir.ts";
 import { type DType, type SymbolicDim, sizeOf } from "../shape.ts";
 import type { Executable, Executor, TensorData, WeightSource } from "./executor.ts";
 
 /** One run of a program: the values so far. */
-export class TfEager {
+export class TfEager implements EagerLowering {
   readonly tf: typeof Tf;
   private readonly values = new Map<string, Tf.Tensor>();
   private readonly counts = new Map<SymbolicDim, readonly number[]>();

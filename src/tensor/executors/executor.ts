@@ -1,5 +1,5 @@
 /** What every executor offers: compile a program once, run it many times. */
-import type { Program } from "../graph.ts";
+import type { Program } from "../ir.ts";
 
 export type TensorData = Float32Array | Int32Array | BigInt64Array;
 
@@ -17,7 +17,10 @@ export interface Executable {
    *
    * @param into arrays that receive outputs of known shape without a further copy, where the executor can do that
    */
-  run(feeds: Readonly<Record<string, TensorData>>, into?: Readonly<Record<string, Float32Array>>): Promise<Record<string, TensorData>>;
+  run(
+    feeds: Readonly<Record<string, TensorData>>,
+    into?: Readonly<Record<string, Float32Array>>,
+  ): Promise<Record<string, TensorData>>;
   /** Frees native resources. */
   dispose(): void;
 }

@@ -7,12 +7,11 @@
  */
 import { basename } from "node:path";
 import { InvariantError, invariant } from "../../base/errors.ts";
-import { constantOp, inputOp, type Node, type Program, reachable, staticSize, type Tensor, weightOp, zerosOp } from "../graph.ts";
-import { type DType, groupsOf, isRagged, type SymbolicDim, type Shape, sizeOf } from "../shape.ts";
+import { constantOp, inputOp, reachable, staticSize, weightOp, zerosOp } from "../graph.ts";
+import type { Node, OnnxAttributes, OnnxLowering, Program, Tensor } from "../ir.ts";
+import { type DType, groupsOf, isRagged, type Shape, type SymbolicDim, sizeOf } from "../shape.ts";
 import type { WeightSource } from "./executor.ts";
 import { attributeProtos, elementTypes, encodeModel, type NodeProto, type TensorProto } from "./onnx-proto.ts";
-
-type OnnxAttributes = Readonly<Record<string, number | string | readonly number[]>>;
 
 interface Value {
   whole?: string;
@@ -27,7 +26,7 @@ const keyOf = (tensor: Tensor): string => `${tensor.node.id}.${tensor.index}`;
 /** A state vector is an input and an output of one name, which ONNX must tell apart. */
 export const outputName = (name: string): string => `out.${name}`;
 
-export class OnnxEmitter {
+export class OnnxEmitter implements OnnxLowering {
   private readonly nodes: NodeProto[] = [];
   private readonly initializers: TensorProto[] = [];
   private readonly literals = new Map<string, string>();
@@ -43,7 +42,8 @@ export class OnnxEmitter {
   /** The serialised model of `program`. */
   emit(program: Program): Uint8Array {
     const outputs = Object.entries(program.outputs);
-    for (const node of reachable([...outputs.map(([, tensor]) => tensor), ...Object.values(program.inputs)])) this.lower(node);
+    for (const node of reachable([...outputs.map(([, tensor]) => tensor), ...Object.values(program.inputs)]))
+      this.lower(node);
     for (const [name, tensor] of outputs) this.push("Identity", [this.whole(tensor)], {}, [outputName(name)], "");
     const describe = (name: string, tensor: Tensor) => ({
       name,
@@ -130,7 +130,9 @@ export class OnnxEmitter {
     } else if (value.whole === undefined) {
       const parts = value.pieces ?? value.matrices!;
       const [joined] = this.node("Concat", parts, { axis: 0 });
-      value.whole = value.pieces ? joined! : this.node("Reshape", [joined!, this.integers(tensor.shape as number[])])[0]!;
+      value.whole = value.pieces
+        ? joined!
+        : this.node("Reshape", [joined!, this.integers(tensor.shape as number[])])[0]!;
     }
     return value.whole;
   }
@@ -174,7 +176,15 @@ export class OnnxEmitter {
     else if (op.onnxGrouped) op.onnxGrouped(this, node);
     else if (!op.onnx) throw new InvariantError(`onnx: ${op.name} has no lowering`);
     else if (this.inPieces(node)) this.lowerPieces(node);
-    else this.define(node, op.onnx(this, node.inputs.map((input) => this.whole(input)), node));
+    else
+      this.define(
+        node,
+        op.onnx(
+          this,
+          node.inputs.map((input) => this.whole(input)),
+          node,
+        ),
+      );
   }
 
   /** Rows gathered per group are contiguous at once; other ops go by group when an operand already does. */
@@ -188,7 +198,11 @@ export class OnnxEmitter {
     const groups = groupsOf(node.outputs[0]!.shape);
     const columns = node.inputs.map((input) => (isRagged(input.shape) ? this.pieces(input) : this.whole(input)));
     const results = Array.from({ length: groups }, (_, group) =>
-      node.op.onnx!(this, columns.map((column) => (typeof column === "string" ? column : column[group]!)), node),
+      node.op.onnx!(
+        this,
+        columns.map((column) => (typeof column === "string" ? column : column[group]!)),
+        node,
+      ),
     );
     for (const [index, output] of node.outputs.entries()) {
       this.defineRagged(output, { pieces: results.map((names) => names[index]!) });
@@ -250,7 +264,20 @@ export class OnnxEmitter {
     return name;
   }
 
-  private push(opType: string, input: readonly string[], attributes: OnnxAttributes, output: readonly string[], domain: string) {
-    this.nodes.push({ name: `${opType}.${this.nodes.length}`, opType, domain, input, output, attribute: attributeProtos(attributes) });
+  private push(
+    opType: string,
+    input: readonly string[],
+    attributes: OnnxAttributes,
+    output: readonly string[],
+    domain: string,
+  ) {
+    this.nodes.push({
+      name: `${opType}.${this.nodes.length}`,
+      opType,
+      domain,
+      input,
+      output,
+      attribute: attributeProtos(attributes),
+    });
   }
 }

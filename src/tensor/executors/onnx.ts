@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 import { dirname } from "node:path";
 import type { InferenceSession, OnnxValue, Tensor as OrtTensor } from "onnxruntime-node";
 import { InvariantError, MachineError, messageOf } from "../../base/errors.ts";
-import type { Program } from "../graph.ts";
+import type { Program } from "../ir.ts";
 import { type DType, formatShape } from "../shape.ts";
 import type { Executable, Executor, TensorData, WeightSource } from "./executor.ts";
 import { OnnxEmitter, outputName } from "./onnx-emitter.ts";
@@ -65,7 +65,9 @@ export class OnnxExecutor implements Executor {
     try {
       return new OnnxExecutable(ort, await ort.InferenceSession.create(model, options), program);
     } catch (cause) {
-      throw new MachineError(`${this.name}: session for "${program.name}" could not be created: ${messageOf(cause)}`, { cause });
+      throw new MachineError(`${this.name}: session for "${program.name}" could not be created: ${messageOf(cause)}`, {
+        cause,
+      });
     }
   }
 }
@@ -102,7 +104,8 @@ class OnnxExecutable implements Executable {
     }
     const results = await session.run(inputs, fetches);
     const outputs: Record<string, TensorData> = {};
-    for (const key of Object.keys(program.outputs)) outputs[key] = into[key] ?? (results[outputName(key)] as OrtTensor).data as TensorData;
+    for (const key of Object.keys(program.outputs))
+      outputs[key] = into[key] ?? ((results[outputName(key)] as OrtTensor).data as TensorData);
     return outputs;
   }
 
@@ -118,7 +121,9 @@ class OnnxExecutable implements Executable {
     const fits = dims.every(Number.isInteger) && dims.reduce((a, b) => a * b, 1) === data.length;
     if (!fits || !(data instanceof arrayTypes[dtype as keyof typeof arrayTypes])) {
       const expected = `${dtype} ${formatShape(shape as never)}`;
-      throw new InvariantError(`program "${this.program.name}": "${key}" expected ${expected}, got ${data.constructor.name}(${data.length})`);
+      throw new InvariantError(
+        `program "${this.program.name}": "${key}" expected ${expected}, got ${data.constructor.name}(${data.length})`,
+      );
     }
     return new this.ort.Tensor(dtype as "float32", data as Float32Array, dims);
   }

@@ -1,6 +1,7 @@
 /** Operations that choose by index: gather, scatter-add, top-k, one-hot. */
 import type { Tensor2D } from "@tensorflow/tfjs-core";
-import { apply, type Op, type Tensor } from "../graph.ts";
+import { apply } from "../graph.ts";
+import type { Op, Tensor } from "../ir.ts";
 import { type Dim, isRagged, sameShape, shapeError, sizeOf } from "../shape.ts";
 
 const gatherRowsOp: Op = {
@@ -103,7 +104,9 @@ const oneHotOp: Op = {
   infer: ([index], attributes) => [{ shape: [...index!.shape, attributes.columns as number], dtype: "float32" }],
   onnx(emit, [index], node) {
     const labels = emit.wide(index!, node.inputs[0]!.dtype);
-    return emit.node("OneHot", [labels, emit.integers([node.attributes.columns as number]), emit.floats([0, 1])], { axis: -1 });
+    return emit.node("OneHot", [labels, emit.integers([node.attributes.columns as number]), emit.floats([0, 1])], {
+      axis: -1,
+    });
   },
   eager: (run, node) =>
     run.set(node, run.tf.oneHot(run.integers(node.inputs[0]!), node.attributes.columns as number, 1, 0, "float32")),

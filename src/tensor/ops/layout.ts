@@ -1,7 +1,8 @@
 /** Operations that move elements without changing them. */
 import { invariant } from "../../base/errors.ts";
-import { apply, type Op, staticSize, type Tensor } from "../graph.ts";
-import { type Dim, isRagged, normalAxis, sameShape, type Shape, shapeError, sizeOf } from "../shape.ts";
+import { apply, staticSize } from "../graph.ts";
+import type { Op, Tensor } from "../ir.ts";
+import { type Dim, isRagged, normalAxis, type Shape, sameShape, shapeError, sizeOf } from "../shape.ts";
 
 const reshapeOp: Op = {
   name: "reshape",
@@ -10,7 +11,8 @@ const reshapeOp: Op = {
     const dynamic = shape.filter((dim) => typeof dim !== "number");
     const known = (dims: Shape) => dims.reduce<number>((product, dim) => product * Math.abs(staticSize(dim)), 1);
     const kept = dynamic.every((dim) => x!.shape.includes(dim)) && dynamic.length <= 1;
-    if (!kept || known(x!.shape) !== known(shape)) throw shapeError("reshape", "equally many elements", x!.shape, shape);
+    if (!kept || known(x!.shape) !== known(shape))
+      throw shapeError("reshape", "equally many elements", x!.shape, shape);
     return [{ shape, dtype: x!.dtype }];
   },
   backward: (node, [g]) => [reshape(g!, node.inputs[0]!.shape)],
@@ -27,19 +29,26 @@ const transposeOp: Op = {
   name: "transpose",
   infer([x], attributes) {
     const permutation = attributes.permutation as number[];
-    const valid = permutation.length === x!.shape.length && [...permutation].sort((a, b) => a - b).every((p, i) => p === i);
+    const valid =
+      permutation.length === x!.shape.length && [...permutation].sort((a, b) => a - b).every((p, i) => p === i);
     invariant(valid, () => `transpose: [${permutation}] does not permute ${x!.shape.length} axes`);
     return [{ shape: permutation.map((axis) => x!.shape[axis]!), dtype: x!.dtype }];
   },
   backward(node, [g]) {
     const permutation = node.attributes.permutation as number[];
-    return [transpose(g!, permutation.map((_, axis) => permutation.indexOf(axis)))];
+    return [
+      transpose(
+        g!,
+        permutation.map((_, axis) => permutation.indexOf(axis)),
+      ),
+    ];
   },
   onnx: (emit, [x], node) => emit.node("Transpose", [x!], { perm: node.attributes.permutation as number[] }),
   eager: (run, node) =>
     run.set(node, run.tf.transpose(run.get(node.inputs[0]!), node.attributes.permutation as number[])),
 };
-export const transpose = (x: Tensor, permutation: readonly number[]): Tensor => apply(transposeOp, [x], { permutation });
+export const transpose = (x: Tensor, permutation: readonly number[]): Tensor =>
+  apply(transposeOp, [x], { permutation });
 
 const concatOp: Op = {
   name: "concat",
@@ -58,10 +67,21 @@ const concatOp: Op = {
   },
   backward(node, [g]) {
     const axis = node.attributes.axis as number;
-    return split(g!, axis, node.inputs.map(({ shape }) => shape[axis] as number));
+    return split(
+      g!,
+      axis,
+      node.inputs.map(({ shape }) => shape[axis] as number),
+    );
   },
   onnx: (emit, inputs, node) => emit.node("Concat", inputs, { axis: node.attributes.axis as number }),
-  eager: (run, node) => run.set(node, run.tf.concat(node.inputs.map((x) => run.get(x)), node.attributes.axis as number)),
+  eager: (run, node) =>
+    run.set(
+      node,
+      run.tf.concat(
+        node.inputs.map((x) => run.get(x)),
+        node.attributes.axis as number,
+      ),
+    ),
 };
 export function concat(inputs: readonly Tensor[], axis: number): Tensor {
   if (inputs.length === 1) return inputs[0]!;

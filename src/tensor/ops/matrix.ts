@@ -1,5 +1,6 @@
 /** Matrix products: plain and batched. Ragged ones are in `ragged.ts`. */
-import { apply, type Op, type Tensor } from "../graph.ts";
+import { apply } from "../graph.ts";
+import type { Op, Tensor } from "../ir.ts";
 import { isRagged, type Shape, shapeError } from "../shape.ts";
 
 export interface MatmulOptions {

@@ -1,10 +1,10 @@
 /** Operations of transformers that deserve one fused node. */
-import { apply, type Node, type Op, type Tensor } from "../graph.ts";
+import { apply } from "../graph.ts";
+import type { Node, Op, Tensor } from "../ir.ts";
 import { sameShape, shapeError } from "../shape.ts";
-import { mul, scale, sub } from "./elementwise.ts";
+import { mul, reduceSum, scale, sub } from "./arithmetic.ts";
 import { oneHot } from "./index-ops.ts";
 import { reshape } from "./layout.ts";
-import { reduceSum } from "./reduce.ts";
 
 function softmaxBackward(node: Node, [g]: readonly (Tensor | null)[]): [Tensor] {
   const y = node.outputs[0]!;
@@ -26,7 +26,8 @@ const causalSoftmaxOp: Op = {
   name: "causalSoftmax",
   infer([scores]) {
     const [rows, columns] = scores!.shape.slice(-2);
-    if (typeof rows !== "number" || rows !== columns) throw shapeError("causalSoftmax", "square score matrices", scores!.shape);
+    if (typeof rows !== "number" || rows !== columns)
+      throw shapeError("causalSoftmax", "square score matrices", scores!.shape);
     return [{ shape: scores!.shape, dtype: "float32" }];
   },
   // Hidden entries have probability zero, and so does their gradient.
@@ -78,7 +79,8 @@ export const crossEntropy = (logits: Tensor, targets: Tensor): Tensor => apply(c
 const rmsNormOp: Op = {
   name: "rmsNorm",
   infer([x, weight]) {
-    if (!sameShape(x!.shape.slice(-1), weight!.shape)) throw shapeError("rmsNorm", "one weight per column", x!.shape, weight!.shape);
+    if (!sameShape(x!.shape.slice(-1), weight!.shape))
+      throw shapeError("rmsNorm", "one weight per column", x!.shape, weight!.shape);
     return [
       { shape: x!.shape, dtype: "float32" },
       { shape: [...x!.shape.slice(0, -1), 1], dtype: "float32" },
@@ -106,7 +108,8 @@ const rmsNormOp: Op = {
   },
 };
 /** x ÷ √(mean(x²) + ε) · weight over the last axis. Zhang and Sennrich, https://arxiv.org/abs/1910.07467 */
-export const rmsNorm = (x: Tensor, weight: Tensor, epsilon: number): Tensor => apply(rmsNormOp, [x, weight], { epsilon });
+export const rmsNorm = (x: Tensor, weight: Tensor, epsilon: number): Tensor =>
+  apply(rmsNormOp, [x, weight], { epsilon });
 
 const rotaryOp: Op = {
   name: "rotary",

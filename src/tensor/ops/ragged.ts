@@ -4,7 +4,8 @@
  * These are what a sparse mixture of experts is made of. Nothing is padded: a group without rows costs nothing, and
  * its weight gradient is zero.
  */
-import { apply, type Op, type Tensor } from "../graph.ts";
+import { apply } from "../graph.ts";
+import type { Op, Tensor } from "../ir.ts";
 import { groupsOf, isRagged, type Shape, shapeError } from "../shape.ts";
 
 const sortByGroupOp: Op = {
@@ -20,7 +21,10 @@ const sortByGroupOp: Op = {
     const groups = node.attributes.groups as number;
     const labels = emit.whole(node.inputs[0]!);
     const [row] = emit.node("Unsqueeze", [labels, emit.integers([0])]);
-    const numbers = emit.integers(Array.from({ length: groups }, (_, group) => group), [groups, 1]);
+    const numbers = emit.integers(
+      Array.from({ length: groups }, (_, group) => group),
+      [groups, 1],
+    );
     const [member] = emit.node("Equal", [row!, numbers]);
     // NonZero walks row by row, so positions come out sorted by group and, within a group, in order.
     const [found] = emit.node("NonZero", [member!]);
@@ -132,7 +136,9 @@ const groupedOuterOp: Op = {
     const [a, b] = node.inputs as [Tensor, Tensor];
     const alpha = node.attributes.alpha as number;
     const right = emit.pieces(b);
-    const matrices = emit.pieces(a).map((left, group) => emit.node("Gemm", [left, right[group]!], { transA: 1, alpha })[0]!);
+    const matrices = emit
+      .pieces(a)
+      .map((left, group) => emit.node("Gemm", [left, right[group]!], { transA: 1, alpha })[0]!);
     emit.defineMatrices(node.outputs[0]!, matrices);
   },
   eager(run, node) {

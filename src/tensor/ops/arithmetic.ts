@@ -1,7 +1,19 @@
-/** Elementwise operations, with NumPy broadcasting for the binary ones. */
-import { apply, type Node, type Op, type Tensor, type TensorType } from "../graph.ts";
-import { broadcastShapes, type DType, sameShape, type Shape, stretchedAxes } from "../shape.ts";
-import { reduceSum } from "./reduce.ts";
+/**
+ * Elementwise arithmetic with NumPy broadcasting, and reductions: each is the other's derivative.
+ */
+import { apply } from "../graph.ts";
+import type { Node, Op, Tensor, TensorType } from "../ir.ts";
+import {
+  broadcastShapes,
+  type Dim,
+  type DType,
+  isRagged,
+  normalAxis,
+  type Shape,
+  sameShape,
+  shapeError,
+  stretchedAxes,
+} from "../shape.ts";
 import { reshape } from "./layout.ts";
 
 type Binary = "Add" | "Sub" | "Mul" | "Div";
@@ -81,7 +93,8 @@ const scaleOp: Op = {
   infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
   backward: (node, [g]) => [scale(g!, node.attributes.factor as number)],
   onnx: (emit, [x], node) => emit.node("Mul", [x!, emit.scalar(node.attributes.factor as number)]),
-  eager: (run, node) => run.set(node, run.tf.mul(run.get(node.inputs[0]!), run.tf.scalar(node.attributes.factor as number))),
+  eager: (run, node) =>
+    run.set(node, run.tf.mul(run.get(node.inputs[0]!), run.tf.scalar(node.attributes.factor as number))),
 };
 export const scale = (x: Tensor, factor: number): Tensor => (factor === 1 ? x : apply(scaleOp, [x], { factor }));
 
@@ -138,6 +151,8 @@ export const minimum = (a: Tensor, b: Tensor): Tensor => apply(minimumOp, [a, b]
 const castOp: Op = {
   name: "cast",
   infer: ([x], attributes) => [{ shape: x!.shape, dtype: attributes.dtype as DType }],
+  // Integers carry no gradient.
+  backward: (node, [g]) => [node.inputs[0]!.dtype === "float32" ? g! : null],
   onnx: (emit, [x], node) => emit.cast(x!, node.attributes.dtype as DType),
   eager: (run, node) =>
     run.set(node, run.tf.cast(run.get(node.inputs[0]!), node.attributes.dtype === "float32" ? "float32" : "int32")),
@@ -201,3 +216,67 @@ const swigluOp: Op = {
   },
 };
 export const swiglu = (gate: Tensor, up: Tensor): Tensor => apply(swigluOp, [gate, up]);
+
+function reducedShape(shape: Shape, axes: readonly number[], keep: boolean): Shape {
+  const dims: Dim[] = [];
+  for (const [axis, dim] of shape.entries()) {
+    if (!axes.includes(axis)) dims.push(dim);
+    else if (keep) dims.push(1);
+  }
+  return dims;
+}
+
+const reduction = (name: string, onnx: "ReduceSum" | "ReduceMax"): Op => ({
+  name,
+  infer([x], { axes, keep }) {
+    return [{ shape: reducedShape(x!.shape, axes as number[], keep as boolean), dtype: x!.dtype }];
+  },
+  backward(node, [g]) {
+    if (onnx === "ReduceMax") return [null];
+    const [x] = node.inputs as [Tensor];
+    const kept = reducedShape(x.shape, node.attributes.axes as number[], true);
+    return [broadcastLike(reshape(g!, kept), x)];
+  },
+  onnx: (emit, [x], { attributes }) =>
+    emit.node(onnx, [x!, emit.integers(attributes.axes as number[])], { keepdims: attributes.keep ? 1 : 0 }),
+  eager(run, node) {
+    const { axes, keep } = node.attributes as { axes: number[]; keep: boolean };
+    const x = run.get(node.inputs[0]!);
+    run.set(node, onnx === "ReduceSum" ? run.tf.sum(x, axes, keep) : run.tf.max(x, axes, keep));
+  },
+});
+
+const reduceSumOp = reduction("reduceSum", "ReduceSum");
+const reduceMaxOp = reduction("reduceMax", "ReduceMax");
+
+function reduce(op: Op, x: Tensor, axes: readonly number[], keep: boolean): Tensor {
+  const normal = axes.map((axis) => normalAxis(op.name, axis, x.shape)).sort((a, b) => a - b);
+  if (isRagged(x.shape) && normal.includes(0))
+    throw shapeError(op.name, "axes within the rows of a ragged tensor", x.shape);
+  return apply(op, [x], { axes: normal, keep });
+}
+
+export const reduceSum = (x: Tensor, axes: readonly number[], keep = false): Tensor =>
+  reduce(reduceSumOp, x, axes, keep);
+/** Carries no gradient. */
+export const reduceMax = (x: Tensor, axes: readonly number[], keep = false): Tensor =>
+  reduce(reduceMaxOp, x, axes, keep);
+
+/** Mean over axes of static size. */
+export function reduceMean(x: Tensor, axes: readonly number[], keep = false): Tensor {
+  const count = axes.reduce<number>((product, axis) => {
+    const dim = x.shape[normalAxis("reduceMean", axis, x.shape)]!;
+    if (typeof dim !== "number") throw shapeError("reduceMean", "axes of static size", x.shape);
+    return product * dim;
+  }, 1);
+  return scale(reduceSum(x, axes, keep), 1 / count);
+}
+
+const argMaxOp: Op = {
+  name: "argMax",
+  infer: ([x]) => [{ shape: x!.shape.slice(0, -1), dtype: "int64" }],
+  onnx: (emit, [x]) => emit.node("ArgMax", [x!], { axis: -1, keepdims: 0 }),
+  eager: (run, node) => run.set(node, run.tf.argMax(run.get(node.inputs[0]!), -1)),
+};
+/** Index of the largest entry along the last axis; ties go to the lower index. */
+export const argMax = (x: Tensor): Tensor => apply(argMaxOp, [x]);

@@ -1,0 +1,151 @@
+/** `flame pretrain`: makes a small base model from the generated corpus. */
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Command, InvalidArgumentError } from "commander";
+import pc from "picocolors";
+import { InputError } from "../../base/errors.ts";
+import { byteTokenizer } from "../../data/tokenizer.ts";
+import { modelCard } from "../../engine/model-card.ts";
+import {
+  embeddedConfig,
+  embeddedRecipe,
+  Pretrainer,
+  type PretrainRecipe,
+  type PretrainReport,
+  type PretrainState,
+} from "../../engine/pretrainer.ts";
+import { SafetensorsFile } from "../../model/safetensors.ts";
+import { writeSafetensors } from "../../model/safetensors-writer.ts";
+import { writeCheckpoint } from "../../model/write-checkpoint.ts";
+import { OnnxExecutor } from "../../tensor/executors/onnx.ts";
+import { exitCodes } from "../failure.ts";
+import { ProgressLine } from "../progress-line.ts";
+
+interface Flags {
+  readonly to: string;
+  readonly steps: number;
+  readonly seed: number;
+  readonly threads: number;
+  readonly saveEvery: number;
+}
+
+/** Held-out batches behind every row of the loss curve. */
+const heldOutBatches = 8;
+const measureEvery = 200;
+
+export function register(program: Command): void {
+  program
+    .command("pretrain")
+    .description("pre-trains a small base model on generated text; goes on where an interrupted run stopped")
+    .requiredOption("--to <folder>", "where the Hugging Face OLMoE folder goes")
+    .option("--steps <number>", "optimizer steps", positive, embeddedRecipe.steps)
+    .option("--seed <number>", "seed of the weights and the corpus", positive, embeddedRecipe.seed)
+    .option("--threads <number>", "threads of one step; the bytes depend on it", positive, 1)
+    .option("--save-every <steps>", "how often the state is saved", positive, 200)
+    .action(pretrain);
+}
+
+async function pretrain(flags: Flags): Promise<void> {
+  const recipe: PretrainRecipe = { ...embeddedRecipe, steps: flags.steps, seed: flags.seed };
+  mkdirSync(flags.to, { recursive: true });
+  const stateFile = join(flags.to, "pretraining.safetensors");
+  const curveFile = join(flags.to, "training.json");
+  const resumed = existsSync(stateFile) ? readState(stateFile, recipe) : null;
+  const trainer = await Pretrainer.create(
+    new OnnxExecutor({ threads: flags.threads }),
+    embeddedConfig,
+    recipe,
+    resumed,
+  );
+  const curve: PretrainReport[] = resumed ? readCurve(curveFile).filter(({ step }) => step <= resumed.step) : [];
+  const progress = new ProgressLine("step", recipe.steps, trainer.state.step);
+
+  let interrupted = false;
+  const stop = () => {
+    interrupted = true;
+  };
+  process.once("SIGINT", stop).once("SIGTERM", stop);
+  const save = () => {
+    writeState(stateFile, trainer.state, recipe);
+    writeFileSync(curveFile, `${JSON.stringify({ recipe, curve }, null, 1)}\n`);
+  };
+  while (trainer.state.step < recipe.steps && !interrupted) {
+    const { step, loss } = await trainer.step();
+    progress.update(step, `loss ${loss.toFixed(3)}`);
+    if (step % measureEvery === 0 || step === recipe.steps) {
+      const report = await trainer.heldOut(heldOutBatches);
+      curve.push(report);
+      progress.note(describe(report));
+    }
+    if (step % flags.saveEvery === 0) save();
+  }
+  save();
+  progress.close();
+  process.off("SIGINT", stop).off("SIGTERM", stop);
+  if (interrupted) {
+    process.stderr.write(`stopped after step ${trainer.state.step}; the same command goes on from here\n`);
+    process.exitCode = exitCodes.interrupted;
+    return;
+  }
+  writeCheckpoint(flags.to, trainer.weights(), {
+    dtype: "F16",
+    endTokens: [byteTokenizer.end],
+    padToken: byteTokenizer.pad,
+  });
+  writeFileSync(join(flags.to, "README.md"), modelCard(embeddedConfig, recipe, curve));
+  rmSync(stateFile);
+  trainer.dispose();
+  process.stdout.write(`${pc.bold(flags.to)}: ${describe(curve.at(-1)!)}\n`);
+}
+
+function describe({ step, loss, balance, load }: PretrainReport): string {
+  const { layers, experts } = embeddedConfig;
+  const worst = Array.from({ length: layers }, (_, layer) => {
+    const row = load.slice(layer * experts, (layer + 1) * experts);
+    return (Math.max(...row) * experts) / row.reduce((a, b) => a + b, 0);
+  });
+  const loads = worst.map((value) => value.toFixed(2)).join(" ");
+  return `step ${step}: held-out loss ${loss.toFixed(4)}, balance ${balance.toFixed(3)}, max/mean load per layer ${loads}`;
+}
+
+function writeState(path: string, state: PretrainState, recipe: PretrainRecipe): void {
+  const tensors = (["weights", "mean", "variance"] as const).map((name) => ({
+    name,
+    shape: [state[name].length],
+    values: state[name],
+  }));
+  writeSafetensors(path, tensors, { metadata: { step: String(state.step), recipe: JSON.stringify(recipe) } });
+}
+
+function readState(path: string, recipe: PretrainRecipe): PretrainState {
+  const file = SafetensorsFile.open(path);
+  try {
+    const made = file.metadata.get("recipe");
+    if (made !== JSON.stringify(recipe)) {
+      throw new InputError(
+        `${path} belongs to another pre-training: expected ${JSON.stringify(recipe)}, got ${made}. Remove it to start over.`,
+      );
+    }
+    const read = (name: string) => {
+      const values = new Float32Array(file.entry(name).size);
+      file.readFloats(name, values);
+      return values;
+    };
+    return {
+      step: Number(file.metadata.get("step")),
+      weights: read("weights"),
+      mean: read("mean"),
+      variance: read("variance"),
+    };
+  } finally {
+    file.close();
+  }
+}
+
+const readCurve = (path: string): PretrainReport[] =>
+  existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as { curve: PretrainReport[] }).curve : [];
+
+function positive(text: string): number {
+  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError("expected a whole number above 0.");
+  return Number(text);
+}

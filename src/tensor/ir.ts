@@ -1,0 +1,114 @@
+/**
+ * The parts of a tensor program, and what an operation may ask of the executor that runs it.
+ */
+import type * as Tf from "@tensorflow/tfjs-core";
+import type { DType, Shape, SymbolicDim } from "./shape.ts";
+
+export type AttributeValue = number | string | boolean | readonly number[] | Shape | SymbolicDim;
+export type Attributes = Readonly<Record<string, AttributeValue>>;
+
+export interface TensorType {
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/** One output of a node. */
+export interface Tensor extends TensorType {
+  readonly node: Node;
+  /** Which output. */
+  readonly index: number;
+}
+
+export interface Node {
+  readonly id: number;
+  readonly graph: GraphBuilder;
+  readonly op: Op;
+  readonly inputs: readonly Tensor[];
+  readonly attributes: Attributes;
+  readonly outputs: readonly Tensor[];
+}
+
+/** What operations need of the graph they are applied in; `Graph` is the one implementation. */
+export interface GraphBuilder {
+  node(op: Op, inputs: readonly Tensor[], attributes?: Attributes): Node;
+  symbol(name: string, groups?: number): SymbolicDim;
+  constant(values: readonly number[], shape: readonly number[], dtype?: DType): Tensor;
+  zeros(shape: readonly number[]): Tensor;
+}
+
+/**
+ * One operation in one place: its shape rule, its derivative, and how each executor runs it.
+ *
+ * Lowerings see one tensor per input. When an output is ragged and the op has no `onnxGrouped`, the executor may call
+ * `onnx` once per group, on the rows of that group.
+ */
+export interface Op {
+  readonly name: string;
+  infer(inputs: readonly Tensor[], attributes: Attributes): readonly TensorType[];
+  /** Gradients of the inputs, null where there is none. `gradients` has one entry per output, null where unused. */
+  backward?(node: Node, gradients: readonly (Tensor | null)[]): readonly (Tensor | null)[];
+  /** Emits ONNX nodes and returns the names of the outputs. */
+  onnx?(emit: OnnxLowering, inputs: readonly string[], node: Node): readonly string[];
+  /** Lowering of an op that handles all groups itself, through `emit.pieces` and `emit.define…`. */
+  onnxGrouped?(emit: OnnxLowering, node: Node): void;
+  /** Runs eagerly on TensorFlow.js; ragged tensors are whole here. */
+  eager?(run: EagerLowering, node: Node): void;
+}
+
+export type OnnxAttributes = Readonly<Record<string, number | string | readonly number[]>>;
+
+/** Emits ONNX nodes; values are names. */
+export interface OnnxLowering {
+  /** Adds a node and returns the names of its outputs. */
+  node(
+    opType: string,
+    inputs: readonly string[],
+    attributes?: OnnxAttributes,
+    outputs?: number,
+    domain?: string,
+  ): string[];
+  cast(name: string, dtype: DType): string[];
+  /** An index as int64, the one type every kernel takes. */
+  wide(name: string, dtype: DType): string;
+  scalar(value: number, dtype?: DType): string;
+  floats(values: readonly number[], shape?: readonly number[]): string;
+  /** An int64 vector, as ONNX wants axes, sizes and shapes. */
+  integers(values: readonly number[], shape?: readonly number[]): string;
+  integer(value: number): string;
+  /** Zeros of a static shape. */
+  filled(shape: readonly number[]): string;
+  /** What added to `[.., length, length]` scores hides every position after the row's own. */
+  causalMask(length: number): string;
+  /** The tensor as one value. */
+  whole(tensor: Tensor): string;
+  /** The rows of each group of a ragged tensor. */
+  pieces(tensor: Tensor): readonly string[];
+  /** The matrices of a `[groups, a, b]` tensor. Those of a base weight are read in place. */
+  matrices(tensor: Tensor): readonly string[];
+  define(node: Node, names: readonly string[]): void;
+  defineOutput(tensor: Tensor, whole: string): void;
+  defineRagged(tensor: Tensor, form: { whole?: string; pieces?: readonly string[]; counts?: string }): void;
+  defineMatrices(tensor: Tensor, matrices: readonly string[]): void;
+}
+
+/** One eager run on TensorFlow.js: the values so far. */
+export interface EagerLowering {
+  readonly tf: typeof Tf;
+  get(tensor: Tensor): Tf.Tensor;
+  /** An index tensor in the one integer type TensorFlow.js has. */
+  integers(tensor: Tensor): Tf.Tensor;
+  set(node: Node, value: Tf.Tensor, index?: number): void;
+  /** Remembers how many rows of a ragged tensor belong to each group. */
+  setCounts(tensor: Tensor, counts: readonly number[]): void;
+  /** The rows of each group. */
+  pieces(tensor: Tensor): Tf.Tensor[];
+  binary(node: Node, kind: "Add" | "Sub" | "Mul" | "Div"): void;
+  unary(node: Node, kind: string): void;
+}
+
+/** Named inputs and outputs of a graph: what an executor compiles. */
+export interface Program {
+  readonly name: string;
+  readonly inputs: Readonly<Record<string, Tensor>>;
+  readonly outputs: Readonly<Record<string, Tensor>>;
+}
