@@ -1,3 +1,8 @@
+/** Rows of examples for training and evaluation steps, in shapes that one compiled step can serve. */
+import { invariant } from "../base/errors.ts";
+import type { Draws } from "../base/random.ts";
+import { exampleLength, type TokenizedData } from "./tokenized.ts";
+
 /** Rows of one training or evaluation step, padded to one length. */
 export interface Batch {
   readonly rows: number;
@@ -5,10 +10,117 @@ export interface Batch {
   readonly length: number;
   /** `[rows · length]`, row-major, padded on the right. */
   readonly ids: Int32Array;
-  /** Non-padding tokens of each row, `[rows]`, each ≥ 1. */
+  /**
+   * Non-padding tokens of each row, `[rows]`. 0 marks an empty row, which fills up the last batch of an epoch: it is
+   * all padding, carries no loss, counts for no activation and is no example.
+   */
   readonly lengths: Int32Array;
   /** Flat positions `row · length + position` whose *next* token carries loss, ascending. */
   readonly lossPositions: Int32Array;
   /** The next token at each of `lossPositions`. */
   readonly targets: Int32Array;
+}
+
+export interface BatchOptions {
+  /** Rows of every batch; the last one is filled up with empty rows. */
+  readonly batchSize: number;
+  /** Longest row; every example must fit. */
+  readonly length: number;
+  /** A batch is as long as its longest example, rounded up to a multiple of this; by default all are `length` long. */
+  readonly roundTo?: number;
+}
+
+/** Every epoch passes over all examples once, in an order of its own. The loss is on response and end token. */
+export function trainBatches(
+  data: TokenizedData,
+  indices: Uint32Array,
+  options: BatchOptions & { readonly epochs: number; readonly draws: Draws },
+): Batch[] {
+  const order = Uint32Array.from(indices);
+  const batches: Batch[] = [];
+  for (let epoch = 0; epoch < options.epochs; epoch++) {
+    options.draws.shuffle(order);
+    for (const batch of inBatches(data, order, options)) batches.push(batch);
+  }
+  return batches;
+}
+
+/** Examples of like length share a batch, which saves padding when `roundTo` is given. */
+export function evaluationBatches(data: TokenizedData, indices: Uint32Array, options: BatchOptions): Batch[] {
+  const order = Uint32Array.from(indices).sort((a, b) => exampleLength(data, a) - exampleLength(data, b) || a - b);
+  return inBatches(data, order, options);
+}
+
+/**
+ * Documents one after the other, each closed by `end`, cut into rows with loss on every token: row r + 1 goes on where
+ * row r stopped, and the last target of a row is the first token of the next. Ends when the documents do; what does
+ * not fill a batch is left out.
+ */
+export function* packedBatches(
+  documents: Iterable<ArrayLike<number>>,
+  { rows, length, end }: { readonly rows: number; readonly length: number; readonly end: number },
+): Generator<Batch> {
+  const size = rows * length;
+  let held: number[] = [];
+  for (const document of documents) {
+    for (let at = 0; at < document.length; at++) held.push(document[at]!);
+    held.push(end);
+    let from = 0;
+    // One token more than a batch holds: the target of its last position.
+    for (; held.length - from > size; from += size) yield packedBatch(held.slice(from, from + size + 1), rows, length);
+    if (from > 0) held = held.slice(from);
+  }
+}
+
+/**
+ * Rows with loss on every token.
+ *
+ * @param tokens `rows · length + 1` tokens, or one run of `length + 1` tokens per row
+ */
+export function packedBatch(tokens: ArrayLike<number>, rows: number, length: number): Batch {
+  const size = rows * length;
+  const separate = tokens.length === size + rows;
+  invariant(separate || tokens.length === size + 1, () => `${tokens.length} tokens for ${rows} rows of ${length}`);
+  const ids = new Int32Array(size);
+  const targets = new Int32Array(size);
+  for (let at = 0; at < size; at++) {
+    const from = separate ? at + Math.floor(at / length) : at;
+    ids[at] = tokens[from]!;
+    targets[at] = tokens[from + 1]!;
+  }
+  const lossPositions = Int32Array.from({ length: size }, (_, at) => at);
+  return { rows, length, ids, lengths: new Int32Array(rows).fill(length), lossPositions, targets };
+}
+
+function inBatches(data: TokenizedData, order: Uint32Array, options: BatchOptions): Batch[] {
+  const { batchSize, length, roundTo } = options;
+  const batches: Batch[] = [];
+  for (let from = 0; from < order.length; from += batchSize) {
+    const examples = order.subarray(from, from + batchSize);
+    const longest = examples.reduce((most, e) => Math.max(most, exampleLength(data, e)), 1);
+    invariant(longest <= length, () => `an example has ${longest} tokens, batches have rows of ${length}`);
+    const rowLength = roundTo === undefined ? length : Math.min(length, Math.ceil(longest / roundTo) * roundTo);
+    batches.push(batchOf(data, examples, batchSize, rowLength));
+  }
+  return batches;
+}
+
+function batchOf(data: TokenizedData, examples: Uint32Array, rows: number, length: number): Batch {
+  const ids = new Int32Array(rows * length).fill(data.pad);
+  const lengths = new Int32Array(rows);
+  let responses = 0;
+  for (const e of examples) responses += exampleLength(data, e) - data.responseStart[e]!;
+  const lossPositions = new Int32Array(responses);
+  const targets = new Int32Array(responses);
+  let filled = 0;
+  for (const [row, e] of examples.entries()) {
+    const tokens = data.tokens.subarray(data.offsets[e], data.offsets[e + 1]);
+    ids.set(tokens, row * length);
+    lengths[row] = tokens.length;
+    for (let at = data.responseStart[e]!; at < tokens.length; at++) {
+      lossPositions[filled] = row * length + at - 1;
+      targets[filled++] = tokens[at]!;
+    }
+  }
+  return { rows, length, ids, lengths, lossPositions, targets };
 }

@@ -1,0 +1,108 @@
+/**
+ * Hugging Face tokenizers from a folder with `tokenizer.json` and, when there is one, `tokenizer_config.json`.
+ *
+ * The library turns added tokens in any text into their ids, so data that spells out `<|endoftext|>` would end a
+ * response early. Here such text is cut in two inside the spelling, and both parts are encoded on their own.
+ */
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
+import { z } from "zod";
+import { InputError, messageOf } from "../base/errors.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** The largest published tokenizers take about 35 MB. */
+const MOST_BYTES = 128 * 2 ** 20;
+
+const tokenizerSchema = z.looseObject({
+  model: z.looseObject({ vocab: z.union([z.record(z.string(), z.number()), z.array(z.unknown())]) }),
+  added_tokens: z
+    .array(z.looseObject({ id: z.number().int().min(0), content: z.string().min(1), special: z.boolean().optional() }))
+    .nullish(),
+});
+
+const tokenName = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
+
+const configSchema = z.looseObject({ eos_token: tokenName, pad_token: tokenName });
+
+export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenizer> {
+  const path = join(folder, "tokenizer.json");
+  const description = parse(tokenizerSchema, await readJson(path), path);
+  const configPath = join(folder, "tokenizer_config.json");
+  const config = parse(configSchema, (await readJson(configPath, "optional")) ?? {}, configPath);
+  let library: HuggingFace;
+  try {
+    library = new HuggingFace(description, config);
+  } catch (cause) {
+    throw new InputError(`${path}: not a tokenizer this program can use: ${messageOf(cause)}`, { cause });
+  }
+  const added = new Map((description.added_tokens ?? []).map(({ content, id }) => [content, id]));
+  const idOf = (name: string | undefined): number | undefined =>
+    name === undefined ? undefined : (added.get(name) ?? library.token_to_id(name));
+  const end = [nameOf(config.eos_token), "<|endoftext|>", "</s>", "<|im_end|>"]
+    .map(idOf)
+    .find((id) => id !== undefined);
+  if (end === undefined) {
+    throw new InputError(`${configPath}: expected "eos_token" to name a token of tokenizer.json, found no end token`);
+  }
+  let largest = end;
+  for (const id of [...library.get_vocab(true).values(), ...added.values()]) largest = Math.max(largest, id);
+  const spellings = [...added.keys()];
+  return {
+    name: path,
+    vocabulary: largest + 1,
+    // Padding carries no loss and no position looks at it, so the end token can stand in.
+    pad: idOf(nameOf(config.pad_token)) ?? end,
+    end,
+    specials: added,
+    encode: (text) =>
+      Int32Array.from(
+        withoutSpellings(text, spellings).flatMap((part) => library.encode(part, { add_special_tokens: false }).ids),
+      ),
+    decode: (ids) =>
+      ids.length === 0
+        ? ""
+        : library.decode(Array.from(ids), { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
+  };
+}
+
+/** Cuts `text` after the first character of every added token spelled out in it. */
+function withoutSpellings(text: string, spellings: readonly string[]): string[] {
+  const cuts = new Set<number>();
+  for (const spelling of spellings) {
+    // One character cannot be cut; such tokens are ordinary text in every known vocabulary.
+    if (spelling.length < 2) continue;
+    for (let at = text.indexOf(spelling); at >= 0; at = text.indexOf(spelling, at + 1)) cuts.add(at + 1);
+  }
+  if (cuts.size === 0) return text === "" ? [] : [text];
+  const borders = [0, ...[...cuts].sort((a, b) => a - b), text.length];
+  return borders.slice(1).map((to, at) => text.slice(borders[at], to));
+}
+
+const nameOf = (token: z.infer<typeof tokenName>): string | undefined =>
+  typeof token === "string" ? token : (token?.content ?? undefined);
+
+async function readJson(path: string, presence: "required" | "optional" = "required"): Promise<unknown> {
+  let text: string;
+  try {
+    const { size } = await stat(path);
+    if (size > MOST_BYTES) throw new InputError(`${path} has ${size} bytes, expected at most ${MOST_BYTES}`);
+    text = await readFile(path, "utf8");
+  } catch (cause) {
+    if (cause instanceof InputError) throw cause;
+    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
+    if (missing && presence === "optional") return undefined;
+    throw new InputError(`cannot read ${path}: ${messageOf(cause)}`, { cause });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new InputError(`${path}: expected JSON: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function parse<Schema extends z.ZodType>(schema: Schema, value: unknown, path: string): z.infer<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw new InputError(`${path}: ${z.prettifyError(result.error)}`);
+}

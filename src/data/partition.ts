@@ -1,0 +1,174 @@
+/**
+ * How examples are divided among clients. Specifications are plain data; `partition` deals real examples, and
+ * `partitionSizes` draws sizes alone from the same laws, for fleets that are only timed.
+ *
+ *   dirichlet   for each category q ~ Dir(α·1_N); its examples go to clients in proportions q  (methods of Hsu et al.,
+ *               2019, https://arxiv.org/abs/1909.06335); drawn again when a client gets fewer than `minimum`
+ *   iid         every client the same number, give or take one, from all categories
+ *   quantity    sizes ∝ exp(σ·normal) or ∝ rank^−z, content as iid
+ *   shards      each client holds examples of `categories` categories (McMahan et al., 2017)
+ */
+import { z } from "zod";
+import { invariant, ScenarioError } from "../base/errors.ts";
+import type { Rng } from "../base/random.ts";
+import { apportion, type ClientSizes, dealByCategory, dealShards, dealSizes, type Partition } from "./deal.ts";
+import type { TokenizedData } from "./tokenized.ts";
+
+const minimum = z.number().int().min(0).default(1);
+
+export const partitionSchema = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("iid") }),
+  z.strictObject({
+    type: z.literal("dirichlet"),
+    /** Concentration: 0.1 gives a client a category or two, 100 is nearly iid. */
+    alpha: z.number().positive().max(1e6),
+    /** Examples every client must get. */
+    minimum,
+    /** What to do for a client that got fewer: draw everything again, or give it examples of the richest clients. */
+    shortage: z.enum(["redraw", "fill"]).default("redraw"),
+  }),
+  z
+    .strictObject({
+      type: z.literal("quantity"),
+      /** Standard deviation of the logarithm of a client's size. */
+      sigma: z.number().positive().max(10).optional(),
+      /** Exponent of Zipf's law over randomly ranked clients. */
+      zipf: z.number().positive().max(10).optional(),
+      minimum,
+    })
+    .refine(({ sigma, zipf }) => (sigma === undefined) !== (zipf === undefined), "expected either sigma or zipf"),
+  z.strictObject({ type: z.literal("shards"), categories: z.number().int().positive(), minimum }),
+]);
+
+export type PartitionSpec = Readonly<z.infer<typeof partitionSchema>>;
+
+export const iid = (): PartitionSpec => ({ type: "iid" });
+export const dirichlet = (options: {
+  alpha: number;
+  minimum?: number;
+  shortage?: "redraw" | "fill";
+}): PartitionSpec => ({ type: "dirichlet", minimum: 1, shortage: "redraw", ...options });
+export const byQuantity = (options: { sigma?: number; zipf?: number; minimum?: number }): PartitionSpec => ({
+  type: "quantity",
+  minimum: 1,
+  ...options,
+});
+export const shards = (options: { categories: number; minimum?: number }): PartitionSpec => ({
+  type: "shards",
+  minimum: 1,
+  ...options,
+});
+
+export { type ClientSizes, examplesOf, type Partition, sizesOf } from "./deal.ts";
+
+/** Deals the examples `indices` of `data`. No example goes to two clients. */
+export function partition(
+  data: TokenizedData,
+  indices: Uint32Array,
+  spec: PartitionSpec,
+  clients: number,
+  rng: Rng,
+): Partition {
+  requireEnough(indices.length, clients, spec.type === "iid" ? 1 : spec.minimum);
+  switch (spec.type) {
+    case "iid":
+      return dealSizes(indices, evenSizes(indices.length, clients), rng);
+    case "quantity":
+      return dealSizes(indices, quantitySizes(spec, indices.length, clients, rng), rng);
+    case "dirichlet":
+      return dealByCategory(byCategory(data, indices), spec, clients, rng);
+    case "shards":
+      return dealShards(byCategory(data, indices), spec, clients, rng);
+  }
+}
+
+export interface SizesOptions {
+  readonly clients: number;
+  /** Over all clients. */
+  readonly examples: number;
+  /** Categories a real data set would have; matters to `dirichlet` alone. */
+  readonly categories?: number;
+  /** Mean and standard deviation of one example's length. */
+  readonly tokensPerExample: number;
+  readonly tokensSpread?: number;
+}
+
+/**
+ * Sizes drawn from the law of `spec` with no data behind them: a million clients in about two seconds.
+ *
+ * A client's tokens are the sum of its examples' lengths, drawn from the normal law that such a sum approaches.
+ */
+export function partitionSizes(spec: PartitionSpec, options: SizesOptions, rng: Rng): ClientSizes {
+  const { clients, examples: total, categories = 8, tokensPerExample, tokensSpread = tokensPerExample / 4 } = options;
+  requireEnough(total, clients, spec.type === "iid" ? 1 : spec.minimum);
+  const examples = drawSizes(spec, total, clients, categories, rng);
+  const tokens = new Uint32Array(clients);
+  const draws = rng.at("partition tokens").at(0);
+  for (let client = 0; client < clients; client++) {
+    const count = examples[client]!;
+    const length = count * tokensPerExample + Math.sqrt(count) * tokensSpread * draws.normal();
+    tokens[client] = Math.max(count, Math.round(length));
+  }
+  return { examples, tokens };
+}
+
+function drawSizes(spec: PartitionSpec, total: number, clients: number, categories: number, rng: Rng): Uint32Array {
+  switch (spec.type) {
+    // Shards hold equal parts of their categories, so with categories of one size all clients are as large.
+    case "iid":
+    case "shards":
+      return evenSizes(total, clients);
+    case "quantity":
+      return quantitySizes(spec, total, clients, rng);
+    case "dirichlet": {
+      const weights = new Float64Array(clients);
+      for (let category = 0; category < categories; category++) {
+        const shares = rng.at("partition sizes").at(category).dirichlet(spec.alpha, clients);
+        for (let client = 0; client < clients; client++) weights[client]! += shares[client]!;
+      }
+      return apportion(weights, total, spec.minimum);
+    }
+  }
+}
+
+/** The examples of each category, in the order of `indices`. */
+function byCategory(data: TokenizedData, indices: Uint32Array): Uint32Array[] {
+  const counts = new Uint32Array(data.categoryNames.length);
+  for (const e of indices) counts[data.category[e]!]!++;
+  const groups = Array.from(counts, (count) => new Uint32Array(count));
+  counts.fill(0);
+  for (const e of indices) {
+    const row = data.category[e]!;
+    groups[row]![counts[row]!++] = e;
+  }
+  return groups.filter(({ length }) => length > 0);
+}
+
+function requireEnough(examples: number, clients: number, least: number): void {
+  invariant(Number.isInteger(clients) && clients > 0, () => `a partition for ${clients} clients`);
+  if (examples >= clients * Math.max(least, 1)) return;
+  const each = least > 1 ? ` with at least ${least} examples each` : "";
+  throw new ScenarioError(
+    `data.partition: the fleet has ${clients} clients${each}, but there are only ${examples} training examples`,
+  );
+}
+
+const evenSizes = (total: number, clients: number): Uint32Array =>
+  apportion(new Float64Array(clients).fill(1), total, 0);
+
+function quantitySizes(
+  { sigma, zipf, minimum }: Extract<PartitionSpec, { type: "quantity" }>,
+  total: number,
+  clients: number,
+  rng: Rng,
+): Uint32Array {
+  const draws = rng.at("partition quantity").at(0);
+  const weights = new Float64Array(clients);
+  if (zipf !== undefined) {
+    for (let rank = 0; rank < clients; rank++) weights[rank] = (rank + 1) ** -zipf;
+    draws.shuffle(weights);
+  } else {
+    for (let client = 0; client < clients; client++) weights[client] = draws.logNormal(0, sigma ?? 1);
+  }
+  return apportion(weights, total, minimum);
+}

@@ -1,0 +1,267 @@
+/**
+ * The user's own examples: an Alpaca or Dolly file, as a JSON array or as JSON Lines, told apart by content.
+ *
+ *   {"instruction": "…", "input" or "context": "…", "output" or "response": "…", "category": "…"}
+ *
+ * The file is streamed, and hostile until parsed: line and record sizes, nesting and counts are bounded, only own
+ * string fields of these names are read, and every error names file, line and, in an array, the element.
+ */
+import { createReadStream } from "node:fs";
+import { basename } from "node:path";
+import { jsonParser, type Token } from "stream-json/parser.js";
+import { InputError, messageOf } from "../base/errors.ts";
+import { type Example, NO_CATEGORY } from "./example.ts";
+import { type Chunks, linePieces, type Opening, openText, type Piece, wholeLines } from "./lines.ts";
+
+export interface ReadLimits {
+  /** Bytes of one line of JSON Lines, and characters of one array element. */
+  readonly recordBytes: number;
+  /** Nesting of one array element. */
+  readonly depth: number;
+  readonly records: number;
+}
+
+export const READ_LIMITS: ReadLimits = { recordBytes: 4 * 2 ** 20, depth: 64, records: 10_000_000 };
+
+/** Streams the examples of a file in its order. Records whose response is blank teach nothing and are passed over. */
+export async function* readExamples(path: string, limits: ReadLimits = READ_LIMITS): AsyncGenerator<Example> {
+  yield* parseExamples(fileChunks(path), basename(path), limits);
+}
+
+/** As {@link readExamples}, from bytes of any origin. `name` stands in front of every error. */
+export async function* parseExamples(
+  chunks: Chunks,
+  name: string,
+  limits: ReadLimits = READ_LIMITS,
+): AsyncGenerator<Example> {
+  const opening = await openText(chunks, name, limits.recordBytes);
+  if (opening.text === null) {
+    throw new InputError(`${name} is empty; expected a JSON array or JSON Lines of instructions`);
+  }
+  let records = 0;
+  for await (const { value, where } of recordsOf(opening, opening.text, name, limits)) {
+    if (++records > limits.records) throw new InputError(`${where}: expected at most ${limits.records} records`);
+    const example = toExample(value, where);
+    if (example !== null) yield example;
+  }
+  if (records === 0) throw new InputError(`${name}: expected at least one example, got an empty array`);
+}
+
+interface Found {
+  readonly value: unknown;
+  /** `data.jsonl line 17`, `data.json element 3 (line 20)` */
+  readonly where: string;
+}
+
+/** The first character decides. */
+function recordsOf({ chunks, line }: Opening, text: string, name: string, limits: ReadLimits): AsyncGenerator<Found> {
+  if (text.startsWith("[")) return elements(chunks, name, limits);
+  if (text.startsWith("{")) return lineRecords(chunks, name, limits);
+  throw new InputError(
+    `${name} line ${line}: expected "[" of a JSON array or "{" of JSON Lines, got ${shown(text.split("\n")[0]!)}`,
+  );
+}
+
+async function* lineRecords(chunks: Chunks, name: string, { recordBytes }: ReadLimits): AsyncGenerator<Found> {
+  for await (const { text, line } of wholeLines(chunks, name, recordBytes)) {
+    if (text.trim() === "") continue;
+    const where = `${name} line ${line}`;
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (cause) {
+      throw new InputError(
+        `${where}: expected a JSON object with "instruction" and "response", got ${shown(text)} ` +
+          `(${printable(messageOf(cause))})`,
+        { cause },
+      );
+    }
+    yield { value, where };
+  }
+}
+
+async function* elements(chunks: Chunks, name: string, limits: ReadLimits): AsyncGenerator<Found> {
+  const parser = new ArrayParser(name, limits);
+  let lastLine = 1;
+  for await (const piece of linePieces(chunks, name)) {
+    lastLine = piece.line;
+    yield* parser.feed(piece);
+  }
+  parser.finish(lastLine);
+}
+
+/** Elements of one array, built from the tokens of stream-json. */
+class ArrayParser {
+  readonly #name: string;
+  readonly #limits: ReadLimits;
+  readonly #tokens = jsonParser({ packValues: true, streamValues: false });
+  /** Open containers of the element, outermost first. */
+  readonly #open: Container[] = [];
+  #state: "before" | "inside" | "after" = "before";
+  #element = 0;
+  #startLine = 1;
+  /** Characters since an element ended. */
+  #size = 0;
+
+  constructor(name: string, limits: ReadLimits) {
+    this.#name = name;
+    this.#limits = limits;
+  }
+
+  /** Pieces never span lines, so the line of every token is known. */
+  *feed({ text, line }: Piece): Generator<Found> {
+    this.#size += text.length;
+    for (const token of this.#tokenize(text, line)) {
+      const whole = this.#take(token, line);
+      if (whole === undefined) continue;
+      yield { value: whole.value, where: this.#where() };
+      this.#element++;
+      this.#size = 0;
+    }
+    if (this.#size > this.#limits.recordBytes) {
+      throw new InputError(
+        `${this.#name} element ${this.#element} (line ${line}): expected at most ${this.#limits.recordBytes} ` +
+          "characters, got more",
+      );
+    }
+  }
+
+  finish(lastLine: number): void {
+    if (this.#state === "after") return;
+    throw new InputError(
+      `${this.#name} line ${lastLine}: the file ends inside the array, after ${this.#element} whole elements`,
+    );
+  }
+
+  #where(): string {
+    return `${this.#name} element ${this.#element} (line ${this.#startLine})`;
+  }
+
+  #tokenize(piece: string, line: number): readonly Token[] {
+    try {
+      const tokens = this.#tokens(piece);
+      return typeof tokens === "symbol" ? [] : (tokens as { values: Token[] }).values;
+    } catch (cause) {
+      const reason = messageOf(cause).replace(/^Parser (cannot parse input: |has )/, "");
+      const place = this.#state === "after" ? "after the array" : `in element ${this.#element}`;
+      throw new InputError(`${this.#name} line ${line}: not JSON ${place}: ${reason}`, { cause });
+    }
+  }
+
+  /** The element that this token completes, if it does. */
+  #take(token: Token, line: number): { readonly value: unknown } | undefined {
+    if (this.#state === "before") {
+      this.#state = "inside";
+      return undefined;
+    }
+    if (this.#open.length === 0) {
+      if (token.name === "endArray") {
+        this.#state = "after";
+        return undefined;
+      }
+      this.#startLine = line;
+    }
+    switch (token.name) {
+      case "startObject":
+      case "startArray":
+        if (this.#open.length === this.#limits.depth) {
+          throw new InputError(`${this.#where()}: expected at most ${this.#limits.depth} levels of nesting`);
+        }
+        this.#open.push(new Container(token.name === "startArray"));
+        return undefined;
+      case "endObject":
+      case "endArray":
+        return this.#put(this.#open.pop()!.value);
+      case "keyValue":
+        this.#open.at(-1)!.key = token.value;
+        return undefined;
+      case "stringValue":
+      case "nullValue":
+      case "trueValue":
+      case "falseValue":
+        return this.#put(token.value);
+      case "numberValue":
+        return this.#put(Number(token.value));
+      default:
+        return undefined;
+    }
+  }
+
+  #put(value: unknown): { readonly value: unknown } | undefined {
+    const container = this.#open.at(-1);
+    if (container === undefined) return { value };
+    container.add(value);
+    return undefined;
+  }
+}
+
+class Container {
+  readonly value: unknown[] | Record<string, unknown>;
+  key = "";
+
+  constructor(isArray: boolean) {
+    // No prototype, so that a key like __proto__ is a key like any other.
+    this.value = isArray ? [] : Object.create(null);
+  }
+
+  add(value: unknown): void {
+    if (Array.isArray(this.value)) this.value.push(value);
+    else this.value[this.key] = value;
+  }
+}
+
+/** Null for a record with a blank response. */
+function toExample(value: unknown, where: string): Example | null {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new InputError(`${where}: expected a JSON object with "instruction" and "response", got ${kindOf(value)}`);
+  }
+  const instruction = field(value, ["instruction"], where);
+  const response = field(value, ["response", "output"], where);
+  if (instruction === null || response === null) {
+    throw new InputError(
+      `${where}: expected a JSON object with "instruction" and "response" (or "output"), got ${kindOf(value)}`,
+    );
+  }
+  if (response.trim() === "") return null;
+  const input = field(value, ["input", "context"], where) ?? "";
+  const category = field(value, ["category"], where) ?? NO_CATEGORY;
+  if (instruction.trim() === "" && input.trim() === "") {
+    throw new InputError(`${where}: expected an instruction, got an empty one and no input`);
+  }
+  return { instruction, input, response, category: category === "" ? NO_CATEGORY : category };
+}
+
+/** The first of these fields that is there and not null. Only own fields count. */
+function field(record: object, names: readonly string[], where: string): string | null {
+  for (const name of names) {
+    const value: unknown = Object.hasOwn(record, name) ? (record as Record<string, unknown>)[name] : null;
+    if (value === null) continue;
+    if (typeof value === "string") return value;
+    throw new InputError(`${where}: expected "${name}" to be a string, got ${kindOf(value)}`);
+  }
+  return null;
+}
+
+function kindOf(value: unknown): string {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "an array";
+  if (typeof value !== "object") return `the ${typeof value} ${shown(String(value))}`;
+  const names = Object.keys(value);
+  if (names.length === 0) return "an object without fields";
+  const more = names.length > 6 ? ", …" : "";
+  return `an object with ${names.slice(0, 6).map(shown).join(", ")}${more}`;
+}
+
+/** A short, quoted beginning of somebody's text, without control characters. */
+const shown = (text: string): string => JSON.stringify(printable(text.length > 40 ? `${text.slice(0, 40)}…` : text));
+
+/** Nothing in a message may move a terminal's cursor. */
+const printable = (text: string): string => text.replace(/\p{Cc}/gu, "·");
+
+async function* fileChunks(path: string): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of createReadStream(path)) yield chunk as Uint8Array;
+  } catch (cause) {
+    throw new InputError(`cannot read ${path}: ${messageOf(cause)}`, { cause });
+  }
+}

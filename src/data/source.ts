@@ -1,0 +1,68 @@
+/** Where examples come from: generated instructions, or a file of the user's own. */
+import { z } from "zod";
+import { InputError, ScenarioError } from "../base/errors.ts";
+import { FAMILY_NAMES } from "./families.ts";
+import { generateExamples } from "./generate.ts";
+import { readExamples } from "./records.ts";
+import { defaultTemplate, type PromptTemplate } from "./template.ts";
+import { type TokenizedData, tokenize, tokenizeStream } from "./tokenized.ts";
+import { byteTokenizer, type Tokenizer } from "./tokenizer.ts";
+
+export const sourceSchema = z.discriminatedUnion("type", [
+  z.strictObject({
+    type: z.literal("instructions"),
+    examples: z.number().int().positive().max(1_000_000),
+    /** The scenario's seed by default. */
+    seed: z.number().int().min(0).optional(),
+    families: z.array(z.enum(FAMILY_NAMES)).min(1).optional(),
+  }),
+  z.strictObject({
+    type: z.literal("file"),
+    /** Left out: the file named on the command line. */
+    path: z.string().min(1).optional(),
+  }),
+]);
+
+export type DataSource = Readonly<z.infer<typeof sourceSchema>>;
+
+/** Eight task families with exact answers; see `families.ts`. */
+export const instructions = (options: { examples: number; seed?: number; families?: string[] }): DataSource => ({
+  type: "instructions",
+  ...options,
+});
+
+/** An Alpaca or Dolly file, JSON or JSONL; see `records.ts`. */
+export const file = (path?: string): DataSource => (path === undefined ? { type: "file" } : { type: "file", path });
+
+export interface LoadOptions {
+  /** For sources without a seed of their own. */
+  readonly seed: number;
+  /** `--data`: stands in for the path of a `file` source. */
+  readonly path?: string;
+  readonly tokenizer?: Tokenizer;
+  readonly template?: PromptTemplate;
+  /** Longest example in tokens. */
+  readonly maxTokens: number;
+}
+
+/** Reads or generates the examples and puts them into shared columns. */
+export async function loadData(source: DataSource, options: LoadOptions): Promise<TokenizedData> {
+  const { tokenizer = byteTokenizer, template = defaultTemplate(tokenizer), maxTokens } = options;
+  if (source.type === "instructions") {
+    const examples = generateExamples({ ...source, seed: source.seed ?? options.seed });
+    return requireSome(tokenize(examples, tokenizer, template, { maxTokens }), "generated instructions");
+  }
+  const path = options.path ?? source.path;
+  if (path === undefined) {
+    throw new ScenarioError("data.source is file() without a path; expected file(path) or --data <file>");
+  }
+  return requireSome(await tokenizeStream(readExamples(path), tokenizer, template, { maxTokens }), path);
+}
+
+function requireSome(data: TokenizedData, name: string): TokenizedData {
+  if (data.examples > 0) return data;
+  if (data.dropped === 0) throw new InputError(`${name}: expected an example with a response, found none`);
+  throw new InputError(
+    `${name}: all ${data.dropped} examples were left out, their responses need more than ${data.maxTokens} tokens`,
+  );
+}

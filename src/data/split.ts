@@ -1,0 +1,76 @@
+/**
+ * The held-out split. An example's side follows from a hash of its question, so it stays where it is when the file is
+ * shuffled, and a question asked twice is never on both sides.
+ */
+import { z } from "zod";
+import { ScenarioError } from "../base/errors.ts";
+import type { TokenizedData } from "./tokenized.ts";
+
+export const splitSchema = z.strictObject({
+  /** Share of the examples when below 1, else their number. */
+  heldOut: z
+    .number()
+    .positive()
+    .refine((value) => value < 1 || Number.isInteger(value), "expected a share below 1 or a whole number of examples")
+    .default(0.1),
+  /** Held-out examples that evaluations use, spread over categories in proportion. */
+  evaluationExamples: z.number().int().positive().default(256),
+});
+
+export type SplitOptions = Readonly<z.input<typeof splitSchema>>;
+
+/** Example numbers, each list ascending. */
+export interface Split {
+  readonly train: Uint32Array;
+  readonly heldOut: Uint32Array;
+  /** The part of `heldOut` that evaluations use. */
+  readonly evaluation: Uint32Array;
+}
+
+export function split(data: TokenizedData, options: SplitOptions = {}): Split {
+  const checked = splitSchema.safeParse(options);
+  if (!checked.success) throw new ScenarioError(`data split: ${z.prettifyError(checked.error)}`);
+  const { heldOut: wanted, evaluationExamples } = checked.data;
+  if (data.examples < 2) throw new ScenarioError(`data has ${data.examples} examples, expected at least 2 to split`);
+  const hashes = Float64Array.from(data.questionHash).sort();
+  // At least one question is held out, whatever the share; a count takes the questions with the smallest hashes.
+  const count = Math.min(Math.max(Math.trunc(wanted), 1), data.examples);
+  const threshold = wanted < 1 ? Math.max(wanted, next(hashes[0]!)) : next(hashes[count - 1]!);
+  const train: number[] = [];
+  const heldOut: number[] = [];
+  for (let e = 0; e < data.examples; e++) (data.questionHash[e]! < threshold ? heldOut : train).push(e);
+  if (train.length === 0) {
+    throw new ScenarioError(
+      `data.heldOut is ${wanted}, which leaves none of ${data.examples} examples for training; expected less`,
+    );
+  }
+  return {
+    train: Uint32Array.from(train),
+    heldOut: Uint32Array.from(heldOut),
+    evaluation: stratified(data, heldOut, evaluationExamples),
+  };
+}
+
+/** The next larger hash: hashes are multiples of 2⁻⁴⁸. */
+const next = (hash: number): number => hash + 2 ** -48;
+
+/** At most `cap` of `examples`, each category by its share (largest remainder), within a category by hash. */
+function stratified(data: TokenizedData, examples: readonly number[], cap: number): Uint32Array {
+  if (examples.length <= cap) return Uint32Array.from(examples);
+  const groups = data.categoryNames.map((): number[] => []);
+  for (const e of examples) groups[data.category[e]!]!.push(e);
+  const shares = groups.map((group) => (cap * group.length) / examples.length);
+  const counts = shares.map(Math.floor);
+  const byRemainder = shares
+    .map((share, row) => ({ row, remainder: share - Math.floor(share) }))
+    .sort((a, b) => b.remainder - a.remainder || a.row - b.row);
+  let missing = cap - counts.reduce((sum, count) => sum + count, 0);
+  for (const { row } of byRemainder) {
+    if (missing-- <= 0) break;
+    counts[row]!++;
+  }
+  const chosen = groups.flatMap((group, row) =>
+    group.sort((a, b) => data.questionHash[a]! - data.questionHash[b]! || a - b).slice(0, counts[row]),
+  );
+  return Uint32Array.from(chosen).sort();
+}

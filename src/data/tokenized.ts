@@ -1,0 +1,235 @@
+/**
+ * Examples as columns of token ids in shared memory, so that every worker reads them without a copy.
+ *
+ * Example e is `tokens[offsets[e]] … tokens[offsets[e + 1] - 1]`: prompt, response, end token. An example that is too
+ * long loses the end of its input, then of its instruction; its response stays whole or the example is dropped.
+ */
+import { InputError, invariant } from "../base/errors.ts";
+import { type Example, questionHash } from "./example.ts";
+import { type PromptEncoder, type PromptTemplate, promptEncoder, type Segment } from "./template.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** Plain data and shared buffers: passes to a worker by `postMessage` as it is. */
+export interface TokenizedData {
+  readonly examples: number;
+  /** All examples one after the other; `Uint16Array` for vocabularies up to 65,536. */
+  readonly tokens: Uint16Array | Int32Array;
+  /** `[examples + 1]`. */
+  readonly offsets: Uint32Array;
+  /** Tokens in front of the first response token, `[examples]`, each ≥ 1. */
+  readonly responseStart: Uint32Array;
+  /** Row of `categoryNames`, `[examples]`. */
+  readonly category: Uint16Array;
+  /** Ascending, so they do not depend on the order of examples. */
+  readonly categoryNames: readonly string[];
+  /** Hash of the question, `[examples]`, in [0, 1): decides the split. */
+  readonly questionHash: Float64Array;
+  readonly pad: number;
+  readonly end: number;
+  /** Longest example allowed. */
+  readonly maxTokens: number;
+  /** Examples whose prompt was cut to fit. */
+  readonly truncated: number;
+  /** Examples left out: the response did not fit, or left no room for the question. */
+  readonly dropped: number;
+}
+
+export interface TokenizeOptions {
+  /** Longest example in tokens, end token included. */
+  readonly maxTokens: number;
+}
+
+export function tokenize(
+  examples: Iterable<Example>,
+  tokenizer: Tokenizer,
+  template: PromptTemplate,
+  options: TokenizeOptions,
+): TokenizedData {
+  const columns = new ExampleColumns(tokenizer, template, options);
+  for (const example of examples) columns.add(example);
+  return columns.finish();
+}
+
+/** As {@link tokenize}, for sources too large to hold as text. */
+export async function tokenizeStream(
+  examples: AsyncIterable<Example>,
+  tokenizer: Tokenizer,
+  template: PromptTemplate,
+  options: TokenizeOptions,
+): Promise<TokenizedData> {
+  const columns = new ExampleColumns(tokenizer, template, options);
+  for await (const example of examples) columns.add(example);
+  return columns.finish();
+}
+
+/** The prompt alone, to generate from: `<instruction>…<response>`. Cut to `maxTokens` like a training example. */
+export function promptTokens(
+  { instruction, input }: Pick<Example, "instruction" | "input">,
+  tokenizer: Tokenizer,
+  template: PromptTemplate,
+  maxTokens: number,
+): Int32Array {
+  const segments = promptEncoder(template, tokenizer)(instruction, input);
+  const fitted = fit(segments, maxTokens);
+  if (fitted === null) throw new InputError(`the prompt does not fit in ${maxTokens} tokens`);
+  return Int32Array.from(fitted.flatMap((ids) => [...ids]));
+}
+
+/** Tokens of example `e`, end token included. */
+export const exampleLength = (data: TokenizedData, e: number): number => data.offsets[e + 1]! - data.offsets[e]!;
+
+/** Partitions keep a number per category and client; a longer list is free text and no category. */
+const MOST_CATEGORIES = 1_000;
+
+/** Grows while examples come in; `finish` moves everything to shared memory. */
+class ExampleColumns {
+  readonly #tokenizer: Tokenizer;
+  readonly #encode: PromptEncoder;
+  readonly #maxTokens: number;
+  #tokens = new Int32Array(1 << 16);
+  #length = 0;
+  readonly #offsets: number[] = [0];
+  readonly #responseStart: number[] = [];
+  readonly #category: number[] = [];
+  readonly #categories = new Map<string, number>();
+  readonly #hashes: number[] = [];
+  #truncated = 0;
+  #dropped = 0;
+
+  constructor(tokenizer: Tokenizer, template: PromptTemplate, { maxTokens }: TokenizeOptions) {
+    invariant(Number.isInteger(maxTokens) && maxTokens > 0, () => `maxTokens is ${maxTokens}, expected an integer > 0`);
+    this.#tokenizer = tokenizer;
+    this.#encode = promptEncoder(template, tokenizer);
+    this.#maxTokens = maxTokens;
+  }
+
+  add(example: Example): void {
+    const prompt = this.#encode(example.instruction, example.input);
+    const response = this.#tokenizer.encode(example.response);
+    const fitted = fit(prompt, this.#maxTokens - response.length - 1);
+    if (fitted === null || fitted.every(({ length }) => length === 0)) {
+      this.#dropped++;
+      return;
+    }
+    if (fitted.some((ids, at) => ids.length < prompt[at]!.ids.length)) this.#truncated++;
+    const start = this.#length;
+    for (const ids of fitted) this.#append(ids);
+    this.#responseStart.push(this.#length - start);
+    this.#append(response);
+    this.#append([this.#tokenizer.end]);
+    this.#offsets.push(this.#length);
+    this.#category.push(this.#categoryRow(example.category));
+    this.#hashes.push(questionHash(example));
+  }
+
+  finish(): TokenizedData {
+    const examples = this.#responseStart.length;
+    const tokens =
+      this.#tokenizer.vocabulary <= 65_536
+        ? new Uint16Array(new SharedArrayBuffer(2 * this.#length))
+        : new Int32Array(new SharedArrayBuffer(4 * this.#length));
+    tokens.set(this.#tokens.subarray(0, this.#length));
+    const categoryNames = [...this.#categories.keys()].sort();
+    const rows = new Map(categoryNames.map((name, row) => [this.#categories.get(name)!, row]));
+    const category = new Uint16Array(new SharedArrayBuffer(2 * examples));
+    for (let e = 0; e < examples; e++) category[e] = rows.get(this.#category[e]!)!;
+    const questionHash = new Float64Array(new SharedArrayBuffer(8 * examples));
+    questionHash.set(this.#hashes);
+    return {
+      examples,
+      tokens,
+      offsets: sharedUint32(this.#offsets),
+      responseStart: sharedUint32(this.#responseStart),
+      category,
+      categoryNames,
+      questionHash,
+      pad: this.#tokenizer.pad,
+      end: this.#tokenizer.end,
+      maxTokens: this.#maxTokens,
+      truncated: this.#truncated,
+      dropped: this.#dropped,
+    };
+  }
+
+  #append(ids: ArrayLike<number>): void {
+    if (this.#length + ids.length > this.#tokens.length) {
+      const grown = new Int32Array(Math.max(2 * this.#tokens.length, this.#length + ids.length));
+      grown.set(this.#tokens.subarray(0, this.#length));
+      this.#tokens = grown;
+    }
+    this.#tokens.set(ids, this.#length);
+    this.#length += ids.length;
+  }
+
+  #categoryRow(name: string): number {
+    const known = this.#categories.get(name);
+    if (known !== undefined) return known;
+    const row = this.#categories.size;
+    if (row === MOST_CATEGORIES) {
+      throw new InputError(`data: expected at most ${MOST_CATEGORIES} different values of "category", got more`);
+    }
+    this.#categories.set(name, row);
+    return row;
+  }
+}
+
+/**
+ * Cuts the fields until the prompt has at most `room` tokens: the input first, then the instruction, each from its
+ * end. Null when the fixed parts and one token of the instruction do not fit.
+ */
+function fit(segments: readonly Segment[], room: number): Int32Array[] | null {
+  let excess = segments.reduce((sum, { ids }) => sum + ids.length, 0) - room;
+  const kept = segments.map(({ ids }) => ids);
+  for (const [field, least] of [
+    ["input", 0],
+    ["instruction", 1],
+  ] as const) {
+    for (const [at, segment] of segments.entries()) {
+      if (excess <= 0 || segment.field !== field) continue;
+      const length = Math.max(Math.min(least, segment.ids.length), segment.ids.length - excess);
+      excess -= segment.ids.length - length;
+      kept[at] = segment.ids.subarray(0, length);
+    }
+  }
+  return excess > 0 ? null : kept;
+}
+
+function sharedUint32(values: readonly number[]): Uint32Array {
+  const column = new Uint32Array(new SharedArrayBuffer(4 * values.length));
+  column.set(values);
+  return column;
+}
+
+/** What a report says about the data. */
+export interface DataSummary {
+  readonly examples: number;
+  readonly tokens: number;
+  /** Tokens that carry loss. */
+  readonly responseTokens: number;
+  readonly meanTokens: number;
+  readonly longestTokens: number;
+  readonly categories: readonly { readonly name: string; readonly examples: number }[];
+  readonly truncated: number;
+  readonly dropped: number;
+}
+
+export function describe(data: TokenizedData): DataSummary {
+  const counts = new Uint32Array(data.categoryNames.length);
+  let responseTokens = 0;
+  let longestTokens = 0;
+  for (let e = 0; e < data.examples; e++) {
+    counts[data.category[e]!]!++;
+    responseTokens += exampleLength(data, e) - data.responseStart[e]!;
+    longestTokens = Math.max(longestTokens, exampleLength(data, e));
+  }
+  return {
+    examples: data.examples,
+    tokens: data.tokens.length,
+    responseTokens,
+    meanTokens: data.examples === 0 ? 0 : data.tokens.length / data.examples,
+    longestTokens,
+    categories: data.categoryNames.map((name, row) => ({ name, examples: counts[row]! })),
+    truncated: data.truncated,
+    dropped: data.dropped,
+  };
+}
