@@ -1,0 +1,50 @@
+/**
+ * Colours by meaning. Plots refer to CSS variables, so one drawing serves light and dark pages, screen and paper. A
+ * budget keeps its colour through the whole report; a tier wears its budget's colour where the two are one to one.
+ */
+import type { Outcome } from "../scenario/participation.ts";
+import type { RunRecord } from "./run-folder.ts";
+
+/** How a line or an area is drawn, and what the legend calls it. */
+export interface Style {
+  readonly label: string;
+  readonly colour: string;
+  /** Set when the colours start over, so that no two series look the same. */
+  readonly dash: string | null;
+}
+
+const SERIES = 8;
+
+export function seriesStyle(index: number, label: string): Style {
+  return {
+    label,
+    colour: `var(--s${index % SERIES})`,
+    dash: index < SERIES ? null : index < 2 * SERIES ? "6 3" : "2 3",
+  };
+}
+
+export const OUTCOMES: readonly Outcome[] = ["counted", "late", "dropped", "rejected"];
+
+export const outcomeStyle = (outcome: Outcome): Style => ({ label: outcome, colour: `var(--${outcome})`, dash: null });
+
+export interface Palette {
+  /** Largest budget first. */
+  readonly budgets: ReadonlyMap<number, Style>;
+  /** In the scenario's order. */
+  readonly tiers: ReadonlyMap<string, Style>;
+}
+
+export function paletteOf({ rounds, tiers }: RunRecord): Palette {
+  const evaluated = rounds.flatMap(({ evaluations }) => evaluations.map(({ topK }) => topK));
+  const ks = [...new Set(evaluated)].sort((a, b) => b - a);
+  const budgets = new Map(ks.map((k, i) => [k, seriesStyle(i, `k = ${k}`)]));
+  const own = tiers.map(({ topK }) => topK);
+  const oneToOne =
+    new Set(own).size === own.length && own.every((k) => k !== null && (ks.length === 0 || budgets.has(k)));
+  const byBudget = [...own].sort((a, b) => (b ?? 0) - (a ?? 0));
+  const styled = tiers.map(({ name, topK }, i) => {
+    const index = oneToOne ? (ks.length === 0 ? byBudget.indexOf(topK) : ks.indexOf(topK!)) : i;
+    return [name, seriesStyle(index, topK === null ? name : `${name} (k = ${topK})`)] as const;
+  });
+  return { budgets, tiers: new Map(styled) };
+}

@@ -1,0 +1,119 @@
+/** Plots of what the fleet learned: held-out loss and accuracy at every budget. */
+import type * as Plot from "@observablehq/plot";
+import { formatTime } from "../base/units.ts";
+import type { BudgetMetrics, RoundMetrics } from "../scenario/metrics.ts";
+import type { Palette, Style } from "./colours.ts";
+import { asLines, draw, endLabels, type Figure, lines, type Series } from "./figure.ts";
+import { bins, nats, percent, roundTicks, timeUnit } from "./numbers.ts";
+
+interface Point {
+  readonly row: RoundMetrics;
+  readonly result: BudgetMetrics;
+}
+
+/** Held-out loss over rounds and over virtual time, exact match and token accuracy; none without evaluations. */
+export function learningFigures(rounds: readonly RoundMetrics[], { budgets }: Palette): Figure[] {
+  const series = [...budgets].map(([topK, style]) => ({ style, points: pointsOf(rounds, topK) }));
+  if (series.length === 0) return [];
+  const legend = asLines([...budgets.values()]);
+  const time = timeUnit(rounds.at(-1)!.closedAt);
+  const byRound = { label: "round →", ...roundTicks(rounds), value: ({ row }: Point) => row.round };
+  const byTime = {
+    label: `virtual time (${time.unit}) →`,
+    value: ({ row }: Point) => (row.round === 0 ? row.startedAt : row.closedAt) / time.divisor,
+  };
+  const loss = { label: "↑ held-out loss (nats per response token)", value: ({ result }: Point) => result.loss };
+  const training = trainingLine(rounds);
+  return [
+    {
+      id: "loss-by-round",
+      title: "Held-out loss over rounds",
+      caption: `Cross-entropy per response token on examples no client trains on, at every budget of active experts. ${change(series, "loss", nats)}${
+        training.length === 0 ? "" : " The dotted line is the mean training loss of the counted updates."
+      }`,
+      legend: training.length === 0 ? legend : [...legend, { ...TRAINING, mark: "line" }],
+      svg: plot(series, byRound, loss, training),
+    },
+    {
+      id: "loss-by-time",
+      title: "Held-out loss over virtual time",
+      caption:
+        "The same loss against the clock of the simulated fleet: a slow round is a long step to the right, so this is the plot for comparing deadlines and round policies.",
+      legend,
+      svg: plot(series, byTime, loss),
+    },
+    {
+      id: "exact-match",
+      title: "Exact match over rounds",
+      caption: `Share of held-out examples whose whole response greedy decoding writes without a mistake. ${change(series, "exactMatch", percent)}`,
+      legend,
+      svg: plot(series, byRound, {
+        label: "↑ exact match (%)",
+        value: ({ result }) => result.exactMatch * 100,
+        zero: true,
+      }),
+    },
+    {
+      id: "token-accuracy",
+      title: "Token accuracy over rounds",
+      caption: `Share of held-out response tokens predicted right. ${change(series, "tokenAccuracy", percent)}`,
+      legend,
+      svg: plot(series, byRound, { label: "↑ token accuracy (%)", value: ({ result }) => result.tokenAccuracy * 100 }),
+    },
+  ];
+}
+
+interface Axis {
+  readonly label: string;
+  readonly value: (point: Point) => number;
+  readonly zero?: boolean;
+  readonly ticks?: readonly number[];
+}
+
+function plot(series: readonly Series<Point>[], x: Axis, y: Axis, extra: Plot.Markish[] = []): string {
+  const title = ({ row, result }: Point) =>
+    `round ${row.round}, ${formatTime(row.closedAt)}, k = ${result.topK}\nloss ${nats(result.loss)}, exact match ${percent(result.exactMatch)}, token accuracy ${percent(result.tokenAccuracy)}`;
+  const channels = { x: x.value, y: y.value };
+  return draw(
+    {
+      ariaLabel: `${y.label} against ${x.label}`.replace(/[↑→] ?/g, ""),
+      marginRight: 52,
+      x: { label: x.label, labelArrow: null, ...(x.ticks === undefined ? {} : { ticks: x.ticks }) },
+      y: { label: y.label, labelArrow: null, grid: true, nice: true, zero: y.zero === true },
+      marks: [...extra, ...lines(series, { ...channels, title })],
+    },
+    endLabels(series, channels),
+  );
+}
+
+const TRAINING: Style = { label: "training", colour: "var(--muted)", dash: "1 3" };
+
+/** Thinned to means: unlike the held-out loss it is measured on other clients' data every round, and is noisy. */
+function trainingLine(rounds: readonly RoundMetrics[]): Plot.Markish[] {
+  const trained = rounds.filter(({ trainLoss }) => trainLoss !== null);
+  if (trained.length < 2) return [];
+  const points = bins(trained, 100).map((group) => ({
+    round: group.reduce((sum, { round }) => sum + round, 0) / group.length,
+    loss: group.reduce((sum, { trainLoss }) => sum + trainLoss!, 0) / group.length,
+  }));
+  const channels = { x: ({ round }: (typeof points)[number]) => round, y: ({ loss }: (typeof points)[number]) => loss };
+  return lines([{ style: TRAINING, points }], { ...channels, title: () => "" }).slice(0, 1);
+}
+
+const pointsOf = (rounds: readonly RoundMetrics[], topK: number): Point[] =>
+  rounds.flatMap((row) => {
+    const result = row.evaluations.find((evaluation) => evaluation.topK === topK);
+    return result === undefined ? [] : [{ row, result }];
+  });
+
+/** "At k = 8 it went from 3.010 to 2.105." for the largest budget. */
+function change(
+  series: readonly Series<Point>[],
+  metric: "loss" | "exactMatch" | "tokenAccuracy",
+  write: (value: number) => string,
+): string {
+  const { style, points } = series[0]!;
+  const [first, last] = [points[0]!, points.at(-1)!];
+  if (first === last) return `At ${style.label} it is ${write(first.result[metric])}.`;
+  return `At ${style.label} it went from ${write(first.result[metric])} to ${write(last.result[metric])}.`;
+}

@@ -1,0 +1,202 @@
+/**
+ * Run folder → `timeline.json` in the Chrome trace format, for Perfetto (ui.perfetto.dev) or chrome://tracing.
+ *
+ * A process per tier, a thread per client, slices for download, train and upload; process 0 is the server with its
+ * rounds and counters. One microsecond of the format is one microsecond of virtual time. Perfetto colours a slice by
+ * its name, so names carry the outcome; `cname` does the same for chrome://tracing.
+ *
+ * https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
+ */
+import { join } from "node:path";
+import { formatTime } from "../base/units.ts";
+import type { RoundMetrics } from "../scenario/metrics.ts";
+import type { Outcome, ParticipationRow } from "../scenario/participation.ts";
+import { whole } from "./numbers.ts";
+import { type RunRecord, readParticipations, readRun } from "./run-folder.ts";
+import { busyUntil, slicesOf, verdict } from "./slices.ts";
+import { writeFile } from "./write.ts";
+
+/** Viewers grow slow with tracks long before files grow large. */
+const CLIENTS = 500;
+const PARTICIPATIONS = 50_000;
+
+interface TraceEvent {
+  readonly ph: "X" | "M" | "C" | "i";
+  readonly name: string;
+  readonly pid: number;
+  readonly tid: number;
+  readonly ts?: number;
+  readonly dur?: number;
+  readonly cat?: string;
+  readonly cname?: string;
+  readonly s?: "t";
+  readonly args?: Readonly<Record<string, unknown>>;
+}
+
+const COLOURS: Record<Outcome, string> = { counted: "good", late: "bad", dropped: "terrible", rejected: "grey" };
+
+/**
+ * Writes `timeline.json` into the run folder.
+ *
+ * @returns its path
+ * @throws InputError when a file of the run is missing or damaged, with its name and line
+ */
+export function writeTimeline(folder: string): string {
+  const { events, note } = timelineOf(readRun(folder), readParticipations(folder));
+  const head = JSON.stringify({ displayTimeUnit: "ms", otherData: { clock: "virtual", note } }).slice(0, -1);
+  const text = `${head},"traceEvents":[\n${events.map((event) => JSON.stringify(event)).join(",\n")}\n]}\n`;
+  return writeFile(join(folder, "timeline.json"), text);
+}
+
+export function timelineOf(
+  run: RunRecord,
+  participations: Iterable<ParticipationRow>,
+): { events: TraceEvent[]; note: string } {
+  const rows: ParticipationRow[] = [];
+  const shown = new Set<string>();
+  const seen = new Set<string>();
+  let total = 0;
+  for (const row of participations) {
+    total++;
+    seen.add(row.client);
+    if (shown.size < CLIENTS) shown.add(row.client);
+    if (shown.has(row.client) && rows.length < PARTICIPATIONS) rows.push(row);
+  }
+  const cut = rows.length < total;
+  const note = cut
+    ? `${whole(rows.length)} of ${whole(total)} participations, of the first ${whole(shown.size)} of ${whole(seen.size)} participating clients to finish one`
+    : `all ${whole(total)} participations of ${whole(seen.size)} clients`;
+  const events: TraceEvent[] = serverEvents(run, cut ? ` (${note})` : "");
+  for (const [index, { name }] of run.tiers.entries()) {
+    events.push(
+      ...tierEvents(
+        index + 1,
+        name,
+        rows.filter(({ tier }) => tier === name),
+      ),
+    );
+  }
+  return { events, note };
+}
+
+function serverEvents({ rounds }: RunRecord, remark: string): TraceEvent[] {
+  const events: TraceEvent[] = [
+    { ph: "M", name: "process_name", pid: 0, tid: 0, args: { name: `server${remark}` } },
+    { ph: "M", name: "process_sort_index", pid: 0, tid: 0, args: { sort_index: 0 } },
+  ];
+  const lanes = new Lanes();
+  for (const row of rounds) {
+    const ts = micros(row.closedAt);
+    if (row.round > 0) {
+      const tid = lanes.place("rounds", row.startedAt, row.closedAt);
+      const { invited, counted, late, dropped, rejected, aggregated, trainLoss } = row;
+      events.push({
+        ...span(`round ${row.round}${aggregated ? "" : " (adapter untouched)"}`, row.startedAt, row.closedAt, 0, tid),
+        cat: "round",
+        args: { invited, counted, late, dropped, rejected, aggregated, trainLoss },
+      });
+      events.push({
+        ph: "C",
+        name: "outcomes per round",
+        pid: 0,
+        tid: 0,
+        ts,
+        args: { counted, late, dropped, rejected },
+      });
+    }
+    const { downloadBytes: down, uploadBytes: up, distinctClients } = row;
+    events.push({ ph: "C", name: "bytes sent", pid: 0, tid: 0, ts, args: { down, up } });
+    events.push({ ph: "C", name: "distinct clients counted", pid: 0, tid: 0, ts, args: { clients: distinctClients } });
+    events.push(...evaluationCounters(row, ts));
+  }
+  return [...events, ...lanes.names(0)];
+}
+
+function evaluationCounters({ evaluations }: RoundMetrics, ts: number): TraceEvent[] {
+  return evaluations
+    .filter(({ loss }) => Number.isFinite(loss))
+    .flatMap(({ topK, loss, exactMatch }) => [
+      { ph: "C", name: `held-out loss k=${topK}`, pid: 0, tid: 0, ts, args: { nats: loss } },
+      { ph: "C", name: `exact match k=${topK}`, pid: 0, tid: 0, ts, args: { share: exactMatch } },
+    ]);
+}
+
+function tierEvents(pid: number, tier: string, rows: readonly ParticipationRow[]): TraceEvent[] {
+  if (rows.length === 0) return [];
+  const lanes = new Lanes();
+  const ordered = [...rows].sort((a, b) => a.invitedAt - b.invitedAt || a.participation - b.participation);
+  const byName = [...new Set(ordered.map(({ client }) => client))].sort((a, b) =>
+    a.localeCompare(b, "en", { numeric: true }),
+  );
+  for (const client of byName) lanes.open(client);
+  const slices = ordered.flatMap((row) => {
+    const { client, invitedAt, endedAt, outcome, round, participation, topK } = row;
+    const until = busyUntil(row);
+    const tid = lanes.place(client, invitedAt, until);
+    const cname = COLOURS[outcome];
+    const suffix = outcome === "counted" ? "" : ` (${outcome})`;
+    const outer: TraceEvent = {
+      ...span(`round ${round}: ${outcome}`, invitedAt, until, pid, tid),
+      cat: outcome,
+      cname,
+      args: { participation, topK, ending: verdict(row), settled: formatTime(endedAt) },
+    };
+    const inner = slicesOf(row).map(({ leg, from, to }) => ({
+      ...span(`${leg}${suffix}`, from, to, pid, tid),
+      cat: outcome,
+      cname,
+      args: { round },
+    }));
+    return [outer, ...inner];
+  });
+  return [
+    { ph: "M", name: "process_name", pid, tid: 0, args: { name: `tier ${tier}` } },
+    { ph: "M", name: "process_sort_index", pid, tid: 0, args: { sort_index: pid } },
+    ...lanes.names(pid),
+    ...slices,
+  ];
+}
+
+/** Threads of one process. Slices of a thread must nest, so what overlaps (a late upload, the next invitation) moves to a second one. */
+class Lanes {
+  readonly #byName = new Map<string, { tid: number; freeAt: number; title: string }[]>();
+  #next = 1;
+
+  open(name: string): void {
+    this.#lane(name);
+  }
+
+  place(name: string, from: number, to: number): number {
+    const lanes = this.#byName.get(name) ?? this.#lane(name);
+    const free = lanes.find(({ freeAt }) => freeAt <= from) ?? this.#lane(name).at(-1)!;
+    free.freeAt = to;
+    return free.tid;
+  }
+
+  names(pid: number): TraceEvent[] {
+    return [...this.#byName.values()].flatMap((lanes) =>
+      lanes.flatMap(({ tid, title }): TraceEvent[] => [
+        { ph: "M", name: "thread_name", pid, tid, args: { name: title } },
+        { ph: "M", name: "thread_sort_index", pid, tid, args: { sort_index: tid } },
+      ]),
+    );
+  }
+
+  #lane(name: string): { tid: number; freeAt: number; title: string }[] {
+    const lanes = this.#byName.get(name) ?? [];
+    const title = lanes.length === 0 ? name : `${name} (${lanes.length + 1})`;
+    lanes.push({ tid: this.#next++, freeAt: 0, title });
+    this.#byName.set(name, lanes);
+    return lanes;
+  }
+}
+
+const micros = (ms: number): number => Math.round(ms * 1_000);
+const span = (name: string, from: number, to: number, pid: number, tid: number): TraceEvent => ({
+  ph: "X",
+  name,
+  pid,
+  tid,
+  ts: micros(from),
+  dur: micros(to) - micros(from),
+});
