@@ -107,8 +107,9 @@ export class ProgramEngine implements TrainingEngine {
   private trainProgram(shape: StepShape, optimizer: OptimizerConfig): Promise<Executable> {
     const { beta1, beta2, epsilon } = optimizer;
     const clip = optimizer.clipNorm !== null;
-    const key = `train ${shape.rows}x${shape.length} k=${shape.topK} ${beta1} ${beta2} ${epsilon} ${clip}`;
-    const options = { beta1, beta2, epsilon, clip, form: this.form };
+    const decay = optimizer.weightDecay !== 0;
+    const key = `train ${shape.rows}x${shape.length} k=${shape.topK} ${beta1} ${beta2} ${epsilon} ${clip} ${decay}`;
+    const options = { beta1, beta2, epsilon, clip, decay, form: this.form };
     return this.program(key, () => trainStep(this.weights.config, this.layout, shape, options));
   }
 

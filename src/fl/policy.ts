@@ -19,7 +19,10 @@ export interface PolicyView {
   readonly invited: number;
   /** Updates accepted for the next aggregation. */
   readonly accepted: number;
-  /** Invitations of any round that have neither been answered nor given up. */
+  /**
+   * Invitations of any round that have neither been answered nor given up. In `onUpdate` the arrived one is answered
+   * and no longer among them.
+   */
   readonly outstanding: number;
 }
 
@@ -52,6 +55,11 @@ export interface RoundPolicy {
   onUpdate(view: PolicyView, arrival: Arrival): readonly Decision[];
   /** A timer set in the *current* round rings; timers of closed rounds are forgotten. */
   onTimer(view: PolicyView, name: string): readonly Decision[];
+  /**
+   * The round is open but nothing can happen in it any more: no invitation is outstanding and no timer is set, because
+   * everyone who was invited was lost. A server that sees such losses calls this instead of waiting for ever.
+   */
+  onQuiet(view: PolicyView): readonly Decision[];
   /** Asynchronous policies: invitations outlive the round they were sent in. Synchronous ones give them up at close. */
   readonly carriesOver: boolean;
 }

@@ -1,6 +1,7 @@
 /** Who is invited. A sampler picks among clients that are available and idle. */
-import type { Draws } from "../base/random.ts";
+
 import type { ClientId, Round } from "../base/ids.ts";
+import type { Draws } from "../base/random.ts";
 import type { Fleet } from "../sim/fleet.ts";
 
 export type SamplerSpec = { readonly type: string } & Readonly<Record<string, unknown>>;
@@ -17,19 +18,26 @@ export interface History {
   readonly loss: Float64Array;
 }
 
-export interface Candidates {
+export interface Candidates<State = unknown> {
   readonly fleet: Fleet;
   readonly round: Round;
   readonly history: History;
+  /** What the sampler's last `nextState` returned; absent before the first selection. */
+  readonly state?: State;
   /** Available, idle, and past its minimum gap. */
   isEligible(client: ClientId): boolean;
 }
 
-export interface ClientSampler {
+export interface ClientSampler<State = unknown> {
   readonly name: string;
   readonly spec: SamplerSpec;
   /** True when `select` reads `history.loss`: the server then opens updates before it invites again. */
   readonly needsLosses: boolean;
   /** At most `count` distinct eligible clients, ascending by id; fewer when fewer are eligible. */
-  select(candidates: Candidates, count: number, draws: Draws): ClientId[];
+  select(candidates: Candidates<State>, count: number, draws: Draws): ClientId[];
+  /**
+   * For samplers that remember more than the history: plain data for the next selection's `state`, after `chosen` were
+   * selected from `candidates`. Changes nothing itself.
+   */
+  nextState?(candidates: Candidates<State>, chosen: readonly ClientId[]): State;
 }

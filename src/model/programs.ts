@@ -31,6 +31,8 @@ export interface StepShape {
 export interface TrainStepOptions extends AdamWOptions {
   /** Whether a global gradient norm is enforced; its value is the input `clipNorm`. */
   readonly clip: boolean;
+  /** Whether the factors are decayed; by how much is the input `decay`. */
+  readonly decay: boolean;
   readonly form: LoraForm;
 }
 
@@ -148,10 +150,10 @@ export function trainStep(
   });
   const adapterState = { parameters: model.adapter, ...moments("adapter", layout.size) };
   const rescalerState = { parameters: model.rescaler, ...moments("rescaler", config.layers) };
-  const adapter = adamW(adapterState, adapterGradient!, step, options);
+  const adapter = adamW(adapterState, adapterGradient!, step, options, options.decay);
   // The rescaler has its own rate and is never decayed (flame.md §4).
-  const rescalerStep = { ...step, learningRate: rescalerLearningRate, decay: graph.constant([0], [1]) };
-  const rescaler = adamW(rescalerState, rescalerGradient!, rescalerStep, options);
+  const rescalerStep = { ...step, learningRate: rescalerLearningRate };
+  const rescaler = adamW(rescalerState, rescalerGradient!, rescalerStep, options, false);
 
   return {
     name: `train ${shape.rows}x${shape.length} k=${shape.topK}`,
@@ -260,7 +262,7 @@ export function pretrainStep(config: ModelConfig, shape: StepShape, options: Pre
   const mean = graph.input("mean", "float32", [total]);
   const variance = graph.input("variance", "float32", [total]);
   const clipped = mul(gradient, clipFactor([gradient], clipNorm));
-  const next = adamW({ parameters: weights, mean, variance }, clipped, step, options);
+  const next = adamW({ parameters: weights, mean, variance }, clipped, step, options, true);
   return {
     name: `pretrain ${shape.rows}x${shape.length}`,
     inputs: { weights, mean, variance, ...inputs, inverseCount, ...step, clipNorm },

@@ -148,9 +148,8 @@ function mixture(options: ForwardOptions, layer: number, x: Tensor, padding: Ten
   const token = integerDivide(positions, k);
 
   const adapter = lora && { ...lora.layers[layer]!, scale: lora.config.alpha / lora.config.rank, form: lora.form };
-  const outputs = expertOutputs(config, gatherRows(x, token), of("gateUp"), of("down"), adapter);
-  const weighted = mul(outputs, gatherRows(reshape(routed, [tokens * k, 1]), positions));
-  const combined = scatterAddRows(weighted, token, tokens);
+  const rowsIn = { x: gatherRows(x, token), weight: gatherRows(reshape(routed, [tokens * k, 1]), positions) };
+  const combined = scatterAddRows(expertOutputs(config, rowsIn, of("gateUp"), of("down"), adapter), token, tokens);
   return {
     output: lora ? mul(combined, lora.rescaler[layer]!) : combined,
     router: { logits, probabilities, counts },
@@ -159,10 +158,13 @@ function mixture(options: ForwardOptions, layer: number, x: Tensor, padding: Ten
 
 type ScaledAdapter = LayerAdapter & { readonly scale: number; readonly form: LoraForm };
 
-/** Each row through its expert: `[rows, width] → [rows, width]`, ragged over experts. */
+/**
+ * Each row through its expert, times its routing weight: `[rows, width] → [rows, width]`, ragged over experts. The weight
+ * goes onto the hidden units, which are fewer than the outputs; the down projection is linear.
+ */
 function expertOutputs(
   config: ModelConfig,
-  x: Tensor,
+  { x, weight }: { readonly x: Tensor; readonly weight: Tensor },
   gateUp: Tensor,
   down: Tensor,
   adapter: ScaledAdapter | undefined,
@@ -171,7 +173,7 @@ function expertOutputs(
   const halves = (t: Tensor) => split(t, 1, [f, f]) as [Tensor, Tensor];
   if (!adapter) {
     const [gate, up] = halves(groupedMatmul(x, gateUp));
-    return groupedMatmul(swiglu(gate, up), down);
+    return groupedMatmul(mul(swiglu(gate, up), weight), down);
   }
   const { gateUpA, gateB, upB, downA, downB, scale: alpha, form } = adapter;
   const rank = (gateUpA.shape[1] as number) / 2;
@@ -180,15 +182,16 @@ function expertOutputs(
     const [gateA, upA] = split(gateUpA, 1, [rank, rank]) as [Tensor, Tensor];
     const merged = add(gateUp, concat([delta(gateA, gateB), delta(upA, upB)], 2));
     const [gate, up] = halves(groupedMatmul(x, merged));
-    return groupedMatmul(swiglu(gate, up), add(down, delta(downA, downB)));
+    return groupedMatmul(mul(swiglu(gate, up), weight), add(down, delta(downA, downB)));
   }
   const low = groupedMatmul(x, gateUpA, { transposed: true });
   const [lowGate, lowUp] = split(low, 1, [rank, rank]) as [Tensor, Tensor];
   const [gate, up] = halves(groupedMatmul(x, gateUp));
-  const hidden = swiglu(
+  const activated = swiglu(
     groupedMatmul(lowGate, gateB, { transposed: true, alpha, base: gate }),
     groupedMatmul(lowUp, upB, { transposed: true, alpha, base: up }),
   );
+  const hidden = mul(activated, weight);
   const lowDown = groupedMatmul(hidden, downA, { transposed: true });
   return groupedMatmul(lowDown, downB, { transposed: true, alpha, base: groupedMatmul(hidden, down) });
 }

@@ -29,15 +29,22 @@ export interface AdamWState {
  *
  *   m ← β1·m + (1 − β1)·g          v ← β2·v + (1 − β2)·g²
  *   θ ← θ − lr·λ·θ − lr·m̂ ÷ (√v̂ + ε)
+ *
+ * @param decayed whether λ may differ from 0; without it the step is two passes over the parameters shorter
  */
-export function adamW(state: AdamWState, gradient: Tensor, step: AdamWStep, options: AdamWOptions): AdamWState {
+export function adamW(
+  state: AdamWState,
+  gradient: Tensor,
+  step: AdamWStep,
+  options: AdamWOptions,
+  decayed: boolean,
+): AdamWState {
   const { parameters } = state;
   const mean = add(scale(state.mean, options.beta1), scale(gradient, 1 - options.beta1));
   const variance = add(scale(state.variance, options.beta2), scale(square(gradient), 1 - options.beta2));
   const denominator = addScalar(sqrt(mul(variance, step.correction2)), options.epsilon);
-  const direction = div(mean, denominator);
-  const moved = sub(parameters, mul(direction, mul(step.learningRate, step.correction1)));
-  return { parameters: sub(moved, mul(parameters, step.decay)), mean, variance };
+  const moved = sub(parameters, mul(div(mean, denominator), mul(step.learningRate, step.correction1)));
+  return { parameters: decayed ? sub(moved, mul(parameters, step.decay)) : moved, mean, variance };
 }
 
 /** θ ← θ − lr·g. */

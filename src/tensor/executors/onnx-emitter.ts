@@ -44,7 +44,7 @@ export class OnnxEmitter implements OnnxLowering {
     const outputs = Object.entries(program.outputs);
     for (const node of reachable([...outputs.map(([, tensor]) => tensor), ...Object.values(program.inputs)]))
       this.lower(node);
-    for (const [name, tensor] of outputs) this.push("Identity", [this.whole(tensor)], {}, [outputName(name)], "");
+    this.nameOutputs(outputs.map(([name, tensor]) => [this.whole(tensor), outputName(name)]));
     const describe = (name: string, tensor: Tensor) => ({
       name,
       elementType: elementTypes[tensor.dtype],
@@ -262,6 +262,20 @@ export class OnnxEmitter implements OnnxLowering {
     this.initializers.push({ name, dims: shape.map(staticSize), dataType: elementTypes[dtype], rawData });
     this.literals.set(key, name);
     return name;
+  }
+
+  /** Gives results the names of the program's outputs; only what no node made needs a copy. */
+  private nameOutputs(outputs: readonly (readonly [value: string, output: string])[]): void {
+    const made = new Set(this.nodes.flatMap(({ output }) => output));
+    const renamed = new Map<string, string>();
+    for (const [value, output] of outputs) {
+      if (made.has(value) && !renamed.has(value)) renamed.set(value, output);
+      else this.push("Identity", [value], {}, [output], "");
+    }
+    const rename = (name: string) => renamed.get(name) ?? name;
+    for (const [i, node] of this.nodes.entries()) {
+      this.nodes[i] = { ...node, input: node.input.map(rename), output: node.output.map(rename) };
+    }
   }
 
   private push(

@@ -79,7 +79,7 @@ const negOp = unary("neg", "Neg", (_x, _y, g) => neg(g));
 const expOp = unary("exp", "Exp", (_x, y, g) => mul(g, y));
 const logOp = unary("log", "Log", (x, _y, g) => div(g, x));
 const sqrtOp = unary("sqrt", "Sqrt", (_x, y, g) => scale(div(g, y), 0.5));
-const sigmoidOp = unary("sigmoid", "Sigmoid", (_x, y, g) => mul(mul(g, y), addScalar(neg(y), 1)));
+const sigmoidOp = unary("sigmoid", "Sigmoid", (_x, y, g) => mul(mul(g, y), complement(y)));
 
 export const neg = (x: Tensor): Tensor => apply(negOp, [x]);
 export const exp = (x: Tensor): Tensor => apply(expOp, [x]);
@@ -193,29 +193,47 @@ export const broadcastLikeOp: Op = {
 export const broadcastLike = (x: Tensor, like: Tensor): Tensor =>
   sameShape(x.shape, like.shape) ? x : apply(broadcastLikeOp, [x, like]);
 
-/** Gated linear unit with SiLU: `gate · σ(gate) · up`. */
+/** Gated linear unit with SiLU: `gate · σ(gate) · up`; σ(gate) and gate · σ(gate) are kept for the derivative. */
 const swigluOp: Op = {
   name: "swiglu",
-  infer: ([gate, up]) => binaryType("swiglu", [gate!, up!]),
+  infer([gate, up]) {
+    if (!sameShape(gate!.shape, up!.shape)) throw shapeError("swiglu", "two equal shapes", gate!.shape, up!.shape);
+    const type: TensorType = { shape: gate!.shape, dtype: "float32" };
+    return [type, type, type];
+  },
   backward(node, [g]) {
-    const [gate, up] = node.inputs as [Tensor, Tensor];
-    const s = sigmoid(gate);
-    const silu = mul(gate, s);
-    // d silu/d gate = σ + silu·(1 − σ)
-    const slope = add(s, mul(silu, addScalar(neg(s), 1)));
+    const [, up] = node.inputs as [Tensor, Tensor];
+    const [, s, silu] = node.outputs as [Tensor, Tensor, Tensor];
+    // d silu ÷ d gate = σ + silu·(1 − σ)
+    const slope = add(s, mul(silu, complement(s)));
     return [mul(mul(g!, up), slope), mul(g!, silu)];
   },
   onnx(emit, [gate, up]) {
     const [s] = emit.node("Sigmoid", [gate!]);
     const [silu] = emit.node("Mul", [gate!, s!]);
-    return emit.node("Mul", [silu!, up!]);
+    const [y] = emit.node("Mul", [silu!, up!]);
+    return [y!, s!, silu!];
   },
   eager(run, node) {
-    const [gate, up] = node.inputs.map((input) => run.get(input));
-    run.set(node, run.tf.mul(run.tf.mul(gate!, run.tf.sigmoid(gate!)), up!));
+    const [gate, up] = node.inputs as [Tensor, Tensor];
+    const s = run.tf.sigmoid(run.get(gate));
+    const silu = run.tf.mul(run.get(gate), s);
+    run.set(node, run.tf.mul(silu, run.get(up)), 0);
+    run.set(node, s, 1);
+    run.set(node, silu, 2);
   },
 };
 export const swiglu = (gate: Tensor, up: Tensor): Tensor => apply(swigluOp, [gate, up]);
+
+const complementOp: Op = {
+  name: "complement",
+  infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
+  backward: (_node, [g]) => [neg(g!)],
+  onnx: (emit, [x]) => emit.node("Sub", [emit.scalar(1), x!]),
+  eager: (run, node) => run.set(node, run.tf.sub(1, run.get(node.inputs[0]!))),
+};
+/** 1 − x. */
+const complement = (x: Tensor): Tensor => apply(complementOp, [x]);
 
 function reducedShape(shape: Shape, axes: readonly number[], keep: boolean): Shape {
   const dims: Dim[] = [];

@@ -99,17 +99,25 @@ const scatterColumnsOp: Op = {
   },
 };
 
-const oneHotOp: Op = {
-  name: "oneHot",
-  infer: ([index], attributes) => [{ shape: [...index!.shape, attributes.columns as number], dtype: "float32" }],
-  onnx(emit, [index], node) {
-    const labels = emit.wide(index!, node.inputs[0]!.dtype);
-    return emit.node("OneHot", [labels, emit.integers([node.attributes.columns as number]), emit.floats([0, 1])], {
-      axis: -1,
-    });
+const minusOneAtOp: Op = {
+  name: "minusOneAt",
+  infer([x, column]) {
+    if (!sameShape(x!.shape.slice(0, -1), column!.shape)) {
+      throw shapeError("minusOneAt", "one column per row", x!.shape, column!.shape);
+    }
+    return [{ shape: x!.shape, dtype: x!.dtype }];
   },
-  eager: (run, node) =>
-    run.set(node, run.tf.oneHot(run.integers(node.inputs[0]!), node.attributes.columns as number, 1, 0, "float32")),
+  onnx(emit, [x, column], node) {
+    const labels = emit.wide(column!, node.inputs[1]!.dtype);
+    const [indices] = emit.node("Unsqueeze", [labels, emit.integers([-1])]);
+    const [ones] = emit.node("Expand", [emit.floats([-1]), emit.node("Shape", [indices!])[0]!]);
+    return emit.node("ScatterElements", [x!, indices!, ones!], { axis: -1, reduction: "add" });
+  },
+  eager(run, node) {
+    const [x, column] = node.inputs as [Tensor, Tensor];
+    const chosen = run.tf.oneHot(run.integers(column), x.shape.at(-1) as number, 1, 0, "float32");
+    run.set(node, run.tf.sub(run.get(x), chosen));
+  },
 };
-/** Rows with a single 1 in column `index[i]`. */
-export const oneHot = (index: Tensor, columns: number): Tensor => apply(oneHotOp, [index], { columns });
+/** `x` with 1 taken off in column `column[i]` of each row. Carries no gradient. */
+export const minusOneAt = (x: Tensor, column: Tensor): Tensor => apply(minusOneAtOp, [x, column]);

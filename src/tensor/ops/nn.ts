@@ -3,7 +3,7 @@ import { apply } from "../graph.ts";
 import type { Node, Op, Tensor } from "../ir.ts";
 import { sameShape, shapeError } from "../shape.ts";
 import { mul, reduceSum, scale, sub } from "./arithmetic.ts";
-import { oneHot } from "./index-ops.ts";
+import { minusOneAt } from "./index-ops.ts";
 import { reshape } from "./layout.ts";
 
 function softmaxBackward(node: Node, [g]: readonly (Tensor | null)[]): [Tensor] {
@@ -56,7 +56,7 @@ const crossEntropyOp: Op = {
   },
   backward(node, [g]) {
     const [logits, targets] = node.inputs as [Tensor, Tensor];
-    const difference = sub(softmax(logits), oneHot(targets, logits.shape.at(-1) as number));
+    const difference = minusOneAt(softmax(logits), targets);
     return [mul(difference, reshape(g!, [...g!.shape, 1])), null];
   },
   onnx(emit, [logits, targets]) {

@@ -1,0 +1,16 @@
+/** Fields and checks that several policies have in common. */
+import { z } from "zod";
+import type { Problem } from "../problem.ts";
+
+/** A positive duration of virtual time, in milliseconds. */
+export const duration = z.number().positive();
+
+/** A duration, or null for ever. `Infinity` becomes null, which JSON can carry. */
+export const patience = z.preprocess(
+  (value: number | null) => (value === Infinity ? null : value),
+  duration.nullable(),
+);
+
+/** A problem if `value` exceeds `limit`, the number of `what` there are. */
+export const atMost = (path: string, value: number, limit: number, what: string): Problem[] =>
+  value <= limit ? [] : [{ path, expected: `at most ${limit}, ${what}`, got: String(value) }];

@@ -1,0 +1,61 @@
+/**
+ * Aggregation by the clock: at the end of every period the server takes what has arrived, and who is not ready yet
+ * works on.
+ *
+ * A straggler's update counts in the period in which it arrives, with the weight of its staleness, instead of being
+ * lost. A client that is ready early rests until the period ends. With fewer than `minUpdates` the period is extended
+ * by another one; what has arrived is kept.
+ * After Stripelis, Thompson, Ambite, "Semi-Synchronous Federated Learning", 2022, https://arxiv.org/abs/2102.02849, and
+ * Wu et al., "SAFA", 2020, https://arxiv.org/abs/1910.01355.
+ */
+import { z } from "zod";
+import { millis } from "../../base/units.ts";
+import type { Decision, RoundPolicy } from "../policy.ts";
+import { type Problem, parseSpec } from "../problem.ts";
+import { judge, refill, sweep, timeoutField } from "./buffered.ts";
+import { atMost, duration } from "./fields.ts";
+import { stalenessFields } from "./staleness.ts";
+
+export const semiSynchronousSpec = z.strictObject({
+  type: z.literal("semi-synchronous"),
+  /** Milliseconds of virtual time between aggregations. */
+  period: duration,
+  /** Clients at work after each aggregation. */
+  concurrency: z.int().min(1),
+  minUpdates: z.int().min(1).default(1),
+  ...stalenessFields,
+  ...timeoutField,
+});
+
+export type SemiSynchronousOptions = Omit<z.input<typeof semiSynchronousSpec>, "type">;
+
+export function semiSynchronous(options: SemiSynchronousOptions): RoundPolicy {
+  const spec = parseSpec("policy", semiSynchronousSpec, { type: "semi-synchronous", ...options });
+  const { period, concurrency, minUpdates, timeout } = spec;
+  const endOfPeriod: Decision = { type: "timer", after: millis(period), name: "period" };
+  return {
+    name: `semi-synchronous(${concurrency})`,
+    spec,
+    carriesOver: true,
+    onRound: (view) => [...sweep(view, concurrency, timeout), endOfPeriod],
+    onUpdate: (view, arrival) => [judge(view, arrival, spec)],
+    onTimer(view, name) {
+      if (name === "refill") return refill(view, concurrency);
+      if (name === "sweep") return sweep(view, concurrency, timeout);
+      if (view.accepted >= minUpdates) return [{ type: "close", aggregate: true }];
+      // Those who have answered go back to work, or an extended period could wait for nobody.
+      return [...refill(view, concurrency), endOfPeriod];
+    },
+    onQuiet: (view) => refill(view, concurrency),
+  };
+}
+
+export function checkSemiSynchronous(
+  { concurrency, minUpdates }: z.output<typeof semiSynchronousSpec>,
+  fleetSize: number,
+): Problem[] {
+  return [
+    ...atMost("concurrency", concurrency, fleetSize, "the clients of the fleet"),
+    ...atMost("minUpdates", minUpdates, fleetSize, "the clients of the fleet"),
+  ];
+}

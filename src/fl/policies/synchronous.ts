@@ -1,0 +1,71 @@
+/**
+ * Rounds with a deadline: invite a cohort, count what arrives in time, aggregate if it is enough.
+ *
+ *   invite ⌈cohort · overSelection⌉, close at the `goal`-th update or at the deadline, whichever comes first
+ *
+ * Over-selection buys speed: the round waits for the fastest `goal` of more invitations, and the rest is wasted work.
+ * Bonawitz et al., "Towards Federated Learning at Scale", 2019. https://arxiv.org/abs/1902.01046
+ */
+import { z } from "zod";
+import { millis } from "../../base/units.ts";
+import type { Decision, RoundPolicy } from "../policy.ts";
+import { type Problem, parseSpec } from "../problem.ts";
+import { atMost, patience } from "./fields.ts";
+
+export const synchronousSpec = z.strictObject({
+  type: z.literal("synchronous"),
+  /** Updates a full round is made of. */
+  cohort: z.int().min(1),
+  /** Milliseconds of virtual time from the start of the round; null waits for everyone. */
+  deadline: patience.default(null),
+  /** Fewer than this at the deadline, and the adapter stays as it is. */
+  minUpdates: z.int().min(1).default(1),
+  /** Invitations per member of the cohort, ≥ 1. */
+  overSelection: z.number().min(1).default(1),
+  /** Updates at which the round closes at once; the cohort unless given. */
+  goal: z.int().min(1).exactOptional(),
+  /** What becomes of an update that arrives after its round has closed. */
+  late: z.literal("drop").default("drop"),
+});
+
+export type SynchronousOptions = Omit<z.input<typeof synchronousSpec>, "type">;
+
+export function synchronous(options: SynchronousOptions): RoundPolicy {
+  const spec = parseSpec("policy", synchronousSpec, { type: "synchronous", ...options });
+  const { cohort, deadline, minUpdates, overSelection, goal = cohort } = spec;
+  const close = (accepted: number): Decision => ({ type: "close", aggregate: accepted >= minUpdates });
+
+  return {
+    name: overSelection === 1 ? `synchronous(${cohort})` : `synchronous(${cohort}×${overSelection})`,
+    spec,
+    carriesOver: false,
+    onRound() {
+      const invite: Decision = { type: "invite", count: invitations(cohort, overSelection) };
+      return deadline === null ? [invite] : [invite, { type: "timer", after: millis(deadline), name: "deadline" }];
+    },
+    onUpdate(view, { participation, round }) {
+      if (round !== view.round) return [{ type: "refuse", participation, as: "late" }];
+      const accepted = view.accepted + 1;
+      const accept: Decision = { type: "accept", participation, discount: 1 };
+      // With nobody left to wait for, more time would bring no more updates.
+      const complete = accepted >= goal || (view.outstanding === 0 && accepted >= minUpdates);
+      return complete ? [accept, close(accepted)] : [accept];
+    },
+    onTimer: (view) => [close(view.accepted)],
+    onQuiet: (view) => [close(view.accepted)],
+  };
+}
+
+/** Rounded to a millionth first: 10 · 1.1 is 11 invitations, not the 12 of its float. */
+export const invitations = (cohort: number, overSelection: number): number =>
+  Math.ceil(Math.round(cohort * overSelection * 1e6) / 1e6);
+
+export function checkSynchronous(spec: z.output<typeof synchronousSpec>, fleetSize: number): Problem[] {
+  const { cohort, minUpdates, overSelection, goal = cohort } = spec;
+  const invited = Math.min(invitations(cohort, overSelection), fleetSize);
+  return [
+    ...atMost("cohort", cohort, fleetSize, "the clients of the fleet"),
+    ...atMost("goal", goal, invited, "the clients that are invited"),
+    ...atMost("minUpdates", minUpdates, Math.min(goal, invited), "the updates a round can bring"),
+  ];
+}

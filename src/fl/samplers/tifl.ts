@@ -1,0 +1,157 @@
+/**
+ * TiFL: a round takes its clients from one latency tier, so that it does not wait for a slow one among fast ones.
+ *
+ * Clients are sorted by duration and cut into tiers of equal size; every `interval` rounds they are sorted anew. A tier
+ * is drawn, then clients in it, uniformly. All tiers begin equally likely. When the tier last used has stopped
+ * improving, tiers are ranked by loss and drawn with weights n, n − 1, …, 1, worst first. Each choice costs a tier one
+ * of its credits, of which slow tiers have fewer; when nobody has any left, all are refilled. The loss of a tier is the
+ * mean training loss its clients last reported.
+ * Chai et al., "TiFL", 2020. https://arxiv.org/abs/2001.09249
+ */
+import { z } from "zod";
+import { type ClientId, clientId } from "../../base/ids.ts";
+import type { Draws } from "../../base/random.ts";
+import { parseSpec } from "../problem.ts";
+import type { Candidates, ClientSampler } from "../sampler.ts";
+import { expectedDuration, sampleEligible } from "./choose.ts";
+
+export const tiflSpec = z.strictObject({
+  type: z.literal("tifl"),
+  /** T. */
+  tiers: z.int().min(1).max(255).default(5),
+  /** I, rounds between profiles. */
+  interval: z.int().min(1).default(10),
+  /** Credits of the fastest tier; tier τ of T has ⌈credits · (T − τ) / T⌉. Null lets tiers be chosen without limit. */
+  credits: z.int().min(1).nullable().default(null),
+  /** False keeps all tiers equally likely. */
+  adaptive: z.boolean().default(true),
+  /** Clients slower than this many milliseconds are in no tier; null takes everyone. */
+  latencyCap: z.number().positive().nullable().default(null),
+});
+
+export type TiflOptions = Omit<z.input<typeof tiflSpec>, "type">;
+type TiflSpec = z.output<typeof tiflSpec>;
+
+export interface TiflState {
+  /** Round of the last profile. */
+  readonly profiledAt: number;
+  /** Each client's tier, 0 fastest; 255 for excluded clients. */
+  readonly tierOf: Uint8Array;
+  readonly credits: readonly number[];
+  /** Mean loss per tier at the last profile, in nats; null where nothing is known. */
+  readonly losses: readonly (number | null)[];
+  /** Unnormalised probability of each tier. */
+  readonly weights: readonly number[];
+  /** The tier chosen last; null before the first choice. */
+  readonly last: number | null;
+}
+
+const excluded = 255;
+
+export function tifl(options: TiflOptions = {}): ClientSampler<TiflState> {
+  const spec = parseSpec("sampler", tiflSpec, { type: "tifl", ...options });
+  return {
+    name: `tifl(${spec.tiers})`,
+    spec,
+    needsLosses: spec.adaptive,
+    select(candidates, count, draws) {
+      const { tierOf, credits, weights } = profiled(spec, candidates);
+      const open = weights.map((weight, tier) => (credits[tier]! > 0 ? weight : 0));
+      const spent = weights.map((weight, tier) => (credits[tier]! > 0 ? 0 : weight));
+      // A tier whose clients are all away passes its turn on, in the end also to tiers without credits.
+      for (const choice of [open, spent]) {
+        for (let tier = drawTier(choice, draws); tier !== null; tier = drawTier(choice, draws)) {
+          const isMember = (client: ClientId) => tierOf[client] === tier && candidates.isEligible(client);
+          const chosen = sampleEligible(candidates, count, draws, isMember);
+          if (chosen.length > 0) return chosen;
+          choice[tier] = 0;
+        }
+      }
+      return [];
+    },
+    nextState(candidates, chosen) {
+      const state = profiled(spec, candidates);
+      const [first] = chosen;
+      if (first === undefined) return state;
+      const last = state.tierOf[first]!;
+      const credits = state.credits.map((left, tier) => (tier === last ? Math.max(0, left - 1) : left));
+      return { ...state, last, credits: credits.some((left) => left > 0) ? credits : fullCredits(spec) };
+    },
+  };
+}
+
+/** Probabilities of tiers with these mean losses: weights n…1 from the highest loss down, over n(n + 1)/2. */
+export function adaptiveProbabilities(losses: readonly number[]): number[] {
+  const n = losses.length;
+  const probabilities = new Array<number>(n).fill(0);
+  const worstFirst = losses.map((loss, tier) => ({ loss, tier })).sort((a, b) => b.loss - a.loss || a.tier - b.tier);
+  for (const [rank, { tier }] of worstFirst.entries()) probabilities[tier] = (n - rank) / ((n * (n + 1)) / 2);
+  return probabilities;
+}
+
+const fullCredits = ({ credits, tiers }: TiflSpec): number[] =>
+  Array.from({ length: tiers }, (_, tier) =>
+    credits === null ? Number.MAX_SAFE_INTEGER : Math.ceil((credits * (tiers - tier)) / tiers),
+  );
+
+/** The state for this round: profiled anew in the first round and then every `interval` rounds. */
+function profiled(spec: TiflSpec, candidates: Candidates<TiflState>): TiflState {
+  const { state, round } = candidates;
+  if (state !== undefined && round - state.profiledAt < spec.interval) return state;
+  const tierOf = cutIntoTiers(spec, candidates);
+  const losses = meanLosses(spec, candidates, state?.tierOf ?? tierOf);
+  const equal = new Array<number>(spec.tiers).fill(1 / spec.tiers);
+  const stuck = state !== undefined && hasStopped(state, losses);
+  return {
+    profiledAt: round,
+    tierOf,
+    losses,
+    credits: state?.credits ?? fullCredits(spec),
+    // A tier nobody has reported from yet ranks worst, so it is soon tried.
+    weights:
+      spec.adaptive && stuck
+        ? adaptiveProbabilities(losses.map((loss) => loss ?? Infinity))
+        : (state?.weights ?? equal),
+    last: state?.last ?? null,
+  };
+}
+
+function hasStopped({ last, losses: before }: TiflState, now: readonly (number | null)[]): boolean {
+  if (last === null) return false;
+  const [then, current] = [before[last] ?? null, now[last] ?? null];
+  return then !== null && current !== null && current >= then;
+}
+
+function cutIntoTiers({ tiers, latencyCap }: TiflSpec, { fleet, history }: Candidates): Uint8Array {
+  const durations = new Float64Array(fleet.size);
+  for (let row = 0; row < fleet.size; row++) durations[row] = expectedDuration(fleet, history, clientId(row));
+  const rows = Uint32Array.from({ length: fleet.size }, (_, row) => row)
+    .filter((row) => latencyCap === null || durations[row]! <= latencyCap)
+    .sort((a, b) => durations[a]! - durations[b]! || a - b);
+  const tierOf = new Uint8Array(fleet.size).fill(excluded);
+  for (const [rank, row] of rows.entries()) tierOf[row] = Math.floor((rank * tiers) / rows.length);
+  return tierOf;
+}
+
+function meanLosses({ tiers }: TiflSpec, { history }: Candidates, tierOf: Uint8Array): (number | null)[] {
+  const sums = new Float64Array(tiers);
+  const counts = new Uint32Array(tiers);
+  for (const [row, tier] of tierOf.entries()) {
+    const loss = history.loss[row]!;
+    if (tier === excluded || Number.isNaN(loss)) continue;
+    sums[tier]! += loss;
+    counts[tier]!++;
+  }
+  return Array.from(counts, (count, tier) => (count === 0 ? null : sums[tier]! / count));
+}
+
+function drawTier(weights: readonly number[], draws: Draws): number | null {
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  if (total === 0) return null;
+  let left = draws.uniform() * total;
+  for (const [tier, weight] of weights.entries()) {
+    if (weight > 0 && left < weight) return tier;
+    left -= weight;
+  }
+  return weights.findLastIndex((weight) => weight > 0);
+}

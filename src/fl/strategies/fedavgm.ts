@@ -1,0 +1,60 @@
+/**
+ * FedAvg with momentum on the server.
+ *
+ *   v ← β·v − D,   θ ← θ − η_s·v          D weighted mean delta
+ *
+ * A constant D settles at a speed of η_s·D / (1 − β) per round. β = 0 leaves FedAvg with a server learning rate.
+ * Hsu, Qi, Brown, "Measuring the Effects of Non-Identical Data Distribution", 2019. https://arxiv.org/abs/1909.06335
+ */
+import { z } from "zod";
+import { parseSpec } from "../problem.ts";
+import type { AggregationStrategy } from "../strategy.ts";
+import type { Update } from "../update.ts";
+import {
+  accumulateMean,
+  averagingFields,
+  averagingWeight,
+  emptyMean,
+  moves,
+  type WeightedMean,
+} from "./weighted-average.ts";
+
+export const fedavgmSpec = z.strictObject({
+  type: z.literal("fedavgm"),
+  /** β. */
+  momentum: z.number().min(0).lt(1).default(0.9),
+  /** η_s. */
+  serverLearningRate: z.number().positive().default(1),
+  ...averagingFields,
+});
+
+export type FedavgmOptions = Omit<z.input<typeof fedavgmSpec>, "type">;
+
+export function fedavgm(options: FedavgmOptions = {}): AggregationStrategy<WeightedMean> {
+  const spec = parseSpec("strategy", fedavgmSpec, { type: "fedavgm", ...options });
+  const { momentum, serverLearningRate } = spec;
+  const weight = (update: Update, expert: number) => averagingWeight(spec, update, expert);
+  return {
+    name: `fedavgm(β=${momentum})`,
+    spec,
+    weight: (update, expert) => weight(update, expert) * update.discount,
+    init: emptyMean,
+    accumulate: (sum, update, layout) => accumulateMean(sum, update, layout, spec.discounts, weight),
+    finish(sum, state, layout) {
+      if (sum.updates === 0) return state;
+      const adapter = state.adapter.slice();
+      const v = state.moments.v?.slice() ?? new Float64Array(layout.size);
+      for (let expert = 0; expert < sum.weight.length; expert++) {
+        // Momentum would carry an expert nobody trained further; it rests instead.
+        if (!moves(sum, expert)) continue;
+        for (const { start, end } of layout.ranges(expert)) {
+          for (let i = start; i < end; i++) {
+            v[i] = momentum * v[i]! - sum.delta[i]!;
+            if (v[i] !== 0) adapter[i] = adapter[i]! - serverLearningRate * v[i]!;
+          }
+        }
+      }
+      return { adapter, moments: { ...state.moments, v } };
+    },
+  };
+}

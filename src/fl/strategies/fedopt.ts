@@ -1,0 +1,131 @@
+/**
+ * Adaptive server optimizers: the mean delta D is taken for a gradient, element by element.
+ *
+ *   m ← β₁·m + (1 − β₁)·D
+ *   v ← v + D²                              FedAdagrad
+ *   v ← β₂·v + (1 − β₂)·D²                  FedAdam
+ *   v ← v − (1 − β₂)·D²·sign(v − D²)        FedYogi
+ *   θ ← θ + η_s·m / (√v + τ)
+ *
+ * m starts at 0 and v at τ², as the paper asks, or at 0, as Flower does. Flower's FedAdam also scales η_s by
+ * √(1 − β₂^(t+1)) / (1 − β₁^(t+1)), with t = 1 in the first round; the paper has no such correction.
+ * Reddi et al., "Adaptive Federated Optimization", 2021. https://arxiv.org/abs/2003.00295
+ */
+import { z } from "zod";
+import type { AdapterLayout } from "../../model/adapter.ts";
+import { parseSpec } from "../problem.ts";
+import type { AggregationStrategy, GlobalState } from "../strategy.ts";
+import type { Update } from "../update.ts";
+import {
+  accumulateMean,
+  averagingFields,
+  averagingWeight,
+  emptyMean,
+  moves,
+  type WeightedMean,
+} from "./weighted-average.ts";
+
+const fedoptFields = {
+  /** β₁. */
+  beta1: z.number().min(0).lt(1).default(0.9),
+  /** τ > 0: how small √v may become in the division. */
+  tau: z.number().positive().default(1e-3),
+  initialVariance: z.enum(["tau-squared", "zero"]).default("tau-squared"),
+  ...averagingFields,
+  /** The paper's D is the plain mean. */
+  weighting: averagingFields.weighting.unwrap().default("uniform"),
+};
+const decayField = { beta2: z.number().min(0).lt(1).default(0.99) };
+
+export const fedadamSpec = z.strictObject({
+  type: z.literal("fedadam"),
+  /** η_s. */
+  serverLearningRate: z.number().positive().default(1e-2),
+  biasCorrection: z.enum(["off", "flower"]).default("off"),
+  ...decayField,
+  ...fedoptFields,
+});
+export const fedyogiSpec = z.strictObject({
+  type: z.literal("fedyogi"),
+  serverLearningRate: z.number().positive().default(1e-2),
+  ...decayField,
+  ...fedoptFields,
+});
+export const fedadagradSpec = z.strictObject({
+  type: z.literal("fedadagrad"),
+  serverLearningRate: z.number().positive().default(1e-2),
+  ...fedoptFields,
+  beta1: fedoptFields.beta1.unwrap().default(0),
+});
+
+export type FedadamOptions = Omit<z.input<typeof fedadamSpec>, "type">;
+export type FedyogiOptions = Omit<z.input<typeof fedyogiSpec>, "type">;
+export type FedadagradOptions = Omit<z.input<typeof fedadagradSpec>, "type">;
+
+export function fedadam(options: FedadamOptions = {}): AggregationStrategy<WeightedMean> {
+  const spec = parseSpec("strategy", fedadamSpec, { type: "fedadam", ...options });
+  const { beta1, beta2 } = spec;
+  const corrected = (t: number) => Math.sqrt(1 - beta2 ** (t + 1)) / (1 - beta1 ** (t + 1));
+  return fedopt(
+    spec,
+    (v, square) => beta2 * v + (1 - beta2) * square,
+    (t) => (spec.biasCorrection === "flower" ? corrected(t) : 1),
+  );
+}
+
+export function fedyogi(options: FedyogiOptions = {}): AggregationStrategy<WeightedMean> {
+  const spec = parseSpec("strategy", fedyogiSpec, { type: "fedyogi", ...options });
+  return fedopt(spec, (v, square) => v - (1 - spec.beta2) * square * Math.sign(v - square));
+}
+
+export function fedadagrad(options: FedadagradOptions = {}): AggregationStrategy<WeightedMean> {
+  const spec = parseSpec("strategy", fedadagradSpec, { type: "fedadagrad", ...options });
+  return fedopt(spec, (v, square) => v + square);
+}
+
+type FedoptSpec = z.output<typeof fedadamSpec | typeof fedyogiSpec | typeof fedadagradSpec>;
+
+/** @param rateFactor multiplies η_s in the t-th aggregation, t ≥ 1 */
+function fedopt(
+  spec: FedoptSpec,
+  nextVariance: (v: number, square: number) => number,
+  rateFactor: (t: number) => number = () => 1,
+): AggregationStrategy<WeightedMean> {
+  const weight = (update: Update, expert: number) => averagingWeight(spec, update, expert);
+  return {
+    name: `${spec.type}(η=${spec.serverLearningRate})`,
+    spec,
+    weight: (update, expert) => weight(update, expert) * update.discount,
+    init: emptyMean,
+    accumulate: (sum, update, layout) => accumulateMean(sum, update, layout, spec.discounts, weight),
+    finish(sum, state, layout) {
+      if (sum.updates === 0) return state;
+      const { beta1, tau } = spec;
+      const { m, v, t } = nextMoments(spec, state, layout);
+      const rate = spec.serverLearningRate * rateFactor(t[0]!);
+      const adapter = state.adapter.slice();
+      for (let expert = 0; expert < sum.weight.length; expert++) {
+        // D = 0 would still move an expert by its old m, so one that nobody trained is left out altogether.
+        if (!moves(sum, expert)) continue;
+        for (const { start, end } of layout.ranges(expert)) {
+          for (let i = start; i < end; i++) {
+            const mean = sum.delta[i]!;
+            m[i] = beta1 * m[i]! + (1 - beta1) * mean;
+            v[i] = nextVariance(v[i]!, mean * mean);
+            if (m[i] !== 0) adapter[i] = adapter[i]! + (rate * m[i]!) / (Math.sqrt(v[i]!) + tau);
+          }
+        }
+      }
+      return { adapter, moments: { ...state.moments, m, v, t } };
+    },
+  };
+}
+
+/** Copies to write into, with t counted on; the starting values in the first aggregation. */
+function nextMoments({ tau, initialVariance }: FedoptSpec, { moments }: GlobalState, { size }: AdapterLayout) {
+  return {
+    m: moments.m?.slice() ?? new Float64Array(size),
+    v: moments.v?.slice() ?? new Float64Array(size).fill(initialVariance === "zero" ? 0 : tau * tau),
+    t: Float64Array.of((moments.t?.[0] ?? 0) + 1),
+  };
+}

@@ -1,0 +1,150 @@
+/**
+ * Krum: trust the update that has the closest neighbours.
+ *
+ *   score_i = Σ ‖Δ_i − Δ_l‖² over the n − f − 2 updates l nearest to i
+ *
+ * Krum takes the delta with the lowest score, Multi-Krum the mean of the m lowest; ties go to the lower client id.
+ * With f malicious clients among n it needs n ≥ 2f + 3; below that, nothing changes. `scope` is what a vector is: each
+ * expert over the clients that trained it, or the whole adapter with untrained experts as zeros.
+ * Blanchard et al., "Machine Learning with Adversaries", 2017. https://arxiv.org/abs/1703.02757
+ */
+import { z } from "zod";
+import type { AdapterLayout, Range } from "../../model/adapter.ts";
+import { parseSpec } from "../problem.ts";
+import type { AggregationStrategy, GlobalState, StrategySpec } from "../strategy.ts";
+import { hasTrained, type Update } from "../update.ts";
+import { deltaFactor, perExpert, unweighted } from "./kept-updates.ts";
+import { addDelta } from "./weighted-average.ts";
+
+const krumFields = {
+  /** f, the number of malicious clients to withstand. */
+  malicious: z.int().min(0).default(1),
+  scope: z.enum(["expert", "adapter"]).default("expert"),
+};
+
+export const krumSpec = z.strictObject({ type: z.literal("krum"), ...krumFields });
+
+export const multiKrumSpec = z.strictObject({
+  type: z.literal("multi-krum"),
+  ...krumFields,
+  /** m, the number of updates to average; n − f − 2 unless given. */
+  keep: z.int().min(1).exactOptional(),
+});
+
+export type KrumOptions = Omit<z.input<typeof krumSpec>, "type">;
+export type MultiKrumOptions = Omit<z.input<typeof multiKrumSpec>, "type">;
+
+export function krum(options: KrumOptions = {}): AggregationStrategy<Update[]> {
+  const spec = parseSpec("strategy", krumSpec, { type: "krum", ...options });
+  return selecting(`krum(f=${spec.malicious})`, spec, spec, () => 1);
+}
+
+export function multiKrum(options: MultiKrumOptions = {}): AggregationStrategy<Update[]> {
+  const spec = parseSpec("strategy", multiKrumSpec, { type: "multi-krum", ...options });
+  return selecting(`multi-krum(f=${spec.malicious})`, spec, spec, (n) =>
+    Math.min(n, spec.keep ?? n - spec.malicious - 2),
+  );
+}
+
+function selecting(
+  name: string,
+  spec: StrategySpec,
+  { malicious, scope }: { malicious: number; scope: "expert" | "adapter" },
+  keep: (n: number) => number,
+): AggregationStrategy<Update[]> {
+  const quorum = 2 * malicious + 3;
+  if (scope === "expert") {
+    return perExpert(name, spec, quorum, (trainers, expert, layout, delta) => {
+      const ranges = layout.ranges(expert);
+      writeMean(lowest(trainers, ranges, malicious, keep(trainers.length)), ranges, delta);
+      return true;
+    });
+  }
+  return {
+    name,
+    spec,
+    weight: unweighted,
+    init: () => [],
+    accumulate: (kept, update) => void kept.push(update),
+    finish: (kept, state, layout) =>
+      kept.length < quorum
+        ? state
+        : wholeAdapter(lowest(kept, [{ start: 0, end: layout.size }], malicious, keep(kept.length)), state, layout),
+  };
+}
+
+/** Adds the mean delta of `chosen`; in it, a client that did not train an expert counts as unchanged. */
+function wholeAdapter(chosen: readonly Update[], state: GlobalState, layout: AdapterLayout): GlobalState {
+  const adapter = state.adapter.slice();
+  const delta = new Float64Array(layout.size);
+  for (let expert = 0; expert < layout.layers * layout.experts; expert++) {
+    if (!chosen.some((update) => hasTrained(update, expert))) continue;
+    writeMean(chosen, layout.ranges(expert), delta);
+    addDelta(adapter, delta, layout.ranges(expert));
+  }
+  return { ...state, adapter };
+}
+
+/** The `count` updates with the lowest Krum scores, in order of score. */
+export function lowest(
+  updates: readonly Update[],
+  ranges: readonly Range[],
+  malicious: number,
+  count: number,
+): Update[] {
+  const scores = krumScores(updates, ranges, malicious);
+  return updates
+    .map((update, index) => ({ update, score: scores[index]! }))
+    .sort(
+      (a, b) =>
+        a.score - b.score || a.update.client - b.update.client || a.update.participation - b.update.participation,
+    )
+    .slice(0, count)
+    .map(({ update }) => update);
+}
+
+/** One score per update: summed squared distances to its n − f − 2 nearest others. */
+export function krumScores(updates: readonly Update[], ranges: readonly Range[], malicious: number): Float64Array {
+  const n = updates.length;
+  const distances = new Float64Array(n * n);
+  for (let a = 0; a < n; a++) {
+    for (let b = a + 1; b < n; b++) {
+      const distance = squaredDistance(updates[a]!, updates[b]!, ranges);
+      distances[a * n + b] = distance;
+      distances[b * n + a] = distance;
+    }
+  }
+  return Float64Array.from({ length: n }, (_, a) => {
+    const others = distances.slice(a * n, (a + 1) * n).sort();
+    let score = 0;
+    // The first is the distance to itself, 0.
+    for (let nearest = 1; nearest <= n - malicious - 2; nearest++) score += others[nearest]!;
+    return score;
+  });
+}
+
+/** By explicit differences: |x|² + |y|² − 2·x·y cancels for close vectors. */
+function squaredDistance(a: Update, b: Update, ranges: readonly Range[]): number {
+  const [factorA, factorB] = [deltaFactor(a), deltaFactor(b)];
+  let square = 0;
+  for (const { start, end } of ranges) {
+    for (let i = start; i < end; i++) {
+      const gap = factorA * (a.values[i]! - a.base[i]!) - factorB * (b.values[i]! - b.base[i]!);
+      square += gap * gap;
+    }
+  }
+  return square;
+}
+
+/** The unweighted mean delta of `chosen` on `ranges`. */
+function writeMean(chosen: readonly Update[], ranges: readonly Range[], delta: Float64Array): void {
+  for (const { start, end } of ranges) delta.fill(0, start, end);
+  for (const [index, update] of chosen.entries()) {
+    const factor = deltaFactor(update);
+    for (const { start, end } of ranges) {
+      for (let i = start; i < end; i++) {
+        delta[i]! += (factor * (update.values[i]! - update.base[i]!) - delta[i]!) / (index + 1);
+      }
+    }
+  }
+}

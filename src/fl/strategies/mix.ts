@@ -1,0 +1,64 @@
+/**
+ * FedAsync's mixing: the global adapter moves a share of the way to each client's adapter, one after the other.
+ *
+ *   θ_j ← (1 − a_i)·θ_j + a_i·θ_ij          a_i = discount of the update, in [0, 1]
+ *
+ * The discount is FedAsync's α·s(staleness), which the policy `fedasync` gives. Unlike a mean of deltas, a stale update
+ * pulls towards where the client is and not along the way it went. Mixing is affine in θ, so several updates fold into
+ * one factor and one vector before θ is known; a client does not pull at experts it has not trained.
+ * Xie, Koyejo, Gupta, "Asynchronous Federated Optimization", 2019. https://arxiv.org/abs/1903.03934
+ */
+import { z } from "zod";
+import { parseSpec } from "../problem.ts";
+import type { AggregationStrategy } from "../strategy.ts";
+import { hasTrained, type Update } from "../update.ts";
+
+export const mixSpec = z.strictObject({ type: z.literal("mix") });
+
+/** θ_j becomes keep_j·θ_j + values_j. */
+export interface Mixture {
+  readonly keep: Float64Array;
+  readonly values: Float64Array;
+  updates: number;
+}
+
+export function mix(): AggregationStrategy<Mixture> {
+  const weight = (update: Update, expert: number) => (hasTrained(update, expert) ? update.discount : 0);
+  return {
+    name: "mix",
+    spec: parseSpec("strategy", mixSpec, { type: "mix" }),
+    weight,
+    init: (layout) => ({
+      keep: new Float64Array(layout.layers * layout.experts).fill(1),
+      values: new Float64Array(layout.size),
+      updates: 0,
+    }),
+    accumulate(sum, update, layout) {
+      const { values, base, clip = 1 } = update;
+      sum.updates++;
+      for (let expert = 0; expert < sum.keep.length; expert++) {
+        const share = weight(update, expert);
+        if (share === 0) continue;
+        sum.keep[expert]! *= 1 - share;
+        for (const { start, end } of layout.ranges(expert)) {
+          for (let i = start; i < end; i++) {
+            const value = clip === 1 ? values[i]! : base[i]! + clip * (values[i]! - base[i]!);
+            sum.values[i] = (1 - share) * sum.values[i]! + share * value;
+          }
+        }
+      }
+    },
+    finish(sum, state, layout) {
+      if (sum.updates === 0) return state;
+      const adapter = state.adapter.slice();
+      for (let expert = 0; expert < sum.keep.length; expert++) {
+        const keep = sum.keep[expert]!;
+        if (keep === 1) continue;
+        for (const { start, end } of layout.ranges(expert)) {
+          for (let i = start; i < end; i++) adapter[i] = keep * adapter[i]! + sum.values[i]!;
+        }
+      }
+      return { ...state, adapter };
+    },
+  };
+}

@@ -1,0 +1,116 @@
+/**
+ * The weighted average of deltas per expert that FedAvg, FLAME and the server optimizers share.
+ *
+ *   mean_j ← mean_j + (w_ij / W_j) · (c_i·Δ_ij − mean_j),   W_j ← W_j + w_ij
+ *
+ * The running form divides nothing at the end, so one update, or many identical ones, come out bit for bit; and it
+ * never holds a large sum from which small ones would lose digits. c_i = discount · clip shrinks an update's delta.
+ */
+import { z } from "zod";
+import type { AdapterLayout, Range } from "../../model/adapter.ts";
+import type { GlobalState } from "../strategy.ts";
+import { hasTrained, type Update } from "../update.ts";
+
+export interface WeightedMean {
+  /** Mean delta of every adapter element. */
+  readonly delta: Float64Array;
+  /** W_j, the weight folded into each expert's mean. */
+  readonly weight: Float64Array;
+  /** Updates that trained each expert. */
+  readonly trainers: Uint32Array;
+  updates: number;
+}
+
+export const discountField = {
+  /**
+   * What a discount below 1 does. `damp`: the update moves the adapter less, the others no more (FedBuff's division by
+   * the buffer size). `reweigh`: the others make up for it, as in any weighted mean.
+   */
+  discounts: z.enum(["damp", "reweigh"]).default("damp"),
+};
+
+export const averagingFields = {
+  /** n_i examples, or every client alike. */
+  weighting: z.enum(["examples", "uniform"]).default("examples"),
+  /**
+   * A client that did not train an expert counts as unchanged (`dilute`, what FedAvg does with whole models) or not at
+   * all (`renormalise`).
+   */
+  absentPolicy: z.enum(["renormalise", "dilute"]).default("dilute"),
+  ...discountField,
+};
+
+export interface AveragingOptions {
+  readonly weighting: "examples" | "uniform";
+  readonly absentPolicy: "renormalise" | "dilute";
+  readonly discounts: "damp" | "reweigh";
+}
+
+/** The weight of an update for one expert before any discount. */
+export function averagingWeight({ weighting, absentPolicy }: AveragingOptions, update: Update, expert: number): number {
+  if (absentPolicy === "renormalise" && !hasTrained(update, expert)) return 0;
+  return weighting === "examples" ? update.examples : 1;
+}
+
+export const emptyMean = (layout: AdapterLayout): WeightedMean => ({
+  delta: new Float64Array(layout.size),
+  weight: new Float64Array(layout.layers * layout.experts),
+  trainers: new Uint32Array(layout.layers * layout.experts),
+  updates: 0,
+});
+
+/** Folds one update into the mean; `weightOf` gives its undiscounted weight for an expert. */
+export function accumulateMean(
+  sum: WeightedMean,
+  update: Update,
+  layout: AdapterLayout,
+  discounts: "damp" | "reweigh",
+  weightOf: (update: Update, expert: number) => number,
+): void {
+  const clip = update.clip ?? 1;
+  const weightFactor = discounts === "reweigh" ? update.discount : 1;
+  const deltaFactor = discounts === "damp" ? update.discount * clip : clip;
+  sum.updates++;
+  for (let expert = 0; expert < sum.weight.length; expert++) {
+    const trained = hasTrained(update, expert);
+    const weight = weightOf(update, expert) * weightFactor;
+    if (trained) sum.trainers[expert]!++;
+    if (weight === 0) continue;
+    const total = sum.weight[expert]! + weight;
+    sum.weight[expert] = total;
+    fold(sum.delta, update, layout.ranges(expert), weight / total, trained ? deltaFactor : 0);
+  }
+}
+
+function fold(mean: Float64Array, { values, base }: Update, ranges: readonly Range[], share: number, factor: number) {
+  for (const { start, end } of ranges) {
+    for (let i = start; i < end; i++) {
+      const before = mean[i]!;
+      mean[i] = before + share * (factor * (values[i]! - base[i]!) - before);
+    }
+  }
+}
+
+/** An expert moves only if someone trained it and it has weight; otherwise it keeps its values bit for bit. */
+export const moves = (sum: WeightedMean, expert: number): boolean =>
+  sum.trainers[expert]! > 0 && sum.weight[expert]! > 0;
+
+/** θ_j ← θ_j + mean_j for every expert that moves. */
+export function addMean(sum: WeightedMean, state: GlobalState, layout: AdapterLayout): GlobalState {
+  if (sum.updates === 0) return state;
+  const adapter = state.adapter.slice();
+  for (let expert = 0; expert < sum.weight.length; expert++) {
+    if (moves(sum, expert)) addDelta(adapter, sum.delta, layout.ranges(expert));
+  }
+  return { ...state, adapter };
+}
+
+/** Adds in float64 and rounds once. A zero delta leaves the value as it is, the sign of a zero included. */
+export function addDelta(adapter: Float32Array, delta: Float64Array, ranges: readonly Range[]): void {
+  for (const { start, end } of ranges) {
+    for (let i = start; i < end; i++) {
+      const change = delta[i]!;
+      if (change !== 0) adapter[i] = adapter[i]! + change;
+    }
+  }
+}
