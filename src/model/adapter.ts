@@ -1,14 +1,16 @@
 /**
  * The adapter: full-rank LoRA on the gate, up and down projections of every expert, ΔW = (alpha ÷ rank) · B·A.
  *
- * It is one flat `Float32Array`, laid out as the training step reads it: five blocks, each with all experts of all
- * layers one after the other (expert number = layer · experts + expert).
+ * It is one flat `Float32Array`, laid out as the training step reads it: layer after layer, in each layer five blocks,
+ * and in each block all experts of the layer one after the other.
  *
- *   gateUpA  [layers·experts, 2·rank, width]         rows 0..rank−1 are A of gate, the rest A of up
- *   gateB    [layers·experts, expertWidth, rank]
- *   upB      [layers·experts, expertWidth, rank]
- *   downA    [layers·experts, rank, expertWidth]
- *   downB    [layers·experts, width, rank]
+ *   gateUpA  [experts, 2·rank, width]         rows 0..rank−1 are A of gate, the rest A of up
+ *   gateB    [experts, expertWidth, rank]
+ *   upB      [experts, expertWidth, rank]
+ *   downA    [experts, rank, expertWidth]
+ *   downB    [experts, width, rank]
+ *
+ * Experts are numbered through: layer · experts + expert.
  *
  * Le et al., "FLAME", 2025, https://arxiv.org/abs/2506.16600; Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685.
  */
@@ -24,11 +26,9 @@ export interface LoraConfig {
 export const blockNames = ["gateUpA", "gateB", "upB", "downA", "downB"] as const;
 export type BlockName = (typeof blockNames)[number];
 
+/** The shape of one expert's matrix in a block. */
 export interface AdapterBlock {
   readonly name: BlockName;
-  /** First element in the flat vector. */
-  readonly offset: number;
-  /** Rows and columns of one expert's matrix. */
   readonly rows: number;
   readonly columns: number;
 }
@@ -46,33 +46,40 @@ export interface AdapterLayout {
   readonly experts: number;
   /** Elements of the flat vector. */
   readonly size: number;
+  /** In the order of the flat vector within a layer. */
   readonly blocks: readonly AdapterBlock[];
-  /** `ranges(e)` are the five stretches that belong to expert number e = layer · experts + expert. */
+  /** Where one matrix of expert number `expert` lies. */
+  matrix(name: BlockName, expert: number): Range;
+  /** The five stretches that belong to expert number `expert`, in the order of `blocks`. */
   ranges(expert: number): readonly Range[];
 }
 
 export function adapterLayout(model: ModelConfig, lora: LoraConfig): AdapterLayout {
-  const { width: d, expertWidth: f } = model;
-  const total = model.layers * model.experts;
-  const shapes: Record<BlockName, [rows: number, columns: number]> = {
-    gateUpA: [2 * lora.rank, d],
-    gateB: [f, lora.rank],
-    upB: [f, lora.rank],
-    downA: [lora.rank, f],
-    downB: [d, lora.rank],
-  };
-  const blocks: AdapterBlock[] = [];
-  let size = 0;
-  for (const name of blockNames) {
-    const [rows, columns] = shapes[name];
-    blocks.push({ name, offset: size, rows, columns });
-    size += total * rows * columns;
-  }
-  const ranges = Array.from({ length: total }, (_, expert) =>
-    blocks.map(({ offset, rows, columns }) => {
-      const start = offset + expert * rows * columns;
+  const { width: d, expertWidth: f, layers, experts } = model;
+  const blocks: AdapterBlock[] = [
+    { name: "gateUpA", rows: 2 * lora.rank, columns: d },
+    { name: "gateB", rows: f, columns: lora.rank },
+    { name: "upB", rows: f, columns: lora.rank },
+    { name: "downA", rows: lora.rank, columns: f },
+    { name: "downB", rows: d, columns: lora.rank },
+  ];
+  const expertSize = blocks.reduce((sum, { rows, columns }) => sum + rows * columns, 0);
+  const ranges = Array.from({ length: layers * experts }, (_, expert) => {
+    const layer = Math.floor(expert / experts);
+    let block = layer * experts * expertSize;
+    return blocks.map(({ rows, columns }) => {
+      const start = block + (expert % experts) * rows * columns;
+      block += experts * rows * columns;
       return { start, end: start + rows * columns };
-    }),
-  );
-  return { lora, layers: model.layers, experts: model.experts, size, blocks, ranges: (expert) => ranges[expert]! };
+    });
+  });
+  return {
+    lora,
+    layers,
+    experts,
+    size: layers * experts * expertSize,
+    blocks,
+    matrix: (name, expert) => ranges[expert]![blockNames.indexOf(name)]!,
+    ranges: (expert) => ranges[expert]!,
+  };
 }

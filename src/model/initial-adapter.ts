@@ -7,15 +7,13 @@ import type { AdapterLayout } from "./adapter.ts";
 
 export function initialAdapter(layout: AdapterLayout, rng: Rng): Float32Array {
   const adapter = new Float32Array(layout.size);
-  for (const { name, offset, rows, columns } of layout.blocks) {
+  for (const { name, columns } of layout.blocks) {
     if (name !== "gateUpA" && name !== "downA") continue;
     const bound = 1 / Math.sqrt(columns);
-    const size = rows * columns;
     for (let expert = 0; expert < layout.layers * layout.experts; expert++) {
       const draws = rng.at(`adapter ${name}`).at(expert);
-      for (let i = offset + expert * size; i < offset + (expert + 1) * size; i++) {
-        adapter[i] = bound * (2 * draws.uniform() - 1);
-      }
+      const { start, end } = layout.matrix(name, expert);
+      for (let i = start; i < end; i++) adapter[i] = bound * (2 * draws.uniform() - 1);
     }
   }
   return adapter;

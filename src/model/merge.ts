@@ -33,9 +33,8 @@ export function mergedWeights(
   const { rank, alpha } = layout.lora;
   const scale = alpha / rank;
   const factor = (name: BlockName, expert: number) => {
-    const { offset, rows, columns } = layout.blocks.find((block) => block.name === name)!;
-    const start = offset + expert * rows * columns;
-    return adapter.subarray(start, start + rows * columns);
+    const { start, end } = layout.matrix(name, expert);
+    return adapter.subarray(start, end);
   };
 
   function mergeGateUp(values: Float32Array, expert: number): void {

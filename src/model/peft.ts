@@ -35,13 +35,14 @@ interface AdapterTensor {
 }
 
 /** Every tensor of the file, and where it lies in the flat vector: the table of both directions. */
-function* adapterTensors({ layers, experts, lora: { rank }, blocks }: AdapterLayout): Generator<AdapterTensor> {
+function* adapterTensors(layout: AdapterLayout): Generator<AdapterTensor> {
+  const { layers, experts, lora, blocks } = layout;
+  const { rank } = lora;
   const block = (name: BlockName) => blocks.find((candidate) => candidate.name === name)!;
   const width = block("gateUpA").columns;
   const expertWidth = block("gateB").rows;
   const tensor = (prefix: string, name: string, shape: [number, number], from: BlockName, expert: number, skip = 0) => {
-    const { offset, rows, columns } = block(from);
-    const start = offset + expert * rows * columns + skip;
+    const start = layout.matrix(from, expert).start + skip;
     return { name: `${prefix}.${name}.weight`, shape, start, size: shape[0] * shape[1] };
   };
   for (let layer = 0; layer < layers; layer++) {

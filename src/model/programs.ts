@@ -60,34 +60,25 @@ function frozenBase(graph: Graph, config: ModelConfig): (name: string) => Tensor
 }
 
 /** The layers' factors as parts of the flat adapter, in the layout of `adapter.ts`. */
-function adapterParts(flat: Tensor, layout: AdapterLayout): LayerAdapter[] {
-  const { layers, experts, blocks } = layout;
-  const sizes = blocks.map(({ rows, columns }) => layers * experts * rows * columns);
-  const perBlock = split(flat, 0, sizes).map((block, i) => {
-    const { rows, columns } = blocks[i]!;
-    return split(reshape(block, [layers * experts, rows, columns]), 0, new Array<number>(layers).fill(experts));
-  });
+function adapterParts(flat: Tensor, { layers, experts, blocks }: AdapterLayout): LayerAdapter[] {
+  const sizes = blocks.map(({ rows, columns }) => experts * rows * columns);
+  const parts = split(flat, 0, Array.from({ length: layers }, () => sizes).flat());
   return Array.from({ length: layers }, (_, layer) =>
-    Object.fromEntries(blockNames.map((name, i) => [name, perBlock[i]![layer]!])),
-  ) as unknown as LayerAdapter[];
+    byBlock((index) => {
+      const { rows, columns } = blocks[index]!;
+      return reshape(parts[layer * blocks.length + index]!, [experts, rows, columns]);
+    }),
+  );
 }
+
+const byBlock = (of: (index: number) => Tensor): LayerAdapter =>
+  Object.fromEntries(blockNames.map((name, index) => [name, of(index)])) as unknown as LayerAdapter;
 
 const flatten = (tensors: readonly Tensor[]): Tensor =>
   concat(
     tensors.map((t) => reshape(t, [sizeOf(t.shape)])),
     0,
   );
-
-/** Gradients of the layers' factors, back in the flat layout. */
-function flatGradient(byLayer: readonly LayerAdapter[]): Tensor {
-  const blocks = blockNames.map((name) =>
-    concat(
-      byLayer.map((layer) => layer[name]),
-      0,
-    ),
-  );
-  return flatten(blocks);
-}
 
 function loraForward(graph: Graph, config: ModelConfig, layout: AdapterLayout, shape: StepShape, form: LoraForm) {
   const adapter = graph.input("adapter", "float32", [layout.size]);
@@ -133,10 +124,7 @@ export function trainStep(
 
   const factors = model.layers.flatMap((layer) => blockNames.map((name) => layer[name]));
   const all = gradients(loss, [...factors, ...model.factors]);
-  const byLayer = model.layers.map((_, l) =>
-    Object.fromEntries(blockNames.map((name, i) => [name, all[l * blockNames.length + i]!])),
-  ) as unknown as LayerAdapter[];
-  const raw = [flatGradient(byLayer), concat(all.slice(factors.length), 0)] as const;
+  const raw = [flatten(all.slice(0, factors.length)), concat(all.slice(factors.length), 0)] as const;
 
   const step = stepInputs(graph);
   const rescalerLearningRate = graph.input("rescalerLearningRate", "float32", [1]);

@@ -201,9 +201,11 @@ test("an untrained adapter merges into the base itself", () => {
   const base = randomBase();
   const adapter = randomValues(layout.size, 4);
   // B = 0, as LoRA starts.
-  for (const name of ["gateB", "upB", "downB"]) {
-    const { offset, rows, columns } = layout.blocks.find((block) => block.name === name)!;
-    adapter.fill(0, offset, offset + 6 * rows * columns);
+  for (let expert = 0; expert < layout.layers * layout.experts; expert++) {
+    for (const name of ["gateB", "upB", "downB"] as const) {
+      const { start, end } = layout.matrix(name, expert);
+      adapter.fill(0, start, end);
+    }
   }
   assert.deepEqual(readAll(mergedWeights(base, layout, adapter, ones)), readAll(base));
 });
