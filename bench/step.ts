@@ -1,0 +1,55 @@
+/** The training step that benchmarks time: the configuration of `../shared/peers` with random weights. */
+import { Rng } from "../src/base/random.ts";
+import type { Batch } from "../src/data/batches.ts";
+import type { TrainJob } from "../src/engine/engine.ts";
+import { embeddedConfig } from "../src/engine/pretrainer.ts";
+import { ProgramEngine } from "../src/engine/program-engine.ts";
+import { type BaseWeights, baseWeightShapes, sizeOf, weightsInMemory } from "../src/model/base-weights.ts";
+import { loadCheckpoint } from "../src/model/checkpoint.ts";
+import type { ModelConfig } from "../src/model/config.ts";
+import { prepareBaseWeights } from "../src/model/prepare-weights.ts";
+import type { LoraForm } from "../src/model/transformer.ts";
+import { writeCheckpoint } from "../src/model/write-checkpoint.ts";
+import { OnnxExecutor } from "../src/tensor/executors/onnx.ts";
+
+export const benchConfig: ModelConfig = { ...embeddedConfig, vocabulary: 512 };
+export const benchRank = 8;
+
+export async function randomWeights(folder: string, config = benchConfig): Promise<BaseWeights> {
+  const tensors = new Map<string, Float32Array>();
+  for (const [index, [name, shape]] of [...baseWeightShapes(config)].entries()) {
+    const draws = new Rng(1).at("weights").at(index);
+    const values = new Float32Array(sizeOf(shape));
+    const deviation = 1 / Math.sqrt(shape.at(-2) ?? 1);
+    for (let i = 0; i < values.length; i++) values[i] = /norm$/i.test(name) ? 1 : deviation * draws.normal();
+    tensors.set(name, values);
+  }
+  writeCheckpoint(`${folder}/model`, weightsInMemory(config, tensors));
+  return prepareBaseWeights(loadCheckpoint(`${folder}/model`), folder);
+}
+
+export const benchEngine = (weights: BaseWeights, form = "merged"): ProgramEngine =>
+  new ProgramEngine(new OnnxExecutor(), weights, { rank: benchRank, alpha: 16 }, form as LoraForm);
+
+/** Ten steps over full rows with loss on every token, as the peers do. */
+export function benchJob(adapterSize: number, topK: number): TrainJob {
+  const draws = new Rng(2).at("bench").at(topK);
+  const adapter = Float32Array.from({ length: adapterSize }, () => 0.05 * draws.normal());
+  const [rows, length] = [4, 128];
+  const batches = Array.from({ length: 10 }, (): Batch => {
+    const ids = Int32Array.from({ length: rows * length }, () => draws.below(benchConfig.vocabulary));
+    const lossPositions = Int32Array.from(ids.keys()).filter((position) => (position + 1) % length !== 0);
+    const targets = lossPositions.map((position) => ids[position + 1]!);
+    return { rows, length, ids, lengths: new Int32Array(rows).fill(length), lossPositions, targets };
+  });
+  const optimizer = {
+    learningRate: 1e-3,
+    rescalerLearningRate: 1e-2,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    weightDecay: 0,
+    clipNorm: null,
+  };
+  return { adapter, rescaler: new Float32Array(benchConfig.layers).fill(1), topK, batches, optimizer };
+}

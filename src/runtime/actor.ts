@@ -1,0 +1,163 @@
+/**
+ * An actor is a state and turns. A turn takes one message and gives the next state and what is to be sent; it commits
+ * when it ends, all of it or nothing. Everything else an actor sees, it sees through its context, so a test of an actor
+ * is a function call.
+ */
+import type { ParticipationId, Round } from "../base/ids.ts";
+import type { Rng } from "../base/random.ts";
+import type { Millis } from "../base/units.ts";
+import type { Leg } from "../sim/environment.ts";
+import type { BlobReader } from "./blobs.ts";
+import type { Recipe } from "./pledges.ts";
+import type { BlobRef, Held, PledgeRef } from "./refs.ts";
+import type { Supervision } from "./supervision.ts";
+
+/**
+ * What every message has. A protocol is a union of such types, of plain data that nobody changes once it is sent.
+ * Messages between the server's side and a device name the round and the participation they belong to.
+ */
+export interface Protocol {
+  readonly type: string;
+  readonly round?: Round;
+  readonly participation?: ParticipationId;
+}
+
+declare const accepts: unique symbol;
+
+/** The address of an actor that takes `Message`; plain data. A client's id is its row in the fleet. */
+export interface Ref<Message = never> {
+  readonly kind: string;
+  /** A whole number in [0, 2^32). */
+  readonly id: number;
+  /** Never present; keeps addresses of different protocols apart. */
+  readonly [accepts]?: (message: Message) => void;
+}
+
+export type Effect<Own extends Protocol = never> =
+  | { readonly type: "send"; readonly to: Ref; readonly message: Protocol }
+  | { readonly type: "after"; readonly duration: Millis; readonly message: Own };
+
+/** How a turn ends. `Own` are the messages the actor sends itself later. */
+export interface Next<State, Own extends Protocol = never> {
+  /** Absent when the actor stops: it keeps the state it had, and hears nothing more. */
+  readonly state?: State;
+  readonly effects: readonly Effect<Own>[];
+}
+
+/** The turn ends with this state. The same object as before means that nothing changed. */
+export function next<State, const Own extends Protocol = never>(
+  state: State,
+  ...effects: readonly Effect<Own>[]
+): Next<State, Own> {
+  return { state, effects };
+}
+
+/** The actor's last turn. Its state stays as it was; messages that still come are not heard. */
+export const stop = (...effects: readonly Effect[]): Next<never> => ({ effects });
+
+/** Leaves when the turn commits, after the effects before it. */
+export const send = <Message extends Protocol>(to: Ref<Message>, message: NoInfer<Message>): Effect => ({
+  type: "send",
+  to,
+  message,
+});
+
+/** Comes back to the actor itself after `duration`. */
+export const after = <const Own extends Protocol>(duration: Millis, message: Own): Effect<Own> => ({
+  type: "after",
+  duration,
+  message,
+});
+
+/** Something that happened, for onlookers; plain data. */
+export interface ActorEvent {
+  readonly type: string;
+  readonly [field: string]: unknown;
+}
+
+/**
+ * What an actor may use during a turn, and not after it.
+ *
+ * What a turn puts, pledges or receives lives until the turn ends. Content that is sent on lives on with the message;
+ * content the actor wants to use in a later turn it keeps, and discards when it is done.
+ */
+export interface TurnContext<Services = unknown> extends BlobReader {
+  readonly now: Millis;
+  readonly self: Ref;
+  readonly rng: Rng;
+  readonly services: Services;
+  put(content: Uint8Array | Float32Array): BlobRef;
+  /** Promises the result of some work without doing it. */
+  pledge<Result>(recipe: Recipe): PledgeRef<Result>;
+  /** Lets the work of a pledge begin, without waiting for it. */
+  start(pledge: PledgeRef): void;
+  /** Has the work of all pledges done, in parallel and each once; results in the order of `pledges`. */
+  open<Result>(pledges: readonly PledgeRef<Result>[]): Promise<Result[]>;
+  /** Holds content beyond this turn, once for every call. */
+  keep<Content extends Held>(content: Content): Content;
+  /** Undoes one `keep` when the turn commits. */
+  discard(content: Held): void;
+  /** Tells the onlookers when the turn commits. */
+  emit(event: ActorEvent): void;
+}
+
+/** A message that arrived with bytes that cannot be trusted; what is known of it is what the transport knew. */
+export interface Damage {
+  readonly from: Ref;
+  readonly leg: Leg | null;
+  readonly round: Round | null;
+  readonly participation: ParticipationId | null;
+}
+
+export interface ActorDefinition<State, Message extends Protocol, Services = unknown> {
+  readonly kind: string;
+  /**
+   * `server`: at home, few, and kept in memory. `device`: a client at the far end of the simulated network, whose turns
+   * can be cut off; between turns it is bytes, or nothing while its state is still its first. Default `server`.
+   */
+  readonly runsOn?: "server" | "device";
+  /** The leg of a participation on which the message comes here over the network. */
+  leg?(message: Message): Leg;
+  /** Virtual time the message keeps this actor busy, known before the work begins; whole milliseconds. */
+  cost?(state: State, message: Message): Millis;
+  /** One turn. Only turns that open pledges need to be asynchronous. */
+  receive(
+    state: State,
+    message: Message,
+    context: TurnContext<Services>,
+  ): Next<State, Message> | Promise<Next<State, Message>>;
+  /** The message the actor is given in place of a damaged one; without it, damaged messages are not heard. */
+  corrupted?(damage: Damage): Message | null;
+  /** Covers simulated crashes only; a thrown error is a bug and ends the run. Absent: always restarted. */
+  readonly supervision?: Supervision;
+}
+
+/** States the three types of an actor and lets the compiler work out the rest. */
+export function defineActor<State, Message extends Protocol, Services = unknown>(
+  definition: ActorDefinition<State, Message, Services>,
+): ActorDefinition<State, Message, Services> {
+  return definition;
+}
+
+export const refTo = <State, Message extends Protocol, Services>(
+  { kind }: ActorDefinition<State, Message, Services>,
+  id = 0,
+): Ref<Message> => ({ kind, id });
+
+/** An actor with what it needs to live in a system. */
+export interface CastMember {
+  readonly definition: ActorDefinition<unknown, Protocol, unknown>;
+  readonly hydrate: (id: number) => unknown;
+  readonly services: unknown;
+}
+
+/**
+ * @param hydrate the first state of actor `id`: a function of `id` alone, so that an actor nobody wrote to needs no
+ *   memory
+ */
+export function cast<State, Message extends Protocol, Services>(
+  definition: ActorDefinition<State, Message, Services>,
+  { hydrate, services }: { readonly hydrate: (id: number) => State; readonly services: Services },
+): CastMember {
+  return { definition: definition as unknown as CastMember["definition"], hydrate, services };
+}

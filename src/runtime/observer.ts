@@ -1,0 +1,66 @@
+/**
+ * For those who watch a run without being part of it: live displays, timelines, statistics. An onlooker never changes
+ * a run: what it is given has been written down before, and what it throws is noted and otherwise ignored.
+ */
+import { EventEmitter } from "eventemitter3";
+import { messageOf } from "../base/errors.ts";
+import type { Millis } from "../base/units.ts";
+import type { TraceRow } from "../sim/trace.ts";
+import type { ActorEvent } from "./actor.ts";
+import { remember } from "./pool.ts";
+
+/** The rows are those of the trace; `chronicle.ts` says what is in them. */
+export interface RuntimeEvents {
+  sent: (row: TraceRow) => void;
+  delivered: (row: TraceRow) => void;
+  turn: (row: TraceRow) => void;
+  lost: (row: TraceRow) => void;
+  corrupted: (row: TraceRow) => void;
+  unheard: (row: TraceRow) => void;
+  stopped: (row: TraceRow) => void;
+  /** What an actor emitted, as a copy. */
+  event: (event: ActorEvent, actor: string, at: Millis) => void;
+}
+
+type Name = keyof RuntimeEvents;
+export type RowEvent = Exclude<Name, "event">;
+
+export class Observer {
+  readonly #emitter = new EventEmitter<Record<Name, (...details: unknown[]) => void>>();
+  readonly #problems: string[] = [];
+
+  /** What onlookers threw, in words; at most 100 lines. */
+  get problems(): readonly string[] {
+    return this.#problems;
+  }
+
+  /** @returns the function that ends the observation */
+  on<Event extends Name>(event: Event, onlooker: RuntimeEvents[Event]): () => void {
+    const safely = (...details: unknown[]): void => {
+      try {
+        const outcome: unknown = (onlooker as (...details: unknown[]) => unknown)(...details);
+        if (outcome instanceof Promise) outcome.catch((error: unknown) => this.#note(event, error));
+      } catch (error) {
+        this.#note(event, error);
+      }
+    };
+    this.#emitter.on(event, safely);
+    return () => {
+      this.#emitter.off(event, safely);
+    };
+  }
+
+  /** Tells of a row of the trace. */
+  row(event: RowEvent, row: TraceRow): void {
+    this.#emitter.emit(event, row);
+  }
+
+  /** Tells of what an actor emitted; each onlooker may do with its copy as it likes. */
+  event(event: ActorEvent, actor: string, at: Millis): void {
+    if (this.#emitter.listenerCount("event") > 0) this.#emitter.emit("event", structuredClone(event), actor, at);
+  }
+
+  #note(event: Name, error: unknown): void {
+    remember(this.#problems, `an onlooker of "${event}" failed: ${messageOf(error)}`);
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * Plain data: what messages, states and recipes are made of. Numbers, strings, booleans, null, undefined, arrays,
+ * objects without a class, and typed arrays up to float64; anything else would come back from bytes as something else.
+ *
+ * One walk checks that a value is plain, finds the references in it, and computes the exact size of its msgpack
+ * encoding. A message that stays on this thread is therefore metered without being encoded.
+ */
+import { InvariantError } from "../base/errors.ts";
+import type { Held } from "./refs.ts";
+import { sameRef } from "./refs.ts";
+
+/** Deepest nesting of arrays and objects; a cycle is deeper than any. */
+export const maxDepth = 64;
+
+/** In the order of msgpackr's type codes, without the BigInt arrays. */
+export const typedArrays = [
+  Int8Array,
+  Uint8Array,
+  Uint8ClampedArray,
+  Int16Array,
+  Uint16Array,
+  Int32Array,
+  Uint32Array,
+  Float32Array,
+  Float64Array,
+] as const;
+
+const typedPrototypes = new Set<unknown>(typedArrays.map(({ prototype }) => prototype));
+
+/** Thrown inside the walk only; {@link measure} turns it into an error that says where. */
+const notPlain = new Error("not plain data");
+
+/**
+ * @param refs receives each distinct reference in `value` once, in the order of its first appearance
+ * @returns bytes of the msgpack encoding
+ * @throws InvariantError naming the first part of `value` that is not plain
+ */
+export function measure(value: unknown, refs: Held[]): number {
+  try {
+    return sizeOf(value, 0, refs);
+  } catch (error) {
+    if (error !== notPlain) throw error;
+    throw new InvariantError(`expected plain data, but ${offence(value, "value", 0)}`);
+  }
+}
+
+export function numberSize(value: number): number {
+  if (value >>> 0 === value) {
+    if (value === 0) return Object.is(value, -0) ? 3 : 1;
+    return value < 0x80 ? 1 : value < 0x100 ? 2 : value < 0x10000 ? 3 : 5;
+  }
+  if (value >> 0 === value) return value >= -0x20 ? 1 : value >= -0x80 ? 2 : value >= -0x8000 ? 3 : 5;
+  return 9;
+}
+
+export function stringSize(text: string): number {
+  let bytes = text.length;
+  for (let i = 0; i < text.length; i++) {
+    if (text.charCodeAt(i) > 0x7f) {
+      bytes = utf8Length(text);
+      break;
+    }
+  }
+  return bytes + (bytes < 0x20 ? 1 : bytes < 0x100 ? 2 : bytes < 0x10000 ? 3 : 5);
+}
+
+function sizeOf(value: unknown, depth: number, refs: Held[]): number {
+  switch (typeof value) {
+    case "number":
+      return numberSize(value);
+    case "string":
+      return stringSize(value);
+    case "boolean":
+      return 1;
+    case "undefined":
+      return 3;
+    case "object":
+      if (value === null) return 1;
+      if (depth >= maxDepth) throw notPlain;
+      if (Array.isArray(value)) {
+        let bytes = value.length < 0x10 ? 1 : value.length < 0x10000 ? 3 : 5;
+        for (let i = 0; i < value.length; i++) bytes += sizeOf(value[i], depth + 1, refs);
+        return bytes;
+      }
+      return objectSize(value, depth, refs);
+    default:
+      throw notPlain;
+  }
+}
+
+function objectSize(value: object, depth: number, refs: Held[]): number {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype) {
+    if (!ArrayBuffer.isView(value) || !typedPrototypes.has(prototype)) throw notPlain;
+    const payload = value.byteLength + 1;
+    return value.byteLength + (payload < 0x100 ? 4 : payload < 0x10000 ? 5 : 7);
+  }
+  const record = value as Record<string, unknown>;
+  let bytes = 0;
+  let keys = 0;
+  let refers = false;
+  for (const key in record) {
+    if (key === "ref") refers = true;
+    else if (key === "__proto__") throw notPlain;
+    bytes += stringSize(key) + sizeOf(record[key], depth + 1, refs);
+    keys++;
+  }
+  if (refers && isHeld(record) && !refs.some((ref) => sameRef(ref, record))) refs.push(record);
+  return bytes + (keys < 0x10 ? 1 : keys < 0x10000 ? 3 : 5);
+}
+
+/** A record whose field `ref` says what it is. */
+function isHeld(record: Record<string, unknown>): record is Record<string, unknown> & Held {
+  const { ref, bytes } = record;
+  if (ref !== "blob" && ref !== "pledge") return false;
+  const named = ref === "blob" ? typeof record.digest === "string" : Number.isSafeInteger(record.id);
+  if (!named || typeof bytes !== "number" || !(bytes >= 0)) throw notPlain;
+  return true;
+}
+
+/** Lone surrogates have no UTF-8, and msgpackr's decoder drops a byte order mark at the head of a long string. */
+function utf8Length(text: string): number {
+  if (text.charCodeAt(0) === 0xfeff || /\p{Surrogate}/u.test(text)) throw notPlain;
+  return Buffer.byteLength(text);
+}
+
+function offence(value: unknown, path: string, depth: number): string {
+  if (typeof value === "string")
+    return `${path} is text that UTF-8 cannot carry: ${JSON.stringify(value.slice(0, 40))}`;
+  if (typeof value !== "object" || value === null) return `${path} is a ${typeof value}`;
+  if (depth >= maxDepth) return `${path.slice(0, 80)}… is nested deeper than ${maxDepth}`;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (!Array.isArray(value) && prototype !== Object.prototype) {
+    return `${path} is ${value.constructor === undefined ? "without a prototype" : `a ${value.constructor.name}`}`;
+  }
+  for (const [key, part] of Object.entries(value)) {
+    try {
+      sizeOf(key, 0, []);
+      if (key === "__proto__") throw notPlain;
+    } catch {
+      return `${path} has the key ${JSON.stringify(key)}`;
+    }
+    try {
+      sizeOf(part, depth + 1, []);
+    } catch {
+      return offence(part, Array.isArray(value) ? `${path}[${key}]` : `${path}.${key}`, depth + 1);
+    }
+  }
+  return `${path} is a damaged reference`;
+}

@@ -1,0 +1,195 @@
+/**
+ * Decide first, work second. A pledge is content whose bytes do not exist yet, but whose size and recipe do: a client's
+ * update travels through the simulated network as a pledge, and the training behind it is done when somebody opens it.
+ * A pledge nobody opens costs nothing.
+ *
+ *   pledged ──start──▶ begun ──open──▶ opened ──▶ dropped (when nobody holds it any more)
+ *
+ * A pledge keeps the blobs its recipe reads until it is opened or dropped. Opened results stay until dropped, and go
+ * into a snapshot as they are; of work begun and not yet opened a snapshot has the recipe only, since how far it got
+ * depends on the machine. Doing it again gives the same bytes.
+ */
+import { InvariantError, invariant } from "../base/errors.ts";
+import type { Snapshot } from "../base/snapshot.ts";
+import type { BlobStore } from "./blobs.ts";
+import { measure } from "./plain.ts";
+import type { WorkPool } from "./pool.ts";
+import type { BlobRef, Held, PledgeRef } from "./refs.ts";
+
+/** What to do, and what its result will weigh. */
+export interface Recipe<Job = unknown> {
+  /** Names the worker's handler. */
+  readonly work: string;
+  /** Plain data; may refer to blobs. */
+  readonly job: Job;
+  /** Size of the result on the wire. */
+  readonly bytes: number;
+}
+
+export interface PledgeRecord {
+  readonly id: number;
+  readonly recipe: Recipe;
+  readonly holders: number;
+  /** Present once opened. */
+  readonly result?: { readonly value: unknown };
+}
+
+export interface PledgeState {
+  readonly next: number;
+  readonly pledges: readonly PledgeRecord[];
+}
+
+/** Since this process began. */
+export interface PledgeCounts {
+  /** Handed to the pool: by `start` or by `open`. */
+  readonly begun: number;
+  readonly opened: number;
+  /** Dropped without having been opened. */
+  readonly discarded: number;
+}
+
+interface Pledge {
+  readonly recipe: Recipe;
+  readonly blobs: readonly BlobRef[];
+  holders: number;
+  /** The work going on, begun in this process. */
+  work: Promise<unknown> | null;
+  result: { readonly value: unknown } | null;
+  isDropped: boolean;
+}
+
+export class PledgeBook implements Snapshot<PledgeState> {
+  readonly #pool: WorkPool;
+  readonly #blobs: BlobStore;
+  readonly #pledges = new Map<number, Pledge>();
+  #next = 0;
+  #begun = 0;
+  #opened = 0;
+  #discarded = 0;
+
+  constructor(pool: WorkPool, blobs: BlobStore) {
+    this.#pool = pool;
+    this.#blobs = blobs;
+  }
+
+  /** Pledges that somebody holds, opened ones included. */
+  get outstanding(): number {
+    return this.#pledges.size;
+  }
+
+  get counts(): PledgeCounts {
+    return { begun: this.#begun, opened: this.#opened, discarded: this.#discarded };
+  }
+
+  pledge(recipe: Recipe): PledgeRef {
+    const { bytes } = recipe;
+    invariant(
+      Number.isSafeInteger(bytes) && bytes >= 0,
+      () => `"${recipe.work}" is pledged with ${bytes} bytes, expected a whole number`,
+    );
+    const id = this.#next++;
+    const blobs = blobsOf(recipe);
+    for (const blob of blobs) this.#blobs.retain(blob);
+    this.#pledges.set(id, { recipe, blobs, holders: 0, work: null, result: null, isDropped: false });
+    return { ref: "pledge", id, bytes };
+  }
+
+  has(ref: PledgeRef): boolean {
+    return this.#pledges.has(ref.id);
+  }
+
+  /** Begins the work without waiting for it. A failure shows when the pledge is opened. */
+  start(ref: PledgeRef): void {
+    const pledge = this.#pledge(ref);
+    if (pledge.result === null) this.#work(pledge).catch(() => undefined);
+  }
+
+  /** The results in the order of `refs`. The work is done in parallel, and once however often it is opened. */
+  async open(refs: readonly PledgeRef[]): Promise<unknown[]> {
+    const pledges = refs.map((ref) => this.#pledge(ref));
+    const values = await Promise.all(
+      pledges.map((pledge) => (pledge.result === null ? this.#work(pledge) : pledge.result.value)),
+    );
+    for (const [i, pledge] of pledges.entries()) {
+      if (pledge.result !== null) continue;
+      pledge.result = { value: values[i] };
+      pledge.work = null;
+      this.#opened++;
+      for (const blob of pledge.blobs) this.#blobs.release(blob);
+    }
+    return values;
+  }
+
+  retain(ref: PledgeRef): void {
+    this.#pledge(ref).holders++;
+  }
+
+  release(ref: PledgeRef): void {
+    const pledge = this.#pledge(ref);
+    invariant(pledge.holders > 0, () => `pledge ${ref.id} is released more often than it was retained`);
+    pledge.holders--;
+    this.drop(ref);
+  }
+
+  /** Forgets a pledge that nobody holds; its work, where begun, comes to nothing. */
+  drop(ref: PledgeRef): void {
+    const pledge = this.#pledges.get(ref.id);
+    if (pledge === undefined || pledge.holders > 0) return;
+    this.#pledges.delete(ref.id);
+    pledge.isDropped = true;
+    if (pledge.result !== null) return;
+    this.#discarded++;
+    for (const blob of pledge.blobs) this.#blobs.release(blob);
+  }
+
+  snapshot(): PledgeState {
+    const pledges = [...this.#pledges].map(([id, { recipe, holders, result }]) => ({
+      id,
+      recipe,
+      holders,
+      ...(result === null ? {} : { result }),
+    }));
+    return { next: this.#next, pledges };
+  }
+
+  /** The blob store is restored on its own; its counts already hold what pledges retain. */
+  restore({ next, pledges }: PledgeState): void {
+    this.#next = next;
+    this.#pledges.clear();
+    for (const { id, recipe, holders, result } of pledges) {
+      const blobs = blobsOf(recipe);
+      this.#pledges.set(id, { recipe, blobs, holders, work: null, result: result ?? null, isDropped: false });
+    }
+  }
+
+  #work(pledge: Pledge): Promise<unknown> {
+    if (pledge.work === null) {
+      this.#begun++;
+      const { work, job } = pledge.recipe;
+      const blobs = pledge.blobs.map((blob) => [blob.digest, this.#blobs.bytes(blob)] as const);
+      // Between `start` and a free worker everyone may have let the pledge go.
+      pledge.work = this.#pool.run({ work, job, blobs }, () => !pledge.isDropped);
+    }
+    return pledge.work;
+  }
+
+  #pledge(ref: PledgeRef): Pledge {
+    const pledge = this.#pledges.get(ref.id);
+    if (pledge === undefined) {
+      throw new InvariantError(
+        `pledge ${ref.id} is gone: nobody held it any more. A turn that wants to open it later calls ctx.keep`,
+      );
+    }
+    return pledge;
+  }
+}
+
+/** The blobs a recipe reads. A recipe cannot read another pledge: its worker could not wait for it. */
+function blobsOf({ work, job }: Recipe): readonly BlobRef[] {
+  const refs: Held[] = [];
+  measure(job, refs);
+  return refs.map((ref) => {
+    invariant(ref.ref === "blob", () => `the job of "${work}" refers to a pledge, expected blobs only`);
+    return ref;
+  });
+}

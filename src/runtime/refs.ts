@@ -1,0 +1,34 @@
+/**
+ * What a message refers to without carrying it: content in shared memory, and content that does not exist yet.
+ *
+ * Both are plain data, so they fit into messages, states and recipes. On the simulated wire a reference counts with
+ * the full size of what it stands for.
+ */
+
+/** Bytes in the blob store, named by their SHA-256. */
+export interface BlobRef {
+  readonly ref: "blob";
+  /** 64 lower-case hex digits. */
+  readonly digest: string;
+  readonly bytes: number;
+}
+
+declare const result: unique symbol;
+
+/** Work that is decided but not done: its recipe and size are known, its bytes are not. */
+export interface PledgeRef<Result = unknown> {
+  readonly ref: "pledge";
+  readonly id: number;
+  /** What the result would weigh on the wire. */
+  readonly bytes: number;
+  /** Never present; lets `open` know the type of the result. */
+  readonly [result]?: Result;
+}
+
+/** Anything that is kept alive by those who hold it. */
+export type Held = BlobRef | PledgeRef;
+
+/** What tells two references apart: the digest of a blob, the number of a pledge. */
+export const keyOf = (held: Held): string | number => (held.ref === "blob" ? held.digest : held.id);
+
+export const sameRef = (a: Held, b: Held): boolean => a === b || (a.ref === b.ref && keyOf(a) === keyOf(b));

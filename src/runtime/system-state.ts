@@ -1,0 +1,76 @@
+/** The messages of a system as plain data: on their way, in mailboxes, and in turns that wait for their work. */
+import type { Ref } from "./actor.ts";
+import type { BlobRecord } from "./blobs.ts";
+import type { CompanyState, Role } from "./company.ts";
+import { open, seal } from "./envelope.ts";
+import type { Seat, Transit } from "./mailbox.ts";
+import type { PledgeState } from "./pledges.ts";
+import { deviceOf, outside } from "./post.ts";
+
+export interface TransitRecord {
+  readonly envelope: Uint8Array;
+  readonly by: "network" | "direct";
+  readonly hasArrived: boolean;
+}
+
+export interface SeatRecord {
+  readonly kind: string;
+  readonly id: number;
+  readonly mailbox: readonly Uint8Array[];
+  /** The turn that waits for its work. */
+  readonly current: { readonly envelope: Uint8Array; readonly ticket: number } | null;
+}
+
+export interface MessagesState {
+  /** In the order of sending. */
+  readonly transits: readonly TransitRecord[];
+  readonly seats: readonly SeatRecord[];
+}
+
+/** A whole system between two events. Plain data, except that contents may be views of shared memory. */
+export interface SystemState extends MessagesState {
+  readonly nextTicket: number;
+  readonly company: CompanyState;
+  readonly pledges: PledgeState;
+  readonly blobs: readonly BlobRecord[];
+}
+
+export function messagesOf(transits: Iterable<Transit<Role>>, seats: Iterable<Seat<Role>>): MessagesState {
+  return {
+    transits: [...transits].map(({ envelope, by, hasArrived }) => ({ envelope: seal(envelope), by, hasArrived })),
+    seats: [...seats]
+      .filter(({ current, mailbox }) => current !== null || mailbox.length > 0)
+      .map(({ ref, mailbox, current, computation }) => ({
+        kind: ref.kind,
+        id: ref.id,
+        mailbox: mailbox.map(seal),
+        current: current === null ? null : { envelope: seal(current), ticket: computation },
+      })),
+  };
+}
+
+/** Fills `transits` and `computing`, and the seats found by `seatOf`. */
+export function restoreMessages(
+  state: MessagesState,
+  seatOf: (ref: Ref) => Seat<Role>,
+  transits: Map<number, Transit<Role>>,
+  computing: Map<number, Seat<Role>>,
+): void {
+  for (const { kind, id, mailbox, current } of state.seats) {
+    const seat = seatOf({ kind, id });
+    seat.mailbox.push(...mailbox.map((bytes) => open(bytes, `message to ${seat.name}`)));
+    if (current === null) continue;
+    seat.current = open(current.envelope, `message to ${seat.name}`);
+    seat.computation = current.ticket;
+    computing.set(current.ticket, seat);
+  }
+  for (const { envelope: bytes, by, hasArrived } of state.transits) {
+    const envelope = open(bytes, "message on its way");
+    const receiver = seatOf(envelope.to);
+    const sender = envelope.from.kind === outside.kind ? null : seatOf(envelope.from);
+    const transit: Transit<Role> = { envelope, sender, receiver, by, hasArrived };
+    transits.set(envelope.sequence, transit);
+    if (by === "direct") receiver.expected++;
+    else deviceOf(transit).route.push(transit);
+  }
+}

@@ -1,0 +1,134 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { InputError } from "../../src/base/errors.ts";
+import type { ParticipationId, Round } from "../../src/base/ids.ts";
+import type { Millis } from "../../src/base/units.ts";
+import { decode, decodeUntrusted, encode } from "../../src/runtime/codec.ts";
+import { crc32, envelope, open, seal } from "../../src/runtime/envelope.ts";
+import { measure } from "../../src/runtime/plain.ts";
+import type { BlobRef, PledgeRef } from "../../src/runtime/refs.ts";
+
+/** Bits of any sort; NaNs of other patterns are the same NaN to JavaScript. */
+const floats = fc.float32Array({ maxLength: 80 });
+const key = fc.string({ unit: "grapheme", maxLength: 40 }).filter((text) => text !== "__proto__" && text !== "ref");
+const leaf = fc.oneof(
+  fc.integer(),
+  fc.double(),
+  fc.constantFrom(-0, 127, 128, 255, 256, 65_535, 65_536, 2 ** 32 - 1, 2 ** 32, -32, -33, -128, -129, -32_769),
+  fc.string({ unit: "grapheme", maxLength: 300 }).filter((text) => !text.startsWith("\ufeff")),
+  fc.boolean(),
+  fc.constant(null),
+  fc.constant(undefined),
+  floats,
+  fc.uint8Array({ maxLength: 300 }),
+  fc.float64Array({ maxLength: 40 }),
+  fc.int16Array(),
+);
+const { value: plain } = fc.letrec((tie) => ({
+  value: fc.oneof(
+    { depthSize: "small", withCrossShrink: true },
+    leaf,
+    fc.array(tie("value"), { maxLength: 20 }),
+    fc.dictionary(key, tie("value"), { maxKeys: 20, noNullPrototype: true }),
+  ),
+}));
+
+const clean = { noNullPrototype: true };
+const digest = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString("hex"));
+const reference = fc.oneof(
+  fc.record({ ref: fc.constant("blob" as const), digest, bytes: fc.nat() }, clean),
+  fc.record({ ref: fc.constant("pledge" as const), id: fc.nat(), bytes: fc.nat() }, clean),
+) as fc.Arbitrary<BlobRef | PledgeRef>;
+const address = fc.record({ kind: fc.string({ minLength: 1, maxLength: 12 }), id: fc.nat() }, clean);
+const letter = fc.record(
+  {
+    from: address,
+    to: address,
+    sequence: fc.nat(),
+    sentAt: fc.nat().map((ms) => ms as Millis),
+    leg: fc.constantFrom("download" as const, "upload" as const, "acknowledge" as const, null),
+    message: fc.record(
+      {
+        type: fc.string({ maxLength: 12 }),
+        round: fc.nat().map((round) => round as Round),
+        participation: fc.nat().map((id) => id as ParticipationId),
+        content: plain,
+        attached: fc.array(reference, { maxLength: 20 }),
+      },
+      { requiredKeys: ["type"], noNullPrototype: true },
+    ),
+  },
+  clean,
+);
+
+test("plain data come back from bytes as they were, and weigh what was computed", () => {
+  fc.assert(
+    fc.property(plain, (value) => {
+      const bytes = encode(value);
+      assert.equal(bytes.length, measure(value, []));
+      assert.deepStrictEqual(decode(bytes), value);
+      assert.deepStrictEqual(decodeUntrusted(bytes, "value"), value);
+    }),
+    { numRuns: 500, seed: 2 },
+  );
+});
+
+test("an envelope comes back as it was sent, and is metered with its blobs and pledges", () => {
+  fc.assert(
+    fc.property(letter, (header) => {
+      const sent = envelope(header);
+      const bytes = seal(sent);
+      const attached = sent.refs.reduce((sum, ref) => sum + ref.bytes, 0);
+      assert.equal(sent.bytes, bytes.length + attached);
+      assert.deepStrictEqual(open(bytes), sent);
+    }),
+    { numRuns: 300, seed: 3 },
+  );
+});
+
+test("no single flipped bit of an envelope goes unnoticed", () => {
+  fc.assert(
+    fc.property(letter, fc.nat(), (header, where) => {
+      const bytes = seal(envelope(header));
+      const bit = where % (8 * bytes.length);
+      bytes[bit >> 3]! ^= 1 << (bit & 7);
+      assert.throws(() => open(bytes), InputError);
+    }),
+    { numRuns: 300, seed: 4 },
+  );
+});
+
+/** Bytes with one stretch replaced, inserted or cut out. */
+const mutilated = (bytes: Uint8Array, at: number, cut: number, put: Uint8Array): Uint8Array => {
+  const start = at % (bytes.length + 1);
+  return Uint8Array.from([...bytes.subarray(0, start), ...put, ...bytes.subarray(start + cut)]);
+};
+
+/** The body with a checksum that fits, as a forger would send it. */
+const stamped = (body: Uint8Array): Uint8Array => {
+  const bytes = new Uint8Array(body.length + 4);
+  bytes.set(body);
+  new DataView(bytes.buffer).setUint32(body.length, crc32(body));
+  return bytes;
+};
+
+test("whatever bytes come, an envelope opens or gives an InputError, and prototypes stay clean", () => {
+  const opens = (bytes: Uint8Array): void => {
+    try {
+      open(bytes, "letter");
+    } catch (error) {
+      assert.ok(error instanceof InputError, String(error));
+    }
+  };
+  const damage = [fc.nat(), fc.nat({ max: 6 }), fc.uint8Array({ maxLength: 6 })] as const;
+  const forged = fc.property(letter, ...damage, (header, at, cut, put) => {
+    const bytes = seal(envelope(header));
+    opens(stamped(mutilated(bytes.subarray(0, -4), at, cut, put)));
+  });
+  const random = fc.property(fc.uint8Array({ maxLength: 200 }), (body) => opens(stamped(body)));
+  fc.assert(forged, { numRuns: 1_500, seed: 5 });
+  fc.assert(random, { numRuns: 1_000, seed: 6 });
+  assert.deepEqual(Object.keys(Object.prototype), []);
+  assert.equal(({} as Record<string, unknown>).type, undefined);
+});

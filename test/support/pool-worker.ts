@@ -1,0 +1,39 @@
+/** Work for the tests of pools: some of it well-behaved, some of it not. */
+import type { BlobReader } from "../../src/runtime/blobs.ts";
+import type { BlobRef } from "../../src/runtime/refs.ts";
+import { hostWorker } from "../../src/runtime/worker-host.ts";
+
+interface Attempts {
+  /** Shared memory that counts how often the task was begun. */
+  readonly begun: Int32Array;
+  /** Attempts that go wrong. */
+  readonly failing: number;
+}
+
+const isDoomed = ({ begun, failing }: Attempts): boolean => Atomics.add(begun, 0, 1) < failing;
+
+export const handlers = {
+  square: ({ n }: { n: number }) => ({ n: n * n }),
+  sum: ({ values }: { values: BlobRef }, blobs: BlobReader) =>
+    blobs.floats(values).reduce((sum, value) => sum + value, 0),
+  /** A step of a toy training: depends on the blob and the seed, and on nothing else. */
+  mix: ({ base, seed }: { base: BlobRef; seed: number }, blobs: BlobReader) => ({
+    values: blobs.floats(base).map((value, i) => Math.fround(value * 0.5 + Math.sin(seed + i))),
+  }),
+  ramp: ({ length }: { length: number }) => ({ values: Float32Array.from({ length }, (_, i) => i) }),
+  scribble: ({ values }: { values: Float32Array }) => values.fill(7).length,
+  count: ({ begun }: { begun: Int32Array }) => Atomics.add(begun, 0, 1),
+  fail: ({ message }: { message: string }) => {
+    throw new TypeError(message);
+  },
+  die: (job: Attempts) => {
+    if (isDoomed(job)) process.exit(3);
+    return "survived";
+  },
+  hang: (job: Attempts) => {
+    if (isDoomed(job)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    return "came back";
+  },
+};
+
+export default hostWorker(handlers);
