@@ -25,6 +25,13 @@ export interface Fleet {
   /** Training examples and their tokens (one epoch) in the client's partition. */
   readonly examples: Uint32Array;
   readonly tokens: Float64Array;
+  /** Probability per tier of dropping out in training, besides what the world's own faults do. Absent = 0. */
+  readonly tierDropout?: readonly number[];
 }
 
+/** What a scenario can refer to. */
+export type FleetNames = Pick<Fleet, "size" | "tierNames" | "regionNames">;
+
 export const tierOf = (fleet: Fleet, client: ClientId): string => fleet.tierNames[fleet.tier[client]!]!;
+
+export const regionOf = (fleet: Fleet, client: ClientId): string => fleet.regionNames[fleet.region[client]!]!;
