@@ -1,0 +1,65 @@
+/**
+ * What malicious and faulty clients do to their updates before they send them. Everything else about them is honest:
+ * their timing, their losses, their activation counts.
+ *
+ *   sign-flip    Δ ← −factor · Δ            noise        Δ ← Δ + N(0, (factor · rms Δ)²)
+ *   scaling      Δ ← factor · Δ             non-finite   one value is NaN
+ *   label-flip   learns wrong answers: each token t of a response becomes p − 1 − t, where p is the padding token
+ */
+import { unreachable } from "../src/base/errors.ts";
+import type { Draws } from "../src/base/random.ts";
+import type { Batch } from "../src/data/batches.ts";
+import type { TokenizedData } from "../src/data/tokenized.ts";
+
+export type Attack =
+  | { readonly type: "sign-flip"; readonly factor: number }
+  | { readonly type: "scaling"; readonly factor: number }
+  | { readonly type: "noise"; readonly factor: number }
+  | { readonly type: "non-finite" }
+  | { readonly type: "label-flip" };
+
+export function attacked<Sent extends { readonly values: Float32Array }>(
+  honest: Sent,
+  base: Float32Array,
+  attack: Attack,
+  draws: Draws,
+): Sent {
+  const { values } = honest;
+  switch (attack.type) {
+    case "sign-flip":
+      return { ...honest, values: moved(values, base, (delta) => -attack.factor * delta) };
+    case "scaling":
+      return { ...honest, values: moved(values, base, (delta) => attack.factor * delta) };
+    case "noise": {
+      const deviation = attack.factor * rootMeanSquare(values, base);
+      return { ...honest, values: moved(values, base, (delta) => delta + deviation * draws.normal()) };
+    }
+    case "non-finite": {
+      const broken = values.slice();
+      broken[draws.below(broken.length)] = Number.NaN;
+      return { ...honest, values: broken };
+    }
+    case "label-flip":
+      return honest;
+    default:
+      return unreachable(attack);
+  }
+}
+
+/** The same batches with wrong answers to learn. */
+export function flippedLabels(batches: readonly Batch[], data: TokenizedData): Batch[] {
+  return batches.map((batch) => ({
+    ...batch,
+    targets: batch.targets.map((token) => (token < data.pad ? data.pad - 1 - token : token)),
+  }));
+}
+
+function moved(values: Float32Array, base: Float32Array, change: (delta: number) => number): Float32Array {
+  return values.map((value, i) => base[i]! + change(value - base[i]!));
+}
+
+function rootMeanSquare(values: Float32Array, base: Float32Array): number {
+  let square = 0;
+  for (let i = 0; i < values.length; i++) square += (values[i]! - base[i]!) ** 2;
+  return Math.sqrt(square / values.length);
+}

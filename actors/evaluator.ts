@@ -1,0 +1,34 @@
+/**
+ * Measures the global model on held-out examples at every budget. Its turn only pledges the work and lets it begin:
+ * the shards are computed while the next round goes on, and whoever keeps the metrics opens them.
+ */
+
+import type { Evaluation } from "../src/engine/engine.ts";
+import { type ActorDefinition, defineActor, next } from "../src/runtime/actor.ts";
+import type { PledgeRef } from "../src/runtime/refs.ts";
+import type { EvaluatorEvent, EvaluatorMessage } from "./protocol.ts";
+import type { EvaluateRecipe } from "./training.ts";
+
+export interface EvaluatorServices {
+  /** Batches `[from, until)` of each task; of one size whatever the number of workers. */
+  readonly shards: readonly { readonly from: number; readonly until: number }[];
+}
+
+export const evaluator: ActorDefinition<null, EvaluatorMessage, EvaluatorServices> = defineActor({
+  kind: "evaluator",
+  receive(state, { of, adapter, budgets }, ctx) {
+    const evaluations = budgets.map(({ topK, rescaler }) => ({
+      topK,
+      shards: ctx.services.shards.map(({ from, until }) => {
+        const job: EvaluateRecipe = { topK, adapter, rescaler, from, until };
+        // Kept until the metrics are written, and released by whoever writes them.
+        const shard: PledgeRef<Evaluation> = ctx.keep(ctx.pledge<Evaluation>({ work: "evaluate", job, bytes: 0 }));
+        ctx.start(shard);
+        return shard;
+      }),
+    }));
+    const event: EvaluatorEvent = { type: "evaluating", round: of, evaluations };
+    ctx.emit({ ...event });
+    return next(state);
+  },
+});

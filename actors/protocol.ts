@@ -1,0 +1,115 @@
+/**
+ * What the actors say to each other, and what they tell onlookers.
+ *
+ *             train                          evaluate
+ *   server ──────────▶ client      server ──────────────▶ evaluator
+ *          ◀──────────
+ *            update
+ *          ──────────▶
+ *          acknowledge
+ */
+import type { ClientId, ParticipationId, Round } from "../src/base/ids.ts";
+import type { Millis } from "../src/base/units.ts";
+import type { Evaluation } from "../src/engine/engine.ts";
+import type { Ref } from "../src/runtime/actor.ts";
+import type { BlobRef, Held, PledgeRef } from "../src/runtime/refs.ts";
+import type { Trained } from "./training.ts";
+
+export type ClientMessage =
+  | {
+      readonly type: "train";
+      readonly round: Round;
+      readonly participation: ParticipationId;
+      /** The global adapter; in runs without training something of its size that nobody ever opens. */
+      readonly adapter: Held;
+      /** s to start from, for a client that has none of its own yet; null without training. */
+      readonly rescaler: Float32Array | null;
+    }
+  /** The update was counted: what the client learned for itself is now its own. */
+  | {
+      readonly type: "acknowledge";
+      readonly round: Round;
+      readonly participation: ParticipationId;
+      readonly rescaler: Float32Array | null;
+    };
+
+export type ServerMessage =
+  | { readonly type: "begin" }
+  | {
+      readonly type: "update";
+      readonly round: Round;
+      readonly participation: ParticipationId;
+      /** The trained adapter and what goes with it: decided, weighed, and not yet computed. */
+      readonly result: PledgeRef<Trained>;
+    }
+  /** Stands for an update whose bytes arrived damaged. */
+  | { readonly type: "unreadable"; readonly round: Round; readonly participation: ParticipationId }
+  /** The connection to a client broke. Servers that wait for everyone have to know. */
+  | { readonly type: "gone"; readonly of: ParticipationId }
+  | { readonly type: "timer"; readonly of: Round; readonly name: string }
+  /** There may be clients to invite now. */
+  | { readonly type: "retry"; readonly of: Round };
+
+export interface EvaluatorMessage {
+  readonly type: "evaluate";
+  readonly of: Round;
+  readonly adapter: BlobRef;
+  /** The rescaler of each budget, largest budget first. */
+  readonly budgets: readonly { readonly topK: number; readonly rescaler: Float32Array }[];
+}
+
+export const serverRef: Ref<ServerMessage> = { kind: "server", id: 0 };
+export const evaluatorRef: Ref<EvaluatorMessage> = { kind: "evaluator", id: 0 };
+export const clientRef = (client: ClientId): Ref<ClientMessage> => ({ kind: "client", id: client });
+
+/** What the server counted when it closed a round. */
+export interface Count {
+  readonly participation: ParticipationId;
+  readonly client: ClientId;
+  /** Mean aggregation weight over experts; over all clients of a round they sum to 1. */
+  readonly weight: number;
+}
+
+export type ServerEvent =
+  | { readonly type: "round-began"; readonly round: Round; readonly at: Millis }
+  | {
+      readonly type: "invited";
+      readonly participation: ParticipationId;
+      readonly client: ClientId;
+      readonly round: Round;
+    }
+  | { readonly type: "accepted"; readonly participation: ParticipationId }
+  | {
+      readonly type: "refused";
+      readonly participation: ParticipationId;
+      readonly as: "late" | "rejected";
+      readonly reason: string;
+    }
+  | { readonly type: "gave-up"; readonly participation: ParticipationId }
+  | { readonly type: "counted"; readonly participation: ParticipationId; readonly client: ClientId }
+  | {
+      readonly type: "round-closed";
+      readonly round: Round;
+      readonly startedAt: Millis;
+      readonly aggregated: boolean;
+      readonly counts: readonly Count[];
+      /** Mean training loss over counted updates, in nats; null without training or updates. */
+      readonly trainLoss: number | null;
+      /** Tokens routed to each expert over counted updates; null without training. */
+      readonly expertTokens: Float64Array | null;
+      readonly distinctClients: number;
+      /** Bytes sent since the run began. */
+      readonly downloadBytes: number;
+      readonly uploadBytes: number;
+      /** An `evaluating` event of the same round follows. */
+      readonly evaluated: boolean;
+      readonly isLast: boolean;
+    };
+
+export interface EvaluatorEvent {
+  readonly type: "evaluating";
+  readonly round: Round;
+  readonly evaluations: readonly { readonly topK: number; readonly shards: readonly PledgeRef<Evaluation>[] }[];
+}
+
+export type FederationEvent = ServerEvent | EvaluatorEvent;

@@ -1,0 +1,121 @@
+/**
+ * What the server remembers of every client, as columns over the fleet: a client that was never invited costs no more
+ * than its rows. The server's turns change it as they decide; a turn runs once and in order, so it needs no copies.
+ */
+import type { ClientId, ParticipationId, Round } from "../src/base/ids.ts";
+import type { Snapshot } from "../src/base/snapshot.ts";
+import type { History } from "../src/fl/sampler.ts";
+
+interface RosterState {
+  /** Rows that were ever invited, ascending; the other columns go with them. */
+  readonly clients: Uint32Array;
+  readonly lastCounted: Uint32Array;
+  readonly timesInvited: Uint32Array;
+  readonly timesCounted: Uint32Array;
+  readonly duration: Float64Array;
+  readonly loss: Float64Array;
+  readonly lastInvited: Uint32Array;
+  readonly current: Float64Array;
+}
+
+const idle = -1;
+
+export class Roster implements Snapshot<RosterState> {
+  readonly history: History;
+  /** Round of the last invitation; 0 = never. */
+  readonly #lastInvited: Uint32Array;
+  /** The participation a client is busy with until it has reported or its part is lost; -1 = idle. */
+  readonly #current: Float64Array;
+  #everInvited = 0;
+  #distinctCounted = 0;
+
+  constructor(clients: number) {
+    this.history = {
+      lastCounted: new Uint32Array(clients),
+      timesInvited: new Uint32Array(clients),
+      timesCounted: new Uint32Array(clients),
+      duration: new Float64Array(clients).fill(Number.NaN),
+      loss: new Float64Array(clients).fill(Number.NaN),
+    };
+    this.#lastInvited = new Uint32Array(clients);
+    this.#current = new Float64Array(clients).fill(idle);
+  }
+
+  /** Clients whose update was ever counted. */
+  get distinctCounted(): number {
+    return this.#distinctCounted;
+  }
+
+  isIdle(client: ClientId): boolean {
+    return this.#current[client] === idle;
+  }
+
+  /** Rounds since the client was last invited; Infinity for one that never was. */
+  roundsSinceInvited(client: ClientId, round: Round): number {
+    const last = this.#lastInvited[client]!;
+    return last === 0 ? Number.POSITIVE_INFINITY : round - last;
+  }
+
+  invited(client: ClientId, round: Round, participation: ParticipationId): void {
+    if (this.history.timesInvited[client]!++ === 0) this.#everInvited++;
+    this.#lastInvited[client] = round;
+    this.#current[client] = participation;
+  }
+
+  /** The client reported, or what it was doing is lost. */
+  released(client: ClientId, participation: ParticipationId): void {
+    if (this.#current[client] === participation) this.#current[client] = idle;
+  }
+
+  answered(client: ClientId, milliseconds: number): void {
+    this.history.duration[client] = milliseconds;
+  }
+
+  /** @param loss mean training loss in nats; NaN without training */
+  counted(client: ClientId, round: Round, loss: number): void {
+    const { timesCounted, lastCounted, loss: losses } = this.history;
+    if (timesCounted[client]!++ === 0) this.#distinctCounted++;
+    lastCounted[client] = round;
+    losses[client] = loss;
+  }
+
+  snapshot(): RosterState {
+    const { lastCounted, timesInvited, timesCounted, duration, loss } = this.history;
+    const clients = new Uint32Array(this.#everInvited);
+    for (let client = 0, at = 0; client < timesInvited.length; client++) {
+      if (timesInvited[client]! > 0) clients[at++] = client;
+    }
+    const uints = (column: Uint32Array) => Uint32Array.from(clients, (client) => column[client]!);
+    const floats = (column: Float64Array) => Float64Array.from(clients, (client) => column[client]!);
+    return {
+      clients,
+      lastCounted: uints(lastCounted),
+      timesInvited: uints(timesInvited),
+      timesCounted: uints(timesCounted),
+      duration: floats(duration),
+      loss: floats(loss),
+      lastInvited: uints(this.#lastInvited),
+      current: floats(this.#current),
+    };
+  }
+
+  restore(state: RosterState): void {
+    const { lastCounted, timesInvited, timesCounted, duration, loss } = this.history;
+    for (const column of [lastCounted, timesInvited, timesCounted, this.#lastInvited]) column.fill(0);
+    this.#current.fill(idle);
+    duration.fill(Number.NaN);
+    loss.fill(Number.NaN);
+    this.#distinctCounted = 0;
+    this.#everInvited = state.clients.length;
+    for (const [at, client] of state.clients.entries()) {
+      lastCounted[client] = state.lastCounted[at]!;
+      timesInvited[client] = state.timesInvited[at]!;
+      timesCounted[client] = state.timesCounted[at]!;
+      duration[client] = state.duration[at]!;
+      loss[client] = state.loss[at]!;
+      this.#lastInvited[client] = state.lastInvited[at]!;
+      this.#current[client] = state.current[at]!;
+      if (timesCounted[client]! > 0) this.#distinctCounted++;
+    }
+  }
+}

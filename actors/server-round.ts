@@ -1,0 +1,217 @@
+/** How the server carries out what its policy decides: invite, accept, refuse, give up, close. */
+import { InvariantError, invariant } from "../src/base/errors.ts";
+import { type ParticipationId, participationId, round as roundOf } from "../src/base/ids.ts";
+import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
+import { after, send } from "../src/runtime/actor.ts";
+import type { PledgeRef } from "../src/runtime/refs.ts";
+import type { TakenUp } from "./learning.ts";
+import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
+import { candidatesOf, type Draft, type Invitation, retryLater, type ServerContext, tell } from "./server-state.ts";
+import type { Trained } from "./training.ts";
+
+export const viewOf = (draft: Draft, ctx: ServerContext): PolicyView => ({
+  now: ctx.now,
+  round: draft.round,
+  roundStartedAt: draft.startedAt,
+  invited: draft.invited,
+  accepted: draft.accepted.length,
+  outstanding: draft.outstanding.length,
+});
+
+/** An update that has arrived, with the invitation it answers. */
+export type Answer = Invitation & { readonly result: PledgeRef<Trained> };
+
+export function carryOut(
+  draft: Draft,
+  ctx: ServerContext,
+  decisions: readonly Decision[],
+  answer: Answer | null,
+): void {
+  let isDecided = answer === null;
+  for (const decision of decisions) {
+    invariant(draft.closing === null, () => `policy ${ctx.services.policy.name} decides after it has closed the round`);
+    switch (decision.type) {
+      case "invite":
+        draft.wanted = decision.count;
+        inviteMore(draft, ctx);
+        break;
+      case "accept":
+        accept(draft, ctx, answered(answer, decision, ctx), decision.discount);
+        isDecided = true;
+        break;
+      case "refuse":
+        answered(answer, decision, ctx);
+        tell(ctx, {
+          type: "refused",
+          participation: decision.participation,
+          as: decision.as,
+          reason: refusal(draft, decision.as, answer!),
+        });
+        isDecided = true;
+        break;
+      case "give-up":
+        giveUp(draft, ctx, ({ sentAt }) => sentAt <= decision.sentBefore);
+        break;
+      case "timer":
+        draft.timers++;
+        draft.effects.push(after(decision.after, { type: "timer", of: draft.round, name: decision.name }));
+        break;
+      case "close":
+        draft.closing = { aggregate: decision.aggregate };
+        break;
+    }
+  }
+  invariant(
+    isDecided,
+    () => `policy ${ctx.services.policy.name} says nothing about participation ${answer!.participation}`,
+  );
+}
+
+/** A policy may only decide about the update it was asked about. */
+function answered(
+  answer: Answer | null,
+  { participation }: Pick<Arrival, "participation">,
+  ctx: ServerContext,
+): Answer {
+  if (answer === null || answer.participation !== participation) {
+    throw new InvariantError(
+      `policy ${ctx.services.policy.name} decides about participation ${participation}, which has not just arrived`,
+    );
+  }
+  return answer;
+}
+
+const refusal = (draft: Draft, as: "late" | "rejected", answer: Answer): string => {
+  if (as === "late") return "deadline";
+  return answer.round < draft.round ? "stale" : "surplus";
+};
+
+function accept(draft: Draft, ctx: ServerContext, answer: Answer, discount: number): void {
+  ctx.keep(answer.result);
+  if (ctx.services.learning !== null) ctx.start(answer.result);
+  draft.accepted.push({ ...answer, discount });
+  tell(ctx, { type: "accepted", participation: answer.participation });
+}
+
+/** Invites up to `wanted` clients; the rest is tried again when clients come back. */
+export function inviteMore(draft: Draft, ctx: ServerContext): void {
+  if (draft.wanted === 0) return;
+  const { sampler, fleet, roster, learning } = ctx.services;
+  const { round } = draft;
+  const draws = ctx.rng.at("cohort", round).at(draft.nextParticipation);
+  const candidates = candidatesOf(draft, ctx);
+  const clients = sampler.select(candidates, draft.wanted, draws);
+  if (sampler.nextState !== undefined) draft.memory = sampler.nextState(candidates, clients);
+  for (const client of clients) {
+    const participation = participationId(draft.nextParticipation++);
+    draft.outstanding.push({ participation, client, round, sentAt: ctx.now, base: ctx.keep(draft.adapter) });
+    draft.invited++;
+    roster.invited(client, round, participation);
+    tell(ctx, { type: "invited", participation, client, round });
+    const rescaler = learning === null ? null : learning.rescalers.forBudget(fleet.topK[client]!);
+    draft.effects.push(
+      send(clientRef(client), { type: "train", round, participation, adapter: draft.adapter, rescaler }),
+    );
+  }
+  draft.wanted -= clients.length;
+  if (draft.wanted > 0) retryLater(draft, ctx);
+}
+
+export function giveUp(draft: Draft, ctx: ServerContext, isGivenUp: (invitation: Invitation) => boolean): void {
+  const kept: Invitation[] = [];
+  for (const invitation of draft.outstanding) {
+    if (!isGivenUp(invitation)) {
+      kept.push(invitation);
+      continue;
+    }
+    letGo(invitation, ctx);
+  }
+  draft.outstanding = kept;
+}
+
+/** What has been given up is not waited for any more. */
+export function letGo({ base, participation }: Invitation, ctx: ServerContext): void {
+  ctx.discard(base);
+  tell(ctx, { type: "gave-up", participation });
+}
+
+/**
+ * Ends the round: settles every accepted update, moves to the new adapter, has it evaluated, and goes on to the next
+ * round. Round 0 is the base model.
+ *
+ * @param taken what training gave; null when nothing was opened
+ */
+export function conclude(draft: Draft, ctx: ServerContext, taken: TakenUp | null): void {
+  const { rounds, policy, roster, environment, evaluateEvery, learning } = ctx.services;
+  const { round, startedAt, closing } = draft;
+  const isLast = round === rounds;
+  const aggregates = closing?.aggregate === true;
+  const counts = taken === null ? evenly(aggregates ? draft.accepted : []) : taken.counts;
+  settle(draft, ctx, counts, taken);
+  if (!policy.carriesOver || isLast) giveUp(draft, ctx, () => true);
+  if (taken !== null && taken.next !== null) {
+    ctx.discard(draft.adapter);
+    for (const moment of Object.values(draft.moments)) ctx.discard(moment);
+    draft.adapter = ctx.keep(ctx.put(taken.next.adapter));
+    draft.moments = Object.fromEntries(
+      Object.entries(taken.next.moments).map(([name, values]) => [name, ctx.keep(ctx.put(bytesOf(values)))]),
+    );
+  }
+  const evaluated = learning !== null && (round % evaluateEvery === 0 || isLast);
+  tell(ctx, {
+    type: "round-closed",
+    round,
+    startedAt,
+    aggregated: counts.length > 0,
+    counts,
+    trainLoss: taken?.trainLoss ?? null,
+    expertTokens: taken?.expertTokens ?? null,
+    distinctClients: roster.distinctCounted,
+    downloadBytes: environment.traffic.downloadSent,
+    uploadBytes: environment.traffic.uploadSent,
+    evaluated,
+    isLast,
+  });
+  if (evaluated && draft.adapter.ref === "blob") {
+    const budgets = learning.budgets.map((topK) => ({ topK, rescaler: learning.rescalers.forBudget(topK) }));
+    draft.effects.push(send(evaluatorRef, { type: "evaluate", of: round, adapter: draft.adapter, budgets }));
+  }
+  draft.closing = null;
+  draft.accepted = [];
+  draft.invited = 0;
+  draft.timers = 0;
+  draft.isRetrying = false;
+  if (!policy.carriesOver) draft.wanted = 0;
+  draft.phase = isLast ? "finished" : "gathering";
+  if (!isLast) draft.round = roundOf(round + 1);
+  draft.gatheringSince = ctx.now;
+}
+
+/** Every accepted update ends here: counted, or rejected with the reason. */
+function settle(draft: Draft, ctx: ServerContext, counts: readonly Count[], taken: TakenUp | null): void {
+  const { roster, learning } = ctx.services;
+  const counted = new Set(counts.map(({ participation }) => participation));
+  for (const { participation, client, base, result } of draft.accepted) {
+    ctx.discard(base);
+    ctx.discard(result);
+    if (!counted.has(participation)) {
+      const reason = taken?.refusals.get(participation) ?? "too-few-updates";
+      tell(ctx, { type: "refused", participation, as: "rejected", reason });
+      continue;
+    }
+    const found = taken?.found.get(participation);
+    roster.counted(client, draft.round, found?.meanLoss ?? Number.NaN);
+    tell(ctx, { type: "counted", participation, client });
+    const rescaler = learning === null ? null : found!.rescaler;
+    draft.effects.push(send(clientRef(client), { type: "acknowledge", round: draft.round, participation, rescaler }));
+  }
+}
+
+/** Without training every counted client weighs the same. */
+const evenly = (accepted: readonly Invitation[]): Count[] =>
+  accepted.map(({ participation, client }) => ({ participation, client, weight: 1 / accepted.length }));
+
+const bytesOf = (values: Float64Array): Uint8Array =>
+  new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+
+export type Refusals = ReadonlyMap<ParticipationId, string>;

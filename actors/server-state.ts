@@ -1,0 +1,198 @@
+/** What the server knows between its turns, what it is given, and the working copy a turn changes. */
+import { type ClientId, type ParticipationId, type Round, round as roundOf } from "../src/base/ids.ts";
+import { type Millis, millis } from "../src/base/units.ts";
+import type { RoundPolicy } from "../src/fl/policy.ts";
+import type { RescalerBook } from "../src/fl/rescaler.ts";
+import type { Candidates, ClientSampler } from "../src/fl/sampler.ts";
+import type { AggregationStrategy } from "../src/fl/strategy.ts";
+import type { AdapterLayout } from "../src/model/adapter.ts";
+import { after, type Effect, type TurnContext } from "../src/runtime/actor.ts";
+import type { BlobRef, Held, PledgeRef } from "../src/runtime/refs.ts";
+import type { Environment } from "../src/sim/environment.ts";
+import type { Fleet } from "../src/sim/fleet.ts";
+import type { ServerEvent, ServerMessage } from "./protocol.ts";
+import type { Roster } from "./roster.ts";
+import type { Trained } from "./training.ts";
+
+/** An invitation without an answer. */
+export interface Invitation {
+  readonly participation: ParticipationId;
+  readonly client: ClientId;
+  readonly round: Round;
+  readonly sentAt: Millis;
+  /** What the client starts from. */
+  readonly base: Held;
+}
+
+/** An update that will be counted when the round closes. */
+export interface Accepted extends Invitation {
+  readonly result: PledgeRef<Trained>;
+  readonly discount: number;
+}
+
+export interface ServerState {
+  readonly phase: "new" | "gathering" | "open" | "finished";
+  readonly round: Round;
+  /** When the server began to look for clients, and when the round was opened. */
+  readonly gatheringSince: Millis;
+  readonly startedAt: Millis;
+  readonly invited: number;
+  readonly nextParticipation: number;
+  readonly outstanding: readonly Invitation[];
+  readonly accepted: readonly Accepted[];
+  /** Invitations the policy asked for last and nobody was there to take. */
+  readonly wanted: number;
+  /** Timers of this round that have not rung. */
+  readonly timers: number;
+  readonly isRetrying: boolean;
+  readonly adapter: Held;
+  /** Moments of server optimizers, as float64 bytes. */
+  readonly moments: Readonly<Record<string, BlobRef>>;
+  /** What the sampler remembers from its last selection; null for one that remembers nothing. */
+  readonly memory: unknown;
+}
+
+/** What a server that trains a model needs besides. */
+export interface Learning {
+  readonly layout: AdapterLayout;
+  readonly strategy: AggregationStrategy;
+  readonly rescalers: RescalerBook;
+  /** Budgets the global model is evaluated at, largest first. */
+  readonly budgets: readonly number[];
+  /** The adapter of round 0. */
+  readonly initial: Float32Array;
+  /** Fewer good updates than this leave the adapter as it is. */
+  readonly minUpdates: number;
+}
+
+export interface ServerServices {
+  readonly rounds: number;
+  readonly policy: RoundPolicy;
+  readonly sampler: ClientSampler;
+  readonly fleet: Fleet;
+  readonly roster: Roster;
+  readonly environment: Pick<Environment, "isAvailable" | "nextAvailability" | "traffic">;
+  /** Clients without which a round is not opened. */
+  readonly leastClients: number;
+  readonly minimumGap: number;
+  /** How long a round waits for clients before it is abandoned. */
+  readonly patience: Millis;
+  readonly evaluateEvery: number;
+  /** Size of a message with the adapter in runs without training. */
+  readonly downloadBytes: number;
+  /** Null in runs without training. */
+  readonly learning: Learning | null;
+}
+
+export type ServerContext = TurnContext<ServerServices>;
+
+/**
+ * What a turn changes. It takes the lists over from the state it began with instead of copying them, or a round would
+ * cost the square of its cohort; a turn of the server runs once and nobody looks at the old state again.
+ */
+export interface Draft {
+  phase: ServerState["phase"];
+  round: Round;
+  gatheringSince: Millis;
+  startedAt: Millis;
+  invited: number;
+  nextParticipation: number;
+  outstanding: Invitation[];
+  accepted: Accepted[];
+  wanted: number;
+  timers: number;
+  isRetrying: boolean;
+  adapter: Held;
+  moments: Readonly<Record<string, BlobRef>>;
+  memory: unknown;
+  readonly effects: Effect<ServerMessage>[];
+  /** Set when the policy has closed the round and the turn has yet to carry it out. */
+  closing: { readonly aggregate: boolean } | null;
+}
+
+/** The state before `begin`; the run then hands over the adapter. */
+export const newServer = (adapter: Held): ServerState => ({
+  phase: "new",
+  round: roundOf(0),
+  gatheringSince: millis(0),
+  startedAt: millis(0),
+  invited: 0,
+  nextParticipation: 0,
+  outstanding: [],
+  accepted: [],
+  wanted: 0,
+  timers: 0,
+  isRetrying: false,
+  adapter,
+  moments: {},
+  memory: null,
+});
+
+export const tell = (ctx: ServerContext, event: ServerEvent): void => ctx.emit({ ...event });
+
+export const draftOf = (state: ServerState): Draft => ({
+  ...state,
+  outstanding: state.outstanding as Invitation[],
+  accepted: state.accepted as Accepted[],
+  effects: [],
+  closing: null,
+});
+
+/** Field by field: taking two out of many is several times slower. */
+export const stateOf = (draft: Draft): ServerState => ({
+  phase: draft.phase,
+  round: draft.round,
+  gatheringSince: draft.gatheringSince,
+  startedAt: draft.startedAt,
+  invited: draft.invited,
+  nextParticipation: draft.nextParticipation,
+  outstanding: draft.outstanding,
+  accepted: draft.accepted,
+  wanted: draft.wanted,
+  timers: draft.timers,
+  isRetrying: draft.isRetrying,
+  adapter: draft.adapter,
+  moments: draft.moments,
+  memory: draft.memory,
+});
+
+/** Where the participation's invitation stands, or −1. Invitations are numbered in the order they are sent. */
+export function placeOf(outstanding: readonly Invitation[], participation: ParticipationId): number {
+  let low = 0;
+  let high = outstanding.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (outstanding[middle]!.participation < participation) low = middle + 1;
+    else high = middle;
+  }
+  return outstanding[low]?.participation === participation ? low : -1;
+}
+
+/** Real clients check in a few times a minute at most; so does a server that looks for them. */
+const retryInterval = 10_000;
+
+export function retryLater(draft: Draft, ctx: ServerContext): void {
+  if (draft.isRetrying) return;
+  draft.isRetrying = true;
+  const { environment, patience } = ctx.services;
+  const soonest = environment.nextAvailability() ?? ctx.now;
+  const least = ctx.now + retryInterval;
+  const latest = Math.max(least, draft.gatheringSince + patience);
+  const at = Math.min(Math.max(soonest, least), latest);
+  draft.effects.push(after(millis(at - ctx.now), { type: "retry", of: draft.round }));
+}
+
+/** Whom a sampler may choose from now. */
+export function candidatesOf({ round, memory }: Draft, { services }: ServerContext): Candidates {
+  const { fleet, roster, environment, minimumGap } = services;
+  return {
+    fleet,
+    round,
+    history: roster.history,
+    ...(memory === null ? {} : { state: memory }),
+    isEligible: (client: ClientId) =>
+      roster.isIdle(client) &&
+      (minimumGap === 0 || roster.roundsSinceInvited(client, round) > minimumGap) &&
+      environment.isAvailable(client),
+  };
+}

@@ -1,0 +1,172 @@
+/**
+ * The server: asks its round policy what to do and does it. It never sees whether a client is alive; it sees updates
+ * that arrive, its own timers, and which clients check in as available.
+ *
+ *   gathering ──enough clients──▶ open ──policy closes──▶ aggregate ──▶ gathering … ──▶ finished
+ *
+ * An update is decided on when it arrives and opened when its round closes, so what is refused is never computed.
+ */
+
+import { unreachable } from "../src/base/errors.ts";
+import type { ParticipationId, Round } from "../src/base/ids.ts";
+import { type ActorDefinition, defineActor, type Next, next } from "../src/runtime/actor.ts";
+import { openAccepted, takeUp } from "./learning.ts";
+import type { ServerMessage } from "./protocol.ts";
+import { carryOut, conclude, inviteMore, letGo, viewOf } from "./server-round.ts";
+import {
+  candidatesOf,
+  type Draft,
+  draftOf,
+  type Invitation,
+  placeOf,
+  retryLater,
+  type ServerContext,
+  type ServerServices,
+  type ServerState,
+  stateOf,
+  tell,
+} from "./server-state.ts";
+
+export const server: ActorDefinition<ServerState, ServerMessage, ServerServices> = defineActor({
+  kind: "server",
+  leg: () => "upload",
+  receive(state, message, ctx) {
+    const draft = draftOf(state);
+    switch (message.type) {
+      case "begin":
+        return begin(draft, ctx);
+      case "update":
+        return receiveUpdate(draft, message, ctx);
+      case "unreadable":
+        return receiveUnreadable(draft, message, ctx);
+      case "gone":
+        return noticeGone(draft, message.of, ctx);
+      case "timer":
+        return ring(draft, message, ctx);
+      case "retry":
+        return retry(draft, message.of, ctx);
+      default:
+        return unreachable(message);
+    }
+  },
+  corrupted: ({ round, participation }) =>
+    round === null || participation === null ? null : { type: "unreadable", round, participation },
+});
+
+type Turn = Next<ServerState, ServerMessage> | Promise<Next<ServerState, ServerMessage>>;
+
+function begin(draft: Draft, ctx: ServerContext): Turn {
+  const { learning, downloadBytes } = ctx.services;
+  draft.adapter = ctx.keep(
+    learning === null ? ctx.pledge({ work: "nothing", job: null, bytes: downloadBytes }) : ctx.put(learning.initial),
+  );
+  // Row 0 of the metrics: the base model.
+  conclude(draft, ctx, null);
+  return proceed(draft, ctx);
+}
+
+function receiveUpdate(draft: Draft, message: Extract<ServerMessage, { type: "update" }>, ctx: ServerContext): Turn {
+  const { roster, policy } = ctx.services;
+  const { participation, result } = message;
+  const invitation = takeOut(draft, participation);
+  // Given up before; the onlookers know whether it was late.
+  if (invitation === null) return proceed(draft, ctx);
+  const { client, sentAt, round, base } = invitation;
+  roster.released(client, participation);
+  roster.answered(client, ctx.now - sentAt);
+  const decisions = policy.onUpdate(viewOf(draft, ctx), { client, participation, round });
+  carryOut(draft, ctx, decisions, { ...invitation, result });
+  // What was accepted just now is the last that was.
+  if (draft.accepted.at(-1)?.participation !== participation) ctx.discard(base);
+  return proceed(draft, ctx);
+}
+
+function receiveUnreadable(
+  draft: Draft,
+  { participation }: { participation: ParticipationId },
+  ctx: ServerContext,
+): Turn {
+  const invitation = takeOut(draft, participation);
+  if (invitation === null) return proceed(draft, ctx);
+  ctx.services.roster.released(invitation.client, participation);
+  ctx.discard(invitation.base);
+  tell(ctx, { type: "refused", participation, as: "rejected", reason: "corrupted" });
+  return quietOr(draft, ctx);
+}
+
+function noticeGone(draft: Draft, participation: ParticipationId, ctx: ServerContext): Turn {
+  const invitation = takeOut(draft, participation);
+  if (invitation !== null) letGo(invitation, ctx);
+  return quietOr(draft, ctx);
+}
+
+/** The policy is asked once more when nothing it waits for can happen. */
+function quietOr(draft: Draft, ctx: ServerContext): Turn {
+  const { phase, closing, outstanding, timers, wanted } = draft;
+  if (phase === "open" && closing === null && outstanding.length === 0 && timers === 0 && wanted === 0) {
+    carryOut(draft, ctx, ctx.services.policy.onQuiet(viewOf(draft, ctx)), null);
+  }
+  return proceed(draft, ctx);
+}
+
+function ring(draft: Draft, { of, name }: { of: Round; name: string }, ctx: ServerContext): Turn {
+  // Timers of closed rounds are forgotten.
+  if (draft.phase !== "open" || of !== draft.round) return proceed(draft, ctx);
+  draft.timers--;
+  carryOut(draft, ctx, ctx.services.policy.onTimer(viewOf(draft, ctx), name), null);
+  return quietOr(draft, ctx);
+}
+
+function retry(draft: Draft, of: Round, ctx: ServerContext): Turn {
+  if (of !== draft.round) return proceed(draft, ctx);
+  draft.isRetrying = false;
+  if (draft.phase === "open") inviteMore(draft, ctx);
+  return proceed(draft, ctx);
+}
+
+/** Carries out what is still to be done, then ends the turn. Only a turn that opens updates is asynchronous. */
+function proceed(draft: Draft, ctx: ServerContext): Turn {
+  for (;;) {
+    if (draft.closing !== null) {
+      const { learning } = ctx.services;
+      if (learning !== null && draft.closing.aggregate && draft.accepted.length > 0) {
+        return openAccepted(draft, ctx, learning).then((opened) => {
+          conclude(draft, ctx, takeUp(draft, ctx, learning, opened));
+          return proceed(draft, ctx);
+        });
+      }
+      conclude(draft, ctx, null);
+    }
+    if (draft.phase !== "gathering" || draft.isRetrying) break;
+    tryToOpen(draft, ctx);
+    if (draft.closing === null) break;
+  }
+  return next(stateOf(draft), ...draft.effects);
+}
+
+/** Opens the round if enough clients are there; else looks again later, and gives the round up in the end. */
+function tryToOpen(draft: Draft, ctx: ServerContext): void {
+  const { policy, leastClients, patience } = ctx.services;
+  if (policy.carriesOver || canInvite(draft, ctx, leastClients)) {
+    draft.phase = "open";
+    draft.startedAt = ctx.now;
+    tell(ctx, { type: "round-began", round: draft.round, at: ctx.now });
+    carryOut(draft, ctx, policy.onRound(viewOf(draft, ctx)), null);
+  } else if (ctx.now - draft.gatheringSince >= patience) {
+    draft.startedAt = draft.gatheringSince;
+    tell(ctx, { type: "round-began", round: draft.round, at: draft.startedAt });
+    draft.closing = { aggregate: false };
+  } else {
+    retryLater(draft, ctx);
+  }
+}
+
+function canInvite(draft: Draft, ctx: ServerContext, count: number): boolean {
+  const draws = ctx.rng.at("quorum", draft.round).at(draft.nextParticipation);
+  return ctx.services.sampler.select(candidatesOf(draft, ctx), count, draws).length >= count;
+}
+
+function takeOut(draft: Draft, participation: ParticipationId): Invitation | null {
+  const index = placeOf(draft.outstanding, participation);
+  return index < 0 ? null : draft.outstanding.splice(index, 1)[0]!;
+}

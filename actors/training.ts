@@ -1,0 +1,129 @@
+/**
+ * The work behind pledges: local training and evaluation, as plain functions of a job. They run on whichever worker is
+ * free; a result depends on its job and on what all workers share, never on what the worker did before.
+ */
+import { type ClientId, clientId, type ParticipationId, type Round } from "../src/base/ids.ts";
+import { Rng } from "../src/base/random.ts";
+import { type Batch, evaluationBatches, trainBatches } from "../src/data/batches.ts";
+import { examplesOf, type Partition } from "../src/data/deal.ts";
+import type { TokenizedData } from "../src/data/tokenized.ts";
+import type { Evaluation, OptimizerConfig, TrainingEngine } from "../src/engine/engine.ts";
+import type { BlobReader } from "../src/runtime/blobs.ts";
+import type { Handler } from "../src/runtime/pool.ts";
+import type { BlobRef } from "../src/runtime/refs.ts";
+import { type Attack, attacked, flippedLabels } from "./attack.ts";
+
+/** What every worker knows: plain data, its large parts in shared memory. */
+export interface TrainingSetup {
+  readonly seed: number;
+  readonly data: TokenizedData;
+  readonly partition: Partition;
+  /** Example numbers that evaluations use. */
+  readonly evaluation: Uint32Array;
+  readonly batchSize: number;
+  /** Tokens per row of a batch. */
+  readonly length: number;
+  readonly epochs: number;
+  /** Optimizer steps a client takes at most; null for no limit. */
+  readonly maxSteps: number | null;
+  readonly optimizer: OptimizerConfig;
+}
+
+export interface TrainRecipe {
+  readonly client: ClientId;
+  readonly round: Round;
+  readonly participation: ParticipationId;
+  readonly topK: number;
+  readonly adapter: BlobRef;
+  /** s_i to start from, one factor per layer. */
+  readonly rescaler: Float32Array;
+  /** Set for malicious clients. */
+  readonly attack: Attack | null;
+}
+
+/** What a client found. */
+export interface Trained {
+  readonly values: Float32Array;
+  readonly rescaler: Float32Array;
+  readonly activations: Uint32Array;
+  readonly tokens: number;
+  readonly firstLoss: number;
+  readonly meanLoss: number;
+}
+
+export interface EvaluateRecipe {
+  readonly topK: number;
+  readonly adapter: BlobRef;
+  readonly rescaler: Float32Array;
+  /** Evaluation batches `[from, until)`; shards of one size however many workers there are. */
+  readonly from: number;
+  readonly until: number;
+}
+
+/** How many evaluation batches make one task. */
+export const batchesPerShard = 4;
+
+/** Shards that cover `examples` evaluation examples. */
+export function evaluationShards(examples: number, batchSize: number): { from: number; until: number }[] {
+  const batches = Math.ceil(examples / batchSize);
+  const shards: { from: number; until: number }[] = [];
+  for (let from = 0; from < batches; from += batchesPerShard) {
+    shards.push({ from, until: Math.min(batches, from + batchesPerShard) });
+  }
+  return shards;
+}
+
+export interface TrainingHandlers {
+  readonly train: Handler<TrainRecipe, Trained>;
+  readonly evaluate: Handler<EvaluateRecipe, Evaluation>;
+}
+
+/** `setup` and `engine` are asked for once, when the first job comes. */
+export function trainingHandlers(
+  setup: () => TrainingSetup,
+  engine: () => Promise<TrainingEngine>,
+): TrainingHandlers & Record<string, Handler<never, unknown>> {
+  let opened: Promise<TrainingEngine> | undefined;
+  let evaluationRows: Batch[] | undefined;
+  return {
+    async train(job: TrainRecipe, blobs: BlobReader) {
+      opened ??= engine();
+      return train(setup(), await opened, job, blobs);
+    },
+    async evaluate({ topK, adapter, rescaler, from, until }: EvaluateRecipe, blobs: BlobReader) {
+      opened ??= engine();
+      const { data, evaluation, batchSize, length } = setup();
+      evaluationRows ??= evaluationBatches(data, evaluation, { batchSize, length });
+      const batches = evaluationRows.slice(from, until);
+      // A copy: native executors on Node 20 refuse shared memory.
+      return (await opened).evaluate({ adapter: blobs.floats(adapter).slice(), rescaler, topK, batches });
+    },
+  };
+}
+
+async function train(
+  setup: TrainingSetup,
+  engine: TrainingEngine,
+  { client, round, topK, adapter, rescaler, attack }: TrainRecipe,
+  blobs: BlobReader,
+): Promise<Trained> {
+  const { seed, data, partition, batchSize, length, epochs, maxSteps, optimizer } = setup;
+  const rng = new Rng(seed);
+  const own = examplesOf(partition, clientId(client));
+  const draws = rng.at("batches", round).at(client);
+  const all = trainBatches(data, own, { batchSize, length, epochs, draws });
+  const batches = maxSteps === null ? all : all.slice(0, maxSteps);
+  const poisoned = attack?.type === "label-flip" ? flippedLabels(batches, data) : batches;
+  const base = blobs.floats(adapter);
+  const [result] = await engine.trainCohort([{ adapter: base, rescaler, topK, batches: poisoned, optimizer }]);
+  const { losses, activations, tokens } = result!;
+  const honest: Trained = {
+    values: result!.adapter,
+    rescaler: result!.rescaler,
+    activations,
+    tokens,
+    firstLoss: losses[0]!,
+    meanLoss: losses.reduce((sum, loss) => sum + loss, 0) / losses.length,
+  };
+  return attack === null ? honest : attacked(honest, base, attack, rng.at("attack", round).at(client));
+}

@@ -1,0 +1,189 @@
+/** `flame eval`: how well a model, with or without an adapter, answers what it was not trained on. */
+import { closeSync, openSync, writeSync } from "node:fs";
+import type { Command } from "commander";
+import { ScenarioError } from "../../base/errors.ts";
+import type { Batch } from "../../data/batches.ts";
+import { createEngine, type EngineName, engineNames, isEngineName } from "../../engine/create.ts";
+import type { ProgramEngine } from "../../engine/program-engine.ts";
+import { asMachineError } from "../../model/file-io.ts";
+import { formatTable } from "../../report/table.ts";
+import { type QuestionFlags, questionsFor } from "../evaluation-data.ts";
+import {
+  budgetList,
+  checkBudget,
+  openSubject,
+  positiveNumber,
+  type Subject,
+  type SubjectFlags,
+  usualBudgets,
+  wholeNumber,
+} from "../options.ts";
+import { terminal } from "../terminal.ts";
+
+interface EvalFlags extends SubjectFlags, QuestionFlags {
+  readonly budget?: readonly number[];
+  readonly engine: string;
+  readonly threads: number;
+  readonly logits?: string;
+  readonly json?: boolean;
+}
+
+interface Result {
+  readonly topK: number;
+  /** Cross-entropy per response token, in nats. */
+  readonly loss: number;
+  /** Shares in [0, 1]. */
+  readonly tokenAccuracy: number;
+  readonly exactMatch: number;
+  readonly examples: number;
+  readonly responseTokens: number;
+}
+
+export function register(program: Command): void {
+  program
+    .command("eval")
+    .description("measures a model, with or without an adapter, on held-out data at every budget")
+    .option("--model <folder>", "a Hugging Face OLMoE folder, or embedded (default: the run's, else embedded)")
+    .option("--adapter <folder>", "a run, or a PEFT adapter of the experts")
+    .option("--round <number>", "the adapter after this round of the run", wholeNumber)
+    .option("--data <file>", "a file of instructions, or generated (default: the run's held-out examples)")
+    .option("--tokens <file>", "a JSON file of token ids instead, see src/data/token-rows.ts")
+    .option("--examples <number>", "how many examples", positiveNumber)
+    .option("--seed <number>", "of generated examples", wholeNumber, 1)
+    .option(
+      "--budget <numbers>",
+      "experts per token, as in 8,4,2,1 (default: all halves of the model's own)",
+      budgetList,
+    )
+    .option("--engine <name>", "what computes: auto, onnx, …", "auto")
+    .option("--threads <number>", "threads of one forward pass", positiveNumber, 1)
+    .option("--logits <file>", "also write the logits of the first batch, for test/support/peft-check.py; one budget")
+    .option("--json", "print one JSON object")
+    .action(evaluate);
+}
+
+async function evaluate(flags: EvalFlags): Promise<void> {
+  const subject = openSubject(flags);
+  const { model, trained } = subject;
+  const budgets = (flags.budget ?? usualBudgets(model.config)).map((k) => checkBudget(k, model.config));
+  if (flags.logits !== undefined && budgets.length !== 1) {
+    throw new ScenarioError(`--logits is of one budget, got ${budgets.join(", ")}; expected --budget with one number`);
+  }
+  const rescalers = new Map(budgets.map((k) => [k, trained.rescaler(k)]));
+  const engineName = engineNameOf(flags.engine);
+  const { origin, batches } = await questionsFor(subject, flags);
+  const baseWeights = await model.weights();
+  const engine = await createEngine({
+    baseWeights,
+    lora: trained.layout.lora,
+    engine: engineName,
+    threads: flags.threads,
+  });
+  try {
+    const results: Result[] = [];
+    for (const [topK, rescaler] of rescalers) {
+      const { loss, responseTokens, correctTokens, exact, examples } = await engine.evaluate({
+        adapter: trained.adapter,
+        rescaler,
+        topK,
+        batches,
+      });
+      results.push({
+        topK,
+        loss: loss / responseTokens,
+        tokenAccuracy: correctTokens / responseTokens,
+        exactMatch: exact / examples,
+        examples,
+        responseTokens,
+      });
+    }
+    if (flags.logits !== undefined) await writeLogits(flags.logits, engine, subject, budgets[0]!, batches[0]!);
+    print(flags, subject, origin, results);
+  } finally {
+    engine.dispose();
+  }
+}
+
+function engineNameOf(name: string): EngineName {
+  if (!isEngineName(name)) throw new ScenarioError(`--engine is ${name}, expected one of ${engineNames.join(", ")}`);
+  return name;
+}
+
+function print(flags: EvalFlags, { model, trained }: Subject, origin: string, results: readonly Result[]): void {
+  if (flags.json === true) {
+    const { round } = trained;
+    const about = { model: model.folder, adapter: flags.adapter ?? null, round, data: origin };
+    terminal.out.write(`${JSON.stringify({ ...about, evaluations: results })}\n`);
+    return;
+  }
+  const adapter =
+    flags.adapter === undefined
+      ? "no adapter"
+      : `adapter ${flags.adapter}${trained.round === null ? "" : `, round ${trained.round}`}`;
+  const { examples, responseTokens } = results[0]!;
+  const table = formatTable(
+    [
+      { title: "k", align: "right" },
+      { title: "loss", align: "right" },
+      { title: "tokens right", align: "right" },
+      { title: "exact match", align: "right" },
+    ],
+    results.map(({ topK, loss, tokenAccuracy, exactMatch }) => [
+      topK,
+      loss.toFixed(4),
+      percent(tokenAccuracy),
+      percent(exactMatch),
+    ]),
+  );
+  terminal.out.write(
+    `${model.folder}, ${adapter}\n${origin}: ${examples} examples, ${responseTokens} response tokens\n\n${table}\n`,
+  );
+}
+
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+
+/** Row by row: the logits of one batch of a large vocabulary would not fit into one string. */
+async function writeLogits(
+  path: string,
+  engine: ProgramEngine,
+  { trained }: Subject,
+  topK: number,
+  batch: Batch,
+): Promise<void> {
+  const { rows, length, ids, lengths } = batch;
+  let file: number;
+  try {
+    file = openSync(path, "w");
+  } catch (cause) {
+    throw asMachineError(cause, path);
+  }
+  try {
+    const lists = Array.from({ length: rows }, (_, row) => [...ids.subarray(row * length, (row + 1) * length)]);
+    const head = JSON.stringify({ ids: lists, lengths: [...lengths], topK });
+    writeSync(file, `${head.slice(0, -1)},"logits":[`);
+    for (let row = 0; row < rows; row++) {
+      const lossPositions = Int32Array.from({ length }, (_, at) => row * length + at);
+      const logits = await engine.logits({
+        adapter: trained.adapter,
+        rescaler: trained.rescaler(topK),
+        topK,
+        batch: { ...batch, lossPositions, targets: new Int32Array(length) },
+      });
+      const width = logits.length / length;
+      writeSync(file, row === 0 ? "[" : ",[");
+      for (let at = 0; at < length; at++) {
+        // Nine digits are enough to name every float32.
+        const numbers = Array.from(logits.subarray(at * width, (at + 1) * width), (value) =>
+          Number(value.toPrecision(9)),
+        );
+        writeSync(file, `${at === 0 ? "" : ","}${JSON.stringify(numbers)}`);
+      }
+      writeSync(file, "]");
+    }
+    writeSync(file, "]}\n");
+  } catch (cause) {
+    throw asMachineError(cause, path);
+  } finally {
+    closeSync(file);
+  }
+}

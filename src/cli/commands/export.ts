@@ -1,0 +1,107 @@
+/** `flame export`: what a run has learned, for others to load: a PEFT adapter, or a whole model with everything merged. */
+import { existsSync, readdirSync } from "node:fs";
+import { resolve } from "node:path";
+import { type Command, InvalidArgumentError } from "commander";
+import pc from "picocolors";
+import { ScenarioError } from "../../base/errors.ts";
+import { mergedWeights } from "../../model/merge.ts";
+import { exportPeft } from "../../model/peft.ts";
+import { BaseWeightsFile } from "../../model/prepare-weights.ts";
+import type { StoredDtype } from "../../model/safetensors-writer.ts";
+import { writeCheckpoint } from "../../model/write-checkpoint.ts";
+import { isRunFolder } from "../../scenario/trained-adapter.ts";
+import { checkBudget, openSubject, positiveNumber, type Subject, wholeNumber } from "../options.ts";
+import { terminal } from "../terminal.ts";
+
+interface ExportFlags {
+  readonly to: string;
+  readonly round?: number;
+  readonly budget?: number;
+  readonly merge?: boolean;
+  readonly dtype: StoredDtype;
+  readonly model?: string;
+}
+
+export function register(program: Command): void {
+  program
+    .command("export")
+    .description("writes a run's adapter for PEFT, or merges it into a full model")
+    .argument("<run>", "the run's folder")
+    .requiredOption("--to <folder>", "where it goes; made if missing, and must be empty")
+    .option("--round <number>", "the adapter after this round (default: the last)", wholeNumber)
+    .option("--budget <number>", "experts per token it is for (default: the model's own)", positiveNumber)
+    .option("--merge", "write a full Hugging Face model with adapter and rescaler in its weights")
+    .option("--dtype <name>", "how a merged model is stored: float32, bfloat16, float16", dtype, "F32" as StoredDtype)
+    .option("--model <folder>", "the base model, if it is no longer where the run found it")
+    .action(exportRun);
+}
+
+async function exportRun(run: string, flags: ExportFlags): Promise<void> {
+  if (!isRunFolder(run)) throw new ScenarioError(`${run} is not a run folder: it has no scenario.json`);
+  const { to, round, budget, merge = false, model } = flags;
+  requireEmpty(to);
+  const subject = openSubject({
+    adapter: run,
+    ...(round === undefined ? {} : { round }),
+    ...(model === undefined ? {} : { model }),
+  });
+  const topK = checkBudget(budget ?? subject.model.config.topK, subject.model.config);
+  if (merge) await exportMerged(subject, topK, flags);
+  else exportAdapter(subject, topK, to);
+}
+
+function exportAdapter({ model, trained }: Subject, topK: number, to: string): void {
+  exportPeft(to, trained.layout, trained.adapter, {
+    baseModelName: resolve(model.folder),
+    rescaler: trained.rescaler(topK),
+  });
+  const { rank, alpha } = trained.layout.lora;
+  say(`${pc.bold(to)}: adapter of round ${trained.round}, rank ${rank}, alpha ${alpha}, for PEFT`);
+  if (topK !== model.config.topK) {
+    say(`for k = ${topK}: set num_experts_per_tok of the base model, which is ${model.config.topK}, to ${topK}`);
+  }
+}
+
+async function exportMerged({ model, trained }: Subject, topK: number, { to, dtype }: ExportFlags): Promise<void> {
+  const rescaler = trained.rescaler(topK);
+  const { endTokens, padToken } = model.description;
+  const base = new BaseWeightsFile(await model.weights());
+  try {
+    writeCheckpoint(to, mergedWeights(base, trained.layout, trained.adapter, rescaler), {
+      dtype,
+      endTokens,
+      padToken,
+      topK,
+      tokenizerFrom: model.folder,
+    });
+  } finally {
+    base.close();
+  }
+  const factors = Array.from(rescaler, (s) => s.toFixed(3)).join(", ");
+  say(`${pc.bold(to)}: full model with the adapter of round ${trained.round}, num_experts_per_tok = ${topK}`);
+  say(`rescaler merged into the down projections, by layer: ${factors}`);
+}
+
+/** An export never overwrites: the folder might be the base model's. */
+function requireEmpty(folder: string): void {
+  if (!existsSync(folder)) return;
+  let found: string | undefined;
+  try {
+    found = readdirSync(folder)[0];
+  } catch {
+    throw new ScenarioError(`--to ${folder} is a file, expected a folder that is empty or does not exist`);
+  }
+  if (found !== undefined) {
+    throw new ScenarioError(`--to ${folder} already holds ${found}, expected a folder that is empty or does not exist`);
+  }
+}
+
+const dtypes: Readonly<Record<string, StoredDtype>> = { float32: "F32", bfloat16: "BF16", float16: "F16" };
+
+function dtype(name: string): StoredDtype {
+  const found = Object.hasOwn(dtypes, name) ? dtypes[name] : undefined;
+  if (found === undefined) throw new InvalidArgumentError(`expected ${Object.keys(dtypes).join(", ")}.`);
+  return found;
+}
+
+const say = (line: string): boolean => terminal.out.write(`${line}\n`);

@@ -1,0 +1,123 @@
+/** `flame generate`: one answer of a model, so that a person can see what was learned. */
+import { type Command, InvalidArgumentError } from "commander";
+import pc from "picocolors";
+import { InputError } from "../../base/errors.ts";
+import { Rng } from "../../base/random.ts";
+import { defaultTemplate } from "../../data/template.ts";
+import { promptTokens } from "../../data/tokenized.ts";
+import type { Tokenizer } from "../../data/tokenizer.ts";
+import { createEngine } from "../../engine/create.ts";
+import { type Ending, generate, TextStream } from "../../engine/generate.ts";
+import { checkBudget, openSubject, positiveNumber, type Subject, type SubjectFlags, wholeNumber } from "../options.ts";
+import { terminal } from "../terminal.ts";
+
+interface GenerateFlags extends SubjectFlags {
+  readonly prompt: string;
+  readonly input: string;
+  readonly raw?: boolean;
+  readonly budget?: number;
+  readonly maxTokens: number;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly seed: number;
+  readonly threads: number;
+  readonly json?: boolean;
+}
+
+export function register(program: Command): void {
+  program
+    .command("generate")
+    .description("lets a model, with or without an adapter, answer one prompt")
+    .requiredOption("--prompt <text>", "the instruction")
+    .option("--input <text>", "what the instruction is about", "")
+    .option("--raw", "continue the prompt as plain text, without the template of instructions")
+    .option("--model <folder>", "a Hugging Face OLMoE folder, or embedded (default: the run's, else embedded)")
+    .option("--adapter <folder>", "a run, or a PEFT adapter of the experts")
+    .option("--round <number>", "the adapter after this round of the run", wholeNumber)
+    .option("--budget <number>", "experts per token (default: the model's own)", positiveNumber)
+    .option("--max-tokens <number>", "longest answer", positiveNumber, 64)
+    .option("--temperature <number>", "0 always takes the likeliest token, 1 draws from the model's own", least0, 0)
+    .option("--top-p <number>", "draw among the likeliest tokens that make up this share", share, 1)
+    .option("--seed <number>", "of what is drawn", wholeNumber, 1)
+    .option("--threads <number>", "threads of one forward pass", positiveNumber, 1)
+    .option("--json", "print one JSON object")
+    .action(answer);
+}
+
+async function answer(flags: GenerateFlags): Promise<void> {
+  const subject = openSubject(flags);
+  const { model, trained } = subject;
+  const { config, description } = model;
+  const topK = checkBudget(flags.budget ?? config.topK, config);
+  const rescaler = trained.rescaler(topK);
+  const tokenizer = await model.tokenizer();
+  const prompt = promptOf(flags, tokenizer, subject);
+  const engine = await createEngine({
+    baseWeights: await model.weights(),
+    lora: trained.layout.lora,
+    threads: flags.threads,
+  });
+  const shown = new TextStream((ids) => tokenizer.decode(ids));
+  const show = (text: string): unknown => flags.json === true || terminal.out.write(text);
+  let tokens = 0;
+  let ending: Ending;
+  try {
+    const { adapter } = trained;
+    const answer = generate(engine, { adapter, rescaler, topK }, prompt, {
+      maxTokens: flags.maxTokens,
+      contextTokens: config.maxTokens,
+      vocabulary: tokenizer.vocabulary,
+      end: new Set([tokenizer.end, ...description.endTokens]),
+      sampling: { temperature: flags.temperature, topP: flags.topP },
+      draws: new Rng(flags.seed).at("generate"),
+    });
+    let next = await answer.next();
+    for (; next.done !== true; next = await answer.next()) {
+      tokens++;
+      show(shown.push(next.value));
+    }
+    ending = next.value;
+    show(shown.end());
+  } finally {
+    engine.dispose();
+  }
+  if (flags.json === true) {
+    terminal.out.write(`${JSON.stringify({ topK, round: trained.round, text: shown.text, tokens, ending })}\n`);
+    return;
+  }
+  terminal.out.write("\n");
+  if (terminal.out.isTTY) terminal.err.write(`${pc.dim(`k = ${topK}, ${tokens} tokens, ${endings[ending]}`)}\n`);
+}
+
+function promptOf({ prompt, input, raw }: GenerateFlags, tokenizer: Tokenizer, { model, run }: Subject): Int32Array {
+  const { maxTokens } = model.config;
+  if (raw !== true) {
+    const template = run?.data.template ?? defaultTemplate(tokenizer);
+    return promptTokens({ instruction: prompt, input }, tokenizer, template, maxTokens);
+  }
+  const ids = tokenizer.encode(prompt);
+  if (ids.length === 0 || ids.length > maxTokens) {
+    throw new InputError(`--prompt has ${ids.length} tokens, expected 1 to ${maxTokens}`);
+  }
+  return ids;
+}
+
+const endings: Readonly<Record<Ending, string>> = {
+  end: "ended by the model",
+  maxTokens: "cut off by --max-tokens",
+  context: "cut off: the model reads no further",
+};
+
+function least0(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0 && value < Number.POSITIVE_INFINITY)) {
+    throw new InvalidArgumentError("expected a number of at least 0.");
+  }
+  return value;
+}
+
+function share(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && value <= 1)) throw new InvalidArgumentError("expected a number above 0, at most 1.");
+  return value;
+}

@@ -1,0 +1,170 @@
+/** `flame inspect`: what a model costs at every budget, from its configuration alone; and whether its weights are whole. */
+import { existsSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { type Command, InvalidArgumentError } from "commander";
+import pc from "picocolors";
+import { formatBytes } from "../../base/units.ts";
+import { openModel } from "../../engine/load-model.ts";
+import {
+  activeParameters,
+  attentionScoreFlops,
+  countLora,
+  countParameters,
+  forwardFlops,
+  loraFlops,
+  roundBytes,
+  trainingFlops,
+  trainingMemory,
+} from "../../model/accounting.ts";
+import { loadCheckpoint } from "../../model/checkpoint.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import { formatTable } from "../../report/table.ts";
+import { embeddedModel } from "../../scenario/package.ts";
+import { budgetList, checkBudget, positiveNumber, usualBudgets } from "../options.ts";
+import { terminal } from "../terminal.ts";
+
+interface InspectFlags {
+  readonly rank: number;
+  readonly budget?: readonly number[];
+  readonly adapterBytes: 2 | 4;
+  readonly sequence: number;
+  readonly json?: boolean;
+}
+
+/** Tokens of the training batch behind the memory column. */
+const batchTokens = 512;
+
+export function register(program: Command): void {
+  program
+    .command("inspect")
+    .description("prints a model's parameters, and its cost and traffic at every budget")
+    .argument("[model]", "a Hugging Face OLMoE folder, its config.json alone, or embedded", "embedded")
+    .option("--rank <number>", "LoRA rank", positiveNumber, 8)
+    .option(
+      "--budget <numbers>",
+      "experts per token, as in 8,4,2,1 (default: all halves of the model's own)",
+      budgetList,
+    )
+    .option("--adapter-bytes <number>", "bytes of an adapter's number on the network, 4 or 2", adapterBytes, 4)
+    .option("--sequence <tokens>", "length of the sequence that is counted as a whole", positiveNumber, 128)
+    .option("--json", "print one JSON object")
+    .action(inspect);
+}
+
+function inspect(name: string, flags: InspectFlags): void {
+  const folder = name === "embedded" ? embeddedModel() : folderOf(name);
+  const { config } = openModel(folder);
+  const stored = storedWeights(folder);
+  const figures = figuresOf(config, flags);
+  if (flags.json === true) terminal.out.write(`${JSON.stringify({ model: folder, config, stored, ...figures })}\n`);
+  else terminal.out.write(`${describe(folder, config, stored, figures, flags)}\n`);
+}
+
+const folderOf = (path: string): string =>
+  basename(path) === "config.json" && existsSync(path) && statSync(path).isFile() ? dirname(path) : path;
+
+interface Stored {
+  readonly files: number;
+  readonly tensors: number;
+  readonly bytes: number;
+  readonly dtypes: readonly string[];
+}
+
+/** Null for a configuration without weights. Weights that are there are checked, their values excepted. */
+function storedWeights(folder: string): Stored | null {
+  if (!["model.safetensors", "model.safetensors.index.json"].some((file) => existsSync(join(folder, file))))
+    return null;
+  const checkpoint = loadCheckpoint(folder);
+  const { files, tensors, bytes } = checkpoint.weights;
+  const dtypes = [...new Set(Array.from(tensors.values(), ({ dtype }) => dtype))].sort();
+  checkpoint.close();
+  return { files: files.length, tensors: tensors.size, bytes, dtypes };
+}
+
+type Figures = ReturnType<typeof figuresOf>;
+
+function figuresOf(config: ModelConfig, { rank, budget, adapterBytes, sequence }: InspectFlags) {
+  const lora = { rank, alpha: rank };
+  const budgets = (budget ?? usualBudgets(config)).map((k) => checkBudget(k, config));
+  const bytes = roundBytes(config, lora, adapterBytes);
+  return {
+    parameters: countParameters(config),
+    lora: { rank, parameters: countLora(config, rank).experts, perExpert: countLora(config, rank).expert },
+    scoreFlopsPerToken: attentionScoreFlops(config, sequence),
+    budgets: budgets.map((k) => ({
+      topK: k,
+      activeParameters: activeParameters(config, k),
+      forwardFlopsPerToken: forwardFlops(config, k),
+      forwardFlopsPerSequence: sequence * forwardFlops(config, k),
+      loraFlopsPerToken: loraFlops(config, k, rank),
+      trainingFlopsPerToken: trainingFlops(config, k, rank),
+      trainingBytes: trainingMemory(config, lora, { k, tokens: batchTokens, bytesPerWeight: 4 }).total,
+      downloadBytes: bytes.download,
+      uploadBytes: bytes.upload,
+    })),
+  };
+}
+
+function describe(
+  folder: string,
+  config: ModelConfig,
+  stored: Stored | null,
+  { parameters, lora, scoreFlopsPerToken, budgets }: Figures,
+  { sequence }: InspectFlags,
+): string {
+  const { layers, experts, expertWidth, width, heads, keyValueHeads, topK, vocabulary, maxTokens } = config;
+  const attention = keyValueHeads === heads ? `${heads} heads` : `${heads} heads over ${keyValueHeads} key/value heads`;
+  const facts = [
+    ["shape", `${layers} layers of ${experts} experts, width ${width}, experts ${expertWidth} wide, top-${topK}`],
+    ["", `${attention}, ${count(vocabulary)} tokens, at most ${count(maxTokens)} in a row`],
+    ["parameters", count(parameters.total)],
+    ["  expert", `${count(parameters.expert)}, ${count(layers * experts)} of them`],
+    ["  other", `${count(parameters.total - layers * experts * parameters.expert)}`],
+    ["LoRA", `rank ${lora.rank} on every expert: ${count(lora.parameters)} (${count(lora.perExpert)} an expert)`],
+    ["weights", stored === null ? "none here: figures are from config.json alone" : storage(stored)],
+  ];
+  const isLarge = parameters.total >= 1e8;
+  const [unit, unitName] = isLarge ? [1e9, "GFLOP"] : [1e6, "MFLOP"];
+  const perSequence = `${unitName}/${sequence}`;
+  const titles = ["k", "active", `${unitName}/token`, perSequence, "LoRA adds", "training", "memory", "down", "up"];
+  const table = formatTable(
+    titles.map((title) => ({ title, align: "right" as const })),
+    budgets.map((row) => [
+      row.topK,
+      count(row.activeParameters),
+      (row.forwardFlopsPerToken / unit).toFixed(3),
+      (row.forwardFlopsPerSequence / unit).toFixed(1),
+      (row.loraFlopsPerToken / unit).toFixed(3),
+      (row.trainingFlopsPerToken / unit).toFixed(3),
+      formatBytes(row.trainingBytes),
+      formatBytes(row.downloadBytes),
+      formatBytes(row.uploadBytes),
+    ]),
+  );
+  const scores = ((sequence * scoreFlopsPerToken) / unit).toFixed(1);
+  const notes = [
+    `${unitName} of a forward pass through the matrices, for one token and for ${sequence}; attention scores add ${scores} to those.`,
+    `LoRA adds and training: ${unitName} a token. Memory of training: float32, AdamW, ${batchTokens} tokens in a batch.`,
+    "Down and up: what a client receives and sends in a round; the adapter's rank does not depend on k.",
+  ].join("\n");
+  return [
+    pc.bold(folder),
+    ...facts.map(([name, text]) => `  ${name!.padEnd(12)}${text}`),
+    "",
+    table,
+    "",
+    pc.dim(notes),
+  ].join("\n");
+}
+
+const storage = ({ files, tensors, bytes, dtypes }: Stored): string =>
+  `${formatBytes(bytes)} in ${files} ${files === 1 ? "file" : "files"}: ${tensors} tensors, ${dtypes.join(" and ")}, all as expected`;
+
+/** 6,919,161,856 */
+const count = (value: number): string => value.toLocaleString("en-US");
+
+function adapterBytes(text: string): 2 | 4 {
+  if (text === "2") return 2;
+  if (text === "4") return 4;
+  throw new InvalidArgumentError("expected 4 (float32) or 2 (bfloat16 or float16).");
+}

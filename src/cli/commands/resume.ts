@@ -1,0 +1,38 @@
+/** `flame resume <run>`. */
+import { type Command, InvalidArgumentError } from "commander";
+import { watchResume } from "../watch.ts";
+
+interface ResumeFlags {
+  readonly workers?: number;
+  readonly engine?: string;
+  readonly force?: boolean;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+export function register(program: Command): void {
+  program
+    .command("resume")
+    .description("continues an interrupted run from its newest good checkpoint")
+    .argument("<run>", "the run's folder")
+    .option("--workers <number>", "worker threads; the result does not depend on it (default: one per core)", workers)
+    .option("--engine <name>", "what trains: auto, onnx, …")
+    .option("--force", "continue although program, scenario or engine have changed; the run is marked so")
+    .option("--json", "print one JSON object per line")
+    .option("--quiet", "print only the verdict")
+    .action(async (folder: string, flags: ResumeFlags) => {
+      await watchResume({
+        folder,
+        force: flags.force === true,
+        ...(flags.workers === undefined ? {} : { workers: flags.workers }),
+        ...(flags.engine === undefined ? {} : { engine: flags.engine }),
+        json: flags.json === true,
+        quiet: flags.quiet === true,
+      });
+    });
+}
+
+function workers(text: string): number {
+  if (!/^[1-9]\d{0,3}$/.test(text)) throw new InvalidArgumentError("expected a whole number of at least 1.");
+  return Number(text);
+}

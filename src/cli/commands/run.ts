@@ -1,0 +1,87 @@
+/** `flame run <scenario>`. */
+import { join } from "node:path";
+import { type Command, InvalidArgumentError } from "commander";
+import { configure, type ScenarioChanges } from "../../scenario/configure.ts";
+import type { Scenario } from "../../scenario/define.ts";
+import type { RunResult } from "../../scenario/result.ts";
+import { comparison } from "../comparison.ts";
+import { loadScenario } from "../load-scenario.ts";
+import { terminal } from "../terminal.ts";
+import { watchRun } from "../watch.ts";
+
+export interface RunFlags extends ScenarioChanges {
+  readonly workers?: number;
+  readonly engine?: string;
+  readonly out?: string;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+export function register(program: Command): void {
+  program
+    .command("run")
+    .description("runs a scenario and leaves its results in a folder")
+    .argument("<scenario>", "a .ts, .js or scenario.json file, a run folder, or a name such as quickstart")
+    .option("--seed <number>", "the seed of all chance in the run", wholeNumber)
+    .option("--rounds <number>", "how many rounds", wholeNumber)
+    .option(
+      "--workers <number>",
+      "worker threads; the result does not depend on it (default: one per core)",
+      wholeNumber,
+    )
+    .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
+    .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
+    .option("--engine <name>", "what trains: auto, onnx, …")
+    .option("--timing-only", "simulate fleet, network and rounds without training")
+    .option("--out <folder>", "where the results go (default: runs/<name>-<seed>-<time>)")
+    .option("--set <key=value>", "change a field, as in --set rounds.deadline=600000 (may be repeated)", collect, [])
+    .option("--json", "print one JSON object per line")
+    .option("--quiet", "print only the verdict")
+    .action(async (name: string, flags: RunFlags) => {
+      const loaded = await loadScenario(name);
+      const scenarios = loaded.scenarios.map((scenario) => configure(scenario, flags));
+      const results: RunResult[] = [];
+      for (const scenario of scenarios) {
+        const result = await watchRun({
+          scenario,
+          reproduce: reproduce(loaded.path, flags),
+          ...(flags.workers === undefined ? {} : { workers: flags.workers }),
+          ...(flags.engine === undefined ? {} : { engine: flags.engine }),
+          ...outOf(flags, scenario, scenarios.length),
+          json: flags.json === true,
+          quiet: flags.quiet === true,
+        });
+        if (result.state === "interrupted") return;
+        results.push(result);
+      }
+      if (scenarios.length > 1 && flags.json !== true) terminal.out.write(comparison(scenarios, results));
+    });
+}
+
+/** Variants get a folder each inside `--out`. */
+const outOf = ({ out }: RunFlags, { data }: Scenario, variants: number): { out?: string } =>
+  out === undefined ? {} : { out: variants > 1 ? join(out, data.name) : out };
+
+/** The command line that gives this run again; flags that cannot change the result are left out. */
+export function reproduce(path: string, { seed, rounds, data, model, timingOnly, set = [] }: ScenarioChanges): string {
+  const words = ["npx flame run", quote(path)];
+  if (seed !== undefined) words.push(`--seed ${seed}`);
+  if (rounds !== undefined) words.push(`--rounds ${rounds}`);
+  if (data !== undefined) words.push(`--data ${quote(data)}`);
+  if (model !== undefined) words.push(`--model ${quote(model)}`);
+  if (timingOnly === true) words.push("--timing-only");
+  for (const change of set) words.push(`--set ${quote(change)}`);
+  return words.join(" ");
+}
+
+const quote = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) {
+    throw new InvalidArgumentError("expected a whole number.");
+  }
+  return value;
+}
+
+const collect = (value: string, previous: readonly string[]): readonly string[] => [...previous, value];

@@ -1,0 +1,90 @@
+/**
+ * Finds and loads a scenario: a TypeScript or JavaScript file with a default export, the scenario.json of an earlier
+ * run, or the bare name of a scenario that comes with the program.
+ *
+ * Wherever the file lies, `import … from "flame-sim"` in it means the running program, so that a scenario works from
+ * a clone, from a project that depends on flame-sim, and under a global installation.
+ */
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { register as registerHooks } from "node:module";
+import { extname, join, relative, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
+import { type Scenario, scenarioFromJson } from "../scenario/define.ts";
+import { packageRoot } from "../scenario/package.ts";
+
+export interface LoadedScenario {
+  /** More than one when the file compares variants: then they have different names. */
+  readonly scenarios: readonly Scenario[];
+  /** As the user would type it again. */
+  readonly path: string;
+}
+
+export async function loadScenario(name: string): Promise<LoadedScenario> {
+  const path = find(name);
+  const shown = shortest(path);
+  if (extname(path) === ".json") {
+    const text = readFileSync(path, "utf8");
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (cause) {
+      throw new InputError(`${shown} is not JSON: ${messageOf(cause)}`, { cause });
+    }
+    return { scenarios: [scenarioFromJson(value)], path: shown };
+  }
+  await prepareImports();
+  const module = (await import(pathToFileURL(path).href)) as { default?: unknown };
+  const scenarios: unknown[] = Array.isArray(module.default) ? module.default : [module.default];
+  if (scenarios.length === 0 || !scenarios.every(isScenario)) {
+    throw new ScenarioError(
+      `${shown} has no scenario: expected "export default defineScenario({ … })" or a list of them`,
+    );
+  }
+  const names = new Set(scenarios.map(({ data }) => data.name));
+  if (names.size < scenarios.length) throw new ScenarioError(`${shown}: two of its scenarios have the same name`);
+  return { scenarios, path: shown };
+}
+
+function find(name: string): string {
+  const own = resolve(name);
+  if (existsSync(own) && statSync(own).isFile()) return own;
+  if (existsSync(own) && existsSync(join(own, "scenario.json"))) return join(own, "scenario.json");
+  const packaged = join(packageRoot(), "scenarios");
+  for (const candidate of [`${name}.ts`, name.replace(/^scenarios[\\/]/, "")]) {
+    const path = join(packaged, candidate);
+    if (/^[\w.-]+$/.test(candidate) && existsSync(path)) return path;
+  }
+  throw new ScenarioError(
+    `there is no scenario ${name}: expected a .ts, .js or .json file, or the name of one in ${shortest(packaged)}`,
+  );
+}
+
+/** Relative when that is inside the working folder. */
+function shortest(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near === "" || near.startsWith("..") ? path : near;
+}
+
+let prepared = false;
+
+async function prepareImports(): Promise<void> {
+  if (prepared) return;
+  prepared = true;
+  // Under tsx, `.ts` files already load. An installed program is JavaScript and has to ask for it.
+  if (extname(import.meta.url) === ".js") {
+    const tsx = await import("tsx/esm/api");
+    tsx.register();
+  }
+  const index = new URL(`../index${extname(import.meta.url)}`, import.meta.url).href;
+  // A scenario is a module, whatever the package.json above it says or does not say.
+  const hook = `export async function resolve(name, context, next) {
+    const found = await next(name === "flame-sim" ? ${JSON.stringify(index)} : name, context);
+    const isScenario = /^file:.*\\.ts(\\?|$)/.test(found.url) && !found.url.includes("/node_modules/");
+    return isScenario && found.format === "commonjs" ? { ...found, format: "module" } : found;
+  }`;
+  registerHooks(`data:text/javascript,${encodeURIComponent(hook)}`);
+}
+
+const isScenario = (value: unknown): value is Scenario =>
+  typeof value === "object" && value !== null && (value as { kind?: unknown }).kind === "scenario";

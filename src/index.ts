@@ -1,0 +1,47 @@
+/** What a scenario file may import: `import { defineScenario, flame, … } from "flame-sim"`. */
+export { InputError, MachineError, ScenarioError } from "./base/errors.ts";
+export { days, hours, megabits, megabytes, millis, minutes, seconds } from "./base/units.ts";
+export { byQuantity, dirichlet, iid, type PartitionSpec, shards } from "./data/partition.ts";
+export { type DataSource, file, instructions } from "./data/source.ts";
+export { compact, custom, headings, type PromptTemplate } from "./data/template.ts";
+export { fedasync, fedbuff, semiSynchronous, synchronous } from "./fl/policies.ts";
+export type { Decision, PolicyView, RoundPolicy } from "./fl/policy.ts";
+export type { Candidates, ClientSampler, History } from "./fl/sampler.ts";
+export * from "./fl/samplers.ts";
+export * from "./fl/strategies.ts";
+export type { AggregationStrategy, GlobalState } from "./fl/strategy.ts";
+export type { Update } from "./fl/update.ts";
+export { defineScenario, type Scenario, type ScenarioInput } from "./scenario/define.ts";
+export {
+  accuracyReaches,
+  accuracyRises,
+  type Expectation,
+  everyExpertTrained,
+  everyRoundAggregated,
+  everyTierCounted,
+  expectThat,
+  type Findings,
+  finishesWithin,
+  lossFalls,
+  participationAtLeast,
+} from "./scenario/expect.ts";
+export type { BudgetMetrics, RoundMetrics, TierMetrics } from "./scenario/metrics.ts";
+export type { RunResult } from "./scenario/result.ts";
+export { loadRun, resume } from "./scenario/resume.ts";
+export { type RunOptions, run } from "./scenario/run.ts";
+export {
+  bandwidth,
+  crash,
+  hook,
+  outage,
+  partition,
+  type SimulatedWorld,
+  serverRestart,
+  setDropout,
+  setMessageLoss,
+  slowdown,
+} from "./sim/effects.ts";
+export { hazardLosing } from "./sim/faults.ts";
+export { flashLink } from "./sim/links.ts";
+export { flashPhones } from "./sim/speed-laws.ts";
+export { at, between, every, type TimelineEntry } from "./sim/timeline.ts";

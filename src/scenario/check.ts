@@ -1,0 +1,139 @@
+/** Mistakes that no field shows by itself: what contradicts what, before anything runs. */
+import { checkPolicy, policySpecSchema } from "../fl/policies.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { checkFleet } from "../sim/devices.ts";
+import type { Fleet } from "../sim/fleet.ts";
+import { checkWorld } from "../sim/world-spec.ts";
+import { toTierSpec } from "./fleet-schema.ts";
+import { expected, type Problem, show } from "./problems.ts";
+import { policySpecOf, type ScenarioData } from "./schema.ts";
+import { toWorldSpec } from "./world-schema.ts";
+
+/** What the scenario alone shows. */
+export function checkScenario(data: ScenarioData): Problem[] {
+  return [...checkTiers(data), ...checkRounds(data), ...checkSizes(data), ...checkClaims(data)];
+}
+
+function checkTiers({ fleet, regions }: ScenarioData): Problem[] {
+  const problems: Problem[] = [];
+  const names = new Set<string>();
+  for (const [at, tier] of fleet.entries()) {
+    if (names.has(tier.name)) problems.push({ path: `fleet[${at}].name`, text: `is ${show(tier.name)} a second time` });
+    names.add(tier.name);
+  }
+  const spec = { tiers: fleet.map(toTierSpec), ...(regions === undefined ? {} : { regions }) };
+  for (const { path, expected: wanted, got } of checkFleet(spec)) {
+    problems.push({ path: inScenario(path), text: `is ${got}, expected ${wanted}` });
+  }
+  return problems;
+}
+
+/** Paths of `sim/` name tiers and links as it knows them. */
+const inScenario = (path: string): string =>
+  path
+    .replace(/^tiers\[/, "fleet[")
+    .replace(/\.link\.up\b/, ".uplink")
+    .replace(/\.link\.down\b/, ".downlink")
+    .replace(/\.speed\.law\b/, ".tokensPerSecond");
+
+function checkRounds(data: ScenarioData): Problem[] {
+  const { rounds } = data;
+  const size = clientsOf(data);
+  const problems: Problem[] = [];
+  if (rounds.policy === undefined) {
+    if (rounds.cohort > size) {
+      problems.push({ path: "rounds.cohort", text: `is ${rounds.cohort}, but the fleet has ${size} clients` });
+    }
+    const invited = Math.min(size, Math.ceil(rounds.cohort * rounds.overSelection));
+    if (rounds.minUpdates > Math.min(rounds.cohort, invited)) {
+      problems.push({
+        path: "rounds.minUpdates",
+        text: `is ${rounds.minUpdates}, but a round ends with ${Math.min(rounds.cohort, invited)} updates`,
+      });
+    }
+    return problems;
+  }
+  const spec = policySpecOf(data);
+  if (!policySpecSchema.safeParse(spec).success && typeof spec.type !== "string") {
+    return [expected("rounds.policy", "a round policy such as fedbuff({ … })", spec)];
+  }
+  for (const { path, expected: wanted, got } of checkPolicy(spec, { fleetSize: size })) {
+    problems.push({ path: `rounds.policy${path === "" ? "" : `.${path}`}`, text: `is ${got}, expected ${wanted}` });
+  }
+  return problems;
+}
+
+/** Generated examples are counted before any is made; the lines of a file are not. */
+function checkSizes(data: ScenarioData): Problem[] {
+  const { source, heldOut, partition, sizes } = data.data;
+  const clients = clientsOf(data);
+  const problems: Problem[] = [];
+  if (sizes !== undefined && !data.timingOnly) {
+    problems.push({ path: "data.sizes", text: "is given, but only a run with timingOnly: true does without data" });
+  }
+  if (source.type !== "instructions" || (data.timingOnly && sizes !== undefined)) return problems;
+  const training = heldOut < 1 ? source.examples * (1 - heldOut) : source.examples - heldOut;
+  const each = "minimum" in partition ? Math.max(1, partition.minimum) : 1;
+  if (heldOut >= source.examples) {
+    problems.push({ path: "data.heldOut", text: `is ${heldOut}, but there are ${source.examples} examples` });
+  } else if (clients * each > training) {
+    problems.push({
+      path: "data.partition",
+      text:
+        `deals ${Math.floor(training)} training examples to ${clients} clients${each > 1 ? `, at least ${each} each` : ""}; ` +
+        "expected fewer clients or more examples",
+    });
+  }
+  return problems;
+}
+
+function checkClaims({ expect, timingOnly, evaluateAt }: ScenarioData): Problem[] {
+  const problems: Problem[] = [];
+  for (const [at, claim] of expect.entries()) {
+    if (!("at" in claim) || claim.at === undefined || timingOnly || evaluateAt === undefined) continue;
+    if (!evaluateAt.includes(claim.at)) {
+      problems.push({
+        path: `expect[${at}].at`,
+        text: `is ${claim.at}, but the run is evaluated at k = ${evaluateAt.join(", ")}`,
+      });
+    }
+  }
+  return problems;
+}
+
+/** What shows once the model is known. */
+export function checkAgainstModel(data: ScenarioData, model: ModelConfig): Problem[] {
+  const problems: Problem[] = [];
+  const tooMany = (path: string, k: number): void => {
+    if (k > model.experts) problems.push({ path, text: `is ${k}, but the model has ${model.experts} experts` });
+    else if (k > model.topK) {
+      problems.push({ path, text: `is ${k}, but the model was trained with ${model.topK} experts per token` });
+    }
+  };
+  for (const [at, { topK }] of data.fleet.entries()) {
+    if (typeof topK === "number") tooMany(`fleet[${at}].topK`, topK);
+    else for (const [i, k] of topK.allowed.entries()) tooMany(`fleet[${at}].topK.allowed[${i}]`, k);
+  }
+  for (const [at, k] of (data.evaluateAt ?? []).entries()) tooMany(`evaluateAt[${at}]`, k);
+  for (const [at, claim] of data.expect.entries()) {
+    if ("at" in claim && claim.at !== undefined) tooMany(`expect[${at}].at`, claim.at);
+  }
+  if (data.data.maxTokens !== undefined && data.data.maxTokens > model.maxTokens) {
+    problems.push({
+      path: "data.maxTokens",
+      text: `is ${data.data.maxTokens}, but the model reads at most ${model.maxTokens} tokens`,
+    });
+  }
+  return problems;
+}
+
+/** What shows once the fleet is built: regions, tiers and clients that the world speaks of. */
+export function checkAgainstFleet(data: ScenarioData, fleet: Fleet): Problem[] {
+  return checkWorld(toWorldSpec(data.world), fleet).map(({ path, expected: wanted, got }) => ({
+    path: `world.${path}`,
+    text: `is ${got}, expected ${wanted}`,
+  }));
+}
+
+export const clientsOf = ({ fleet }: Pick<ScenarioData, "fleet">): number =>
+  fleet.reduce((sum, { clients }) => sum + clients, 0);

@@ -1,0 +1,119 @@
+/**
+ * A run's whole state at one instant, on disk.
+ *
+ *   magic "FLAMECKP" | format version u32 | SHA-256 of the payload, 32 bytes | payload: msgpack
+ *
+ * Little-endian. A file is written under another name and renamed when it is durable, so a checkpoint that has its
+ * name is whole, unless the disk damaged it; then the digest says so, and the one before it is used. Rotation removes
+ * old files only after the newest has been read back.
+ */
+import { createHash } from "node:crypto";
+import { readFileSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
+import { InputError } from "../base/errors.ts";
+import { decodeUntrusted, encode } from "../runtime/codec.ts";
+import { filesIn, onDisk, writeAtomically } from "./run-folder.ts";
+
+const magic = Buffer.from("FLAMECKP");
+const formatVersion = 1;
+const headerBytes = magic.length + 4 + 32;
+const ending = ".ckpt";
+
+export interface Checkpoint {
+  /** What a run must agree on to be continued. */
+  readonly made: Provenance;
+  /** Rounds closed, and events handled, when it was taken. */
+  readonly round: number;
+  readonly events: number;
+  /** Lengths of the files that grow, in bytes; a resumed run cuts them here. */
+  readonly offsets: { readonly metrics: number; readonly events: number; readonly participations: number };
+  /** Snapshots by part: kernel, world, system, trace, ledger, … */
+  readonly parts: Readonly<Record<string, unknown>>;
+}
+
+export interface Provenance {
+  readonly program: string;
+  /** SHA-256 of the resolved scenario's JSON. */
+  readonly scenario: string;
+  /** Null without training. */
+  readonly engine: string | null;
+  /** Digest of the base weights. */
+  readonly model: string | null;
+}
+
+/** Writes the checkpoint and keeps the newest `keep`. Returns the file's length. */
+export function writeCheckpoint(folder: string, checkpoint: Checkpoint, keep: number): number {
+  const bytes = encodeCheckpoint(checkpoint);
+  const name = `${String(checkpoint.round).padStart(6, "0")}-${String(checkpoint.events).padStart(12, "0")}${ending}`;
+  const path = join(folder, name);
+  writeAtomically(path, bytes);
+  rotate(folder, name, keep);
+  return bytes.length;
+}
+
+/**
+ * The newest good checkpoint, or null when there is none. `report` is told of each damaged one that was passed over.
+ */
+export function newestCheckpoint(folder: string, report: (damage: string) => void): Checkpoint | null {
+  for (const name of filesIn(folder, ending).reverse()) {
+    const path = join(folder, name);
+    try {
+      return decodeCheckpoint(readFileSync(path), name);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      report(error.message);
+    }
+  }
+  return null;
+}
+
+export function encodeCheckpoint(checkpoint: Checkpoint): Buffer {
+  const payload = encode(checkpoint);
+  const header = Buffer.alloc(headerBytes);
+  magic.copy(header);
+  header.writeUInt32LE(formatVersion, magic.length);
+  createHash("sha256")
+    .update(payload)
+    .digest()
+    .copy(header, magic.length + 4);
+  return Buffer.concat([header, payload]);
+}
+
+/** @throws InputError that names the file and what is wrong with it. */
+export function decodeCheckpoint(bytes: Buffer, name: string): Checkpoint {
+  const damaged = (what: string) => new InputError(`checkpoint ${name} ${what}`);
+  if (bytes.length < headerBytes) throw damaged(`is cut off: ${bytes.length} bytes are less than a header`);
+  if (!bytes.subarray(0, magic.length).equals(magic)) throw damaged("is not a checkpoint: its first bytes are wrong");
+  const version = bytes.readUInt32LE(magic.length);
+  if (version !== formatVersion) throw damaged(`has format ${version}; this program reads ${formatVersion}`);
+  const payload = bytes.subarray(headerBytes);
+  const digest = createHash("sha256").update(payload).digest();
+  if (!digest.equals(bytes.subarray(magic.length + 4, headerBytes))) {
+    throw damaged("is damaged: its bytes do not match their digest");
+  }
+  return decodeUntrusted(payload, `checkpoint ${name}`) as Checkpoint;
+}
+
+/** Why a run made like `made` cannot be continued by a program made like `now`; empty when it can. */
+export function differences(made: Provenance, now: Provenance): string[] {
+  const found: string[] = [];
+  if (made.program !== now.program) found.push(`it was written by flame-sim ${made.program}, this is ${now.program}`);
+  if (made.scenario !== now.scenario) found.push("its scenario.json has changed since");
+  if (made.engine !== now.engine) {
+    found.push(`it trained with ${made.engine ?? "no engine"}, this run would use ${now.engine ?? "none"}`);
+  }
+  if (made.model !== now.model) found.push("its base model has changed since");
+  return found;
+}
+
+function rotate(folder: string, newest: string, keep: number): void {
+  const names = filesIn(folder, ending);
+  const old = names.slice(0, Math.max(0, names.length - keep)).filter((name) => name !== newest);
+  if (old.length === 0) return;
+  const path = join(folder, newest);
+  decodeCheckpoint(
+    onDisk(`cannot read back ${path}`, () => readFileSync(path)),
+    basename(path),
+  );
+  for (const name of old) rmSync(join(folder, name), { force: true });
+}

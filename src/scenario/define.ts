@@ -1,0 +1,138 @@
+/**
+ * `defineScenario({ … })`: from what an author writes to a scenario that can be run, or to a list of everything that is
+ * wrong with it.
+ *
+ * A scenario is plain data. Factories such as `flame({ … })` carry theirs as `spec`; functions of the author's own
+ * (a strategy, a law of speed, a hook, a claim) stay functions, and scenario.json says where they were.
+ */
+
+import { ScenarioError } from "../base/errors.ts";
+import { policyFromSpec, policySpecSchema } from "../fl/policies.ts";
+import type { RoundPolicy } from "../fl/policy.ts";
+import type { ClientSampler } from "../fl/sampler.ts";
+import { samplerFromSpec, samplerSpecSchema } from "../fl/samplers.ts";
+import { strategyFromSpec, strategySpecSchema } from "../fl/strategies.ts";
+import type { AggregationStrategy } from "../fl/strategy.ts";
+import { checkScenario } from "./check.ts";
+import { type Expectation, fromSpec } from "./expect.ts";
+import { schemaProblems, show, throwProblems } from "./problems.ts";
+import { policySpecOf, type ScenarioData, type ScenarioFields, scenarioSchema } from "./schema.ts";
+
+type RoundFields = ScenarioFields["rounds"];
+
+/** What an author writes. */
+export interface ScenarioInput extends Omit<ScenarioFields, "rounds" | "strategy" | "expect"> {
+  readonly rounds: Omit<RoundFields, "policy" | "sampler"> & {
+    readonly policy?: RoundPolicy | NonNullable<RoundFields["policy"]>;
+    readonly sampler?: ClientSampler | RoundFields["sampler"];
+  };
+  readonly strategy?: AggregationStrategy | ScenarioFields["strategy"];
+  readonly expect?: readonly Expectation[];
+}
+
+export interface Scenario {
+  readonly kind: "scenario";
+  readonly data: ScenarioData;
+  /** What the author made with code of their own, which `data` cannot hold. */
+  readonly own: OwnParts;
+}
+
+export interface OwnParts {
+  readonly strategy?: AggregationStrategy;
+  readonly policy?: RoundPolicy;
+  readonly sampler?: ClientSampler;
+  readonly expect: readonly Expectation[];
+}
+
+/** @throws ScenarioError that lists every mistake */
+export function defineScenario(input: ScenarioInput): Scenario {
+  const { rounds, strategy, expect = [], ...rest } = input;
+  const { policy, sampler, ...roundFields } = (rounds ?? {}) as ScenarioInput["rounds"];
+  const strategyParts = separate<AggregationStrategy>(strategy, strategySpecSchema);
+  const policyParts = separate<RoundPolicy>(policy, policySpecSchema);
+  const samplerParts = separate<ClientSampler>(sampler, samplerSpecSchema);
+  const claims = Array.isArray(expect) ? (expect as readonly Expectation[]) : [];
+  const isOwn = (claim: Expectation) => claim?.spec === null;
+  const fields = {
+    ...rest,
+    ...(rounds === undefined
+      ? {}
+      : { rounds: { ...roundFields, ...field("policy", policyParts.spec), ...field("sampler", samplerParts.spec) } }),
+    ...field("strategy", strategyParts.spec),
+    expect: Array.isArray(expect)
+      ? claims.filter((claim) => !isOwn(claim)).map((claim) => claim?.spec ?? claim)
+      : expect,
+  };
+  return resolve(fields, {
+    ...field("strategy", strategyParts.own),
+    ...field("policy", policyParts.own),
+    ...field("sampler", samplerParts.own),
+    expect: claims.filter(isOwn),
+  });
+}
+
+/** From the text of a scenario.json. */
+export function scenarioFromJson(value: unknown): Scenario {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new ScenarioError(`expected a scenario, an object with name, fleet and rounds, got ${show(value)}`);
+  }
+  const { own, ...fields } = value as Record<string, unknown>;
+  if (Array.isArray(own) && own.length > 0) {
+    throw new ScenarioError(
+      `the scenario's ${own.join(", ")} came from code that a JSON file cannot hold; run the scenario file itself`,
+    );
+  }
+  return resolve(fields, { expect: [] });
+}
+
+/** Checks fields that `configure` has changed. */
+export const redefine = (fields: unknown, own: OwnParts): Scenario => resolve(fields, own);
+
+function resolve(fields: unknown, own: OwnParts): Scenario {
+  const given = (fields as { name?: unknown }).name;
+  const name = typeof given === "string" ? given : "unnamed";
+  throwProblems(name, schemaProblems(scenarioSchema, fields));
+  const data = scenarioSchema.parse(fields);
+  throwProblems(name, checkScenario(data));
+  return { kind: "scenario", data, own };
+}
+
+/** The scenario as scenario.json holds it: runnable again, unless `own` names parts that were code. */
+export function scenarioToJson({ data, own }: Scenario): string {
+  const code: string[] = [];
+  if (own.strategy !== undefined) code.push("strategy");
+  if (own.policy !== undefined) code.push("rounds.policy");
+  if (own.sampler !== undefined) code.push("rounds.sampler");
+  for (const { claim } of own.expect) code.push(`expect "${claim}"`);
+  const plain = JSON.stringify(data, (key, value: unknown) => {
+    if (typeof value !== "function") return value;
+    code.push(`function ${key}`);
+    return { function: value.name || key };
+  });
+  const fields = JSON.parse(plain) as Record<string, unknown>;
+  return `${JSON.stringify(code.length === 0 ? fields : { ...fields, own: code }, null, 2)}\n`;
+}
+
+export const strategyOf = ({ data, own }: Scenario): AggregationStrategy =>
+  own.strategy ?? strategyFromSpec(data.strategy);
+
+export const samplerOf = ({ data, own }: Scenario): ClientSampler =>
+  own.sampler ?? samplerFromSpec(data.rounds.sampler);
+
+export const policyOf = ({ data, own }: Scenario): RoundPolicy => own.policy ?? policyFromSpec(policySpecOf(data));
+
+export const expectationsOf = ({ data, own }: Scenario): Expectation[] => [...data.expect.map(fromSpec), ...own.expect];
+
+/** A factory's product is told by its spec; one whose spec names nothing known is the author's own. */
+function separate<Part>(
+  value: unknown,
+  schema: { safeParse(value: unknown): { success: boolean } },
+): { readonly spec?: unknown; readonly own?: Part } {
+  if (value === undefined) return {};
+  const isPart = typeof value === "object" && value !== null && "spec" in value && "name" in value;
+  if (!isPart) return { spec: value };
+  return schema.safeParse(value.spec).success ? { spec: value.spec } : { own: value as Part };
+}
+
+const field = <Key extends string, Value>(key: Key, value: Value | undefined): { [K in Key]?: Value } =>
+  value === undefined ? {} : ({ [key]: value } as { [K in Key]?: Value });

@@ -1,0 +1,42 @@
+/** `diagnostics.log`: wall-clock things, in the only file that may differ between two identical runs. */
+import { appendFileSync } from "node:fs";
+
+export interface Diagnostics {
+  /** One line: seconds since the run began, a topic, and what there is to say. */
+  note(topic: string, text: string): void;
+  /** Adds to a counter or a stopwatch; `totals` writes them down. */
+  count(name: string, by?: number): void;
+  /** Real seconds since the run began. */
+  elapsed(): number;
+  totals(): Readonly<Record<string, number>>;
+  close(): void;
+}
+
+export function openDiagnostics(path: string | null): Diagnostics {
+  const begun = performance.now();
+  const counters = new Map<string, number>();
+  const elapsed = () => (performance.now() - begun) / 1_000;
+  let lines: string[] = [];
+  const flush = () => {
+    if (path !== null && lines.length > 0) appendFileSync(path, lines.join(""));
+    lines = [];
+  };
+  const note = (topic: string, text: string) => {
+    lines.push(`${elapsed().toFixed(3).padStart(10)}  ${topic.padEnd(12)}  ${text}\n`);
+    if (lines.length >= 64) flush();
+  };
+  return {
+    note,
+    count: (name, by = 1) => void counters.set(name, (counters.get(name) ?? 0) + by),
+    elapsed,
+    totals: () => Object.fromEntries([...counters].sort(([a], [b]) => (a < b ? -1 : 1))),
+    close: () => {
+      for (const [name, value] of counters) note("total", `${name} ${Number(value.toFixed(3))}`);
+      try {
+        flush();
+      } catch {
+        // A full disk must not hide the error that ends the run.
+      }
+    },
+  };
+}

@@ -1,0 +1,242 @@
+/**
+ * Claims about a run, checked when it has ended; together they decide the exit code.
+ *
+ * A claim is a factory with a plain-data `spec`, so that scenario.json can carry it. A scenario file may also give a
+ * function of the results; such a claim is named in scenario.json and cannot be re-run from there.
+ */
+import { z } from "zod";
+import { formatTime } from "../base/units.ts";
+import type { BudgetMetrics, RoundMetrics } from "./metrics.ts";
+
+export interface Findings {
+  /** Row 0 is the base model. */
+  readonly rows: readonly RoundMetrics[];
+  readonly clients: number;
+  /** Tokens routed to each expert in counted updates over the whole run, `[layers][experts]`; empty without training. */
+  readonly expertTokens: readonly (readonly number[])[];
+}
+
+export interface Verdict {
+  readonly holds: boolean;
+  /** What was found, with its numbers. */
+  readonly found: string;
+}
+
+export interface Expectation {
+  readonly claim: string;
+  /** Null for a function of the scenario's author. */
+  readonly spec: ExpectationSpec | null;
+  /** Claims about learning say nothing about a run that does not train. */
+  readonly needsTraining: boolean;
+  check(findings: Findings): Verdict;
+}
+
+const share = z.number().min(0).max(1);
+const budget = z.int().min(1);
+const specs = {
+  lossFalls: z.strictObject({ type: z.literal("lossFalls"), by: z.number().positive(), at: budget.optional() }),
+  accuracyRises: z.strictObject({ type: z.literal("accuracyRises"), by: share, at: budget.optional() }),
+  accuracyReaches: z.strictObject({ type: z.literal("accuracyReaches"), share, at: budget.optional() }),
+  everyExpertTrained: z.strictObject({ type: z.literal("everyExpertTrained") }),
+  participationAtLeast: z.strictObject({ type: z.literal("participationAtLeast"), share }),
+  everyTierCounted: z.strictObject({ type: z.literal("everyTierCounted") }),
+  everyRoundAggregated: z.strictObject({ type: z.literal("everyRoundAggregated") }),
+  finishesWithin: z.strictObject({ type: z.literal("finishesWithin"), time: z.number().positive() }),
+};
+
+export const expectationSpecSchema = z.discriminatedUnion("type", [
+  specs.lossFalls,
+  specs.accuracyRises,
+  specs.accuracyReaches,
+  specs.everyExpertTrained,
+  specs.participationAtLeast,
+  specs.everyTierCounted,
+  specs.everyRoundAggregated,
+  specs.finishesWithin,
+]);
+export type ExpectationSpec = z.infer<typeof expectationSpecSchema>;
+
+interface AtBudget {
+  readonly by: number;
+  /** One budget k; without it, every evaluated budget. */
+  readonly at?: number;
+}
+
+/** Held-out loss in the last evaluation is at least `by` nats below the base model's. */
+export const lossFalls = (options: AtBudget): Expectation => fromSpec({ type: "lossFalls", ...options });
+
+/** The share of held-out examples answered word for word is at least `by` above the base model's. */
+export const accuracyRises = (options: AtBudget): Expectation => fromSpec({ type: "accuracyRises", ...options });
+
+/** In the last evaluation at least this share of held-out examples is answered word for word. */
+export const accuracyReaches = (options: { readonly share: number; readonly at?: number }): Expectation =>
+  fromSpec({ type: "accuracyReaches", ...options });
+
+/** Every expert of every layer received at least one token in a counted update. */
+export const everyExpertTrained = (): Expectation => fromSpec({ type: "everyExpertTrained" });
+
+/** At least this share of all invitations was counted. */
+export const participationAtLeast = (least: number): Expectation =>
+  fromSpec({ type: "participationAtLeast", share: least });
+
+/** Each tier was counted at least once. */
+export const everyTierCounted = (): Expectation => fromSpec({ type: "everyTierCounted" });
+
+/** No round closed with too few updates. */
+export const everyRoundAggregated = (): Expectation => fromSpec({ type: "everyRoundAggregated" });
+
+/** The last round closes within this much virtual time. */
+export const finishesWithin = (time: number): Expectation => fromSpec({ type: "finishesWithin", time });
+
+/** A claim of the scenario's author. */
+export const expectThat = (claim: string, check: (findings: Findings) => boolean | Verdict): Expectation => ({
+  claim,
+  spec: null,
+  needsTraining: false,
+  check: (findings) => {
+    const verdict = check(findings);
+    return typeof verdict === "boolean" ? { holds: verdict, found: verdict ? "true" : "false" } : verdict;
+  },
+});
+
+export function fromSpec(spec: ExpectationSpec): Expectation {
+  switch (spec.type) {
+    case "lossFalls":
+      return {
+        claim: `loss falls by ${spec.by}${spec.at === undefined ? " at every budget" : ` at k=${spec.at}`}`,
+        spec,
+        needsTraining: true,
+        check: ({ rows }) => compare(rows, spec, ({ loss }) => loss, -1),
+      };
+    case "accuracyRises":
+      return {
+        claim: `exact-match accuracy rises by ${spec.by}${spec.at === undefined ? " at every budget" : ` at k=${spec.at}`}`,
+        spec,
+        needsTraining: true,
+        check: ({ rows }) => compare(rows, spec, ({ exactMatch }) => exactMatch, 1),
+      };
+    case "accuracyReaches":
+      return {
+        claim: `exact-match accuracy reaches ${percent(spec.share)}${atBudget(spec.at)}`,
+        spec,
+        needsTraining: true,
+        check: ({ rows }) => reaches(rows, spec),
+      };
+    case "everyExpertTrained":
+      return {
+        claim: "every expert is trained",
+        spec,
+        needsTraining: true,
+        check({ expertTokens }) {
+          const idle = expertTokens.flatMap((layer, l) =>
+            layer.flatMap((tokens, e) => (tokens === 0 ? [`${l}.${e}`] : [])),
+          );
+          if (expertTokens.length === 0) return { holds: false, found: "nothing was trained" };
+          return {
+            holds: idle.length === 0,
+            found: idle.length === 0 ? "all were" : `no tokens for layer.expert ${idle.join(", ")}`,
+          };
+        },
+      };
+    case "participationAtLeast":
+      return {
+        claim: `at least ${percent(spec.share)} of invitations are counted`,
+        spec,
+        needsTraining: false,
+        check({ rows }) {
+          const invited = total(rows, "invited");
+          const counted = total(rows, "counted");
+          return {
+            holds: invited > 0 && counted / invited >= spec.share,
+            found: `${counted} of ${invited}${invited > 0 ? ` (${percent(counted / invited)})` : ""}`,
+          };
+        },
+      };
+    case "everyTierCounted":
+      return {
+        claim: "every tier is counted",
+        spec,
+        needsTraining: false,
+        check({ rows }) {
+          const counted = new Map<string, number>();
+          for (const { tiers } of rows) {
+            for (const { tier, counted: n } of tiers) counted.set(tier, (counted.get(tier) ?? 0) + n);
+          }
+          const missing = [...counted].filter(([, n]) => n === 0).map(([tier]) => tier);
+          return {
+            holds: missing.length === 0,
+            found: missing.length === 0 ? "all were" : `not ${missing.join(", ")}`,
+          };
+        },
+      };
+    case "everyRoundAggregated":
+      return {
+        claim: "every round aggregates",
+        spec,
+        needsTraining: false,
+        check({ rows }) {
+          const failed = rows.filter(({ round, aggregated }) => round > 0 && !aggregated).map(({ round }) => round);
+          return { holds: failed.length === 0, found: failed.length === 0 ? "all did" : `not ${failed.join(", ")}` };
+        },
+      };
+    case "finishesWithin":
+      return {
+        claim: `finishes within ${formatTime(spec.time)} of virtual time`,
+        spec,
+        needsTraining: false,
+        check({ rows }) {
+          const end = rows.at(-1)?.closedAt ?? 0;
+          return { holds: end <= spec.time, found: formatTime(end) };
+        },
+      };
+  }
+}
+
+/** Compares the last evaluation with the base model's, budget by budget. */
+function compare(
+  rows: readonly RoundMetrics[],
+  { by, at }: { readonly by: number; readonly at?: number | undefined },
+  read: (metrics: BudgetMetrics) => number,
+  direction: 1 | -1,
+): Verdict {
+  const evaluated = rows.filter(({ evaluations }) => evaluations.length > 0);
+  const first = evaluated[0];
+  const last = evaluated.at(-1);
+  if (first === undefined || last === undefined || first === last) {
+    return { holds: false, found: "the run was not evaluated before and after training" };
+  }
+  const found: string[] = [];
+  let holds = true;
+  for (const before of first.evaluations) {
+    if (at !== undefined && before.topK !== at) continue;
+    const after = last.evaluations.find(({ topK }) => topK === before.topK);
+    if (after === undefined) continue;
+    const [from, to] = [read(before), read(after)];
+    // NaN compares false, so a diverged run fails its claim.
+    if (!((to - from) * direction >= by)) holds = false;
+    found.push(`k=${before.topK} ${from.toFixed(3)} → ${to.toFixed(3)}`);
+  }
+  if (found.length === 0) return { holds: false, found: `no evaluation at k=${at}` };
+  return { holds, found: found.join(", ") };
+}
+
+/** Looks at the last evaluation alone. */
+function reaches(
+  rows: readonly RoundMetrics[],
+  { share: least, at }: { readonly share: number; readonly at?: number | undefined },
+): Verdict {
+  const last = rows.filter(({ evaluations }) => evaluations.length > 0).at(-1)?.evaluations ?? [];
+  const asked = last.filter(({ topK }) => at === undefined || topK === at);
+  if (asked.length === 0)
+    return { holds: false, found: at === undefined ? "no evaluation" : `no evaluation at k=${at}` };
+  return {
+    holds: asked.every(({ exactMatch }) => exactMatch >= least),
+    found: asked.map(({ topK, exactMatch }) => `k=${topK} ${percent(exactMatch)}`).join(", "),
+  };
+}
+
+const atBudget = (at: number | undefined): string => (at === undefined ? " at every budget" : ` at k=${at}`);
+
+const total = (rows: readonly RoundMetrics[], key: "invited" | "counted"): number =>
+  rows.reduce((sum, row) => sum + row[key], 0);
+const percent = (value: number): string => `${Number((value * 100).toFixed(1))} %`;

@@ -1,0 +1,393 @@
+/**
+ * A whole simulated federation on this thread: kernel, world, actors, and those who keep its books. It can be written
+ * down between two events and taken up again; it knows nothing of files, clocks or terminals.
+ */
+
+import { client, newClient } from "../../actors/client.ts";
+import { evaluator } from "../../actors/evaluator.ts";
+import { type FederationEvent, serverRef } from "../../actors/protocol.ts";
+import { Roster } from "../../actors/roster.ts";
+import { server } from "../../actors/server.ts";
+import { type Learning, newServer, type ServerState } from "../../actors/server-state.ts";
+import { evaluationShards } from "../../actors/training.ts";
+import { invariant } from "../base/errors.ts";
+import { type ClientId, clientId, clientName } from "../base/ids.ts";
+import { Rng } from "../base/random.ts";
+import type { Snapshot } from "../base/snapshot.ts";
+import { type Millis, millis } from "../base/units.ts";
+import { RescalerBook } from "../fl/rescaler.ts";
+import { initialAdapter } from "../model/initial-adapter.ts";
+import { type ActorEvent, cast } from "../runtime/actor.ts";
+import { BlobStore } from "../runtime/blobs.ts";
+import type { WorkPool } from "../runtime/pool.ts";
+import { ActorSystem } from "../runtime/system.ts";
+import type { Loss } from "../sim/environment.ts";
+import { tierOf } from "../sim/fleet.ts";
+import { Kernel } from "../sim/kernel.ts";
+import { Trace, type TraceSink } from "../sim/trace.ts";
+import { createWorld } from "../sim/world.ts";
+import { attackOf } from "./attackers.ts";
+import { policyOf, type Scenario, samplerOf, strategyOf } from "./define.ts";
+import { Ledger } from "./ledger.ts";
+import type { RoundMetrics } from "./metrics.ts";
+import type { ParticipationRow } from "./participation.ts";
+import type { Prepared } from "./prepare.ts";
+import { RoundBook } from "./round-book.ts";
+import { policySpecOf } from "./schema.ts";
+import { Witness } from "./witness.ts";
+import { toWorldSpec } from "./world-schema.ts";
+
+export interface FederationOptions {
+  readonly scenario: Scenario;
+  readonly prepared: Prepared;
+  readonly pool: WorkPool;
+  /** Takes the lines of the trace; null keeps only its digest. */
+  readonly events: TraceSink | null;
+  readonly reproduce: string;
+  onParticipation(row: ParticipationRow): void;
+  onRow(row: RoundMetrics): void;
+  /** A round has closed; the present event is not over yet. */
+  onRoundClosed(round: number): void;
+}
+
+export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
+  readonly kernel = new Kernel();
+  readonly trace: Trace;
+  readonly #options: FederationOptions;
+  readonly #system: ActorSystem;
+  readonly #witness: Witness;
+  readonly #ledger: Ledger;
+  readonly #book: RoundBook;
+  readonly #roster: Roster;
+  readonly #learning: Learning | null;
+  readonly #blobs = new BlobStore();
+  /** Of the open round, for those who watch. */
+  #invited = 0;
+  #accepted = 0;
+  #round = 0;
+  #hasFinished = false;
+  /** What an onlooker found wrong; ends the run. */
+  #failure: unknown = null;
+
+  constructor(options: FederationOptions) {
+    this.#options = options;
+    const { scenario, prepared, pool, events, reproduce } = options;
+    const { data } = scenario;
+    const { fleet, bytes, training } = prepared;
+    const rng = new Rng(data.seed);
+    this.trace = new Trace(events === null ? { mode: "digest" } : { mode: "full", sink: events });
+    const world = createWorld({
+      kernel: this.kernel,
+      rng,
+      fleet,
+      spec: toWorldSpec(data.world),
+      onTrace: (row) => this.trace.record(row),
+    });
+    this.#witness = new Witness({
+      world,
+      onArrived: (leg, { client, participation, round }, condition) => {
+        const { now } = this.kernel;
+        if (leg === "upload") this.#ledger.arrived(participation, now);
+        else if (leg === "download" && condition === "intact") this.#ledger.downloaded(participation, now);
+        else if (leg === "download") {
+          this.#lose({ client, participation, round, phase: "download", reason: "corrupted", at: now });
+        }
+      },
+      onComputed: (participation) => this.#ledger.trained(participation, this.kernel.now),
+      onLost: (loss) => this.#lose(loss),
+    });
+    this.#roster = new Roster(fleet.size);
+    this.#learning = learningOf(scenario, prepared, rng);
+    const policy = policyOf(scenario);
+    this.#ledger = new Ledger({
+      fleet,
+      deadline: scenario.own.policy === undefined && data.rounds.policy === undefined ? deadlineOf(scenario) : null,
+      onSettled: (row) => this.#settled(row),
+    });
+    this.#book = new RoundBook({
+      tiers: fleet.tierNames,
+      layers: prepared.layout.layers,
+      open: (shards) => this.#system.openOutside(shards),
+      release: (shards) => {
+        for (const shard of shards) this.#system.releaseOutside(shard);
+      },
+      onRow: options.onRow,
+    });
+    this.#system = new ActorSystem({
+      kernel: this.kernel,
+      environment: this.#witness,
+      rng,
+      trace: this.trace,
+      pool,
+      blobs: this.#blobs,
+      reproduce,
+      actors: [
+        cast(server, {
+          hydrate: () => newServer({ ref: "blob", digest: "", bytes: 0 }),
+          services: {
+            rounds: data.rounds.count,
+            policy,
+            sampler: samplerOf(scenario),
+            fleet,
+            roster: this.#roster,
+            environment: this.#witness,
+            leastClients: leastClientsOf(scenario),
+            minimumGap: data.rounds.minimumGap,
+            patience: millis(data.rounds.patience),
+            evaluateEvery: data.evaluateEvery,
+            downloadBytes: bytes.download,
+            learning: this.#learning,
+          },
+        }),
+        cast(client, {
+          hydrate: (id) => newClient(id, fleet.topK[id]!, trainingTimeOf(prepared, scenario, id)),
+          services: {
+            keepsRescaler: data.rescaler.scope === "local",
+            uploadBytes: bytes.upload,
+            attackOf: attackOf(data, fleet, rng),
+          },
+        }),
+        cast(evaluator, {
+          hydrate: () => null,
+          services: {
+            shards:
+              training === null ? [] : evaluationShards(training.setup.evaluation.length, training.setup.batchSize),
+          },
+        }),
+      ],
+    });
+    this.#system.observer.on("event", (event, _, at) => this.#guard(() => this.#witnessed(event, at)));
+  }
+
+  /** Of the open round: how it stands. */
+  get status() {
+    const { kernel } = this;
+    return {
+      round: this.#round,
+      time: kernel.now as number,
+      invited: this.#invited,
+      accepted: this.#accepted,
+      evaluating: this.#book.pending,
+    };
+  }
+
+  get hasFinished(): boolean {
+    return this.#hasFinished;
+  }
+
+  /** Tokens routed to each expert in counted updates over the whole run. */
+  get expertTokens(): readonly (readonly number[])[] {
+    return this.#book.expertTokens;
+  }
+
+  get diagnostics() {
+    return this.#system.diagnostics;
+  }
+
+  /** The global adapter as it stands; null without training. */
+  get adapter(): Float32Array | null {
+    const { adapter } = this.#system.state(serverRef) as ServerState;
+    return adapter.ref === "blob" && adapter.digest !== "" ? this.#blobs.floats(adapter) : null;
+  }
+
+  /** The rescaler that goes with the adapter at each budget from K down to 1; empty without training. */
+  rescalers(): { topK: number; factors: number[] }[] {
+    const learning = this.#learning;
+    if (learning === null) return [];
+    const { topK: most } = this.#options.prepared.config;
+    const budgets = Array.from({ length: most }, (_, at) => most - at);
+    return budgets.map((topK) => ({ topK, factors: [...learning.rescalers.forBudget(topK)] }));
+  }
+
+  begin(): void {
+    this.#system.post(serverRef, { type: "begin" });
+  }
+
+  /** Lets virtual time pass until the last round has closed or `until` holds; it is asked between any two events. */
+  async advance(until: () => boolean): Promise<void> {
+    const stops = () => this.#hasFinished || this.#failure !== null || this.#book.failure !== null || until();
+    await this.kernel.run({ until: stops });
+    if (this.#failure !== null) throw this.#failure;
+    if (this.#book.failure !== null) throw this.#book.failure;
+    invariant(
+      this.kernel.pending > 0 || this.#hasFinished,
+      () => `nothing is left to happen, but round ${this.#round} is not closed`,
+    );
+  }
+
+  /** Waits for the rows of rounds that have closed. */
+  settle(): Promise<void> {
+    return this.#book.settle();
+  }
+
+  snapshot(): Readonly<Record<string, unknown>> {
+    return {
+      kernel: this.kernel.snapshot(),
+      trace: this.trace.snapshot(),
+      environment: this.#witness.snapshot(),
+      system: this.#system.snapshot(),
+      ledger: this.#ledger.snapshot(),
+      book: this.#book.snapshot(),
+      roster: this.#roster.snapshot(),
+      rescalers: this.#learning?.rescalers.snapshot() ?? null,
+      progress: { invited: this.#invited, accepted: this.#accepted, round: this.#round, done: this.#hasFinished },
+    };
+  }
+
+  restore(state: Readonly<Record<string, unknown>>): void {
+    this.kernel.restore(state.kernel as ReturnType<Kernel["snapshot"]>);
+    this.trace.restore(state.trace as ReturnType<Trace["snapshot"]>);
+    this.#witness.restore(state.environment);
+    this.#system.restore(state.system as ReturnType<ActorSystem["snapshot"]>);
+    this.#ledger.restore(state.ledger as ReturnType<Ledger["snapshot"]>);
+    this.#roster.restore(state.roster as ReturnType<Roster["snapshot"]>);
+    this.#learning?.rescalers.restore(state.rescalers as ReturnType<RescalerBook["snapshot"]>);
+    const { invited, accepted, round, done } = state.progress as Record<string, number> & { done: boolean };
+    this.#invited = invited!;
+    this.#accepted = accepted!;
+    this.#round = round!;
+    this.#hasFinished = done;
+    // Last: it asks the system for evaluations that were going on.
+    this.#book.restore(state.book as ReturnType<RoundBook["snapshot"]>);
+  }
+
+  #witnessed(event: ActorEvent, at: Millis): void {
+    const told = event as unknown as FederationEvent;
+    switch (told.type) {
+      case "round-began":
+        this.#round = told.round;
+        this.#ledger.roundBegan(told.at);
+        this.trace.record({ t: at, type: "round-began", round: told.round });
+        break;
+      case "invited":
+        this.#invited++;
+        this.#ledger.invited(told.participation, told.client, told.round, at);
+        this.#book.invited(this.#options.prepared.fleet.tier[told.client]!);
+        break;
+      case "accepted":
+        this.#accepted++;
+        break;
+      case "refused":
+        this.#ledger.refused(told.participation, told.as, told.reason, at);
+        break;
+      case "gave-up":
+        this.#ledger.gaveUp(told.participation, at);
+        break;
+      case "counted":
+        this.#ledger.counted(told.participation, at);
+        break;
+      case "round-closed":
+        this.#closed(told, at);
+        break;
+      case "evaluating":
+        this.#book.evaluating(told.round, told.evaluations);
+        if (told.round === this.#options.scenario.data.rounds.count) this.#hasFinished = true;
+        break;
+    }
+  }
+
+  #closed(closed: Extract<FederationEvent, { type: "round-closed" }>, at: Millis): void {
+    const { round, startedAt, aggregated, counts, trainLoss, expertTokens, distinctClients, evaluated, isLast } =
+      closed;
+    const { fleet } = this.#options.prepared;
+    this.trace.record({ t: at, type: "round-closed", round, aggregated, counted: counts.length });
+    this.#book.closed(
+      {
+        round,
+        startedAt,
+        closedAt: at,
+        aggregated,
+        trainLoss,
+        downloadBytes: closed.downloadBytes,
+        uploadBytes: closed.uploadBytes,
+        distinctClients,
+        expertTokens,
+        weights: counts.map(({ client, weight }) => ({
+          client: clientName(client),
+          tier: tierOf(fleet, client),
+          weight,
+        })),
+      },
+      evaluated,
+    );
+    this.#invited = 0;
+    this.#accepted = 0;
+    if (isLast) {
+      invariant(this.#ledger.outstanding === 0, () => `${this.#ledger.outstanding} participations never ended`);
+      // An evaluation that was asked for begins with the next event.
+      if (!evaluated) this.#hasFinished = true;
+    }
+    this.#options.onRoundClosed(round);
+  }
+
+  #settled(row: ParticipationRow): void {
+    const { participation, client, outcome, reason, endedAt } = row;
+    this.trace.record({ t: endedAt, type: "ended", participation, client, outcome, reason });
+    this.#book.settled(row);
+    this.#options.onParticipation(row);
+  }
+
+  #lose(loss: Loss): void {
+    this.#ledger.lost(loss);
+    if (loss.phase === "acknowledge") return;
+    this.#roster.released(loss.client, loss.participation);
+    if (noticesLosses(this.#options.scenario)) {
+      this.#system.post(serverRef, { type: "gone", of: loss.participation });
+    }
+  }
+
+  /** The observer swallows what its onlookers throw; here a broken rule has to end the run. */
+  #guard(action: () => void): void {
+    if (this.#failure !== null) return;
+    try {
+      action();
+    } catch (error) {
+      this.#failure = error;
+    }
+  }
+}
+
+function learningOf(scenario: Scenario, { config, layout, budgets, training }: Prepared, rng: Rng): Learning | null {
+  if (training === null) return null;
+  const { rescaler } = scenario.data;
+  return {
+    layout,
+    strategy: strategyOf(scenario),
+    rescalers: new RescalerBook({
+      layers: config.layers,
+      topK: config.topK,
+      init: rescaler.init,
+      scope: rescaler.scope,
+    }),
+    budgets,
+    initial: initialAdapter(layout, rng),
+    minUpdates: leastClientsOf(scenario),
+  };
+}
+
+/** Without training the same number of steps takes the same time. */
+function trainingTimeOf({ fleet }: Prepared, { data }: Scenario, id: number): Millis {
+  const { epochs, batchSize, maxSteps } = data.training;
+  const client: ClientId = clientId(id);
+  const steps = epochs * Math.ceil(fleet.examples[client]! / batchSize);
+  const share = maxSteps === undefined ? 1 : Math.min(1, maxSteps / steps);
+  return millis((1_000 * share * epochs * fleet.tokens[client]!) / fleet.tokensPerSecond[client]!);
+}
+
+const numberIn = (spec: Readonly<Record<string, unknown>>, key: string): number | null =>
+  typeof spec[key] === "number" ? spec[key] : null;
+
+const specOf = ({ data, own }: Scenario): Readonly<Record<string, unknown>> => own.policy?.spec ?? policySpecOf(data);
+
+const leastClientsOf = (scenario: Scenario): number => numberIn(specOf(scenario), "minUpdates") ?? 1;
+
+const deadlineOf = (scenario: Scenario): Millis | null => {
+  const deadline = numberIn(specOf(scenario), "deadline");
+  return deadline === null ? null : millis(deadline);
+};
+
+/** A server that sets itself no limit has to hear of broken connections, or it would wait for ever. */
+const noticesLosses = (scenario: Scenario): boolean => {
+  const spec = specOf(scenario);
+  return numberIn(spec, "deadline") === null && numberIn(spec, "timeout") === null;
+};

@@ -1,0 +1,35 @@
+/** What is made of a run that has finished: its result, the adapter, the report, the timeline. */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { exportPeft } from "../model/peft.ts";
+import type { Scenario } from "./define.ts";
+import type { Federation } from "./federation.ts";
+import type { Prepared } from "./prepare.ts";
+import type { RunResult } from "./result.ts";
+import { onDisk, type ResultRecord, type RunFolder, writeAtomically } from "./run-folder.ts";
+
+interface Finished {
+  readonly scenario: Scenario;
+  readonly prepared: Prepared;
+  readonly federation: Federation;
+  readonly result: RunResult;
+  readonly reproduce: string;
+}
+
+export function writeOutputs(folder: RunFolder, { scenario, prepared, federation, result, reproduce }: Finished): void {
+  const { digest, adapterDigest, rounds, expectations, adapter } = result;
+  const record: ResultRecord = { digest, adapterDigest, rounds, expectations, reproduce };
+  writeAtomically(folder.result, `${JSON.stringify(record, null, 2)}\n`);
+  if (adapter === null) return;
+  onDisk(`cannot write ${folder.adapter}`, () => mkdirSync(folder.adapter, { recursive: true }));
+  const { model } = scenario.data;
+  exportPeft(folder.adapter, prepared.layout, adapter, {
+    baseModelName: typeof model === "string" ? model : scenario.data.name,
+    // The factors of each budget lie beside the adapter: PEFT has no place for them.
+    rescaler: new Float32Array(prepared.layout.layers).fill(1),
+  });
+  writeAtomically(
+    join(folder.adapter, "rescalers.json"),
+    `${JSON.stringify({ rescalers: federation.rescalers() }, null, 2)}\n`,
+  );
+}

@@ -1,0 +1,22 @@
+/** What a run gives to whoever started it. */
+import type { RoundMetrics } from "./metrics.ts";
+import type { ResultRecord } from "./run-folder.ts";
+
+export interface RunResult {
+  readonly state: "finished" | "interrupted";
+  readonly folder: string | null;
+  /** Of the trace: equal for any two runs of one scenario and seed. */
+  readonly digest: string;
+  readonly adapterDigest: string | null;
+  readonly adapter: Float32Array | null;
+  /** Rounds that have closed. */
+  readonly rounds: number;
+  /** Without `weights` and `activation`, which metrics.jsonl has. */
+  readonly rows: readonly RoundMetrics[];
+  /** Milliseconds. */
+  readonly virtualTime: number;
+  /** Real seconds. */
+  readonly seconds: number;
+  readonly expectations: ResultRecord["expectations"];
+  readonly diagnostics: Readonly<Record<string, number>>;
+}

@@ -1,0 +1,273 @@
+/**
+ * The folder a run leaves behind. Everything in it but `diagnostics.log` follows from scenario and seed alone.
+ *
+ *   scenario.json    resolved and re-runnable          adapter/              the final adapter, as PEFT reads it
+ *   metrics.jsonl    one row a round                   checkpoints/          state, newest last
+ *   events.jsonl     the trace                         report.html           for people
+ *   timeline.json    for Perfetto                      run.json              state: running, finished, …
+ *   result.json      digests and expectations          diagnostics.log       wall-clock things
+ *   participations.jsonl  one row for each client's part in a round
+ */
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { join, resolve } from "node:path";
+import { InputError, invariant, MachineError, messageOf, ScenarioError } from "../base/errors.ts";
+
+export interface RunFolder {
+  readonly path: string;
+  readonly scenario: string;
+  readonly metrics: string;
+  readonly events: string;
+  readonly participations: string;
+  readonly timeline: string;
+  readonly checkpoints: string;
+  readonly adapter: string;
+  readonly report: string;
+  readonly diagnostics: string;
+  /** How the run stands: see {@link RunRecord}. */
+  readonly record: string;
+  /** What it found: see {@link ResultRecord}. */
+  readonly result: string;
+  readonly lock: string;
+}
+
+/** `run.json`. */
+export interface RunRecord {
+  readonly version: string;
+  readonly engine: string | null;
+  readonly state: "running" | "finished" | "interrupted" | "failed";
+  /** Set when the run was continued although program, scenario or engine had changed: what had. */
+  readonly continuedDespite: readonly string[];
+}
+
+/** `result.json`: the same for any two runs of one scenario and seed. */
+export interface ResultRecord {
+  /** Of the trace. */
+  readonly digest: string;
+  /** SHA-256 of the final adapter's values; null without training. */
+  readonly adapterDigest: string | null;
+  readonly rounds: number;
+  readonly expectations: readonly { readonly name: string; readonly held: boolean; readonly detail: string }[];
+  readonly reproduce: string;
+}
+
+export function runFolder(path: string): RunFolder {
+  const at = (name: string) => join(path, name);
+  return {
+    path: resolve(path),
+    scenario: at("scenario.json"),
+    metrics: at("metrics.jsonl"),
+    events: at("events.jsonl"),
+    participations: at("participations.jsonl"),
+    timeline: at("timeline.json"),
+    checkpoints: at("checkpoints"),
+    adapter: at("adapter"),
+    report: at("report.html"),
+    diagnostics: at("diagnostics.log"),
+    record: at("run.json"),
+    result: at("result.json"),
+    lock: at("lock"),
+  };
+}
+
+/** `runs/quickstart-42-20260310T141503`; a number is added when that second already has a run. */
+export function defaultFolder(name: string, seed: number, now: Date): string {
+  const stamp = now.toISOString().slice(0, 19).replaceAll(/[-:]/g, "");
+  const path = join("runs", `${name}-${seed}-${stamp}`);
+  for (let copy = 2, candidate = path; ; copy++) {
+    if (!existsSync(candidate)) return candidate;
+    candidate = `${path}-${copy}`;
+  }
+}
+
+/** Makes the folder of a new run. A folder that holds a run already is left alone. */
+export function createRunFolder(path: string): RunFolder {
+  const folder = runFolder(path);
+  if (existsSync(folder.scenario)) {
+    throw new ScenarioError(
+      `output folder ${path} already holds a run; resume it with "flame resume ${path}", or choose another with --out`,
+    );
+  }
+  onDisk(`cannot write to output folder ${path}`, () => {
+    mkdirSync(folder.checkpoints, { recursive: true });
+    // mkdir succeeds on a folder that exists and is read-only.
+    closeSync(openSync(folder.diagnostics, "a"));
+  });
+  return folder;
+}
+
+/** Opens the folder of a run that began earlier. */
+export function openRunFolder(path: string): RunFolder {
+  const folder = runFolder(path);
+  if (!existsSync(folder.scenario)) {
+    throw new InputError(`${path} is not a run folder: it has no scenario.json`);
+  }
+  return folder;
+}
+
+/** Turns a failed file operation into a {@link MachineError} that says what was being done and what to do about it. */
+export function onDisk<Result>(doing: string, action: () => Result): Result {
+  try {
+    return action();
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? "";
+    throw new MachineError(`${doing}: ${diskTroubles[code] ?? messageOf(cause)}`, { cause });
+  }
+}
+
+const diskTroubles: Readonly<Record<string, string>> = {
+  EACCES: "permission denied; choose another folder with --out",
+  EPERM: "operation not permitted; choose another folder with --out",
+  EROFS: "the file system is read-only; choose another folder with --out",
+  ENOTDIR: "a part of the path is a file, not a folder",
+  EEXIST: "a file of that name is in the way",
+  ENOSPC: "the disk is full; free some space, then continue with flame resume",
+  EDQUOT: "the disk quota is used up; free some space, then continue with flame resume",
+  EFBIG: "the file would grow over the size limit",
+};
+
+/** Replaces `path` in one step: after a crash it holds either the old bytes or the new ones. */
+export function writeAtomically(path: string, bytes: Uint8Array | string): void {
+  const temporary = `${path}.tmp`;
+  onDisk(`cannot write ${path}`, () => {
+    const file = openSync(temporary, "w");
+    try {
+      writeFully(file, typeof bytes === "string" ? Buffer.from(bytes) : bytes);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
+    syncFolder(join(path, ".."));
+  });
+}
+
+/** Makes a rename durable. Not every file system can; those that cannot say so and lose nothing else. */
+function syncFolder(path: string): void {
+  let folder: number;
+  try {
+    folder = openSync(path, "r");
+  } catch {
+    return;
+  }
+  try {
+    fsyncSync(folder);
+  } catch (error) {
+    if (!["EINVAL", "EPERM", "EBADF"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+  } finally {
+    closeSync(folder);
+  }
+}
+
+function writeFully(file: number, bytes: Uint8Array): void {
+  for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
+}
+
+const flushAt = 1 << 16;
+
+/** A file of lines, appended to in large writes. `offset` is the durable position a checkpoint records. */
+export class LineFile {
+  readonly path: string;
+  readonly #file: number;
+  #pending: string[] = [];
+  #pendingLength = 0;
+  #offset: number;
+
+  /** Continues at byte `offset`; whatever an interrupted run wrote after it is cut off. */
+  constructor(path: string, offset = 0) {
+    this.path = path;
+    this.#file = onDisk(`cannot open ${path}`, () => openSync(path, offset === 0 ? "w" : "r+"));
+    this.#offset = offset;
+    if (offset > 0) {
+      const size = statSync(path).size;
+      if (size < offset) {
+        closeSync(this.#file);
+        throw new InputError(`${path} has ${size} bytes, but the checkpoint was taken at byte ${offset}`);
+      }
+      ftruncateSync(this.#file, offset);
+    }
+  }
+
+  /** @param text whole lines, each with its line feed */
+  write(text: string): void {
+    this.#pending.push(text);
+    this.#pendingLength += text.length;
+    if (this.#pendingLength >= flushAt) this.flush();
+  }
+
+  /** Hands everything to the operating system and returns the length of the file in bytes. */
+  flush(): number {
+    if (this.#pendingLength > 0) {
+      const bytes = Buffer.from(this.#pending.join(""));
+      this.#pending = [];
+      this.#pendingLength = 0;
+      onDisk(`cannot write ${this.path}`, () => {
+        for (let written = 0; written < bytes.length; ) {
+          written += writeSync(this.#file, bytes, written, bytes.length - written, this.#offset + written);
+        }
+      });
+      this.#offset += bytes.length;
+    }
+    return this.#offset;
+  }
+
+  /** Like `flush`, and the bytes survive a power cut. */
+  sync(): number {
+    const offset = this.flush();
+    onDisk(`cannot write ${this.path}`, () => fsyncSync(this.#file));
+    return offset;
+  }
+
+  close(): void {
+    this.flush();
+    closeSync(this.#file);
+  }
+}
+
+/** The values of a JSONL file, a line each. */
+export function readLines<Row>(path: string): Row[] {
+  const text = onDisk(`cannot read ${path}`, () => readFileSync(path, "utf8"));
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line, index) => {
+      try {
+        return JSON.parse(line) as Row;
+      } catch (cause) {
+        throw new InputError(`${path} line ${index + 1} is not JSON: ${messageOf(cause)}`, { cause });
+      }
+    });
+}
+
+export function readRecord(folder: RunFolder): RunRecord | null {
+  if (!existsSync(folder.record)) return null;
+  const text = readFileSync(folder.record, "utf8");
+  try {
+    return JSON.parse(text) as RunRecord;
+  } catch (cause) {
+    throw new InputError(`${folder.record} is not JSON: ${messageOf(cause)}`, { cause });
+  }
+}
+
+export const writeRecord = (folder: RunFolder, record: RunRecord): void =>
+  writeAtomically(folder.record, `${JSON.stringify(record, null, 2)}\n`);
+
+/** The files of `folder` with this ending, in ascending order of name. */
+export function filesIn(folder: string, ending: string): string[] {
+  invariant(ending.startsWith("."), "an ending starts with a dot");
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .filter((name) => name.endsWith(ending))
+    .sort();
+}

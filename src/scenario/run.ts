@@ -1,0 +1,321 @@
+/**
+ * Runs a scenario from its first event, or from a checkpoint, to its last, and leaves the run folder. This file reads
+ * the wall clock, to measure the simulator; nothing simulated depends on it.
+ */
+import { createHash } from "node:crypto";
+import { availableParallelism } from "node:os";
+import { extname } from "node:path";
+import type { WorkerData } from "../../actors/worker.ts";
+import { messageOf, ScenarioError } from "../base/errors.ts";
+import { type EngineName, engineNames, isEngineName } from "../engine/create.ts";
+import { InlinePool } from "../runtime/inline-pool.ts";
+import { PiscinaPool } from "../runtime/piscina-pool.ts";
+import type { WorkPool } from "../runtime/pool.ts";
+import { checkAgainstFleet } from "./check.ts";
+import { type Checkpoint, type Provenance, writeCheckpoint } from "./checkpoint.ts";
+import { expectationsOf, type Scenario, scenarioToJson, strategyOf } from "./define.ts";
+import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";
+import { Federation } from "./federation.ts";
+import { acquireLock } from "./lock.ts";
+import type { RoundMetrics } from "./metrics.ts";
+import { writeOutputs } from "./outputs.ts";
+import { embeddedModel, programVersion } from "./package.ts";
+import { type Prepared, prepare } from "./prepare.ts";
+import { throwProblems } from "./problems.ts";
+import type { ProgressListener } from "./progress.ts";
+import type { RunResult } from "./result.ts";
+import {
+  createRunFolder,
+  defaultFolder,
+  LineFile,
+  type RunFolder,
+  readLines,
+  writeAtomically,
+  writeRecord,
+} from "./run-folder.ts";
+
+export interface RunOptions {
+  /** Worker threads; 0 works on this thread. One per core unless given. The result does not depend on it. */
+  readonly workers?: number;
+  readonly engine?: string;
+  /** The run's folder; null leaves nothing on disk. */
+  readonly out?: string | null;
+  /** The command line that runs this scenario and seed again. */
+  readonly reproduce?: string;
+  /** Ends the run after the present event, with a checkpoint. */
+  readonly signal?: AbortSignal;
+  readonly listen?: ProgressListener;
+  /** Stands in for the pool that would be made. The run closes it. */
+  readonly pool?: (prepared: Prepared) => WorkPool;
+}
+
+/** Where a run goes on. */
+export interface Continuation {
+  readonly folder: RunFolder;
+  readonly checkpoint: Checkpoint | null;
+  readonly despite: readonly string[];
+}
+
+export async function run(scenario: Scenario, options: RunOptions = {}): Promise<RunResult> {
+  const diagnostics = openDiagnostics(null);
+  const prepared = await prepareRun(scenario, options);
+  const out =
+    options.out === undefined ? defaultFolder(scenario.data.name, scenario.data.seed, new Date()) : options.out;
+  if (out === null) return carryOn({ scenario, prepared, options, diagnostics, folder: null, from: null });
+  const folder = createRunFolder(out);
+  const lock = acquireLock(folder.lock);
+  try {
+    writeAtomically(folder.scenario, scenarioToJson(scenario));
+    return await carryOn({
+      scenario,
+      prepared,
+      options,
+      diagnostics: openDiagnostics(folder.diagnostics),
+      folder,
+      from: null,
+    });
+  } finally {
+    lock.release();
+  }
+}
+
+/** Checks the engine's name, builds the fleet, reads the data, converts the base model. */
+export async function prepareRun(
+  scenario: Scenario,
+  { engine = "auto" }: Pick<RunOptions, "engine">,
+): Promise<Prepared> {
+  engineNameOf(engine);
+  const prepared = await prepare(scenario, { embedded: embeddedModel() });
+  throwProblems(scenario.data.name, checkAgainstFleet(scenario.data, prepared.fleet));
+  return prepared;
+}
+
+interface Undertaking {
+  readonly scenario: Scenario;
+  readonly prepared: Prepared;
+  readonly options: RunOptions;
+  readonly diagnostics: Diagnostics;
+  readonly folder: RunFolder | null;
+  readonly from: Continuation | null;
+}
+
+/** The run itself, from its beginning or from a checkpoint. */
+export async function carryOn({
+  scenario,
+  prepared,
+  options,
+  diagnostics,
+  folder,
+  from,
+}: Undertaking): Promise<RunResult> {
+  const { data } = scenario;
+  const { listen = () => {}, signal, reproduce = "npx flame run scenario.json" } = options;
+  const checkpoint = from?.checkpoint ?? null;
+  const offsets = checkpoint?.offsets ?? { metrics: 0, events: 0, participations: 0 };
+  const events = folder && new LineFile(folder.events, offsets.events);
+  const metrics = folder && new LineFile(folder.metrics, offsets.metrics);
+  const participations = folder && new LineFile(folder.participations, offsets.participations);
+  const rows: RoundMetrics[] = checkpoint && folder ? readLines<RoundMetrics>(folder.metrics).map(compact) : [];
+  const workers = options.workers ?? availableParallelism();
+  const pool =
+    options.pool?.(prepared) ?? makePool(prepared, workers, engineNameOf(options.engine ?? "auto"), data.lora);
+  const made = provenanceOf(scenario, options, prepared);
+  let counted = 0;
+  let closed = checkpoint?.round ?? -1;
+  let written = closed;
+  const pace = () => {
+    const seconds = diagnostics.elapsed();
+    const done = rows.length === 0 ? 0 : rows.at(-1)!.round - (checkpoint?.round ?? 0);
+    const remaining = done <= 0 ? null : (seconds / done) * (data.rounds.count - rows.at(-1)!.round);
+    return { seconds, rate: seconds === 0 ? 0 : counted / seconds, remaining };
+  };
+  const federation = new Federation({
+    scenario,
+    prepared,
+    pool,
+    events,
+    reproduce,
+    onParticipation: (row) => participations?.write(`${JSON.stringify(row)}\n`),
+    onRow(row) {
+      metrics?.write(`${JSON.stringify(row)}\n`);
+      rows.push(compact(row));
+      counted += row.counted;
+      const { seconds, rate, remaining } = pace();
+      diagnostics.note("round", `${row.round} ${row.counted}/${row.invited} counted, ${rate.toFixed(2)} updates/s`);
+      listen({ type: "round", row, seconds, rate, remaining });
+    },
+    onRoundClosed: (round) => {
+      closed = round;
+    },
+  });
+  const save = () => {
+    if (folder === null || metrics === null || events === null || participations === null) return;
+    const begun = performance.now();
+    // The snapshot first: it makes the trace hand over its lines.
+    const parts = federation.snapshot();
+    const bytes = writeCheckpoint(
+      folder.checkpoints,
+      {
+        made,
+        round: closed,
+        events: federation.kernel.processed,
+        offsets: { metrics: metrics.sync(), events: events.sync(), participations: participations.sync() },
+        parts,
+      },
+      data.checkpoints.keep,
+    );
+    written = closed;
+    diagnostics.count("checkpoints");
+    diagnostics.count("checkpoint bytes", bytes);
+    diagnostics.count("checkpoint seconds", (performance.now() - begun) / 1_000);
+  };
+  const record = (state: "running" | "finished" | "interrupted" | "failed") => {
+    if (folder === null) return;
+    writeRecord(folder, { version: made.program, engine: made.engine, state, continuedDespite: from?.despite ?? [] });
+  };
+  const ticker = setInterval(() => listen({ type: "status", ...federation.status }), 200);
+  ticker.unref();
+  try {
+    record("running");
+    listen({
+      type: "began",
+      name: data.name,
+      question: data.question ?? null,
+      seed: data.seed,
+      folder: folder?.path ?? null,
+      clients: prepared.fleet.size,
+      rounds: data.rounds.count,
+      budgets: prepared.budgets,
+      strategy: strategyOf(scenario).name,
+      engine: made.engine,
+      workers: pool.workers,
+      resumedAfter: checkpoint?.round ?? null,
+    });
+    for (const text of [...prepared.notes, ...(from?.despite ?? [])]) listen({ type: "note", text });
+    if (checkpoint === null) federation.begin();
+    else federation.restore(checkpoint.parts);
+    await federation.advance(() => {
+      if (closed > written && closed % data.checkpoints.every === 0) save();
+      return signal?.aborted === true;
+    });
+    if (!federation.hasFinished) save();
+    else await federation.settle();
+    const state = federation.hasFinished ? "finished" : "interrupted";
+    federation.trace.flush();
+    for (const file of [events, metrics, participations]) file?.close();
+    const result = resultOf(scenario, federation, { state, folder, rows, diagnostics, pool });
+    if (state === "finished" && folder !== null)
+      writeOutputs(folder, { scenario, prepared, federation, result, reproduce });
+    record(state);
+    listen({ type: "ended", result });
+    return result;
+  } catch (error) {
+    diagnostics.note("failure", messageOf(error));
+    // Whatever has been decided so far stays readable; a disk that is full keeps what it has.
+    for (const file of [events, metrics, participations]) attempt(() => file?.close());
+    attempt(() => record("failed"));
+    throw error;
+  } finally {
+    clearInterval(ticker);
+    for (const problem of pool.diagnostics.problems) diagnostics.note("worker", problem);
+    for (const problem of federation.diagnostics.onlookers) diagnostics.note("onlooker", problem);
+    diagnostics.count("tasks", pool.diagnostics.completed);
+    diagnostics.count("retries", pool.diagnostics.retries);
+    diagnostics.count("events", federation.kernel.processed);
+    diagnostics.close();
+    await pool.close();
+  }
+}
+
+interface Ending {
+  readonly state: "finished" | "interrupted";
+  readonly folder: RunFolder | null;
+  readonly rows: readonly RoundMetrics[];
+  readonly diagnostics: Diagnostics;
+  readonly pool: WorkPool;
+}
+
+function resultOf(scenario: Scenario, federation: Federation, ending: Ending): RunResult {
+  const { state, folder, rows, diagnostics, pool } = ending;
+  // The blob belongs to the federation; the result outlives it.
+  const adapter = federation.adapter?.slice() ?? null;
+  const findings = { rows, clients: federation.status.invited, expertTokens: federation.expertTokens };
+  const claims = expectationsOf(scenario).filter(
+    ({ needsTraining }) => state === "finished" && !(needsTraining && scenario.data.timingOnly),
+  );
+  const { pledges } = federation.diagnostics;
+  return {
+    state,
+    folder: folder?.path ?? null,
+    digest: federation.trace.digest(),
+    adapterDigest:
+      adapter === null ? null : sha256(new Uint8Array(adapter.buffer, adapter.byteOffset, adapter.byteLength)),
+    adapter,
+    rounds: rows.at(-1)?.round ?? 0,
+    rows,
+    virtualTime: federation.kernel.now,
+    seconds: diagnostics.elapsed(),
+    expectations: claims.map(({ claim, check }) => {
+      const { holds, found } = check(findings);
+      return { name: claim, held: holds, detail: found };
+    }),
+    diagnostics: {
+      ...diagnostics.totals(),
+      pledgesBegun: pledges.begun,
+      pledgesDiscarded: pledges.discarded,
+      retries: pool.diagnostics.retries,
+      events: federation.kernel.processed,
+    },
+  };
+}
+
+function makePool(
+  { training }: Prepared,
+  workers: number,
+  engine: EngineName,
+  lora: { readonly rank: number; readonly alpha: number },
+): WorkPool {
+  // Without training there is nothing to do elsewhere.
+  if (training === null) return new InlinePool({});
+  if (workers === 0) throw new ScenarioError("--workers is 0, expected at least 1");
+  const workerData: WorkerData = { setup: training.setup, engine: { baseWeights: training.weights, lora, engine } };
+  const worker = new URL(`../../actors/worker${extname(import.meta.url)}`, import.meta.url);
+  return new PiscinaPool({ worker, workers, workerData });
+}
+
+/** What a run has to have in common with the one that continues it. */
+export function provenanceOf(
+  scenario: Scenario,
+  { engine = "auto" }: Pick<RunOptions, "engine">,
+  prepared: Prepared,
+): Provenance {
+  return {
+    program: programVersion(),
+    scenario: sha256(scenarioToJson(scenario)),
+    engine: prepared.training === null ? null : engineNameOf(engine),
+    model: prepared.training?.weights.digest ?? null,
+  };
+}
+
+function engineNameOf(name: string): EngineName {
+  if (!isEngineName(name)) throw new ScenarioError(`--engine is ${name}, expected one of ${engineNames.join(", ")}`);
+  return name === "auto" ? "onnx" : name;
+}
+
+/** What claims need of a row; a long run keeps no more. JSON has no NaN: a loss that left the numbers comes back as null. */
+const compact = (row: RoundMetrics): RoundMetrics => ({
+  ...row,
+  weights: [],
+  activation: [],
+  evaluations: row.evaluations.map((metrics) => ({ ...metrics, loss: metrics.loss ?? Number.NaN })),
+});
+
+const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").update(bytes).digest("hex");
+
+function attempt(action: () => void): void {
+  try {
+    action();
+  } catch {
+    // The error that is being reported matters more.
+  }
+}

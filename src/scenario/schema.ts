@@ -1,0 +1,135 @@
+/**
+ * The plain data of a scenario: every field, its shape and its default. `check.ts` says which combinations make sense.
+ */
+import { z } from "zod";
+import { partitionSchema } from "../data/partition.ts";
+import { sourceSchema } from "../data/source.ts";
+import { templateSchema } from "../data/template.ts";
+import type { PolicySpec } from "../fl/policy.ts";
+import { samplerSpecSchema } from "../fl/samplers.ts";
+import { strategySpecSchema } from "../fl/strategies.ts";
+import { expectationSpecSchema } from "./expect.ts";
+import { fleetSchema, lawSchema, regionsSchema } from "./fleet-schema.ts";
+import { worldSchema } from "./world-schema.ts";
+
+const count = z.int().min(1);
+const positive = z.number().positive();
+const share = z.number().min(0).max(1);
+
+/** A model of which only the size matters: runs without training need no weights. */
+const modelShape = z.strictObject({
+  vocabulary: count,
+  layers: count,
+  width: count,
+  heads: count,
+  experts: count,
+  expertWidth: count,
+  topK: count,
+});
+
+const dataSchema = z.strictObject({
+  source: sourceSchema.prefault({ type: "instructions", examples: 4_000 }),
+  partition: partitionSchema.prefault({ type: "dirichlet", alpha: 0.5 }),
+  /** How a prompt is laid out; by default what suits the model's tokenizer. */
+  template: templateSchema.exactOptional(),
+  /** Share of the examples that no client gets, when below 1, else their number. */
+  heldOut: positive.default(0.1),
+  /** Longest example, in tokens; the model's own limit unless given. */
+  maxTokens: z.int().min(8).exactOptional(),
+  /** Runs without training may do without data: then clients hold this much. */
+  sizes: z.strictObject({ examplesPerClient: lawSchema, tokensPerExample: positive }).exactOptional(),
+});
+
+const roundsSchema = z.strictObject({
+  count: z.int().min(0),
+  /** Updates a round is made of. */
+  cohort: count,
+  /** Virtual milliseconds from the start of a round to its end; see `minutes`. Without one a round waits for everyone. */
+  deadline: positive.nullable().default(null),
+  /** With fewer updates than this the adapter stays as it is. */
+  minUpdates: count.default(1),
+  /** Invitations per member of the cohort. */
+  overSelection: z.number().min(1).default(1),
+  /** Any other rule of rounds; it brings its own cohort and deadline. */
+  policy: z.record(z.string(), z.unknown()).exactOptional(),
+  sampler: samplerSpecSchema.prefault({ type: "uniform" }),
+  /** Rounds a client sits out after it was invited. */
+  minimumGap: z.int().min(0).default(0),
+  /** How long a round waits for clients to become available before it is abandoned, in virtual milliseconds. */
+  patience: positive.default(86_400_000),
+});
+
+const trainingSchema = z.strictObject({
+  epochs: count.default(1),
+  batchSize: count.default(16),
+  learningRate: positive.default(1e-3),
+  /** Optimizer steps a client takes at most in a round. */
+  maxSteps: count.exactOptional(),
+  beta1: share.default(0.9),
+  beta2: share.default(0.999),
+  epsilon: positive.default(1e-8),
+  weightDecay: z.number().min(0).default(0),
+  /** Largest global gradient norm; null leaves gradients alone. */
+  clipNorm: positive.nullable().default(1),
+});
+
+const rescalerSchema = z.strictObject({
+  /** False keeps every factor at its initial value. */
+  learn: z.boolean().default(true),
+  learningRate: positive.default(1e-2),
+  init: z.enum(["one", "ratio"]).default("one"),
+  scope: z.enum(["local", "budget", "global"]).default("local"),
+});
+
+export const scenarioSchema = z.strictObject({
+  name: z.string().regex(/^[\w.-]{1,64}$/, "expected letters, digits, dots, dashes, at most 64"),
+  /** What the scenario is there to find out. */
+  question: z.string().exactOptional(),
+  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(1),
+  /** `embedded`, or a folder in Hugging Face OLMoE layout. */
+  model: z.union([z.string().min(1), modelShape]).default("embedded"),
+  lora: z.strictObject({ rank: count.default(8), alpha: positive.default(16) }).prefault({}),
+  data: dataSchema.prefault({}),
+  fleet: fleetSchema,
+  regions: regionsSchema.exactOptional(),
+  world: worldSchema.prefault({}),
+  rounds: roundsSchema,
+  training: trainingSchema.prefault({}),
+  /** Clients that send something else than what they learned: this share of a tier, or of the fleet. */
+  attackers: z
+    .array(
+      z.strictObject({
+        share,
+        tier: z.string().exactOptional(),
+        attack: z.discriminatedUnion("type", [
+          z.strictObject({ type: z.literal("sign-flip"), factor: positive.default(1) }),
+          z.strictObject({ type: z.literal("scaling"), factor: positive.default(10) }),
+          z.strictObject({ type: z.literal("noise"), factor: positive.default(1) }),
+          z.strictObject({ type: z.literal("non-finite") }),
+          z.strictObject({ type: z.literal("label-flip") }),
+        ]),
+      }),
+    )
+    .default([]),
+  /** Simulates fleet, network and rounds, and trains nothing. */
+  timingOnly: z.boolean().default(false),
+  strategy: strategySpecSchema.prefault({ type: "flame" }),
+  rescaler: rescalerSchema.prefault({}),
+  /** Rounds from one evaluation to the next; the last round is always evaluated. */
+  evaluateEvery: count.default(1),
+  evaluationExamples: count.default(256),
+  /** Budgets at which the global model is evaluated; those of the fleet and the model's own unless given. */
+  evaluateAt: z.array(count).min(1).exactOptional(),
+  checkpoints: z.strictObject({ every: count.default(1), keep: count.default(3) }).prefault({}),
+  expect: z.array(expectationSpecSchema).default([]),
+});
+
+export type ScenarioData = z.output<typeof scenarioSchema>;
+export type ScenarioFields = z.input<typeof scenarioSchema>;
+
+/** The policy that was given, or the synchronous one that the fields of `rounds` describe. */
+export function policySpecOf({ rounds }: ScenarioData): PolicySpec {
+  const { policy, cohort, deadline, minUpdates, overSelection } = rounds;
+  if (policy !== undefined) return policy as PolicySpec;
+  return { type: "synchronous", cohort, deadline, minUpdates, overSelection };
+}
