@@ -1,15 +1,86 @@
 /** Chooses what trains, and says why. */
-import { MachineError, ScenarioError } from "../base/errors.ts";
+import { MachineError, messageOf, ScenarioError } from "../base/errors.ts";
 import type { LoraConfig } from "../model/adapter.ts";
 import type { BaseWeights } from "../model/base-weights.ts";
 import type { Executor } from "../tensor/executors/executor.ts";
 import { OnnxExecutor } from "../tensor/executors/onnx.ts";
+import { TensorflowExecutor } from "../tensor/executors/tensorflow.ts";
+import { loadTensorflow, type Tensorflow } from "../tensor/executors/tensorflow-addon.ts";
+import { findGpus, type Gpus, providerFault } from "./gpu.ts";
 import { ProgramEngine } from "./program-engine.ts";
 
-export const engineNames = ["auto", "onnx", "onnx-webgpu", "onnx-cuda", "cpu", "wasm"] as const;
+export const engineNames = ["auto", "onnx", "onnx-webgpu", "onnx-cuda", "tensorflow", "wasm", "cpu"] as const;
 export type EngineName = (typeof engineNames)[number];
+/** An engine that is one. */
+export type ChosenEngine = Exclude<EngineName, "auto">;
 
 export const isEngineName = (name: string): name is EngineName => (engineNames as readonly string[]).includes(name);
+
+export interface EngineChoice {
+  readonly engine: ChosenEngine;
+  /** One sentence for people: what was found, and what speaks against the engines that come before. */
+  readonly reason: string;
+}
+
+/** What a choice asks of the machine; tests have machines of their own. */
+export interface Machine {
+  gpus(): Gpus;
+  /** @throws MachineError when it does not load */
+  tensorflow(): Pick<Tensorflow, "description" | "gpu">;
+  providerFault(provider: "cuda" | "webgpu"): string | null;
+}
+
+const thisMachine = (threads: number): Machine => ({
+  gpus: findGpus,
+  tensorflow: () => loadTensorflow(threads),
+  providerFault,
+});
+
+/**
+ * Settles what trains. `auto` is TensorFlow if it reports a GPU, then ONNX Runtime on CUDA, then on WebGPU where there is
+ * a real GPU, then on the CPU. To be called on the main thread before any worker starts, because TensorFlow has to be
+ * loaded there first; the workers are then given the choice. Nothing is tried again later: an engine that fails in the
+ * middle of a run ends it.
+ *
+ * @throws MachineError when an engine that was asked for by name does not load
+ */
+export function chooseEngine(engine: EngineName, threads = 1, machine = thisMachine(threads)): EngineChoice {
+  if (engine === "tensorflow") {
+    const { description, gpu } = machine.tensorflow();
+    return { engine, reason: `asked for; ${description}, ${gpu ? "on the GPU" : "which sees no GPU"}` };
+  }
+  if (engine !== "auto") return { engine, reason: "asked for" };
+  const { vendors, nvidia } = machine.gpus();
+  if (vendors.length === 0) return { engine: "onnx", reason: "ONNX Runtime on the CPU: there is no GPU" };
+  const against: string[] = [];
+  if (nvidia) {
+    const found = reportedGpu(machine);
+    if (found.gpu) return { engine: "tensorflow", reason: `TensorFlow on the GPU: ${found.what}` };
+    against.push(found.what);
+  }
+  for (const [provider, possible] of [
+    ["cuda", nvidia],
+    ["webgpu", true],
+  ] as const) {
+    const fault = possible ? machine.providerFault(provider) : "not an NVIDIA GPU";
+    if (fault === null) {
+      return { engine: `onnx-${provider}`, reason: reasonFor(`ONNX Runtime on ${vendors.join(", ")}`, against) };
+    }
+    against.push(`ONNX Runtime on ${provider}: ${fault}`);
+  }
+  return { engine: "onnx", reason: reasonFor("ONNX Runtime on the CPU", against) };
+}
+
+const reasonFor = (what: string, against: readonly string[]): string => [what, ...against].join("; ");
+
+function reportedGpu(machine: Machine): { gpu: boolean; what: string } {
+  try {
+    const { description, gpu } = machine.tensorflow();
+    return { gpu, what: gpu ? description : `${description} sees no GPU` };
+  } catch (error) {
+    return { gpu: false, what: messageOf(error) };
+  }
+}
 
 export interface EngineOptions {
   readonly baseWeights: BaseWeights;
@@ -25,18 +96,20 @@ export async function createEngine({
   engine = "auto",
   threads = 1,
 }: EngineOptions): Promise<ProgramEngine> {
-  return new ProgramEngine(await createExecutor(engine, threads), baseWeights, lora);
+  const chosen = engine === "auto" ? chooseEngine(engine, threads).engine : engine;
+  return new ProgramEngine(await createExecutor(chosen, threads), baseWeights, lora);
 }
 
-async function createExecutor(engine: EngineName, threads: number): Promise<Executor> {
+async function createExecutor(engine: ChosenEngine, threads: number): Promise<Executor> {
   switch (engine) {
-    case "auto":
     case "onnx":
       return new OnnxExecutor({ threads });
     case "onnx-webgpu":
       return new OnnxExecutor({ provider: "webgpu" });
     case "onnx-cuda":
       return new OnnxExecutor({ provider: "cuda" });
+    case "tensorflow":
+      return new TensorflowExecutor({ threads });
     case "cpu":
     case "wasm":
       return eagerExecutor(engine);

@@ -15,6 +15,7 @@ import { byteTokenizer } from "../data/tokenizer.ts";
 import { baseWeightShapes, type WeightSource, weightsInMemory } from "../model/base-weights.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { pretrainStep } from "../model/programs.ts";
+import { transposeInto } from "../model/transpose.ts";
 import type { Executable, Executor } from "../tensor/executors/executor.ts";
 import { sizeOf } from "../tensor/shape.ts";
 
@@ -160,6 +161,12 @@ export class Pretrainer {
     for (const [name, shape] of trainedShapes(this.config)) {
       tensors.set(name, this.current.weights.subarray(start, start + sizeOf(shape)));
       start += sizeOf(shape);
+    }
+    if (this.config.tiedEmbeddings) {
+      const { vocabulary, width } = this.config;
+      const head = new Float32Array(vocabulary * width);
+      transposeInto(tensors.get("embed")!, width, 0, head, vocabulary, 0, vocabulary, width);
+      tensors.set("head", head);
     }
     return weightsInMemory(this.config, tensors);
   }

@@ -10,9 +10,14 @@ import { evaluationProgram, type StepShape, trainStep } from "../model/programs.
 import type { LoraForm } from "../model/transformer.ts";
 import type { Executable, Executor } from "../tensor/executors/executor.ts";
 import type { Evaluation, EvaluationJob, OptimizerConfig, TrainingEngine, TrainJob, TrainResult } from "./engine.ts";
+import { loraFormFor } from "./lora-form.ts";
+import { type StateVectors, StepState } from "./step-state.ts";
 
-/** One of two buffers per state vector: a step reads one and writes the other. */
-type Buffers = Record<string, Float32Array>;
+/** What the model says, before anyone compares it with an answer. */
+export interface LogitsJob extends Omit<EvaluationJob, "batches"> {
+  /** Its `lossPositions` say where logits are wanted; its targets only have to be tokens. */
+  readonly batch: Batch;
+}
 
 const stateNames = [
   "adapter",
@@ -30,9 +35,10 @@ export class ProgramEngine implements TrainingEngine {
   private readonly weights: BaseWeights;
   private readonly form: LoraForm;
   private readonly compiled = new Map<string, Promise<Executable>>();
+  private lastCohort: Promise<unknown> = Promise.resolve();
   private disposed = false;
 
-  constructor(executor: Executor, weights: BaseWeights, lora: LoraConfig, form: LoraForm = "merged") {
+  constructor(executor: Executor, weights: BaseWeights, lora: LoraConfig, form = loraFormFor(weights.config)) {
     this.executor = executor;
     this.weights = weights;
     this.form = form;
@@ -40,18 +46,20 @@ export class ProgramEngine implements TrainingEngine {
     this.layout = adapterLayout(weights.config, lora);
   }
 
-  async trainCohort(jobs: readonly TrainJob[]): Promise<TrainResult[]> {
-    const results: TrainResult[] = [];
-    for (const job of jobs) results.push(await this.train(job));
+  trainCohort(jobs: readonly TrainJob[]): Promise<TrainResult[]> {
+    // An executable may hold the state of one client at a time, so cohorts wait for one another.
+    const results = this.lastCohort.then(() => this.trainAll(jobs));
+    this.lastCohort = results.catch(() => {});
     return results;
   }
 
   async evaluate(job: EvaluationJob): Promise<Evaluation> {
     const { config } = this.weights;
+    this.checkJob(job);
     const sums = { loss: 0, responseTokens: 0, correctTokens: 0, exact: 0, examples: 0 };
     const activations = new Float64Array(config.layers * config.experts);
     for (const batch of job.batches) {
-      this.check(batch, job);
+      this.checkBatch(batch);
       const { rows, length } = batch;
       const program = await this.program(`evaluate ${rows}x${length} k=${job.topK}`, () =>
         evaluationProgram(config, this.layout, { rows, length, topK: job.topK }, this.form),
@@ -67,37 +75,65 @@ export class ProgramEngine implements TrainingEngine {
     return { ...sums, activations };
   }
 
+  /** @returns `[positions, vocabulary]` */
+  async logits({ batch, ...job }: LogitsJob): Promise<Float32Array> {
+    this.checkJob(job);
+    this.checkBatch(batch);
+    const { config } = this.weights;
+    const { rows, length } = batch;
+    const program = await this.program(`logits ${rows}x${length} k=${job.topK}`, () =>
+      evaluationProgram(config, this.layout, { rows, length, topK: job.topK }, this.form, true),
+    );
+    const { adapter, rescaler } = job;
+    const out = await program.run({ adapter, rescaler, ...batchFeeds(batch, config.experts) });
+    return out.logits as Float32Array;
+  }
+
   dispose(): void {
     this.disposed = true;
-    for (const executable of this.compiled.values()) void executable.then((it) => it.dispose());
+    // A compilation that failed has told whoever asked for it.
+    for (const executable of this.compiled.values()) {
+      executable.then(
+        (it) => it.dispose(),
+        () => {},
+      );
+    }
     this.compiled.clear();
+  }
+
+  private async trainAll(jobs: readonly TrainJob[]): Promise<TrainResult[]> {
+    const results: TrainResult[] = [];
+    for (const job of jobs) results.push(await this.train(job));
+    return results;
   }
 
   private async train(job: TrainJob): Promise<TrainResult> {
     const { config } = this.weights;
     const { optimizer, batches } = job;
     const experts = config.layers * config.experts;
-    let [current, next] = [this.state(), this.state()];
-    current.adapter!.set(job.adapter);
-    current.rescaler!.set(job.rescaler);
+    this.checkJob(job);
+    const start = this.state();
+    start.adapter!.set(job.adapter);
+    start.rescaler!.set(job.rescaler);
+    const state = new StepState(start);
     const activations = new Uint32Array(experts);
     const losses = new Float32Array(batches.length);
     let tokens = 0;
     for (const [step, batch] of batches.entries()) {
-      this.check(batch, job);
+      this.checkBatch(batch);
       const shape = { rows: batch.rows, length: batch.length, topK: job.topK };
       const program = await this.trainProgram(shape, optimizer);
-      const feeds = { ...current, ...batchFeeds(batch, config.experts), ...stepFeeds(optimizer, step + 1, batch) };
-      const out = await program.run(feeds, next);
+      const feeds = { ...batchFeeds(batch, config.experts), ...stepFeeds(optimizer, step + 1, batch) };
+      const out = await state.step(program, feeds);
       losses[step] = (out.loss as Float32Array)[0]!;
       for (const [expert, count] of (out.activations as BigInt64Array).entries()) activations[expert]! += Number(count);
       for (const length of batch.lengths) tokens += length;
-      [current, next] = [next, current];
     }
-    return { adapter: current.adapter!, rescaler: current.rescaler!, activations, tokens, losses };
+    const end = await state.read(["adapter", "rescaler"]);
+    return { adapter: end.adapter!, rescaler: end.rescaler!, activations, tokens, losses };
   }
 
-  private state(): Buffers {
+  private state(): StateVectors {
     const { layers } = this.weights.config;
     return Object.fromEntries(
       stateNames.map((name) => [name, new Float32Array(name.startsWith("adapter") ? this.layout.size : layers)]),
@@ -125,23 +161,19 @@ export class ProgramEngine implements TrainingEngine {
     return executable;
   }
 
-  /** Refuses what would make native code read out of bounds. */
-  private check(
-    batch: Batch,
-    job: { readonly adapter: Float32Array; readonly rescaler: Float32Array; readonly topK: number },
-  ): void {
-    const { config } = this.weights;
-    const { rows, length, ids, lengths, lossPositions, targets } = batch;
+  private checkJob(job: Pick<TrainJob, "adapter" | "rescaler" | "topK">): void {
+    if (this.disposed) throw new InvariantError(`engine ${this.name} was disposed`);
+    const { layers, experts } = this.weights.config;
     const { size } = this.layout;
     invariant(job.adapter.length === size, () => `adapter: expected ${size} values, got ${job.adapter.length}`);
-    invariant(
-      job.rescaler.length === config.layers,
-      () => `rescaler: expected ${config.layers} values, got ${job.rescaler.length}`,
-    );
-    invariant(
-      job.topK >= 1 && job.topK <= config.experts,
-      () => `topK: expected 1 to ${config.experts}, got ${job.topK}`,
-    );
+    invariant(job.rescaler.length === layers, () => `rescaler: expected ${layers} values, got ${job.rescaler.length}`);
+    const possible = Number.isInteger(job.topK) && job.topK >= 1 && job.topK <= experts;
+    invariant(possible, () => `topK: expected 1 to ${experts}, got ${job.topK}`);
+  }
+
+  /** Refuses what would make native code read out of bounds. */
+  private checkBatch({ rows, length, ids, lengths, lossPositions, targets }: Batch): void {
+    const { config } = this.weights;
     invariant(
       length <= config.maxTokens,
       () => `batch: expected at most ${config.maxTokens} tokens a row, got ${length}`,

@@ -5,7 +5,7 @@ import { gradients } from "../tensor/autodiff.ts";
 import { Graph } from "../tensor/graph.ts";
 import type { Program, Tensor } from "../tensor/ir.ts";
 import { add, argMax, mul, reduceSum, scale } from "../tensor/ops/arithmetic.ts";
-import { concat, reshape, split } from "../tensor/ops/layout.ts";
+import { concat, reshape, split, transpose } from "../tensor/ops/layout.ts";
 import { crossEntropy } from "../tensor/ops/nn.ts";
 import { type AdamWOptions, type AdamWStep, adamW, clipFactor } from "../tensor/optimizer.ts";
 import { sizeOf } from "../tensor/shape.ts";
@@ -232,7 +232,9 @@ export function pretrainStep(config: ModelConfig, shape: StepShape, options: Pre
   const weights = graph.input("weights", "float32", [total]);
   const parts = new Map(split(weights, 0, sizes).map((part, i) => [shapes[i]![0], reshape(part, shapes[i]![1])]));
   const inputs = batchInputs(graph, shape);
-  const forwardOptions: ForwardOptions = { graph, config, ...shape, weight: (name) => parts.get(name)! };
+  const weight = (name: string) =>
+    name === "head" && config.tiedEmbeddings ? transpose(parts.get("embed")!, [1, 0]) : parts.get(name)!;
+  const forwardOptions: ForwardOptions = { graph, config, ...shape, weight };
   const result = forward(forwardOptions, inputs.ids, inputs.padding);
   const inverseCount = graph.input("inverseCount", "float32", [1]);
   const loss = meanLoss(forwardOptions, result, inputs, inverseCount);

@@ -113,6 +113,8 @@ export class TwoState {
   /** Points of the cell looked at last: their times, ascending, and the draws of their states. */
   readonly #points: { time: number; draw: number }[] = [];
   #count = 0;
+  #lookedAt = -1;
+  #lookedIn = -1;
 
   constructor(spec: TwoStateSpec, fleet: Fleet, rng: Rng, purpose: string) {
     this.#rng = rng;
@@ -163,6 +165,9 @@ export class TwoState {
   }
 
   #look(client: ClientId, cell: number): void {
+    if (client === this.#lookedAt && cell === this.#lookedIn) return;
+    this.#lookedAt = client;
+    this.#lookedIn = cell;
     const draws = this.#rng.at(this.#purpose, cell).at(client);
     const count = draws.poisson(1);
     while (this.#points.length < count) this.#points.push({ time: 0, draw: 0 });

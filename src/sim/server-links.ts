@@ -4,6 +4,7 @@
  */
 import type { SimEvent } from "./event-queue.ts";
 import { type Flight, type FlightTable, settle, soonest } from "./flight.ts";
+import { farAhead } from "./foresight.ts";
 import type { Kernel } from "./kernel.ts";
 import type { NetworkSpec } from "./network.ts";
 import { SharedLink } from "./shared-link.ts";
@@ -80,8 +81,8 @@ export class ServerLinks {
       (slot) => flights.get(slot)!,
       (flight) => this.#office.paceOf(flight, now),
     );
-    const when = soonest(now, first);
-    direction.event = when === null ? -1 : kernel.schedule(when, "link", index);
+    const when = soonest(now, Math.min(first, now + farAhead));
+    direction.event = first === Infinity || when === null ? -1 : kernel.schedule(when, "link", index);
   }
 
   #onLink(index: number, event: SimEvent): void {

@@ -16,7 +16,7 @@ import { Director, type DirectorState } from "./director.ts";
 import type { PlainEffect } from "./effects.ts";
 import type { Computation, Environment, Outlet, Phase, Transfer } from "./environment.ts";
 import type { SimEvent } from "./event-queue.ts";
-import { cutAt, Faults } from "./faults.ts";
+import { Faults } from "./faults.ts";
 import type { Fleet } from "./fleet.ts";
 import {
   type Flight,
@@ -28,6 +28,7 @@ import {
   settle,
   soonest,
 } from "./flight.ts";
+import { foresee } from "./foresight.ts";
 import type { Kernel } from "./kernel.ts";
 import { Meter, type Occupation, type WorldTraffic } from "./meter.ts";
 import { Network } from "./network.ts";
@@ -244,44 +245,13 @@ export class World implements Environment {
   }
 
   #plan(flight: Flight, slot: number): void {
-    const { now } = this.#kernel;
-    const left = flight.stopAt - flight.done;
-    const tail = flight.stopReason === "" ? flight.tail : 0;
-    let time = Infinity;
-    let step: Step = "end";
-    if (left <= 0) time = flight.since + tail;
-    else {
-      if (!flight.isShared && flight.rate > 0) time = flight.since + left / flight.rate + tail;
-      if (this.#presence.pauses) {
-        const turn = this.#presence.nextTurn(flight.client, now);
-        if (turn < time) {
-          time = turn;
-          step = "turn";
-        } else if (this.#presence.isGone(flight.client, now)) cutAt(flight, now, "unavailable");
-      }
-      if (flight.rate === 0 && !this.#conditions.isCalm) {
-        const reason = this.#conditions.stopsForEver(flight.client, flight.leg !== "compute");
-        if (reason !== undefined) cutAt(flight, now, reason);
-      }
-    }
-    if (flight.cutAt < time) {
-      time = flight.cutAt;
-      step = "cut";
-    }
-    if (flight.isShared && flight.rate > 0 && left > 0 && time < Infinity) {
-      // The link says when it is through. Nothing is scheduled beyond that, or a run would last until it is past.
-      const through = now + Math.max(1, left / flight.rate);
-      if (through < time) {
-        time = through;
-        step = "look";
-      }
-    }
-    this.#await(flight, slot, time, step);
+    const time = foresee(flight, this.#kernel.now, this.#presence, this.#conditions);
+    this.#await(flight, slot, time, flight.step);
   }
 
   #await(flight: Flight, slot: number, time: number, step: Step): void {
-    flight.step = step;
     const when = soonest(this.#kernel.now, time);
+    flight.step = step;
     flight.event = when === null ? -1 : this.#kernel.schedule(when, "flight", slot);
   }
 
@@ -300,7 +270,7 @@ export class World implements Environment {
         return;
       case "look":
         settle(flight, event.time);
-        if (flight.done < flight.stopAt) this.#plan(flight, slot);
+        if (!flight.isShared || flight.done < flight.stopAt) this.#plan(flight, slot);
         return;
       case "resend":
         flight.attempt++;

@@ -37,7 +37,7 @@ export function gradients(loss: Tensor, parameters: readonly Tensor[]): Tensor[]
   accumulate(loss, graph.constant(ones, loss.shape as readonly number[]));
   for (const node of order.toReversed()) {
     const incoming = adjoints.get(node);
-    if (!incoming || !active.has(node) || node.inputs.length === 0) continue;
+    if (!incoming || !node.inputs.some((input) => active.has(input.node))) continue;
     if (!node.op.backward) throw new InvariantError(`gradients: ${node.op.name} has no derivative`);
     for (const [i, gradient] of node.op.backward(node, incoming).entries()) {
       const input = node.inputs[i]!;

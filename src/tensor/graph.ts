@@ -22,7 +22,7 @@ export class Graph implements GraphBuilder {
 
   node(op: Op, inputs: readonly Tensor[], attributes: Attributes = {}): Node {
     for (const { node } of inputs) invariant(node.graph === this, `${op.name}: input belongs to another graph`);
-    const key = `${op.name}(${inputs.map((t) => `${t.node.id}.${t.index}`).join()})${JSON.stringify(attributes)}`;
+    const key = `${op.name}(${inputs.map((t) => `${t.node.id}.${t.index}`).join()})${JSON.stringify(attributes, exact)}`;
     const existing = this.known.get(key);
     if (existing) return existing;
     const outputs: Tensor[] = [];
@@ -52,6 +52,10 @@ export class Graph implements GraphBuilder {
     return this.node(zerosOp, [], { shape }).outputs[0]!;
   }
 }
+
+/** JSON writes numbers that are not finite as null; here they must differ. */
+const exact = (_: string, value: unknown): unknown =>
+  typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
 
 const leaf = (attributes: Attributes): TensorType[] => [
   { shape: attributes.shape as Shape, dtype: (attributes.dtype ?? "float32") as DType },

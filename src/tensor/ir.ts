@@ -51,6 +51,10 @@ export interface Op {
   onnx?(emit: OnnxLowering, inputs: readonly string[], node: Node): readonly string[];
   /** Lowering of an op that handles all groups itself, through `emit.pieces` and `emit.define…`. */
   onnxGrouped?(emit: OnnxLowering, node: Node): void;
+  /** Emits TensorFlow nodes and returns the names of the outputs; ragged tensors are whole here. */
+  tensorflow?(emit: TensorflowLowering, inputs: readonly string[], node: Node): readonly string[];
+  /** Lowering of an op that handles all groups itself, through `emit.pieces` and `emit.define…`. */
+  tensorflowGrouped?(emit: TensorflowLowering, node: Node): void;
   /** Runs eagerly on TensorFlow.js; ragged tensors are whole here. */
   eager?(run: EagerLowering, node: Node): void;
 }
@@ -87,6 +91,35 @@ export interface OnnxLowering {
   matrices(tensor: Tensor): readonly string[];
   define(node: Node, names: readonly string[]): void;
   defineOutput(tensor: Tensor, whole: string): void;
+  defineRagged(tensor: Tensor, form: { whole?: string; pieces?: readonly string[]; counts?: string }): void;
+  defineMatrices(tensor: Tensor, matrices: readonly string[]): void;
+}
+
+/** Attributes of a TensorFlow node: integers, flags and element types. */
+export type TensorflowAttributes = Readonly<Record<string, number | boolean | DType>>;
+
+/** Emits TensorFlow nodes; values are names. */
+export interface TensorflowLowering {
+  /** Adds a node and returns the names of its outputs. */
+  node(opType: string, inputs: readonly string[], attributes?: TensorflowAttributes, outputs?: number): string[];
+  cast(name: string, from: DType, to: DType): string;
+  /** `name` times `factor`. */
+  scaled(name: string, factor: number): string;
+  scalar(value: number, dtype?: DType): string;
+  floats(values: readonly number[], shape?: readonly number[]): string;
+  /** An int32 vector, as TensorFlow wants axes, sizes and shapes. */
+  integers(values: readonly number[], shape?: readonly number[]): string;
+  /** `[.., columns]` floats with a 1 in column `index[..]`. */
+  oneHot(index: string, dtype: DType, columns: number): string;
+  /** What added to `[.., length, length]` scores hides every position after the row's own. */
+  causalMask(length: number): string;
+  /** The tensor as one value. */
+  whole(tensor: Tensor): string;
+  /** The rows of each group of a ragged tensor. */
+  pieces(tensor: Tensor): readonly string[];
+  /** The matrices of a `[groups, a, b]` tensor, times `factor`. */
+  matrices(tensor: Tensor, factor?: number): readonly string[];
+  define(node: Node, names: readonly string[]): void;
   defineRagged(tensor: Tensor, form: { whole?: string; pieces?: readonly string[]; counts?: string }): void;
   defineMatrices(tensor: Tensor, matrices: readonly string[]): void;
 }

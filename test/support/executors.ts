@@ -3,6 +3,8 @@
 import { EagerExecutor } from "../../src/tensor/executors/eager.ts";
 import type { Executor } from "../../src/tensor/executors/executor.ts";
 import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
+import { TensorflowExecutor } from "../../src/tensor/executors/tensorflow.ts";
+import { tensorflowAbsent } from "./tensorflow.ts";
 
 export interface PresentExecutor {
   readonly name: string;
@@ -10,6 +12,8 @@ export interface PresentExecutor {
 }
 
 export const executors: readonly PresentExecutor[] = [
+  // The first to load: its package makes itself the backend of TensorFlow.js.
+  ...(tensorflowAbsent ? [] : [{ name: "TensorFlow", create: async () => new TensorflowExecutor() }]),
   { name: "ONNX Runtime on the CPU", create: async () => new OnnxExecutor() },
   {
     name: "TensorFlow.js, eager on the CPU",

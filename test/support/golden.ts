@@ -9,10 +9,10 @@ import { loadCheckpoint } from "../../src/model/checkpoint.ts";
 import { prepareBaseWeights } from "../../src/model/prepare-weights.ts";
 import { SafetensorsFile } from "../../src/model/safetensors.ts";
 
-const folder = join(import.meta.dirname, "../../../shared/golden/olmoe-a");
+export const goldenFolder = join(import.meta.dirname, "../../../shared/golden/olmoe-a");
 
 /** False, or why golden tests are skipped. */
-export const goldenAbsent: string | false = existsSync(folder) ? false : "../shared/golden/olmoe-a is absent";
+export const goldenAbsent: string | false = existsSync(goldenFolder) ? false : "../shared/golden/olmoe-a is absent";
 
 export interface Golden {
   readonly weights: BaseWeights;
@@ -30,9 +30,9 @@ export interface Golden {
 }
 
 export async function loadGolden(): Promise<Golden> {
-  const expected = JSON.parse(readFileSync(join(folder, "expected.json"), "utf8"));
-  const file = SafetensorsFile.open(join(folder, "expected.safetensors"));
-  const weights = await prepareBaseWeights(loadCheckpoint(folder), mkdtempSync(join(tmpdir(), "flame-golden-")));
+  const expected = JSON.parse(readFileSync(join(goldenFolder, "expected.json"), "utf8"));
+  const file = SafetensorsFile.open(join(goldenFolder, "expected.safetensors"));
+  const weights = await prepareBaseWeights(loadCheckpoint(goldenFolder), mkdtempSync(join(tmpdir(), "flame-golden-")));
   const layout = adapterLayout(weights.config, { rank: expected.rank, alpha: expected.alpha });
   const read = (name: string) => {
     const values = new Float32Array(file.entry(name).size);

@@ -7,6 +7,7 @@ import { buildFleet, checkFleet, type FleetSpec, type RoundCost, type TierSpec }
 import type { Fleet } from "../../src/sim/fleet.ts";
 import { flashLink } from "../../src/sim/links.ts";
 import { preset, presetNames } from "../../src/sim/presets.ts";
+import { fromFedScaleAvailability, fromFedScaleDevice } from "../../src/sim/recorded.ts";
 import { aiBenchmark, flashPhones, type SpeedLaw } from "../../src/sim/speed-laws.ts";
 import { checkWorld } from "../../src/sim/world.ts";
 import { moments, shareError } from "../support/sim-world.ts";
@@ -147,6 +148,25 @@ test("clients follow measured devices: one after the other, or at random", () =>
   for (let c = 200; c < 600; c++) assert.equal(random.downlink[c], random.tokensPerSecond[c] === 10 ? 100 : 7);
   const share = random.tokensPerSecond.slice(200).filter((speed) => speed === 10).length / 400;
   assert.ok(Math.abs(share - 0.5) < 4 * shareError(0.5, 400));
+});
+
+test("a FedScale record means the same here", () => {
+  // 50 ms forward, batches of 20, 5 steps: 3 · 20 · 5 · 50 ms = 15 s;
+  const { tokensPerSecond, downlink } = fromFedScaleDevice({ computation: 50, communication: 5_000 }, 64);
+  assert.ok(Math.abs((20 * 5 * 64) / tokensPerSecond! - 15) < 1e-9);
+  assert.equal(downlink, 625_000);
+  const trace = fromFedScaleAvailability([
+    { active: [10, 50], inactive: [20], finish_time: 100 },
+    { active: [0], inactive: [0], finish_time: 80 },
+  ]);
+  assert.equal(trace.period, 100_000);
+  assert.deepEqual(trace.devices, [
+    [
+      [10_000, 20_000],
+      [50_000, 100_000],
+    ],
+    [],
+  ]);
 });
 
 test("a user's own law is asked once per client, with chance of the client's own", () => {

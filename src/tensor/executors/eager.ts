@@ -9,7 +9,7 @@ import { InvariantError, invariant } from "../../base/errors.ts";
 import { constantOp, inputOp, reachable, weightOp, zerosOp } from "../graph.ts";
 import type { EagerLowering, Node, Program, Tensor } from "../ir.ts";
 import { type DType, type SymbolicDim, sizeOf } from "../shape.ts";
-import type { Executable, Executor, TensorData, WeightSource } from "./executor.ts";
+import { type Executable, type Executor, sizesOf, type TensorData, type WeightSource } from "./executor.ts";
 
 /** One run of a program: the values so far. */
 export class TfEager implements EagerLowering {
@@ -33,7 +33,9 @@ export class TfEager implements EagerLowering {
   }
 
   set(node: Node, value: Tf.Tensor, index = 0): void {
-    this.values.set(`${node.id}.${index}`, value);
+    // TensorFlow.js cannot cut what it concatenated from nothing.
+    const kept = value.size === 0 ? this.tf.zeros(value.shape, value.dtype as "float32") : value;
+    this.values.set(`${node.id}.${index}`, kept);
   }
 
   /** Remembers how many rows of a ragged tensor belong to each group. */
@@ -85,17 +87,21 @@ export class EagerExecutor implements Executor {
     const nodes = reachable(Object.values(program.outputs));
     const frozen = new Map<Node, Tf.Tensor>();
     for (const node of nodes) if (node.op === weightOp) frozen.set(node, readWeight(tf, node, weights));
+    let disposed = false;
     return {
       async run(feeds, into = {}) {
+        if (disposed) throw new InvariantError(`program "${program.name}" was disposed`);
         const results: Record<string, TensorData> = {};
         tf.engine().startScope();
         try {
           const run = new TfEager(tf);
+          for (const [key, { node }] of Object.entries(program.inputs))
+            run.set(node, feed(tf, program, key, feeds[key]));
           for (const node of nodes) {
+            if (node.op === inputOp) continue;
             const [output] = node.outputs as [Tensor];
             const shape = output.shape as number[];
             if (node.op === weightOp) run.set(node, frozen.get(node)!);
-            else if (node.op === inputOp) run.set(node, feed(tf, program, feeds, node));
             else if (node.op === zerosOp) run.set(node, tf.zeros(shape));
             else if (node.op === constantOp) {
               run.set(node, tf.tensor(node.attributes.values as number[], shape, tfType(output.dtype)));
@@ -111,21 +117,17 @@ export class EagerExecutor implements Executor {
         return results;
       },
       dispose() {
+        disposed = true;
         for (const tensor of frozen.values()) tensor.dispose();
       },
     };
   }
 }
 
-function feed(tf: typeof Tf, program: Program, feeds: Readonly<Record<string, TensorData>>, node: Node): Tf.Tensor {
-  const key = Object.keys(program.inputs).find((name) => program.inputs[name]!.node === node);
-  const data = key === undefined ? undefined : feeds[key];
-  if (!data) throw new InvariantError(`program "${program.name}": input "${node.attributes.name}" is missing`);
-  const { shape, dtype } = node.outputs[0]!;
-  const known = shape.reduce<number>((product, dim) => (typeof dim === "number" ? product * dim : product), 1);
-  const dims = shape.map((dim) => (typeof dim === "number" ? dim : data.length / known));
-  const values = data instanceof BigInt64Array ? Int32Array.from(data, Number) : data;
-  return tf.tensor(values, dims, tfType(dtype));
+function feed(tf: typeof Tf, program: Program, key: string, data: TensorData | undefined): Tf.Tensor {
+  const type = program.inputs[key]!;
+  const sizes = sizesOf(program, key, type, data);
+  return tf.tensor(data instanceof BigInt64Array ? Int32Array.from(data, Number) : data!, sizes, tfType(type.dtype));
 }
 
 function read(value: Tf.Tensor, dtype: DType, into: Float32Array | undefined): TensorData {

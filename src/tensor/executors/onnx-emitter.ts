@@ -219,7 +219,8 @@ export class OnnxEmitter implements OnnxLowering {
   private weight(name: string, shape: Shape, firstElement: number): string {
     const entry = this.weights?.tensors.get(name);
     if (!entry || !this.weights) throw new InvariantError(`onnx: the base weights have no tensor "${name}"`);
-    const id = `w.${name}.${firstElement}`;
+    // The whole of a stack and its first matrix begin at one place.
+    const id = `w.${name}.${shape.join("x")}.${firstElement}`;
     if (!this.literals.has(id)) {
       this.literals.set(id, id);
       this.initializers.push({

@@ -8,9 +8,8 @@ import { createRequire } from "node:module";
 import { dirname } from "node:path";
 import type { InferenceSession, OnnxValue, Tensor as OrtTensor } from "onnxruntime-node";
 import { InvariantError, MachineError, messageOf } from "../../base/errors.ts";
-import type { Program } from "../ir.ts";
-import { type DType, formatShape } from "../shape.ts";
-import type { Executable, Executor, TensorData, WeightSource } from "./executor.ts";
+import type { Program, TensorType } from "../ir.ts";
+import { type Executable, type Executor, sizesOf, type TensorData, type WeightSource } from "./executor.ts";
 import { OnnxEmitter, outputName } from "./onnx-emitter.ts";
 
 type Ort = typeof import("onnxruntime-node");
@@ -72,8 +71,6 @@ export class OnnxExecutor implements Executor {
   }
 }
 
-const arrayTypes = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array } as const;
-
 class OnnxExecutable implements Executable {
   private readonly ort: Ort;
   private session: InferenceSession | null;
@@ -92,17 +89,18 @@ class OnnxExecutable implements Executable {
     const { session, program } = this;
     if (!session) throw new InvariantError(`program "${program.name}" was disposed`);
     const inputs: Record<string, OrtTensor> = {};
-    for (const [key, { node, shape, dtype }] of Object.entries(program.inputs)) {
-      const data = feeds[key];
-      if (!data) throw new InvariantError(`program "${program.name}": input "${key}" is missing`);
-      inputs[node.attributes.name as string] = this.tensor(key, data, dtype, shape);
+    for (const [key, input] of Object.entries(program.inputs)) {
+      inputs[input.node.attributes.name as string] = this.tensor(key, feeds[key], input);
     }
     const fetches: Record<string, OnnxValue | null> = {};
-    for (const [key, { shape, dtype }] of Object.entries(program.outputs)) {
+    for (const [key, output] of Object.entries(program.outputs)) {
       const target = into[key];
-      fetches[outputName(key)] = target ? this.tensor(key, target, dtype, shape) : null;
+      fetches[outputName(key)] = target ? this.tensor(key, target, output) : null;
     }
-    const results = await session.run(inputs, fetches);
+    const results = await session.run(inputs, fetches).catch((cause: unknown) => {
+      if (!this.session) throw new InvariantError(`program "${program.name}" was disposed`);
+      throw new MachineError(`program "${program.name}" failed: ${messageOf(cause)}`, { cause });
+    });
     const outputs: Record<string, TensorData> = {};
     for (const key of Object.keys(program.outputs))
       outputs[key] = into[key] ?? ((results[outputName(key)] as OrtTensor).data as TensorData);
@@ -114,17 +112,9 @@ class OnnxExecutable implements Executable {
     this.session = null;
   }
 
-  /** Wraps an array without a copy, with the one size that only the array knows filled in. */
-  private tensor(key: string, data: TensorData, dtype: DType, shape: readonly unknown[]): OrtTensor {
-    const known = shape.reduce<number>((product, dim) => (typeof dim === "number" ? product * dim : product), 1);
-    const dims = shape.map((dim) => (typeof dim === "number" ? dim : data.length / known));
-    const fits = dims.every(Number.isInteger) && dims.reduce((a, b) => a * b, 1) === data.length;
-    if (!fits || !(data instanceof arrayTypes[dtype as keyof typeof arrayTypes])) {
-      const expected = `${dtype} ${formatShape(shape as never)}`;
-      throw new InvariantError(
-        `program "${this.program.name}": "${key}" expected ${expected}, got ${data.constructor.name}(${data.length})`,
-      );
-    }
-    return new this.ort.Tensor(dtype as "float32", data as Float32Array, dims);
+  /** Wraps an array without a copy. */
+  private tensor(key: string, data: TensorData | undefined, type: TensorType): OrtTensor {
+    const sizes = sizesOf(this.program, key, type, data);
+    return new this.ort.Tensor(type.dtype as "float32", data as Float32Array, sizes);
   }
 }

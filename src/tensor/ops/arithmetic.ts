@@ -2,7 +2,7 @@
  * Elementwise arithmetic with NumPy broadcasting, and reductions: each is the other's derivative.
  */
 import { apply } from "../graph.ts";
-import type { Node, Op, Tensor, TensorType } from "../ir.ts";
+import type { Node, Op, Tensor, TensorflowLowering, TensorType } from "../ir.ts";
 import {
   broadcastShapes,
   type Dim,
@@ -36,8 +36,28 @@ const binary = (
     return [sumTo(da, a.shape), sumTo(db, b.shape)];
   },
   onnx: (emit, inputs) => emit.node(onnx, inputs),
+  tensorflow(emit, inputs, node) {
+    const operands = onnx === "Add" ? withoutMatrixBias(emit, inputs, node) : inputs;
+    return emit.node({ Add: "AddV2", Sub: "Sub", Mul: "Mul", Div: "RealDiv" }[onnx], operands, {
+      T: node.inputs[0]!.dtype,
+    });
+  },
   eager: (run, node) => run.binary(node, onnx),
 });
+
+/**
+ * TensorFlow's optimizer takes a single row that is added to a product for a bias, and then fails because a bias has one
+ * axis. So the row is given one.
+ */
+function withoutMatrixBias(emit: TensorflowLowering, names: readonly string[], node: Node): readonly string[] {
+  const [output] = node.outputs as [Tensor];
+  const isRow = ({ shape }: Tensor) => shape.length > 1 && shape.slice(0, -1).every((dim) => dim === 1);
+  const row = node.inputs.findIndex((x, i) => isRow(x) && sameShape(node.inputs[1 - i]!.shape, output.shape));
+  const columns = node.inputs[row]?.shape.at(-1);
+  if (typeof columns !== "number") return names;
+  const [flat] = emit.node("Reshape", [names[row]!, emit.integers([columns])], { T: output.dtype });
+  return names.map((name, i) => (i === row ? flat! : name));
+}
 
 const addOp = binary("add", "Add", (_a, _b, g) => [g, g]);
 const subOp = binary("sub", "Sub", (_a, _b, g) => [g, neg(g)]);
@@ -72,6 +92,8 @@ const unary = (name: string, onnx: string, backward?: (x: Tensor, y: Tensor, g: 
     backward: (node: Node, [g]: readonly (Tensor | null)[]) => [backward(node.inputs[0]!, node.outputs[0]!, g!)],
   }),
   onnx: (emit, inputs) => emit.node(onnx, inputs),
+  // The five that exist bear the same names in both.
+  tensorflow: (emit, inputs, node) => emit.node(onnx, inputs, { T: node.inputs[0]!.dtype }),
   eager: (run, node) => run.unary(node, onnx),
 });
 
@@ -93,6 +115,7 @@ const scaleOp: Op = {
   infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
   backward: (node, [g]) => [scale(g!, node.attributes.factor as number)],
   onnx: (emit, [x], node) => emit.node("Mul", [x!, emit.scalar(node.attributes.factor as number)]),
+  tensorflow: (emit, [x], node) => [emit.scaled(x!, node.attributes.factor as number)],
   eager: (run, node) =>
     run.set(node, run.tf.mul(run.get(node.inputs[0]!), run.tf.scalar(node.attributes.factor as number))),
 };
@@ -104,6 +127,10 @@ const addScalarOp: Op = {
   backward: (_node, [g]) => [g!],
   onnx: (emit, [x], node) =>
     emit.node("Add", [x!, emit.scalar(node.attributes.term as number, node.outputs[0]!.dtype)]),
+  tensorflow(emit, [x], node) {
+    const { dtype } = node.outputs[0]!;
+    return emit.node("AddV2", [x!, emit.scalar(node.attributes.term as number, dtype)], { T: dtype });
+  },
   eager: (run, node) => run.set(node, run.tf.add(run.get(node.inputs[0]!), node.attributes.term as number)),
 };
 export const addScalar = (x: Tensor, term: number): Tensor => apply(addScalarOp, [x], { term });
@@ -118,6 +145,12 @@ const withinOp: Op = {
     const [both] = emit.node("And", [above!, below!]);
     return emit.cast(both!, "float32");
   },
+  tensorflow(emit, [x], node) {
+    const T = node.inputs[0]!.dtype;
+    const [above] = emit.node("GreaterEqual", [x!, emit.scalar(node.attributes.low as number)], { T });
+    const [below] = emit.node("LessEqual", [x!, emit.scalar(node.attributes.high as number)], { T });
+    return [emit.cast(emit.node("LogicalAnd", [above!, below!])[0]!, "bool", "float32")];
+  },
   eager(run, node) {
     const x = run.get(node.inputs[0]!);
     const { low, high } = node.attributes as { low: number; high: number };
@@ -131,6 +164,11 @@ const clipOp: Op = {
   backward: (node, [g]) => [mul(g!, apply(withinOp, [node.inputs[0]!], node.attributes))],
   onnx: (emit, [x], node) =>
     emit.node("Clip", [x!, emit.scalar(node.attributes.low as number), emit.scalar(node.attributes.high as number)]),
+  tensorflow(emit, [x], node) {
+    const T = node.inputs[0]!.dtype;
+    const [above] = emit.node("Maximum", [x!, emit.scalar(node.attributes.low as number)], { T });
+    return emit.node("Minimum", [above!, emit.scalar(node.attributes.high as number)], { T });
+  },
   eager(run, node) {
     const { low, high } = node.attributes as { low: number; high: number };
     run.set(node, run.tf.clipByValue(run.get(node.inputs[0]!), low, high));
@@ -143,6 +181,7 @@ const minimumOp: Op = {
   name: "minimum",
   infer: (inputs) => binaryType("minimum", inputs),
   onnx: (emit, inputs) => emit.node("Min", inputs),
+  tensorflow: (emit, inputs, node) => emit.node("Minimum", inputs, { T: node.inputs[0]!.dtype }),
   eager: (run, node) => run.set(node, run.tf.minimum(run.get(node.inputs[0]!), run.get(node.inputs[1]!))),
 };
 /** Elementwise smaller one. Carries no gradient. */
@@ -154,6 +193,7 @@ const castOp: Op = {
   // Integers carry no gradient.
   backward: (node, [g]) => [node.inputs[0]!.dtype === "float32" ? g! : null],
   onnx: (emit, [x], node) => emit.cast(x!, node.attributes.dtype as DType),
+  tensorflow: (emit, [x], node) => [emit.cast(x!, node.inputs[0]!.dtype, node.attributes.dtype as DType)],
   eager: (run, node) =>
     run.set(node, run.tf.cast(run.get(node.inputs[0]!), node.attributes.dtype === "float32" ? "float32" : "int32")),
 };
@@ -163,6 +203,7 @@ const equalOp: Op = {
   name: "equal",
   infer: (inputs) => [{ ...binaryType("equal", inputs)[0]!, dtype: "bool" }],
   onnx: (emit, inputs) => emit.node("Equal", inputs),
+  tensorflow: (emit, inputs, node) => emit.node("Equal", inputs, { T: node.inputs[0]!.dtype }),
   eager: (run, node) => run.set(node, run.tf.equal(run.get(node.inputs[0]!), run.get(node.inputs[1]!))),
 };
 export const equal = (a: Tensor, b: Tensor): Tensor => apply(equalOp, [a, b]);
@@ -172,6 +213,10 @@ const integerDivideOp: Op = {
   infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
   onnx: (emit, [x], node) =>
     emit.node("Div", [x!, emit.scalar(node.attributes.divisor as number, node.outputs[0]!.dtype)]),
+  tensorflow(emit, [x], node) {
+    const { dtype } = node.outputs[0]!;
+    return emit.node("FloorDiv", [x!, emit.scalar(node.attributes.divisor as number, dtype)], { T: dtype });
+  },
   eager: (run, node) =>
     run.set(node, run.tf.floorDiv(run.get(node.inputs[0]!), run.tf.scalar(node.attributes.divisor as number, "int32"))),
 };
@@ -181,13 +226,27 @@ export const integerDivide = (x: Tensor, divisor: number): Tensor =>
 
 export const broadcastLikeOp: Op = {
   name: "broadcastLike",
-  infer: ([, like]) => [{ shape: like!.shape, dtype: like!.dtype }],
+  infer([x, like]) {
+    if (!sameShape(broadcastShapes("broadcastLike", x!.shape, like!.shape), like!.shape)) {
+      throw shapeError("broadcastLike", "a shape that stretches to the other", x!.shape, like!.shape);
+    }
+    return [{ shape: like!.shape, dtype: x!.dtype }];
+  },
   backward: (node, [g]) => [sumTo(g!, node.inputs[0]!.shape), null],
   onnx(emit, [x, like]) {
     const [shape] = emit.node("Shape", [like!]);
     return emit.node("Expand", [x!, shape!]);
   },
-  eager: (run, node) => run.set(node, run.tf.broadcastTo(run.get(node.inputs[0]!), run.get(node.inputs[1]!).shape)),
+  tensorflow(emit, [x, like], node) {
+    const [shape] = emit.node("Shape", [like!], { T: node.inputs[1]!.dtype });
+    return emit.node("BroadcastTo", [x!, shape!], { T: node.inputs[0]!.dtype });
+  },
+  eager(run, node) {
+    const [x, like] = node.inputs as [Tensor, Tensor];
+    const { shape } = run.get(like);
+    // TensorFlow.js takes a size of 0 for one that need not be stretched.
+    run.set(node, shape.includes(0) ? run.tf.zeros(shape) : run.tf.broadcastTo(run.get(x), shape));
+  },
 };
 /** Stretches `x` to the shape of `like`. */
 export const broadcastLike = (x: Tensor, like: Tensor): Tensor =>
@@ -214,6 +273,12 @@ const swigluOp: Op = {
     const [y] = emit.node("Mul", [silu!, up!]);
     return [y!, s!, silu!];
   },
+  tensorflow(emit, [gate, up]) {
+    const [s] = emit.node("Sigmoid", [gate!], { T: "float32" });
+    const [silu] = emit.node("Mul", [gate!, s!], { T: "float32" });
+    const [y] = emit.node("Mul", [silu!, up!], { T: "float32" });
+    return [y!, s!, silu!];
+  },
   eager(run, node) {
     const [gate, up] = node.inputs as [Tensor, Tensor];
     const s = run.tf.sigmoid(run.get(gate));
@@ -230,6 +295,7 @@ const complementOp: Op = {
   infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
   backward: (_node, [g]) => [neg(g!)],
   onnx: (emit, [x]) => emit.node("Sub", [emit.scalar(1), x!]),
+  tensorflow: (emit, [x]) => emit.node("Sub", [emit.scalar(1), x!], { T: "float32" }),
   eager: (run, node) => run.set(node, run.tf.sub(1, run.get(node.inputs[0]!))),
 };
 /** 1 − x. */
@@ -257,6 +323,11 @@ const reduction = (name: string, onnx: "ReduceSum" | "ReduceMax"): Op => ({
   },
   onnx: (emit, [x], { attributes }) =>
     emit.node(onnx, [x!, emit.integers(attributes.axes as number[])], { keepdims: attributes.keep ? 1 : 0 }),
+  tensorflow: (emit, [x], { attributes, inputs }) =>
+    emit.node(onnx === "ReduceSum" ? "Sum" : "Max", [x!, emit.integers(attributes.axes as number[])], {
+      T: inputs[0]!.dtype,
+      keep_dims: attributes.keep as boolean,
+    }),
   eager(run, node) {
     const { axes, keep } = node.attributes as { axes: number[]; keep: boolean };
     const x = run.get(node.inputs[0]!);
@@ -271,7 +342,8 @@ function reduce(op: Op, x: Tensor, axes: readonly number[], keep: boolean): Tens
   const normal = axes.map((axis) => normalAxis(op.name, axis, x.shape)).sort((a, b) => a - b);
   if (isRagged(x.shape) && normal.includes(0))
     throw shapeError(op.name, "axes within the rows of a ragged tensor", x.shape);
-  return apply(op, [x], { axes: normal, keep });
+  // To ONNX, no axes means all of them.
+  return normal.length === 0 ? x : apply(op, [x], { axes: normal, keep });
 }
 
 export const reduceSum = (x: Tensor, axes: readonly number[], keep = false): Tensor =>
@@ -294,6 +366,8 @@ const argMaxOp: Op = {
   name: "argMax",
   infer: ([x]) => [{ shape: x!.shape.slice(0, -1), dtype: "int64" }],
   onnx: (emit, [x]) => emit.node("ArgMax", [x!], { axis: -1, keepdims: 0 }),
+  tensorflow: (emit, [x], node) =>
+    emit.node("ArgMax", [x!, emit.scalar(-1, "int32")], { T: node.inputs[0]!.dtype, output_type: "int64" }),
   eager: (run, node) => run.set(node, run.tf.argMax(run.get(node.inputs[0]!), -1)),
 };
 /** Index of the largest entry along the last axis; ties go to the lower index. */

@@ -1,8 +1,14 @@
 /** Operations that choose by index: gather, scatter-add, top-k, one-hot. */
-import type { Tensor2D } from "@tensorflow/tfjs-core";
+import type * as Tf from "@tensorflow/tfjs-core";
 import { apply } from "../graph.ts";
-import type { Op, Tensor } from "../ir.ts";
+import type { EagerLowering, Op, Tensor } from "../ir.ts";
 import { type Dim, isRagged, sameShape, shapeError, sizeOf } from "../shape.ts";
+
+/** `[.., columns]` with a 1 in column `index[..]`, for eager runs; TensorFlow.js's own refuses a single column. */
+export function eagerOneHot(run: EagerLowering, index: Tensor, columns: number): Tf.Tensor {
+  const { tf } = run;
+  return tf.cast(tf.equal(tf.expandDims(run.integers(index), -1), tf.range(0, columns, 1, "int32")), "float32");
+}
 
 const gatherRowsOp: Op = {
   name: "gatherRows",
@@ -15,6 +21,10 @@ const gatherRowsOp: Op = {
     return [scatterAddRows(g!, index, table.shape[0]!), null];
   },
   onnx: (emit, inputs) => emit.node("Gather", inputs, { axis: 0 }),
+  tensorflow(emit, inputs, { inputs: [table, index] }) {
+    const types = { Tparams: table!.dtype, Tindices: index!.dtype, Taxis: "int32" } as const;
+    return emit.node("GatherV2", [...inputs, emit.scalar(0, "int32")], types);
+  },
   eager: (run, node) => run.set(node, run.tf.gather(run.get(node.inputs[0]!), run.integers(node.inputs[1]!), 0)),
 };
 /** `out[i] = table[index[i]]`. A ragged index gives ragged rows. */
@@ -37,13 +47,18 @@ const scatterAddRowsOp: Op = {
     const zeros = emit.filled(shape);
     emit.define(node, emit.node("ScatterND", [zeros, positions!, emit.whole(values)], { reduction: "add" }));
   },
+  tensorflow(emit, [values, index], node) {
+    const rows = emit.scalar(node.outputs[0]!.shape[0] as number, "int32");
+    const types = { T: node.inputs[0]!.dtype, Tindices: node.inputs[1]!.dtype };
+    return emit.node("UnsortedSegmentSum", [values!, index!, rows], types);
+  },
   eager(run, node) {
     const [values, index] = node.inputs as [Tensor, Tensor];
     const tf = run.tf;
     // A one-hot product: slow, and obviously right.
     const shape = node.outputs[0]!.shape as number[];
-    const chosen = tf.oneHot(tf.reshape(run.integers(index), [-1]), shape[0]!, 1, 0, "float32") as Tensor2D;
-    const rows = tf.reshape(run.get(values), [chosen.shape[0], sizeOf(shape) / shape[0]!]) as Tensor2D;
+    const chosen = tf.reshape(eagerOneHot(run, index, shape[0]!), [-1, shape[0]!]) as Tf.Tensor2D;
+    const rows = tf.reshape(run.get(values), [chosen.shape[0], sizeOf(shape) / shape[0]!]) as Tf.Tensor2D;
     run.set(node, tf.reshape(tf.matMul(chosen, rows, true), shape));
   },
 };
@@ -70,6 +85,11 @@ const topKOp: Op = {
   },
   onnx: (emit, [x], node) =>
     emit.node("TopK", [x!, emit.integers([node.attributes.k as number])], { axis: -1, largest: 1, sorted: 1 }, 2),
+  tensorflow(emit, [x], node) {
+    const k = emit.scalar(node.attributes.k as number, "int32");
+    const [values, indices] = emit.node("TopKV2", [x!, k], { T: node.inputs[0]!.dtype, sorted: true }, 2);
+    return [values!, emit.cast(indices!, "int32", "int64")];
+  },
   eager(run, node) {
     const { values, indices } = run.tf.topk(run.get(node.inputs[0]!), node.attributes.k as number, true);
     run.set(node, values, 0);
@@ -92,9 +112,15 @@ const scatterColumnsOp: Op = {
     const zeros = emit.filled(node.outputs[0]!.shape as readonly number[]);
     return emit.node("ScatterElements", [zeros, indices!, values!], { axis: -1 });
   },
+  tensorflow(emit, [values, indices], node) {
+    const chosen = emit.oneHot(indices!, node.inputs[1]!.dtype, node.attributes.columns as number);
+    const [column] = emit.node("ExpandDims", [values!, emit.scalar(-1, "int32")], { T: "float32" });
+    const [spread] = emit.node("Mul", [chosen, column!], { T: "float32" });
+    return emit.node("Sum", [spread!, emit.integers([-2])], { T: "float32", keep_dims: false });
+  },
   eager(run, node) {
     const [values, indices] = node.inputs as [Tensor, Tensor];
-    const chosen = run.tf.oneHot(run.integers(indices), node.attributes.columns as number, 1, 0, "float32");
+    const chosen = eagerOneHot(run, indices, node.attributes.columns as number);
     run.set(node, run.tf.sum(run.tf.mul(chosen, run.tf.expandDims(run.get(values), -1)), -2));
   },
 };
@@ -113,9 +139,13 @@ const minusOneAtOp: Op = {
     const [ones] = emit.node("Expand", [emit.floats([-1]), emit.node("Shape", [indices!])[0]!]);
     return emit.node("ScatterElements", [x!, indices!, ones!], { axis: -1, reduction: "add" });
   },
+  tensorflow(emit, [x, column], node) {
+    const chosen = emit.oneHot(column!, node.inputs[1]!.dtype, node.inputs[0]!.shape.at(-1) as number);
+    return emit.node("Sub", [x!, chosen], { T: "float32" });
+  },
   eager(run, node) {
     const [x, column] = node.inputs as [Tensor, Tensor];
-    const chosen = run.tf.oneHot(run.integers(column), x.shape.at(-1) as number, 1, 0, "float32");
+    const chosen = eagerOneHot(run, column, x.shape.at(-1) as number);
     run.set(node, run.tf.sub(run.get(x), chosen));
   },
 };

@@ -2,7 +2,7 @@
 import { invariant } from "../../base/errors.ts";
 import { apply, staticSize } from "../graph.ts";
 import type { Op, Tensor } from "../ir.ts";
-import { type Dim, isRagged, normalAxis, type Shape, sameShape, shapeError, sizeOf } from "../shape.ts";
+import { type Dim, isRagged, normalAxis, type Shape, sameShape, shapeError } from "../shape.ts";
 
 const reshapeOp: Op = {
   name: "reshape",
@@ -17,6 +17,8 @@ const reshapeOp: Op = {
   },
   backward: (node, [g]) => [reshape(g!, node.inputs[0]!.shape)],
   onnx: (emit, [x], node) => emit.node("Reshape", [x!, emit.integers(node.outputs[0]!.shape.map(staticSize))]),
+  tensorflow: (emit, [x], node) =>
+    emit.node("Reshape", [x!, emit.integers(node.outputs[0]!.shape.map(staticSize))], { T: node.inputs[0]!.dtype }),
   eager: (run, node) => run.set(node, run.tf.reshape(run.get(node.inputs[0]!), node.outputs[0]!.shape.map(staticSize))),
 };
 export function reshape(x: Tensor, shape: Shape): Tensor {
@@ -44,6 +46,8 @@ const transposeOp: Op = {
     ];
   },
   onnx: (emit, [x], node) => emit.node("Transpose", [x!], { perm: node.attributes.permutation as number[] }),
+  tensorflow: (emit, [x], node) =>
+    emit.node("Transpose", [x!, emit.integers(node.attributes.permutation as number[])], { T: node.inputs[0]!.dtype }),
   eager: (run, node) =>
     run.set(node, run.tf.transpose(run.get(node.inputs[0]!), node.attributes.permutation as number[])),
 };
@@ -74,6 +78,10 @@ const concatOp: Op = {
     );
   },
   onnx: (emit, inputs, node) => emit.node("Concat", inputs, { axis: node.attributes.axis as number }),
+  tensorflow(emit, inputs, node) {
+    const axis = emit.scalar(node.attributes.axis as number, "int32");
+    return emit.node("ConcatV2", [...inputs, axis], { N: inputs.length, T: node.inputs[0]!.dtype });
+  },
   eager: (run, node) =>
     run.set(
       node,
@@ -100,13 +108,18 @@ const splitOp: Op = {
     return sizes.map((size) => ({ shape: x!.shape.map((dim, i): Dim => (i === axis ? size : dim)), dtype: x!.dtype }));
   },
   backward(node, gradients) {
-    const graph = node.graph;
-    const parts = gradients.map((g, i) => g ?? graph.zeros(staticShape(node.outputs[i]!.shape)));
+    const parts = gradients.map((g, i) => g ?? zerosLike(node.outputs[i]!));
     return [concat(parts, node.attributes.axis as number)];
   },
   onnx: (emit, [x], { attributes }) => {
     const sizes = attributes.sizes as number[];
     return emit.node("Split", [x!, emit.integers(sizes)], { axis: attributes.axis as number }, sizes.length);
+  },
+  tensorflow(emit, [x], { attributes, inputs }) {
+    const sizes = attributes.sizes as number[];
+    const operands = [x!, emit.integers(sizes), emit.scalar(attributes.axis as number, "int32")];
+    const types = { T: inputs[0]!.dtype, Tlen: "int32", num_split: sizes.length } as const;
+    return emit.node("SplitV", operands, types, sizes.length);
   },
   eager(run, node) {
     const { sizes, axis } = node.attributes as { sizes: number[]; axis: number };
@@ -114,10 +127,18 @@ const splitOp: Op = {
   },
 };
 
-function staticShape(shape: Shape): number[] {
-  sizeOf(shape);
-  return shape as number[];
-}
+const zerosLikeOp: Op = {
+  name: "zerosLike",
+  infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
+  onnx: (emit, [x]) => emit.node("ConstantOfShape", emit.node("Shape", [x!])),
+  tensorflow: (emit, [x], node) => emit.node("ZerosLike", [x!], { T: node.inputs[0]!.dtype }),
+  eager: (run, node) => run.set(node, run.tf.zerosLike(run.get(node.inputs[0]!))),
+};
+/** Zeros in the shape of `x`, which may be known only at run time. */
+const zerosLike = (x: Tensor): Tensor =>
+  x.shape.every((dim) => typeof dim === "number")
+    ? x.node.graph.zeros(x.shape as readonly number[])
+    : apply(zerosLikeOp, [x]);
 
 /** Cuts `x` along `axis` into parts of the given sizes, which must add up. */
 export function split(x: Tensor, axis: number, sizes: readonly number[]): readonly Tensor[] {

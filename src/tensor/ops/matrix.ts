@@ -51,6 +51,15 @@ const matmulOp: Op = {
     const flags = { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0, alpha };
     return emit.node("FusedMatMul", inputs, flags, 1, "com.microsoft");
   },
+  tensorflow(emit, [a, b], node) {
+    const { transposeA, transposeB, alpha } = node.attributes as Flags;
+    const plain = node.outputs[0]!.shape.length === 2;
+    const flags = plain
+      ? { transpose_a: transposeA, transpose_b: transposeB }
+      : { adj_x: transposeA, adj_y: transposeB };
+    const operands = [emit.scaled(a!, alpha), b!];
+    return emit.node(plain ? "MatMul" : "BatchMatMulV2", operands, { T: "float32", ...flags });
+  },
   eager(run, node) {
     const { transposeA, transposeB, alpha } = node.attributes as Flags;
     const [a, b] = node.inputs.map((input) => run.get(input));

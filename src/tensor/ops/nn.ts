@@ -1,9 +1,9 @@
 /** Operations of transformers that deserve one fused node. */
-import { apply } from "../graph.ts";
+import { apply, staticSize } from "../graph.ts";
 import type { Node, Op, Tensor } from "../ir.ts";
 import { sameShape, shapeError } from "../shape.ts";
 import { mul, reduceSum, scale, sub } from "./arithmetic.ts";
-import { minusOneAt } from "./index-ops.ts";
+import { eagerOneHot, minusOneAt } from "./index-ops.ts";
 import { reshape } from "./layout.ts";
 
 function softmaxBackward(node: Node, [g]: readonly (Tensor | null)[]): [Tensor] {
@@ -17,6 +17,7 @@ const softmaxOp: Op = {
   infer: ([x]) => [{ shape: x!.shape, dtype: "float32" }],
   backward: softmaxBackward,
   onnx: (emit, [x]) => emit.node("Softmax", [x!], { axis: -1 }),
+  tensorflow: (emit, inputs) => emit.node("Softmax", inputs, { T: "float32" }),
   eager: (run, node) => run.set(node, run.tf.softmax(run.get(node.inputs[0]!))),
 };
 /** Softmax along the last axis. */
@@ -35,6 +36,11 @@ const causalSoftmaxOp: Op = {
   onnx(emit, [scores], node) {
     const [masked] = emit.node("Add", [scores!, emit.causalMask(node.outputs[0]!.shape.at(-1) as number)]);
     return emit.node("Softmax", [masked!], { axis: -1 });
+  },
+  tensorflow(emit, [scores], node) {
+    const mask = emit.causalMask(node.outputs[0]!.shape.at(-1) as number);
+    const masked = emit.node("AddV2", [scores!, mask], { T: "float32" });
+    return emit.node("Softmax", masked, { T: "float32" });
   },
   eager(run, node) {
     const tf = run.tf;
@@ -66,10 +72,20 @@ const crossEntropyOp: Op = {
     const [flat] = emit.node("Squeeze", [picked!, emit.integers([-1])]);
     return emit.node("Neg", [flat!]);
   },
+  tensorflow(emit, [logits, targets], { inputs, outputs }) {
+    // The kernel wants a matrix.
+    const classes = inputs[0]!.shape.at(-1) as number;
+    const { dtype } = inputs[1]!;
+    const [rows] = emit.node("Reshape", [logits!, emit.integers([-1, classes])], { T: "float32" });
+    const [labels] = emit.node("Reshape", [targets!, emit.integers([-1])], { T: dtype });
+    const types = { T: "float32", Tlabels: dtype } as const;
+    const [losses] = emit.node("SparseSoftmaxCrossEntropyWithLogits", [rows!, labels!], types, 2);
+    return emit.node("Reshape", [losses!, emit.integers(outputs[0]!.shape.map(staticSize))], { T: "float32" });
+  },
   eager(run, node) {
     const [logits, targets] = node.inputs as [Tensor, Tensor];
     const tf = run.tf;
-    const chosen = tf.oneHot(run.integers(targets), logits.shape.at(-1) as number, 1, 0, "float32");
+    const chosen = eagerOneHot(run, targets, logits.shape.at(-1) as number);
     run.set(node, tf.neg(tf.sum(tf.mul(tf.logSoftmax(run.get(logits)), chosen), -1)));
   },
 };
@@ -99,6 +115,15 @@ const rmsNormOp: Op = {
   },
   onnx: (emit, inputs, node) =>
     emit.node("SimplifiedLayerNormalization", inputs, { axis: -1, epsilon: node.attributes.epsilon as number }, 2),
+  tensorflow(emit, [x, weight], node) {
+    const T = "float32";
+    const [squares] = emit.node("Square", [x!], { T });
+    const [mean] = emit.node("Mean", [squares!, emit.integers([-1])], { T, keep_dims: true });
+    const [shifted] = emit.node("AddV2", [mean!, emit.scalar(node.attributes.epsilon as number)], { T });
+    const [rstd] = emit.node("Rsqrt", [shifted!], { T });
+    const [normal] = emit.node("Mul", [x!, rstd!], { T });
+    return [emit.node("Mul", [normal!, weight!], { T })[0]!, rstd!];
+  },
   eager(run, node) {
     const [x, weight] = node.inputs.map((input) => run.get(input)) as [never, never];
     const tf = run.tf;
@@ -129,6 +154,32 @@ const rotaryOp: Op = {
     const tables = [cos, sin].map((table) => emit.floats(table, [table.length / half, half]));
     const inputs = [x!, emit.integers([0]), ...tables];
     return emit.node("RotaryEmbedding", inputs, { num_heads: node.attributes.heads as number }, 1, "com.microsoft");
+  },
+  tensorflow(emit, [x], node) {
+    const T = "float32";
+    const { shape } = node.inputs[0]!;
+    const [rows, length, width] = shape.map(staticSize) as [number, number, number];
+    const heads = node.attributes.heads as number;
+    const half = width / heads / 2;
+    const { cos, sin } = rotaryTables(node.inputs[0]!, node.attributes);
+    const [split] = emit.node("Reshape", [x!, emit.integers([rows, length, heads, 2 * half])], { T });
+    const parts = [split!, emit.integers([half, half]), emit.scalar(3, "int32")];
+    const [a, b] = emit.node("SplitV", parts, { T, Tlen: "int32", num_split: 2 }, 2);
+    const [swapped] = emit.node("ConcatV2", [b!, a!, emit.scalar(3, "int32")], { N: 2, T });
+    const doubled = (left: number[], right: number[]) =>
+      emit.floats(
+        Array.from({ length }, (_, position) => {
+          const row = [position * half, (position + 1) * half] as const;
+          return [...left.slice(...row), ...right.slice(...row)];
+        }).flat(),
+        [1, length, 1, 2 * half],
+      );
+    // (a, b) turns into (a·cos − b·sin, b·cos + a·sin).
+    const [kept] = emit.node("Mul", [split!, doubled(cos, cos)], { T });
+    const minus = sin.map((value) => -value);
+    const [crossed] = emit.node("Mul", [swapped!, doubled(minus, sin)], { T });
+    const [turned] = emit.node("AddV2", [kept!, crossed!], { T });
+    return emit.node("Reshape", [turned!, emit.integers([rows, length, width])], { T });
   },
   eager(run, node) {
     const tf = run.tf;

@@ -34,6 +34,23 @@ const sortByGroupOp: Op = {
     emit.defineRagged(node.outputs[0]!, { whole: positions!, counts: counts! });
     emit.defineOutput(node.outputs[1]!, counts!);
   },
+  tensorflowGrouped(emit, node) {
+    const groups = node.attributes.groups as number;
+    const { dtype } = node.inputs[0]!;
+    const [row] = emit.node("ExpandDims", [emit.whole(node.inputs[0]!), emit.scalar(0, "int32")], { T: dtype });
+    const numbers = emit.integers(
+      Array.from({ length: groups }, (_, group) => group),
+      [groups, 1],
+    );
+    const [member] = emit.node("Equal", [row!, emit.cast(numbers, "int32", dtype)], { T: dtype });
+    // Where walks row by row, so positions come out sorted by group and, within a group, in order.
+    const [found] = emit.node("Where", [member!], { T: "bool" });
+    const [, positions] = emit.node("Unpack", [found!], { T: "int64", num: 2, axis: 1 }, 2);
+    const ones = emit.cast(member!, "bool", "int64");
+    const [counts] = emit.node("Sum", [ones, emit.integers([1])], { T: "int64", keep_dims: false });
+    emit.define(node, [positions!, counts!]);
+    emit.defineRagged(node.outputs[0]!, { whole: positions!, counts: counts! });
+  },
   eager(run, node) {
     const labels = run.get(node.inputs[0]!).dataSync();
     const groups = node.attributes.groups as number;
@@ -105,6 +122,17 @@ const groupedMatmulOp: Op = {
     });
     emit.defineRagged(node.outputs[0]!, { pieces });
   },
+  tensorflowGrouped(emit, node) {
+    const [x, weights, base] = node.inputs as [Tensor, Tensor, Tensor?];
+    const { transposed, alpha } = node.attributes as { transposed: boolean; alpha: number };
+    const flags = { T: "float32", transpose_b: transposed } as const;
+    const matrices = emit.matrices(weights, alpha);
+    const pieces = emit.pieces(x).map((rows, group) => emit.node("MatMul", [rows, matrices[group]!], flags)[0]!);
+    emit.defineRagged(node.outputs[0]!, { pieces });
+    if (!base) return;
+    const [whole] = emit.node("AddV2", [emit.whole(node.outputs[0]!), emit.whole(base)], { T: "float32" });
+    emit.defineRagged(node.outputs[0]!, { whole: whole! });
+  },
   eager(run, node) {
     const [x, weights, base] = node.inputs as [Tensor, Tensor, Tensor?];
     const { transposed, alpha } = node.attributes as { transposed: boolean; alpha: number };
@@ -140,6 +168,15 @@ const groupedOuterOp: Op = {
       .pieces(a)
       .map((left, group) => emit.node("Gemm", [left, right[group]!], { transA: 1, alpha })[0]!);
     emit.defineMatrices(node.outputs[0]!, matrices);
+  },
+  tensorflowGrouped(emit, node) {
+    const [a, b] = node.inputs as [Tensor, Tensor];
+    const right = emit.pieces(b);
+    const flags = { T: "float32", transpose_a: true } as const;
+    const matrices = emit.pieces(a).map((left, group) => emit.node("MatMul", [left, right[group]!], flags)[0]!);
+    emit.defineMatrices(node.outputs[0]!, matrices);
+    const alpha = node.attributes.alpha as number;
+    if (alpha !== 1) emit.define(node, [emit.scaled(emit.whole(node.outputs[0]!), alpha)]);
   },
   eager(run, node) {
     const [a, b] = node.inputs as [Tensor, Tensor];

@@ -1,0 +1,62 @@
+/** A base model as whoever trains, evaluates or generates needs it: configuration, tokenizer, weights in executor layout. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { InputError } from "../base/errors.ts";
+import { loadHuggingFaceTokenizer } from "../data/hf-tokenizer.ts";
+import { byteTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import type { BaseWeights } from "../model/base-weights.ts";
+import { loadCheckpoint } from "../model/checkpoint.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { type HuggingFaceConfig, readHuggingFaceConfig } from "../model/hf-config.ts";
+import { defaultWeightsCache, prepareBaseWeights } from "../model/prepare-weights.ts";
+
+export interface OpenedModel {
+  readonly folder: string;
+  readonly config: ModelConfig;
+  readonly description: HuggingFaceConfig;
+  /** @throws InputError when the folder has no tokenizer and the model does not read bytes */
+  tokenizer(): Promise<Tokenizer>;
+  /** Converts the weights unless that was done before. @throws InputError naming every tensor that is wrong */
+  weights(cache?: string): Promise<BaseWeights>;
+}
+
+/**
+ * Opens a folder in Hugging Face OLMoE layout. Only its configuration is read until more is asked for.
+ *
+ * @throws InputError when there is no configuration, or one that is not OLMoE's
+ */
+export function openModel(folder: string): OpenedModel {
+  const path = join(folder, "config.json");
+  if (!existsSync(path)) {
+    throw new InputError(`${path} does not exist; expected a folder in Hugging Face OLMoE layout, or "embedded"`);
+  }
+  const description = readHuggingFaceConfig(path);
+  const config = description.model;
+  return { folder, config, description, tokenizer: () => openTokenizer(folder, config), weights };
+
+  async function weights(cache = defaultWeightsCache()): Promise<BaseWeights> {
+    const checkpoint = loadCheckpoint(folder);
+    try {
+      return await prepareBaseWeights(checkpoint, cache);
+    } finally {
+      checkpoint.close();
+    }
+  }
+}
+
+/** The folder's own tokenizer; bytes for models with the embedding table of the byte tokenizer. */
+async function openTokenizer(folder: string, { vocabulary }: ModelConfig): Promise<Tokenizer> {
+  const path = join(folder, "tokenizer.json");
+  const hasOwn = existsSync(path);
+  if (!hasOwn && vocabulary !== byteTokenizer.vocabulary) {
+    throw new InputError(
+      `${path} does not exist, and the model's ${vocabulary} tokens are not the ${byteTokenizer.vocabulary} of the byte ` +
+        "tokenizer; expected the model's tokenizer.json",
+    );
+  }
+  const tokenizer = hasOwn ? await loadHuggingFaceTokenizer(folder) : byteTokenizer;
+  if (tokenizer.vocabulary > vocabulary) {
+    throw new InputError(`${path} has ${tokenizer.vocabulary} tokens, but the model has embeddings for ${vocabulary}`);
+  }
+  return tokenizer;
+}

@@ -1,0 +1,368 @@
+/** The steps a random program grows by. Each returns its results, or none where no operand fits. */
+import type { Tensor } from "../../src/tensor/ir.ts";
+import {
+  add,
+  addScalar,
+  argMax,
+  broadcastLike,
+  cast,
+  clip,
+  div,
+  equal,
+  exp,
+  integerDivide,
+  log,
+  minimum,
+  mul,
+  neg,
+  reduceMax,
+  reduceMean,
+  reduceSum,
+  scale,
+  sigmoid,
+  sqrt,
+  square,
+  sub,
+  swiglu,
+} from "../../src/tensor/ops/arithmetic.ts";
+import { gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
+import { concat, reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
+import { matmul } from "../../src/tensor/ops/matrix.ts";
+import { causalSoftmax, crossEntropy, rmsNorm, rotary, softmax } from "../../src/tensor/ops/nn.ts";
+import { groupedMatmul, sortByGroup } from "../../src/tensor/ops/ragged.ts";
+import { type Dim, isRagged, type Shape, type SymbolicDim, sameShape, sizeOf } from "../../src/tensor/shape.ts";
+import { type Growth, margin, type Step } from "./random-programs.ts";
+
+type Grow = (growth: Growth, step: Step) => readonly Tensor[];
+
+export const grow: Grow = (growth, step) => steps[step.op % steps.length]!(growth, step);
+
+function pick(growth: Growth, number: number, fits: (tensor: Tensor) => boolean): Tensor | undefined {
+  const fitting = growth.pool.filter(fits);
+  return fitting[number % fitting.length];
+}
+
+const any = () => true;
+const isStatic = ({ shape }: Tensor): boolean => shape.every((dim) => typeof dim === "number");
+const isMatrix = ({ shape }: Tensor): boolean => shape.length >= 2;
+const last = ({ shape }: Tensor): number | undefined => {
+  const size = shape.at(-1);
+  return typeof size === "number" ? size : undefined;
+};
+/** What has no derivative may only follow on inputs that need none. */
+const mayJump =
+  (growth: Growth) =>
+  (tensor: Tensor): boolean =>
+    !growth.smooth || !growth.depends(tensor);
+
+const bitsOf = (number: number): [boolean, boolean, boolean] => [(number & 1) > 0, (number & 2) > 0, (number & 4) > 0];
+const alphaOf = (number: number): number => [1, 0.5, -0.75][number % 3]!;
+
+function broadcasts(growth: Growth, a: Tensor, b: Tensor): boolean {
+  const rank = Math.max(a.shape.length, b.shape.length);
+  const at = ({ shape }: Tensor, axis: number): Dim => shape[axis - rank + shape.length] ?? 1;
+  const axes = Array.from({ length: rank }, (_, axis) => axis);
+  if (!axes.every((axis) => at(a, axis) === at(b, axis) || at(a, axis) === 1 || at(b, axis) === 1)) return false;
+  const ragged = [a, b].find(({ shape }) => isRagged(shape));
+  // Rows of groups are the first axis, and no derivative sums over them.
+  return !ragged || [a, b].every((t) => t.shape[0] === ragged.shape[0] || (!growth.smooth && t.shape.length < rank));
+}
+
+function pair(growth: Growth, { a, b }: Step): [Tensor, Tensor] {
+  const left = pick(growth, a, any)!;
+  return [left, pick(growth, b, (t) => broadcasts(growth, left, t))!];
+}
+
+/** At least this far from 0. */
+const positive = (x: Tensor): Tensor => addScalar(square(x), 0.5);
+
+const elementwise: Grow = (growth, step) => {
+  const [a, b] = pair(growth, step);
+  const forms = [add, sub, mul, (x: Tensor, y: Tensor) => div(x, positive(y)), (x: Tensor) => mul(x, x)];
+  return [forms[step.c % forms.length]!(a, b)];
+};
+
+const gatedUnit: Grow = (growth, { a, b }) => {
+  const gate = pick(growth, a, any)!;
+  return [swiglu(gate, pick(growth, b, (t) => sameShape(t.shape, gate.shape))!)];
+};
+
+const unary: Grow = (growth, { a, c }) => {
+  const x = pick(growth, a, any)!;
+  const forms = [
+    () => neg(x),
+    () => exp(scale(x, 0.25)),
+    () => log(positive(x)),
+    () => sqrt(positive(x)),
+    () => sigmoid(x),
+    () => addScalar(scale(x, -1.5), 0.25),
+  ];
+  return [forms[c % forms.length]!()];
+};
+
+/** Clamps at two edges that no value is near. */
+const clipped: Grow = (growth, { a, b, c }) => {
+  const x = pick(growth, a, any)!;
+  const sorted = [...growth.value(x).data].sort((p, q) => p - q);
+  const gaps = [-5, ...sorted].flatMap((value, i) => {
+    const next = sorted[i] ?? 5;
+    return next - value > 2 * margin ? [Math.fround((value + next) / 2)] : [];
+  });
+  const edges = [gaps[b % gaps.length]!, gaps[c % gaps.length]!].sort((p, q) => p - q) as [number, number];
+  return gaps.length > 0 && edges[0] < edges[1] ? [clip(x, ...edges)] : [];
+};
+
+const reduced: Grow = (growth, { a, b, c }) => {
+  const x = pick(growth, a, ({ shape }) => shape.length > 0)!;
+  const [sum, keep] = bitsOf(c);
+  const axes = [...x.shape.keys()].filter((axis) => ((b >> axis) & 1) === 1 && !(axis === 0 && isRagged(x.shape)));
+  const mean = !sum && axes.every((axis) => typeof x.shape[axis] === "number");
+  return [mean ? reduceMean(x, axes, keep) : reduceSum(x, axes, keep)];
+};
+
+/** log Σ exp through its maximum, whose own derivative cancels. */
+const logSumExp: Grow = (growth, { a, c }) => {
+  const x = pick(growth, a, (t) => last(t) !== undefined);
+  if (!x) return [];
+  const top = reduceMax(x, [-1], true);
+  const stable = add(log(reduceSum(exp(sub(x, top)), [-1], true)), top);
+  return growth.smooth || c % 2 === 0 ? [stable] : [stable, top];
+};
+
+const stretched: Grow = (growth, { a, b }) => {
+  const like = pick(growth, a, any)!;
+  const x = pick(growth, b, (t) => broadcasts(growth, t, like) && fitsInto(t.shape, like.shape));
+  return x ? [broadcastLike(x, like)] : [];
+};
+const fitsInto = (part: Shape, full: Shape): boolean =>
+  part.length <= full.length && part.every((dim, i) => dim === 1 || dim === full[i + full.length - part.length]);
+
+const reshaped: Grow = (growth, { a, c }) => {
+  const x = pick(growth, a, any)!;
+  if (isStatic(x)) {
+    const size = sizeOf(x.shape);
+    const forms: number[][] = [[size], [1, size], [...(x.shape as number[])].reverse(), [size, 1]];
+    if (size % 4 === 0) forms.push([size / 4, 4], [2, size / 4, 2]);
+    return [reshape(x, forms[c % forms.length]!)];
+  }
+  const rest = x.shape.slice(1);
+  if (!rest.every((dim) => typeof dim === "number")) return [];
+  return [reshape(x, c % 2 === 0 ? [x.shape[0]!, 1, ...rest] : [x.shape[0]!, sizeOf(rest)])];
+};
+
+const transposed: Grow = (growth, { a, b }) => {
+  const x = pick(growth, a, isMatrix)!;
+  const fixed = isRagged(x.shape) ? 1 : 0;
+  const axes = [...x.shape.keys()];
+  const moving = axes.slice(fixed);
+  const turn = b % moving.length;
+  const turned = [...moving.slice(turn), ...moving.slice(0, turn)];
+  return [transpose(x, [...axes.slice(0, fixed), ...(b % 2 === 0 ? turned : turned.toReversed())])];
+};
+
+const concatenated: Grow = (growth, { a, b, c }) => {
+  const x = pick(growth, a, ({ shape }) => shape.length > 0)!;
+  const axis = b % x.shape.length;
+  if (typeof x.shape[axis] !== "number") return [];
+  const fits = ({ shape }: Tensor) =>
+    shape.length === x.shape.length &&
+    typeof shape[axis] === "number" &&
+    sameShape(shape.with(axis, 1), x.shape.with(axis, 1));
+  return [concat([x, pick(growth, c, fits)!, x].slice(0, 2 + (b % 2)), c % 2 === 0 ? axis : axis - x.shape.length)];
+};
+
+/** Either part may stay unused. */
+const cut: Grow = (growth, { a, b, c }) => {
+  const wide = (t: Tensor) => t.shape.some((dim) => typeof dim === "number" && dim > 1);
+  // Sizes known at run time only are rare in the pool.
+  const x = (c % 2 === 0 && pick(growth, a, (t) => wide(t) && !isStatic(t))) || pick(growth, a, wide)!;
+  const axes = [...x.shape.keys()].filter((axis) => typeof x.shape[axis] === "number" && x.shape[axis] > 1);
+  const axis = axes[b % axes.length]!;
+  const size = x.shape[axis] as number;
+  const first = 1 + (c % (size - 1));
+  const parts = split(x, axis, [first, size - first]);
+  return c % 3 === 2 ? parts : [parts[c % 3]!];
+};
+
+const product: Grow = (growth, { a, b, c }) => {
+  const x = pick(growth, a, (t) => isMatrix(t) && !isRagged(t.shape))!;
+  const [transposeA, transposeB, useParameter] = bitsOf(b);
+  const rank = x.shape.length;
+  const inner = x.shape[transposeA ? rank - 2 : rank - 1]!;
+  const options = { transposeA, transposeB, alpha: alphaOf(c) };
+  const fits = ({ shape }: Tensor) =>
+    shape.length === rank &&
+    shape[transposeB ? rank - 1 : rank - 2] === inner &&
+    sameShape(shape.slice(0, -2), x.shape.slice(0, -2));
+  const other = useParameter ? undefined : pick(growth, c, (t) => fits(t) && !isRagged(t.shape));
+  if (other) return [matmul(x, other, options)];
+  if (!isStatic(x)) return typeof inner === "number" && rank === 2 ? [matmul(x, fresh(inner), options)] : [];
+  return [matmul(x, fresh(inner as number), options)];
+
+  function fresh(size: number): Tensor {
+    const matrix = transposeB ? [2 + (c % 2), size] : [size, 2 + (c % 2)];
+    return growth.parameter([...(x.shape.slice(0, -2) as number[]), ...matrix]);
+  }
+};
+
+const normalised: Grow = (growth, { a, b }) => {
+  const x = pick(growth, a, (t) => last(t) !== undefined)!;
+  if (growth.smooth && isRagged(x.shape)) return [softmax(x)];
+  // A small epsilon would magnify the rounding of rows near 0.
+  return [b % 2 === 0 ? softmax(x) : rmsNorm(x, growth.parameter([last(x)!]), 0.1)];
+};
+
+const attention: Grow = (growth, { a, c }) => {
+  const x = pick(growth, a, (t) => isMatrix(t) && typeof t.shape.at(-2) === "number" && !isRagged(t.shape));
+  if (!x) return [];
+  const weights = causalSoftmax(matmul(x, x, { transposeB: true, alpha: 0.5 }));
+  return [c % 2 === 0 ? weights : matmul(weights, x)];
+};
+
+const rotated: Grow = (growth, { a, b, c }) => {
+  const x = pick(growth, a, ({ shape }) => shape.length === 3 && typeof shape[1] === "number" && shape[2] === 4);
+  return x && typeof x.shape[1] === "number" ? [rotary(x, 1 + (b % 2), c % 2 === 0 ? 10_000 : 100)] : [];
+};
+
+const entropy: Grow = (growth, { a, b }) => {
+  const x = pick(growth, a, (t) => isMatrix(t) && last(t) !== undefined && !isRagged(t.shape));
+  if (!x) return [];
+  const shape = x.shape.slice(0, -1);
+  const count = growth.value(x).data.length / last(x)!;
+  return [crossEntropy(x, growth.labels(shape, count, last(x)!, b % 2 === 0 ? "int32" : "int64"))];
+};
+
+const gathered: Grow = (growth, { a, b, c }) => {
+  const table = pick(growth, a, (t) => typeof t.shape[0] === "number")!;
+  const rows = table.shape[0] as number;
+  const index =
+    c % 4 === 0
+      ? growth.labels([growth.graph.symbol("picked")], 2 + (b % 3), rows, "int32")
+      : growth.labels(c % 4 === 1 ? [3] : [2, 2], c % 4 === 1 ? 3 : 4, rows, c % 4 === 2 ? "int64" : "int32");
+  growth.integers.push({ tensor: index, limit: rows });
+  return isStatic(table) ? [gatherRows(table, index)] : [];
+};
+
+const scattered: Grow = (growth, { a, b }) => {
+  const values = pick(growth, a, ({ shape }) => shape.length > 0 && shape.every((dim) => typeof dim === "number"))!;
+  const rows = 1 + (b % 4);
+  const lead = values.shape.length > 2 && b % 2 === 0 ? 2 : 1;
+  const shape = values.shape.slice(0, lead);
+  return [scatterAddRows(values, growth.labels(shape, sizeOf(shape), rows, "int64"), rows)];
+};
+
+/** Whether the `k` largest of each row stand clear of each other and of the rest. */
+function isClear(growth: Growth, x: Tensor, k: number): boolean {
+  const { shape, data } = growth.value(x);
+  const columns = shape.at(-1)!;
+  for (let start = 0; start < data.length; start += columns) {
+    const sorted = data.slice(start, start + columns).sort((p, q) => q - p);
+    for (let i = 0; i < k && i + 1 < columns; i++) if (sorted[i]! - sorted[i + 1]! < 2 * margin) return false;
+  }
+  return true;
+}
+
+const largest: Grow = (growth, { a, b }) => {
+  const x = pick(growth, a, (t) => isStatic(t) && t.shape.length > 0)!;
+  const k = 1 + (b % last(x)!);
+  if (!isClear(growth, x, k)) return [];
+  const { values, indices } = topK(x, k);
+  growth.integers.push({ tensor: indices, limit: last(x)! });
+  return [values];
+};
+
+const integral: Grow = (growth, { a, b, c }) => {
+  const source = growth.integers[a % growth.integers.length];
+  if (!source || growth.smooth) return [];
+  const { tensor, limit } = source;
+  const forms = [
+    () => [cast(tensor, "float32")],
+    () => [cast(integerDivide(tensor, 2), "float32")],
+    () => [cast(addScalar(cast(tensor, "int64"), 3), "float32")],
+    () => [cast(equal(tensor, tensor.node.graph.constant([b % limit], [1], tensor.dtype)), "float32")],
+  ];
+  return forms[c % forms.length]!();
+};
+
+const jumping: Grow = (growth, { a, b, c }) => {
+  const x = pick(growth, a, mayJump(growth))!;
+  if (c % 3 === 0) {
+    const other = pick(growth, b, (t) => mayJump(growth)(t) && broadcasts(growth, x, t));
+    return other ? [minimum(x, other)] : [];
+  }
+  const columns = last(x);
+  if (columns === undefined || isRagged(x.shape)) return [];
+  if (c % 3 === 1) {
+    const rows = growth.value(x).data.length / columns;
+    return [minusOneAt(x, growth.labels(x.shape.slice(0, -1), rows, columns, b % 2 === 0 ? "int32" : "int64"))];
+  }
+  if (!isClear(growth, x, 1)) return [];
+  growth.integers.push({ tensor: argMax(x), limit: columns });
+  return [];
+};
+
+/** Rows of a matrix, sorted by a group that labels or a top-k chose. */
+const dispatched: Grow = (growth, { a, b, c }) => {
+  const x = pick(growth, a, (t) => isStatic(t) && t.shape.length === 2)!;
+  const [rows, columns] = x.shape as [number, number];
+  const k = 1 + (b % 2);
+  const routed = c % 3 === 0 && columns >= k && isClear(growth, x, k) ? topK(x, k) : null;
+  const groups = routed ? columns : 1 + (c % 4);
+  const labels = routed
+    ? reshape(routed.indices, [rows * k])
+    : growth.labels([rows * k], rows * k, groups + 1, "int64", -1);
+  const { positions, counts } = sortByGroup(labels, groups);
+  const token = integerDivide(positions, k);
+  growth.integers.push({ tensor: counts, limit: rows * k + 1 });
+  growth.origins.set(positions.shape[0] as SymbolicDim, { token, rows });
+  const sorted = gatherRows(x, token);
+  if (!routed) return [sorted];
+  return [sorted, mul(sorted, gatherRows(reshape(routed.values, [rows * k, 1]), positions))];
+};
+
+const expert: Grow = (growth, { a, b, c }) => {
+  const x = pick(growth, a, ({ shape }) => isRagged(shape) && shape.length === 2);
+  if (!x) return dispatched(growth, { op: 0, a, b, c });
+  const [flip, useBase] = bitsOf(b);
+  const base = useBase ? pick(growth, c, (t) => t.shape.length === 2 && t.shape[0] === x.shape[0]) : undefined;
+  const out = base ? last(base)! : 1 + (c % 4);
+  const { groups } = x.shape[0] as { groups: number };
+  const weights = growth.parameter(flip ? [groups, out, last(x)!] : [groups, last(x)!, out]);
+  return [groupedMatmul(x, weights, { transposed: flip, alpha: alphaOf(c), ...(base && { base }) })];
+};
+
+const returned: Grow = (growth, { a }) => {
+  const x = pick(growth, a, ({ shape }) => isRagged(shape));
+  if (!x) return [];
+  const { token, rows } = growth.origins.get(x.shape[0] as SymbolicDim)!;
+  return [scatterAddRows(x, token, rows)];
+};
+
+const steps: readonly Grow[] = [
+  elementwise,
+  unary,
+  gatedUnit,
+  clipped,
+  reduced,
+  logSumExp,
+  stretched,
+  reshaped,
+  transposed,
+  concatenated,
+  cut,
+  product,
+  product,
+  normalised,
+  attention,
+  rotated,
+  entropy,
+  gathered,
+  scattered,
+  largest,
+  integral,
+  jumping,
+  dispatched,
+  expert,
+  expert,
+  returned,
+];

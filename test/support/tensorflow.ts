@@ -1,0 +1,22 @@
+/**
+ * TensorFlow, where its addon loads: as an installed package, or from the folder that `build-tfjs-node.sh` filled.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { messageOf } from "../../src/base/errors.ts";
+import { loadTensorflow } from "../../src/tensor/executors/tensorflow-addon.ts";
+
+const built = join(import.meta.dirname, "../../.cache/tfjs-node");
+if (existsSync(built)) process.env.FLAME_TFJS_NODE ??= built;
+
+/** False, or why tests of the TensorFlow executor are skipped. */
+export const tensorflowAbsent: string | false = absence();
+
+function absence(): string | false {
+  try {
+    loadTensorflow();
+    return false;
+  } catch (error) {
+    return messageOf(error);
+  }
+}

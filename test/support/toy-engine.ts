@@ -1,0 +1,129 @@
+/**
+ * An engine without a model, for tests of everything around it: each step moves every used expert a little towards 1,
+ * and the loss is the adapter's mean distance from there. Deterministic, and as honest about counts as a real one.
+ */
+
+import { trainingHandlers } from "../../actors/training.ts";
+import type { Batch } from "../../src/data/batches.ts";
+import type { Evaluation, EvaluationJob, TrainingEngine, TrainJob, TrainResult } from "../../src/engine/engine.ts";
+import type { AdapterLayout } from "../../src/model/adapter.ts";
+import { InlinePool } from "../../src/runtime/inline-pool.ts";
+import type { Handlers, PoolDiagnostics, Task, WorkPool } from "../../src/runtime/pool.ts";
+import type { Prepared } from "../../src/scenario/prepare.ts";
+
+export class ToyEngine implements TrainingEngine {
+  readonly name = "toy";
+  readonly #layout: AdapterLayout;
+
+  constructor(layout: AdapterLayout) {
+    this.#layout = layout;
+  }
+
+  async trainCohort(jobs: readonly TrainJob[]): Promise<TrainResult[]> {
+    return jobs.map((job) => this.#train(job));
+  }
+
+  async evaluate({ adapter, topK, batches }: EvaluationJob): Promise<Evaluation> {
+    const { layers, experts } = this.#layout;
+    const distance = distanceOf(adapter);
+    const sums = { loss: 0, responseTokens: 0, correctTokens: 0, exact: 0, examples: 0 };
+    for (const { lossPositions, lengths } of batches) {
+      const examples = lengths.filter((length) => length > 0).length;
+      // A larger budget sees a little more of what was learned.
+      sums.loss += lossPositions.length * (distance + 1 / topK);
+      sums.responseTokens += lossPositions.length;
+      sums.correctTokens += Math.floor(lossPositions.length * Math.max(0, 1 - distance));
+      sums.exact += Math.floor(examples * Math.max(0, 1 - distance));
+      sums.examples += examples;
+    }
+    return { ...sums, activations: new Float64Array(layers * experts) };
+  }
+
+  dispose(): void {}
+
+  #train({ adapter, rescaler, topK, batches, optimizer }: TrainJob): TrainResult {
+    const { layers, experts } = this.#layout;
+    const values = adapter.slice();
+    const activations = new Uint32Array(layers * experts);
+    const losses = new Float32Array(batches.length);
+    let tokens = 0;
+    for (const [step, batch] of batches.entries()) {
+      losses[step] = distanceOf(values);
+      const seen = batch.lengths.reduce((sum, length) => sum + length, 0);
+      tokens += seen;
+      for (let layer = 0; layer < layers; layer++) {
+        for (let rank = 0; rank < topK; rank++) {
+          const expert = layer * experts + ((firstToken(batch) + rank) % experts);
+          activations[expert]! += seen;
+          for (const { start, end } of this.#layout.ranges(expert)) {
+            for (let i = start; i < end; i++) values[i]! += optimizer.learningRate * 20 * (1 - values[i]!);
+          }
+        }
+      }
+    }
+    return { adapter: values, rescaler: rescaler.map((s) => s + 0.01), activations, tokens, losses };
+  }
+}
+
+function distanceOf(values: Float32Array): number {
+  let sum = 0;
+  for (const value of values) sum += Math.abs(1 - value);
+  return sum / values.length;
+}
+
+const firstToken = ({ ids, lengths }: Batch): number => ids[0]! + lengths[0]!;
+
+const handlersFor = ({ layout, training }: Prepared): Handlers =>
+  trainingHandlers(
+    () => training!.setup,
+    async () => new ToyEngine(layout),
+  );
+
+/** Trains on this thread. */
+export const toyPool = (prepared: Prepared): WorkPool => new InlinePool(handlersFor(prepared));
+
+/** Keeps a list of the work that was done. */
+export function countingPool(done: string[]): (prepared: Prepared) => WorkPool {
+  return (prepared) => {
+    const inner = toyPool(prepared);
+    return {
+      workers: 1,
+      get diagnostics(): PoolDiagnostics {
+        return inner.diagnostics;
+      },
+      run: (task: Task, isWanted) => {
+        done.push(task.work);
+        return inner.run(task, isWanted);
+      },
+      close: () => inner.close(),
+    };
+  };
+}
+
+/** Finishes tasks in an order that has nothing to do with the order they came in, as threads do. */
+export function scrambledPool(prepared: Prepared): WorkPool {
+  const inner = toyPool(prepared);
+  let waiting: (() => void)[] = [];
+  let turn = 0;
+  const letSomeGo = () => {
+    // Every other time the last comes first.
+    const batch = waiting;
+    waiting = [];
+    if (turn++ % 2 === 0) batch.reverse();
+    for (const go of batch) go();
+  };
+  return {
+    workers: 4,
+    get diagnostics(): PoolDiagnostics {
+      return inner.diagnostics;
+    },
+    async run(task: Task, isWanted) {
+      await new Promise<void>((resolve) => {
+        waiting.push(resolve);
+        setImmediate(letSomeGo);
+      });
+      return inner.run(task, isWanted);
+    },
+    close: () => inner.close(),
+  };
+}

@@ -1,0 +1,134 @@
+import assert from "node:assert/strict";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import fc from "fast-check";
+import { InputError, MachineError, ScenarioError } from "../../src/base/errors.ts";
+import {
+  type Checkpoint,
+  decodeCheckpoint,
+  differences,
+  encodeCheckpoint,
+  newestCheckpoint,
+  writeCheckpoint,
+} from "../../src/scenario/checkpoint.ts";
+import { acquireLock } from "../../src/scenario/lock.ts";
+import { createRunFolder, LineFile, readLines } from "../../src/scenario/run-folder.ts";
+import { temporaryFolder } from "../support/run-folders.ts";
+
+const made = { program: "1.0.0", scenario: "abc", engine: "onnx", model: "def" };
+const checkpoint = (round: number): Checkpoint => ({
+  made,
+  round,
+  events: round * 10,
+  offsets: { metrics: 1, events: 2, participations: 3 },
+  parts: { adapter: Float32Array.of(1.5, -0, Number.NaN), list: [1, null, "two", { three: true }] },
+});
+
+test("a checkpoint comes back as it was", () => {
+  assert.deepEqual(decodeCheckpoint(encodeCheckpoint(checkpoint(4)), "x"), checkpoint(4));
+});
+
+test("any flipped bit and any cut is noticed, and nothing but an InputError comes out", () => {
+  const bytes = encodeCheckpoint(checkpoint(1));
+  fc.assert(
+    fc.property(fc.nat(bytes.length * 8 - 1), (bit) => {
+      const damaged = Buffer.from(bytes);
+      damaged[bit >> 3]! ^= 1 << (bit & 7);
+      assert.throws(() => decodeCheckpoint(damaged, "x"), InputError);
+    }),
+    { numRuns: 300 },
+  );
+  for (let length = 0; length < bytes.length; length++) {
+    assert.throws(() => decodeCheckpoint(bytes.subarray(0, length), "x"), InputError);
+  }
+});
+
+test("a checkpoint of another format is refused by its number", () => {
+  const bytes = encodeCheckpoint(checkpoint(1));
+  bytes.writeUInt32LE(99, 8);
+  assert.throws(() => decodeCheckpoint(bytes, "x"), /checkpoint x has format 99; this program reads 1/);
+});
+
+test("the last few are kept, and the newest good one is found", (t) => {
+  const folder = temporaryFolder(t);
+  for (let round = 1; round <= 6; round++) writeCheckpoint(folder, checkpoint(round), 3);
+  const names = readdirSync(folder).sort();
+  assert.equal(names.length, 3);
+  assert.equal(newestCheckpoint(folder, assert.fail)!.round, 6);
+  writeFileSync(join(folder, names[2]!), "FLAMECKP");
+  const damage: string[] = [];
+  assert.equal(newestCheckpoint(folder, (text) => damage.push(text))!.round, 5);
+  assert.match(damage[0]!, new RegExp(`${names[2]} is cut off`));
+});
+
+test("a half-written file under its temporary name is nobody's checkpoint", (t) => {
+  const folder = temporaryFolder(t);
+  writeCheckpoint(folder, checkpoint(1), 3);
+  writeFileSync(join(folder, "000002-000000000020.ckpt.tmp"), "half");
+  assert.equal(newestCheckpoint(folder, assert.fail)!.round, 1);
+});
+
+test("each difference between what made a run and what would continue it is said", () => {
+  assert.deepEqual(differences(made, made), []);
+  assert.equal(differences(made, { program: "2", scenario: "x", engine: null, model: "y" }).length, 4);
+});
+
+test("a file of lines is cut at the checkpoint's offset and goes on from there", (t) => {
+  const path = join(temporaryFolder(t), "lines.jsonl");
+  const first = new LineFile(path);
+  first.write('{"a":1}\n');
+  const offset = first.sync();
+  first.write('{"a":2}\n{"a":3}\n');
+  first.close();
+  const second = new LineFile(path, offset);
+  second.write('{"a":"ü"}\n');
+  second.close();
+  assert.deepEqual(readLines(path), [{ a: 1 }, { a: "ü" }]);
+  assert.throws(() => new LineFile(path, 1_000), /has 19 bytes, but the checkpoint was taken at byte 1000/);
+});
+
+test("a line that is not JSON is named with its number", (t) => {
+  const path = join(temporaryFolder(t), "lines.jsonl");
+  writeFileSync(path, '{"a":1}\n{"a":\n');
+  assert.throws(() => readLines(path), /line 2 is not JSON/);
+});
+
+test("a folder that holds a run already is left alone", (t) => {
+  const path = join(temporaryFolder(t), "run");
+  const folder = createRunFolder(path);
+  writeFileSync(folder.scenario, "{}");
+  assert.throws(() => createRunFolder(path), ScenarioError);
+});
+
+test("a folder that cannot be written is a failure of the machine, with a way out", (t) => {
+  const parent = temporaryFolder(t);
+  writeFileSync(join(parent, "file"), "");
+  assert.throws(() => createRunFolder(join(parent, "file", "run")), MachineError);
+  if (process.getuid?.() === 0) return;
+  mkdirSync(join(parent, "locked"));
+  chmodSync(join(parent, "locked"), 0o500);
+  assert.throws(() => createRunFolder(join(parent, "locked", "run")), /permission denied; choose another folder/);
+});
+
+test("a lock keeps others out while its owner lives, and is taken over when the owner is gone", (t) => {
+  const path = join(temporaryFolder(t), "lock");
+  const lock = acquireLock(path);
+  assert.throws(() => acquireLock(path), /is being written by process/);
+  lock.release();
+  assert.equal(existsSync(path), false);
+  // No process has this number: it is above the largest that Linux gives out.
+  const owner = JSON.parse(ownerOf(path)) as Record<string, unknown>;
+  writeFileSync(path, JSON.stringify({ ...owner, process: 2 ** 30 }));
+  acquireLock(path).release();
+  // The number is in use again, by a process that started at another time.
+  writeFileSync(path, JSON.stringify({ ...owner, started: "1" }));
+  if (owner.started !== null) acquireLock(path).release();
+});
+
+function ownerOf(path: string): string {
+  const lock = acquireLock(path);
+  const text = readFileSync(path, "utf8");
+  lock.release();
+  return text;
+}
