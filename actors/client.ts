@@ -38,17 +38,18 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
   kind: "client",
   runsOn: "device",
   leg: ({ type }) => (type === "acknowledge" ? "acknowledge" : "download"),
-  cost: ({ trainingTime }, { type }) => (type === "train" ? trainingTime : millis(0)),
+  cost: ({ trainingTime }, message) =>
+    message.type === "train" ? millis(trainingTime * (message.effort ?? 1)) : millis(0),
   receive(state, message, ctx) {
     switch (message.type) {
       case "train": {
-        const { round, participation, adapter } = message;
+        const { round, participation, adapter, effort = 1 } = message;
         const { keepsRescaler, uploadBytes, attackOf } = ctx.services;
         const start = keepsRescaler && state.rescaler !== null ? state.rescaler : message.rescaler;
         const { id, topK } = state;
         const job: TrainRecipe | null =
           adapter.ref === "blob" && start !== null
-            ? { client: id, round, participation, topK, adapter, rescaler: start, attack: attackOf(id) }
+            ? { client: id, round, participation, topK, adapter, rescaler: start, effort, attack: attackOf(id) }
             : null;
         const result = ctx.pledge<Trained>({ work: "train", job, bytes: uploadBytes });
         // A newcomer goes on from where it joined, should this update not be counted.

@@ -24,6 +24,8 @@ export type ClientMessage =
       readonly adapter: Held;
       /** s to start from, for a client that has none of its own yet; null without training. */
       readonly rescaler: Float32Array | null;
+      /** Share of its local steps that the client takes, in (0, 1]; absent for all of them. */
+      readonly effort?: number;
     }
   /** The update was counted: what the client learned for itself is now its own. */
   | {

@@ -27,6 +27,7 @@ export class Roster implements Snapshot<RosterState> {
   /** The participation a client is busy with until it has reported or its part is lost; -1 = idle. */
   readonly #current: Float64Array;
   #everInvited = 0;
+  #busy = 0;
   #distinctCounted = 0;
 
   constructor(clients: number) {
@@ -46,6 +47,11 @@ export class Roster implements Snapshot<RosterState> {
     return this.#distinctCounted;
   }
 
+  /** Clients that have not answered and are not lost. */
+  get busy(): number {
+    return this.#busy;
+  }
+
   isIdle(client: ClientId): boolean {
     return this.#current[client] === idle;
   }
@@ -59,12 +65,15 @@ export class Roster implements Snapshot<RosterState> {
   invited(client: ClientId, round: Round, participation: ParticipationId): void {
     if (this.history.timesInvited[client]!++ === 0) this.#everInvited++;
     this.#lastInvited[client] = round;
+    if (this.#current[client] === idle) this.#busy++;
     this.#current[client] = participation;
   }
 
   /** The client reported, or what it was doing is lost. */
   released(client: ClientId, participation: ParticipationId): void {
-    if (this.#current[client] === participation) this.#current[client] = idle;
+    if (this.#current[client] !== participation) return;
+    this.#current[client] = idle;
+    this.#busy--;
   }
 
   answered(client: ClientId, milliseconds: number): void {
@@ -106,6 +115,7 @@ export class Roster implements Snapshot<RosterState> {
     duration.fill(Number.NaN);
     loss.fill(Number.NaN);
     this.#distinctCounted = 0;
+    this.#busy = 0;
     this.#everInvited = state.clients.length;
     for (const [at, client] of state.clients.entries()) {
       lastCounted[client] = state.lastCounted[at]!;
@@ -116,6 +126,7 @@ export class Roster implements Snapshot<RosterState> {
       this.#lastInvited[client] = state.lastInvited[at]!;
       this.#current[client] = state.current[at]!;
       if (timesCounted[client]! > 0) this.#distinctCounted++;
+      if (this.#current[client] !== idle) this.#busy++;
     }
   }
 }

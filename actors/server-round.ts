@@ -19,7 +19,9 @@ export const viewOf = (draft: Draft, ctx: ServerContext): PolicyView => ({
 });
 
 /** An update that has arrived, with the invitation it answers. */
-export type Answer = Invitation & { readonly result: PledgeRef<Trained> };
+export interface Answer extends Invitation {
+  readonly result: PledgeRef<Trained>;
+}
 
 export function carryOut(
   draft: Draft,
@@ -89,14 +91,15 @@ const refusal = (draft: Draft, as: "late" | "rejected", answer: Answer): string 
 function accept(draft: Draft, ctx: ServerContext, answer: Answer, discount: number): void {
   ctx.keep(answer.result);
   if (ctx.services.learning !== null) ctx.start(answer.result);
-  draft.accepted.push({ ...answer, discount });
-  tell(ctx, { type: "accepted", participation: answer.participation });
+  const { participation, client, round, sentAt, base, result } = answer;
+  draft.accepted.push({ participation, client, round, sentAt, base, result, discount });
+  tell(ctx, { type: "accepted", participation });
 }
 
 /** Invites up to `wanted` clients; the rest is tried again when clients come back. */
 export function inviteMore(draft: Draft, ctx: ServerContext): void {
   if (draft.wanted === 0) return;
-  const { sampler, fleet, roster, learning } = ctx.services;
+  const { sampler, fleet, roster, learning, effortOf } = ctx.services;
   const { round } = draft;
   const draws = ctx.rng.at("cohort", round).at(draft.nextParticipation);
   const candidates = candidatesOf(draft, ctx);
@@ -109,12 +112,15 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     roster.invited(client, round, participation);
     tell(ctx, { type: "invited", participation, client, round });
     const rescaler = learning === null ? null : learning.rescalers.forBudget(fleet.topK[client]!);
-    draft.effects.push(
-      send(clientRef(client), { type: "train", round, participation, adapter: draft.adapter, rescaler }),
-    );
+    const invitation = { type: "train", round, participation, adapter: draft.adapter, rescaler } as const;
+    const work = effortOf === undefined ? invitation : { ...invitation, effort: effortOf(client, round) };
+    draft.effects.push(send(clientRef(client), work));
   }
   draft.wanted -= clients.length;
-  if (draft.wanted > 0) retryLater(draft, ctx);
+  if (draft.wanted > 0 && !retryLater(draft, ctx)) {
+    draft.wanted = 0;
+    draft.isDeserted = true;
+  }
 }
 
 export function giveUp(draft: Draft, ctx: ServerContext, isGivenUp: (invitation: Invitation) => boolean): void {

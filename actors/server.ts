@@ -72,10 +72,11 @@ function receiveUpdate(draft: Draft, message: Extract<ServerMessage, { type: "up
   // Given up before; the onlookers know whether it was late.
   if (invitation === null) return proceed(draft, ctx);
   const { client, sentAt, round, base } = invitation;
+  const answer = { participation, client, round, sentAt, base, result };
   roster.released(client, participation);
   roster.answered(client, ctx.now - sentAt);
   const decisions = policy.onUpdate(viewOf(draft, ctx), { client, participation, round });
-  carryOut(draft, ctx, decisions, { ...invitation, result });
+  carryOut(draft, ctx, decisions, answer);
   // What was accepted just now is the last that was.
   if (draft.accepted.at(-1)?.participation !== participation) ctx.discard(base);
   return proceed(draft, ctx);
@@ -127,6 +128,11 @@ function retry(draft: Draft, of: Round, ctx: ServerContext): Turn {
 /** Carries out what is still to be done, then ends the turn. Only a turn that opens updates is asynchronous. */
 function proceed(draft: Draft, ctx: ServerContext): Turn {
   for (;;) {
+    const { phase, accepted, outstanding } = draft;
+    if (draft.isDeserted && phase === "open" && draft.closing === null && outstanding.length === 0) {
+      draft.closing = { aggregate: accepted.length >= ctx.services.leastClients };
+    }
+    draft.isDeserted = false;
     if (draft.closing !== null) {
       const { learning } = ctx.services;
       if (learning !== null && draft.closing.aggregate && draft.accepted.length > 0) {
@@ -139,7 +145,7 @@ function proceed(draft: Draft, ctx: ServerContext): Turn {
     }
     if (draft.phase !== "gathering" || draft.isRetrying) break;
     tryToOpen(draft, ctx);
-    if (draft.closing === null) break;
+    if (draft.closing === null && !draft.isDeserted) break;
   }
   return next(stateOf(draft), ...draft.effects);
 }
@@ -152,12 +158,10 @@ function tryToOpen(draft: Draft, ctx: ServerContext): void {
     draft.startedAt = ctx.now;
     tell(ctx, { type: "round-began", round: draft.round, at: ctx.now });
     carryOut(draft, ctx, policy.onRound(viewOf(draft, ctx)), null);
-  } else if (ctx.now - draft.gatheringSince >= patience) {
+  } else if (ctx.now - draft.gatheringSince >= patience || !retryLater(draft, ctx)) {
     draft.startedAt = draft.gatheringSince;
     tell(ctx, { type: "round-began", round: draft.round, at: draft.startedAt });
     draft.closing = { aggregate: false };
-  } else {
-    retryLater(draft, ctx);
   }
 }
 

@@ -37,6 +37,8 @@ export interface TrainRecipe {
   readonly adapter: BlobRef;
   /** s_i to start from, one factor per layer. */
   readonly rescaler: Float32Array;
+  /** Share of its local steps that the client takes, in (0, 1]. */
+  readonly effort: number;
   /** Set for malicious clients. */
   readonly attack: Attack | null;
 }
@@ -104,7 +106,7 @@ export function trainingHandlers(
 async function train(
   setup: TrainingSetup,
   engine: TrainingEngine,
-  { client, round, topK, adapter, rescaler, attack }: TrainRecipe,
+  { client, round, topK, adapter, rescaler, effort, attack }: TrainRecipe,
   blobs: BlobReader,
 ): Promise<Trained> {
   const { seed, data, partition, batchSize, length, epochs, maxSteps, optimizer } = setup;
@@ -112,7 +114,8 @@ async function train(
   const own = examplesOf(partition, clientId(client));
   const draws = rng.at("batches", round).at(client);
   const all = trainBatches(data, own, { batchSize, length, epochs, draws });
-  const batches = maxSteps === null ? all : all.slice(0, maxSteps);
+  const most = maxSteps === null ? all.length : Math.min(all.length, maxSteps);
+  const batches = all.slice(0, Math.max(1, Math.round(effort * most)));
   const poisoned = attack?.type === "label-flip" ? flippedLabels(batches, data) : batches;
   const base = blobs.floats(adapter);
   const [result] = await engine.trainCohort([{ adapter: base, rescaler, topK, batches: poisoned, optimizer }]);

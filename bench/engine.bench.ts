@@ -11,10 +11,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { Worker } from "node:worker_threads";
 import { trainingFlops } from "../src/model/accounting.ts";
 import { formatTable } from "../src/report/table.ts";
-import { matmulRate, median, timings } from "./measure.ts";
+import { everywhere, matmulRate, median, stepPool, timings } from "./measure.ts";
 import { benchConfig, benchEngine, benchJob, benchRank, randomWeights } from "./step.ts";
 
 const budgets = [8, 4, 2, 1];
@@ -87,23 +86,11 @@ function peerColumns(python: string | undefined, peers: string, topK: number, ms
 
 /** Steps per second of `count` workers together, each with an engine of its own over the same weights. */
 async function workersRate(folder: string, count: number): Promise<number> {
-  const workers = Array.from(
-    { length: count },
-    () =>
-      new Worker(new URL("./step-worker.ts", import.meta.url), {
-        workerData: { folder },
-        execArgv: ["--import", "tsx"],
-      }),
-  );
-  const message = (worker: Worker) =>
-    new Promise<number>((resolve, reject) => worker.once("message", resolve).once("error", reject));
-  await Promise.all(workers.map(message));
-  const rates = await Promise.all(
-    workers.map((worker) => {
-      const answer = message(worker);
-      worker.postMessage("go");
-      return answer;
-    }),
-  );
-  return rates.reduce((sum, rate) => sum + rate, 0);
+  const pool = stepPool(count);
+  const task = { folder, form: "merged", steps: 20 };
+  await everywhere(pool, { ...task, steps: 2 });
+  const runs: number[] = [];
+  for (let i = 0; i < 5; i++) runs.push((await everywhere(pool, task)).reduce((rate, ms) => rate + 1_000 / ms, 0));
+  await pool.close();
+  return median(runs);
 }

@@ -1,7 +1,9 @@
 /** What benchmarks share: medians, and the machine's own matrix-multiply rate. */
 
+import { Piscina } from "piscina";
 import { loadOrt } from "../src/tensor/executors/onnx.ts";
 import { elementTypes, encodeModel } from "../src/tensor/executors/onnx-proto.ts";
+import type { StepTask } from "./step-worker.ts";
 
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
@@ -42,3 +44,17 @@ export async function matmulRate(): Promise<number> {
   await session.release();
   return (2 * m * k * n) / ms / 1e6;
 }
+
+/** A pool of `workers` threads that run `step-worker.ts`. */
+export const stepPool = (workers: number): Piscina<StepTask, number> =>
+  new Piscina({
+    filename: new URL("./step-worker.ts", import.meta.url).href,
+    execArgv: ["--import", import.meta.resolve("tsx")],
+    minThreads: workers,
+    maxThreads: workers,
+    idleTimeout: Number.POSITIVE_INFINITY,
+  });
+
+/** Runs `task` on every worker of the pool at once. */
+export const everywhere = (pool: Piscina<StepTask, number>, task: StepTask): Promise<number[]> =>
+  Promise.all(Array.from({ length: pool.options.maxThreads }, () => pool.run(task)));

@@ -1,23 +1,24 @@
-/** One worker of the scaling measurement: says when it is ready, then times its steps while the others run. */
-import { parentPort, workerData } from "node:worker_threads";
+/** One worker of a measurement: trains on the step of `step.ts`, with an engine that it keeps. */
+import type { ProgramEngine } from "../src/engine/program-engine.ts";
 import { loadCheckpoint } from "../src/model/checkpoint.ts";
 import { prepareBaseWeights } from "../src/model/prepare-weights.ts";
 import { benchEngine, benchJob } from "./step.ts";
 
-const repeats = 8;
-
-async function main(): Promise<void> {
-  const { folder } = workerData as { folder: string };
-  const engine = benchEngine(await prepareBaseWeights(loadCheckpoint(`${folder}/model`), folder));
-  const job = benchJob(engine.layout.size, 8);
-  await engine.trainCohort([job]);
-  parentPort!.once("message", async () => {
-    const start = performance.now();
-    for (let i = 0; i < repeats; i++) await engine.trainCohort([job]);
-    parentPort!.postMessage((repeats * job.batches.length * 1_000) / (performance.now() - start));
-    engine.dispose();
-  });
-  parentPort!.postMessage(0);
+export interface StepTask {
+  /** Where `randomWeights` put its files. */
+  readonly folder: string;
+  readonly form: string;
+  readonly steps: number;
 }
 
-void main();
+let engine: ProgramEngine | undefined;
+
+/** @returns milliseconds per step */
+export default async function run({ folder, form, steps }: StepTask): Promise<number> {
+  engine ??= benchEngine(await prepareBaseWeights(loadCheckpoint(`${folder}/model`), folder), form);
+  const job = benchJob(engine.layout.size, 8);
+  const batches = Array.from({ length: steps }, (_, i) => job.batches[i % job.batches.length]!);
+  const start = performance.now();
+  await engine.trainCohort([{ ...job, batches }]);
+  return (performance.now() - start) / steps;
+}

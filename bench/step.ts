@@ -15,6 +15,9 @@ import { OnnxExecutor } from "../src/tensor/executors/onnx.ts";
 export const benchConfig: ModelConfig = { ...embeddedConfig, vocabulary: 512 };
 export const benchRank = 8;
 
+/** A model of 200 MB, for measurements of memory. */
+export const largeConfig: ModelConfig = { ...benchConfig, width: 512, expertWidth: 512 };
+
 export async function randomWeights(folder: string, config = benchConfig): Promise<BaseWeights> {
   const tensors = new Map<string, Float32Array>();
   for (const [index, [name, shape]] of [...baseWeightShapes(config)].entries()) {

@@ -23,10 +23,10 @@ export default defineScenario({
   seed: 42,
   lora: { rank: 8, alpha: 16 },
   data: {
-    source: instructions({ examples: 3_000 }),
+    source: instructions({ examples: 4_000 }),
     partition: dirichlet({ alpha: 0.5, minimum: 8 }),
     heldOut: 0.1,
-    maxTokens: 96,
+    maxTokens: 48,
   },
   fleet: [
     { name: "server", clients: 4, topK: 8, tokensPerSecond: 4_000, uplink: megabits(200), latency: 5 },
@@ -38,10 +38,10 @@ export default defineScenario({
     // The same device is not equally fast every time: heat, other apps.
     compute: { noise: { type: "log-normal", mean: 1, cv: 0.2 } },
   },
-  rounds: { count: 8, cohort: 10, deadline: minutes(1), minUpdates: 4 },
-  training: { epochs: 1, batchSize: 16, learningRate: 2e-3 },
+  rounds: { count: 10, cohort: 12, deadline: minutes(1), minUpdates: 4 },
+  training: { epochs: 1, batchSize: 16, learningRate: 3e-3 },
   strategy: flame({ frequencyExponent: 2 }),
   evaluateEvery: 2,
   evaluationExamples: 128,
-  expect: [lossFalls({ by: 0.05 }), accuracyRises({ by: 0.01 }), everyTierCounted()],
+  expect: [lossFalls({ by: 1 }), accuracyRises({ by: 0.05 }), everyTierCounted()],
 });

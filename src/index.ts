@@ -26,6 +26,7 @@ export {
   participationAtLeast,
 } from "./scenario/expect.ts";
 export type { BudgetMetrics, RoundMetrics, TierMetrics } from "./scenario/metrics.ts";
+export { availabilityFrom, devicesFrom } from "./scenario/recorded.ts";
 export type { RunResult } from "./scenario/result.ts";
 export { loadRun, resume } from "./scenario/resume.ts";
 export { type RunOptions, run } from "./scenario/run.ts";
@@ -43,5 +44,6 @@ export {
 } from "./sim/effects.ts";
 export { hazardLosing } from "./sim/faults.ts";
 export { flashLink } from "./sim/links.ts";
-export { flashPhones } from "./sim/speed-laws.ts";
+export { type Preset, type PresetName, preset } from "./sim/presets.ts";
+export { aiBenchmark, flashPhones } from "./sim/speed-laws.ts";
 export { at, between, every, type TimelineEntry } from "./sim/timeline.ts";

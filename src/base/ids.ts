@@ -12,4 +12,5 @@ export const round = (number: number): Round => number as Round;
 export const participationId = (number: number): ParticipationId => number as ParticipationId;
 
 /** `c-017`: the name used in messages, traces and errors. */
-export const clientName = (client: ClientId): string => `c-${String(client).padStart(3, "0")}`;
+export const clientName = (client: ClientId): string =>
+  client >= 100 ? `c-${client}` : `c-${String(client).padStart(3, "0")}`;

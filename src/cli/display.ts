@@ -26,6 +26,7 @@ export function openDisplay({ json, quiet }: DisplayOptions, { out }: Terminal =
   };
   let columns: Columns = { budgets: [] };
   let rounds = 0;
+  let hasHeader = false;
   return {
     listen(progress) {
       switch (progress.type) {
@@ -33,13 +34,15 @@ export function openDisplay({ json, quiet }: DisplayOptions, { out }: Terminal =
           columns = { budgets: progress.budgets };
           rounds = progress.rounds;
           if (!quiet) for (const line of opening(progress)) print(line);
-          if (!quiet) print(pc.bold(header(columns)));
           break;
         case "status":
           live?.(statusLine({ ...progress, rounds }));
           break;
         case "round":
-          if (!quiet) print(roundLine(progress.row, columns, progress));
+          if (quiet) break;
+          if (!hasHeader) print(pc.bold(`\n${header(columns)}`));
+          hasHeader = true;
+          print(roundLine(progress.row, columns, progress));
           break;
         case "note":
           print(pc.yellow(progress.text));
@@ -63,7 +66,6 @@ function opening(began: Began): string[] {
   lines.push(`${clients} clients, ${rounds} rounds, ${strategy}, seed ${seed}, ${work}`);
   if (folder !== null) lines.push(pc.dim(folder));
   if (resumedAfter !== null) lines.push(`continues after round ${resumedAfter}`);
-  lines.push("");
   return lines;
 }
 

@@ -44,7 +44,17 @@ const thisMachine = (threads: number): Machine => ({
  *
  * @throws MachineError when an engine that was asked for by name does not load
  */
-export function chooseEngine(engine: EngineName, threads = 1, machine = thisMachine(threads)): EngineChoice {
+export function chooseEngine(engine: EngineName, threads = 1, machine?: Machine): EngineChoice {
+  if (machine) return weigh(engine, machine);
+  const choice = settled.get(engine) ?? weigh(engine, thisMachine(threads));
+  settled.set(engine, choice);
+  return choice;
+}
+
+/** A machine does not change under a run, and to ask it takes seconds where there is a GPU. */
+const settled = new Map<EngineName, EngineChoice>();
+
+function weigh(engine: EngineName, machine: Machine): EngineChoice {
   if (engine === "tensorflow") {
     const { description, gpu } = machine.tensorflow();
     return { engine, reason: `asked for; ${description}, ${gpu ? "on the GPU" : "which sees no GPU"}` };

@@ -2,8 +2,8 @@
 import { checkPolicy, policySpecSchema } from "../fl/policies.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { checkFleet } from "../sim/devices.ts";
-import type { Fleet } from "../sim/fleet.ts";
 import { checkWorld } from "../sim/world-spec.ts";
+import { checkEffort } from "./effort.ts";
 import { toTierSpec } from "./fleet-schema.ts";
 import { expected, type Problem, show } from "./problems.ts";
 import { policySpecOf, type ScenarioData } from "./schema.ts";
@@ -11,7 +11,15 @@ import { toWorldSpec } from "./world-schema.ts";
 
 /** What the scenario alone shows. */
 export function checkScenario(data: ScenarioData): Problem[] {
-  return [...checkTiers(data), ...checkRounds(data), ...checkSizes(data), ...checkClaims(data)];
+  return [
+    ...checkTiers(data),
+    ...checkWorldNames(data),
+    ...checkRounds(data),
+    ...checkEffort(data),
+    ...checkAttackers(data),
+    ...checkSizes(data),
+    ...checkClaims(data),
+  ];
 }
 
 function checkTiers({ fleet, regions }: ScenarioData): Problem[] {
@@ -35,6 +43,31 @@ const inScenario = (path: string): string =>
     .replace(/\.link\.up\b/, ".uplink")
     .replace(/\.link\.down\b/, ".downlink")
     .replace(/\.speed\.law\b/, ".tokensPerSecond");
+
+/** Regions, tiers and clients that the world speaks of. Labels are known only when the data is. */
+function checkWorldNames(data: ScenarioData): Problem[] {
+  const { fleet, regions, world, timingOnly } = data;
+  const names = {
+    size: clientsOf(data),
+    tierNames: fleet.map(({ name }) => name),
+    regionNames: regions?.map(({ name }) => name) ?? ["everywhere"],
+  };
+  const hasLabels = !timingOnly || data.data.sizes === undefined;
+  const traits = hasLabels ? { labels: 1, minLabel: [], maxLabel: [], labelCount: [] } : undefined;
+  return checkWorld(toWorldSpec(world), names, traits).map(({ path, expected: wanted, got }) => ({
+    path: `world.${path}`,
+    text: `is ${got}, expected ${wanted}`,
+  }));
+}
+
+function checkAttackers({ attackers, fleet }: ScenarioData): Problem[] {
+  const names = fleet.map(({ name }) => name);
+  return attackers.flatMap(({ tier }, at) =>
+    tier === undefined || names.includes(tier)
+      ? []
+      : [expected(`attackers[${at}].tier`, `one of ${names.join(", ")}`, tier)],
+  );
+}
 
 function checkRounds(data: ScenarioData): Problem[] {
   const { rounds } = data;
@@ -125,14 +158,6 @@ export function checkAgainstModel(data: ScenarioData, model: ModelConfig): Probl
     });
   }
   return problems;
-}
-
-/** What shows once the fleet is built: regions, tiers and clients that the world speaks of. */
-export function checkAgainstFleet(data: ScenarioData, fleet: Fleet): Problem[] {
-  return checkWorld(toWorldSpec(data.world), fleet).map(({ path, expected: wanted, got }) => ({
-    path: `world.${path}`,
-    text: `is ${got}, expected ${wanted}`,
-  }));
 }
 
 export const clientsOf = ({ fleet }: Pick<ScenarioData, "fleet">): number =>

@@ -25,9 +25,10 @@ import type { Loss } from "../sim/environment.ts";
 import { tierOf } from "../sim/fleet.ts";
 import { Kernel } from "../sim/kernel.ts";
 import { Trace, type TraceSink } from "../sim/trace.ts";
-import { createWorld } from "../sim/world.ts";
+import { createWorld, type World } from "../sim/world.ts";
 import { attackOf } from "./attackers.ts";
 import { policyOf, type Scenario, samplerOf, strategyOf } from "./define.ts";
+import { effortOf } from "./effort.ts";
 import { Ledger } from "./ledger.ts";
 import type { RoundMetrics } from "./metrics.ts";
 import type { ParticipationRow } from "./participation.ts";
@@ -53,6 +54,7 @@ export interface FederationOptions {
 export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   readonly kernel = new Kernel();
   readonly trace: Trace;
+  readonly world: World;
   readonly #options: FederationOptions;
   readonly #system: ActorSystem;
   readonly #witness: Witness;
@@ -76,15 +78,16 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     const { fleet, bytes, training } = prepared;
     const rng = new Rng(data.seed);
     this.trace = new Trace(events === null ? { mode: "digest" } : { mode: "full", sink: events });
-    const world = createWorld({
+    this.world = createWorld({
       kernel: this.kernel,
       rng,
       fleet,
       spec: toWorldSpec(data.world),
+      ...(prepared.traits === null ? {} : { traits: prepared.traits }),
       onTrace: (row) => this.trace.record(row),
     });
     this.#witness = new Witness({
-      world,
+      world: this.world,
       onArrived: (leg, { client, participation, round }, condition) => {
         const { now } = this.kernel;
         if (leg === "upload") this.#ledger.arrived(participation, now);
@@ -99,6 +102,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.#roster = new Roster(fleet.size);
     this.#learning = learningOf(scenario, prepared, rng);
     const policy = policyOf(scenario);
+    const trainingTime = (client: ClientId) => trainingTimeOf(prepared, scenario, client);
+    const effort = effortOf(data, { fleet, rng, bytes, trainingTime });
     this.#ledger = new Ledger({
       fleet,
       deadline: scenario.own.policy === undefined && data.rounds.policy === undefined ? deadlineOf(scenario) : null,
@@ -112,6 +117,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
         for (const shard of shards) this.#system.releaseOutside(shard);
       },
       onRow: options.onRow,
+      reproduce,
     });
     this.#system = new ActorSystem({
       kernel: this.kernel,
@@ -133,6 +139,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
             environment: this.#witness,
             leastClients: leastClientsOf(scenario),
             minimumGap: data.rounds.minimumGap,
+            ...(effort === null ? {} : { effortOf: effort }),
             patience: millis(data.rounds.patience),
             evaluateEvery: data.evaluateEvery,
             downloadBytes: bytes.download,
@@ -140,7 +147,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
           },
         }),
         cast(client, {
-          hydrate: (id) => newClient(id, fleet.topK[id]!, trainingTimeOf(prepared, scenario, id)),
+          hydrate: (id) => newClient(id, fleet.topK[id]!, trainingTime(clientId(id))),
           services: {
             keepsRescaler: data.rescaler.scope === "local",
             uploadBytes: bytes.upload,
@@ -366,9 +373,8 @@ function learningOf(scenario: Scenario, { config, layout, budgets, training }: P
 }
 
 /** Without training the same number of steps takes the same time. */
-function trainingTimeOf({ fleet }: Prepared, { data }: Scenario, id: number): Millis {
+function trainingTimeOf({ fleet }: Prepared, { data }: Scenario, client: ClientId): Millis {
   const { epochs, batchSize, maxSteps } = data.training;
-  const client: ClientId = clientId(id);
   const steps = epochs * Math.ceil(fleet.examples[client]! / batchSize);
   const share = maxSteps === undefined ? 1 : Math.min(1, maxSteps / steps);
   return millis((1_000 * share * epochs * fleet.tokens[client]!) / fleet.tokensPerSecond[client]!);

@@ -5,19 +5,18 @@ import type { TrainingSetup } from "../../actors/training.ts";
 import { ScenarioError } from "../base/errors.ts";
 import { Rng } from "../base/random.ts";
 import { sizesOf } from "../data/deal.ts";
-import { loadHuggingFaceTokenizer } from "../data/hf-tokenizer.ts";
 import { partition, partitionSizes } from "../data/partition.ts";
 import { loadData } from "../data/source.ts";
 import { split } from "../data/split.ts";
 import { exampleLength, type TokenizedData } from "../data/tokenized.ts";
 import { byteTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { type OpenedModel, openModel } from "../engine/load-model.ts";
 import { roundBytes, trainingFlops } from "../model/accounting.ts";
 import { type AdapterLayout, adapterLayout } from "../model/adapter.ts";
 import type { BaseWeights } from "../model/base-weights.ts";
-import { loadCheckpoint } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { readHuggingFaceConfig } from "../model/hf-config.ts";
-import { defaultWeightsCache, prepareBaseWeights } from "../model/prepare-weights.ts";
+import { defaultWeightsCache } from "../model/prepare-weights.ts";
+import type { DataTraits } from "../sim/availability-data.ts";
 import { buildFleet, type PartitionSizes } from "../sim/devices.ts";
 import type { Fleet } from "../sim/fleet.ts";
 import { drawFrom } from "../sim/laws.ts";
@@ -26,6 +25,7 @@ import type { Scenario } from "./define.ts";
 import { toTierSpec } from "./fleet-schema.ts";
 import { throwProblems } from "./problems.ts";
 import type { ScenarioData } from "./schema.ts";
+import { traitsOf } from "./traits.ts";
 
 export interface Prepared {
   readonly config: ModelConfig;
@@ -37,6 +37,8 @@ export interface Prepared {
   readonly bytes: { readonly download: number; readonly upload: number };
   /** Null for runs without training. */
   readonly training: { readonly setup: TrainingSetup; readonly weights: BaseWeights } | null;
+  /** Of the clients' data; null for runs that do without data. */
+  readonly traits: DataTraits | null;
   /** What the user should know of the data: examples that were cut or left out. */
   readonly notes: readonly string[];
 }
@@ -51,7 +53,7 @@ export interface PrepareOptions {
 export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOptions): Promise<Prepared> {
   const { data } = scenario;
   const rng = new Rng(data.seed);
-  const model = openModel(data, embedded);
+  const model = modelOf(data, embedded);
   throwProblems(data.name, checkAgainstModel(data, model.config));
   const layout = adapterLayout(model.config, data.lora);
   const bytes = roundBytes(model.config, data.lora, 4);
@@ -70,7 +72,7 @@ export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOp
     );
   if (data.timingOnly && data.data.sizes !== undefined) {
     const fleet = build(drawnSizes(data, clients, rng));
-    return { config: model.config, layout, fleet, budgets: [], bytes, training: null, notes: [] };
+    return { config: model.config, layout, fleet, budgets: [], bytes, training: null, traits: null, notes: [] };
   }
   const tokenizer = await model.tokenizer();
   const examples = await loadExamples(data, tokenizer, model.config);
@@ -81,7 +83,10 @@ export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOp
   const dealt = partition(examples, train, data.data.partition, clients, rng);
   const fleet = build(sizesOf(examples, dealt));
   const notes = notesOn(examples);
-  if (data.timingOnly) return { config: model.config, layout, fleet, budgets: [], bytes, training: null, notes };
+  const traits = traitsOf(examples, dealt);
+  if (data.timingOnly) {
+    return { config: model.config, layout, fleet, budgets: [], bytes, training: null, traits, notes };
+  }
   const setup: TrainingSetup = {
     seed: data.seed,
     data: examples,
@@ -110,17 +115,14 @@ export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOp
     budgets: [...new Set(budgets)].sort((a, b) => b - a),
     bytes,
     training: { setup, weights },
+    traits,
     notes,
   };
 }
 
-interface OpenedModel {
-  readonly config: ModelConfig;
-  tokenizer(): Promise<Tokenizer>;
-  weights(cache: string): Promise<BaseWeights>;
-}
+type Model = Pick<OpenedModel, "config" | "tokenizer" | "weights">;
 
-function openModel({ name, model, timingOnly }: ScenarioData, embedded: string): OpenedModel {
+function modelOf({ name, model, timingOnly }: ScenarioData, embedded: string): Model {
   if (typeof model !== "string") {
     if (!timingOnly) {
       throw new ScenarioError(
@@ -138,19 +140,7 @@ function openModel({ name, model, timingOnly }: ScenarioData, embedded: string):
         `expected "embedded" or a folder in Hugging Face OLMoE layout`,
     );
   }
-  return {
-    config: readHuggingFaceConfig(join(folder, "config.json")).model,
-    tokenizer: async () =>
-      existsSync(join(folder, "tokenizer.json")) ? loadHuggingFaceTokenizer(folder) : byteTokenizer,
-    async weights(cache) {
-      const checkpoint = loadCheckpoint(folder);
-      try {
-        return await prepareBaseWeights(checkpoint, cache);
-      } finally {
-        checkpoint.close();
-      }
-    },
-  };
+  return openModel(folder);
 }
 
 const shapeDefaults = {

@@ -42,7 +42,8 @@ export async function resume({ folder, scenario }: LoadedRun, options: ResumeOpt
   try {
     const diagnostics = openDiagnostics(folder.diagnostics);
     const engine = options.engine ?? record?.engine ?? "auto";
-    const settled: RunOptions = { ...options, engine };
+    const reproduce = options.reproduce ?? record?.reproduce;
+    const settled: RunOptions = { ...options, engine, ...(reproduce === undefined ? {} : { reproduce }) };
     const prepared = await prepareRun(scenario, settled);
     const checkpoint = newestCheckpoint(folder.checkpoints, (damage) => {
       diagnostics.note("checkpoint", damage);

@@ -4,8 +4,11 @@
  */
 
 import { InvariantError, invariant } from "../base/errors.ts";
+import { round as roundOf } from "../base/ids.ts";
 import type { Snapshot } from "../base/snapshot.ts";
+import { millis } from "../base/units.ts";
 import type { Evaluation } from "../engine/engine.ts";
+import { runFailure } from "../runtime/failure.ts";
 import type { PledgeRef } from "../runtime/refs.ts";
 import type { BudgetMetrics, RoundMetrics, TierMetrics } from "./metrics.ts";
 import type { Outcome, ParticipationRow } from "./participation.ts";
@@ -44,6 +47,8 @@ export interface RoundBookOptions {
   /** Lets go of what was opened. */
   release(shards: readonly PledgeRef<Evaluation>[]): void;
   onRow(row: RoundMetrics): void;
+  /** The command line that shows a failure again. */
+  readonly reproduce: string;
 }
 
 export class RoundBook implements Snapshot<RoundBookState> {
@@ -151,12 +156,15 @@ export class RoundBook implements Snapshot<RoundBookState> {
   async #finishAll(): Promise<void> {
     if (this.#isFinishing) return;
     this.#isFinishing = true;
-    try {
-      while (this.#failure === null && this.#pending[0]?.evaluations) {
-        await this.#finish(this.#pending[0].row, this.#pending[0].evaluations);
+    for (let next = this.#pending[0]; next?.evaluations && this.#failure === null; next = this.#pending[0]) {
+      try {
+        await this.#finish(next.row, next.evaluations);
+      } catch (cause) {
+        const { round, closedAt } = next.row;
+        const message = { type: "evaluate", round: roundOf(round) };
+        const { reproduce } = this.#options;
+        this.#failure = runFailure(cause, { at: millis(closedAt), actor: "evaluator", message, reproduce });
       }
-    } catch (error) {
-      this.#failure = error;
     }
     this.#isFinishing = false;
     for (const resolve of this.#whenDone.splice(0)) resolve();

@@ -49,6 +49,8 @@ export interface RunRecord {
   readonly state: "running" | "finished" | "interrupted" | "failed";
   /** Set when the run was continued although program, scenario or engine had changed: what had. */
   readonly continuedDespite: readonly string[];
+  /** The command line that runs the scenario again. */
+  readonly reproduce: string;
 }
 
 /** `result.json`: the same for any two runs of one scenario and seed. */

@@ -7,28 +7,28 @@ import { availableParallelism } from "node:os";
 import { extname } from "node:path";
 import type { WorkerData } from "../../actors/worker.ts";
 import { messageOf, ScenarioError } from "../base/errors.ts";
-import { type EngineName, engineNames, isEngineName } from "../engine/create.ts";
+import { chooseEngine, type EngineName, engineNames, isEngineName } from "../engine/create.ts";
 import { InlinePool } from "../runtime/inline-pool.ts";
 import { PiscinaPool } from "../runtime/piscina-pool.ts";
 import type { WorkPool } from "../runtime/pool.ts";
-import { checkAgainstFleet } from "./check.ts";
 import { type Checkpoint, type Provenance, writeCheckpoint } from "./checkpoint.ts";
 import { expectationsOf, type Scenario, scenarioToJson, strategyOf } from "./define.ts";
 import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";
 import { Federation } from "./federation.ts";
+import { haltable } from "./haltable-pool.ts";
 import { acquireLock } from "./lock.ts";
 import type { RoundMetrics } from "./metrics.ts";
 import { writeOutputs } from "./outputs.ts";
 import { embeddedModel, programVersion } from "./package.ts";
 import { type Prepared, prepare } from "./prepare.ts";
-import { throwProblems } from "./problems.ts";
 import type { ProgressListener } from "./progress.ts";
 import type { RunResult } from "./result.ts";
+import { noFiles, openRunFiles } from "./run-files.ts";
 import {
   createRunFolder,
   defaultFolder,
-  LineFile,
   type RunFolder,
+  type RunRecord,
   readLines,
   writeAtomically,
   writeRecord,
@@ -85,9 +85,7 @@ export async function prepareRun(
   { engine = "auto" }: Pick<RunOptions, "engine">,
 ): Promise<Prepared> {
   engineNameOf(engine);
-  const prepared = await prepare(scenario, { embedded: embeddedModel() });
-  throwProblems(scenario.data.name, checkAgainstFleet(scenario.data, prepared.fleet));
-  return prepared;
+  return prepare(scenario, { embedded: embeddedModel() });
 }
 
 interface Undertaking {
@@ -111,36 +109,31 @@ export async function carryOn({
   const { data } = scenario;
   const { listen = () => {}, signal, reproduce = "npx flame run scenario.json" } = options;
   const checkpoint = from?.checkpoint ?? null;
-  const offsets = checkpoint?.offsets ?? { metrics: 0, events: 0, participations: 0 };
-  const events = folder && new LineFile(folder.events, offsets.events);
-  const metrics = folder && new LineFile(folder.metrics, offsets.metrics);
-  const participations = folder && new LineFile(folder.participations, offsets.participations);
+  const begunAfter = checkpoint?.round ?? 0;
+  const engine = engineNameOf(options.engine ?? "auto");
+  const files = folder === null ? noFiles : openRunFiles(folder, checkpoint?.offsets);
   const rows: RoundMetrics[] = checkpoint && folder ? readLines<RoundMetrics>(folder.metrics).map(compact) : [];
   const workers = options.workers ?? availableParallelism();
-  const pool =
-    options.pool?.(prepared) ?? makePool(prepared, workers, engineNameOf(options.engine ?? "auto"), data.lora);
+  const pool = haltable(options.pool?.(prepared) ?? makePool(prepared, workers, engine, data.lora));
   const made = provenanceOf(scenario, options, prepared);
   let counted = 0;
   let closed = checkpoint?.round ?? -1;
   let written = closed;
-  const pace = () => {
-    const seconds = diagnostics.elapsed();
-    const done = rows.length === 0 ? 0 : rows.at(-1)!.round - (checkpoint?.round ?? 0);
-    const remaining = done <= 0 ? null : (seconds / done) * (data.rounds.count - rows.at(-1)!.round);
-    return { seconds, rate: seconds === 0 ? 0 : counted / seconds, remaining };
-  };
   const federation = new Federation({
     scenario,
     prepared,
     pool,
-    events,
+    events: files.events,
     reproduce,
-    onParticipation: (row) => participations?.write(`${JSON.stringify(row)}\n`),
+    onParticipation: files.participation,
     onRow(row) {
-      metrics?.write(`${JSON.stringify(row)}\n`);
+      files.round(row);
       rows.push(compact(row));
       counted += row.counted;
-      const { seconds, rate, remaining } = pace();
+      const seconds = diagnostics.elapsed();
+      const rate = counted / seconds;
+      const done = row.round - begunAfter;
+      const remaining = done > 0 ? (seconds / done) * (data.rounds.count - row.round) : null;
       diagnostics.note("round", `${row.round} ${row.counted}/${row.invited} counted, ${rate.toFixed(2)} updates/s`);
       listen({ type: "round", row, seconds, rate, remaining });
     },
@@ -149,29 +142,22 @@ export async function carryOn({
     },
   });
   const save = () => {
-    if (folder === null || metrics === null || events === null || participations === null) return;
+    if (folder === null) return;
     const begun = performance.now();
+    const round = Math.max(0, closed);
     // The snapshot first: it makes the trace hand over its lines.
     const parts = federation.snapshot();
-    const bytes = writeCheckpoint(
-      folder.checkpoints,
-      {
-        made,
-        round: closed,
-        events: federation.kernel.processed,
-        offsets: { metrics: metrics.sync(), events: events.sync(), participations: participations.sync() },
-        parts,
-      },
-      data.checkpoints.keep,
-    );
+    const state = { made, round, events: federation.kernel.processed, offsets: files.sync(), parts };
+    const bytes = writeCheckpoint(folder.checkpoints, state, data.checkpoints.keep);
     written = closed;
     diagnostics.count("checkpoints");
     diagnostics.count("checkpoint bytes", bytes);
     diagnostics.count("checkpoint seconds", (performance.now() - begun) / 1_000);
   };
-  const record = (state: "running" | "finished" | "interrupted" | "failed") => {
+  const record = (state: RunRecord["state"]) => {
     if (folder === null) return;
-    writeRecord(folder, { version: made.program, engine: made.engine, state, continuedDespite: from?.despite ?? [] });
+    const continuedDespite = from?.despite ?? [];
+    writeRecord(folder, { version: made.program, engine: made.engine, state, continuedDespite, reproduce });
   };
   const ticker = setInterval(() => listen({ type: "status", ...federation.status }), 200);
   ticker.unref();
@@ -191,32 +177,35 @@ export async function carryOn({
       workers: pool.workers,
       resumedAfter: checkpoint?.round ?? null,
     });
-    for (const text of [...prepared.notes, ...(from?.despite ?? [])]) listen({ type: "note", text });
+    const why = made.engine === null ? [] : [chooseEngine(engine).reason];
+    for (const text of [...why, ...prepared.notes, ...(from?.despite ?? [])]) listen({ type: "note", text });
     if (checkpoint === null) federation.begin();
     else federation.restore(checkpoint.parts);
     await federation.advance(() => {
       if (closed > written && closed % data.checkpoints.every === 0) save();
       return signal?.aborted === true;
     });
-    if (!federation.hasFinished) save();
-    else await federation.settle();
+    if (federation.hasFinished) await federation.settle();
+    else save();
     const state = federation.hasFinished ? "finished" : "interrupted";
     federation.trace.flush();
-    for (const file of [events, metrics, participations]) file?.close();
-    const result = resultOf(scenario, federation, { state, folder, rows, diagnostics, pool });
-    if (state === "finished" && folder !== null)
+    files.close();
+    const result = resultOf(scenario, prepared, federation, { state, folder, rows, diagnostics, pool });
+    if (state === "finished" && folder !== null) {
       writeOutputs(folder, { scenario, prepared, federation, result, reproduce });
+    }
     record(state);
     listen({ type: "ended", result });
     return result;
   } catch (error) {
     diagnostics.note("failure", messageOf(error));
     // Whatever has been decided so far stays readable; a disk that is full keeps what it has.
-    for (const file of [events, metrics, participations]) attempt(() => file?.close());
+    attempt(() => files.close());
     attempt(() => record("failed"));
     throw error;
   } finally {
     clearInterval(ticker);
+    pool.halt();
     for (const problem of pool.diagnostics.problems) diagnostics.note("worker", problem);
     for (const problem of federation.diagnostics.onlookers) diagnostics.note("onlooker", problem);
     diagnostics.count("tasks", pool.diagnostics.completed);
@@ -235,11 +224,11 @@ interface Ending {
   readonly pool: WorkPool;
 }
 
-function resultOf(scenario: Scenario, federation: Federation, ending: Ending): RunResult {
+function resultOf(scenario: Scenario, prepared: Prepared, federation: Federation, ending: Ending): RunResult {
   const { state, folder, rows, diagnostics, pool } = ending;
   // The blob belongs to the federation; the result outlives it.
   const adapter = federation.adapter?.slice() ?? null;
-  const findings = { rows, clients: federation.status.invited, expertTokens: federation.expertTokens };
+  const findings = { rows, clients: prepared.fleet.size, expertTokens: federation.expertTokens };
   const claims = expectationsOf(scenario).filter(
     ({ needsTraining }) => state === "finished" && !(needsTraining && scenario.data.timingOnly),
   );
@@ -278,7 +267,8 @@ function makePool(
   // Without training there is nothing to do elsewhere.
   if (training === null) return new InlinePool({});
   if (workers === 0) throw new ScenarioError("--workers is 0, expected at least 1");
-  const workerData: WorkerData = { setup: training.setup, engine: { baseWeights: training.weights, lora, engine } };
+  const chosen = { baseWeights: training.weights, lora, engine: chooseEngine(engine).engine };
+  const workerData: WorkerData = { setup: training.setup, engine: chosen };
   const worker = new URL(`../../actors/worker${extname(import.meta.url)}`, import.meta.url);
   return new PiscinaPool({ worker, workers, workerData });
 }
@@ -292,14 +282,14 @@ export function provenanceOf(
   return {
     program: programVersion(),
     scenario: sha256(scenarioToJson(scenario)),
-    engine: prepared.training === null ? null : engineNameOf(engine),
+    engine: prepared.training === null ? null : chooseEngine(engineNameOf(engine)).engine,
     model: prepared.training?.weights.digest ?? null,
   };
 }
 
 function engineNameOf(name: string): EngineName {
   if (!isEngineName(name)) throw new ScenarioError(`--engine is ${name}, expected one of ${engineNames.join(", ")}`);
-  return name === "auto" ? "onnx" : name;
+  return name;
 }
 
 /** What claims need of a row; a long run keeps no more. JSON has no NaN: a loss that left the numbers comes back as null. */

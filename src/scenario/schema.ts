@@ -59,12 +59,34 @@ const roundsSchema = z.strictObject({
   patience: positive.default(86_400_000),
 });
 
+/** What the modes mean: `effort.ts`. */
+const effortSchema = z.discriminatedUnion("type", [
+  z.strictObject({
+    type: z.literal("fit"),
+    /** Milliseconds of virtual time from invitation to report; that of the rounds unless given. */
+    deadline: z.number().positive().exactOptional(),
+  }),
+  z.strictObject({
+    type: z.literal("uniform"),
+    probability: z.number().min(0).max(1).default(0.5),
+    fixed: z.boolean().default(false),
+  }),
+  z.strictObject({
+    type: z.literal("epochs"),
+    from: z.int().min(1),
+    to: z.int().min(1),
+    fixed: z.boolean().default(false),
+  }),
+]);
+
 const trainingSchema = z.strictObject({
   epochs: count.default(1),
   batchSize: count.default(16),
   learningRate: positive.default(1e-3),
   /** Optimizer steps a client takes at most in a round. */
   maxSteps: count.exactOptional(),
+  /** How much of that a client does in a round; all of it unless given. */
+  effort: effortSchema.exactOptional(),
   beta1: share.default(0.9),
   beta2: share.default(0.999),
   epsilon: positive.default(1e-8),

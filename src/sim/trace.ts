@@ -8,17 +8,12 @@
  *
  * Rows are cut into chunks by their count alone; when the digest is asked for or a checkpoint taken does not show.
  */
-import { createHash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { InputError } from "../base/errors.ts";
 import type { Snapshot } from "../base/snapshot.ts";
+import { RowBytes, type TraceRow } from "./row-bytes.ts";
 
-/** Small and flat. Keys keep their order; what JSON cannot say (NaN, infinities) becomes null. */
-export interface TraceRow {
-  /** Virtual time in milliseconds. */
-  readonly t: number;
-  readonly type: string;
-  readonly [field: string]: string | number | boolean | null | undefined | readonly (string | number)[];
-}
+export type { TraceRow };
 
 /** Takes the text of whole lines, each with its line feed. */
 export interface TraceSink {
@@ -43,7 +38,7 @@ const rowsPerChunk = 512;
 export class Trace implements Snapshot<TraceState> {
   readonly #chain = new Chain();
   readonly #sink: TraceSink | undefined;
-  /** Characters of the chain's pending text that the sink has already. */
+  /** Bytes of the chain's pending lines that the sink has already. */
   #written = 0;
 
   constructor(options: TraceOptions) {
@@ -60,7 +55,7 @@ export class Trace implements Snapshot<TraceState> {
   }
 
   record(row: TraceRow): void {
-    this.#chain.add(escaped(JSON.stringify(row)));
+    this.#chain.add(row);
     if (this.#chain.isFull) {
       this.flush();
       this.#chain.close();
@@ -71,7 +66,9 @@ export class Trace implements Snapshot<TraceState> {
   /** Hands every line recorded so far to the sink. */
   flush(): void {
     const { pending } = this.#chain;
-    if (this.#sink !== undefined && pending.length > this.#written) this.#sink.write(pending.slice(this.#written));
+    if (this.#sink !== undefined && pending.length > this.#written) {
+      this.#sink.write(pending.bytes(this.#written).toString());
+    }
     this.#written = pending.length;
   }
 
@@ -84,13 +81,13 @@ export class Trace implements Snapshot<TraceState> {
   snapshot(): TraceState {
     this.flush();
     const { chain, pending, rows, bytes } = this.#chain;
-    return { chain: chain.toString("hex"), pending, rows, bytes };
+    return { chain: chain.toString("hex"), pending: pending.bytes().toString(), rows, bytes };
   }
 
   /** Goes on after the state's last row; its lines are the sink's already. */
   restore(state: TraceState): void {
     this.#chain.restore(state);
-    this.#written = state.pending.length;
+    this.#written = this.#chain.pending.length;
   }
 }
 
@@ -98,15 +95,15 @@ export class Trace implements Snapshot<TraceState> {
 export async function digestOfLines(lines: Iterable<string> | AsyncIterable<string>): Promise<string> {
   const chain = new Chain();
   for await (const line of lines) {
-    chain.add(line);
+    chain.addLine(line);
     if (chain.isFull) chain.close();
   }
   return chain.digest();
 }
 
 class Chain {
+  readonly pending = new RowBytes();
   chain: Buffer = Buffer.alloc(32);
-  pending = "";
   rows = 0;
   #rowsPending = 0;
   #bytesClosed = 0;
@@ -116,25 +113,30 @@ class Chain {
   }
 
   get bytes(): number {
-    return this.#bytesClosed + Buffer.byteLength(this.pending);
+    return this.#bytesClosed + this.pending.length;
   }
 
-  add(line: string): void {
-    this.pending += `${line}\n`;
+  add(row: TraceRow): void {
+    this.pending.add(row);
+    this.rows++;
+    this.#rowsPending++;
+  }
+
+  addLine(line: string): void {
+    this.pending.addText(`${line}\n`);
     this.rows++;
     this.#rowsPending++;
   }
 
   close(): void {
-    const text = Buffer.from(this.pending);
-    this.chain = createHash("sha256").update(this.chain).update(text).digest();
-    this.#bytesClosed += text.length;
+    this.chain = this.#hash().digest();
+    this.#bytesClosed += this.pending.length;
     this.#rowsPending = 0;
-    this.pending = "";
+    this.pending.clear();
   }
 
   digest(): string {
-    return createHash("sha256").update(this.chain).update(this.pending).digest("hex");
+    return this.#hash().digest("hex");
   }
 
   restore({ chain, pending, rows, bytes }: TraceState): void {
@@ -146,16 +148,14 @@ class Chain {
       );
     }
     this.chain = Buffer.from(chain, "hex");
-    this.pending = pending;
+    this.pending.clear();
+    this.pending.addText(pending);
     this.rows = rows;
     this.#rowsPending = lines;
-    this.#bytesClosed = bytes - Buffer.byteLength(pending);
+    this.#bytesClosed = bytes - this.pending.length;
   }
-}
 
-/** U+2028 and U+2029 end a line for Node's `readline`, and may stand unescaped in JSON. */
-function escaped(json: string): string {
-  // In text of one byte a character, as nearly all of it is, this looks for nothing and costs nothing.
-  const isMarked = json.includes("\u2028") || json.includes("\u2029");
-  return isMarked ? json.replaceAll("\u2028", "\\u2028").replaceAll("\u2029", "\\u2029") : json;
+  #hash(): Hash {
+    return createHash("sha256").update(this.chain).update(this.pending.bytes());
+  }
 }

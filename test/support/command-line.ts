@@ -1,6 +1,4 @@
-/** The `flame` command in tests: on this thread with its output caught, or as a process of its own. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
+/** The `flame` command in tests, on this thread with its output caught. As a process of its own: `command-process.ts`. */
 import { stripVTControlCharacters } from "node:util";
 import { flame } from "../../src/cli/main.ts";
 import { terminal } from "../../src/cli/terminal.ts";
@@ -11,58 +9,22 @@ export interface Said {
   readonly err: string;
 }
 
-/** Runs one command line here. Not for several at a time. */
-export async function say(...words: string[]): Promise<Said> {
+/** Runs one command line. Not for several at a time. */
+export async function runFlame(...words: string[]): Promise<Said> {
   const { out, err } = terminal;
-  const said = { out: "", err: "" };
-  terminal.out = { isTTY: false, write: (text: string) => (said.out += text) !== "" };
-  terminal.err = { write: (text: string) => (said.err += text) !== "" };
+  const printed: string[] = [];
+  const complained: string[] = [];
+  terminal.out = { isTTY: false, write: (text: string) => printed.push(text) > 0 };
+  terminal.err = { write: (text: string) => complained.push(text) > 0 };
   try {
     const code = await flame(words);
-    return { code, out: stripVTControlCharacters(said.out), err: stripVTControlCharacters(said.err) };
+    return {
+      code,
+      out: stripVTControlCharacters(printed.join("")),
+      err: stripVTControlCharacters(complained.join("")),
+    };
   } finally {
     terminal.out = out;
     terminal.err = err;
   }
-}
-
-export interface Started {
-  readonly process: ChildProcess;
-  /** Resolves when the output matches. */
-  until(pattern: RegExp): Promise<void>;
-  ended: Promise<Said & { readonly signal: NodeJS.Signals | null }>;
-}
-
-const entry = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
-
-/** Starts the command as a process. */
-export function start(words: readonly string[], environment: Readonly<Record<string, string>> = {}): Started {
-  const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), entry, ...words], {
-    env: { ...process.env, ...environment },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let out = "";
-  let err = "";
-  let waiting: { pattern: RegExp; resolve: () => void; reject: (error: Error) => void }[] = [];
-  child.stdout.on("data", (chunk: Buffer) => {
-    out += chunk.toString();
-    waiting = waiting.filter(({ pattern, resolve }) => !pattern.test(out) || void resolve());
-  });
-  child.stderr.on("data", (chunk: Buffer) => {
-    err += chunk.toString();
-  });
-  const ended = new Promise<Said & { signal: NodeJS.Signals | null }>((resolve) => {
-    child.on("close", (code, signal) => {
-      for (const { reject } of waiting) reject(new Error(`the command ended first\n${out}\n${err}`));
-      resolve({ code: code ?? -1, out, err, signal });
-    });
-  });
-  return {
-    process: child,
-    ended,
-    until: (pattern) =>
-      pattern.test(out)
-        ? Promise.resolve()
-        : new Promise((resolve, reject) => waiting.push({ pattern, resolve, reject })),
-  };
 }

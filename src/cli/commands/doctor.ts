@@ -5,7 +5,10 @@ import type { Command } from "commander";
 import pc from "picocolors";
 import { messageOf } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
+import { chooseEngine } from "../../engine/create.ts";
+import { findGpus } from "../../engine/gpu.ts";
 import { programVersion } from "../../scenario/package.ts";
+import { loadTensorflow } from "../../tensor/executors/tensorflow-addon.ts";
 import { exitCodes } from "../failure.ts";
 import { terminal } from "../terminal.ts";
 
@@ -32,7 +35,9 @@ const executors: readonly Executor[] = [
     package: "onnxruntime-node",
     needed: true,
     devices: (module) => {
-      const { listSupportedBackends } = module as { listSupportedBackends?: () => { name: string; bundled: boolean }[] };
+      const { listSupportedBackends } = module as {
+        listSupportedBackends?: () => { name: string; bundled: boolean }[];
+      };
       return (
         listSupportedBackends?.()
           .map(({ name }) => name)
@@ -40,20 +45,6 @@ const executors: readonly Executor[] = [
       );
     },
     remedy: "npm install onnxruntime-node",
-  },
-  {
-    name: "tensorflow (GPU)",
-    package: "@tensorflow/tfjs-node-gpu",
-    needed: false,
-    devices: () => "cuda",
-    remedy: "npm install @tensorflow/tfjs-node-gpu (downloads libtensorflow)",
-  },
-  {
-    name: "tensorflow",
-    package: "@tensorflow/tfjs-node",
-    needed: false,
-    devices: () => "cpu",
-    remedy: "npm install @tensorflow/tfjs-node (downloads libtensorflow)",
   },
   {
     name: "tfjs",
@@ -71,8 +62,9 @@ export function register(program: Command): void {
     .option("--json", "print one JSON object")
     .action((options: { json?: boolean }) => {
       const machine = describeMachine();
-      const found = executors.map(tryExecutor);
-      const needed = found.every(({ ok }, index) => ok || !executors[index]!.needed);
+      const installed = executors.map(tryExecutor);
+      const needed = installed.every(({ ok }, index) => ok || !executors[index]!.needed);
+      const found = [...installed, tryTensorflow(), tryAuto()];
       if (options.json === true) {
         terminal.out.write(`${JSON.stringify({ version: programVersion(), machine, executors: found })}\n`);
       } else {
@@ -86,6 +78,7 @@ export function register(program: Command): void {
 function describeMachine(): Finding[] {
   const [major = 0] = process.versions.node.split(".").map(Number);
   const cores = availableParallelism();
+  const { vendors } = findGpus();
   const total = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
   return [
     { what: "node", ok: major >= 20, found: `${process.version}${major >= 20 ? "" : ", expected 20 or newer"}` },
@@ -95,6 +88,7 @@ function describeMachine(): Finding[] {
       found: `${cores} (${cpus()[0]?.model.trim() || process.arch}); as many workers by default`,
     },
     { what: "memory", ok: true, found: `${formatBytes(freemem())} free of ${formatBytes(total)}` },
+    { what: "gpu", ok: vendors.length > 0, found: vendors.join(", ") || "no GPU is in sight" },
     {
       what: "shared memory",
       ok: typeof SharedArrayBuffer === "function",
@@ -117,6 +111,24 @@ function tryExecutor({ name, package: packageName, devices, remedy }: Executor):
   } catch (error) {
     return { what: name, ok: false, found: `${packageName} does not load: ${messageOf(error).split("\n")[0]}` };
   }
+}
+
+/** TensorFlow comes in two packages, and the first that loads is taken. */
+function tryTensorflow(): Finding {
+  const what = "tensorflow";
+  try {
+    const { description, gpu } = loadTensorflow();
+    return { what, ok: true, found: `${description}: ${gpu ? "GPU, CPU" : "CPU; it sees no GPU"}` };
+  } catch (error) {
+    const remedy = "npm install @tensorflow/tfjs-node-gpu, or @tensorflow/tfjs-node (both download libtensorflow)";
+    return { what, ok: false, found: `${messageOf(error)} (${remedy})` };
+  }
+}
+
+/** What a run takes when nobody says which. */
+function tryAuto(): Finding {
+  const { engine, reason } = chooseEngine("auto");
+  return { what: "--engine auto", ok: true, found: `${engine}: ${reason}` };
 }
 
 const line = ({ what, ok, found }: Finding): string =>

@@ -47,7 +47,7 @@ export function register(program: Command): void {
     .option("--adapter <folder>", "a run, or a PEFT adapter of the experts")
     .option("--round <number>", "the adapter after this round of the run", wholeNumber)
     .option("--data <file>", "a file of instructions, or generated (default: the run's held-out examples)")
-    .option("--tokens <file>", "a JSON file of token ids instead, see src/data/token-rows.ts")
+    .option("--tokens <file>", "instead, a JSON file of token ids: ids, and lengths or labels")
     .option("--examples <number>", "how many examples", positiveNumber)
     .option("--seed <number>", "of generated examples", wholeNumber, 1)
     .option(

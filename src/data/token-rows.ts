@@ -1,0 +1,113 @@
+/**
+ * Rows of token ids from a JSON file, for models without a tokenizer and for comparisons with other programs:
+ *
+ *   { "ids": [[86, 12, …], …],            rows of one length, padded on the right; `input_ids` is read as well
+ *     "lengths": [20, 15],                real tokens of each row; or `attention_mask`, 1 at every real token
+ *     "labels": [[-100, 12, …], …] }      as in transformers: the token itself where it carries loss, else −100
+ *
+ * Without lengths all tokens are real, without labels every real token but a row's first carries loss.
+ */
+import { readFileSync } from "node:fs";
+import { z } from "zod";
+import { InputError, messageOf } from "../base/errors.ts";
+import type { Batch } from "./batches.ts";
+
+const ignored = -100;
+const id = z.int().min(0);
+const rows = <Element extends z.ZodType>(element: Element) => z.array(z.array(element).min(1)).min(1);
+
+const schema = z.looseObject({
+  ids: rows(id).optional(),
+  input_ids: rows(id).optional(),
+  lengths: z.array(z.int().min(1)).optional(),
+  attention_mask: rows(z.int().min(0).max(1)).optional(),
+  labels: rows(z.union([z.literal(ignored), id])).optional(),
+});
+
+/**
+ * @param vocabulary ids are below this
+ * @param maxTokens longest row
+ * @throws InputError naming the file and the row that is wrong
+ */
+export function readTokenRows(
+  path: string,
+  limits: { readonly vocabulary: number; readonly maxTokens: number },
+): Batch {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    throw new InputError(`${path} cannot be read as JSON: ${messageOf(cause)}`, { cause });
+  }
+  const result = schema.safeParse(parsed);
+  if (!result.success) throw new InputError(`${path}: ${z.prettifyError(result.error)}`);
+  const { ids = result.data.input_ids, attention_mask: mask, labels } = result.data;
+  if (ids === undefined) throw new InputError(`${path}: expected "ids", rows of token ids`);
+  const length = ids[0]!.length;
+  for (const [name, table] of Object.entries({ ids, attention_mask: mask, labels })) {
+    if (table !== undefined) checkTable(`${path}: ${name}`, table, ids.length, length);
+  }
+  const lengths = result.data.lengths ?? mask?.map((row) => row.reduce((a, b) => a + b, 0)) ?? ids.map(() => length);
+  checkRows(path, ids, lengths, limits);
+  const stranger = labels?.flat().find((label) => label >= limits.vocabulary);
+  if (stranger !== undefined) {
+    throw new InputError(`${path}: a label is ${stranger}, but the model has ${limits.vocabulary} tokens`);
+  }
+  if (mask?.some((row, at) => row.slice(0, lengths[at]).includes(0))) {
+    throw new InputError(`${path}: attention_mask has a 0 in front of a 1; expected padding on the right only`);
+  }
+  return batchOf(ids, lengths, labels);
+}
+
+function checkTable(what: string, table: readonly (readonly number[])[], rows: number, length: number): void {
+  if (table.length !== rows) throw new InputError(`${what} has ${table.length} rows, expected ${rows}`);
+  const odd = table.findIndex((row) => row.length !== length);
+  if (odd >= 0) throw new InputError(`${what} has ${table[odd]!.length} entries in row ${odd}, expected ${length}`);
+}
+
+function checkRows(
+  path: string,
+  ids: readonly (readonly number[])[],
+  lengths: readonly number[],
+  { vocabulary, maxTokens }: { readonly vocabulary: number; readonly maxTokens: number },
+): void {
+  const length = ids[0]!.length;
+  if (lengths.length !== ids.length) {
+    throw new InputError(`${path}: lengths has ${lengths.length} entries, expected one for each of ${ids.length} rows`);
+  }
+  if (length > maxTokens) throw new InputError(`${path}: rows have ${length} tokens, the model reads ${maxTokens}`);
+  for (const [row, tokens] of ids.entries()) {
+    const real = lengths[row]!;
+    if (real < 1 || real > length) throw new InputError(`${path}: row ${row} has ${real} real tokens of ${length}`);
+    const stranger = tokens.find((token) => token >= vocabulary);
+    if (stranger !== undefined) {
+      throw new InputError(`${path}: row ${row} has token ${stranger}, but the model has ${vocabulary} tokens`);
+    }
+  }
+}
+
+function batchOf(
+  ids: readonly (readonly number[])[],
+  lengths: readonly number[],
+  labels: readonly (readonly number[])[] | undefined,
+): Batch {
+  const length = ids[0]!.length;
+  const lossPositions: number[] = [];
+  const targets: number[] = [];
+  for (const [row, tokens] of ids.entries()) {
+    for (let at = 1; at < lengths[row]!; at++) {
+      const label = labels === undefined ? tokens[at]! : labels[row]![at]!;
+      if (label === ignored) continue;
+      lossPositions.push(row * length + at - 1);
+      targets.push(label);
+    }
+  }
+  return {
+    rows: ids.length,
+    length,
+    ids: Int32Array.from(ids.flat()),
+    lengths: Int32Array.from(lengths),
+    lossPositions: Int32Array.from(lossPositions),
+    targets: Int32Array.from(targets),
+  };
+}

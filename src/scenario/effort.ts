@@ -1,0 +1,88 @@
+/**
+ * How much of its local training a client does in a round, decided before it begins.
+ *
+ *   fit       as many steps as the device, undisturbed, can take and still report before the deadline; at least one
+ *   uniform   with a probability, a uniform number of steps in [1, all); else all of them (FedProx's stragglers)
+ *   epochs    a uniform number of epochs in [from, to] of those in `training` (FedNova's)
+ *
+ * `fixed` draws once for each client instead of once a round. What a client has done counts in full: its update weighs
+ * as much as one from all steps. After FLGo's completeness modes, https://github.com/WwZzz/easyFL, and the option of
+ * FLASH to "do as many epochs as fit".
+ */
+import type { ClientId, Round } from "../base/ids.ts";
+import type { Rng } from "../base/random.ts";
+import type { Fleet } from "../sim/fleet.ts";
+import type { Problem } from "./problems.ts";
+import { policySpecOf, type ScenarioData } from "./schema.ts";
+
+/** Share of its local steps that a client takes in a round, in (0, 1]. */
+export type EffortOf = (client: ClientId, round: Round) => number;
+
+/** Optimizer steps of a client that does everything it is asked to. */
+export function allSteps({ examples }: Fleet, { training }: ScenarioData, client: ClientId): number {
+  const { epochs, batchSize, maxSteps = Infinity } = training;
+  return Math.min(maxSteps, epochs * Math.ceil(examples[client]! / batchSize));
+}
+
+export interface EffortContext {
+  readonly fleet: Fleet;
+  readonly rng: Rng;
+  readonly bytes: { readonly download: number; readonly upload: number };
+  /** What a client's local training takes on its device, undisturbed, in milliseconds. */
+  readonly trainingTime: (client: ClientId) => number;
+}
+
+/** Null when every client always does all of it. */
+export function effortOf(data: ScenarioData, { fleet, rng, bytes, trainingTime }: EffortContext): EffortOf | null {
+  const { effort } = data.training;
+  if (effort === undefined) return null;
+  const inSteps = (client: ClientId, share: number): number => {
+    const all = allSteps(fleet, data, client);
+    return Math.max(1, Math.min(all, Math.floor(share * all + 1e-9))) / all;
+  };
+  switch (effort.type) {
+    case "fit": {
+      const deadline = effort.deadline ?? deadlineOf(data) ?? Infinity;
+      return (client) => {
+        const transfers =
+          2 * fleet.latency[client]! +
+          (1_000 * bytes.download) / fleet.downlink[client]! +
+          (1_000 * bytes.upload) / fleet.uplink[client]!;
+        return inSteps(client, (deadline - transfers) / trainingTime(client));
+      };
+    }
+    case "uniform":
+      return (client, round) => {
+        const draws = rng.at("effort", effort.fixed ? 0 : round).at(client);
+        const all = allSteps(fleet, data, client);
+        if (all === 1 || !draws.bernoulli(effort.probability)) return 1;
+        return (1 + draws.below(all - 1)) / all;
+      };
+    case "epochs":
+      return (client, round) => {
+        const draws = rng.at("effort", effort.fixed ? 0 : round).at(client);
+        return inSteps(client, (effort.from + draws.below(effort.to - effort.from + 1)) / data.training.epochs);
+      };
+  }
+}
+
+export function checkEffort(data: ScenarioData): Problem[] {
+  const { effort, epochs } = data.training;
+  if (effort?.type === "fit" && effort.deadline === undefined && deadlineOf(data) === null) {
+    return [{ path: "training.effort.deadline", text: "is missing, and the rounds have no deadline to fit" }];
+  }
+  if (effort?.type !== "epochs") return [];
+  if (effort.to < effort.from) {
+    return [{ path: "training.effort.to", text: `is ${effort.to}, expected at least from, which is ${effort.from}` }];
+  }
+  return effort.to <= epochs
+    ? []
+    : [{ path: "training.effort.to", text: `is ${effort.to}, expected at most training.epochs, which is ${epochs}` }];
+}
+
+/** Asynchronous policies give up after their timeout. */
+function deadlineOf(data: ScenarioData): number | null {
+  const { deadline, timeout } = policySpecOf(data) as { readonly deadline?: unknown; readonly timeout?: unknown };
+  if (typeof deadline === "number") return deadline;
+  return typeof timeout === "number" ? timeout : null;
+}

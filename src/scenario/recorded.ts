@@ -1,0 +1,155 @@
+/**
+ * Recorded devices and recorded availability, from files, for `trace` and `availability` of a scenario:
+ *
+ *   { name: "phone", …, speed: { type: "trace" }, link: { type: "trace" }, trace: devicesFrom("phones.csv") }
+ *   availability: [availabilityFrom("charging.json")]
+ *
+ * Devices are a CSV file with the columns tokensPerSecond, downlink, uplink (bytes per second), or a JSON list of such
+ * records. Availability is a CSV file with the columns device, start, end; or JSON, of ours
+ * `{ period, devices: [[[start, end], …], …] }` in milliseconds, or of FedScale's
+ * `{ id: { active: […], inactive: […], finish_time } }` in seconds, where a device is on from active[i] to inactive[i].
+ */
+import { readFileSync } from "node:fs";
+import { extname } from "node:path";
+import { InputError, messageOf } from "../base/errors.ts";
+import type { Millis } from "../base/units.ts";
+import type { TraceSpec } from "../sim/availability-windows.ts";
+import type { DeviceRecord, DeviceTrace } from "../sim/fleet-spec.ts";
+
+const columns = ["tokensPerSecond", "downlink", "uplink"] as const;
+
+/** @throws InputError that names the file and the line */
+export function devicesFrom(path: string, assignment: DeviceTrace["assignment"] = "cycle"): DeviceTrace {
+  const rows = isJson(path) ? listIn(path) : table(path, ["tokensPerSecond"], columns);
+  const records = rows.map((row, at): DeviceRecord => {
+    const record: { -readonly [Key in keyof DeviceRecord]: number } = {};
+    for (const name of columns) {
+      const value = (row as Readonly<Record<string, unknown>> | null)?.[name];
+      if (value === undefined) continue;
+      if (typeof value !== "number" || !(value > 0 && value < Infinity)) {
+        throw new InputError(
+          `${path} record ${at + 1}: ${name} is ${JSON.stringify(value)}, expected a positive number`,
+        );
+      }
+      record[name] = value;
+    }
+    return record;
+  });
+  if (records.length === 0) throw new InputError(`${path} has no records, expected at least one device`);
+  return { records, assignment };
+}
+
+export interface AvailabilityFileOptions {
+  /** When the records begin again, in milliseconds; the end of the last window unless given or in the file. */
+  readonly period?: Millis;
+  readonly assignment?: TraceSpec["assignment"];
+}
+
+/** @throws InputError that names the file; windows that make no sense are mistakes of the scenario they come into */
+export function availabilityFrom(path: string, options: AvailabilityFileOptions = {}): TraceSpec {
+  const { devices, period } = isJson(path) ? windowsInJson(path) : windowsInTable(path);
+  const last = devices.flat().reduce((latest, [, end]) => Math.max(latest, end), 0);
+  return {
+    type: "trace",
+    period: (options.period ?? period ?? last) as Millis,
+    devices,
+    assignment: options.assignment ?? "cycle",
+  };
+}
+
+interface Windows {
+  readonly devices: [start: number, end: number][][];
+  readonly period: number | null;
+}
+
+function windowsInTable(path: string): Windows {
+  const byDevice = new Map<number, [number, number][]>();
+  for (const { device, start, end } of table(path, ["device", "start", "end"], ["device", "start", "end"])) {
+    const own = byDevice.get(device!);
+    if (own === undefined) byDevice.set(device!, [[start!, end!]]);
+    else own.push([start!, end!]);
+  }
+  return { devices: [...byDevice.values()], period: null };
+}
+
+function windowsInJson(path: string): Windows {
+  const value = jsonIn(path);
+  const wrong = (what: string) => new InputError(`${path}: ${what}`);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw wrong("expected an object with period and devices, or FedScale's records by device");
+  }
+  if ("devices" in value) {
+    const { devices, period } = value as { readonly devices: unknown; readonly period?: unknown };
+    if (!Array.isArray(devices) || !devices.every(isWindowList)) throw wrong("devices: expected lists of [start, end]");
+    if (period !== undefined && typeof period !== "number") throw wrong("period: expected milliseconds");
+    return { devices, period: period ?? null };
+  }
+  let period = 0;
+  const devices = Object.entries(value).map(([id, record]) => {
+    const { active, inactive, finish_time: finish } = (record ?? {}) as Readonly<Record<string, unknown>>;
+    if (!isNumbers(active) || !isNumbers(inactive) || typeof finish !== "number") {
+      throw wrong(`device ${id}: expected active, inactive and finish_time, in seconds`);
+    }
+    period = Math.max(period, 1_000 * finish);
+    // A device that is on when the record ends has no last `inactive`.
+    return active.map((on, i): [number, number] => [1_000 * on, 1_000 * (inactive[i] ?? finish)]);
+  });
+  return { devices, period };
+}
+
+const isNumbers = (value: unknown): value is number[] =>
+  Array.isArray(value) && value.every((item) => typeof item === "number");
+const isWindowList = (value: unknown): boolean =>
+  Array.isArray(value) && value.every((window) => isNumbers(window) && window.length === 2);
+
+const isJson = (path: string): boolean => extname(path) === ".json";
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new InputError(`cannot read ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function jsonIn(path: string): unknown {
+  try {
+    return JSON.parse(read(path));
+  } catch (cause) {
+    if (cause instanceof InputError) throw cause;
+    throw new InputError(`${path} is not JSON: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function listIn(path: string): readonly unknown[] {
+  const value = jsonIn(path);
+  if (!Array.isArray(value)) throw new InputError(`${path}: expected a list of devices`);
+  return value;
+}
+
+/** A comma-separated table of numbers with a line of names above it. */
+function table(path: string, needed: readonly string[], known: readonly string[]): Readonly<Record<string, number>>[] {
+  const lines = read(path).split(/\r?\n/);
+  const head = (lines.shift() ?? "").split(",").map((name) => name.trim());
+  for (const name of needed) {
+    if (!head.includes(name)) throw new InputError(`${path} line 1: expected a column ${name}, got ${head.join(", ")}`);
+  }
+  return lines.flatMap((line, at) => {
+    if (line.trim() === "") return [];
+    const cells = line.split(",");
+    const row: Record<string, number> = {};
+    for (const [column, name] of head.entries()) {
+      const cell = cells[column]?.trim() ?? "";
+      if (!known.includes(name) || cell === "") continue;
+      const value = Number(cell);
+      if (!Number.isFinite(value)) {
+        throw new InputError(`${path} line ${at + 2}: ${name} is ${JSON.stringify(cell)}, expected a number`);
+      }
+      row[name] = value;
+    }
+    for (const name of needed) {
+      if (row[name] === undefined) throw new InputError(`${path} line ${at + 2}: ${name} is missing`);
+    }
+    return [row];
+  });
+}

@@ -1,0 +1,51 @@
+/** The files that grow while a run goes on. A checkpoint records how long they are; a resumed run cuts them there. */
+import type { TraceSink } from "../sim/trace.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import type { RoundMetrics } from "./metrics.ts";
+import type { ParticipationRow } from "./participation.ts";
+import { LineFile, type RunFolder } from "./run-folder.ts";
+
+export interface RunFiles {
+  /** Takes the trace's lines; null where nothing is written. */
+  readonly events: TraceSink | null;
+  round(row: RoundMetrics): void;
+  participation(row: ParticipationRow): void;
+  /** Makes everything written so far durable. */
+  sync(): Checkpoint["offsets"];
+  close(): void;
+}
+
+const nothing = { metrics: 0, events: 0, participations: 0 };
+
+/** A run without a folder writes nothing. */
+export const noFiles: RunFiles = {
+  events: null,
+  round: () => {},
+  participation: () => {},
+  sync: () => nothing,
+  close: () => {},
+};
+
+export function openRunFiles(folder: RunFolder, offsets: Checkpoint["offsets"] = nothing): RunFiles {
+  const events = new LineFile(folder.events, offsets.events);
+  const metrics = new LineFile(folder.metrics, offsets.metrics);
+  const participations = new LineFile(folder.participations, offsets.participations);
+  return {
+    events,
+    round: (row) => metrics.write(`${JSON.stringify(row)}\n`),
+    participation: (row) => participations.write(`${JSON.stringify(row)}\n`),
+    sync: () => ({ metrics: metrics.sync(), events: events.sync(), participations: participations.sync() }),
+    close() {
+      // Each is closed, whatever happens to the others.
+      const problems = [events, metrics, participations].flatMap((file) => {
+        try {
+          file.close();
+          return [];
+        } catch (error) {
+          return [error];
+        }
+      });
+      if (problems.length > 0) throw problems[0];
+    },
+  };
+}

@@ -1,0 +1,74 @@
+/**
+ * Finished cells of stress matrices, a line each. A line is written in one call and made durable before the next cell
+ * is begun, so a test that is killed loses the cells under way and nothing else; a line it was cut off in is dropped.
+ */
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { InputError, messageOf } from "../base/errors.ts";
+import { acquireLock, type Lock } from "./lock.ts";
+import { onDisk } from "./run-folder.ts";
+
+export class StressFolder<Cell> {
+  readonly path: string;
+  readonly #lock: Lock;
+  readonly #file: number;
+  readonly #cells = new Map<string, Cell>();
+
+  /** @throws InputError when a line in the middle is damaged; MachineError when another process writes here */
+  constructor(path: string) {
+    this.path = path;
+    onDisk(`cannot write to output folder ${path}`, () => mkdirSync(path, { recursive: true }));
+    this.#lock = acquireLock(join(path, "lock"));
+    const name = join(path, "cells.jsonl");
+    try {
+      const whole = existsSync(name) ? this.#read(name) : 0;
+      this.#file = onDisk(`cannot write ${name}`, () => openSync(name, "a"));
+      onDisk(`cannot write ${name}`, () => ftruncateSync(this.#file, whole));
+    } catch (error) {
+      this.#lock.release();
+      throw error;
+    }
+  }
+
+  get(key: string): Cell | undefined {
+    return this.#cells.get(key);
+  }
+
+  add(key: string, cell: Cell): void {
+    this.#cells.set(key, cell);
+    onDisk(`cannot write ${join(this.path, "cells.jsonl")}`, () => {
+      writeSync(this.#file, `${JSON.stringify({ key, cell })}\n`);
+      fsyncSync(this.#file);
+    });
+  }
+
+  close(): void {
+    closeSync(this.#file);
+    this.#lock.release();
+  }
+
+  /** @returns bytes of whole lines */
+  #read(name: string): number {
+    const bytes = onDisk(`cannot read ${name}`, () => readFileSync(name));
+    const end = bytes.lastIndexOf(0x0a) + 1;
+    const lines = bytes.subarray(0, end).toString().split("\n").slice(0, -1);
+    for (const [at, line] of lines.entries()) {
+      try {
+        const { key, cell } = JSON.parse(line) as { key: string; cell: Cell };
+        this.#cells.set(key, cell);
+      } catch (cause) {
+        throw new InputError(`${name} line ${at + 1} is not JSON: ${messageOf(cause)}`, { cause });
+      }
+    }
+    return end;
+  }
+}

@@ -1,0 +1,167 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fedbuff } from "../../src/fl/policies.ts";
+import { everyExpertTrained, lossFalls } from "../../src/scenario/expect.ts";
+import type { RoundMetrics } from "../../src/scenario/metrics.ts";
+import type { ParticipationRow } from "../../src/scenario/participation.ts";
+import { loadRun, resume } from "../../src/scenario/resume.ts";
+import { run } from "../../src/scenario/run.ts";
+import { readLines } from "../../src/scenario/run-folder.ts";
+import { assertSameRun, interruptAfter, sameFiles, temporaryFolder } from "../support/run-folders.ts";
+import { threeTiers, training } from "../support/scenarios.ts";
+import { tinyModel } from "../support/tiny-model.ts";
+import { countingPool, scrambledPool, toyPool } from "../support/toy-engine.ts";
+import { foulWeather } from "../support/weather.ts";
+
+let folder = "";
+let model = "";
+const cleanUps: (() => void)[] = [];
+before(() => {
+  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
+  model = tinyModel(folder);
+  process.env.XDG_CACHE_HOME = join(folder, "cache");
+});
+after(() => {
+  for (const cleanUp of cleanUps) cleanUp();
+});
+
+const reproduce = "npx flame run training";
+const regions = [
+  { name: "north", share: 1 },
+  { name: "south", share: 1 },
+];
+
+test("the loss falls at every budget and the claims hold", async () => {
+  const scenario = training(model, { expect: [lossFalls({ by: 0.01 }), everyExpertTrained()] });
+  const result = await run(scenario, { out: null, pool: toyPool });
+  assert.deepEqual(
+    result.rows.map(({ evaluations }) => evaluations.map(({ topK }) => topK)),
+    [0, 1, 2, 3].map(() => [4, 2, 1]),
+  );
+  assert.deepEqual(
+    result.expectations.map(({ held }) => held),
+    [true, true],
+    JSON.stringify(result.expectations),
+  );
+});
+
+test("which task is ready first does not show in the result", async () => {
+  const world = foulWeather(3);
+  const inOrder = await run(training(model, { world, regions }), { out: null, pool: toyPool });
+  const scrambled = await run(training(model, { world, regions }), { out: null, pool: scrambledPool });
+  assert.equal(scrambled.digest, inOrder.digest);
+  assert.equal(scrambled.adapterDigest, inOrder.adapterDigest);
+  assert.deepEqual(scrambled.rows, inOrder.rows);
+});
+
+test("training does not change who takes part: timing alone gives the same trace", async () => {
+  const world = foulWeather(5);
+  const trained = await run(training(model, { world, regions }), { out: null, pool: toyPool });
+  const timed = await run(training(model, { world, regions, timingOnly: true }), { out: null });
+  const outcomes = (rows: readonly RoundMetrics[]) => rows.map(({ tiers, closedAt }) => ({ tiers, closedAt }));
+  assert.deepEqual(outcomes(timed.rows), outcomes(trained.rows));
+});
+
+test("clients that drop out, come late or are not needed cost no training", async () => {
+  const done: string[] = [];
+  const rounds = { count: 4, cohort: 6, overSelection: 2, deadline: 20_000, minUpdates: 1 };
+  const fleet = threeTiers.map((tier) => ({ ...tier, dropout: 0.5 }));
+  const { rows } = await run(training(model, { rounds, fleet }), { out: null, pool: countingPool(done) });
+  const total = (key: "invited" | "counted") => rows.reduce((sum, row) => sum + row[key], 0);
+  assert.ok(total("invited") > 1.5 * total("counted"), `${total("counted")} of ${total("invited")} counted`);
+  assert.equal(done.filter((work) => work === "train").length, total("counted"));
+});
+
+test("a round nobody answers leaves the adapter untouched", async () => {
+  const fleet = threeTiers.map((tier) => ({ ...tier, dropout: 1 }));
+  const nobody = await run(training(model, { fleet }), { out: null, pool: toyPool });
+  const none = await run(training(model, { rounds: { count: 0, cohort: 8 } }), { out: null, pool: toyPool });
+  assert.deepEqual(nobody.adapter, none.adapter);
+  assert.ok(nobody.rows.slice(1).every(({ aggregated, dropped, invited }) => !aggregated && dropped === invited));
+  assert.deepEqual(nobody.rows.at(-1)!.evaluations, nobody.rows[0]!.evaluations);
+});
+
+test("with half of the fleet dropping out, nobody counts twice or too late, and weights sum to one", async () => {
+  const out = join(folder, "half");
+  const fleet = threeTiers.map((tier) => ({ ...tier, dropout: 0.5 }));
+  await run(training(model, { fleet, rounds: { count: 6, cohort: 12, deadline: 15_000 } }), { out, pool: toyPool });
+  const rounds = readLines<RoundMetrics>(join(out, "metrics.jsonl"));
+  const parts = readLines<ParticipationRow>(join(out, "participations.jsonl"));
+  assert.equal(new Set(parts.map(({ participation }) => participation)).size, parts.length);
+  for (const { round, startedAt, counted, weights, aggregated, activation } of rounds.slice(1)) {
+    const own = parts.filter((part) => part.round === round && part.outcome === "counted");
+    assert.equal(own.length, counted);
+    assert.ok(own.every(({ arrivedAt }) => arrivedAt! <= startedAt + 15_000));
+    if (!aggregated) continue;
+    const sum = weights.reduce((total, { weight }) => total + weight, 0);
+    assert.ok(Math.abs(sum - 1) < 1e-9, `round ${round}: ${sum}`);
+    for (const layer of activation) assert.ok(Math.abs(layer.reduce((a, b) => a + b, 0) - 1) < 1e-9);
+  }
+  assert.ok(parts.some(({ outcome }) => outcome === "dropped"));
+});
+
+test("updates that are not finite are rejected and do not reach the adapter", async () => {
+  const out = join(folder, "poisoned");
+  const attackers = [{ share: 0.4, attack: { type: "non-finite" as const } }];
+  const { adapter } = await run(training(model, { attackers }), { out, pool: toyPool });
+  assert.ok(adapter!.every(Number.isFinite));
+  const rejected = readLines<ParticipationRow>(join(out, "participations.jsonl")).filter(
+    ({ reason }) => reason === "not-finite",
+  );
+  assert.ok(rejected.length > 0);
+  assert.ok(rejected.every(({ outcome }) => outcome === "rejected"));
+});
+
+test("a client's rescaler grows with every update that counted, and only with those", async () => {
+  // The toy engine adds 0.01 a round, so s at a budget says how often its clients were counted on average.
+  const everyone = { count: 3, cohort: 24, deadline: null, minUpdates: 1 };
+  const calm = threeTiers.map(({ dropout: _, ...tier }: { dropout?: number; name: string; clients: number }) => tier);
+  const result = await run(training(model, { fleet: calm as never, rounds: everyone }), {
+    out: join(folder, "rescaled"),
+    pool: toyPool,
+  });
+  assert.ok(result.rows.slice(1).every(({ counted }) => counted === 24));
+  const { rescalers } = JSON.parse(readFileSync(join(folder, "rescaled", "adapter", "rescalers.json"), "utf8")) as {
+    rescalers: { topK: number; factors: number[] }[];
+  };
+  // No client has k = 3.
+  for (const { topK, factors } of rescalers.filter(({ topK }) => topK !== 3)) {
+    for (const s of factors) assert.ok(Math.abs(s - 1.03) < 1e-6, `${s} at k=${topK}`);
+  }
+  // When no acknowledgement arrives, every client begins each round at 1 again.
+  const deaf = await run(
+    training(model, { fleet: calm as never, rounds: everyone, world: { faults: { acknowledge: 1 } } }),
+    { out: join(folder, "deaf"), pool: toyPool },
+  );
+  assert.equal(deaf.state, "finished");
+  const after = JSON.parse(readFileSync(join(folder, "deaf", "adapter", "rescalers.json"), "utf8")) as {
+    rescalers: { topK: number; factors: number[] }[];
+  };
+  for (const { topK, factors } of after.rescalers.filter(({ topK }) => topK !== 3)) {
+    for (const s of factors) assert.ok(Math.abs(s - 1.01) < 1e-6, `${s} at k=${topK}`);
+  }
+});
+
+for (const policy of [undefined, fedbuff({ concurrency: 8, buffer: 3 })]) {
+  test(`a training run resumes to the same bytes (${policy?.name ?? "synchronous"})`, async () => {
+    const scenario = () =>
+      training(model, {
+        world: foulWeather(1),
+        regions,
+        rounds: { count: 3, cohort: 8, deadline: 60_000, ...(policy === undefined ? {} : { policy }) },
+      });
+    const name = policy === undefined ? "sync" : "async";
+    const straight = join(folder, `${name}-straight`);
+    const { diagnostics } = await run(scenario(), { out: straight, reproduce, pool: toyPool });
+    for (const share of [0.2, 0.5, 0.8]) {
+      const out = join(folder, `${name}-${share}`);
+      const signal = interruptAfter(Math.floor(share * diagnostics.events!));
+      await run(scenario(), { out, reproduce, pool: toyPool, signal });
+      await resume(await loadRun(out), { reproduce, pool: toyPool });
+      const files = [...sameFiles, "adapter/adapter_model.safetensors", "adapter/rescalers.json"];
+      assertSameRun(out, straight, `interrupted after ${share}`, files);
+    }
+  });
+}
