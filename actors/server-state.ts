@@ -36,6 +36,8 @@ export interface ServerState {
   /** When the server began to look for clients, and when the round was opened. */
   readonly gatheringSince: Millis;
   readonly startedAt: Millis;
+  /** When a client was last heard of, readable or not. */
+  readonly lastHeard: Millis;
   readonly invited: number;
   readonly nextParticipation: number;
   readonly outstanding: readonly Invitation[];
@@ -75,7 +77,7 @@ export interface ServerServices {
   /** Clients without which a round is not opened. */
   readonly leastClients: number;
   readonly minimumGap: number;
-  /** How long a round waits for clients before it is abandoned. */
+  /** How long a round goes on without hearing of any client before it is closed as it is. */
   readonly patience: Millis;
   readonly evaluateEvery: number;
   /** Share of its local steps that a client takes; absent when everybody takes all. */
@@ -97,6 +99,7 @@ export interface Draft {
   round: Round;
   gatheringSince: Millis;
   startedAt: Millis;
+  lastHeard: Millis;
   invited: number;
   nextParticipation: number;
   outstanding: Invitation[];
@@ -120,6 +123,7 @@ export const newServer = (adapter: Held): ServerState => ({
   round: roundOf(0),
   gatheringSince: millis(0),
   startedAt: millis(0),
+  lastHeard: millis(0),
   invited: 0,
   nextParticipation: 0,
   outstanding: [],
@@ -140,6 +144,7 @@ export const draftOf = (state: ServerState): Draft => ({
   round: state.round,
   gatheringSince: state.gatheringSince,
   startedAt: state.startedAt,
+  lastHeard: state.lastHeard,
   invited: state.invited,
   nextParticipation: state.nextParticipation,
   outstanding: state.outstanding as Invitation[],
@@ -160,6 +165,7 @@ export const stateOf = (draft: Draft): ServerState => ({
   round: draft.round,
   gatheringSince: draft.gatheringSince,
   startedAt: draft.startedAt,
+  lastHeard: draft.lastHeard,
   invited: draft.invited,
   nextParticipation: draft.nextParticipation,
   outstanding: draft.outstanding,
@@ -199,11 +205,15 @@ export function retryLater(draft: Draft, ctx: ServerContext): boolean {
   if (soonest === null && roster.busy === 0) return false;
   draft.isRetrying = true;
   const least = ctx.now + retryInterval;
-  const latest = Math.max(least, draft.gatheringSince + patience);
+  const latest = Math.max(least, quietSince(draft) + patience);
   const at = Math.min(Math.max(soonest ?? ctx.now, least), latest);
   draft.effects.push(after(millis(at - ctx.now), { type: "retry", of: draft.round }));
   return true;
 }
+
+/** Since when the server has been looking for clients, or in an open round has not heard of any. */
+export const quietSince = ({ phase, gatheringSince, startedAt, lastHeard }: Draft): number =>
+  phase === "open" ? Math.max(startedAt, lastHeard) : gatheringSince;
 
 /** Whom a sampler may choose from now. */
 export function candidatesOf({ round, memory }: Draft, { services }: ServerContext): Candidates {

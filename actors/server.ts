@@ -19,6 +19,7 @@ import {
   draftOf,
   type Invitation,
   placeOf,
+  quietSince,
   retryLater,
   type ServerContext,
   type ServerServices,
@@ -68,6 +69,7 @@ function begin(draft: Draft, ctx: ServerContext): Turn {
 function receiveUpdate(draft: Draft, message: Extract<ServerMessage, { type: "update" }>, ctx: ServerContext): Turn {
   const { roster, policy } = ctx.services;
   const { participation, result } = message;
+  draft.lastHeard = ctx.now;
   const invitation = takeOut(draft, participation);
   // Given up before; the onlookers know whether it was late.
   if (invitation === null) return proceed(draft, ctx);
@@ -79,7 +81,7 @@ function receiveUpdate(draft: Draft, message: Extract<ServerMessage, { type: "up
   carryOut(draft, ctx, decisions, answer);
   // What was accepted just now is the last that was.
   if (draft.accepted.at(-1)?.participation !== participation) ctx.discard(base);
-  return proceed(draft, ctx);
+  return quietOr(draft, ctx);
 }
 
 function receiveUnreadable(
@@ -87,6 +89,7 @@ function receiveUnreadable(
   { participation }: { participation: ParticipationId },
   ctx: ServerContext,
 ): Turn {
+  draft.lastHeard = ctx.now;
   const invitation = takeOut(draft, participation);
   if (invitation === null) return proceed(draft, ctx);
   ctx.services.roster.released(invitation.client, participation);
@@ -128,9 +131,8 @@ function retry(draft: Draft, of: Round, ctx: ServerContext): Turn {
 /** Carries out what is still to be done, then ends the turn. Only a turn that opens updates is asynchronous. */
 function proceed(draft: Draft, ctx: ServerContext): Turn {
   for (;;) {
-    const { phase, accepted, outstanding } = draft;
-    if (draft.isDeserted && phase === "open" && draft.closing === null && outstanding.length === 0) {
-      draft.closing = { aggregate: accepted.length >= ctx.services.leastClients };
+    if (draft.phase === "open" && draft.closing === null && isHopeless(draft, ctx)) {
+      draft.closing = { aggregate: draft.accepted.length >= ctx.services.leastClients };
     }
     draft.isDeserted = false;
     if (draft.closing !== null) {
@@ -148,6 +150,18 @@ function proceed(draft: Draft, ctx: ServerContext): Turn {
     if (draft.closing === null && !draft.isDeserted) break;
   }
   return next(stateOf(draft), ...draft.effects);
+}
+
+/**
+ * Nobody is at work and nobody will come, or no client has been heard of for so long that the server loses patience. A
+ * synchronous round waits for everyone it has invited all the same: each of them reports or is lost.
+ */
+function isHopeless(draft: Draft, ctx: ServerContext): boolean {
+  const { policy, patience } = ctx.services;
+  const { isDeserted, outstanding } = draft;
+  if (outstanding.length > 0 && !policy.carriesOver) return false;
+  if (isDeserted && outstanding.length === 0) return true;
+  return ctx.now - quietSince(draft) >= patience;
 }
 
 /** Opens the round if enough clients are there; else looks again later, and gives the round up in the end. */
@@ -170,6 +184,7 @@ function canInvite(draft: Draft, ctx: ServerContext, count: number): boolean {
   return ctx.services.sampler.select(candidatesOf(draft, ctx), count, draws).length >= count;
 }
 
+/** The invitation that is over, one way or another; null if it was given up before. */
 function takeOut(draft: Draft, participation: ParticipationId): Invitation | null {
   const index = placeOf(draft.outstanding, participation);
   return index < 0 ? null : draft.outstanding.splice(index, 1)[0]!;

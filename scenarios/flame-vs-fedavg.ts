@@ -20,9 +20,9 @@ const common = {
   question: "Is it worth listening more to the clients that used an expert?",
   seed: 11,
   data: {
-    source: instructions({ examples: 2_000 }),
+    source: instructions({ examples: 4_000 }),
     partition: dirichlet({ alpha: 0.2, minimum: 8 }),
-    maxTokens: 96,
+    maxTokens: 48,
   },
   fleet: [
     { name: "strong", clients: 4, topK: 8, tokensPerSecond: 4_000, uplink: megabits(100) },
@@ -30,10 +30,10 @@ const common = {
     { name: "weak", clients: 10, topK: 1, tokensPerSecond: 300, uplink: megabits(10), dropout: 0.1 },
   ],
   rounds: { count: 6, cohort: 8, deadline: minutes(2), minUpdates: 3 },
-  training: { batchSize: 16, learningRate: 2e-3 },
+  training: { batchSize: 16, learningRate: 3e-3 },
   evaluateEvery: 3,
   evaluationExamples: 128,
-  expect: [lossFalls({ by: 0.05 }), everyExpertTrained()],
+  expect: [lossFalls({ by: 0.5 }), everyExpertTrained()],
 } satisfies Omit<ScenarioInput, "name">;
 
 export default [

@@ -11,6 +11,7 @@ export * from "./fl/samplers.ts";
 export * from "./fl/strategies.ts";
 export type { AggregationStrategy, GlobalState } from "./fl/strategy.ts";
 export type { Update } from "./fl/update.ts";
+export { type Calibration, calibrationFrom } from "./scenario/calibration.ts";
 export { defineScenario, type Scenario, type ScenarioInput } from "./scenario/define.ts";
 export {
   accuracyReaches,

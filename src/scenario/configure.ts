@@ -1,5 +1,6 @@
 /** Changes to a scenario from the command line: `--seed`, `--rounds`, `--data`, `--set key=value`, … */
 import { ScenarioError } from "../base/errors.ts";
+import { calibrationFrom } from "./calibration.ts";
 import { redefine, type Scenario } from "./define.ts";
 
 export interface ScenarioChanges {
@@ -9,18 +10,21 @@ export interface ScenarioChanges {
   readonly data?: string;
   readonly model?: string;
   readonly timingOnly?: boolean;
+  /** A file of `flame calibrate`. */
+  readonly calibration?: string;
   /** `path=value`, with the value as JSON or as text. */
   readonly set?: readonly string[];
 }
 
 export function configure(scenario: Scenario, changes: ScenarioChanges): Scenario {
-  const { seed, rounds, data, model, timingOnly, set = [] } = changes;
+  const { seed, rounds, data, model, timingOnly, calibration, set = [] } = changes;
   const assignments: [path: string, value: unknown][] = [];
   if (seed !== undefined) assignments.push(["seed", seed]);
   if (rounds !== undefined) assignments.push(["rounds.count", rounds]);
   if (data !== undefined) assignments.push(["data.source", { type: "file", path: data }]);
   if (model !== undefined) assignments.push(["model", model]);
   if (timingOnly === true) assignments.push(["timingOnly", true]);
+  if (calibration !== undefined) assignments.push(["calibration", calibrationFrom(calibration)]);
   for (const text of set) assignments.push(parseAssignment(text));
   if (assignments.length === 0) return scenario;
   let fields: unknown = scenario.data;

@@ -20,6 +20,7 @@ import type { DataTraits } from "../sim/availability-data.ts";
 import { buildFleet, type PartitionSizes } from "../sim/devices.ts";
 import type { Fleet } from "../sim/fleet.ts";
 import { drawFrom } from "../sim/laws.ts";
+import { measuredCost } from "./calibration.ts";
 import { checkAgainstModel } from "./check.ts";
 import type { Scenario } from "./define.ts";
 import { toTierSpec } from "./fleet-schema.ts";
@@ -58,13 +59,14 @@ export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOp
   const layout = adapterLayout(model.config, data.lora);
   const bytes = roundBytes(model.config, data.lora, 4);
   const clients = data.fleet.reduce((sum, tier) => sum + tier.clients, 0);
+  const flops = (topK: number) => trainingFlops(model.config, topK, data.lora.rank);
   const build = (sizes: PartitionSizes) =>
     buildFleet(
       { tiers: data.fleet.map(toTierSpec), ...(data.regions === undefined ? {} : { regions: data.regions }) },
       sizes,
       rng,
       {
-        flopsPerToken: (topK) => trainingFlops(model.config, topK, data.lora.rank),
+        flopsPerToken: data.calibration === undefined ? flops : measuredCost(data.calibration, flops),
         epochs: data.training.epochs,
         downloadBytes: bytes.download,
         uploadBytes: bytes.upload,

@@ -123,7 +123,7 @@ export async function carryOn({
     scenario,
     prepared,
     pool,
-    events: files.events,
+    events: data.trace === "full" ? files.events : null,
     reproduce,
     onParticipation: files.participation,
     onRow(row) {
@@ -258,7 +258,7 @@ function resultOf(scenario: Scenario, prepared: Prepared, federation: Federation
   };
 }
 
-function makePool(
+export function makePool(
   { training }: Prepared,
   workers: number,
   engine: EngineName,

@@ -8,6 +8,7 @@ import { templateSchema } from "../data/template.ts";
 import type { PolicySpec } from "../fl/policy.ts";
 import { samplerSpecSchema } from "../fl/samplers.ts";
 import { strategySpecSchema } from "../fl/strategies.ts";
+import { calibrationSchema } from "./calibration.ts";
 import { expectationSpecSchema } from "./expect.ts";
 import { fleetSchema, lawSchema, regionsSchema } from "./fleet-schema.ts";
 import { worldSchema } from "./world-schema.ts";
@@ -55,7 +56,7 @@ const roundsSchema = z.strictObject({
   sampler: samplerSpecSchema.prefault({ type: "uniform" }),
   /** Rounds a client sits out after it was invited. */
   minimumGap: z.int().min(0).default(0),
-  /** How long a round waits for clients to become available before it is abandoned, in virtual milliseconds. */
+  /** How long a round goes on without hearing of any client before it is closed as it is, in virtual milliseconds. */
   patience: positive.default(86_400_000),
 });
 
@@ -114,6 +115,8 @@ export const scenarioSchema = z.strictObject({
   data: dataSchema.prefault({}),
   fleet: fleetSchema,
   regions: regionsSchema.exactOptional(),
+  /** What a token costs at each budget, as measured by `flame calibrate`; by default what its FLOPs are. */
+  calibration: calibrationSchema.exactOptional(),
   world: worldSchema.prefault({}),
   rounds: roundsSchema,
   training: trainingSchema.prefault({}),
@@ -142,6 +145,8 @@ export const scenarioSchema = z.strictObject({
   evaluationExamples: count.default(256),
   /** Budgets at which the global model is evaluated; those of the fleet and the model's own unless given. */
   evaluateAt: z.array(count).min(1).exactOptional(),
+  /** `full` writes every event to events.jsonl, about 90 bytes each; `digest` keeps only what tells two runs apart. */
+  trace: z.enum(["full", "digest"]).default("full"),
   checkpoints: z.strictObject({ every: count.default(1), keep: count.default(3) }).prefault({}),
   expect: z.array(expectationSpecSchema).default([]),
 });

@@ -2,7 +2,16 @@
  * Finished cells of stress matrices, a line each. A line is written in one call and made durable before the next cell
  * is begun, so a test that is killed loses the cells under way and nothing else; a line it was cut off in is dropped.
  */
-import { closeSync, existsSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, writeSync } from "node:fs";
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { InputError, messageOf } from "../base/errors.ts";
 import { acquireLock, type Lock } from "./lock.ts";
@@ -37,7 +46,7 @@ export class StressFolder<Cell> {
   add(key: string, cell: Cell): void {
     this.#cells.set(key, cell);
     onDisk(`cannot write ${join(this.path, "cells.jsonl")}`, () => {
-      writeSync(this.#file, `${JSON.stringify({ key, cell })}\n`);
+      appendFileSync(this.#file, `${JSON.stringify({ key, cell })}\n`);
       fsyncSync(this.#file);
     });
   }

@@ -26,6 +26,7 @@ export interface StressMatrix {
   readonly seeds: readonly number[];
   readonly rounds?: number;
   readonly timingOnly?: boolean;
+  readonly calibration?: string;
   /** Changes for all cells, as `flame run --set` takes them. */
   readonly set?: readonly string[];
 }
@@ -42,7 +43,7 @@ export interface StressPlan {
 
 /** All cells, one seed after the other, so that an unfinished matrix is one with fewer seeds. */
 export function stressPlans(scenario: Scenario, matrix: StressMatrix, engine: string): StressPlan[] {
-  const { seeds, rounds, timingOnly, set = [] } = matrix;
+  const { seeds, rounds, timingOnly, calibration, set = [] } = matrix;
   const strategies = orOwn(matrix.strategies);
   const policies = orOwn(matrix.policies);
   const dropouts = orOwn(matrix.dropouts);
@@ -55,6 +56,7 @@ export function stressPlans(scenario: Scenario, matrix: StressMatrix, engine: st
             seed,
             ...(rounds === undefined ? {} : { rounds }),
             ...(timingOnly === true ? { timingOnly } : {}),
+            ...(calibration === undefined ? {} : { calibration }),
             set: [
               ...set,
               ...(strategy === null ? [] : [`strategy=${JSON.stringify(partOf(strategy))}`]),

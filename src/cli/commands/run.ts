@@ -33,6 +33,7 @@ export function register(program: Command): void {
     .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
     .option("--engine <name>", "what trains: auto, onnx, …")
     .option("--timing-only", "simulate fleet, network and rounds without training")
+    .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")
     .option("--out <folder>", "where the results go (default: runs/<name>-<seed>-<time>)")
     .option("--set <key=value>", "change a field, as in --set rounds.deadline=600000 (may be repeated)", collect, [])
     .option("--json", "print one JSON object per line")
@@ -63,18 +64,21 @@ const outOf = ({ out }: RunFlags, { data }: Scenario, variants: number): { out?:
   out === undefined ? {} : { out: variants > 1 ? join(out, data.name) : out };
 
 /** The command line that gives this run again; flags that cannot change the result are left out. */
-export function reproduce(path: string, { seed, rounds, data, model, timingOnly, set = [] }: ScenarioChanges): string {
+export function reproduce(path: string, changes: ScenarioChanges): string {
+  const { seed, rounds, data, model, timingOnly, calibration, set = [] } = changes;
   const words = ["npx flame run", quote(path)];
   if (seed !== undefined) words.push(`--seed ${seed}`);
   if (rounds !== undefined) words.push(`--rounds ${rounds}`);
   if (data !== undefined) words.push(`--data ${quote(data)}`);
   if (model !== undefined) words.push(`--model ${quote(model)}`);
   if (timingOnly === true) words.push("--timing-only");
+  if (calibration !== undefined) words.push(`--calibration ${quote(calibration)}`);
   for (const change of set) words.push(`--set ${quote(change)}`);
   return words.join(" ");
 }
 
-const quote = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+export const quote = (word: string): string =>
+  /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 function wholeNumber(text: string): number {
   const value = Number(text);

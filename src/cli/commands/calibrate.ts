@@ -1,0 +1,146 @@
+/** `flame calibrate <scenario>`: how fast this machine really trains at each budget, for plans without training. */
+import { cpus } from "node:os";
+import type { Command } from "commander";
+import pc from "picocolors";
+import { ScenarioError } from "../../base/errors.ts";
+import { Rng } from "../../base/random.ts";
+import { type Batch, trainBatches } from "../../data/batches.ts";
+import { createEngine, engineNames, isEngineName } from "../../engine/create.ts";
+import type { TrainingEngine } from "../../engine/engine.ts";
+import { trainingFlops } from "../../model/accounting.ts";
+import { initialAdapter } from "../../model/initial-adapter.ts";
+import { formatTable } from "../../report/table.ts";
+import type { Calibration } from "../../scenario/calibration.ts";
+import { configure } from "../../scenario/configure.ts";
+import type { Prepared } from "../../scenario/prepare.ts";
+import { prepareRun } from "../../scenario/run.ts";
+import { writeAtomically } from "../../scenario/run-folder.ts";
+import { loadScenario } from "../load-scenario.ts";
+import { budgetList, positiveNumber } from "../options.ts";
+import { terminal } from "../terminal.ts";
+
+interface CalibrateFlags {
+  readonly to: string;
+  readonly budgets?: readonly number[];
+  readonly repeats: number;
+  readonly engine: string;
+  readonly data?: string;
+  readonly model?: string;
+  readonly json?: boolean;
+}
+
+/** Steps in one measurement. */
+const steps = 6;
+
+export function register(program: Command): void {
+  program
+    .command("calibrate")
+    .description("measures training steps of this machine at every budget, for timing-only plans")
+    .argument("<scenario>", "the scenario whose model, data and batches are measured")
+    .option("--to <file>", "where the calibration goes", "calibration.json")
+    .option("--budgets <list>", "as in 8,4,2,1 (default: those the scenario evaluates)", budgetList)
+    .option("--repeats <number>", "measurements at each budget; the median counts", positiveNumber, 5)
+    .option("--engine <name>", "what trains: auto, onnx, …", "auto")
+    .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
+    .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
+    .option("--json", "print the calibration as JSON")
+    .action(calibrate);
+}
+
+async function calibrate(name: string, { to, repeats, engine, json, ...flags }: CalibrateFlags): Promise<void> {
+  if (!isEngineName(engine))
+    throw new ScenarioError(`--engine is ${engine}, expected one of ${engineNames.join(", ")}`);
+  const loaded = (await loadScenario(name)).scenarios[0]!;
+  const scenario = configure(loaded, {
+    ...(flags.data === undefined ? {} : { data: flags.data }),
+    ...(flags.model === undefined ? {} : { model: flags.model }),
+    ...(loaded.data.timingOnly ? { set: ["timingOnly=false"] } : {}),
+  });
+  const prepared = await prepareRun(scenario, { engine });
+  const { training, config } = prepared;
+  if (training === null) throw new ScenarioError(`scenario "${scenario.data.name}" does not train`);
+  const { setup, weights } = training;
+  const trainer = await createEngine({ baseWeights: weights, lora: scenario.data.lora, engine });
+  try {
+    const batches = realBatches(prepared);
+    const tokens = batches.reduce((sum, { lengths }) => sum + lengths.reduce((a, b) => a + b, 0), 0) / batches.length;
+    const measured: Calibration["budgets"] = [];
+    for (const topK of flags.budgets ?? prepared.budgets) {
+      if (topK > config.topK)
+        throw new ScenarioError(`--budgets has ${topK}, but the model was trained with ${config.topK}`);
+      const ms = await millisecondsPerStep(trainer, prepared, batches, topK, repeats);
+      measured.push({ topK, tokensPerSecond: round((1_000 * tokens) / ms), millisecondsPerStep: round(ms) });
+    }
+    const calibration: Calibration = {
+      machine: cpus()[0]?.model ?? "unknown",
+      engine: trainer.name,
+      model: weights.digest,
+      batchSize: setup.batchSize,
+      length: setup.length,
+      budgets: measured,
+    };
+    const text = `${JSON.stringify(calibration, null, 2)}\n`;
+    writeAtomically(to, text);
+    terminal.out.write(json === true ? text : shown(calibration, prepared, scenario.data.lora.rank, to));
+  } finally {
+    trainer.dispose();
+  }
+}
+
+/** Full batches of training examples: what clients of this scenario work on. */
+function realBatches({ training }: Prepared): Batch[] {
+  const { data, partition, batchSize, length, seed } = training!.setup;
+  const indices = partition.indices.subarray(0, Math.min(partition.indices.length, batchSize * steps));
+  const draws = new Rng(seed).at("calibration").at(0);
+  return trainBatches(data, indices, {
+    batchSize,
+    length,
+    epochs: Math.ceil((batchSize * steps) / indices.length),
+    draws,
+  }).slice(0, steps);
+}
+
+async function millisecondsPerStep(
+  engine: TrainingEngine,
+  { layout, training }: Prepared,
+  batches: readonly Batch[],
+  topK: number,
+  repeats: number,
+): Promise<number> {
+  const { seed, optimizer } = training!.setup;
+  const job = {
+    adapter: initialAdapter(layout, new Rng(seed)),
+    rescaler: new Float32Array(layout.layers).fill(1),
+    topK,
+    batches,
+    optimizer,
+  };
+  // The first step compiles the program.
+  await engine.trainCohort([{ ...job, batches: batches.slice(0, 1) }]);
+  const times: number[] = [];
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    const begun = performance.now();
+    await engine.trainCohort([job]);
+    times.push((performance.now() - begun) / batches.length);
+  }
+  return times.toSorted((a, b) => a - b)[times.length >> 1]!;
+}
+
+function shown({ engine, budgets }: Calibration, { config }: Prepared, rank: number, to: string): string {
+  const most = budgets.reduce((best, budget) => (budget.topK > best.topK ? budget : best));
+  const rows = budgets.map(({ topK, tokensPerSecond, millisecondsPerStep = 0 }) => [
+    String(topK),
+    millisecondsPerStep.toFixed(1),
+    tokensPerSecond.toFixed(0),
+    `${(tokensPerSecond / most.tokensPerSecond).toFixed(2)} ×`,
+    `${(trainingFlops(config, most.topK, rank) / trainingFlops(config, topK, rank)).toFixed(2)} ×`,
+  ]);
+  const titles = ["k", "ms/step", "tokens/s", `against k=${most.topK}`, "by FLOPs"];
+  const table = formatTable(
+    titles.map((title) => ({ title, align: "right" as const })),
+    rows,
+  );
+  return `${pc.dim(`${engine}, one worker`)}\n${table}\n\n${to}: use it with --timing-only --calibration ${to}\n`;
+}
+
+const round = (value: number): number => Number(value.toPrecision(4));

@@ -1,0 +1,288 @@
+/** `flame stress <scenario>`: strategies × policies × dropout rates × seeds, in parallel, resumable. */
+import { join, resolve } from "node:path";
+import { type Command, InvalidArgumentError } from "commander";
+import pc from "picocolors";
+import { ScenarioError } from "../../base/errors.ts";
+import { type StressCell, stressCell, type Target } from "../../report/stress-cell.ts";
+import { formatSweep, writeSweepReport } from "../../report/sweep.ts";
+import type { RoundMetrics } from "../../scenario/metrics.ts";
+import { type CellOutcome, type StressMatrix, type StressPlan, stressPlans } from "../../scenario/stress.ts";
+import { StressFolder } from "../../scenario/stress-folder.ts";
+import { exitCodes } from "../failure.ts";
+import { loadScenario } from "../load-scenario.ts";
+import { positiveNumber } from "../options.ts";
+import { ProgressLine } from "../progress-line.ts";
+import { runCells } from "../stress-cells.ts";
+import { terminal } from "../terminal.ts";
+import { quote, reproduce } from "./run.ts";
+
+interface StressFlags {
+  readonly strategy: readonly string[];
+  readonly policy: readonly string[];
+  readonly dropout: readonly number[];
+  readonly seeds: readonly number[];
+  readonly rounds?: number;
+  readonly workers?: number;
+  readonly engine: string;
+  readonly timingOnly?: boolean;
+  readonly calibration?: string;
+  readonly target?: Target;
+  readonly set: readonly string[];
+  readonly out?: string;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+export function register(program: Command): void {
+  program
+    .command("stress")
+    .description("runs a scenario under many strategies, dropout rates and seeds, and compares them")
+    .argument("<scenario>", "a .ts, .js or scenario.json file, or a name such as quickstart")
+    .option("--strategy <list>", "as in flame,fedavg or flame:frequencyExponent=4 (default: the scenario's)", names, [])
+    .option(
+      "--policy <list>",
+      "round policies, as in synchronous,fedbuff:buffer=5 (default: the scenario's)",
+      names,
+      [],
+    )
+    .option("--dropout <list>", "dropout rates of every tier, as in 0,0.1,0.3 (default: the scenario's)", rates, [])
+    .option("--seeds <number or list>", "5 for the seeds 1 to 5, or a list such as 3,7", seedList, [1, 2, 3])
+    .option("--rounds <number>", "how many rounds a cell has", positiveNumber)
+    .option("--workers <number>", "threads in all; no result depends on it (default: one per core)", positiveNumber)
+    .option("--engine <name>", "what trains: auto, onnx, …", "auto")
+    .option("--timing-only", "simulate fleet, network and rounds without training")
+    .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")
+    .option("--target <k:loss>", "measures the time until held-out loss at budget k is this low, as in 8:1.5", target)
+    .option("--set <key=value>", "change a field in every cell, as flame run does (may be repeated)", collect, [])
+    .option("--out <folder>", "where cells and report go; finished cells found there are kept (default: runs/stress-…)")
+    .option("--json", "print one JSON object per line")
+    .option("--quiet", "print only the table")
+    .action(stress);
+}
+
+async function stress(name: string, flags: StressFlags): Promise<void> {
+  const { scenarios, path } = await loadScenario(name);
+  const [scenario, ...others] = scenarios;
+  if (scenario === undefined || others.length > 0) {
+    const found = scenarios.map(({ data }) => data.name).join(", ");
+    throw new ScenarioError(`${path} has ${scenarios.length} scenarios (${found}), expected one to vary`);
+  }
+  const matrix: StressMatrix = {
+    strategies: flags.strategy,
+    policies: flags.policy,
+    dropouts: flags.dropout,
+    seeds: flags.seeds,
+    set: flags.set,
+    ...(flags.rounds === undefined ? {} : { rounds: flags.rounds }),
+    ...(flags.timingOnly === undefined ? {} : { timingOnly: flags.timingOnly }),
+    ...(flags.calibration === undefined ? {} : { calibration: flags.calibration }),
+  };
+  const plans = stressPlans(scenario, matrix, flags.engine);
+  const folder = new StressFolder<StoredCell>(flags.out ?? join("runs", `stress-${scenario.data.name}`));
+  const abort = new AbortController();
+  const interrupt = () => {
+    // The second one waits for nothing; every finished cell is on disk.
+    if (abort.signal.aborted) process.exit(exitCodes.interrupted);
+    abort.abort();
+    if (flags.json !== true) terminal.err.write("waiting for the cells under way; Ctrl-C again stops at once\n");
+  };
+  process.on("SIGINT", interrupt);
+  process.on("SIGTERM", interrupt);
+  try {
+    const missing = plans.filter(({ key }) => folder.get(key) === undefined);
+    const board = new Board(plans, plans.length - missing.length, flags);
+    try {
+      await runCells({
+        name: resolve(path),
+        plans: missing,
+        engine: flags.engine,
+        signal: abort.signal,
+        ...(flags.workers === undefined ? {} : { workers: flags.workers }),
+        reproduce: (plan) => reproduce(path, plan.changes),
+        onRound: (plan, round) => board.round(plan, round),
+        onCell(plan, outcome) {
+          const stored = storedCell(plan, outcome);
+          folder.add(plan.key, stored);
+          board.cell(plan, cellOf(stored, plan, flags.target ?? null));
+        },
+      });
+    } finally {
+      board.close();
+    }
+    conclude(plans, folder, path, scenario.data, flags);
+  } finally {
+    process.off("SIGINT", interrupt);
+    process.off("SIGTERM", interrupt);
+    folder.close();
+  }
+}
+
+/** What is kept of a cell: enough to measure the time to any target later. */
+interface StoredCell {
+  readonly cell: StressCell;
+  readonly digest: string | null;
+  readonly curve: readonly Pick<RoundMetrics, "closedAt" | "evaluations">[];
+}
+
+function storedCell(
+  { label, dropout, seed }: StressPlan,
+  { rows, clients, digest, violations }: CellOutcome,
+): StoredCell {
+  const facts = { strategy: label, dropout, seed, clients, violations };
+  const nothing = { rounds: 0, virtualTime: 0, invited: 0, counted: 0, distinctClients: 0, tiers: [] };
+  // A run may break before its first row.
+  const cell =
+    rows.length > 0 ? stressCell(rows, facts) : { ...facts, ...nothing, evaluations: [], timeToTarget: null };
+  const evaluated = rows.filter(({ evaluations }) => evaluations.length > 0);
+  return { cell, digest, curve: evaluated.map(({ closedAt, evaluations }) => ({ closedAt, evaluations })) };
+}
+
+/** The cell as this matrix names it, with the time to this target. */
+function cellOf({ cell, curve }: StoredCell, { label, dropout }: StressPlan, target: Target | null): StressCell {
+  const reached = curve.find(({ evaluations }) =>
+    evaluations.some(({ topK, loss }) => topK === target?.topK && loss !== null && loss <= target.loss),
+  );
+  return { ...cell, strategy: label, dropout, timeToTarget: reached?.closedAt ?? null };
+}
+
+function conclude(
+  plans: readonly StressPlan[],
+  folder: StressFolder<StoredCell>,
+  path: string,
+  { name, question }: { readonly name: string; readonly question?: string | undefined },
+  flags: StressFlags,
+): void {
+  const target = flags.target ?? null;
+  const done = plans.flatMap((plan): StressCell[] => {
+    const stored = folder.get(plan.key);
+    return stored === undefined ? [] : [cellOf(stored, plan, target)];
+  });
+  const broken = done.filter(({ violations }) => violations.length > 0);
+  const command = commandLine(path, flags);
+  const isComplete = done.length === plans.length;
+  const report =
+    done.length === 0
+      ? null
+      : writeSweepReport(folder.path, done, {
+          name: `stress ${name}`,
+          question: question ?? null,
+          target,
+          reproduce: command,
+        });
+  if (flags.json === true) {
+    const ended = { event: "ended", folder: folder.path, cells: done.length, of: plans.length, broken: broken.length };
+    terminal.out.write(`${JSON.stringify(ended)}\n`);
+  } else {
+    if (done.length > 0) terminal.out.write(`\n${formatSweep(done, { target })}\n`);
+    for (const { strategy, dropout, seed, violations } of broken) {
+      const where = `${strategy}, dropout ${dropout}, seed ${seed}`;
+      terminal.out.write(`${pc.red("broken")} ${where}: ${violations.join("; ")}\n`);
+    }
+    if (report !== null) terminal.out.write(`${pc.dim(report)}\n`);
+    if (!isComplete) {
+      terminal.out.write(
+        `${done.length} of ${plans.length} cells are done; go on with the same command:\n  ${command}\n`,
+      );
+    }
+  }
+  if (broken.length > 0) process.exitCode = exitCodes.failed;
+  if (!isComplete) process.exitCode = exitCodes.interrupted;
+}
+
+/** What the terminal shows while cells run. */
+class Board {
+  readonly #flags: StressFlags;
+  readonly #line: ProgressLine | null;
+  readonly #rounds = new Map<string, number>();
+  readonly #trains: boolean;
+  #done: number;
+
+  constructor(plans: readonly StressPlan[], done: number, flags: StressFlags) {
+    this.#flags = flags;
+    this.#done = done;
+    this.#trains = plans.some(({ scenario }) => !scenario.data.timingOnly);
+    const isShown = flags.json !== true && flags.quiet !== true;
+    if (isShown) {
+      const kept = done === 0 ? "" : `, ${done} of them done before`;
+      terminal.out.write(`${plans.length} cells${kept}\n`);
+    }
+    this.#line = isShown && done < plans.length ? new ProgressLine("cell", plans.length, done) : null;
+  }
+
+  round(plan: StressPlan, round: number): void {
+    this.#rounds.set(`${plan.label} ${percent(plan.dropout)} seed ${plan.seed}`, round);
+    this.#show();
+  }
+
+  cell(plan: StressPlan, cell: StressCell): void {
+    this.#done++;
+    const title = `${plan.label} ${percent(plan.dropout)} seed ${plan.seed}`;
+    this.#rounds.delete(title);
+    if (this.#flags.json === true) terminal.out.write(`${JSON.stringify({ event: "cell", ...cell })}\n`);
+    if (this.#trains) {
+      const losses = cell.evaluations.map(({ topK, loss }) => `k=${topK} ${Number(loss).toFixed(3)}`).join("  ");
+      this.#line?.note(`${title}: ${losses}`);
+    }
+    this.#show();
+  }
+
+  close(): void {
+    this.#line?.close();
+  }
+
+  #show(): void {
+    const running = [...this.#rounds].map(([title, round]) => `${title} round ${round}`).join(" | ");
+    this.#line?.update(this.#done, running);
+  }
+}
+
+const percent = (share: number): string => `${Number((share * 100).toFixed(1))} %`;
+
+/** The command that runs this matrix, for the report and for going on. */
+function commandLine(path: string, flags: StressFlags): string {
+  const { strategy, policy, dropout, seeds, rounds, timingOnly, calibration, target: wanted, set, out, engine } = flags;
+  const words = ["npx flame stress", quote(path)];
+  if (strategy.length > 0) words.push(`--strategy ${strategy.join(",")}`);
+  if (policy.length > 0) words.push(`--policy ${policy.join(",")}`);
+  if (dropout.length > 0) words.push(`--dropout ${dropout.join(",")}`);
+  const isRange = seeds.every((seed, at) => seed === at + 1) && seeds.length > 1;
+  words.push(`--seeds ${isRange ? seeds.length : `${seeds.join(",")}${seeds.length === 1 ? "," : ""}`}`);
+  if (rounds !== undefined) words.push(`--rounds ${rounds}`);
+  if (timingOnly === true) words.push("--timing-only");
+  if (calibration !== undefined) words.push(`--calibration ${quote(calibration)}`);
+  if (engine !== "auto") words.push(`--engine ${engine}`);
+  if (wanted !== undefined) words.push(`--target ${wanted.topK}:${wanted.loss}`);
+  for (const change of set) words.push(`--set ${quote(change)}`);
+  if (out !== undefined) words.push(`--out ${quote(out)}`);
+  return words.join(" ");
+}
+
+const names = (text: string): string[] => {
+  const found = text.split(",").map((name) => name.trim());
+  if (found.some((name) => name === "")) throw new InvalidArgumentError("expected names, separated by commas.");
+  return [...new Set(found)];
+};
+
+function rates(text: string): number[] {
+  const found = text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+  if (!found.every((rate) => rate >= 0 && rate <= 1)) throw new InvalidArgumentError("expected rates in [0, 1].");
+  return [...new Set(found)];
+}
+
+/** `5` is 1…5; `3,7` and `3,` are lists. */
+function seedList(text: string): number[] {
+  if (/^[1-9]\d{0,4}$/.test(text)) return Array.from({ length: Number(text) }, (_, at) => at + 1);
+  const parts = text.replace(/,$/, "").split(",");
+  if (!parts.every((part) => /^\d{1,15}$/.test(part.trim()))) {
+    throw new InvalidArgumentError("expected a number of seeds, or seeds separated by commas.");
+  }
+  return [...new Set(parts.map(Number))];
+}
+
+function target(text: string): Target {
+  const [, topK, loss] = /^(\d+):(\d+(?:\.\d+)?)$/.exec(text) ?? [];
+  if (topK === undefined || loss === undefined) throw new InvalidArgumentError("expected budget:loss, as in 8:1.5.");
+  return { topK: Number(topK), loss: Number(loss) };
+}
+
+const collect = (value: string, previous: readonly string[]): readonly string[] => [...previous, value];
