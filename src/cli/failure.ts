@@ -3,7 +3,15 @@ import pc from "picocolors";
 import { InputError, MachineError, messageOf, ScenarioError } from "../base/errors.ts";
 import { terminal } from "./terminal.ts";
 
-export const exitCodes = { ok: 0, failed: 1, usage: 2, expectationsNotMet: 3, interrupted: 130 } as const;
+export const exitCodes = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  expectationsNotMet: 3,
+  /** By SIGINT, and by SIGTERM. */
+  interrupted: 130,
+  terminated: 143,
+} as const;
 
 /** Prints the error to stderr and returns the exit code. A bug keeps its stack; a user's mistake does not need one. */
 export function reportFailure(error: unknown, { json, stack }: { json: boolean; stack: boolean }): number {

@@ -10,14 +10,20 @@ import { register as registerHooks } from "node:module";
 import { extname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
+import { configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { type Scenario, scenarioFromJson } from "../scenario/define.ts";
+import { guardLoading } from "../scenario/guard.ts";
 import { packageRoot } from "../scenario/package.ts";
+import { type ScenarioSource, sha256 } from "../scenario/provenance.ts";
+import type { Reload } from "../scenario/resume.ts";
 
 export interface LoadedScenario {
   /** More than one when the file compares variants: then they have different names. */
   readonly scenarios: readonly Scenario[];
   /** As the user would type it again. */
   readonly path: string;
+  /** The file itself; null for a scenario.json, which holds everything. */
+  readonly file: string | null;
 }
 
 export async function loadScenario(name: string): Promise<LoadedScenario> {
@@ -31,10 +37,10 @@ export async function loadScenario(name: string): Promise<LoadedScenario> {
     } catch (cause) {
       throw new InputError(`${shown} is not JSON: ${messageOf(cause)}`, { cause });
     }
-    return { scenarios: [scenarioFromJson(value)], path: shown };
+    return { scenarios: [scenarioFromJson(value)], path: shown, file: null };
   }
   await prepareImports();
-  const module = (await import(pathToFileURL(path).href)) as { default?: unknown };
+  const module = await guardLoading(path, () => import(pathToFileURL(path).href) as Promise<{ default?: unknown }>);
   const scenarios: unknown[] = Array.isArray(module.default) ? module.default : [module.default];
   if (scenarios.length === 0 || !scenarios.every(isScenario)) {
     throw new ScenarioError(
@@ -43,8 +49,21 @@ export async function loadScenario(name: string): Promise<LoadedScenario> {
   }
   const names = new Set(scenarios.map(({ data }) => data.name));
   if (names.size < scenarios.length) throw new ScenarioError(`${shown}: two of its scenarios have the same name`);
-  return { scenarios, path: shown };
+  return { scenarios, path: shown, file: path };
 }
+
+/** What a run writes down of where its scenario came from. */
+export const sourceOf = (file: string | null, changes: ScenarioChanges): ScenarioSource | null =>
+  file === null ? null : { file, digest: sha256(readFileSync(file)), changes: { ...changes } };
+
+/** Loads the scenario of a run again from the file it came from. */
+export const reload: Reload = async ({ file, changes }, name) => {
+  const { scenarios } = await loadScenario(file);
+  const configured = scenarios.map((scenario) => configure(scenario, changes as ScenarioChanges));
+  const scenario = configured.find(({ data }) => data.name === name);
+  if (scenario === undefined) throw new InputError(`${file} has no scenario ${JSON.stringify(name)} any more`);
+  return { scenario, digest: sha256(readFileSync(file)) };
+};
 
 function find(name: string): string {
   const own = resolve(name);

@@ -26,6 +26,15 @@ export function positiveNumber(text: string): number {
   return value;
 }
 
+/** A duration in real minutes; fractions count. */
+export function minutesOption(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value > 0 && value < Infinity)) {
+    throw new InvalidArgumentError("expected a positive number of minutes.");
+  }
+  return value;
+}
+
 /** `8,4,2,1`. */
 export function budgetList(text: string): readonly number[] {
   const budgets = text.split(",").map((part) => positiveNumber(part.trim()));

@@ -1,13 +1,17 @@
 /** Runs a scenario under the eyes of a user: display, Ctrl-C, exit code. */
 
+import { existsSync, readFileSync } from "node:fs";
 import { writeReport } from "../report/report.ts";
 import { writeTimeline } from "../report/timeline.ts";
 import type { Scenario } from "../scenario/define.ts";
 import type { RunResult } from "../scenario/result.ts";
 import { loadRun, type ResumeOptions, resume } from "../scenario/resume.ts";
 import { type RunOptions, run } from "../scenario/run.ts";
+import { openRunFolder, type ResultRecord, readRecord } from "../scenario/run-folder.ts";
 import { openDisplay } from "./display.ts";
 import { exitCodes } from "./failure.ts";
+import { onInterrupt } from "./interrupt.ts";
+import { reload } from "./load-scenario.ts";
 
 interface Looks {
   readonly json: boolean;
@@ -17,33 +21,46 @@ interface Looks {
 export const watchRun = ({ json, quiet, scenario, ...options }: Looks & RunOptions & { scenario: Scenario }) =>
   watch({ json, quiet }, (more) => run(scenario, { ...options, ...more }));
 
-export const watchResume = ({ json, quiet, folder, ...options }: Looks & ResumeOptions & { folder: string }) =>
-  watch({ json, quiet }, async (more) => resume(await loadRun(folder), { ...options, ...more }));
+/** Null for a run that has finished already: then only what is missing of its report is made. */
+export async function watchResume(options: Looks & ResumeOptions & { folder: string }): Promise<RunResult | null> {
+  const { json, quiet, folder, ...rest } = options;
+  if (isFinished(folder)) return finishReport(folder, { json, quiet });
+  return watch({ json, quiet }, async (more) => resume(await loadRun(folder, reload), { ...rest, ...more }));
+}
+
+const isFinished = (folder: string): boolean => readRecord(openRunFolder(folder))?.state === "finished";
+
+/** A process may be killed after its run has finished and before its report is written. */
+function finishReport(path: string, { json, quiet }: Looks): null {
+  const folder = openRunFolder(path);
+  if (!existsSync(folder.timeline)) writeTimeline(folder.path);
+  if (!existsSync(folder.report)) writeReport(folder.path);
+  const { expectations } = JSON.parse(readFileSync(folder.result, "utf8")) as ResultRecord;
+  if (expectations.some(({ held }) => !held)) process.exitCode = exitCodes.expectationsNotMet;
+  const display = openDisplay({ json, quiet });
+  display.listen({ type: "note", text: `the run in ${path} has finished already` });
+  display.close();
+  return null;
+}
 
 type Watched = Required<Pick<RunOptions, "signal" | "listen">>;
 
 async function watch(looks: Looks, start: (options: Watched) => Promise<RunResult>): Promise<RunResult> {
   const display = openDisplay(looks);
   const abort = new AbortController();
-  const interrupt = () => {
-    // The second one does not wait for a checkpoint.
-    if (abort.signal.aborted) process.exit(exitCodes.interrupted);
-    abort.abort();
-  };
-  process.on("SIGINT", interrupt);
-  process.on("SIGTERM", interrupt);
+  // A second one does not wait for a checkpoint.
+  const deafen = onInterrupt(() => abort.abort());
   try {
     const result = await start({ signal: abort.signal, listen: display.listen });
     if (result.state === "finished" && result.folder !== null) {
       writeTimeline(result.folder);
       writeReport(result.folder);
     }
-    if (result.state === "interrupted") process.exitCode = exitCodes.interrupted;
+    if (result.state === "interrupted") process.exitCode = code;
     else if (result.expectations.some(({ held }) => !held)) process.exitCode = exitCodes.expectationsNotMet;
     return result;
   } finally {
-    process.off("SIGINT", interrupt);
-    process.off("SIGTERM", interrupt);
+    deafen();
     display.close();
   }
 }

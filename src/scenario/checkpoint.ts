@@ -8,14 +8,15 @@
  * old files only after the newest has been read back.
  */
 import { createHash } from "node:crypto";
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync, renameSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
+import { z } from "zod";
 import { InputError } from "../base/errors.ts";
 import { decodeUntrusted, encode } from "../runtime/codec.ts";
 import { filesIn, onDisk, writeAtomically } from "./run-folder.ts";
 
 const magic = Buffer.from("FLAMECKP");
-const formatVersion = 1;
+const formatVersion = 2;
 const headerBytes = magic.length + 4 + 32;
 const ending = ".ckpt";
 
@@ -31,15 +32,40 @@ export interface Checkpoint {
   readonly parts: Readonly<Record<string, unknown>>;
 }
 
+/** What a run is made of: whoever continues it has to have the same. */
 export interface Provenance {
   readonly program: string;
+  /** Digest of the program's code and of the versions of its libraries. */
+  readonly code: string;
   /** SHA-256 of the resolved scenario's JSON. */
   readonly scenario: string;
+  /** SHA-256 of the scenario's file, where the scenario has functions that its JSON cannot hold. */
+  readonly source: string | null;
   /** Null without training. */
   readonly engine: string | null;
   /** Digest of the base weights. */
   readonly model: string | null;
+  /** The processor, since no two kinds of it round alike; null without training. */
+  readonly machine: string | null;
 }
+
+const count = z.int().min(0);
+const nullable = z.string().nullable();
+const checkpointSchema = z.strictObject({
+  made: z.strictObject({
+    program: z.string(),
+    code: z.string(),
+    scenario: z.string(),
+    source: nullable,
+    engine: nullable,
+    model: nullable,
+    machine: nullable,
+  }),
+  round: count,
+  events: count,
+  offsets: z.strictObject({ metrics: count, events: count, participations: count }),
+  parts: z.record(z.string(), z.unknown()),
+});
 
 /** Writes the checkpoint and keeps the newest `keep`. Returns the file's length. */
 export function writeCheckpoint(folder: string, checkpoint: Checkpoint, keep: number): number {
@@ -52,19 +78,36 @@ export function writeCheckpoint(folder: string, checkpoint: Checkpoint, keep: nu
 }
 
 /**
- * The newest good checkpoint, or null when there is none. `report` is told of each damaged one that was passed over.
+ * The newest good checkpoint, or null when there is none.
+ *
+ * @param report is told of each damaged one that was passed over
+ * @param flawOf why a checkpoint that is whole cannot be used; null for one that can
  */
-export function newestCheckpoint(folder: string, report: (damage: string) => void): Checkpoint | null {
+export function newestCheckpoint(
+  folder: string,
+  report: (damage: string, name: string) => void,
+  flawOf: (checkpoint: Checkpoint) => string | null = () => null,
+): Checkpoint | null {
   for (const name of filesIn(folder, ending).reverse()) {
     const path = join(folder, name);
     try {
-      return decodeCheckpoint(readFileSync(path), name);
+      const bytes = onDisk(`cannot read ${path}`, () => readFileSync(path));
+      const checkpoint = decodeCheckpoint(bytes, name);
+      const flaw = flawOf(checkpoint);
+      if (flaw === null) return checkpoint;
+      report(`checkpoint ${name} cannot be used: ${flaw}`, name);
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
-      report(error.message);
+      report(error.message, name);
     }
   }
   return null;
+}
+
+/** Gives a damaged checkpoint another name, so that it is never again taken for the newest. */
+export function setAside(folder: string, name: string): void {
+  const path = join(folder, name);
+  onDisk(`cannot rename ${path}`, () => renameSync(path, `${path}.damaged`));
 }
 
 export function encodeCheckpoint(checkpoint: Checkpoint): Buffer {
@@ -91,19 +134,31 @@ export function decodeCheckpoint(bytes: Buffer, name: string): Checkpoint {
   if (!digest.equals(bytes.subarray(magic.length + 4, headerBytes))) {
     throw damaged("is damaged: its bytes do not match their digest");
   }
-  return decodeUntrusted(payload, `checkpoint ${name}`) as Checkpoint;
+  const parsed = checkpointSchema.safeParse(decodeUntrusted(payload, `checkpoint ${name}`));
+  if (!parsed.success) throw damaged(`is not what this program writes: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
 }
 
 /** Why a run made like `made` cannot be continued by a program made like `now`; empty when it can. */
 export function differences(made: Provenance, now: Provenance): string[] {
   const found: string[] = [];
   if (made.program !== now.program) found.push(`it was written by flame-sim ${made.program}, this is ${now.program}`);
+  else if (made.code !== now.code) {
+    found.push(`it was written by flame-sim ${made.program} with other code or other libraries than this one's`);
+  }
   if (made.scenario !== now.scenario) found.push("its scenario.json has changed since");
+  if (made.source !== now.source) found.push("the file of its scenario has changed since");
   if (made.engine !== now.engine) {
     found.push(`it trained with ${made.engine ?? "no engine"}, this run would use ${now.engine ?? "none"}`);
   }
   if (made.model !== now.model) found.push("its base model has changed since");
   return found;
+}
+
+/** What may let a run part from one that was not interrupted, and does not forbid to continue it; null if nothing. */
+export function remarkOn(made: Provenance, now: Provenance): string | null {
+  if (made.machine === now.machine) return null;
+  return `it trained on ${made.machine}, this is ${now.machine}: the last digits of the adapter may differ`;
 }
 
 function rotate(folder: string, newest: string, keep: number): void {

@@ -97,6 +97,12 @@ function resolve(fields: unknown, own: OwnParts): Scenario {
   return { kind: "scenario", data, own };
 }
 
+/** Does a scenario.json name parts that it cannot hold? */
+export const hasCode = (json: string): boolean => {
+  const { own } = JSON.parse(json) as { own?: unknown };
+  return Array.isArray(own) && own.length > 0;
+};
+
 /** The scenario as scenario.json holds it: runnable again, unless `own` names parts that were code. */
 export function scenarioToJson({ data, own }: Scenario): string {
   const code: string[] = [];

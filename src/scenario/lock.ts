@@ -1,9 +1,13 @@
 /**
  * One process writes a run. The lock is a file that names its owner: process, its start time (process numbers are
- * used again), and machine. A lock whose owner no longer runs is stale and is taken over.
+ * used again), and machine. It comes into being whole, by a link, and its owner touches it every few seconds.
+ *
+ * A lock whose owner no longer runs is stale and is taken over. Whether an owner on another machine still runs can only
+ * be seen by watching the file: the machine's clock is not asked, a lock that is not touched for a while is stale.
  */
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { closeSync, linkSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import { MachineError } from "../base/errors.ts";
 import { onDisk } from "./run-folder.ts";
 
@@ -15,67 +19,166 @@ interface Owner {
 }
 
 export interface Lock {
+  /** @throws MachineError when the lock has been lost to another process */
+  check(): void;
   release(): void;
 }
 
-/** @throws MachineError when a living process holds the lock, or one on another machine that cannot be asked. */
-export function acquireLock(path: string): Lock {
-  const self: Owner = { process: process.pid, started: startOf(process.pid), machine: hostname() };
-  for (let attempt = 0; ; attempt++) {
-    if (create(path, self)) {
-      return {
-        release: () => {
-          if (sameOwner(readOwner(path), self)) rmSync(path, { force: true });
-        },
-      };
-    }
+/** Real milliseconds between two touches, and without one before an owner that cannot be asked is held to be gone. */
+const beat = 2_000;
+const silence = 20_000;
+
+/**
+ * @param machine stands for this machine's name
+ * @throws MachineError when a living process holds the lock, or one that cannot be asked
+ */
+export function acquireLock(path: string, machine = hostname()): Lock {
+  const self: Owner = { process: process.pid, started: startOf(process.pid), machine };
+  for (let attempt = 0; attempt < 3; attempt++) {
+    const file = create(path, self);
+    if (file !== null) return hold(path, self, file);
     const owner = readOwner(path);
-    if (owner !== null && (owner.machine !== self.machine || isAlive(owner))) {
-      throw new MachineError(
-        `the run is being written by process ${owner.process} on ${owner.machine}; ` +
-          `if that process is gone, remove ${path}`,
-      );
-    }
-    if (attempt === 2) throw new MachineError(`cannot take the lock ${path}: another process keeps taking it`);
-    rmSync(path, { force: true });
+    if (owner !== null && isAlive(owner, machine) !== false) throw held(path, owner);
+    remove(path, owner);
   }
+  throw new MachineError(`cannot take the lock ${path}: another process keeps taking it`);
 }
 
-function create(path: string, owner: Owner): boolean {
-  return onDisk(`cannot lock the run folder`, () => {
-    let file: number;
-    try {
-      file = openSync(path, "wx");
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
-      throw error;
+/**
+ * Like {@link acquireLock}, and waits to see whether an owner that cannot be asked is still there.
+ *
+ * @param note is told what is being waited for
+ */
+export async function awaitLock(path: string, note: (text: string) => void, machine = hostname()): Promise<Lock> {
+  const owner = readOwner(path);
+  if (owner !== null && isAlive(owner, machine) === null) {
+    note(`waiting ${silence / 1_000} s to see whether process ${owner.process} on ${owner.machine} still writes here`);
+    const touched = touchOf(path);
+    for (let waited = 0; waited < silence; waited += beat / 2) {
+      await sleep(beat / 2);
+      if (touchOf(path) !== touched) break;
     }
-    writeSync(file, JSON.stringify(owner));
-    closeSync(file);
-    return true;
+    if (touchOf(path) === touched) remove(path, owner);
+  }
+  return acquireLock(path, machine);
+}
+
+const held = (path: string, { process, machine }: Owner): MachineError =>
+  new MachineError(
+    `the run is being written by process ${process} on ${machine}; if that process is gone, remove ${path}`,
+  );
+
+function hold(path: string, self: Owner, file: number): Lock {
+  // A space after the JSON is touch enough, and goes to our own file even when another has its name.
+  const end = JSON.stringify(self).length;
+  const touch = setInterval(() => {
+    try {
+      writeSync(file, " ", end);
+    } catch {
+      // A full disk is noticed by whoever writes more.
+    }
+  }, beat);
+  touch.unref();
+  return {
+    check() {
+      const owner = readOwner(path);
+      if (!sameOwner(owner, self)) {
+        const by = owner === null ? "" : ` by process ${owner.process} on ${owner.machine}`;
+        throw new MachineError(`the lock ${path} was taken away${by}: two processes must not write one run`);
+      }
+    },
+    release() {
+      clearInterval(touch);
+      closeSync(file);
+      if (sameOwner(readOwner(path), self)) rmSync(path, { force: true });
+    },
+  };
+}
+
+/**
+ * A reader sees no lock or a whole one; file systems without links get it written in place.
+ *
+ * @returns the open file; null when there is a lock already
+ */
+function create(path: string, owner: Owner): number | null {
+  const temporary = `${path}-${owner.process}.tmp`;
+  return onDisk("cannot lock the run folder", () => {
+    const file = openSync(temporary, "w");
+    let isOurs = false;
+    try {
+      writeSync(file, JSON.stringify(owner));
+      linkSync(temporary, path);
+      isOurs = true;
+      return file;
+    } catch (error) {
+      const { code = "" } = error as NodeJS.ErrnoException;
+      if (code === "EEXIST") return null;
+      if (!["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"].includes(code)) throw error;
+      return createInPlace(path, owner);
+    } finally {
+      if (!isOurs) closeSync(file);
+      rmSync(temporary, { force: true });
+    }
   });
 }
 
-/** Null when the file is gone or was cut off while being written: then nobody vouches for it. */
+function createInPlace(path: string, owner: Owner): number | null {
+  try {
+    const file = openSync(path, "wx");
+    writeSync(file, JSON.stringify(owner));
+    return file;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return null;
+    throw error;
+  }
+}
+
+/** Takes a stale lock away, and puts it back if meanwhile it has become somebody else's. */
+function remove(path: string, stale: Owner | null): void {
+  const aside = `${path}-${process.pid}.stale`;
+  try {
+    renameSync(path, aside);
+  } catch {
+    return;
+  }
+  if (!sameOwner(readOwner(aside), stale)) {
+    try {
+      linkSync(aside, path);
+    } catch {
+      // Its owner notices at its next checkpoint.
+    }
+  }
+  rmSync(aside, { force: true });
+}
+
+/** Null when the file is gone or holds nothing readable: then nobody vouches for it. */
 function readOwner(path: string): Owner | null {
   try {
-    return JSON.parse(readFileSync(path, "utf8")) as Owner;
+    const { process, started, machine } = JSON.parse(readFileSync(path, "utf8")) as Owner;
+    return typeof process === "number" && typeof machine === "string" ? { process, started, machine } : null;
   } catch {
     return null;
   }
 }
 
-const sameOwner = (a: Owner | null, b: Owner): boolean =>
-  a !== null && a.process === b.process && a.started === b.started && a.machine === b.machine;
+const sameOwner = (a: Owner | null, b: Owner | null): boolean =>
+  a === b ||
+  (a !== null && b !== null && a.process === b.process && a.started === b.started && a.machine === b.machine);
 
-function isAlive(owner: Owner): boolean {
+function touchOf(path: string): number | null {
+  return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? null;
+}
+
+/** Null when that cannot be told from here. */
+function isAlive(owner: Owner, machine: string): boolean | null {
+  if (owner.machine !== machine) return null;
   try {
     process.kill(owner.process, 0);
   } catch (error) {
     // EPERM: it runs, and belongs to someone else.
     if ((error as NodeJS.ErrnoException).code !== "EPERM") return false;
   }
-  return owner.started === null || startOf(owner.process) === owner.started;
+  return owner.started === null ? null : startOf(owner.process) === owner.started;
 }
 
 /** Field 22 of /proc/<pid>/stat; the process name before it may hold spaces and brackets. */

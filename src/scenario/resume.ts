@@ -2,15 +2,18 @@
  * Continues a run from its newest good checkpoint. What it then writes is byte for byte what an uninterrupted run
  * would have written.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
-import { differences, newestCheckpoint } from "./checkpoint.ts";
-import { type Scenario, scenarioFromJson } from "./define.ts";
+import { type Checkpoint, differences, newestCheckpoint, remarkOn, setAside } from "./checkpoint.ts";
+import { hasCode, type Scenario, scenarioFromJson, scenarioToJson } from "./define.ts";
 import { openDiagnostics } from "./diagnostics.ts";
-import { acquireLock } from "./lock.ts";
+import { guardScenario } from "./guard.ts";
+import { awaitLock } from "./lock.ts";
+import { provenanceOf, type ScenarioSource } from "./provenance.ts";
 import type { RunResult } from "./result.ts";
-import { carryOn, prepareRun, provenanceOf, type RunOptions } from "./run.ts";
-import { onDisk, openRunFolder, type RunFolder, readRecord } from "./run-folder.ts";
+import { carryOn, prepareRun, type RunOptions } from "./run.ts";
+import { filesIn, onDisk, openRunFolder, type RunFolder, readRecord } from "./run-folder.ts";
 
 export interface ResumeOptions extends Omit<RunOptions, "out"> {
   /** Continues although program, scenario, model or engine have changed, and marks the run. */
@@ -20,45 +23,93 @@ export interface ResumeOptions extends Omit<RunOptions, "out"> {
 export interface LoadedRun {
   readonly folder: RunFolder;
   readonly scenario: Scenario;
+  /** Where the scenario was loaded from again, when its scenario.json does not hold all of it. */
+  readonly source?: ScenarioSource;
 }
 
-/** @throws InputError when the folder holds no run; ScenarioError when it was made with code a file cannot hold */
-export async function loadRun(path: string): Promise<LoadedRun> {
+/** Loads a scenario from its file, with the changes of the command line, and says what the file's digest is now. */
+export type Reload = (source: ScenarioSource, name: string) => Promise<{ scenario: Scenario; digest: string }>;
+
+/**
+ * @param reload for scenarios with functions of their author's
+ * @throws InputError when the folder holds no run; ScenarioError when it was made with code and cannot be reloaded
+ */
+export async function loadRun(path: string, reload?: Reload): Promise<LoadedRun> {
   const folder = openRunFolder(path);
   const text = onDisk(`cannot read ${folder.scenario}`, () => readFileSync(folder.scenario, "utf8"));
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new InputError(`${folder.scenario} is not JSON: ${messageOf(cause)}`, { cause });
+  const value = parse(text, folder.scenario);
+  const source = readRecord(folder)?.source ?? null;
+  if (reload === undefined || source === null || typeof value !== "object" || value === null || !hasCode(text)) {
+    return { folder, scenario: scenarioFromJson(value) };
   }
-  return { folder, scenario: scenarioFromJson(value) };
+  const { scenario, digest } = await reload(source, String((value as { name?: unknown }).name));
+  if (scenarioToJson(scenario) !== text) {
+    throw new InputError(`${source.file} no longer gives the scenario that ${folder.scenario} records`);
+  }
+  return { folder, scenario, source: { ...source, digest } };
 }
 
-export async function resume({ folder, scenario }: LoadedRun, options: ResumeOptions = {}): Promise<RunResult> {
-  const record = readRecord(folder);
-  if (record?.state === "finished") throw new ScenarioError(`the run in ${folder.path} has finished`);
-  const lock = acquireLock(folder.lock);
+function parse(text: string, path: string): unknown {
   try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new InputError(`${path} is not JSON: ${messageOf(cause)}`, { cause });
+  }
+}
+
+export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promise<RunResult> {
+  const { folder } = run;
+  const scenario = guardScenario(run.scenario);
+  const note = (text: string) => options.listen?.({ type: "note", text });
+  const lock = await awaitLock(folder.lock, note);
+  try {
+    const record = readRecord(folder);
+    if (record?.state === "finished") throw new ScenarioError(`the run in ${folder.path} has finished`);
     const diagnostics = openDiagnostics(folder.diagnostics);
-    const engine = options.engine ?? record?.engine ?? "auto";
-    const reproduce = options.reproduce ?? record?.reproduce;
-    const settled: RunOptions = { ...options, engine, ...(reproduce === undefined ? {} : { reproduce }) };
+    const settled: RunOptions = {
+      ...options,
+      engine: options.engine ?? record?.engine ?? "auto",
+      ...given("reproduce", options.reproduce ?? record?.reproduce),
+      ...given("source", run.source ?? record?.source ?? undefined),
+    };
     const prepared = await prepareRun(scenario, settled);
-    const checkpoint = newestCheckpoint(folder.checkpoints, (damage) => {
-      diagnostics.note("checkpoint", damage);
-      options.listen?.({ type: "note", text: `${damage}; the one before it is used` });
-    });
-    const despite = checkpoint === null ? [] : differences(checkpoint.made, provenanceOf(scenario, settled, prepared));
-    if (despite.length > 0 && options.force !== true) {
+    const now = provenanceOf(scenario, settled, prepared);
+    const damaged: string[] = [];
+    const checkpoint = newestCheckpoint(
+      folder.checkpoints,
+      (damage, name) => {
+        damaged.push(name);
+        diagnostics.note("checkpoint", damage);
+        note(`${damage}; the one before it is used`);
+      },
+      (found) => flawOf(found, folder),
+    );
+    const changes = checkpoint === null ? [] : differences(checkpoint.made, now);
+    if (changes.length > 0 && options.force !== true) {
       throw new InputError(
-        `the run in ${folder.path} cannot be continued: ${despite.join("; ")}. ` +
+        `the run in ${folder.path} cannot be continued: ${changes.join("; ")}. ` +
           "Its results would mix the two; --force continues it anyway and marks the run",
       );
     }
-    const from = { folder, checkpoint, despite: [...(record?.continuedDespite ?? []), ...despite] };
-    return await carryOn({ scenario, prepared, options: settled, diagnostics, folder, from });
+    for (const name of damaged) setAside(folder.checkpoints, name);
+    for (const name of filesIn(folder.checkpoints, ".tmp")) rmSync(join(folder.checkpoints, name));
+    const remark = checkpoint === null ? null : remarkOn(checkpoint.made, now);
+    const despite = [...(record?.continuedDespite ?? []), ...changes, ...(remark === null ? [] : [remark])];
+    const from = { folder, checkpoint, despite: [...new Set(despite)] };
+    return await carryOn({ scenario, prepared, options: settled, diagnostics, folder, lock, from });
   } finally {
     lock.release();
   }
 }
+
+/** A checkpoint speaks of files that grow; on a disk that lost their ends, an older one may still hold. */
+function flawOf({ offsets }: Checkpoint, folder: RunFolder): string | null {
+  for (const name of ["events", "metrics", "participations"] as const) {
+    const size = statSync(folder[name], { throwIfNoEntry: false })?.size ?? 0;
+    if (size < offsets[name]) return `${folder[name]} has ${size} bytes, and it was taken at byte ${offsets[name]}`;
+  }
+  return null;
+}
+
+const given = <Key extends string, Value>(key: Key, value: Value | undefined): { [K in Key]?: Value } =>
+  value === undefined ? {} : ({ [key]: value } as { [K in Key]?: Value });

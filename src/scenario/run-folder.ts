@@ -13,15 +13,18 @@ import {
   existsSync,
   fsyncSync,
   ftruncateSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   writeSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
+import { z } from "zod";
 import { InputError, invariant, MachineError, messageOf, ScenarioError } from "../base/errors.ts";
 
 export interface RunFolder {
@@ -43,15 +46,22 @@ export interface RunFolder {
 }
 
 /** `run.json`. */
-export interface RunRecord {
-  readonly version: string;
-  readonly engine: string | null;
-  readonly state: "running" | "finished" | "interrupted" | "failed";
+export type RunRecord = Readonly<z.output<typeof recordSchema>>;
+
+const recordSchema = z.object({
+  version: z.string(),
+  engine: z.string().nullable(),
+  state: z.enum(["running", "finished", "interrupted", "failed"]),
   /** Set when the run was continued although program, scenario or engine had changed: what had. */
-  readonly continuedDespite: readonly string[];
+  continuedDespite: z.array(z.string()),
   /** The command line that runs the scenario again. */
-  readonly reproduce: string;
-}
+  reproduce: z.string(),
+  /** The file that the scenario came from, and what the command line changed in it. Null for a scenario.json. */
+  source: z
+    .object({ file: z.string(), digest: z.string(), changes: z.record(z.string(), z.unknown()) })
+    .nullable()
+    .default(null),
+});
 
 /** `result.json`: the same for any two runs of one scenario and seed. */
 export interface ResultRecord {
@@ -96,6 +106,7 @@ export function defaultFolder(name: string, seed: number, now: Date): string {
 /** Makes the folder of a new run. A folder that holds a run already is left alone. */
 export function createRunFolder(path: string): RunFolder {
   const folder = runFolder(path);
+  refuseLinks(folder);
   if (existsSync(folder.scenario)) {
     throw new ScenarioError(
       `output folder ${path} already holds a run; resume it with "flame resume ${path}", or choose another with --out`,
@@ -115,7 +126,18 @@ export function openRunFolder(path: string): RunFolder {
   if (!existsSync(folder.scenario)) {
     throw new InputError(`${path} is not a run folder: it has no scenario.json`);
   }
+  refuseLinks(folder);
   return folder;
+}
+
+/** A folder that came from elsewhere must not make a run write to other places. */
+function refuseLinks({ path: _, ...parts }: RunFolder): void {
+  for (const path of Object.values(parts)) {
+    const found = onDisk(`cannot open ${path}`, () => lstatSync(path, { throwIfNoEntry: false }));
+    if (found?.isSymbolicLink()) {
+      throw new InputError(`${path} is a link; a run writes only inside its own folder`);
+    }
+  }
 }
 
 /** Turns a failed file operation into a {@link MachineError} that says what was being done and what to do about it. */
@@ -143,14 +165,22 @@ const diskTroubles: Readonly<Record<string, string>> = {
 export function writeAtomically(path: string, bytes: Uint8Array | string): void {
   const temporary = `${path}.tmp`;
   onDisk(`cannot write ${path}`, () => {
-    const file = openSync(temporary, "w");
+    // One that was left behind, or a link in its place, is not written to.
+    rmSync(temporary, { force: true });
     try {
-      writeFully(file, typeof bytes === "string" ? Buffer.from(bytes) : bytes);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
+      const file = openSync(temporary, "wx");
+      try {
+        writeFully(file, typeof bytes === "string" ? Buffer.from(bytes) : bytes);
+        fsyncSync(file);
+      } finally {
+        closeSync(file);
+      }
+      renameSync(temporary, path);
+    } catch (error) {
+      // Half a file would only take the space that is missing.
+      rmSync(temporary, { force: true });
+      throw error;
     }
-    renameSync(temporary, path);
     syncFolder(join(path, ".."));
   });
 }
@@ -254,12 +284,16 @@ export function readLines<Row>(path: string): Row[] {
 
 export function readRecord(folder: RunFolder): RunRecord | null {
   if (!existsSync(folder.record)) return null;
-  const text = readFileSync(folder.record, "utf8");
+  const text = onDisk(`cannot read ${folder.record}`, () => readFileSync(folder.record, "utf8"));
+  let value: unknown;
   try {
-    return JSON.parse(text) as RunRecord;
+    value = JSON.parse(text);
   } catch (cause) {
     throw new InputError(`${folder.record} is not JSON: ${messageOf(cause)}`, { cause });
   }
+  const parsed = recordSchema.safeParse(value);
+  if (!parsed.success) throw new InputError(`${folder.record}: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
 }
 
 export const writeRecord = (folder: RunFolder, record: RunRecord): void =>

@@ -2,12 +2,11 @@
  * Runs a scenario from its first event, or from a checkpoint, to its last, and leaves the run folder. This file reads
  * the wall clock, to measure the simulator; nothing simulated depends on it.
  */
-import { createHash } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { extname } from "node:path";
 import type { WorkerData } from "../../actors/worker.ts";
-import { messageOf, ScenarioError } from "../base/errors.ts";
-import { chooseEngine, type EngineName, engineNames, isEngineName } from "../engine/create.ts";
+import { InputError, MachineError, messageOf, ScenarioError } from "../base/errors.ts";
+import { chooseEngine, type EngineName } from "../engine/create.ts";
 import { InlinePool } from "../runtime/inline-pool.ts";
 import { PiscinaPool } from "../runtime/piscina-pool.ts";
 import type { WorkPool } from "../runtime/pool.ts";
@@ -15,13 +14,15 @@ import { type Checkpoint, type Provenance, writeCheckpoint } from "./checkpoint.
 import { expectationsOf, type Scenario, scenarioToJson, strategyOf } from "./define.ts";
 import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";
 import { Federation } from "./federation.ts";
+import { guardScenario } from "./guard.ts";
 import { haltable } from "./haltable-pool.ts";
-import { acquireLock } from "./lock.ts";
+import { awaitLock, type Lock } from "./lock.ts";
 import type { RoundMetrics } from "./metrics.ts";
 import { writeOutputs } from "./outputs.ts";
-import { embeddedModel, programVersion } from "./package.ts";
+import { embeddedModel } from "./package.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import type { ProgressListener } from "./progress.ts";
+import { engineNameOf, provenanceOf, type ScenarioSource, sha256 } from "./provenance.ts";
 import type { RunResult } from "./result.ts";
 import { noFiles, openRunFiles } from "./run-files.ts";
 import {
@@ -33,6 +34,7 @@ import {
   writeAtomically,
   writeRecord,
 } from "./run-folder.ts";
+import { stoppedInTime } from "./stop.ts";
 
 export interface RunOptions {
   /** Worker threads; 0 works on this thread. One per core unless given. The result does not depend on it. */
@@ -47,6 +49,10 @@ export interface RunOptions {
   readonly listen?: ProgressListener;
   /** Stands in for the pool that would be made. The run closes it. */
   readonly pool?: (prepared: Prepared) => WorkPool;
+  /** Real minutes after which a worker that has not come back is held to be stuck; 10 unless given. */
+  readonly taskLimit?: number;
+  /** Where the scenario came from, when that was a file with code. */
+  readonly source?: ScenarioSource;
 }
 
 /** Where a run goes on. */
@@ -56,15 +62,20 @@ export interface Continuation {
   readonly despite: readonly string[];
 }
 
-export async function run(scenario: Scenario, options: RunOptions = {}): Promise<RunResult> {
+export async function run(given: Scenario, options: RunOptions = {}): Promise<RunResult> {
+  const scenario = guardScenario(given);
+  const { data } = scenario;
   const diagnostics = openDiagnostics(null);
   const prepared = await prepareRun(scenario, options);
-  const out =
-    options.out === undefined ? defaultFolder(scenario.data.name, scenario.data.seed, new Date()) : options.out;
-  if (out === null) return carryOn({ scenario, prepared, options, diagnostics, folder: null, from: null });
+  const out = options.out === undefined ? defaultFolder(data.name, data.seed, new Date()) : options.out;
+  if (out === null) return carryOn({ scenario, prepared, options, diagnostics, folder: null, lock: null, from: null });
   const folder = createRunFolder(out);
-  const lock = acquireLock(folder.lock);
+  const lock = await awaitLock(folder.lock, (text) => options.listen?.({ type: "note", text }));
   try {
+    // Another process may have been faster to the lock.
+    createRunFolder(out);
+    writeRecord(folder, recordOf("running", provenanceOf(scenario, options, prepared), options, []));
+    // With this file in it, the folder is a run.
     writeAtomically(folder.scenario, scenarioToJson(scenario));
     return await carryOn({
       scenario,
@@ -72,6 +83,7 @@ export async function run(scenario: Scenario, options: RunOptions = {}): Promise
       options,
       diagnostics: openDiagnostics(folder.diagnostics),
       folder,
+      lock,
       from: null,
     });
   } finally {
@@ -94,6 +106,7 @@ interface Undertaking {
   readonly options: RunOptions;
   readonly diagnostics: Diagnostics;
   readonly folder: RunFolder | null;
+  readonly lock: Lock | null;
   readonly from: Continuation | null;
 }
 
@@ -104,21 +117,24 @@ export async function carryOn({
   options,
   diagnostics,
   folder,
+  lock,
   from,
 }: Undertaking): Promise<RunResult> {
   const { data } = scenario;
-  const { listen = () => {}, signal, reproduce = "npx flame run scenario.json" } = options;
+  const { listen = () => {}, signal, reproduce = defaultCommand } = options;
   const checkpoint = from?.checkpoint ?? null;
   const begunAfter = checkpoint?.round ?? 0;
   const engine = engineNameOf(options.engine ?? "auto");
   const files = folder === null ? noFiles : openRunFiles(folder, checkpoint?.offsets);
   const rows: RoundMetrics[] = checkpoint && folder ? readLines<RoundMetrics>(folder.metrics).map(compact) : [];
   const workers = options.workers ?? availableParallelism();
-  const pool = haltable(options.pool?.(prepared) ?? makePool(prepared, workers, engine, data.lora));
+  const pool = haltable(options.pool?.(prepared) ?? makePool(prepared, workers, engine, data.lora, options.taskLimit));
   const made = provenanceOf(scenario, options, prepared);
   let counted = 0;
   let closed = checkpoint?.round ?? -1;
   let written = closed;
+  let savedAt = 0;
+  let saving = 0;
   const federation = new Federation({
     scenario,
     prepared,
@@ -143,6 +159,7 @@ export async function carryOn({
   });
   const save = () => {
     if (folder === null) return;
+    lock?.check();
     const begun = performance.now();
     const round = Math.max(0, closed);
     // The snapshot first: it makes the trace hand over its lines.
@@ -150,14 +167,21 @@ export async function carryOn({
     const state = { made, round, events: federation.kernel.processed, offsets: files.sync(), parts };
     const bytes = writeCheckpoint(folder.checkpoints, state, data.checkpoints.keep);
     written = closed;
+    savedAt = performance.now();
+    saving = savedAt - begun;
     diagnostics.count("checkpoints");
     diagnostics.count("checkpoint bytes", bytes);
-    diagnostics.count("checkpoint seconds", (performance.now() - begun) / 1_000);
+    diagnostics.count("checkpoint seconds", saving / 1_000);
+  };
+  /** Without training a round may take less time than to write it down; then a fiftieth of the time has to do. */
+  const isDue = () => {
+    if (closed <= written) return false;
+    const { every } = data.checkpoints;
+    if (every !== undefined) return closed % every === 0;
+    return !data.timingOnly || performance.now() - savedAt >= 50 * saving;
   };
   const record = (state: RunRecord["state"]) => {
-    if (folder === null) return;
-    const continuedDespite = from?.despite ?? [];
-    writeRecord(folder, { version: made.program, engine: made.engine, state, continuedDespite, reproduce });
+    if (folder !== null) writeRecord(folder, recordOf(state, made, options, from?.despite ?? []));
   };
   const ticker = setInterval(() => listen({ type: "status", ...federation.status }), 200);
   ticker.unref();
@@ -180,13 +204,16 @@ export async function carryOn({
     const why = made.engine === null ? [] : [chooseEngine(engine).reason];
     for (const text of [...why, ...prepared.notes, ...(from?.despite ?? [])]) listen({ type: "note", text });
     if (checkpoint === null) federation.begin();
-    else federation.restore(checkpoint.parts);
-    await federation.advance(() => {
-      if (closed > written && closed % data.checkpoints.every === 0) save();
-      return signal?.aborted === true;
-    });
+    else restore(federation, checkpoint);
+    const isStopped = await stoppedInTime(signal, () =>
+      federation.advance(() => {
+        if (isDue()) save();
+        return signal?.aborted === true;
+      }),
+    );
     if (federation.hasFinished) await federation.settle();
-    else save();
+    else if (isStopped) save();
+    else listen({ type: "note", text: "the work under way takes too long to wait for: the last checkpoint stands" });
     const state = federation.hasFinished ? "finished" : "interrupted";
     federation.trace.flush();
     files.close();
@@ -214,6 +241,35 @@ export async function carryOn({
     diagnostics.close();
     await pool.close();
   }
+}
+
+/** The digest says that nothing damaged the bytes; it does not say who wrote them. */
+function restore(federation: Federation, checkpoint: Checkpoint): void {
+  try {
+    federation.restore(checkpoint.parts);
+  } catch (cause) {
+    if (cause instanceof InputError || cause instanceof MachineError) throw cause;
+    const name = `after event ${checkpoint.events}`;
+    throw new InputError(`the checkpoint ${name} is not one of this scenario: ${messageOf(cause)}`, { cause });
+  }
+}
+
+const defaultCommand = "npx flame run scenario.json";
+
+function recordOf(
+  state: RunRecord["state"],
+  made: Provenance,
+  { reproduce = defaultCommand, source }: RunOptions,
+  despite: readonly string[],
+): RunRecord {
+  return {
+    version: made.program,
+    engine: made.engine,
+    state,
+    continuedDespite: [...despite],
+    reproduce,
+    source: source === undefined ? null : { ...source, changes: { ...source.changes } },
+  };
 }
 
 interface Ending {
@@ -263,6 +319,7 @@ export function makePool(
   workers: number,
   engine: EngineName,
   lora: { readonly rank: number; readonly alpha: number },
+  taskLimit?: number,
 ): WorkPool {
   // Without training there is nothing to do elsewhere.
   if (training === null) return new InlinePool({});
@@ -270,26 +327,8 @@ export function makePool(
   const chosen = { baseWeights: training.weights, lora, engine: chooseEngine(engine).engine };
   const workerData: WorkerData = { setup: training.setup, engine: chosen };
   const worker = new URL(`../../actors/worker${extname(import.meta.url)}`, import.meta.url);
-  return new PiscinaPool({ worker, workers, workerData });
-}
-
-/** What a run has to have in common with the one that continues it. */
-export function provenanceOf(
-  scenario: Scenario,
-  { engine = "auto" }: Pick<RunOptions, "engine">,
-  prepared: Prepared,
-): Provenance {
-  return {
-    program: programVersion(),
-    scenario: sha256(scenarioToJson(scenario)),
-    engine: prepared.training === null ? null : chooseEngine(engineNameOf(engine)).engine,
-    model: prepared.training?.weights.digest ?? null,
-  };
-}
-
-function engineNameOf(name: string): EngineName {
-  if (!isEngineName(name)) throw new ScenarioError(`--engine is ${name}, expected one of ${engineNames.join(", ")}`);
-  return name;
+  const limit = taskLimit === undefined ? {} : { stuckAfter: taskLimit * 60_000 };
+  return new PiscinaPool({ worker, workers, workerData, ...limit });
 }
 
 /** What claims need of a row; a long run keeps no more. JSON has no NaN: a loss that left the numbers comes back as null. */
@@ -299,8 +338,6 @@ const compact = (row: RoundMetrics): RoundMetrics => ({
   activation: [],
   evaluations: row.evaluations.map((metrics) => ({ ...metrics, loss: metrics.loss ?? Number.NaN })),
 });
-
-const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").update(bytes).digest("hex");
 
 function attempt(action: () => void): void {
   try {

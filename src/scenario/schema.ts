@@ -147,7 +147,13 @@ export const scenarioSchema = z.strictObject({
   evaluateAt: z.array(count).min(1).exactOptional(),
   /** `full` writes every event to events.jsonl, about 90 bytes each; `digest` keeps only what tells two runs apart. */
   trace: z.enum(["full", "digest"]).default("full"),
-  checkpoints: z.strictObject({ every: count.default(1), keep: count.default(3) }).prefault({}),
+  checkpoints: z
+    .strictObject({
+      /** Rounds. Unless given, every round; without training as often as takes no more than a fiftieth of the time. */
+      every: count.exactOptional(),
+      keep: count.default(3),
+    })
+    .prefault({}),
   expect: z.array(expectationSpecSchema).default([]),
 });
 

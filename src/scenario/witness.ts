@@ -14,24 +14,18 @@ export interface WitnessOptions {
   onLost(loss: Loss): void;
 }
 
-/** What a ticket stands for. */
-interface Ticket {
-  readonly ticket: number;
-  readonly client: ClientId;
-  readonly participation: ParticipationId;
-  readonly round: Transfer["round"];
-  readonly leg: Leg | "compute";
-}
+/** What a ticket stands for: a computation has no leg. */
+type Errand = Transfer | Computation;
 
 interface WitnessState {
-  readonly tickets: readonly Ticket[];
+  readonly errands: readonly Errand[];
   readonly world: unknown;
 }
 
 export class Witness implements Environment, Snapshot<WitnessState> {
   readonly #options: WitnessOptions;
   readonly #world: Environment;
-  #tickets = new Map<number, Ticket>();
+  #errands = new Map<number, Errand>();
 
   constructor(options: WitnessOptions) {
     this.#options = options;
@@ -46,22 +40,22 @@ export class Witness implements Environment, Snapshot<WitnessState> {
     const { onArrived, onComputed, onLost } = this.#options;
     this.#world.connect({
       arrived: (ticket, condition) => {
-        const known = this.#tickets.get(ticket);
+        const known = this.#errands.get(ticket);
         // A second copy of a message says nothing new.
-        if (known !== undefined && known.leg !== "compute") {
-          this.#tickets.delete(ticket);
+        if (known !== undefined && "leg" in known) {
+          this.#errands.delete(ticket);
           onArrived(known.leg, known, condition);
         }
         return outlet.arrived(ticket, condition);
       },
       computed: (ticket) => {
-        const known = this.#tickets.get(ticket)!;
-        this.#tickets.delete(ticket);
+        const known = this.#errands.get(ticket)!;
+        this.#errands.delete(ticket);
         onComputed(known.participation);
         return outlet.computed(ticket);
       },
       lost: (ticket, loss) => {
-        this.#tickets.delete(ticket);
+        this.#errands.delete(ticket);
         onLost(loss);
         outlet.lost(ticket, loss);
       },
@@ -69,14 +63,12 @@ export class Witness implements Environment, Snapshot<WitnessState> {
   }
 
   transfer(transfer: Transfer): void {
-    const { ticket, client, participation, round, leg } = transfer;
-    this.#tickets.set(ticket, { ticket, client, participation, round, leg });
+    this.#errands.set(transfer.ticket, transfer);
     this.#world.transfer(transfer);
   }
 
   compute(computation: Computation): void {
-    const { ticket, client, participation, round } = computation;
-    this.#tickets.set(ticket, { ticket, client, participation, round, leg: "compute" });
+    this.#errands.set(computation.ticket, computation);
     this.#world.compute(computation);
   }
 
@@ -89,12 +81,12 @@ export class Witness implements Environment, Snapshot<WitnessState> {
   }
 
   snapshot(): WitnessState {
-    return { tickets: [...this.#tickets.values()], world: this.#world.snapshot() };
+    return { errands: [...this.#errands.values()], world: this.#world.snapshot() };
   }
 
   restore(state: unknown): void {
-    const { tickets, world } = state as WitnessState;
-    this.#tickets = new Map(tickets.map((entry) => [entry.ticket, { ...entry }]));
+    const { errands, world } = state as WitnessState;
+    this.#errands = new Map(errands.map((errand) => [errand.ticket, errand]));
     this.#world.restore(world);
   }
 }

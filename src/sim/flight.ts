@@ -70,22 +70,21 @@ export interface Flight {
 /** What the runtime hands over. */
 export type Order = Pick<Flight, "ticket" | "client" | "participation" | "round" | "leg" | "repeat" | "total">;
 
-export function newFlight(order: Order, now: number): Flight {
-  const { ticket, client, participation, round, leg, repeat, total } = order;
+function blankFlight(): Flight {
   return {
-    ticket,
-    client,
-    participation,
-    round,
-    leg,
-    repeat,
-    startedAt: now,
-    total,
+    ticket: 0,
+    client: 0 as ClientId,
+    participation: 0 as ParticipationId,
+    round: 0 as Round,
+    leg: "compute",
+    repeat: 0,
+    startedAt: 0,
+    total: 0,
     pace: 1,
     rate: 0,
-    since: now,
+    since: 0,
     done: 0,
-    stopAt: total,
+    stopAt: 0,
     stopReason: "",
     cutAt: Infinity,
     cutReason: "",
@@ -98,6 +97,36 @@ export function newFlight(order: Order, now: number): Flight {
     step: "end",
     event: -1,
   };
+}
+
+type Writable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
+
+function begin(flight: Writable<Flight>, order: Order, now: number): Flight {
+  flight.ticket = order.ticket;
+  flight.client = order.client;
+  flight.participation = order.participation;
+  flight.round = order.round;
+  flight.leg = order.leg;
+  flight.repeat = order.repeat;
+  flight.startedAt = now;
+  flight.total = order.total;
+  flight.pace = 1;
+  flight.rate = 0;
+  flight.since = now;
+  flight.done = 0;
+  flight.stopAt = order.total;
+  flight.stopReason = "";
+  flight.cutAt = Infinity;
+  flight.cutReason = "";
+  flight.tail = 0;
+  flight.attempt = 0;
+  flight.fate = "intact";
+  flight.isDoubled = false;
+  flight.isMetered = false;
+  flight.isShared = false;
+  flight.step = "end";
+  flight.event = -1;
+  return flight;
 }
 
 /** Floating-point sums of durations may miss a whole millisecond by this much. */
@@ -137,9 +166,16 @@ export function settle(flight: Flight, now: number): void {
 export class FlightTable {
   #slots: (Flight | null)[] = [];
   #free: number[] = [];
+  /** Flights that have ended, to be used again: they come and go by the million, and are large. */
+  readonly #spare: Flight[] = [];
 
   get size(): number {
     return this.#slots.length - this.#free.length;
+  }
+
+  /** A flight that is about to begin. Once it is removed from its slot nobody may look at it any more. */
+  prepare(order: Order, now: number): Flight {
+    return begin(this.#spare.pop() ?? blankFlight(), order, now);
   }
 
   add(flight: Flight): number {
@@ -153,6 +189,8 @@ export class FlightTable {
   }
 
   remove(slot: number): void {
+    const flight = this.#slots[slot];
+    if (flight != null) this.#spare.push(flight);
     this.#slots[slot] = null;
     this.#free.push(slot);
   }

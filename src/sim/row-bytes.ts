@@ -12,6 +12,8 @@ export interface TraceRow {
 }
 
 const quote = 0x22;
+/** The digits of 00 to 99. */
+const pairs = Uint8Array.from({ length: 200 }, (_, i) => 0x30 + (i % 2 === 0 ? Math.floor(i / 20) : (i >> 1) % 10));
 const backslash = 0x5c;
 
 export class RowBytes {
@@ -86,11 +88,18 @@ export class RowBytes {
     let at = this.#length + digits;
     this.#length = at;
     let rest = value;
-    while (digits-- > 0) {
-      const tenth = Math.floor(rest / 10);
-      bytes[--at] = 0x30 + rest - 10 * tenth;
-      rest = tenth;
+    // Two digits to a division, which is what takes time here.
+    while (rest >= 100) {
+      const hundredth = Math.floor(rest / 100);
+      const pair = 2 * (rest - 100 * hundredth);
+      bytes[--at] = pairs[pair + 1]!;
+      bytes[--at] = pairs[pair]!;
+      rest = hundredth;
     }
+    if (rest >= 10) {
+      bytes[--at] = pairs[2 * rest + 1]!;
+      bytes[--at] = pairs[2 * rest]!;
+    } else bytes[--at] = 0x30 + rest;
   }
 
   #reserve(count: number): void {

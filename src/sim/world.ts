@@ -18,16 +18,7 @@ import type { Computation, Environment, Outlet, Phase, Transfer } from "./enviro
 import type { SimEvent } from "./event-queue.ts";
 import { Faults } from "./faults.ts";
 import type { Fleet } from "./fleet.ts";
-import {
-  type Flight,
-  FlightTable,
-  type FlightTableState,
-  newFlight,
-  phaseOf,
-  type Step,
-  settle,
-  soonest,
-} from "./flight.ts";
+import { type Flight, FlightTable, type FlightTableState, phaseOf, type Step, settle, soonest } from "./flight.ts";
 import { foresee } from "./foresight.ts";
 import type { Kernel } from "./kernel.ts";
 import { Meter, type Occupation, type WorldTraffic } from "./meter.ts";
@@ -132,7 +123,8 @@ export class World implements Environment {
 
   transfer({ ticket, client, leg, bytes, participation, round }: Transfer): void {
     const repeat = this.#repeats.of(client, round, participation);
-    const flight = newFlight({ ticket, client, participation, round, leg, repeat, total: bytes }, this.#kernel.now);
+    const order = { ticket, client, participation, round, leg, repeat, total: bytes };
+    const flight = this.#flights.prepare(order, this.#kernel.now);
     flight.isShared = this.#links.isShared(leg);
     this.#send(flight);
     this.#begin(flight);
@@ -145,7 +137,7 @@ export class World implements Environment {
   compute({ ticket, client, participation, round, duration }: Computation): boolean {
     const repeat = this.#repeats.of(client, round, participation);
     const order = { ticket, client, participation, round, leg: "compute", repeat, total: duration } as const;
-    const flight = newFlight(order, this.#kernel.now);
+    const flight = this.#flights.prepare(order, this.#kernel.now);
     setWork(flight, this.#compute, this.#rng);
     this.#begin(flight);
     return flight.stopReason === "" && (flight.step !== "cut" || !this.#conditions.isCalm);

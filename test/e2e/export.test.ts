@@ -15,7 +15,7 @@ import { training } from "../support/scenarios.ts";
 import { tinyModel } from "../support/tiny-model.ts";
 
 /** A Python with torch, transformers and PEFT; see test/support/peft-check.py. */
-const python = process.env.FLAME_PEFT_PYTHON;
+const python = process.env.FLAME_PEFT_PYTHON || undefined;
 const peftAbsent = python === undefined ? "FLAME_PEFT_PYTHON names no Python with PEFT" : false;
 
 let folder = "";

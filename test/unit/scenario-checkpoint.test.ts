@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -10,13 +10,23 @@ import {
   differences,
   encodeCheckpoint,
   newestCheckpoint,
+  remarkOn,
+  setAside,
   writeCheckpoint,
 } from "../../src/scenario/checkpoint.ts";
-import { acquireLock } from "../../src/scenario/lock.ts";
-import { createRunFolder, LineFile, readLines } from "../../src/scenario/run-folder.ts";
+import { acquireLock, awaitLock } from "../../src/scenario/lock.ts";
+import { createRunFolder, LineFile, openRunFolder, readLines, writeAtomically } from "../../src/scenario/run-folder.ts";
 import { temporaryFolder } from "../support/run-folders.ts";
 
-const made = { program: "1.0.0", scenario: "abc", engine: "onnx", model: "def" };
+const made = {
+  program: "1.0.0",
+  code: "123",
+  scenario: "abc",
+  source: null,
+  engine: "onnx",
+  model: "def",
+  machine: "x64, one kind",
+};
 const checkpoint = (round: number): Checkpoint => ({
   made,
   round,
@@ -47,7 +57,7 @@ test("any flipped bit and any cut is noticed, and nothing but an InputError come
 test("a checkpoint of another format is refused by its number", () => {
   const bytes = encodeCheckpoint(checkpoint(1));
   bytes.writeUInt32LE(99, 8);
-  assert.throws(() => decodeCheckpoint(bytes, "x"), /checkpoint x has format 99; this program reads 1/);
+  assert.throws(() => decodeCheckpoint(bytes, "x"), /checkpoint x has format 99; this program reads 2/);
 });
 
 test("the last few are kept, and the newest good one is found", (t) => {
@@ -62,6 +72,30 @@ test("the last few are kept, and the newest good one is found", (t) => {
   assert.match(damage[0]!, new RegExp(`${names[2]} is cut off`));
 });
 
+test("a checkpoint set aside is never the newest again", (t) => {
+  const folder = temporaryFolder(t);
+  for (const round of [1, 2]) writeCheckpoint(folder, checkpoint(round), 3);
+  const [, newest] = readdirSync(folder).sort();
+  setAside(folder, newest!);
+  assert.equal(newestCheckpoint(folder, assert.fail)!.round, 1);
+  // An older state, which may have handled fewer events, comes after it all the same.
+  writeCheckpoint(folder, { ...checkpoint(1), events: 11 }, 3);
+  assert.equal(newestCheckpoint(folder, assert.fail)!.events, 11);
+});
+
+test("a checkpoint that is whole and cannot be used is passed over with the reason", (t) => {
+  const folder = temporaryFolder(t);
+  for (const round of [1, 2]) writeCheckpoint(folder, checkpoint(round), 3);
+  const damage: string[] = [];
+  const found = newestCheckpoint(
+    folder,
+    (text) => damage.push(text),
+    ({ round }) => (round === 2 ? "events.jsonl is too short" : null),
+  );
+  assert.equal(found!.round, 1);
+  assert.match(damage.join(), /000002-000000000020.ckpt cannot be used: events.jsonl is too short/);
+});
+
 test("a half-written file under its temporary name is nobody's checkpoint", (t) => {
   const folder = temporaryFolder(t);
   writeCheckpoint(folder, checkpoint(1), 3);
@@ -71,7 +105,23 @@ test("a half-written file under its temporary name is nobody's checkpoint", (t) 
 
 test("each difference between what made a run and what would continue it is said", () => {
   assert.deepEqual(differences(made, made), []);
-  assert.equal(differences(made, { program: "2", scenario: "x", engine: null, model: "y" }).length, 4);
+  const other = { program: "2", code: "456", scenario: "x", source: "z", engine: null, model: "y", machine: null };
+  assert.equal(differences(made, other).length, 5);
+  assert.match(differences(made, { ...made, code: "456" }).join(), /with other code or other libraries/);
+});
+
+test("another processor does not forbid to continue a run, and is remarked on", () => {
+  assert.equal(remarkOn(made, made), null);
+  const other = { ...made, machine: "arm64, another kind" };
+  assert.deepEqual(differences(made, other), []);
+  assert.match(remarkOn(made, other)!, /it trained on x64, one kind, this is arm64, another kind/);
+});
+
+test("bytes with a right digest that are not a checkpoint are refused", () => {
+  for (const parts of [null, 7, {}, { ...checkpoint(1), round: -1 }, { ...checkpoint(1), extra: true }]) {
+    const bytes = encodeCheckpoint(parts as unknown as Checkpoint);
+    assert.throws(() => decodeCheckpoint(bytes, "x"), /checkpoint x is not what this program writes/);
+  }
 });
 
 test("a file of lines is cut at the checkpoint's offset and goes on from there", (t) => {
@@ -101,6 +151,19 @@ test("a folder that holds a run already is left alone", (t) => {
   assert.throws(() => createRunFolder(path), ScenarioError);
 });
 
+test("a folder with a link in it is refused, so that a run never writes outside", (t) => {
+  const parent = temporaryFolder(t);
+  const folder = createRunFolder(join(parent, "run"));
+  writeFileSync(folder.scenario, "{}");
+  writeFileSync(join(parent, "precious"), "untouched");
+  symlinkSync(join(parent, "precious"), folder.events);
+  assert.throws(() => openRunFolder(folder.path), /events.jsonl is a link; a run writes only inside its own folder/);
+  // A temporary file is never written through a link, either.
+  symlinkSync(join(parent, "precious"), `${folder.result}.tmp`);
+  writeAtomically(folder.result, "{}");
+  assert.equal(readFileSync(join(parent, "precious"), "utf8"), "untouched");
+});
+
 test("a folder that cannot be written is a failure of the machine, with a way out", (t) => {
   const parent = temporaryFolder(t);
   writeFileSync(join(parent, "file"), "");
@@ -124,6 +187,29 @@ test("a lock keeps others out while its owner lives, and is taken over when the 
   // The number is in use again, by a process that started at another time.
   writeFileSync(path, JSON.stringify({ ...owner, started: "1" }));
   if (owner.started !== null) acquireLock(path).release();
+});
+
+test("an owner that lost its lock finds out before it writes", (t) => {
+  const path = join(temporaryFolder(t), "lock");
+  const lock = acquireLock(path);
+  lock.check();
+  writeFileSync(path, JSON.stringify({ process: 1, started: "1", machine: "another" }));
+  assert.throws(() => lock.check(), /was taken away by process 1 on another/);
+  lock.release();
+  assert.equal(existsSync(path), true, "what is another's is left alone");
+});
+
+test("an owner on another machine cannot be asked, and keeps others out while its lock is touched", async (t) => {
+  const path = join(temporaryFolder(t), "lock");
+  const there = acquireLock(path, "there");
+  assert.throws(() => acquireLock(path, "here"), /is being written by process \d+ on there/);
+  const notes: string[] = [];
+  await assert.rejects(
+    awaitLock(path, (text) => notes.push(text), "here"),
+    /is being written by process \d+ on there/,
+  );
+  assert.match(notes.join(), /waiting 20 s to see whether process \d+ on there still writes here/);
+  there.release();
 });
 
 function ownerOf(path: string): string {

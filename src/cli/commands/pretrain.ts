@@ -19,6 +19,7 @@ import { writeSafetensors } from "../../model/safetensors-writer.ts";
 import { writeCheckpoint } from "../../model/write-checkpoint.ts";
 import { OnnxExecutor } from "../../tensor/executors/onnx.ts";
 import { exitCodes } from "../failure.ts";
+import { onInterrupt } from "../interrupt.ts";
 import { ProgressLine } from "../progress-line.ts";
 
 interface Flags {
@@ -61,10 +62,9 @@ async function pretrain(flags: Flags): Promise<void> {
   const progress = new ProgressLine("step", recipe.steps, trainer.state.step);
 
   let interrupted = false;
-  const stop = () => {
+  const deafen = onInterrupt(() => {
     interrupted = true;
-  };
-  process.once("SIGINT", stop).once("SIGTERM", stop);
+  });
   const save = () => {
     writeState(stateFile, trainer.state, recipe);
     writeFileSync(curveFile, `${JSON.stringify({ recipe, curve }, null, 1)}\n`);
@@ -81,7 +81,7 @@ async function pretrain(flags: Flags): Promise<void> {
   }
   save();
   progress.close();
-  process.off("SIGINT", stop).off("SIGTERM", stop);
+  deafen();
   if (interrupted) {
     process.stderr.write(`stopped after step ${trainer.state.step}; the same command goes on from here\n`);
     process.exitCode = exitCodes.interrupted;

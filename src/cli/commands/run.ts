@@ -5,13 +5,15 @@ import { configure, type ScenarioChanges } from "../../scenario/configure.ts";
 import type { Scenario } from "../../scenario/define.ts";
 import type { RunResult } from "../../scenario/result.ts";
 import { comparison } from "../comparison.ts";
-import { loadScenario } from "../load-scenario.ts";
+import { loadScenario, sourceOf } from "../load-scenario.ts";
+import { minutesOption } from "../options.ts";
 import { terminal } from "../terminal.ts";
 import { watchRun } from "../watch.ts";
 
 export interface RunFlags extends ScenarioChanges {
   readonly workers?: number;
   readonly engine?: string;
+  readonly taskLimit?: number;
   readonly out?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -32,6 +34,7 @@ export function register(program: Command): void {
     .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
     .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
     .option("--engine <name>", "what trains: auto, onnx, …")
+    .option("--task-limit <minutes>", "after how long a worker that does not answer is held to be stuck", minutesOption)
     .option("--timing-only", "simulate fleet, network and rounds without training")
     .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")
     .option("--out <folder>", "where the results go (default: runs/<name>-<seed>-<time>)")
@@ -41,6 +44,7 @@ export function register(program: Command): void {
     .action(async (name: string, flags: RunFlags) => {
       const loaded = await loadScenario(name);
       const scenarios = loaded.scenarios.map((scenario) => configure(scenario, flags));
+      const source = sourceOf(loaded.file, changesOf(flags));
       const results: RunResult[] = [];
       for (const scenario of scenarios) {
         const result = await watchRun({
@@ -48,6 +52,8 @@ export function register(program: Command): void {
           reproduce: reproduce(loaded.path, flags),
           ...(flags.workers === undefined ? {} : { workers: flags.workers }),
           ...(flags.engine === undefined ? {} : { engine: flags.engine }),
+          ...(flags.taskLimit === undefined ? {} : { taskLimit: flags.taskLimit }),
+          ...(source === null ? {} : { source }),
           ...outOf(flags, scenario, scenarios.length),
           json: flags.json === true,
           quiet: flags.quiet === true,
@@ -57,6 +63,12 @@ export function register(program: Command): void {
       }
       if (scenarios.length > 1 && flags.json !== true) terminal.out.write(comparison(scenarios, results));
     });
+}
+
+/** The flags that change the scenario, without those that say how it is run. */
+function changesOf(flags: RunFlags): ScenarioChanges {
+  const how = new Set(["workers", "engine", "taskLimit", "out", "json", "quiet"]);
+  return Object.fromEntries(Object.entries(flags).filter(([name]) => !how.has(name)));
 }
 
 /** Variants get a folder each inside `--out`. */

@@ -1,0 +1,48 @@
+/** A fleet in a process of its own, so that its memory can be told from everything else's; prints one JSON object. */
+import { readFileSync } from "node:fs";
+import { InlinePool } from "../src/runtime/inline-pool.ts";
+import { Federation } from "../src/scenario/federation.ts";
+import type { Prepared } from "../src/scenario/prepare.ts";
+import { prepareRun } from "../src/scenario/run.ts";
+import { benchFleet, type FleetSize } from "./fleet-scenario.ts";
+
+export interface FleetRun {
+  readonly buildSeconds: number;
+  readonly runSeconds: number;
+  readonly events: number;
+  /** Most resident memory the process ever had, in bytes. */
+  readonly peakBytes: number;
+}
+
+async function main(size: FleetSize): Promise<FleetRun> {
+  const scenario = benchFleet(size);
+  const begun = performance.now();
+  const prepared = await prepareRun(scenario, {});
+  const federation = federationOf(scenario, prepared);
+  const built = performance.now();
+  federation.begin();
+  await federation.advance(() => false);
+  const ended = performance.now();
+  const [, peak] = /VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
+  return {
+    buildSeconds: (built - begun) / 1_000,
+    runSeconds: (ended - built) / 1_000,
+    events: federation.kernel.processed,
+    peakBytes: peak === undefined ? process.resourceUsage().maxRSS * 1_024 : Number(peak) * 1_024,
+  };
+}
+
+export const federationOf = (scenario: ReturnType<typeof benchFleet>, prepared: Prepared): Federation =>
+  new Federation({
+    scenario,
+    prepared,
+    pool: new InlinePool({}),
+    events: null,
+    reproduce: "npm run bench -- fleet",
+    onParticipation() {},
+    onRow() {},
+    onRoundClosed() {},
+  });
+
+const [, , given] = process.argv;
+if (given?.startsWith("{")) void main(JSON.parse(given) as FleetSize).then((run) => console.log(JSON.stringify(run)));

@@ -1,0 +1,22 @@
+/** Ctrl-C, `kill` and a closing terminal end long work cleanly; asked again, they end it at once. */
+import { exitCodes } from "./failure.ts";
+
+const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/** A terminal and the launcher in between may both pass on one Ctrl-C; what comes this soon is the same one. */
+const echoMs = 1_000;
+
+/** Calls `stop` at the first signal. @returns a function that stops listening */
+export function onInterrupt(stop: () => void): () => void {
+  let first: number | null = null;
+  const interrupt = () => {
+    if (first === null) {
+      first = performance.now();
+      stop();
+    } else if (performance.now() - first > echoMs) process.exit(exitCodes.interrupted);
+  };
+  for (const signal of signals) process.on(signal, interrupt);
+  return () => {
+    for (const signal of signals) process.off(signal, interrupt);
+  };
+}

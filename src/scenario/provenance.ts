@@ -1,0 +1,43 @@
+/** What a run is made of, so that nobody continues it with something else. */
+import { createHash } from "node:crypto";
+import { cpus } from "node:os";
+import { ScenarioError } from "../base/errors.ts";
+import { chooseEngine, type EngineName, engineNames, isEngineName } from "../engine/create.ts";
+import type { Provenance } from "./checkpoint.ts";
+import { hasCode, type Scenario, scenarioToJson } from "./define.ts";
+import { codeDigest, programVersion } from "./package.ts";
+import type { Prepared } from "./prepare.ts";
+
+/** A file that gives the scenario again, functions and all. */
+export interface ScenarioSource {
+  readonly file: string;
+  /** SHA-256 of its bytes. */
+  readonly digest: string;
+  /** What the command line changed. */
+  readonly changes: Readonly<Record<string, unknown>>;
+}
+
+/** What a run has to have in common with the one that continues it. */
+export function provenanceOf(
+  scenario: Scenario,
+  { engine = "auto", source }: { readonly engine?: string; readonly source?: ScenarioSource },
+  { training }: Prepared,
+): Provenance {
+  const json = scenarioToJson(scenario);
+  return {
+    program: programVersion(),
+    code: codeDigest(),
+    scenario: sha256(json),
+    source: hasCode(json) ? (source?.digest ?? null) : null,
+    engine: training === null ? null : chooseEngine(engineNameOf(engine)).engine,
+    model: training?.weights.digest ?? null,
+    machine: training === null ? null : `${process.arch}, ${cpus()[0]?.model ?? "unknown"}`,
+  };
+}
+
+export function engineNameOf(name: string): EngineName {
+  if (!isEngineName(name)) throw new ScenarioError(`--engine is ${name}, expected one of ${engineNames.join(", ")}`);
+  return name;
+}
+
+export const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").update(bytes).digest("hex");

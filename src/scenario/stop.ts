@@ -1,0 +1,27 @@
+/** An interrupted run ends between two events; the present one may be the training of a whole cohort. */
+
+/** Real milliseconds that an interrupted run waits for the present event to end. */
+const grace = 10_000;
+
+/** @returns false when `signal` was given and the action did not come to an end in time */
+export async function stoppedInTime(signal: AbortSignal | undefined, action: () => Promise<void>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  let giveUp = () => {};
+  const late = new Promise<boolean>((resolve) => {
+    giveUp = () => {
+      timer = setTimeout(resolve, grace, false);
+    };
+  });
+  // Tests have signals that are none.
+  signal?.addEventListener?.("abort", giveUp, { once: true });
+  if (signal instanceof AbortSignal && signal.aborted) giveUp();
+  try {
+    const done = action().then(() => true);
+    // Given up, it may still fail; nobody wants to know.
+    done.catch(() => {});
+    return await Promise.race([done, late]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener?.("abort", giveUp);
+  }
+}
