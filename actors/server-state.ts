@@ -36,7 +36,7 @@ export interface ServerState {
   /** When the server began to look for clients, and when the round was opened. */
   readonly gatheringSince: Millis;
   readonly startedAt: Millis;
-  /** When a client was last heard of, readable or not. */
+  /** When an invitation was last answered, readable or not. */
   readonly lastHeard: Millis;
   readonly invited: number;
   readonly nextParticipation: number;

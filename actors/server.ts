@@ -69,10 +69,10 @@ function begin(draft: Draft, ctx: ServerContext): Turn {
 function receiveUpdate(draft: Draft, message: Extract<ServerMessage, { type: "update" }>, ctx: ServerContext): Turn {
   const { roster, policy } = ctx.services;
   const { participation, result } = message;
-  draft.lastHeard = ctx.now;
   const invitation = takeOut(draft, participation);
   // Given up before; the onlookers know whether it was late.
   if (invitation === null) return proceed(draft, ctx);
+  draft.lastHeard = ctx.now;
   const { client, sentAt, round, base } = invitation;
   const answer = { participation, client, round, sentAt, base, result };
   roster.released(client, participation);
@@ -89,9 +89,9 @@ function receiveUnreadable(
   { participation }: { participation: ParticipationId },
   ctx: ServerContext,
 ): Turn {
-  draft.lastHeard = ctx.now;
   const invitation = takeOut(draft, participation);
   if (invitation === null) return proceed(draft, ctx);
+  draft.lastHeard = ctx.now;
   ctx.services.roster.released(invitation.client, participation);
   ctx.discard(invitation.base);
   tell(ctx, { type: "refused", participation, as: "rejected", reason: "corrupted" });

@@ -8,9 +8,7 @@ export const exitCodes = {
   failed: 1,
   usage: 2,
   expectationsNotMet: 3,
-  /** By SIGINT, and by SIGTERM. */
   interrupted: 130,
-  terminated: 143,
 } as const;
 
 /** Prints the error to stderr and returns the exit code. A bug keeps its stack; a user's mistake does not need one. */

@@ -3,7 +3,7 @@
  * The `flame` command. Each file of `commands/` is one command and exports `register`.
  *
  * Exit codes: 0 ok; 1 the run failed or a bug; 2 wrong usage, scenario or input; 3 expectations not met;
- * 130 interrupted, 143 terminated.
+ * 130 interrupted.
  */
 import { readdirSync, realpathSync } from "node:fs";
 import { fileURLToPath } from "node:url";

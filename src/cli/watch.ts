@@ -50,17 +50,22 @@ async function watch(looks: Looks, start: (options: Watched) => Promise<RunResul
   const abort = new AbortController();
   // A second one does not wait for a checkpoint.
   const deafen = onInterrupt(() => abort.abort());
+  // A file-size limit is then an error of the write, which says so, and not the end of the process.
+  process.on("SIGXFSZ" as NodeJS.Signals, ignore);
   try {
     const result = await start({ signal: abort.signal, listen: display.listen });
     if (result.state === "finished" && result.folder !== null) {
       writeTimeline(result.folder);
       writeReport(result.folder);
     }
-    if (result.state === "interrupted") process.exitCode = code;
+    if (result.state === "interrupted") process.exitCode = exitCodes.interrupted;
     else if (result.expectations.some(({ held }) => !held)) process.exitCode = exitCodes.expectationsNotMet;
     return result;
   } finally {
     deafen();
+    process.off("SIGXFSZ" as NodeJS.Signals, ignore);
     display.close();
   }
 }
+
+const ignore = (): void => {};

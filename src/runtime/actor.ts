@@ -69,7 +69,7 @@ export const after = <const Own extends Protocol>(duration: Millis, message: Own
   message,
 });
 
-/** Something that happened, for onlookers; plain data. */
+/** Something that happened, for onlookers; plain data that nobody changes once it is emitted. */
 export interface ActorEvent {
   readonly type: string;
   readonly [field: string]: unknown;

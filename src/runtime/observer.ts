@@ -18,7 +18,7 @@ export interface RuntimeEvents {
   corrupted: (row: TraceRow) => void;
   unheard: (row: TraceRow) => void;
   stopped: (row: TraceRow) => void;
-  /** What an actor emitted, as a copy. */
+  /** What an actor emitted: the thing itself, which nobody changes. */
   event: (event: ActorEvent, actor: string, at: Millis) => void;
 }
 
@@ -55,21 +55,12 @@ export class Observer {
     this.#emitter.emit(event, row);
   }
 
-  /** Tells of what an actor emitted; each onlooker may do with its copy as it likes. */
+  /** Tells of what an actor emitted. */
   event(event: ActorEvent, actor: string, at: Millis): void {
-    if (this.#emitter.listenerCount("event") > 0) this.#emitter.emit("event", copyOf(event), actor, at);
+    if (this.#emitter.listenerCount("event") > 0) this.#emitter.emit("event", event, actor, at);
   }
 
   #note(event: Name, error: unknown): void {
     remember(this.#problems, `an onlooker of "${event}" failed: ${messageOf(error)}`);
   }
-}
-
-/** Nearly all events are flat, and a structured clone of one costs more than the turn it came from. */
-function copyOf(event: ActorEvent): ActorEvent {
-  for (const field in event) {
-    const value = event[field];
-    if (typeof value === "object" && value !== null) return structuredClone(event);
-  }
-  return { ...event };
 }

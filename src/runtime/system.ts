@@ -119,9 +119,9 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
     return this.#pledges.outstanding;
   }
 
-  /** Sends a message from outside, at the present instant: how a run is set going. */
-  post<Message extends Protocol>(to: Ref<Message>, message: NoInfer<Message>): void {
-    this.#post.send(null, this.#company.seat(to as Ref), message, atOnce);
+  /** Sends a message from outside, at the present instant unless it takes its time: how a run is set going. */
+  post<Message extends Protocol>(to: Ref<Message>, message: NoInfer<Message>, delay: Millis = atOnce): void {
+    this.#post.send(null, this.#company.seat(to as Ref), message, delay);
   }
 
   /** An actor's state as of now; to be read, not written. */

@@ -14,7 +14,7 @@ import { invariant } from "../base/errors.ts";
 import { type ClientId, clientId, clientName } from "../base/ids.ts";
 import { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
-import { type Millis, millis } from "../base/units.ts";
+import { type Millis, millis, seconds } from "../base/units.ts";
 import { RescalerBook } from "../fl/rescaler.ts";
 import { initialAdapter } from "../model/initial-adapter.ts";
 import { type ActorEvent, cast } from "../runtime/actor.ts";
@@ -90,8 +90,11 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       world: this.world,
       onArrived: (leg, { client, participation, round }, condition) => {
         const { now } = this.kernel;
-        if (leg === "upload") this.#ledger.arrived(participation, now);
-        else if (leg === "download" && condition === "intact") this.#ledger.downloaded(participation, now);
+        if (leg === "upload") {
+          this.#ledger.arrived(participation, now);
+          // Also when the server has given up on it: a straggler that has reported has nothing left to do.
+          this.#roster.released(client, participation);
+        } else if (leg === "download" && condition === "intact") this.#ledger.downloaded(participation, now);
         else if (leg === "download") {
           this.#lose({ client, participation, round, phase: "download", reason: "corrupted", at: now });
         }
@@ -339,7 +342,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     if (loss.phase === "acknowledge") return;
     this.#roster.released(loss.client, loss.participation);
     if (noticesLosses(this.#options.scenario)) {
-      this.#system.post(serverRef, { type: "gone", of: loss.participation });
+      this.#system.post(serverRef, { type: "gone", of: loss.participation }, noticeAfter);
     }
   }
 
@@ -353,6 +356,12 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     }
   }
 }
+
+/**
+ * How long it takes until a broken connection shows at the server. Some time has to pass, or a server that at once
+ * invites a client that at once is lost again would keep virtual time from passing at all.
+ */
+const noticeAfter = seconds(1);
 
 function learningOf(scenario: Scenario, { config, layout, budgets, training }: Prepared, rng: Rng): Learning | null {
   if (training === null) return null;

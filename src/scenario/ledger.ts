@@ -107,12 +107,15 @@ export class Ledger implements Snapshot<LedgerState> {
   counted(participation: ParticipationId, at: Millis): void {
     const open = this.#get(participation, "counted");
     const { deadline } = this.#options;
-    const who = () => `${clientName(open.client)} (participation ${participation}, round ${open.round})`;
-    invariant(open.arrivedAt !== null, () => `the update of ${who()} was counted and never arrived`);
-    invariant(open.lostIn === null, () => `the update of ${who()} was counted, but it was gone in ${open.lostIn}`);
+    invariant(open.arrivedAt !== null, () => `the update of ${nameOf(open)} was counted and never arrived`);
+    invariant(
+      open.lostIn === null,
+      () => `the update of ${nameOf(open)} was counted, but it was gone in ${open.lostIn}`,
+    );
     invariant(
       deadline === null || open.arrivedAt <= this.#roundStartedAt + deadline,
-      () => `the update of ${who()} arrived at ${formatTime(open.arrivedAt!)}, after its deadline, and was counted`,
+      () =>
+        `the update of ${nameOf(open)} arrived at ${formatTime(open.arrivedAt!)}, after its deadline, and was counted`,
     );
     this.#settle(open, "counted", at);
   }
@@ -168,3 +171,6 @@ export class Ledger implements Snapshot<LedgerState> {
     });
   }
 }
+
+const nameOf = ({ client, participation, round }: Open): string =>
+  `${clientName(client)} (participation ${participation}, round ${round})`;

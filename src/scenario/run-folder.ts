@@ -48,6 +48,8 @@ export interface RunFolder {
 /** `run.json`. */
 export type RunRecord = Readonly<z.output<typeof recordSchema>>;
 
+export const defaultCommand = "npx flame run scenario.json";
+
 const recordSchema = z.object({
   version: z.string(),
   engine: z.string().nullable(),
@@ -55,7 +57,7 @@ const recordSchema = z.object({
   /** Set when the run was continued although program, scenario or engine had changed: what had. */
   continuedDespite: z.array(z.string()),
   /** The command line that runs the scenario again. */
-  reproduce: z.string(),
+  reproduce: z.string().default(defaultCommand),
   /** The file that the scenario came from, and what the command line changed in it. Null for a scenario.json. */
   source: z
     .object({ file: z.string(), digest: z.string(), changes: z.record(z.string(), z.unknown()) })

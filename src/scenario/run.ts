@@ -27,6 +27,7 @@ import type { RunResult } from "./result.ts";
 import { noFiles, openRunFiles } from "./run-files.ts";
 import {
   createRunFolder,
+  defaultCommand,
   defaultFolder,
   type RunFolder,
   type RunRecord,
@@ -253,8 +254,6 @@ function restore(federation: Federation, checkpoint: Checkpoint): void {
     throw new InputError(`the checkpoint ${name} is not one of this scenario: ${messageOf(cause)}`, { cause });
   }
 }
-
-const defaultCommand = "npx flame run scenario.json";
 
 function recordOf(
   state: RunRecord["state"],

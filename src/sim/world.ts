@@ -265,6 +265,10 @@ export class World implements Environment {
         if (!flight.isShared || flight.done < flight.stopAt) this.#plan(flight, slot);
         return;
       case "resend":
+        if (event.time >= flight.cutAt) {
+          this.#lose(flight, slot, flight.cutReason);
+          return;
+        }
         flight.attempt++;
         flight.done = 0;
         flight.since = event.time;
@@ -317,8 +321,8 @@ export class World implements Environment {
     this.#meter.lost(flight, flight.total);
     flight.isMetered = false;
     const time = after(this.#kernel.now, timeout);
-    if (flight.cutAt < time) this.#await(flight, slot, flight.cutAt, "cut");
-    else this.#await(flight, slot, time, "resend");
+    // What ends the flight meanwhile comes as a resend, too: until then nothing that happens can move it.
+    this.#await(flight, slot, Math.min(flight.cutAt, time), "resend");
   }
 
   /** Ends work that is under way without a result. */

@@ -23,10 +23,18 @@ const floors: Readonly<Record<string, number>> = {
   scenarios: 8,
   bench: 9,
   test: 9,
+  scripts: 10,
 };
 
 /** Where the machine is measured, or talked to a person about, and not the simulated world. */
-const readsTheClock = ["src/scenario/run.ts", "src/scenario/diagnostics.ts", "src/cli/", "src/report/"];
+const readsTheClock = [
+  "src/scenario/run.ts",
+  "src/scenario/diagnostics.ts",
+  /** Names what it keeps scenarios from reading. */
+  "src/scenario/guard.ts",
+  "src/cli/",
+  "src/report/",
+];
 
 /** Files over 400 lines, each with the reason why it is not two. */
 const longFiles: Readonly<Record<string, string>> = {};
@@ -48,7 +56,7 @@ function sourcesUnder(...folders: readonly string[]): Sources {
 }
 
 const program = sourcesUnder("src", "actors", "scenarios", "bench");
-const everything = sourcesUnder("src", "actors", "scenarios", "bench", "test");
+const everything = sourcesUnder("src", "actors", "scenarios", "bench", "test", "scripts");
 
 /** Comments become spaces of the same number of lines; they may speak of `Math.random` and show imports. */
 const withoutComments = (text: string): string =>

@@ -1,0 +1,152 @@
+/**
+ * Random federations with everything switched on at random, judged by rules that know nothing of how they are met.
+ *
+ *   npm run swarm -- --minutes 10                   seeds from where the last swarm of this kind ended
+ *   npm run swarm -- --count 5000 --kind timing     a fixed number; kinds are timing, toy, training
+ *   npm run swarm -- --seed 17 --without churn      one case again, with its events on request (--print)
+ *
+ * Seeds go to one process per core; a process that dies is a failing seed, too. A failing seed is shrunk, printed with
+ * the command that shows it again, and written to test/support/swarm/regressions.json, which `npm test` replays.
+ */
+import { type ChildProcess, fork } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { type Case, caseOf, featuresOf, type Kind, scenarioOf } from "../test/support/swarm/generate.ts";
+import { commandFor, judge, shrink, type Verdict, Workshop } from "../test/support/swarm/judge.ts";
+
+const regressions = new URL("../test/support/swarm/regressions.json", import.meta.url);
+
+const { values } = parseArgs({
+  options: {
+    minutes: { type: "string" },
+    count: { type: "string" },
+    from: { type: "string", default: "1" },
+    kind: { type: "string", default: "timing" },
+    training: { type: "boolean", default: false },
+    seed: { type: "string" },
+    without: { type: "string", default: "" },
+    scale: { type: "string", default: "1" },
+    workers: { type: "string", default: String(availableParallelism()) },
+    print: { type: "boolean", default: false },
+    child: { type: "boolean", default: false },
+  },
+});
+
+const kind = (values.training ? "training" : values.kind) as Kind;
+if (!["timing", "toy", "training"].includes(kind)) throw new Error(`--kind ${kind}: expected timing, toy or training`);
+
+if (values.child) serve();
+else if (values.seed !== undefined) await showOne(Number(values.seed));
+else await swarm();
+
+/** A process of the swarm: judges the cases it is sent, one after the other. */
+function serve(): void {
+  const workshop = new Workshop();
+  process.on("disconnect", () => {
+    workshop.close();
+    process.exit();
+  });
+  process.on("message", (swarm: Case) => void judge(swarm, workshop).then((verdict) => process.send!(verdict)));
+}
+
+async function showOne(seed: number): Promise<void> {
+  const without = values.without === "" ? [] : values.without.split(",");
+  const one: Case = { kind, seed, without, scale: Number(values.scale) };
+  const workshop = new Workshop();
+  console.log(`${commandFor(one)}\nfeatures: ${featuresOf(one).join(" ") || "none"}`);
+  if (values.print) console.log(JSON.stringify(scenarioOf(one).data, null, 2));
+  const { failure, events, virtualHours } = await judge(one, workshop);
+  workshop.close();
+  console.log(failure ?? `all is well: ${events} events in ${virtualHours.toFixed(2)} simulated hours`);
+  process.exitCode = failure === null ? 0 : 1;
+}
+
+async function swarm(): Promise<void> {
+  const until = values.minutes === undefined ? Infinity : performance.now() + 60_000 * Number(values.minutes);
+  const count = values.count === undefined ? (until === Infinity ? 100 : Infinity) : Number(values.count);
+  const first = Number(values.from);
+  const begun = performance.now();
+  const total = { seeds: 0, hours: 0, events: 0 };
+  const failed: Verdict[] = [];
+  let next = first;
+  const take = (): Case | null => (next - first < count && performance.now() < until ? caseOf(kind, next++) : null);
+  let told = begun;
+  const tell = (verdict: Verdict): void => {
+    total.seeds++;
+    total.hours += verdict.virtualHours;
+    total.events += verdict.events;
+    if (verdict.failure !== null) {
+      failed.push(verdict);
+      console.log(`seed ${verdict.swarm.seed} fails: ${verdict.failure.split("\n")[0]}`);
+    }
+    if (performance.now() - told < 30_000) return;
+    told = performance.now();
+    console.log(summary(total, begun, failed.length));
+  };
+  await Promise.all(Array.from({ length: Number(values.workers) }, () => work(take, tell)));
+  console.log(summary(total, begun, failed.length));
+  for (const verdict of failed) await record(verdict);
+  process.exitCode = failed.length === 0 ? 0 : 1;
+}
+
+function summary(total: { seeds: number; hours: number; events: number }, begun: number, failed: number): string {
+  const seconds = (performance.now() - begun) / 1_000;
+  return (
+    `${total.seeds} ${kind} seeds, ${failed} failed: ${((60 * total.seeds) / seconds).toFixed(0)} seeds/minute, ` +
+    `${(total.hours / seconds).toFixed(3)} simulated hours per second, ${(total.events / seconds).toFixed(0)} events/s`
+  );
+}
+
+/** Keeps one process busy; one that dies is replaced, and its case is held to have failed. */
+async function work(take: () => Case | null, tell: (verdict: Verdict) => void): Promise<void> {
+  let child = spawn();
+  for (let swarm = take(); swarm !== null; swarm = take()) {
+    const verdict = await ask(child, swarm);
+    tell(verdict);
+    if (child.exitCode !== null || child.signalCode !== null) child = spawn();
+  }
+  child.disconnect();
+}
+
+function spawn(): ChildProcess {
+  return fork(fileURLToPath(import.meta.url), ["--child", "--kind", kind], { execArgv: ["--import", "tsx"] });
+}
+
+function ask(child: ChildProcess, swarm: Case): Promise<Verdict> {
+  return new Promise((resolve) => {
+    const answer = (verdict: Verdict) => {
+      child.off("exit", died);
+      resolve(verdict);
+    };
+    const died = (code: number | null, signal: string | null) => {
+      child.off("message", answer as never);
+      const failure = `the process ended with ${signal ?? `code ${code}`}`;
+      resolve({ swarm, failure, virtualHours: 0, events: 0 });
+    };
+    child.once("message", answer as never);
+    child.once("exit", died);
+    child.send(swarm);
+  });
+}
+
+interface Regression extends Case {
+  /** What it was when it was found. */
+  readonly found: string;
+}
+
+/** Shrinks a failure in a process of its own, since it may kill that one, too, and keeps it for `npm test`. */
+async function record({ swarm, failure }: Verdict): Promise<void> {
+  let child = spawn();
+  const smallest = await shrink(swarm, async (smaller) => {
+    if (child.exitCode !== null || child.signalCode !== null) child = spawn();
+    return (await ask(child, smaller)).failure !== null;
+  });
+  if (child.connected) child.disconnect();
+  console.log(`\n${failure}\n  features: ${featuresOf(smallest).join(" ")}\n  ${commandFor(smallest)}`);
+  const known = JSON.parse(readFileSync(regressions, "utf8")) as Regression[];
+  if (known.some(({ kind, seed }) => kind === swarm.kind && seed === swarm.seed)) return;
+  known.push({ ...smallest, found: failure!.split("\n")[0]! });
+  writeFileSync(regressions, `${JSON.stringify(known, null, 2)}\n`);
+}

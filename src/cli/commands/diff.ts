@@ -1,0 +1,68 @@
+/** `flame diff <runA> <runB>`. */
+import type { Command } from "commander";
+import pc from "picocolors";
+import { formatTime } from "../../base/units.ts";
+import { compareRuns, type FieldDifference, isSame, type Parting, type RunDifference } from "../../scenario/diff.ts";
+import { exitCodes } from "../failure.ts";
+import { terminal } from "../terminal.ts";
+
+export function register(program: Command): void {
+  program
+    .command("diff")
+    .description("shows the first event and the first metric in which two runs part")
+    .argument("<runA>", "a run's folder")
+    .argument("<runB>", "another one's")
+    .option("--json", "print one JSON object")
+    .action((a: string, b: string, { json }: { readonly json?: boolean }) => {
+      const difference = compareRuns(a, b);
+      if (json === true) terminal.out.write(`${JSON.stringify({ same: isSame(difference), ...difference })}\n`);
+      else terminal.out.write(report(difference, a, b));
+      if (!isSame(difference)) process.exitCode = exitCodes.failed;
+    });
+}
+
+function report(difference: RunDifference, a: string, b: string): string {
+  if (isSame(difference)) return "the runs are the same: scenario, events, metrics, participations, adapter\n";
+  const { scenario, events, metrics, metricsFields, participations, files } = difference;
+  const lines = [`a ${a}`, `b ${b}`];
+  if (scenario.length > 0) lines.push("", pc.bold("scenario"), ...fields(scenario));
+  if (events !== null) {
+    const time = timeOf(events);
+    lines.push(
+      "",
+      pc.bold(`first event that differs: ${events.line}${time === null ? "" : ` at ${formatTime(time)}`}`),
+    );
+    for (const line of events.before) lines.push(pc.dim(`    ${line}`));
+    lines.push(...sides(events));
+  }
+  if (metrics !== null) {
+    lines.push("", pc.bold(`first row of metrics that differs: round ${metrics.line - 1}`));
+    lines.push(...(metricsFields.length > 0 ? fields(metricsFields) : sides(metrics)));
+  }
+  if (events === null && participations !== null) {
+    lines.push("", pc.bold(`first participation that differs: row ${participations.line}`), ...sides(participations));
+  }
+  if (files.length > 0) lines.push("", `${pc.bold("other files that differ")} ${files.join(", ")}`);
+  return `${lines.join("\n")}\n`;
+}
+
+const sides = ({ a, b }: Parting): string[] => [
+  `  ${pc.red("a")} ${a ?? "(has ended)"}`,
+  `  ${pc.green("b")} ${b ?? "(has ended)"}`,
+];
+
+const fields = (differences: readonly FieldDifference[]): string[] =>
+  differences.map(({ path, a, b }) => `  ${path}  ${pc.red(short(a))} → ${pc.green(short(b))}`);
+
+function short(value: unknown): string {
+  const text = JSON.stringify(value) ?? "(missing)";
+  return text.length <= 60 ? text : `${text.slice(0, 59)}…`;
+}
+
+function timeOf({ a, b }: Parting): number | null {
+  for (const line of [a, b]) {
+    const [, time] = /^\{"t":(\d+)/.exec(line ?? "") ?? [];
+    if (time !== undefined) return Number(time);
+  }
+  return null;
+}

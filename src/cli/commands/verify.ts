@@ -1,0 +1,58 @@
+/** `flame verify <run>`. */
+import type { Command } from "commander";
+import pc from "picocolors";
+import { type Check, holds, verifyByRerun, verifyRun } from "../../scenario/verify.ts";
+import { exitCodes } from "../failure.ts";
+import { onInterrupt } from "../interrupt.ts";
+import { reload } from "../load-scenario.ts";
+import { positiveNumber } from "../options.ts";
+import { terminal } from "../terminal.ts";
+
+interface VerifyFlags {
+  readonly rerun?: boolean;
+  readonly workers?: number;
+  readonly engine?: string;
+  readonly json?: boolean;
+}
+
+export function register(program: Command): void {
+  program
+    .command("verify")
+    .description("says whether a run is what it claims to be")
+    .argument("<run>", "the run's folder")
+    .option("--rerun", "run the scenario again, elsewhere, and compare every byte")
+    .option("--workers <number>", "worker threads of the second run", positiveNumber)
+    .option("--engine <name>", "what trains in the second run (default: what trained in the first)")
+    .option("--json", "print one JSON object")
+    .action(async (folder: string, { rerun, workers, engine, json }: VerifyFlags) => {
+      const found = await verifyRun(folder);
+      const checks: Check[] = [...found.checks];
+      if (rerun === true) {
+        const abort = new AbortController();
+        const deafen = onInterrupt(() => abort.abort());
+        const options = {
+          signal: abort.signal,
+          ...(workers === undefined ? {} : { workers }),
+          ...(engine === undefined ? {} : { engine }),
+        };
+        checks.push(await verifyByRerun(folder, options, reload).finally(deafen));
+        if (abort.signal.aborted) process.exitCode = exitCodes.interrupted;
+      }
+      const all = { checks, remarks: found.remarks };
+      if (json === true) terminal.out.write(`${JSON.stringify({ ...all, holds: holds(all) })}\n`);
+      else terminal.out.write(report(checks, found.remarks, rerun === true));
+      if (!holds(all)) process.exitCode = exitCodes.failed;
+    });
+}
+
+function report(checks: readonly Check[], remarks: readonly string[], isRerun: boolean): string {
+  const lines = checks.map(({ name, holds: verdict, found }) => {
+    const word = verdict === null ? pc.dim("—     ") : verdict ? pc.green("holds ") : pc.red("fails ");
+    return `${word} ${name}: ${found}`;
+  });
+  for (const remark of remarks) lines.push(pc.yellow(remark));
+  if (!isRerun) {
+    lines.push(pc.dim("not checked: that these events follow from the scenario; --rerun runs it again and compares"));
+  }
+  return `${lines.join("\n")}\n`;
+}

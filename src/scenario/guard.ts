@@ -1,0 +1,214 @@
+/**
+ * Keeps code of a scenario's author from looking at the machine: what reads the clock, an unkeyed random number or the
+ * order of things that have none gives another run each time, and shows it only much later.
+ *
+ * The functions below stand in the place of the usual ones once a scenario has code of its own. They do what they always
+ * did, unless that code is what calls them: while one of its functions runs, and while its file is loaded.
+ */
+import crypto from "node:crypto";
+import fs, { type Dirent, existsSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
+import { dirname, join, relative, sep } from "node:path";
+import { fileURLToPath } from "node:url";
+import { ScenarioError } from "../base/errors.ts";
+import type { OwnParts, Scenario } from "./define.ts";
+
+/** The function of the author's that is running: where it stands in the scenario. */
+let running: string | null = null;
+/** The folder whose files are the author's, while they are loaded. */
+let loading: string | null = null;
+
+/** The same scenario, with every function of its author's under guard. */
+export function guardScenario({ kind, data, own }: Scenario): Scenario {
+  const guards = guardParts(own);
+  const guardedData = guardFunctions(data, "") as Scenario["data"];
+  return { kind, data: guardedData, own: guards };
+}
+
+/** Loads a scenario's file under guard. */
+export async function guardLoading<Module>(file: string, load: () => Promise<Module>): Promise<Module> {
+  install();
+  loading = rootOf(file);
+  try {
+    return await load();
+  } finally {
+    loading = null;
+  }
+}
+
+type Method = (this: unknown, ...args: unknown[]) => unknown;
+
+/** @param where names the function for its author: `world.timeline[3].effect.run` */
+export function guarded<Own extends (...args: never[]) => unknown>(where: string, own: Own): Own {
+  if (wrappers.has(own)) return own;
+  install();
+  const call = own as unknown as Method;
+  const wrapper = function (this: unknown, ...args: unknown[]): unknown {
+    const outer = running;
+    running = where;
+    try {
+      const result = call.apply(this, args);
+      if (result instanceof Promise) throw new ScenarioError(`${where} returns a promise; expected its result at once`);
+      return result;
+    } finally {
+      running = outer;
+    }
+  };
+  Object.defineProperty(wrapper, "name", { value: own.name });
+  wrappers.add(wrapper);
+  return wrapper as unknown as Own;
+}
+
+const wrappers = new WeakSet<object>();
+
+function guardFunctions(value: unknown, path: string): unknown {
+  if (typeof value === "function") return guarded(path, value as () => unknown);
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
+  if (Array.isArray(value)) {
+    const items = value.map((item, at) => guardFunctions(item, `${path}[${at}]`));
+    return items.every((item, at) => item === value[at]) ? value : items;
+  }
+  const fields = Object.entries(value).map(
+    ([key, field]) => [key, guardFunctions(field, path === "" ? key : `${path}.${key}`)] as const,
+  );
+  const isSame = fields.every(([key, field]) => field === (value as Readonly<Record<string, unknown>>)[key]);
+  return isSame ? value : Object.fromEntries(fields);
+}
+
+function guardParts({ strategy, policy, sampler, expect }: OwnParts): OwnParts {
+  return {
+    ...(strategy === undefined ? {} : { strategy: guardMethods(strategy, "strategy") }),
+    ...(policy === undefined ? {} : { policy: guardMethods(policy, "rounds.policy") }),
+    ...(sampler === undefined ? {} : { sampler: guardMethods(sampler, "rounds.sampler") }),
+    expect: expect.map((claim) => ({ ...claim, check: guarded(`expect "${claim.claim}"`, claim.check) })),
+  };
+}
+
+/** Works for objects of a class, too, whose methods are not their own. */
+function guardMethods<Part extends object>(part: Part, where: string): Part {
+  const methods = new Map<PropertyKey, unknown>();
+  return new Proxy(part, {
+    get(target, key) {
+      const value: unknown = Reflect.get(target, key, target);
+      if (typeof value !== "function") return value;
+      if (!methods.has(key)) methods.set(key, guarded(`${where}.${String(key)}`, value.bind(target) as () => unknown));
+      return methods.get(key);
+    },
+  });
+}
+
+/** @throws ScenarioError when it is the author's code that asks */
+function refuse(what: string, instead: string): void {
+  const who = running ?? authorsLine();
+  if (who === null) return;
+  const wanted = running === null ? "plain values; --seed and --set change them from the command line" : instead;
+  throw new ScenarioError(`${who} ${what}: no two runs would be the same. Expected ${wanted}`);
+}
+
+/** The author's own line, if there is one below the caller on the stack; null when nothing is being loaded. */
+function authorsLine(): string | null {
+  if (loading === null) return null;
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = 100;
+  const stack = new Error().stack ?? "";
+  Error.stackTraceLimit = limit;
+  for (const line of stack.split("\n")) {
+    // What a loader does for an import of the author's is not the author's doing.
+    if (line.includes("node:internal/modules/")) return null;
+    const [, place, file] = /((?:file:\/\/)?(\/[^()]+?|[A-Za-z]:[^()]+?):\d+:\d+)\)?$/.exec(line) ?? [];
+    if (place === undefined || file === undefined || line.includes("at async ")) continue;
+    const path = place.startsWith("file:") ? fileURLToPath(place.replace(/:\d+:\d+$/, "")) : file;
+    if (isAuthors(path, loading)) return `${shortest(path)}:${place.split(":").at(-2)}`;
+  }
+  return null;
+}
+
+function shortest(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near.startsWith("..") ? path : near;
+}
+
+const isAuthors = (path: string, root: string): boolean =>
+  path.startsWith(root + sep) && !path.includes(`${sep}node_modules${sep}`) && !path.startsWith(programRoot);
+
+/** `src/` or `dist/`: what the program itself does is not the author's doing. */
+const programRoot = join(dirname(dirname(fileURLToPath(import.meta.url))), sep);
+
+/** The folder of the package that the file belongs to; its own folder if there is none. */
+function rootOf(file: string): string {
+  for (let folder = dirname(file); folder !== dirname(folder); folder = dirname(folder)) {
+    if (existsSync(join(folder, "package.json"))) return folder;
+  }
+  return dirname(file);
+}
+
+const clock = "virtual time, such as sim.now in a hook or view.now in a policy";
+const chance = "the draws that the function is given, such as sim.draws in a hook";
+
+let installed = false;
+
+function install(): void {
+  if (installed) return;
+  installed = true;
+  const before = (holder: object, name: string, what: string, instead: string): void => {
+    const original = Reflect.get(holder, name) as Method | undefined;
+    if (typeof original !== "function") return;
+    const trap = function (this: unknown, ...args: unknown[]): unknown {
+      if (running !== null || loading !== null) refuse(what, instead);
+      return original.apply(this, args);
+    };
+    // What hangs on the function stays there, such as process.hrtime.bigint.
+    Object.setPrototypeOf(trap, original);
+    Object.defineProperty(holder, name, { value: trap, writable: true, configurable: true, enumerable: true });
+  };
+  before(Math, "random", "calls Math.random", chance);
+  before(performance, "now", "reads the clock (performance.now)", clock);
+  before(process.hrtime, "bigint", "reads the clock (process.hrtime)", clock);
+  before(process, "hrtime", "reads the clock (process.hrtime)", clock);
+  before(process, "uptime", "reads the clock (process.uptime)", clock);
+  const webCrypto = Object.getPrototypeOf(globalThis.crypto) as object;
+  for (const name of ["getRandomValues", "randomUUID"]) before(webCrypto, name, `calls crypto.${name}`, chance);
+  for (const name of ["randomBytes", "randomInt", "randomUUID", "randomFill", "randomFillSync"]) {
+    before(crypto, name, `calls crypto.${name}`, chance);
+  }
+  globalThis.Date = new Proxy(Date, {
+    construct(target, args: unknown[], newTarget) {
+      if (args.length === 0 && (running !== null || loading !== null)) refuse("reads the clock (new Date())", clock);
+      return Reflect.construct(target, args, newTarget) as object;
+    },
+    apply(target) {
+      if (running !== null || loading !== null) refuse("reads the clock (Date())", clock);
+      return target();
+    },
+    get(target, key) {
+      if (key === "now" && (running !== null || loading !== null)) refuse("reads the clock (Date.now)", clock);
+      return Reflect.get(target, key) as unknown;
+    },
+  });
+  installForFunctions();
+  syncBuiltinESMExports();
+}
+
+/** What may be done while a file is loaded, but not in a function that the run calls: the result would come too late. */
+function installForFunctions(): void {
+  const before = (holder: object, name: string, what: string): void => {
+    const original = Reflect.get(holder, name) as Method;
+    const trap = function (this: unknown, ...args: unknown[]): unknown {
+      if (running !== null) refuse(what, "that to be done when the scenario's file is loaded");
+      const result = original.apply(this, args);
+      // The system lists a folder in any order.
+      return name === "readdirSync" && loading !== null ? sorted(result as (string | Dirent)[]) : result;
+    };
+    Object.setPrototypeOf(trap, original);
+    Object.defineProperty(holder, name, { value: trap, writable: true, configurable: true, enumerable: true });
+  };
+  for (const name of ["setTimeout", "setInterval", "setImmediate", "queueMicrotask", "fetch"]) {
+    before(globalThis, name, `calls ${name}`);
+  }
+  for (const name of ["readFileSync", "readdirSync", "statSync", "openSync"]) before(fs, name, `reads files (${name})`);
+}
+
+const nameOf = (entry: string | Dirent): string => (typeof entry === "string" ? entry : entry.name);
+
+const sorted = (entries: (string | Dirent)[]): (string | Dirent)[] =>
+  entries.sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));

@@ -1,0 +1,39 @@
+/** The lines of a file of any size, without holding more than a stretch of it. */
+import { closeSync, openSync, readSync } from "node:fs";
+import { InputError } from "../base/errors.ts";
+import { onDisk } from "./run-folder.ts";
+
+const stretch = 1 << 20;
+/** A row of metrics with ten thousand weights has less than two million. */
+const longestLine = 1 << 28;
+
+/**
+ * Without their line feeds; what follows the last line feed is a line as well, unless it is empty.
+ *
+ * @throws MachineError when the file cannot be read; InputError when a line has no end
+ */
+export function* linesOf(path: string): Generator<string> {
+  const file = onDisk(`cannot read ${path}`, () => openSync(path, "r"));
+  try {
+    const buffer = Buffer.alloc(stretch);
+    let rest: Buffer[] = [];
+    let length = 0;
+    for (;;) {
+      const count = onDisk(`cannot read ${path}`, () => readSync(file, buffer, 0, stretch, null));
+      if (count === 0) break;
+      let from = 0;
+      for (let end = buffer.indexOf(0x0a); end >= 0 && end < count; end = buffer.indexOf(0x0a, from)) {
+        yield Buffer.concat([...rest, buffer.subarray(from, end)]).toString();
+        rest = [];
+        length = 0;
+        from = end + 1;
+      }
+      if (from < count) rest.push(Buffer.from(buffer.subarray(from, count)));
+      length += count - from;
+      if (length > longestLine) throw new InputError(`${path} has a line of more than ${longestLine} bytes`);
+    }
+    if (rest.length > 0) yield Buffer.concat(rest).toString();
+  } finally {
+    closeSync(file);
+  }
+}

@@ -1,0 +1,107 @@
+/** The promise of the README, with the real engine and the base model that comes with the program. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { trainingHandlers } from "../../actors/training.ts";
+import { Rng } from "../../src/base/random.ts";
+import { createEngine } from "../../src/engine/create.ts";
+import { InlinePool } from "../../src/runtime/inline-pool.ts";
+import { scenarioToJson } from "../../src/scenario/define.ts";
+import { loadRun, resume } from "../../src/scenario/resume.ts";
+import { run } from "../../src/scenario/run.ts";
+import { embeddedScenario } from "../support/embedded-scenario.ts";
+import { otherNodes } from "../support/nodes.ts";
+import { assertSameRun, interruptAfter, sameFiles, temporaryFolder } from "../support/run-folders.ts";
+
+const files = [...sameFiles, "adapter/adapter_model.safetensors", "adapter/rescalers.json"];
+
+let folder = "";
+let straight = "";
+let file = "";
+let reproduce = "";
+let events = 0;
+const cleanUps: (() => void)[] = [];
+before(async () => {
+  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
+  process.env.XDG_CACHE_HOME = join(folder, "cache");
+  file = join(folder, "scenario.json");
+  reproduce = `npx flame run ${file}`;
+  straight = join(folder, "straight");
+  writeFileSync(file, scenarioToJson(embeddedScenario()));
+  const { diagnostics } = await run(embeddedScenario(), { out: straight, reproduce, workers: 1 });
+  events = diagnostics.events!;
+});
+after(() => {
+  for (const cleanUp of cleanUps) cleanUp();
+});
+
+for (const workers of [2, 4]) {
+  test(`${workers} workers leave the bytes of one`, async () => {
+    const out = join(folder, `workers-${workers}`);
+    await run(embeddedScenario(), { out, reproduce, workers });
+    assertSameRun(out, straight, `${workers} workers`, files);
+  });
+}
+
+test("the thread that simulates leaves the bytes of a worker", async () => {
+  const out = join(folder, "inline");
+  await run(embeddedScenario(), {
+    out,
+    reproduce,
+    pool: ({ training }) => {
+      const { setup, weights: baseWeights } = training!;
+      return new InlinePool(
+        trainingHandlers(
+          () => setup,
+          () => createEngine({ baseWeights, lora: { rank: 2, alpha: 4 } }),
+        ),
+      );
+    },
+  });
+  assertSameRun(out, straight, "inline", files);
+});
+
+test("a run that was interrupted at any event and resumed leaves the bytes of one that was not", async () => {
+  const stop = new Rng(events).at("stop").at(0).below(events);
+  const out = join(folder, "resumed");
+  const { state } = await run(embeddedScenario(), { out, reproduce, workers: 2, signal: interruptAfter(stop) });
+  assert.equal(state, "interrupted");
+  await resume(await loadRun(out), { workers: 1 });
+  assertSameRun(out, straight, `resumed after event ${stop} of ${events}`, files);
+});
+
+/** Another process, on the Node at `path`. */
+async function inProcess(path: string, out: string): Promise<void> {
+  const entry = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+  const words = ["--import", import.meta.resolve("tsx"), entry, "run", file, "--workers", "2", "--out", out, "--quiet"];
+  const child = spawn(path, words, { stdio: ["ignore", "ignore", "pipe"] });
+  let complaint = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    complaint += chunk.toString();
+  });
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  assert.equal(code, 0, complaint);
+}
+
+test("another process leaves the same bytes", async () => {
+  const out = join(folder, "process");
+  await inProcess(process.execPath, out);
+  assertSameRun(out, straight, "another process", files);
+});
+
+const nodes = otherNodes();
+test("other versions of Node leave the same bytes", {
+  skip:
+    nodes.length === 0 &&
+    "no other Node here: set FLAME_NODES to paths of them, or try npx -p node@22 -- node --version",
+}, async (t) => {
+  for (const { path, version } of nodes) {
+    const out = join(folder, version);
+    await inProcess(path, out);
+    assertSameRun(out, straight, version, files);
+    t.diagnostic(`${process.version} and ${version} agree`);
+  }
+});

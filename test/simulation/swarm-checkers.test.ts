@@ -1,0 +1,144 @@
+/** Each rule of the swarm is broken once, to see that it would show. */
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { InlinePool } from "../../src/runtime/inline-pool.ts";
+import type { TraceRow } from "../../src/sim/trace.ts";
+import { checkersFor } from "../support/swarm/checkers.ts";
+import { type Checker, type Look, play } from "../support/swarm/drive.ts";
+import { caseOf, scenarioOf } from "../support/swarm/generate.ts";
+import { Workshop } from "../support/swarm/judge.ts";
+
+const workshop = new Workshop();
+after(() => workshop.close());
+
+/** Plays a calm scenario while the checkers are told something else than what happened. */
+async function lie(rule: string, change: (look: Look) => Look, message: RegExp, seed = 7): Promise<void> {
+  const scenario = scenarioOf(caseOf("timing", seed));
+  const prepared = await workshop.prepare(scenario);
+  const checkers = checkersFor(scenario)
+    .filter(({ name }) => name === rule)
+    .map(
+      ({ name, afterEvent, atEnd }): Checker => ({
+        name,
+        afterEvent: (look) => afterEvent?.(change(look)),
+        atEnd: (look, played) => atEnd?.(change(look), played),
+      }),
+    );
+  assert.equal(checkers.length, 1, `there is a rule "${rule}"`);
+  const played = play(scenario, { prepared, pool: () => new InlinePool({}), checkers });
+  await assert.rejects(played, (error: Error) => {
+    assert.equal(error.name, "RuleBroken");
+    assert.ok(error.message.startsWith(rule), error.message);
+    assert.match(error.message, message);
+    return true;
+  });
+}
+
+/** Changes the first row that matches; all others pass. */
+function once(matches: (row: TraceRow) => boolean, change: (row: TraceRow) => readonly TraceRow[]) {
+  let isDone = false;
+  return (look: Look): Look => ({
+    ...look,
+    trace: look.trace.flatMap((row) => {
+      if (isDone || !matches(row)) return [row];
+      isDone = true;
+      return change(row);
+    }),
+  });
+}
+
+test("a row of an earlier time", () =>
+  lie(
+    "time never goes back",
+    once(
+      ({ t }) => t > 1_000,
+      (row) => [{ ...row, t: 0 }],
+    ),
+    /is written down at 0/,
+  ));
+
+test("a participation that ends twice", () =>
+  lie(
+    "every invitation ends once",
+    once(
+      ({ type }) => type === "ended",
+      (row) => [row, row],
+    ),
+    /participation \d+ ends twice/,
+  ));
+
+test("an invitation that never ends", () =>
+  lie(
+    "every invitation ends once",
+    (look) => ({ ...look, participations: look.participations.filter(({ participation }) => participation !== 3) }),
+    /invitations that ended/,
+  ));
+
+test("an update that was counted and never came", () =>
+  lie(
+    "only what came in time is counted",
+    once(
+      ({ type, message }) => type === "turn" && message === "update",
+      () => [],
+    ),
+    /was counted, but no update of it was received/,
+  ));
+
+test("an update that was counted after its deadline", () =>
+  lie(
+    "only what came in time is counted",
+    (look) => ({
+      ...look,
+      participations: look.participations.map((part) =>
+        part.outcome === "counted" ? { ...part, arrivedAt: 1e9, endedAt: 1e9 } : part,
+      ),
+    }),
+    /was counted, and came at 1000000000/,
+  ));
+
+test("a client that is invited while it is busy", () =>
+  lie(
+    "a client has one part at a time",
+    once(
+      ({ type, message }) => type === "turn" && message === "update",
+      () => [],
+    ),
+    /is invited at \d+, busy since 0/,
+  ));
+
+test("bytes that come out of nothing", () =>
+  lie(
+    "bytes are conserved",
+    once(
+      ({ type, message }) => type === "sent" && message === "train",
+      (row) => [{ ...row, bytes: 1e12 }],
+    ),
+    /bytes delivered/,
+  ));
+
+test("weights that do not sum to one", () =>
+  lie(
+    "weights sum to one",
+    (look) => ({
+      ...look,
+      rounds: look.rounds.map((row) => ({
+        ...row,
+        weights: row.weights.map((part) => ({ ...part, weight: part.weight * 1.1 })),
+      })),
+    }),
+    /the weights of round \d+ sum to 1.1/,
+  ));
+
+test("a round that is missing from the metrics", () =>
+  lie(
+    "rounds add up",
+    (look) => ({ ...look, rounds: look.rounds.filter(({ round }) => round !== 2) }),
+    /rounds are numbered/,
+  ));
+
+test("more updates than the policy asked for", () =>
+  lie(
+    "the policy's numbers hold",
+    (look) => ({ ...look, rounds: look.rounds.map((row) => ({ ...row, counted: row.counted + 100 })) }),
+    /round \d+ counted 10\d/,
+  ));

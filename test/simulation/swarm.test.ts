@@ -1,0 +1,64 @@
+/** A small part of `npm run swarm`, and every seed that ever failed in it. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, test } from "node:test";
+import { type Case, caseOf, featuresOf, type Kind, scenarioOf } from "../support/swarm/generate.ts";
+import { commandFor, judge, shrink, Workshop } from "../support/swarm/judge.ts";
+
+const workshop = new Workshop();
+after(() => workshop.close());
+
+async function judgeAll(kind: Kind, seeds: number): Promise<void> {
+  for (let seed = 1; seed <= seeds; seed++) {
+    const { failure } = await judge(caseOf(kind, seed), workshop);
+    assert.equal(failure, null, `${failure}\n  ${commandFor(caseOf(kind, seed))}`);
+  }
+}
+
+test("fleets, networks and faults at random keep the rules, resumed anywhere", () => judgeAll("timing", 60));
+
+test("random federations with a toy engine keep the rules, whichever task is ready first", () => judgeAll("toy", 12));
+
+test("random federations train the same on one thread and on two, resumed or not", () => judgeAll("training", 2));
+
+test("seeds that failed once stay mended", async () => {
+  const known = JSON.parse(
+    readFileSync(new URL("../support/swarm/regressions.json", import.meta.url), "utf8"),
+  ) as (Case & { readonly found: string })[];
+  for (const { found, ...swarm } of known) {
+    const { failure } = await judge(swarm, workshop);
+    assert.equal(failure, null, `${failure}\n  once: ${found}\n  ${commandFor(swarm)}`);
+  }
+});
+
+test("a seed gives the same scenario every time, and a feature left out changes no other", () => {
+  const whole = caseOf("toy", 5);
+  assert.deepEqual(scenarioOf(whole).data.fleet, scenarioOf(whole).data.fleet);
+  const [first] = featuresOf(whole);
+  const part = { ...whole, without: [first!] };
+  assert.deepEqual(
+    featuresOf(part),
+    featuresOf(whole).filter((name) => name !== first),
+  );
+});
+
+test("the swarm sees every feature, and none in every scenario", () => {
+  const seen = new Map<string, number>();
+  for (let seed = 1; seed <= 60; seed++) {
+    for (const name of featuresOf(caseOf("toy", seed))) seen.set(name, (seen.get(name) ?? 0) + 1);
+  }
+  // 60 seeds, each feature on in about 40 %: at most 59 and at least 5 of them, but for a chance below 1e-6.
+  assert.ok(seen.size > 50, `${seen.size} features`);
+  for (const [name, count] of seen) assert.ok(count >= 5 && count <= 59, `${name} in ${count} of 60`);
+});
+
+test("a failing case shrinks to the feature that is to blame", async () => {
+  const failing = caseOf("timing", 3);
+  const features = featuresOf(failing);
+  assert.ok(features.includes("churn") || features.length > 3, features.join(" "));
+  const blamed = features[2]!;
+  const smallest = await shrink(failing, async (swarm) => featuresOf(swarm).includes(blamed));
+  assert.deepEqual(featuresOf(smallest), [blamed]);
+  assert.equal(smallest.scale, 0.1);
+  assert.match(commandFor(smallest), /^npm run swarm -- --seed 3 --without .* --scale 0.1$/);
+});

@@ -1,0 +1,173 @@
+/**
+ * Plays a scenario in memory with checkers looking on after every event, from its beginning to its end, or in several
+ * legs: between two legs everything is written down as the bytes of a checkpoint and taken up by a federation that was
+ * made anew, as another process would.
+ */
+import { messageOf } from "../../../src/base/errors.ts";
+import type { WorkPool } from "../../../src/runtime/pool.ts";
+import { decodeCheckpoint, encodeCheckpoint } from "../../../src/scenario/checkpoint.ts";
+import type { Scenario } from "../../../src/scenario/define.ts";
+import { Federation } from "../../../src/scenario/federation.ts";
+import type { RoundMetrics } from "../../../src/scenario/metrics.ts";
+import type { ParticipationRow } from "../../../src/scenario/participation.ts";
+import type { Prepared } from "../../../src/scenario/prepare.ts";
+import type { TraceRow } from "../../../src/sim/trace.ts";
+
+/** What has happened since the checkers last looked, and how things stand now. */
+export interface Look {
+  readonly federation: Federation;
+  readonly now: number;
+  /** Events handled. */
+  readonly events: number;
+  readonly trace: readonly TraceRow[];
+  readonly participations: readonly ParticipationRow[];
+  readonly rounds: readonly RoundMetrics[];
+}
+
+/** One rule. It is made anew for each play and throws when its rule is broken. */
+export interface Checker {
+  readonly name: string;
+  afterEvent?(look: Look): void;
+  /** Once the last event has happened and all rows are out. */
+  atEnd?(look: Look, played: Played): void | Promise<void>;
+}
+
+/** Everything a play leaves behind; two plays of one scenario leave the same. */
+export interface Played {
+  readonly events: string;
+  readonly metrics: string;
+  readonly participations: string;
+  readonly digest: string;
+  readonly adapter: Float32Array | null;
+  readonly eventCount: number;
+  readonly virtualTime: number;
+}
+
+export interface PlayOptions {
+  readonly prepared: Prepared;
+  readonly pool: (prepared: Prepared) => WorkPool;
+  readonly checkers?: readonly Checker[];
+  /** Event numbers, ascending: the run is written down after each and taken up again. */
+  readonly interruptAfter?: readonly number[];
+}
+
+/** A run of a swarm scenario that has more events than this is held to never end. */
+export const mostEvents = 200_000;
+
+export class RuleBroken extends Error {
+  override readonly name = "RuleBroken";
+}
+
+export async function play(scenario: Scenario, options: PlayOptions): Promise<Played> {
+  const { prepared, checkers = [], interruptAfter = [] } = options;
+  const lines: string[] = [];
+  const fresh = { trace: [] as TraceRow[], participations: [] as ParticipationRow[], rounds: [] as RoundMetrics[] };
+  const texts = { metrics: "", participations: "" };
+  const sink = {
+    write(text: string) {
+      lines.push(text);
+      if (checkers.length === 0) return;
+      for (const line of text.split("\n")) if (line !== "") fresh.trace.push(JSON.parse(line) as TraceRow);
+    },
+  };
+  /** A federation that was given up may still finish a row; nobody writes that down any more. */
+  let leg = 0;
+  const begin = (): { federation: Federation; pool: WorkPool } => {
+    const own = ++leg;
+    const pool = options.pool(prepared);
+    const federation = new Federation({
+      scenario,
+      prepared,
+      pool,
+      events: sink,
+      reproduce: "",
+      onParticipation(row) {
+        texts.participations += `${JSON.stringify(row)}\n`;
+        fresh.participations.push(row);
+      },
+      onRow(row) {
+        if (own !== leg) return;
+        texts.metrics += `${JSON.stringify(row)}\n`;
+        fresh.rounds.push(row);
+      },
+      onRoundClosed: () => {},
+    });
+    return { federation, pool };
+  };
+  const look = (federation: Federation): Look => {
+    federation.trace.flush();
+    const seen = {
+      federation,
+      now: federation.kernel.now,
+      events: federation.kernel.processed,
+      trace: fresh.trace.splice(0),
+      participations: fresh.participations.splice(0),
+      rounds: fresh.rounds.splice(0),
+    };
+    return seen;
+  };
+  let { federation, pool } = begin();
+  federation.begin();
+  let checked = -1;
+  const check = () => {
+    if (federation.kernel.processed === checked) return;
+    checked = federation.kernel.processed;
+    if (checkers.length === 0) return;
+    const seen = look(federation);
+    for (const checker of checkers) {
+      try {
+        checker.afterEvent?.(seen);
+      } catch (error) {
+        throw broken(checker, error);
+      }
+    }
+  };
+  try {
+    for (const stop of [...interruptAfter, Number.POSITIVE_INFINITY]) {
+      await federation.advance(() => {
+        check();
+        const { processed } = federation.kernel;
+        if (processed > mostEvents) throw new RuleBroken(`finishes: the run goes on after ${mostEvents} events`);
+        return processed >= stop;
+      });
+      check();
+      if (federation.hasFinished) break;
+      const bytes = encodeCheckpoint({
+        made: { program: "", code: "", scenario: "", source: null, engine: null, model: null, machine: null },
+        round: 0,
+        events: federation.kernel.processed,
+        offsets: { metrics: 0, events: 0, participations: 0 },
+        parts: federation.snapshot(),
+      });
+      const closing = pool.close();
+      ({ federation, pool } = begin());
+      federation.restore(decodeCheckpoint(bytes, "of the swarm").parts);
+      await closing;
+    }
+    await federation.settle();
+    federation.trace.flush();
+    const played = {
+      events: lines.join(""),
+      ...texts,
+      digest: federation.trace.digest(),
+      adapter: federation.adapter?.slice() ?? null,
+      eventCount: federation.kernel.processed,
+      virtualTime: federation.kernel.now,
+    };
+    const last = look(federation);
+    for (const checker of checkers) {
+      try {
+        await checker.atEnd?.(last, played);
+      } catch (error) {
+        throw broken(checker, error);
+      }
+    }
+    return played;
+  } finally {
+    await pool.close();
+  }
+}
+
+/** What a rule throws says which rule it was. */
+const broken = ({ name }: Checker, cause: unknown): RuleBroken =>
+  new RuleBroken(`${name}: ${messageOf(cause)}`, { cause });

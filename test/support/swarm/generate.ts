@@ -1,0 +1,102 @@
+/** From a seed and a set of switches to a scenario. */
+import { type Draws, Rng } from "../../../src/base/random.ts";
+import { defineScenario, type Scenario, type ScenarioInput } from "../../../src/scenario/define.ts";
+import { shape } from "../scenarios.ts";
+import { type Draft, type Feature, spread, whole } from "./features.ts";
+import { roundFeatures, trainingFeatures } from "./round-features.ts";
+import { worldFeatures } from "./world-features.ts";
+
+/**
+ * `timing`: fleet, network and rounds alone. `toy`: trains an engine without a model. `training`: trains a tiny model
+ * with the real engine.
+ */
+export type Kind = "timing" | "toy" | "training";
+
+/** Everything that makes a swarm scenario; plain data. */
+export interface Case {
+  readonly kind: Kind;
+  readonly seed: number;
+  /** Features that the seed has and this case does not. */
+  readonly without: readonly string[];
+  /** In (0, 1]: of the number of clients and rounds. */
+  readonly scale: number;
+}
+
+export const caseOf = (kind: Kind, seed: number): Case => ({ kind, seed, without: [], scale: 1 });
+
+/** How many features a seed has on average, as a share of all: some see the world nearly calm, some see everything. */
+const densities = [0.05, 0.15, 0.3, 0.6, 1];
+
+/** The order matters: what comes later may look at what came before. */
+const featuresFor = (kind: Kind): Readonly<Record<string, Feature>> => ({
+  ...worldFeatures,
+  ...roundFeatures,
+  ...(kind === "timing" ? {} : trainingFeatures),
+});
+
+/** The names of what is switched on. */
+export function featuresOf({ kind, seed, without }: Case): string[] {
+  const rng = new Rng(seed);
+  const density = densities[rng.at("swarm density").at(0).below(densities.length)]!;
+  const names = Object.keys(featuresFor(kind));
+  return names.filter((name) => rng.at(`swarm has ${name}`).at(0).bernoulli(density) && !without.includes(name));
+}
+
+export function scenarioOf(swarm: Case): Scenario {
+  const { kind, seed, scale } = swarm;
+  const rng = new Rng(seed);
+  const draft = sketch(swarm, rng.at("swarm sketch").at(0));
+  const all = featuresFor(kind);
+  for (const name of featuresOf(swarm)) all[name]!(draft, rng.at(`swarm ${name}`).at(0));
+  const { fleet, regions, network, compute, availability, faults, timeline, world, rounds, training, data, rest } =
+    draft;
+  const fields = {
+    name: `swarm-${kind}-${seed}${scale === 1 ? "" : "-small"}`,
+    seed,
+    fleet,
+    ...(regions.length === 0 ? {} : { regions }),
+    world: { ...world, network, compute, availability, faults, timeline },
+    rounds,
+    training,
+    data,
+    ...rest,
+  };
+  return defineScenario(fields as unknown as ScenarioInput);
+}
+
+function sketch({ kind, scale }: Case, draws: Draws): Draft {
+  const scaled = (least: number, most: number) => Math.max(least, Math.round(scale * whole(draws, least, most)));
+  const tiers = whole(draws, 1, 3);
+  const fleet = ["phone", "laptop", "edge"].slice(0, tiers).map((name, at) => ({
+    name,
+    clients: scaled(2, kind === "timing" ? 14 : 6),
+    topK: [1, 2, 4][at]!,
+    tokensPerSecond: spread(draws, 100, 5_000),
+    uplink: spread(draws, 10_000, 1e6),
+  }));
+  const clients = fleet.reduce((sum, tier) => sum + tier.clients, 0);
+  const rounds = {
+    count: scaled(1, kind === "timing" ? 8 : 4),
+    cohort: Math.min(clients, scaled(1, kind === "timing" ? 10 : 5)),
+    deadline: Math.ceil(spread(draws, 2_000, 600_000)),
+    patience: Math.ceil(spread(draws, 60_000, 3_600_000)),
+  };
+  const isTimed = kind === "timing";
+  return {
+    fleet,
+    regions: [],
+    network: {},
+    compute: {},
+    availability: [],
+    faults: {},
+    timeline: [],
+    world: {},
+    rounds,
+    training: isTimed ? {} : { batchSize: 4, learningRate: 1e-2, maxSteps: 2 },
+    data: isTimed
+      ? { sizes: { examplesPerClient: { type: "log-normal", mean: 40, cv: 0.5 }, tokensPerExample: 60 } }
+      : { source: { type: "instructions", examples: 150 }, partition: { type: "dirichlet", alpha: 1 }, maxTokens: 96 },
+    rest: isTimed ? { model: shape, timingOnly: true } : { lora: { rank: 2, alpha: 4 }, evaluationExamples: 8 },
+    clients,
+  };
+}

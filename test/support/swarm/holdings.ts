@@ -1,0 +1,62 @@
+/**
+ * Counts, from a snapshot, who refers to each blob and each pledge, and compares with who the store believes holds it.
+ * One holder too many is a leak that a run of a thousand rounds would die of; one too few loses content in use.
+ */
+import assert from "node:assert/strict";
+import type { ServerState } from "../../../actors/server-state.ts";
+import { decode } from "../../../src/runtime/codec.ts";
+import { open } from "../../../src/runtime/envelope.ts";
+import { measure } from "../../../src/runtime/plain.ts";
+import { type Held, keyOf } from "../../../src/runtime/refs.ts";
+import type { SystemState } from "../../../src/runtime/system-state.ts";
+import type { RoundBookState } from "../../../src/scenario/round-book.ts";
+import type { Checker, Look } from "./drive.ts";
+
+/** Snapshots cost time, so the books are audited now and then, and at the end. */
+const everyEvents = 97;
+
+export function nothingLeaks(): Checker {
+  return {
+    name: "nothing leaks",
+    afterEvent(look) {
+      if (look.events % everyEvents === 0) audit(look);
+    },
+    atEnd: audit,
+  };
+}
+
+function audit({ federation }: Look): void {
+  const { system, book } = federation.snapshot() as unknown as { system: SystemState; book: RoundBookState };
+  const holders = new Map<string | number, number>();
+  const hold = (held: Held) => void holders.set(keyOf(held), (holders.get(keyOf(held)) ?? 0) + 1);
+  const letters = [
+    ...system.transits.map(({ envelope }) => envelope),
+    ...system.seats.flatMap(({ mailbox, current }) => [...mailbox, ...(current === null ? [] : [current.envelope])]),
+  ];
+  for (const letter of letters) for (const held of open(letter).refs) hold(held);
+  for (const [kind, , bytes] of system.company.residents) {
+    if (kind !== "server") continue;
+    const { adapter, moments, outstanding, accepted } = decode(bytes) as ServerState;
+    for (const held of [adapter, ...Object.values(moments)])
+      if (held.ref === "pledge" || held.digest !== "") hold(held);
+    for (const { base } of outstanding) hold(base);
+    for (const { base, result } of accepted) for (const held of [base, result]) hold(held);
+  }
+  for (const { evaluations } of book.pending) {
+    for (const { shards } of evaluations ?? []) for (const shard of shards) hold(shard);
+  }
+  for (const { recipe, result } of system.pledges.pledges) {
+    if (result !== undefined) continue;
+    const read: Held[] = [];
+    measure(recipe.job, read);
+    for (const blob of read) hold(blob);
+  }
+  for (const { digest, holders: counted } of system.blobs) {
+    assert.equal(counted, holders.get(digest) ?? 0, `holders of blob ${digest.slice(0, 8)}`);
+  }
+  for (const { id, holders: counted } of system.pledges.pledges) {
+    assert.equal(counted, holders.get(id) ?? 0, `holders of pledge ${id}`);
+  }
+  const known = system.blobs.length + system.pledges.pledges.length;
+  assert.equal(holders.size, known, "contents that somebody refers to");
+}

@@ -1,0 +1,139 @@
+/** Decides about one swarm case: plays it straight under the rules, then again in other ways that must not show. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { trainingHandlers } from "../../../actors/training.ts";
+import type { WorkerData } from "../../../actors/worker.ts";
+import { messageOf } from "../../../src/base/errors.ts";
+import { Rng } from "../../../src/base/random.ts";
+import { createEngine } from "../../../src/engine/create.ts";
+import { InlinePool } from "../../../src/runtime/inline-pool.ts";
+import { PiscinaPool } from "../../../src/runtime/piscina-pool.ts";
+import type { WorkPool } from "../../../src/runtime/pool.ts";
+import type { Scenario } from "../../../src/scenario/define.ts";
+import { type Prepared, prepare } from "../../../src/scenario/prepare.ts";
+import { tinyModel } from "../tiny-model.ts";
+import { scrambledPool, toyPool } from "../toy-engine.ts";
+import { checkersFor } from "./checkers.ts";
+import { type Played, play } from "./drive.ts";
+import { type Case, featuresOf, type Kind, scenarioOf } from "./generate.ts";
+
+export interface Verdict {
+  readonly swarm: Case;
+  /** Null when all is well. */
+  readonly failure: string | null;
+  readonly virtualHours: number;
+  readonly events: number;
+}
+
+/** Where swarm scenarios find their base model. Made once per process. */
+export class Workshop {
+  readonly #folder = mkdtempSync(join(tmpdir(), "flame-swarm-"));
+  readonly #model = tinyModel(this.#folder);
+
+  prepare(scenario: Scenario): Promise<Prepared> {
+    return prepare(scenario, { embedded: this.#model, cache: join(this.#folder, "cache") });
+  }
+
+  close(): void {
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+export async function judge(swarm: Case, workshop: Workshop): Promise<Verdict> {
+  let straight: Played | null = null;
+  try {
+    const scenario = scenarioOf(swarm);
+    const prepared = await workshop.prepare(scenario);
+    const [pool, otherPool] = poolsFor(swarm.kind, scenario);
+    straight = await play(scenario, { prepared, pool, checkers: checkersFor(scenario) });
+    const draws = new Rng(swarm.seed).at("swarm interruptions").at(0);
+    const stops = [draws.below(straight.eventCount + 1), draws.below(straight.eventCount + 1)];
+    const interruptAfter = [...new Set(stops)].sort((a, b) => a - b);
+    const resumed = await play(scenario, {
+      prepared,
+      pool,
+      interruptAfter,
+      // The rules hold across the seam, too.
+      checkers: checkersFor(scenario),
+    });
+    assertSame(resumed, straight, `resumed after event ${interruptAfter.join(" and ")}`);
+    if (otherPool !== null) {
+      assertSame(await play(scenario, { prepared, pool: otherPool }), straight, "with other workers");
+    }
+    return { swarm, failure: null, virtualHours: straight.virtualTime / 3_600_000, events: straight.eventCount };
+  } catch (error) {
+    const stack = error instanceof Error && error.name !== "RuleBroken" ? `\n${error.stack}` : "";
+    const hours = straight === null ? 0 : straight.virtualTime / 3_600_000;
+    return { swarm, failure: `${messageOf(error)}${stack}`, virtualHours: hours, events: straight?.eventCount ?? 0 };
+  }
+}
+
+type MakePool = (prepared: Prepared) => WorkPool;
+
+/** The pool of the straight run, and one that works in another order on other threads; null where there is no work. */
+function poolsFor(kind: Kind, { data }: Scenario): [MakePool, MakePool | null] {
+  if (kind === "timing") return [() => new InlinePool({}), null];
+  if (kind === "toy") return [toyPool, scrambledPool];
+  const engine = ({ training }: Prepared) => ({ baseWeights: training!.weights, lora: data.lora });
+  return [
+    (prepared) =>
+      new InlinePool(
+        trainingHandlers(
+          () => prepared.training!.setup,
+          () => createEngine(engine(prepared)),
+        ),
+      ),
+    (prepared) => {
+      const workerData: WorkerData = { setup: prepared.training!.setup, engine: engine(prepared) };
+      return new PiscinaPool({
+        worker: new URL("../../../actors/worker.ts", import.meta.url),
+        workers: 2,
+        workerData,
+      });
+    },
+  ];
+}
+
+/** Names the first line in which two plays part. */
+function assertSame(actual: Played, expected: Played, how: string): void {
+  for (const file of ["events", "participations", "metrics"] as const) {
+    if (actual[file] === expected[file]) continue;
+    const [ours, theirs] = [actual[file].split("\n"), expected[file].split("\n")];
+    const line = theirs.findIndex((text, at) => text !== ours[at]);
+    throw new Error(`${how}, ${file} line ${line + 1} is\n  ${ours[line]}\nand straight\n  ${theirs[line]}`);
+  }
+  if (actual.digest !== expected.digest) throw new Error(`${how}, the digest is another`);
+  const differs = actual.adapter?.findIndex((value, at) => !Object.is(value, expected.adapter![at])) ?? -1;
+  if (differs >= 0) throw new Error(`${how}, value ${differs} of the adapter is another`);
+}
+
+/** The smallest case found that still fails, by leaving out one feature after the other, then by size. */
+export async function shrink(failing: Case, fails: (swarm: Case) => Promise<boolean>): Promise<Case> {
+  let smallest = failing;
+  for (let progress = true; progress; ) {
+    progress = false;
+    for (const feature of featuresOf(smallest)) {
+      const simpler = { ...smallest, without: [...smallest.without, feature] };
+      if (!(await fails(simpler))) continue;
+      smallest = simpler;
+      progress = true;
+    }
+    for (const scale of [0.1, 0.25, 0.5]) {
+      if (scale >= smallest.scale || !(await fails({ ...smallest, scale }))) continue;
+      smallest = { ...smallest, scale };
+      progress = true;
+      break;
+    }
+  }
+  return smallest;
+}
+
+/** The command line that plays one case again. */
+export function commandFor({ kind, seed, without, scale }: Case): string {
+  const words = ["npm run swarm --", `--seed ${seed}`];
+  if (kind !== "timing") words.push(`--kind ${kind}`);
+  if (without.length > 0) words.push(`--without ${without.join(",")}`);
+  if (scale !== 1) words.push(`--scale ${scale}`);
+  return words.join(" ");
+}

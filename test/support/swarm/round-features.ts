@@ -1,0 +1,125 @@
+/** Features of the server's rounds, and of training. */
+import type { Draws } from "../../../src/base/random.ts";
+import { type Feature, type Fields, minute, pick, second, span, spread, whole } from "./features.ts";
+
+const staleness = (draws: Draws): Fields => ({
+  staleness: pick(draws, ["polynomial", "constant", "hinge"]),
+  maxStaleness: pick(draws, [null, 0, 1, 5]),
+  timeout: pick(draws, [null, span(draws, 5 * second, 10 * minute)]),
+});
+
+export const roundFeatures: Readonly<Record<string, Feature>> = {
+  overSelection: ({ rounds }, draws) => {
+    rounds.overSelection = 1 + draws.uniform();
+  },
+  minUpdates: ({ rounds }, draws) => {
+    rounds.minUpdates = whole(draws, 1, rounds.cohort);
+  },
+  noDeadline: ({ rounds }) => {
+    rounds.deadline = null;
+  },
+  minimumGap: ({ rounds }, draws) => {
+    rounds.minimumGap = whole(draws, 1, 3);
+  },
+  fedbuff: ({ rounds, clients }, draws) => {
+    const concurrency = whole(draws, 1, Math.min(clients, 12));
+    rounds.policy = {
+      type: "fedbuff",
+      concurrency,
+      buffer: whole(draws, 1, Math.min(clients, 8)),
+      ...staleness(draws),
+    };
+  },
+  fedasync: ({ rounds, clients }, draws) => {
+    const concurrency = whole(draws, 1, Math.min(clients, 12));
+    rounds.policy = { type: "fedasync", concurrency, mixing: 0.2 + 0.8 * draws.uniform(), ...staleness(draws) };
+  },
+  semiSynchronous: ({ rounds, clients }, draws) => {
+    const concurrency = whole(draws, 1, Math.min(clients, 12));
+    rounds.policy = {
+      type: "semi-synchronous",
+      concurrency,
+      period: span(draws, second, 10 * minute),
+      minUpdates: whole(draws, 1, Math.min(clients, 5)),
+      ...staleness(draws),
+    };
+  },
+  goal: ({ rounds }, draws) => {
+    if (rounds.policy !== undefined) return;
+    const { cohort, deadline = null, minUpdates = 1, overSelection = 1 } = rounds;
+    const goal = whole(draws, Math.min(minUpdates as number, cohort), cohort);
+    const least = Math.min(minUpdates as number, goal);
+    rounds.policy = { type: "synchronous", cohort, deadline, minUpdates: least, overSelection, goal };
+  },
+  sampler: ({ rounds, clients }, draws) => {
+    rounds.sampler = pick(draws, [
+      { type: "weighted" },
+      { type: "round-robin" },
+      { type: "power-of-choice", candidates: whole(draws, 1, clients) },
+      { type: "oort", exploration: draws.uniform(), paceWindow: whole(draws, 1, 4) },
+      { type: "tifl", tiers: whole(draws, 1, 4), interval: whole(draws, 1, 3), credits: pick(draws, [null, 2]) },
+    ]);
+  },
+};
+
+/** Only with training. */
+export const trainingFeatures: Readonly<Record<string, Feature>> = {
+  strategy: ({ rest }, draws) => {
+    rest.strategy = pick(draws, [
+      { type: "fedavg" },
+      { type: "fedavgm" },
+      { type: "fedadam" },
+      { type: "fedyogi" },
+      { type: "fedadagrad" },
+      { type: "mix" },
+      { type: "coordinate-median" },
+      { type: "trimmed-mean", trim: 0.3 },
+      { type: "krum", malicious: 1 },
+      { type: "multi-krum", malicious: 1, scope: "adapter" },
+    ]);
+  },
+  clipNorm: ({ rest }, draws) => {
+    rest.strategy = { type: "flame", ...(rest.strategy as Fields | undefined), clipNorm: spread(draws, 0.01, 10) };
+  },
+  attackers: ({ rest, fleet }, draws) => {
+    const attack = pick(draws, [
+      { type: "sign-flip", factor: 2 },
+      { type: "scaling", factor: 5 },
+      { type: "noise", factor: 1 },
+      { type: "non-finite" },
+      { type: "label-flip" },
+    ]);
+    const tier = draws.bernoulli(0.5) ? { tier: pick(draws, fleet).name } : {};
+    rest.attackers = [{ share: draws.uniform(), attack, ...tier }];
+  },
+  rescaler: ({ rest }, draws) => {
+    rest.rescaler = {
+      learn: draws.bernoulli(0.7),
+      init: pick(draws, ["one", "ratio"]),
+      scope: pick(draws, ["local", "budget", "global"]),
+    };
+  },
+  evaluateSeldom: ({ rest }, draws) => {
+    rest.evaluateEvery = whole(draws, 2, 4);
+  },
+  evaluateAt: ({ rest }, draws) => {
+    rest.evaluateAt = [pick(draws, [1, 2, 4])];
+  },
+  epochs: ({ training }, draws) => {
+    training.epochs = 2;
+    training.maxSteps = whole(draws, 1, 3);
+  },
+  optimizer: ({ training }, draws) => {
+    training.weightDecay = 0.1 * draws.uniform();
+    training.clipNorm = pick(draws, [null, 0.1]);
+  },
+  partition: ({ data }, draws) => {
+    data.partition = pick(draws, [
+      { type: "iid" },
+      { type: "quantity", sigma: 1 },
+      { type: "quantity", zipf: 1.1 },
+      { type: "shards", categories: 2 },
+      { type: "dirichlet", alpha: 0.1, shortage: "fill" },
+    ]);
+  },
+};
