@@ -25,8 +25,10 @@ export class ProgressLine {
     const now = performance.now();
     const elapsed = now - this.startedAt;
     const rate = (done - this.first) / (elapsed / 1_000);
-    const left = formatTime((1_000 * (this.total - done)) / rate);
-    const line = `${this.unit} ${done}/${this.total}  ${detail}  ${rate.toFixed(1)} ${this.unit}s/s  ${left} left`;
+    const left = rate > 0 ? `${formatTime((1_000 * (this.total - done)) / rate)} left` : "";
+    // Slow work is told by the minute.
+    const pace = rate >= 0.1 ? `${rate.toFixed(1)} ${this.unit}s/s` : `${(60 * rate).toFixed(1)} ${this.unit}s/min`;
+    const line = `${this.unit} ${done}/${this.total}  ${detail}  ${pace}  ${left}`;
     if (this.live) this.live(line);
     else if (now - this.lastLine >= quietMs || done === this.total) {
       process.stderr.write(`${line}\n`);

@@ -39,7 +39,8 @@ Load of the experts on held-out text, relative to an even share:
 | --- | --- | --- |
 ${loads.join("\n")}
 
-Made by, and made again byte for byte on the same machine by:
+Made by the command below. The same version of the program gives the same bytes on the same machine; another one may
+round differently and end near these figures.
 
     npx flame pretrain --to assets/base --steps ${recipe.steps} --seed ${recipe.seed}
 `;

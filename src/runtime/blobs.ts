@@ -75,10 +75,15 @@ export class BlobStore implements BlobReader, Snapshot<readonly BlobRecord[]> {
     this.drop(ref);
   }
 
-  /** Frees content that nobody holds; leaves any other alone. */
+  /**
+   * Frees content that nobody holds; leaves any other alone.
+   *
+   * @throws MachineError when it is not what was put there: whatever was made from it is wrong
+   */
   drop(ref: BlobRef): void {
     const entry = this.#entries.get(ref.digest);
     if (entry === undefined || entry.holders > 0) return;
+    this.verify(ref);
     this.#entries.delete(ref.digest);
     this.#size -= entry.bytes.length;
   }
@@ -94,9 +99,16 @@ export class BlobStore implements BlobReader, Snapshot<readonly BlobRecord[]> {
     }
   }
 
-  /** Views of the shared memory, not copies; written down before the run goes on. */
+  /**
+   * Views of the shared memory, not copies; written down before the run goes on.
+   *
+   * @throws MachineError when memory no longer holds what was put there: it is not to be written down as if it did
+   */
   snapshot(): readonly BlobRecord[] {
-    return [...this.#entries].map(([digest, { bytes, holders }]) => ({ digest, holders, content: bytes }));
+    return [...this.#entries].map(([digest, { bytes, holders }]) => {
+      this.verify({ ref: "blob", digest, bytes: bytes.length });
+      return { digest, holders, content: bytes };
+    });
   }
 
   /** @throws InputError when content does not match its digest */

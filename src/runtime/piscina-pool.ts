@@ -20,6 +20,8 @@ export interface PiscinaPoolOptions {
   readonly attempts?: number;
   /** Real milliseconds after which a task is stuck and its worker is ended. Default ten minutes. */
   readonly stuckAfter?: number;
+  /** JavaScript heap of a worker in megabytes; native memory does not count. Node's own limit unless given. */
+  readonly heapLimit?: number;
 }
 
 interface Order {
@@ -46,7 +48,8 @@ export class PiscinaPool implements WorkPool {
   #closed = false;
   #whenIdle: (() => void) | null = null;
 
-  constructor({ worker, workers, workerData, attempts = 3, stuckAfter = 600_000 }: PiscinaPoolOptions) {
+  constructor(options: PiscinaPoolOptions) {
+    const { worker, workers, workerData, attempts = 3, stuckAfter = 600_000, heapLimit } = options;
     invariant(Number.isInteger(workers) && workers >= 1, () => `a pool of ${workers} workers, expected at least 1`);
     this.workers = workers;
     this.#attempts = attempts;
@@ -60,6 +63,7 @@ export class PiscinaPool implements WorkPool {
       recordTiming: false,
       closeTimeout: stuckAfter,
       ...(workerData === undefined ? {} : { workerData }),
+      ...(heapLimit === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: heapLimit } }),
       ...(worker.pathname.endsWith(".ts") ? { execArgv: ["--import", import.meta.resolve("tsx")] } : {}),
     });
     this.#piscina.on("error", (error) => this.#bury(error));

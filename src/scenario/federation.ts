@@ -194,10 +194,12 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     return this.#system.diagnostics;
   }
 
-  /** The global adapter as it stands; null without training. */
+  /** The global adapter as it stands; null without training. @throws MachineError when its memory was overwritten */
   get adapter(): Float32Array | null {
     const { adapter } = this.#system.state(serverRef) as ServerState;
-    return adapter.ref === "blob" && adapter.digest !== "" ? this.#blobs.floats(adapter) : null;
+    if (adapter.ref !== "blob" || adapter.digest === "") return null;
+    this.#blobs.verify(adapter);
+    return this.#blobs.floats(adapter);
   }
 
   /** The rescaler that goes with the adapter at each budget from K down to 1; empty without training. */

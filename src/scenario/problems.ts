@@ -142,6 +142,15 @@ export function show(value: unknown): string {
   if (value === undefined) return "missing";
   if (typeof value === "function") return "a function";
   if (typeof value === "number" || typeof value === "bigint") return String(value);
-  const text = JSON.stringify(value) ?? String(value);
+  const text = jsonOf(value);
   return text.length <= 80 ? text : `${text.slice(0, 77)}…`;
+}
+
+/** Somebody's JSON may be nested deeper than it can be written again. */
+function jsonOf(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return "something nested too deeply";
+  }
 }

@@ -84,6 +84,7 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
       },
       (found) => flawOf(found, folder),
     );
+    if (checkpoint === null && damaged.length > 0) note("no good checkpoint is left: the run begins again");
     const changes = checkpoint === null ? [] : differences(checkpoint.made, now);
     if (changes.length > 0 && options.force !== true) {
       throw new InputError(

@@ -23,7 +23,7 @@ import {
   statSync,
   writeSync,
 } from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import { InputError, invariant, MachineError, messageOf, ScenarioError } from "../base/errors.ts";
 
@@ -115,11 +115,22 @@ export function createRunFolder(path: string): RunFolder {
     );
   }
   onDisk(`cannot write to output folder ${path}`, () => {
-    mkdirSync(folder.checkpoints, { recursive: true });
+    makeFolder(folder.checkpoints);
     // mkdir succeeds on a folder that exists and is read-only.
     closeSync(openSync(folder.diagnostics, "a"));
   });
   return folder;
+}
+
+/** On a read-only file system Node says of a missing parent that it does not exist; the parent says why not. */
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    makeFolder(dirname(path));
+    mkdirSync(path);
+  }
 }
 
 /** Opens the folder of a run that began earlier. */

@@ -5,7 +5,7 @@
 import { availableParallelism } from "node:os";
 import { extname } from "node:path";
 import type { WorkerData } from "../../actors/worker.ts";
-import { InputError, MachineError, messageOf, ScenarioError } from "../base/errors.ts";
+import { messageOf, ScenarioError } from "../base/errors.ts";
 import { chooseEngine, type EngineName } from "../engine/create.ts";
 import { InlinePool } from "../runtime/inline-pool.ts";
 import { PiscinaPool } from "../runtime/piscina-pool.ts";
@@ -23,6 +23,7 @@ import { embeddedModel } from "./package.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import type { ProgressListener } from "./progress.ts";
 import { engineNameOf, provenanceOf, type ScenarioSource, sha256 } from "./provenance.ts";
+import { restore } from "./restore.ts";
 import type { RunResult } from "./result.ts";
 import { noFiles, openRunFiles } from "./run-files.ts";
 import {
@@ -241,17 +242,6 @@ export async function carryOn({
     diagnostics.count("events", federation.kernel.processed);
     diagnostics.close();
     await pool.close();
-  }
-}
-
-/** The digest says that nothing damaged the bytes; it does not say who wrote them. */
-function restore(federation: Federation, checkpoint: Checkpoint): void {
-  try {
-    federation.restore(checkpoint.parts);
-  } catch (cause) {
-    if (cause instanceof InputError || cause instanceof MachineError) throw cause;
-    const name = `after event ${checkpoint.events}`;
-    throw new InputError(`the checkpoint ${name} is not one of this scenario: ${messageOf(cause)}`, { cause });
   }
 }
 

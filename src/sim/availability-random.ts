@@ -115,11 +115,16 @@ export class TwoState {
   #count = 0;
   #lookedAt = -1;
   #lookedIn = -1;
+  /** Stretches found by looking ahead, so that a server that waits for clients does not look for them again and again. */
+  readonly #on: Stretches;
+  readonly #off: Stretches;
 
   constructor(spec: TwoStateSpec, fleet: Fleet, rng: Rng, purpose: string) {
     this.#rng = rng;
     this.#purpose = purpose;
     this.#cell = spec.meanOn * (1 - spec.onShare);
+    this.#on = new Stretches(fleet.size);
+    this.#off = new Stretches(fleet.size);
     const { onShare, diurnal } = spec;
     if (diurnal === undefined) this.#share = () => onShare;
     else {
@@ -130,6 +135,8 @@ export class TwoState {
   }
 
   isOn(client: ClientId, time: number): boolean {
+    if (this.#on.covers(client, time)) return true;
+    if (this.#off.covers(client, time)) return false;
     for (let cell = Math.floor(time / this.#cell); cell >= 0; cell--) {
       this.#look(client, cell);
       for (let i = this.#count - 1; i >= 0; i--) {
@@ -149,6 +156,13 @@ export class TwoState {
 
   #search(client: ClientId, time: number, wanted: boolean): number {
     if (this.isOn(client, time) === wanted) return time;
+    const stretches = wanted ? this.#off : this.#on;
+    if (!stretches.covers(client, time)) stretches.put(client, time, this.#nextPoint(client, time, wanted));
+    return stretches.end(client);
+  }
+
+  /** First point after `time` at which the client is, or is not, on. */
+  #nextPoint(client: ClientId, time: number, wanted: boolean): number {
     const first = Math.floor(time / this.#cell);
     for (let cell = first; cell < first + horizon; cell++) {
       this.#look(client, cell);
@@ -185,6 +199,32 @@ export class TwoState {
       this.#points[place]!.draw = draw;
     }
     this.#count = count;
+  }
+}
+
+/** A stretch of time for each client, from the first instant to before the second. */
+class Stretches {
+  readonly #size: number;
+  /** Two numbers for each client; null until there is a stretch. */
+  #bounds: Float64Array | null = null;
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  covers(client: ClientId, time: number): boolean {
+    const bounds = this.#bounds;
+    return bounds !== null && bounds[2 * client]! <= time && time < bounds[2 * client + 1]!;
+  }
+
+  put(client: ClientId, from: number, until: number): void {
+    this.#bounds ??= new Float64Array(2 * this.#size);
+    this.#bounds[2 * client] = from;
+    this.#bounds[2 * client + 1] = until;
+  }
+
+  end(client: ClientId): number {
+    return this.#bounds![2 * client + 1]!;
   }
 }
 

@@ -9,6 +9,7 @@ import type { RoundMetrics } from "../../scenario/metrics.ts";
 import { type CellOutcome, type StressMatrix, type StressPlan, stressPlans } from "../../scenario/stress.ts";
 import { StressFolder } from "../../scenario/stress-folder.ts";
 import { exitCodes } from "../failure.ts";
+import { onInterrupt } from "../interrupt.ts";
 import { loadScenario } from "../load-scenario.ts";
 import { positiveNumber } from "../options.ts";
 import { ProgressLine } from "../progress-line.ts";
@@ -80,14 +81,11 @@ async function stress(name: string, flags: StressFlags): Promise<void> {
   const plans = stressPlans(scenario, matrix, flags.engine);
   const folder = new StressFolder<StoredCell>(flags.out ?? join("runs", `stress-${scenario.data.name}`));
   const abort = new AbortController();
-  const interrupt = () => {
-    // The second one waits for nothing; every finished cell is on disk.
-    if (abort.signal.aborted) process.exit(exitCodes.interrupted);
+  // A second one waits for nothing; every finished cell is on disk.
+  const deafen = onInterrupt(() => {
     abort.abort();
     if (flags.json !== true) terminal.err.write("waiting for the cells under way; Ctrl-C again stops at once\n");
-  };
-  process.on("SIGINT", interrupt);
-  process.on("SIGTERM", interrupt);
+  });
   try {
     const missing = plans.filter(({ key }) => folder.get(key) === undefined);
     const board = new Board(plans, plans.length - missing.length, flags);
@@ -111,8 +109,7 @@ async function stress(name: string, flags: StressFlags): Promise<void> {
     }
     conclude(plans, folder, path, scenario.data, flags);
   } finally {
-    process.off("SIGINT", interrupt);
-    process.off("SIGTERM", interrupt);
+    deafen();
     folder.close();
   }
 }

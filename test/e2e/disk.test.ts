@@ -1,0 +1,124 @@
+/** A disk that is full, limited, or not to be written: the run stops and says so, and nothing that was good is lost. */
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { MachineError } from "../../src/base/errors.ts";
+import { newestCheckpoint } from "../../src/scenario/checkpoint.ts";
+import { scenarioToJson } from "../../src/scenario/define.ts";
+import { loadRun, resume } from "../../src/scenario/resume.ts";
+import { run } from "../../src/scenario/run.ts";
+import { runFlame } from "../support/command-line.ts";
+import { assertSameRun, sameFiles, temporaryFolder } from "../support/run-folders.ts";
+import { stormy } from "../support/weather.ts";
+
+let folder = "";
+let straight = "";
+let file = "";
+let reproduce = "";
+const cleanUps: (() => void)[] = [];
+/** Foul weather for long enough to fill a small disk. */
+const scenario = () =>
+  stormy(5, { rounds: { count: 60, cohort: 8, deadline: 60_000 }, checkpoints: { every: 1, keep: 2 } });
+
+before(async () => {
+  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
+  straight = join(folder, "straight");
+  file = join(folder, "scenario.json");
+  reproduce = `npx flame run ${file}`;
+  writeFileSync(file, scenarioToJson(scenario()));
+  await run(scenario(), { out: straight, reproduce });
+});
+after(() => {
+  for (const cleanUp of cleanUps.reverse()) cleanUp();
+});
+
+/** A file system of this many kilobytes; null where that is not permitted. */
+function smallDisk(name: string, kilobytes: number): string | null {
+  const path = join(folder, name);
+  mkdirSync(path);
+  try {
+    mount("-t", "tmpfs", "-o", `size=${kilobytes}k`, "tmpfs", path);
+  } catch {
+    return null;
+  }
+  cleanUps.push(() => execFileSync("umount", ["-l", path], { stdio: "ignore" }));
+  return path;
+}
+
+const mount = (...words: string[]): void => {
+  execFileSync("mount", words, { stdio: "ignore" });
+};
+
+const noDisk = "file systems cannot be mounted here";
+
+/** Whatever happened, there is a checkpoint to go on from, or the run had not come to its first. */
+function assertSound(out: string): void {
+  const damaged: string[] = [];
+  newestCheckpoint(join(out, "checkpoints"), (text) => damaged.push(text));
+  assert.deepEqual(damaged, []);
+  assert.deepEqual(
+    readdirSync(join(out, "checkpoints")).filter((name) => name.endsWith(".tmp")),
+    [],
+    "half a file would only take the space that is missing",
+  );
+}
+
+test("a disk that is full ends the run with a reason, and it goes on when there is space again", async (t) => {
+  let met = 0;
+  for (const kilobytes of [40, 64, 80, 96, 120, 160, 200]) {
+    const disk = smallDisk(`small-${kilobytes}`, kilobytes);
+    if (disk === null) return t.skip(noDisk);
+    const out = join(disk, "run");
+    try {
+      await run(scenario(), { out, reproduce });
+    } catch (error) {
+      assert.ok(error instanceof MachineError, String(error));
+      assert.match(error.message, /the disk is full; free some space, then continue with flame resume/);
+      met++;
+      assertSound(out);
+    }
+    mount("-o", "remount,size=20m", disk);
+    if (JSON.parse(readFileSync(join(out, "run.json"), "utf8")).state !== "finished") {
+      await resume(await loadRun(out));
+    }
+    assertSameRun(out, straight, `on a disk of ${kilobytes} kB`, sameFiles);
+  }
+  assert.ok(met >= 4, `${met} of the disks were full`);
+});
+
+test("a limit on the size of files ends the run with a reason, and it goes on without the limit", async () => {
+  const out = join(folder, "limited");
+  const entry = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+  const words = ["--import", import.meta.resolve("tsx"), entry, "run", file, "--out", out];
+  const { code, text } = await shell(`ulimit -f 40; exec "$0" "$@"`, process.execPath, ...words);
+  assert.equal(code, 1, text);
+  assert.match(text, /error .*cannot write .*: the file would grow over the size limit/);
+  assertSound(out);
+  const said = await runFlame("resume", out);
+  assert.equal(said.code, 0, said.err);
+  assertSameRun(out, straight, "without the limit", sameFiles);
+});
+
+function shell(script: string, ...words: string[]): Promise<{ code: number | null; text: string }> {
+  const child = spawn("sh", ["-c", script, ...words], { stdio: ["ignore", "pipe", "pipe"] });
+  let text = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk: Buffer) => {
+      text += chunk.toString();
+    });
+  }
+  return new Promise((resolve) => child.on("close", (code) => resolve({ code, text })));
+}
+
+test("a folder that cannot be written is refused before anything runs, with a way out", async (t) => {
+  const disk = smallDisk("locked", 100);
+  if (disk === null) return t.skip(noDisk);
+  mount("-o", "remount,ro", disk);
+  const said = await runFlame("run", file, "--out", join(disk, "run"));
+  assert.equal(said.code, 1);
+  assert.match(said.err, /cannot write to output folder .*: the file system is read-only; choose another folder/);
+  assert.equal(said.out, "");
+});

@@ -1,0 +1,56 @@
+/** A few of the kills that `npm run kill` deals out by the hundred. */
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { scenarioToJson } from "../../src/scenario/define.ts";
+import { run } from "../../src/scenario/run.ts";
+import { killAndResume } from "../support/kill.ts";
+import { assertSameRun, sameFiles, temporaryFolder } from "../support/run-folders.ts";
+import { training } from "../support/scenarios.ts";
+import { tinyModel } from "../support/tiny-model.ts";
+
+let folder = "";
+let file = "";
+let straight = "";
+const cleanUps: (() => void)[] = [];
+const scenario = () =>
+  training(tinyModel(folder), {
+    rounds: { count: 4, cohort: 6, deadline: 60_000 },
+    training: { batchSize: 8 },
+    evaluateAt: [1],
+  });
+
+before(async () => {
+  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
+  process.env.XDG_CACHE_HOME = join(folder, "cache");
+  file = join(folder, "scenario.json");
+  straight = join(folder, "straight");
+  writeFileSync(file, scenarioToJson(scenario()));
+  await run(scenario(), { out: straight, reproduce: `npx flame run ${file}`, workers: 1 });
+});
+after(() => {
+  for (const cleanUp of cleanUps) cleanUp();
+});
+
+const files = [...sameFiles, "adapter/adapter_model.safetensors", "adapter/rescalers.json"];
+
+test("a run that is killed three times and resumed each time leaves the bytes of one that lived", async () => {
+  const out = join(folder, "killed");
+  // Before the first checkpoint, while workers start, and while they train.
+  const { kills, code, said } = await killAndResume({ file, out, delays: [5, 250, 900], workers: [2, 1, 2] });
+  assert.equal(code, 0, said);
+  assert.ok(kills >= 1, `${kills} kills`);
+  assertSameRun(out, straight, `after ${kills} kills`, files);
+  for (const name of ["report.html", "timeline.json"]) assert.ok(existsSync(join(out, name)), name);
+});
+
+test("a process that was killed before its run began leaves a folder that a run can begin in", async () => {
+  const out = join(folder, "stillborn");
+  mkdirSync(join(out, "checkpoints"), { recursive: true });
+  writeFileSync(join(out, "scenario.json.tmp"), "{ half");
+  writeFileSync(join(out, "lock"), "");
+  const { code, said } = await killAndResume({ file, out, delays: [], workers: [1] });
+  assert.equal(code, 0, said);
+  assertSameRun(out, straight, "in the folder of another", files);
+});
