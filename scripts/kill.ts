@@ -16,7 +16,7 @@ import { type Scenario, scenarioFromJson, scenarioToJson } from "../src/scenario
 import { embeddedScenario } from "../test/support/embedded-scenario.ts";
 import { killAndResume } from "../test/support/kill.ts";
 import { assertSameRun, sameFiles } from "../test/support/run-folders.ts";
-import { stormy } from "../test/support/weather.ts";
+import { foulWeather, stormy } from "../test/support/weather.ts";
 
 const { values } = parseArgs({
   options: {
@@ -79,7 +79,9 @@ function chosenScenario(): Scenario {
   if (values.scenario !== undefined) {
     return scenarioFromJson(JSON.parse(readFileSync(resolve(values.scenario), "utf8")));
   }
-  if (values.kind === "timing") return stormy(5, { rounds: { count: 400, cohort: 8, deadline: 60_000 } });
+  // Nobody leaves for good, or the fleet would be empty long before the end.
+  const { churn: _, ...world } = foulWeather(5);
+  if (values.kind === "timing") return stormy(5, { rounds: { count: 1_500, cohort: 8, deadline: 60_000 }, world });
   return embeddedScenario({ rounds: { count: 3, cohort: 4, deadline: 300_000 } });
 }
 

@@ -13,9 +13,10 @@ import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
 import { configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { type Scenario, scenarioFromJson } from "../scenario/define.ts";
 import { guardLoading } from "../scenario/guard.ts";
+import { readText } from "../scenario/lines.ts";
 import { packageRoot } from "../scenario/package.ts";
 import { type ScenarioSource, sha256 } from "../scenario/provenance.ts";
-import type { Reload } from "../scenario/resume.ts";
+import { largestScenario, type Reload } from "../scenario/resume.ts";
 
 export interface LoadedScenario {
   /** More than one when the file compares variants: then they have different names. */
@@ -30,7 +31,7 @@ export async function loadScenario(name: string): Promise<LoadedScenario> {
   const path = find(name);
   const shown = shortest(path);
   if (extname(path) === ".json") {
-    const text = readFileSync(path, "utf8");
+    const text = readText(path, largestScenario);
     let value: unknown;
     try {
       value = JSON.parse(text);

@@ -3,9 +3,9 @@
  * quoted at one budget; the calibration says how much faster it is at another. Between measured budgets the time a token
  * takes is linear in k; beyond them it goes on as the FLOPs do.
  */
-import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
+import { readText } from "./lines.ts";
 
 const positive = z.number().positive();
 
@@ -53,7 +53,7 @@ export function measuredCost({ budgets }: Calibration, flops: (topK: number) => 
 /** What the file says; the scenario it comes into checks it. @throws InputError */
 export function calibrationFrom(path: string): Calibration {
   try {
-    return JSON.parse(readFileSync(path, "utf8")) as Calibration;
+    return JSON.parse(readText(path, 2 ** 20)) as Calibration;
   } catch (cause) {
     throw new InputError(`cannot read the calibration ${path}: ${messageOf(cause)}`, { cause });
   }

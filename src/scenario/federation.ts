@@ -32,9 +32,9 @@ import { effortOf } from "./effort.ts";
 import { Ledger } from "./ledger.ts";
 import type { RoundMetrics } from "./metrics.ts";
 import type { ParticipationRow } from "./participation.ts";
+import { deadlineOf, leastClientsOf, noticesLosses } from "./policy-facts.ts";
 import type { Prepared } from "./prepare.ts";
 import { RoundBook } from "./round-book.ts";
-import { policySpecOf } from "./schema.ts";
 import { Witness } from "./witness.ts";
 import { toWorldSpec } from "./world-schema.ts";
 
@@ -390,21 +390,3 @@ function trainingTimeOf({ fleet }: Prepared, { data }: Scenario, client: ClientI
   const share = maxSteps === undefined ? 1 : Math.min(1, maxSteps / steps);
   return millis((1_000 * share * epochs * fleet.tokens[client]!) / fleet.tokensPerSecond[client]!);
 }
-
-const numberIn = (spec: Readonly<Record<string, unknown>>, key: string): number | null =>
-  typeof spec[key] === "number" ? spec[key] : null;
-
-const specOf = ({ data, own }: Scenario): Readonly<Record<string, unknown>> => own.policy?.spec ?? policySpecOf(data);
-
-const leastClientsOf = (scenario: Scenario): number => numberIn(specOf(scenario), "minUpdates") ?? 1;
-
-const deadlineOf = (scenario: Scenario): Millis | null => {
-  const deadline = numberIn(specOf(scenario), "deadline");
-  return deadline === null ? null : millis(deadline);
-};
-
-/** A server that sets itself no limit has to hear of broken connections, or it would wait for ever. */
-const noticesLosses = (scenario: Scenario): boolean => {
-  const spec = specOf(scenario);
-  return numberIn(spec, "deadline") === null && numberIn(spec, "timeout") === null;
-};

@@ -1,6 +1,6 @@
 /** The shape of a fleet in a scenario. What its numbers may be is checked by `sim/`, which knows what they mean. */
 import { z } from "zod";
-import type { TierSpec } from "../sim/devices.ts";
+import type { DeviceTrace, TierSpec } from "../sim/devices.ts";
 import type { Law } from "../sim/laws.ts";
 import type { LinkLaw } from "../sim/links.ts";
 import type { SpeedLaw } from "../sim/speed-laws.ts";
@@ -51,7 +51,8 @@ const linkSchema: z.ZodType<LinkLaw, LinkLaw> = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("function"), of: ownFunction<Extract<LinkLaw, { type: "function" }>["of"]>() }),
 ]);
 
-const traceSchema = z.strictObject({
+type GivenTrace = Omit<DeviceTrace, "assignment"> & Partial<Pick<DeviceTrace, "assignment">>;
+const traceSchema: z.ZodType<DeviceTrace, GivenTrace> = z.strictObject({
   records: z
     .array(
       z.strictObject({
@@ -62,7 +63,7 @@ const traceSchema = z.strictObject({
     )
     .min(1),
   assignment: z.enum(["cycle", "random"]).default("cycle"),
-});
+}) as unknown as z.ZodType<DeviceTrace, GivenTrace>;
 
 export const tierSchema = z
   .strictObject({

@@ -1,7 +1,19 @@
-/** The lines of a file of any size, without holding more than a stretch of it. */
-import { closeSync, openSync, readSync } from "node:fs";
+/** Text from files: whole, of a size that is bounded, or line by line, without holding more than a stretch of it. */
+import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
 import { InputError } from "../base/errors.ts";
+import { formatBytes } from "../base/units.ts";
 import { onDisk } from "./run-folder.ts";
+
+/** @throws InputError for a file of more than `most` bytes; MachineError when it cannot be read */
+export function readText(path: string, most: number): string {
+  return onDisk(`cannot read ${path}`, () => {
+    const { size } = statSync(path);
+    if (size > most) {
+      throw new InputError(`${path} has ${formatBytes(size)}, expected at most ${formatBytes(most)}`);
+    }
+    return readFileSync(path, "utf8");
+  });
+}
 
 const stretch = 1 << 20;
 /** A row of metrics with ten thousand weights has less than two million. */

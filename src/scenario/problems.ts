@@ -111,8 +111,12 @@ function editDistance(a: string, b: string): number {
   return rows[a.length]![b.length]!;
 }
 
+const namesOf = new WeakMap<z.ZodType, string[]>();
+
 /** Every field name that occurs somewhere in the schema. */
 function fieldNames(schema: z.ZodType): string[] {
+  const known = namesOf.get(schema);
+  if (known !== undefined) return known;
   const names = new Set<string>();
   const visit = (value: unknown): void => {
     if (typeof value !== "object" || value === null) return;
@@ -122,6 +126,7 @@ function fieldNames(schema: z.ZodType): string[] {
     }
   };
   visit(z.toJSONSchema(schema, { unrepresentable: "any", io: "input" }));
+  namesOf.set(schema, [...names]);
   return [...names];
 }
 

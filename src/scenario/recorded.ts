@@ -9,12 +9,13 @@
  * `{ period, devices: [[[start, end], …], …] }` in milliseconds, or of FedScale's
  * `{ id: { active: […], inactive: […], finish_time } }` in seconds, where a device is on from active[i] to inactive[i].
  */
-import { readFileSync } from "node:fs";
 import { extname } from "node:path";
 import { InputError, messageOf } from "../base/errors.ts";
 import type { Millis } from "../base/units.ts";
 import type { TraceSpec } from "../sim/availability-windows.ts";
 import type { DeviceRecord, DeviceTrace } from "../sim/fleet-spec.ts";
+import { readText } from "./lines.ts";
+import { show } from "./problems.ts";
 
 const columns = ["tokensPerSecond", "downlink", "uplink"] as const;
 
@@ -27,9 +28,7 @@ export function devicesFrom(path: string, assignment: DeviceTrace["assignment"] 
       const value = (row as Readonly<Record<string, unknown>> | null)?.[name];
       if (value === undefined) continue;
       if (typeof value !== "number" || !(value > 0 && value < Infinity)) {
-        throw new InputError(
-          `${path} record ${at + 1}: ${name} is ${JSON.stringify(value)}, expected a positive number`,
-        );
+        throw new InputError(`${path} record ${at + 1}: ${name} is ${show(value)}, expected a positive number`);
       }
       record[name] = value;
     }
@@ -104,11 +103,14 @@ const isWindowList = (value: unknown): boolean =>
 
 const isJson = (path: string): boolean => extname(path) === ".json";
 
+/** A year of a hundred thousand devices. */
+const largestFile = 2 ** 29;
+
 function read(path: string): string {
   try {
-    return readFileSync(path, "utf8");
+    return readText(path, largestFile);
   } catch (cause) {
-    throw new InputError(`cannot read ${path}: ${messageOf(cause)}`, { cause });
+    throw new InputError(messageOf(cause), { cause });
   }
 }
 
@@ -132,7 +134,8 @@ function table(path: string, needed: readonly string[], known: readonly string[]
   const lines = read(path).split(/\r?\n/);
   const head = (lines.shift() ?? "").split(",").map((name) => name.trim());
   for (const name of needed) {
-    if (!head.includes(name)) throw new InputError(`${path} line 1: expected a column ${name}, got ${head.join(", ")}`);
+    if (!head.includes(name))
+      throw new InputError(`${path} line 1: expected a column ${name}, got ${show(head.join(", "))}`);
   }
   return lines.flatMap((line, at) => {
     if (line.trim() === "") return [];
@@ -143,7 +146,7 @@ function table(path: string, needed: readonly string[], known: readonly string[]
       if (!known.includes(name) || cell === "") continue;
       const value = Number(cell);
       if (!Number.isFinite(value)) {
-        throw new InputError(`${path} line ${at + 2}: ${name} is ${JSON.stringify(cell)}, expected a number`);
+        throw new InputError(`${path} line ${at + 2}: ${name} is ${show(cell)}, expected a number`);
       }
       row[name] = value;
     }

@@ -2,18 +2,22 @@
  * Continues a run from its newest good checkpoint. What it then writes is byte for byte what an uninterrupted run
  * would have written.
  */
-import { readFileSync, rmSync, statSync } from "node:fs";
+import { rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
 import { type Checkpoint, differences, newestCheckpoint, remarkOn, setAside } from "./checkpoint.ts";
 import { hasCode, type Scenario, scenarioFromJson, scenarioToJson } from "./define.ts";
 import { openDiagnostics } from "./diagnostics.ts";
 import { guardScenario } from "./guard.ts";
+import { readText } from "./lines.ts";
 import { awaitLock } from "./lock.ts";
 import { provenanceOf, type ScenarioSource } from "./provenance.ts";
 import type { RunResult } from "./result.ts";
 import { carryOn, prepareRun, type RunOptions } from "./run.ts";
-import { filesIn, onDisk, openRunFolder, type RunFolder, readRecord } from "./run-folder.ts";
+import { filesIn, openRunFolder, type RunFolder, readRecord } from "./run-folder.ts";
+
+/** Recorded traces of a large fleet may be in it. */
+export const largestScenario = 2 ** 29;
 
 export interface ResumeOptions extends Omit<RunOptions, "out"> {
   /** Continues although program, scenario, model or engine have changed, and marks the run. */
@@ -36,7 +40,7 @@ export type Reload = (source: ScenarioSource, name: string) => Promise<{ scenari
  */
 export async function loadRun(path: string, reload?: Reload): Promise<LoadedRun> {
   const folder = openRunFolder(path);
-  const text = onDisk(`cannot read ${folder.scenario}`, () => readFileSync(folder.scenario, "utf8"));
+  const text = readText(folder.scenario, largestScenario);
   const value = parse(text, folder.scenario);
   const source = readRecord(folder)?.source ?? null;
   if (reload === undefined || source === null || typeof value !== "object" || value === null || !hasCode(text)) {

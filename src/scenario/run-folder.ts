@@ -158,6 +158,7 @@ export function onDisk<Result>(doing: string, action: () => Result): Result {
   try {
     return action();
   } catch (cause) {
+    if (cause instanceof InputError) throw cause;
     const code = (cause as NodeJS.ErrnoException).code ?? "";
     throw new MachineError(`${doing}: ${diskTroubles[code] ?? messageOf(cause)}`, { cause });
   }
@@ -228,6 +229,7 @@ export class LineFile {
   #pending: string[] = [];
   #pendingLength = 0;
   #offset: number;
+  #isClosed = false;
 
   /** Continues at byte `offset`; whatever an interrupted run wrote after it is cut off. */
   constructor(path: string, offset = 0) {
@@ -244,8 +246,13 @@ export class LineFile {
     }
   }
 
-  /** @param text whole lines, each with its line feed */
+  /**
+   * After `close` nothing is written: by then the file's number may be another file's.
+   *
+   * @param text whole lines, each with its line feed
+   */
   write(text: string): void {
+    if (this.#isClosed) return;
     this.#pending.push(text);
     this.#pendingLength += text.length;
     if (this.#pendingLength >= flushAt) this.flush();
@@ -275,8 +282,13 @@ export class LineFile {
   }
 
   close(): void {
-    this.flush();
-    closeSync(this.#file);
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    try {
+      this.flush();
+    } finally {
+      closeSync(this.#file);
+    }
   }
 }
 

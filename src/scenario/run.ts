@@ -135,6 +135,7 @@ export async function carryOn({
   let counted = 0;
   let closed = checkpoint?.round ?? -1;
   let written = closed;
+  let isOver = false;
   let savedAt = 0;
   let saving = 0;
   const federation = new Federation({
@@ -145,6 +146,8 @@ export async function carryOn({
     reproduce,
     onParticipation: files.participation,
     onRow(row) {
+      // An event that was not waited for may still come to its end.
+      if (isOver) return;
       files.round(row);
       rows.push(compact(row));
       counted += row.counted;
@@ -215,7 +218,10 @@ export async function carryOn({
     );
     if (federation.hasFinished) await federation.settle();
     else if (isStopped) save();
-    else listen({ type: "note", text: "the work under way takes too long to wait for: the last checkpoint stands" });
+    else {
+      isOver = true;
+      listen({ type: "note", text: "the work under way takes too long to wait for: the last checkpoint stands" });
+    }
     const state = federation.hasFinished ? "finished" : "interrupted";
     federation.trace.flush();
     files.close();

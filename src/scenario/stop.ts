@@ -1,7 +1,7 @@
 /** An interrupted run ends between two events; the present one may be the training of a whole cohort. */
 
 /** Real milliseconds that an interrupted run waits for the present event to end. */
-const grace = 10_000;
+const grace = 20_000;
 
 /** @returns false when `signal` was given and the action did not come to an end in time */
 export async function stoppedInTime(signal: AbortSignal | undefined, action: () => Promise<void>): Promise<boolean> {

@@ -41,8 +41,14 @@ export interface StressPlan {
   readonly scenario: Scenario;
 }
 
+export interface StressSource {
+  readonly engine: string;
+  /** The text of the file the scenario came from; null for one that is plain data. */
+  readonly source: string | null;
+}
+
 /** All cells, one seed after the other, so that an unfinished matrix is one with fewer seeds. */
-export function stressPlans(scenario: Scenario, matrix: StressMatrix, engine: string): StressPlan[] {
+export function stressPlans(scenario: Scenario, matrix: StressMatrix, { engine, source }: StressSource): StressPlan[] {
   const { seeds, rounds, timingOnly, calibration, set = [] } = matrix;
   const strategies = orOwn(matrix.strategies);
   const policies = orOwn(matrix.policies);
@@ -67,7 +73,7 @@ export function stressPlans(scenario: Scenario, matrix: StressMatrix, engine: st
           const resolved = configure(scenario, changes);
           const names = [strategy ?? strategyOf(resolved).name];
           if (policies.length > 1) names.push(policyOf(resolved).name);
-          const key = keyOf(resolved, engine);
+          const key = keyOf(resolved, engine, source);
           plans.set(key, {
             key,
             label: names.join(" · "),
@@ -126,8 +132,11 @@ function meanDropout(scenario: Scenario): number {
   return fleet.reduce((sum, { clients, dropout = 0 }) => sum + clients * dropout, 0) / clientsOf(scenario.data);
 }
 
-function keyOf(scenario: Scenario, engine: string): string {
-  const parts = [programVersion(), scenario.data.timingOnly ? "timing" : engine, scenarioToJson(scenario)];
+function keyOf(scenario: Scenario, engine: string, source: string | null): string {
+  const text = scenarioToJson(scenario);
+  const parts = [programVersion(), scenario.data.timingOnly ? "timing" : engine, text];
+  // What came from code is not in the text; then the whole file counts.
+  if (source !== null && "own" in (JSON.parse(text) as object)) parts.push(source);
   return createHash("sha256").update(parts.join("\n")).digest("hex").slice(0, 16);
 }
 

@@ -8,8 +8,8 @@ import { parseHuggingFaceConfig } from "../../src/model/hf-config.ts";
 import { crc32, open, seal } from "../../src/runtime/envelope.ts";
 import { InlinePool } from "../../src/runtime/inline-pool.ts";
 import type { SystemState } from "../../src/runtime/system-state.ts";
-import { calibrationFrom } from "../../src/scenario/calibration.ts";
 import { decodeCheckpoint, encodeCheckpoint } from "../../src/scenario/checkpoint.ts";
+import { configure } from "../../src/scenario/configure.ts";
 import { scenarioFromJson, scenarioToJson } from "../../src/scenario/define.ts";
 import { Federation } from "../../src/scenario/federation.ts";
 import { type Prepared, prepare } from "../../src/scenario/prepare.ts";
@@ -18,7 +18,7 @@ import { restore } from "../../src/scenario/restore.ts";
 import { openRunFolder, type RunFolder, readRecord } from "../../src/scenario/run-folder.ts";
 import type { FuzzTarget } from "./fuzz.ts";
 import { smallConfig } from "./model-folder.ts";
-import { training } from "./scenarios.ts";
+import { timingOnly, training } from "./scenarios.ts";
 import { stormy } from "./weather.ts";
 
 const inputs = [InputError];
@@ -140,9 +140,17 @@ export async function fuzzTargets(): Promise<FuzzTargets> {
     {
       name: "calibration",
       form: "json",
-      seeds: [text({ budgets: [{ topK: 1, secondsPerToken: 0.001 }] })],
+      seeds: [
+        text({
+          machine: "one",
+          budgets: [
+            { topK: 1, tokensPerSecond: 900 },
+            { topK: 4, tokensPerSecond: 300 },
+          ],
+        }),
+      ],
       allowed: mistakes,
-      accepts: file("calibration.json", (path) => calibrationFrom(path)),
+      accepts: file("calibration.json", (path) => configure(timingOnly(), { calibration: path })),
     },
     {
       name: "model configuration",

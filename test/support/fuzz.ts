@@ -180,6 +180,7 @@ function bentJson(original: Uint8Array, draws: Draws): Uint8Array {
         else delete parts[key];
         break;
       case 1:
+        if (Array.isArray(parts)) break;
         Object.defineProperty(parts, pick(draws, ["__proto__", "constructor", "x", String(key)]), {
           value: structuredClone(pick(draws, values)),
           enumerable: true,

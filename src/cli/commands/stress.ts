@@ -1,4 +1,5 @@
 /** `flame stress <scenario>`: strategies × policies × dropout rates × seeds, in parallel, resumable. */
+import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import pc from "picocolors";
@@ -62,7 +63,7 @@ export function register(program: Command): void {
 }
 
 async function stress(name: string, flags: StressFlags): Promise<void> {
-  const { scenarios, path } = await loadScenario(name);
+  const { scenarios, path, file } = await loadScenario(name);
   const [scenario, ...others] = scenarios;
   if (scenario === undefined || others.length > 0) {
     const found = scenarios.map(({ data }) => data.name).join(", ");
@@ -78,7 +79,8 @@ async function stress(name: string, flags: StressFlags): Promise<void> {
     ...(flags.timingOnly === undefined ? {} : { timingOnly: flags.timingOnly }),
     ...(flags.calibration === undefined ? {} : { calibration: flags.calibration }),
   };
-  const plans = stressPlans(scenario, matrix, flags.engine);
+  const source = file === null ? null : readFileSync(file, "utf8");
+  const plans = stressPlans(scenario, matrix, { engine: flags.engine, source });
   const folder = new StressFolder<StoredCell>(flags.out ?? join("runs", `stress-${scenario.data.name}`));
   const abort = new AbortController();
   // A second one waits for nothing; every finished cell is on disk.

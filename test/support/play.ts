@@ -1,0 +1,61 @@
+/** Plays a timing-only scenario on this thread and keeps what came out of it, without a folder. */
+import { InlinePool } from "../../src/runtime/inline-pool.ts";
+import type { Scenario } from "../../src/scenario/define.ts";
+import { Federation } from "../../src/scenario/federation.ts";
+import type { RoundMetrics } from "../../src/scenario/metrics.ts";
+import type { ParticipationRow } from "../../src/scenario/participation.ts";
+import { prepareRun } from "../../src/scenario/run.ts";
+import type { TraceRow } from "../../src/sim/trace.ts";
+
+export interface Played {
+  readonly federation: Federation;
+  /** Row 0 is the base model. */
+  readonly rounds: RoundMetrics[];
+  readonly parts: ParticipationRow[];
+  /** Of each part in turn: the round that was open when it ended. */
+  readonly endedIn: number[];
+  readonly trace: TraceRow[];
+}
+
+export async function playTiming(scenario: Scenario): Promise<Played> {
+  const prepared = await prepareRun(scenario, {});
+  const rounds: RoundMetrics[] = [];
+  const parts: ParticipationRow[] = [];
+  const endedIn: number[] = [];
+  let open = 0;
+  const lines: string[] = [];
+  const federation = new Federation({
+    scenario,
+    prepared,
+    pool: new InlinePool({}),
+    events: { write: (text) => void lines.push(text) },
+    reproduce: "",
+    onParticipation(row) {
+      parts.push(row);
+      endedIn.push(open);
+    },
+    onRow: (row) => void rounds.push(row),
+    onRoundClosed: (round) => {
+      open = round + 1;
+    },
+  });
+  federation.begin();
+  await federation.advance(() => false);
+  await federation.settle();
+  federation.trace.flush();
+  const trace = lines
+    .join("")
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as TraceRow);
+  return { federation, rounds, parts, endedIn, trace };
+}
+
+export const mean = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/** Standard deviation of the values, divided by the root of their number. */
+export function standardError(values: readonly number[]): number {
+  const middle = mean(values);
+  return Math.sqrt(values.reduce((sum, value) => sum + (value - middle) ** 2, 0) / (values.length - 1) / values.length);
+}
