@@ -29,18 +29,23 @@ export function runCells(cells: CellRun): Promise<void> {
 }
 
 async function runTimedCells({ name, plans, workers, signal, reproduce, onCell }: CellRun): Promise<void> {
-  const processes = new CellProcesses();
+  const count = Math.min(plans.length, workers ?? availableParallelism());
+  // A process takes a second to start; with one at a time this one does as well.
+  const processes = count > 1 ? new CellProcesses() : null;
   const waiting = [...plans];
   const work = async (): Promise<void> => {
     for (let plan = waiting.shift(); plan !== undefined && !signal.aborted; plan = waiting.shift()) {
-      const outcome = await processes.run({ name, changes: plan.changes, reproduce: reproduce(plan) });
+      const command = reproduce(plan);
+      const outcome = await (processes === null
+        ? runCell(plan.scenario, { workers: 0, signal, reproduce: command })
+        : processes.run({ name, changes: plan.changes, reproduce: command }));
       if (outcome !== null) onCell(plan, outcome);
     }
   };
   try {
-    await Promise.all(Array.from({ length: Math.min(plans.length, workers ?? availableParallelism()) }, work));
+    await Promise.all(Array.from({ length: count }, work));
   } finally {
-    processes.close();
+    processes?.close();
   }
 }
 

@@ -108,7 +108,8 @@ export function defaultFolder(name: string, seed: number, now: Date): string {
 /** Makes the folder of a new run. A folder that holds a run already is left alone. */
 export function createRunFolder(path: string): RunFolder {
   const folder = runFolder(path);
-  refuseLinks(folder);
+  // A folder that is not there yet holds no links; whether it can be made is said below.
+  if (existsSync(path)) refuseLinks(folder);
   if (existsSync(folder.scenario)) {
     throw new ScenarioError(
       `output folder ${path} already holds a run; resume it with "flame resume ${path}", or choose another with --out`,

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { scenarioToJson } from "../../src/scenario/define.ts";
 import { run } from "../../src/scenario/run.ts";
+import { start } from "../support/command-process.ts";
 import { killAndResume } from "../support/kill.ts";
 import { assertSameRun, sameFiles, temporaryFolder } from "../support/run-folders.ts";
 import { training } from "../support/scenarios.ts";
@@ -43,6 +44,21 @@ test("a run that is killed three times and resumed each time leaves the bytes of
   assert.ok(kills >= 1, `${kills} kills`);
   assertSameRun(out, straight, `after ${kills} kills`, files);
   for (const name of ["report.html", "timeline.json"]) assert.ok(existsSync(join(out, name)), name);
+});
+
+test("a run that is told twice to end does so at once, and goes on from its last checkpoint", async () => {
+  const out = join(folder, "impatient");
+  const first = start(["run", file, "--out", out, "--workers", "2"]);
+  await first.until(/^ +0 /m);
+  first.process.kill("SIGTERM");
+  // A terminal and its launcher may both pass on one signal; what comes later is another one.
+  const second = setTimeout(() => first.process.kill("SIGTERM"), 1_100);
+  const { code, signal } = await first.ended;
+  clearTimeout(second);
+  assert.ok(code === 130 || signal === "SIGTERM", `code ${code}, signal ${signal}`);
+  const said = await start(["resume", out, "--workers", "1"]).ended;
+  assert.equal(said.code, 0, `${said.out}\n${said.err}`);
+  assertSameRun(out, straight, "after SIGTERM", files);
 });
 
 test("a process that was killed before its run began leaves a folder that a run can begin in", async () => {
