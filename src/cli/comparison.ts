@@ -1,8 +1,9 @@
 /** What variants of one scenario came to, side by side. */
-import pc from "picocolors";
+
 import { formatBytes, formatTime } from "../base/units.ts";
 import { type Scenario, strategyOf } from "../scenario/define.ts";
 import type { RunResult } from "../scenario/result.ts";
+import { colors } from "./colors.ts";
 
 export function comparison(scenarios: readonly Scenario[], results: readonly RunResult[]): string {
   const budgets = [...new Set(results.flatMap(({ rows }) => lastEvaluation(rows).map(({ topK }) => topK)))];
@@ -28,7 +29,7 @@ export function comparison(scenarios: readonly Scenario[], results: readonly Run
   const lines = table.map((cells) =>
     cells.map((cell, at) => (at < 2 ? cell.padEnd(widths[at]!) : cell.padStart(widths[at]!))).join("  "),
   );
-  return `\n${pc.bold(lines[0]!)}\n${lines.slice(1).join("\n")}\n`;
+  return `\n${colors.bold(lines[0]!)}\n${lines.slice(1).join("\n")}\n`;
 }
 
 const lastEvaluation = (rows: RunResult["rows"]) =>

@@ -1,8 +1,8 @@
 /** Shows a run: a live table on a terminal, plain lines in a log, one JSON object per line for a script. */
 import { createLogUpdate } from "log-update";
-import pc from "picocolors";
 import { formatTime } from "../base/units.ts";
 import type { Progress, ProgressListener } from "../scenario/progress.ts";
+import { colors } from "./colors.ts";
 import { type Columns, duration, header, roundLine, statusLine } from "./table.ts";
 import { type Terminal, terminal } from "./terminal.ts";
 
@@ -40,12 +40,12 @@ export function openDisplay({ json, quiet }: DisplayOptions, { out }: Terminal =
           break;
         case "round":
           if (quiet) break;
-          if (!hasHeader) print(pc.bold(`\n${header(columns)}`));
+          if (!hasHeader) print(colors.bold(`\n${header(columns)}`));
           hasHeader = true;
           print(roundLine(progress.row, columns, progress));
           break;
         case "note":
-          print(pc.yellow(progress.text));
+          print(colors.yellow(progress.text));
           break;
         case "ended":
           for (const line of closing(progress, quiet)) print(line);
@@ -61,10 +61,10 @@ type Ended = Extract<Progress, { type: "ended" }>;
 
 function opening(began: Began): string[] {
   const { name, question, seed, clients, rounds, strategy, engine, workers, folder, resumedAfter } = began;
-  const lines = [pc.bold(name), ...(question === null ? [] : [pc.dim(question)])];
+  const lines = [colors.bold(name), ...(question === null ? [] : [colors.dim(question)])];
   const work = engine === null ? "timing only" : `${engine}, ${workers} ${workers === 1 ? "worker" : "workers"}`;
   lines.push(`${clients} clients, ${rounds} rounds, ${strategy}, seed ${seed}, ${work}`);
-  if (folder !== null) lines.push(pc.dim(folder));
+  if (folder !== null) lines.push(colors.dim(folder));
   if (resumedAfter !== null) lines.push(`continues after round ${resumedAfter}`);
   return lines;
 }
@@ -72,12 +72,12 @@ function opening(began: Began): string[] {
 function closing({ result }: Ended, quiet: boolean): string[] {
   const lines: string[] = [];
   for (const { name, held, detail } of result.expectations) {
-    lines.push(`${held ? pc.green("holds") : pc.red("fails")}  ${name}: ${detail}`);
+    lines.push(`${held ? colors.green("holds") : colors.red("fails")}  ${name}: ${detail}`);
   }
   if (quiet && result.expectations.length === 0) return [];
   const time = `${formatTime(result.virtualTime)} of virtual time in ${duration(result.seconds)}`;
   lines.push(`${result.state}: ${result.rounds} rounds, ${time}, digest ${result.digest.slice(0, 16)}`);
-  if (result.folder !== null && result.state === "finished") lines.push(pc.dim(`${result.folder}/report.html`));
+  if (result.folder !== null && result.state === "finished") lines.push(colors.dim(`${result.folder}/report.html`));
   if (result.folder !== null && result.state === "interrupted") {
     lines.push(`continue with: npx flame resume ${result.folder}`);
   }

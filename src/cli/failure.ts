@@ -1,6 +1,7 @@
 /** How a failure looks to the user, and which exit code it has. */
-import pc from "picocolors";
+
 import { InputError, MachineError, messageOf, ScenarioError } from "../base/errors.ts";
+import { colors } from "./colors.ts";
 import { terminal } from "./terminal.ts";
 
 export const exitCodes = {
@@ -19,11 +20,11 @@ export function reportFailure(error: unknown, { json, stack }: { json: boolean; 
   if (json) {
     terminal.err.write(`${JSON.stringify({ event: "error", kind, message: messageOf(error) })}\n`);
   } else {
-    terminal.err.write(`${pc.red("error")} ${messageOf(error)}\n`);
+    terminal.err.write(`${colors.red("error")} ${messageOf(error)}\n`);
     if ((stack || !isExpected) && error instanceof Error) {
-      terminal.err.write(`${pc.dim(withoutFirstLine(error.stack ?? ""))}\n`);
+      terminal.err.write(`${colors.dim(withoutFirstLine(error.stack ?? ""))}\n`);
       for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {
-        terminal.err.write(pc.dim(`caused by ${cause.stack ?? cause.message}\n`));
+        terminal.err.write(colors.dim(`caused by ${cause.stack ?? cause.message}\n`));
       }
     }
   }

@@ -1,7 +1,8 @@
 /** The lines a run prints: one per round, the same columns on a terminal and in a log. */
-import pc from "picocolors";
+
 import { formatTime } from "../base/units.ts";
 import type { RoundMetrics } from "../scenario/metrics.ts";
+import { colors } from "./colors.ts";
 
 /** What the wall clock adds to a row. */
 export interface Pace {
@@ -42,9 +43,9 @@ export function roundLine(row: RoundMetrics, { budgets }: Columns, pace: Pace): 
     String(row.round).padStart(widths.round),
     formatTime(row.closedAt).padStart(widths.time),
     String(row.invited).padStart(widths.invited),
-    paint(row.counted, widths.counted, row.aggregated || row.round === 0 ? pc.green : pc.red),
-    paint(row.late, widths.late, pc.yellow),
-    paint(lost, widths.dropped, pc.yellow),
+    paint(row.counted, widths.counted, row.aggregated || row.round === 0 ? colors.green : colors.red),
+    paint(row.late, widths.late, colors.yellow),
+    paint(lost, widths.dropped, colors.yellow),
     ...budgets.map((k) => {
       const found = row.evaluations.find(({ topK }) => topK === k);
       return (found === undefined ? "·" : `${found.loss.toFixed(3)} ${percent(found.exactMatch)}`).padStart(
@@ -70,7 +71,7 @@ export function statusLine(status: {
   const { round, rounds, time, invited, accepted, evaluating } = status;
   const parts = [`round ${round}/${rounds}`, formatTime(time), `${accepted}/${invited} updates`];
   if (evaluating > 0) parts.push(`evaluating ${evaluating}`);
-  return pc.dim(parts.join("  "));
+  return colors.dim(parts.join("  "));
 }
 
 const paint = (value: number, width: number, colour: (text: string) => string): string => {

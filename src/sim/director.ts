@@ -115,9 +115,9 @@ export class Director {
 function detailOf(effect: PlainEffect): Record<string, string | number> {
   const detail: Record<string, string | number> = {};
   if ("target" in effect) {
-    detail["target"] = typeof effect.target === "string" ? effect.target : `${effect.target.clients.length} clients`;
+    detail.target = typeof effect.target === "string" ? effect.target : `${effect.target.clients.length} clients`;
   }
-  if ("factor" in effect) detail["factor"] = effect.factor;
-  if ("probability" in effect) detail["probability"] = effect.probability;
+  if ("factor" in effect) detail.factor = effect.factor;
+  if ("probability" in effect) detail.probability = effect.probability;
   return detail;
 }

@@ -1,7 +1,6 @@
 /** `flame calibrate <scenario>`: how fast this machine really trains at each budget, for plans without training. */
 import { cpus } from "node:os";
 import type { Command } from "commander";
-import pc from "picocolors";
 import { ScenarioError } from "../../base/errors.ts";
 import { Rng } from "../../base/random.ts";
 import { type Batch, trainBatches } from "../../data/batches.ts";
@@ -15,6 +14,7 @@ import { configure } from "../../scenario/configure.ts";
 import type { Prepared } from "../../scenario/prepare.ts";
 import { prepareRun } from "../../scenario/run.ts";
 import { writeAtomically } from "../../scenario/run-folder.ts";
+import { colors } from "../colors.ts";
 import { loadScenario } from "../load-scenario.ts";
 import { budgetList, positiveNumber } from "../options.ts";
 import { terminal } from "../terminal.ts";
@@ -140,7 +140,7 @@ function shown({ engine, budgets }: Calibration, { config }: Prepared, rank: num
     titles.map((title) => ({ title, align: "right" as const })),
     rows,
   );
-  return `${pc.dim(`${engine}, one worker`)}\n${table}\n\n${to}: use it with --timing-only --calibration ${to}\n`;
+  return `${colors.dim(`${engine}, one worker`)}\n${table}\n\n${to}: use it with --timing-only --calibration ${to}\n`;
 }
 
 const round = (value: number): number => Number(value.toPrecision(4));

@@ -1,8 +1,8 @@
 /** `flame diff <runA> <runB>`. */
 import type { Command } from "commander";
-import pc from "picocolors";
 import { formatTime } from "../../base/units.ts";
 import { compareRuns, type FieldDifference, isSame, type Parting, type RunDifference } from "../../scenario/diff.ts";
+import { colors } from "../colors.ts";
 import { exitCodes } from "../failure.ts";
 import { terminal } from "../terminal.ts";
 
@@ -25,34 +25,38 @@ function report(difference: RunDifference, a: string, b: string): string {
   if (isSame(difference)) return "the runs are the same: scenario, events, metrics, participations, adapter\n";
   const { scenario, events, metrics, metricsFields, participations, files } = difference;
   const lines = [`a ${a}`, `b ${b}`];
-  if (scenario.length > 0) lines.push("", pc.bold("scenario"), ...fields(scenario));
+  if (scenario.length > 0) lines.push("", colors.bold("scenario"), ...fields(scenario));
   if (events !== null) {
     const time = timeOf(events);
     lines.push(
       "",
-      pc.bold(`first event that differs: ${events.line}${time === null ? "" : ` at ${formatTime(time)}`}`),
+      colors.bold(`first event that differs: ${events.line}${time === null ? "" : ` at ${formatTime(time)}`}`),
     );
-    for (const line of events.before) lines.push(pc.dim(`    ${line}`));
+    for (const line of events.before) lines.push(colors.dim(`    ${line}`));
     lines.push(...sides(events));
   }
   if (metrics !== null) {
-    lines.push("", pc.bold(`first row of metrics that differs: round ${metrics.line - 1}`));
+    lines.push("", colors.bold(`first row of metrics that differs: round ${metrics.line - 1}`));
     lines.push(...(metricsFields.length > 0 ? fields(metricsFields) : sides(metrics)));
   }
   if (events === null && participations !== null) {
-    lines.push("", pc.bold(`first participation that differs: row ${participations.line}`), ...sides(participations));
+    lines.push(
+      "",
+      colors.bold(`first participation that differs: row ${participations.line}`),
+      ...sides(participations),
+    );
   }
-  if (files.length > 0) lines.push("", `${pc.bold("other files that differ")} ${files.join(", ")}`);
+  if (files.length > 0) lines.push("", `${colors.bold("other files that differ")} ${files.join(", ")}`);
   return `${lines.join("\n")}\n`;
 }
 
 const sides = ({ a, b }: Parting): string[] => [
-  `  ${pc.red("a")} ${a ?? "(has ended)"}`,
-  `  ${pc.green("b")} ${b ?? "(has ended)"}`,
+  `  ${colors.red("a")} ${a ?? "(has ended)"}`,
+  `  ${colors.green("b")} ${b ?? "(has ended)"}`,
 ];
 
 const fields = (differences: readonly FieldDifference[]): string[] =>
-  differences.map(({ path, a, b }) => `  ${path}  ${pc.red(short(a))} → ${pc.green(short(b))}`);
+  differences.map(({ path, a, b }) => `  ${path}  ${colors.red(short(a))} → ${colors.green(short(b))}`);
 
 function short(value: unknown): string {
   const text = JSON.stringify(value) ?? "(missing)";

@@ -2,13 +2,13 @@
 import { createRequire } from "node:module";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import type { Command } from "commander";
-import pc from "picocolors";
 import { messageOf } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
 import { chooseEngine } from "../../engine/create.ts";
 import { findGpus } from "../../engine/gpu.ts";
 import { programVersion } from "../../scenario/package.ts";
 import { loadTensorflow } from "../../tensor/executors/tensorflow-addon.ts";
+import { colors } from "../colors.ts";
 import { exitCodes } from "../failure.ts";
 import { terminal } from "../terminal.ts";
 
@@ -132,4 +132,4 @@ function tryAuto(): Finding {
 }
 
 const line = ({ what, ok, found }: Finding): string =>
-  `${ok ? pc.green("ok  ") : pc.yellow("none")} ${what.padEnd(18)} ${found}`;
+  `${ok ? colors.green("ok  ") : colors.yellow("none")} ${what.padEnd(18)} ${found}`;

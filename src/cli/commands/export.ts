@@ -2,7 +2,6 @@
 import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
-import pc from "picocolors";
 import { ScenarioError } from "../../base/errors.ts";
 import { mergedWeights } from "../../model/merge.ts";
 import { exportPeft } from "../../model/peft.ts";
@@ -10,6 +9,7 @@ import { BaseWeightsFile } from "../../model/prepare-weights.ts";
 import type { StoredDtype } from "../../model/safetensors-writer.ts";
 import { writeCheckpoint } from "../../model/write-checkpoint.ts";
 import { isRunFolder } from "../../scenario/trained-adapter.ts";
+import { colors } from "../colors.ts";
 import { checkBudget, openSubject, positiveNumber, type Subject, wholeNumber } from "../options.ts";
 import { terminal } from "../terminal.ts";
 
@@ -56,7 +56,7 @@ function exportAdapter({ model, trained }: Subject, topK: number, to: string): v
     rescaler: trained.rescaler(topK),
   });
   const { rank, alpha } = trained.layout.lora;
-  say(`${pc.bold(to)}: adapter of round ${trained.round}, rank ${rank}, alpha ${alpha}, for PEFT`);
+  say(`${colors.bold(to)}: adapter of round ${trained.round}, rank ${rank}, alpha ${alpha}, for PEFT`);
   if (topK !== model.config.topK) {
     say(`for k = ${topK}: set num_experts_per_tok of the base model, which is ${model.config.topK}, to ${topK}`);
   }
@@ -78,7 +78,7 @@ async function exportMerged({ model, trained }: Subject, topK: number, { to, dty
     base.close();
   }
   const factors = Array.from(rescaler, (s) => s.toFixed(3)).join(", ");
-  say(`${pc.bold(to)}: full model with the adapter of round ${trained.round}, num_experts_per_tok = ${topK}`);
+  say(`${colors.bold(to)}: full model with the adapter of round ${trained.round}, num_experts_per_tok = ${topK}`);
   say(`rescaler merged into the down projections, by layer: ${factors}`);
 }
 

@@ -1,6 +1,5 @@
 /** `flame generate`: one answer of a model, so that a person can see what was learned. */
 import { type Command, InvalidArgumentError } from "commander";
-import pc from "picocolors";
 import { InputError } from "../../base/errors.ts";
 import { Rng } from "../../base/random.ts";
 import { defaultTemplate } from "../../data/template.ts";
@@ -8,6 +7,7 @@ import { promptTokens } from "../../data/tokenized.ts";
 import type { Tokenizer } from "../../data/tokenizer.ts";
 import { createEngine } from "../../engine/create.ts";
 import { type Ending, generate, TextStream } from "../../engine/generate.ts";
+import { colors } from "../colors.ts";
 import { checkBudget, openSubject, positiveNumber, type Subject, type SubjectFlags, wholeNumber } from "../options.ts";
 import { terminal } from "../terminal.ts";
 
@@ -86,7 +86,7 @@ async function answer(flags: GenerateFlags): Promise<void> {
     return;
   }
   terminal.out.write("\n");
-  if (terminal.out.isTTY) terminal.err.write(`${pc.dim(`k = ${topK}, ${tokens} tokens, ${endings[ending]}`)}\n`);
+  if (terminal.out.isTTY) terminal.err.write(`${colors.dim(`k = ${topK}, ${tokens} tokens, ${endings[ending]}`)}\n`);
 }
 
 function promptOf({ prompt, input, raw }: GenerateFlags, tokenizer: Tokenizer, { model, run }: Subject): Int32Array {

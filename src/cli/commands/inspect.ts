@@ -2,7 +2,6 @@
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
-import pc from "picocolors";
 import { formatBytes } from "../../base/units.ts";
 import { openModel } from "../../engine/load-model.ts";
 import {
@@ -20,6 +19,7 @@ import { loadCheckpoint } from "../../model/checkpoint.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { formatTable } from "../../report/table.ts";
 import { embeddedModel } from "../../scenario/package.ts";
+import { colors } from "../colors.ts";
 import { budgetList, checkBudget, positiveNumber, usualBudgets } from "../options.ts";
 import { terminal } from "../terminal.ts";
 
@@ -148,12 +148,12 @@ function describe(
     "Down and up: what a client receives and sends in a round; the adapter's rank does not depend on k.",
   ].join("\n");
   return [
-    pc.bold(folder),
+    colors.bold(folder),
     ...facts.map(([name, text]) => `  ${name!.padEnd(12)}${text}`),
     "",
     table,
     "",
-    pc.dim(notes),
+    colors.dim(notes),
   ].join("\n");
 }
 

@@ -2,7 +2,6 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
-import pc from "picocolors";
 import { InputError } from "../../base/errors.ts";
 import { byteTokenizer } from "../../data/tokenizer.ts";
 import { modelCard } from "../../engine/model-card.ts";
@@ -18,6 +17,7 @@ import { SafetensorsFile } from "../../model/safetensors.ts";
 import { writeSafetensors } from "../../model/safetensors-writer.ts";
 import { writeCheckpoint } from "../../model/write-checkpoint.ts";
 import { OnnxExecutor } from "../../tensor/executors/onnx.ts";
+import { colors } from "../colors.ts";
 import { exitCodes } from "../failure.ts";
 import { onInterrupt } from "../interrupt.ts";
 import { ProgressLine } from "../progress-line.ts";
@@ -95,7 +95,7 @@ async function pretrain(flags: Flags): Promise<void> {
   writeFileSync(join(flags.to, "README.md"), modelCard(embeddedConfig, recipe, curve));
   rmSync(stateFile);
   trainer.dispose();
-  process.stdout.write(`${pc.bold(flags.to)}: ${describe(curve.at(-1)!)}\n`);
+  process.stdout.write(`${colors.bold(flags.to)}: ${describe(curve.at(-1)!)}\n`);
 }
 
 function describe({ step, loss, balance, load }: PretrainReport): string {

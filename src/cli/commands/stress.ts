@@ -2,13 +2,13 @@
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
-import pc from "picocolors";
 import { ScenarioError } from "../../base/errors.ts";
 import { type StressCell, stressCell, type Target } from "../../report/stress-cell.ts";
 import { formatSweep, writeSweepReport } from "../../report/sweep.ts";
 import type { RoundMetrics } from "../../scenario/metrics.ts";
 import { type CellOutcome, type StressMatrix, type StressPlan, stressPlans } from "../../scenario/stress.ts";
 import { StressFolder } from "../../scenario/stress-folder.ts";
+import { colors } from "../colors.ts";
 import { exitCodes } from "../failure.ts";
 import { onInterrupt } from "../interrupt.ts";
 import { loadScenario } from "../load-scenario.ts";
@@ -175,9 +175,9 @@ function conclude(
     if (done.length > 0) terminal.out.write(`\n${formatSweep(done, { target })}\n`);
     for (const { strategy, dropout, seed, violations } of broken) {
       const where = `${strategy}, dropout ${dropout}, seed ${seed}`;
-      terminal.out.write(`${pc.red("broken")} ${where}: ${violations.join("; ")}\n`);
+      terminal.out.write(`${colors.red("broken")} ${where}: ${violations.join("; ")}\n`);
     }
-    if (report !== null) terminal.out.write(`${pc.dim(report)}\n`);
+    if (report !== null) terminal.out.write(`${colors.dim(report)}\n`);
     if (!isComplete) {
       terminal.out.write(
         `${done.length} of ${plans.length} cells are done; go on with the same command:\n  ${command}\n`,

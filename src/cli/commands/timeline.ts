@@ -1,11 +1,11 @@
 /** `flame timeline <run>`: the clients of a run as tracks over virtual time. */
 import type { Command } from "commander";
-import pc from "picocolors";
 import { InputError } from "../../base/errors.ts";
 import { writeReport } from "../../report/report.ts";
 import { hasParticipations } from "../../report/run-folder.ts";
 import { writeTimeline } from "../../report/timeline.ts";
 import { openRunFolder } from "../../scenario/run-folder.ts";
+import { colors } from "../colors.ts";
 import { terminal } from "../terminal.ts";
 
 export function register(program: Command): void {
@@ -27,10 +27,10 @@ export function register(program: Command): void {
       }
       terminal.out.write(
         [
-          `${pc.bold(timeline)}`,
+          `${colors.bold(timeline)}`,
           "  open https://ui.perfetto.dev and drop the file on it (it stays on your machine), or load it in chrome://tracing;",
           "  a process is a tier, a track a client, a slice a download, training or upload; process 0 is the server",
-          `${pc.bold(report)}`,
+          `${colors.bold(report)}`,
           '  the same for the first rounds, under "Client tracks"',
           "",
         ].join("\n"),

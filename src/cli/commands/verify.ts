@@ -1,7 +1,7 @@
 /** `flame verify <run>`. */
 import type { Command } from "commander";
-import pc from "picocolors";
 import { type Check, holds, verifyByRerun, verifyRun } from "../../scenario/verify.ts";
+import { colors } from "../colors.ts";
 import { exitCodes } from "../failure.ts";
 import { onInterrupt } from "../interrupt.ts";
 import { reload } from "../load-scenario.ts";
@@ -47,12 +47,14 @@ export function register(program: Command): void {
 
 function report(checks: readonly Check[], remarks: readonly string[], isRerun: boolean): string {
   const lines = checks.map(({ name, holds: verdict, found }) => {
-    const word = verdict === null ? pc.dim("—     ") : verdict ? pc.green("holds ") : pc.red("fails ");
+    const word = verdict === null ? colors.dim("—     ") : verdict ? colors.green("holds ") : colors.red("fails ");
     return `${word} ${name}: ${found}`;
   });
-  for (const remark of remarks) lines.push(pc.yellow(remark));
+  for (const remark of remarks) lines.push(colors.yellow(remark));
   if (!isRerun) {
-    lines.push(pc.dim("not checked: that these events follow from the scenario; --rerun runs it again and compares"));
+    lines.push(
+      colors.dim("not checked: that these events follow from the scenario; --rerun runs it again and compares"),
+    );
   }
   return `${lines.join("\n")}\n`;
 }
