@@ -13,7 +13,15 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { type Case, caseOf, featuresOf, type Kind, scenarioOf } from "../test/support/swarm/generate.ts";
+import {
+  type Case,
+  caseOf,
+  featuresOf,
+  type Kind,
+  type Regression,
+  regressionOf,
+  scenarioOf,
+} from "../test/support/swarm/generate.ts";
 import { commandFor, judge, shrink, type Verdict, Workshop } from "../test/support/swarm/judge.ts";
 
 const regressions = new URL("../test/support/swarm/regressions.json", import.meta.url);
@@ -131,11 +139,6 @@ function ask(child: ChildProcess, swarm: Case): Promise<Verdict> {
   });
 }
 
-interface Regression extends Case {
-  /** What it was when it was found. */
-  readonly found: string;
-}
-
 /** Shrinks a failure in a process of its own, since it may kill that one, too, and keeps it for `npm test`. */
 async function record({ swarm, failure }: Verdict): Promise<void> {
   let child = spawn();
@@ -147,6 +150,6 @@ async function record({ swarm, failure }: Verdict): Promise<void> {
   console.log(`\n${failure}\n  features: ${featuresOf(smallest).join(" ")}\n  ${commandFor(smallest)}`);
   const known = JSON.parse(readFileSync(regressions, "utf8")) as Regression[];
   if (known.some(({ kind, seed }) => kind === swarm.kind && seed === swarm.seed)) return;
-  known.push({ ...smallest, found: failure!.split("\n")[0]! });
+  known.push(regressionOf(smallest, failure!.split("\n")[0]!));
   writeFileSync(regressions, `${JSON.stringify(known, null, 2)}\n`);
 }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
-import { type Case, caseOf, featuresOf, type Kind, scenarioOf } from "../support/swarm/generate.ts";
+import { caseAgain, caseOf, featuresOf, type Kind, type Regression, scenarioOf } from "../support/swarm/generate.ts";
 import { commandFor, judge, shrink, Workshop } from "../support/swarm/judge.ts";
 
 const workshop = new Workshop();
@@ -24,10 +24,12 @@ test("random federations train the same on one thread and on two, resumed or not
 test("seeds that failed once stay mended", async () => {
   const known = JSON.parse(
     readFileSync(new URL("../support/swarm/regressions.json", import.meta.url), "utf8"),
-  ) as (Case & { readonly found: string })[];
-  for (const { found, ...swarm } of known) {
+  ) as Regression[];
+  for (const regression of known) {
+    const swarm = caseAgain(regression);
+    assert.deepEqual(featuresOf(swarm), regression.features, "the case is what it was");
     const { failure } = await judge(swarm, workshop);
-    assert.equal(failure, null, `${failure}\n  once: ${found}\n  ${commandFor(swarm)}`);
+    assert.equal(failure, null, `${failure}\n  once: ${regression.found}\n  ${commandFor(swarm)}`);
   }
 });
 

@@ -24,6 +24,29 @@ export interface Case {
 
 export const caseOf = (kind: Kind, seed: number): Case => ({ kind, seed, without: [], scale: 1 });
 
+/** A case that once failed, as test/support/swarm/regressions.json keeps it: by what it has, since features are added. */
+export interface Regression {
+  readonly kind: Kind;
+  readonly seed: number;
+  readonly scale: number;
+  readonly features: readonly string[];
+  /** What it was when it was found. */
+  readonly found: string;
+}
+
+export const regressionOf = (swarm: Case, found: string): Regression => ({
+  kind: swarm.kind,
+  seed: swarm.seed,
+  scale: swarm.scale,
+  features: featuresOf(swarm),
+  found,
+});
+
+export function caseAgain({ kind, seed, scale, features }: Regression): Case {
+  const without = Object.keys(featuresFor(kind)).filter((name) => !features.includes(name));
+  return { kind, seed, scale, without };
+}
+
 /** How many features a seed has on average, as a share of all: some see the world nearly calm, some see everything. */
 const densities = [0.05, 0.15, 0.3, 0.6, 1];
 

@@ -1,6 +1,6 @@
 /** Features of the server's rounds, and of training. */
 import type { Draws } from "../../../src/base/random.ts";
-import { type Feature, type Fields, minute, pick, second, span, spread, whole } from "./features.ts";
+import { type Feature, type Fields, hour, minute, pick, second, span, spread, whole } from "./features.ts";
 
 const staleness = (draws: Draws): Fields => ({
   staleness: pick(draws, ["polynomial", "constant", "hinge"]),
@@ -51,6 +51,18 @@ export const roundFeatures: Readonly<Record<string, Feature>> = {
     const least = Math.min(minUpdates as number, goal);
     rounds.policy = { type: "synchronous", cohort, deadline, minUpdates: least, overSelection, goal };
   },
+  effort: ({ training }, draws) => {
+    training.effort = pick(draws, [
+      { type: "fit", deadline: span(draws, second, minute) },
+      { type: "uniform", probability: draws.uniform(), fixed: draws.bernoulli(0.5) },
+      { type: "epochs", from: 1, to: 2 },
+    ]);
+    if ((training.effort as Fields).type === "epochs") training.epochs = 2;
+  },
+  calibration: ({ rest }, draws) => {
+    const fastest = spread(draws, 100, 10_000);
+    rest.calibration = { budgets: [1, 2, 4].map((topK) => ({ topK, tokensPerSecond: fastest / topK ** 0.8 })) };
+  },
   sampler: ({ rounds, clients }, draws) => {
     rounds.sampler = pick(draws, [
       { type: "weighted" },
@@ -98,6 +110,11 @@ export const trainingFeatures: Readonly<Record<string, Feature>> = {
       init: pick(draws, ["one", "ratio"]),
       scope: pick(draws, ["local", "budget", "global"]),
     };
+  },
+  /** Availability that goes with the labels of a client's data. */
+  labelRule: ({ availability }, draws) => {
+    const rule = pick(draws, ["YMF", "YFF", "YC"]);
+    availability.push({ type: "data", rule, beta: pick(draws, [0.1, 0.6]), slot: span(draws, 10 * second, hour) });
   },
   evaluateSeldom: ({ rest }, draws) => {
     rest.evaluateEvery = whole(draws, 2, 4);
