@@ -12,6 +12,8 @@ export interface FleetRun {
   readonly events: number;
   /** Most resident memory the process ever had, in bytes. */
   readonly peakBytes: number;
+  /** Memory in use at the end, without garbage. */
+  readonly liveBytes: number;
 }
 
 async function main(size: FleetSize): Promise<FleetRun> {
@@ -25,6 +27,8 @@ async function main(size: FleetSize): Promise<FleetRun> {
   const ended = performance.now();
   const [, peak] = /VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
   return {
+    // First, while the fleet is still in use.
+    liveBytes: liveBytes(),
     buildSeconds: (built - begun) / 1_000,
     runSeconds: (ended - built) / 1_000,
     events: federation.kernel.processed,
@@ -43,6 +47,12 @@ export const federationOf = (scenario: ReturnType<typeof benchFleet>, prepared: 
     onRow() {},
     onRoundClosed() {},
   });
+
+function liveBytes(): number {
+  globalThis.gc?.();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
 
 const [, , given] = process.argv;
 if (given?.startsWith("{")) void main(JSON.parse(given) as FleetSize).then((run) => console.log(JSON.stringify(run)));

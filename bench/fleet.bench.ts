@@ -7,6 +7,9 @@
  * heap of numbers, which is the least any discrete-event simulation has to do.
  */
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import quickstart from "../scenarios/quickstart.ts";
@@ -139,9 +142,13 @@ async function queueSizes(repeats: number): Promise<void> {
 
 const inProcess = (size: FleetSize): FleetRun => {
   const file = fileURLToPath(new URL("./fleet-run.ts", import.meta.url));
-  const { stdout, stderr } = spawnSync(process.execPath, ["--import", "tsx", file, JSON.stringify(size)], {
-    encoding: "utf8",
-  });
+  const { stdout, stderr } = spawnSync(
+    process.execPath,
+    ["--expose-gc", "--import", "tsx", file, JSON.stringify(size)],
+    {
+      encoding: "utf8",
+    },
+  );
   const line = stdout.split("\n").find((text) => text.startsWith("{"));
   if (line === undefined) throw new Error(`the fleet's process printed nothing: ${stderr}`);
   return JSON.parse(line) as FleetRun;
@@ -157,37 +164,32 @@ function million(repeats: number): void {
   );
 }
 
-/** What 10,000 clients cost that are hardly ever invited. */
+/** What 10,000 clients cost that are hardly ever invited: live memory, after the garbage has been collected. */
 function idleClients(): void {
   const size = { cohort: 16, rounds: 200 };
-  const few = inProcess({ clients: 32, ...size }).peakBytes;
-  const many = inProcess({ clients: 10_000, ...size }).peakBytes;
-  print(`10,000 clients with cohorts of 16 take ${((many - few) / 2 ** 20).toFixed(0)} MiB more than 32 clients`);
+  const few = inProcess({ clients: 32, ...size }).liveBytes;
+  const many = inProcess({ clients: 10_000, ...size }).liveBytes;
+  print(`10,000 clients with cohorts of 16 take ${((many - few) / 2 ** 20).toFixed(1)} MiB more than 32 clients`);
 }
 
-/** The quickstart with and without its training: what of its time is simulation? */
+/** The quickstart with and without its training: what of its time is simulation, trace, books, files, checkpoints? */
 async function overhead(): Promise<void> {
-  const trained = configure(quickstart, { rounds: 2 });
-  const timed = configure(trained, { timingOnly: true });
-  // Data and fleet are made in either case, so they are left out of both.
-  const seconds = async (scenario: typeof trained): Promise<number> => {
-    const { seconds: total } = await runScenario(scenario, { out: null });
-    const begun = performance.now();
-    await prepareRun(scenario, {});
-    return total - (performance.now() - begun) / 1_000;
-  };
-  const prepared = await prepareRun(timed, {});
-  const times: number[] = [];
-  for (let repeat = 0; repeat < 7; repeat++) {
-    const federation = federationOf(timed, prepared);
-    const begun = performance.now();
-    federation.begin();
-    await federation.advance(() => false);
-    times.push((performance.now() - begun) / 1_000);
+  const folder = mkdtempSync(join(tmpdir(), "flame-bench-"));
+  try {
+    const trained = configure(quickstart, { rounds: 3 });
+    const timed = configure(trained, { timingOnly: true });
+    const times: number[] = [];
+    for (let repeat = 0; repeat < 7; repeat++) {
+      times.push((await runScenario(timed, { out: join(folder, `timed-${repeat}`) })).seconds);
+    }
+    const { seconds, diagnostics } = await runScenario(trained, { out: join(folder, "trained") });
+    const checkpoints = diagnostics["checkpoint seconds"] ?? 0;
+    const simulation = median(times) + checkpoints;
+    print(
+      `quickstart, 3 rounds: ${(1_000 * simulation).toFixed(0)} ms of ${seconds.toFixed(1)} s are simulation, ` +
+        `${((100 * simulation) / seconds).toFixed(2)} % (${(1_000 * checkpoints).toFixed(0)} ms of it checkpoints)`,
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
   }
-  const [simulation, whole] = [median(times), await seconds(trained)];
-  print(
-    `quickstart, 2 rounds: ${(1_000 * simulation).toFixed(1)} ms of ${whole.toFixed(1)} s are simulation, ` +
-      `${((100 * simulation) / whole).toFixed(2)} %`,
-  );
 }
