@@ -324,6 +324,11 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     );
     this.#invited = 0;
     this.#accepted = 0;
+    const { downloadSent, downloadReceived, downloadLost, uploadSent, uploadReceived, uploadLost } = this.world.traffic;
+    invariant(
+      downloadSent >= downloadReceived + downloadLost && uploadSent >= uploadReceived + uploadLost,
+      () => `more bytes arrived or were lost than were sent: ${JSON.stringify(this.world.traffic)}`,
+    );
     if (isLast) {
       invariant(this.#ledger.outstanding === 0, () => `${this.#ledger.outstanding} participations never ended`);
       // An evaluation that was asked for begins with the next event.
