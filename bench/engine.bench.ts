@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { trainingFlops } from "../src/model/accounting.ts";
+import type { LoraForm } from "../src/model/transformer.ts";
 import { formatTable } from "../src/report/table.ts";
 import { everywhere, matmulRate, median, stepPool, timings } from "./measure.ts";
 import { benchConfig, benchEngine, benchJob, benchRank, randomWeights } from "./step.ts";
@@ -32,7 +33,7 @@ export default async function run(options: string[]): Promise<void> {
     const weights = await randomWeights(folder);
     const rows: string[][] = [];
     for (const topK of budgets) {
-      const engine = benchEngine(weights, values.form);
+      const engine = benchEngine(weights, formNamed(values.form));
       const job = benchJob(engine.layout.size, topK);
       const building = performance.now();
       await engine.trainCohort([{ ...job, batches: job.batches.slice(0, 1) }]);
@@ -71,6 +72,11 @@ export default async function run(options: string[]): Promise<void> {
   }
 }
 
+function formNamed(name: string | undefined): LoraForm | undefined {
+  if (name === undefined || name === "merged" || name === "factored") return name;
+  throw new Error(`--form is ${JSON.stringify(name)}, expected merged or factored`);
+}
+
 /** The same step in transformers + PEFT, right after ours. */
 function peerColumns(python: string | undefined, peers: string, topK: number, ms: number): string[] {
   if (python === undefined) return [];
@@ -87,7 +93,7 @@ function peerColumns(python: string | undefined, peers: string, topK: number, ms
 /** Steps per second of `count` workers together, each with an engine of its own over the same weights. */
 async function workersRate(folder: string, count: number): Promise<number> {
   const pool = stepPool(count);
-  const task = { folder, form: "merged", steps: 20 };
+  const task = { folder, steps: 20 };
   await everywhere(pool, { ...task, steps: 2 });
   const runs: number[] = [];
   for (let i = 0; i < 5; i++) runs.push((await everywhere(pool, task)).reduce((rate, ms) => rate + 1_000 / ms, 0));

@@ -22,7 +22,7 @@ export default async function run(): Promise<void> {
     const rows: string[][] = [];
     for (const count of [1, 2, 4]) {
       const pool = stepPool(count);
-      await everywhere(pool, { folder, form: "factored", steps: 1 });
+      await everywhere(pool, { folder, steps: 1 });
       const { pss, mappings } = mappingOf(weights.path);
       rows.push([String(count), formatBytes(pss), String(mappings), formatBytes(process.memoryUsage.rss())]);
       await pool.close();

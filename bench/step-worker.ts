@@ -7,15 +7,14 @@ import { benchEngine, benchJob } from "./step.ts";
 export interface StepTask {
   /** Where `randomWeights` put its files. */
   readonly folder: string;
-  readonly form: string;
   readonly steps: number;
 }
 
 let engine: ProgramEngine | undefined;
 
 /** @returns milliseconds per step */
-export default async function run({ folder, form, steps }: StepTask): Promise<number> {
-  engine ??= benchEngine(await prepareBaseWeights(loadCheckpoint(`${folder}/model`), folder), form);
+export default async function run({ folder, steps }: StepTask): Promise<number> {
+  engine ??= benchEngine(await prepareBaseWeights(loadCheckpoint(`${folder}/model`), folder));
   const job = benchJob(engine.layout.size, 8);
   const batches = Array.from({ length: steps }, (_, i) => job.batches[i % job.batches.length]!);
   const start = performance.now();

@@ -31,8 +31,8 @@ export async function randomWeights(folder: string, config = benchConfig): Promi
   return prepareBaseWeights(loadCheckpoint(`${folder}/model`), folder);
 }
 
-export const benchEngine = (weights: BaseWeights, form = "merged"): ProgramEngine =>
-  new ProgramEngine(new OnnxExecutor(), weights, { rank: benchRank, alpha: 16 }, form as LoraForm);
+export const benchEngine = (weights: BaseWeights, form?: LoraForm): ProgramEngine =>
+  new ProgramEngine(new OnnxExecutor(), weights, { rank: benchRank, alpha: 16 }, form);
 
 /** Ten steps over full rows with loss on every token, as the peers do. */
 export function benchJob(adapterSize: number, topK: number): TrainJob {

@@ -9,6 +9,7 @@ import type { BaseWeights } from "../model/base-weights.ts";
 import { evaluationProgram, type StepShape, trainStep } from "../model/programs.ts";
 import type { LoraForm } from "../model/transformer.ts";
 import type { Executable, Executor } from "../tensor/executors/executor.ts";
+import type { Program } from "../tensor/ir.ts";
 import type { Evaluation, EvaluationJob, OptimizerConfig, TrainingEngine, TrainJob, TrainResult } from "./engine.ts";
 import { loraFormFor } from "./lora-form.ts";
 import { type StateVectors, StepState } from "./step-state.ts";
@@ -33,12 +34,13 @@ export class ProgramEngine implements TrainingEngine {
   readonly layout: AdapterLayout;
   private readonly executor: Executor;
   private readonly weights: BaseWeights;
-  private readonly form: LoraForm;
+  private readonly form: LoraForm | undefined;
   private readonly compiled = new Map<string, Promise<Executable>>();
   private lastCohort: Promise<unknown> = Promise.resolve();
   private disposed = false;
 
-  constructor(executor: Executor, weights: BaseWeights, lora: LoraConfig, form = loraFormFor(weights.config)) {
+  /** @param form how LoRA is computed at every shape; without it, as is best for each */
+  constructor(executor: Executor, weights: BaseWeights, lora: LoraConfig, form?: LoraForm) {
     this.executor = executor;
     this.weights = weights;
     this.form = form;
@@ -62,7 +64,7 @@ export class ProgramEngine implements TrainingEngine {
       this.checkBatch(batch);
       const { rows, length } = batch;
       const program = await this.program(`evaluate ${rows}x${length} k=${job.topK}`, () =>
-        evaluationProgram(config, this.layout, { rows, length, topK: job.topK }, this.form),
+        this.evaluation({ rows, length, topK: job.topK }),
       );
       const out = await program.run({
         adapter: job.adapter,
@@ -82,7 +84,7 @@ export class ProgramEngine implements TrainingEngine {
     const { config } = this.weights;
     const { rows, length } = batch;
     const program = await this.program(`logits ${rows}x${length} k=${job.topK}`, () =>
-      evaluationProgram(config, this.layout, { rows, length, topK: job.topK }, this.form, true),
+      this.evaluation({ rows, length, topK: job.topK }, true),
     );
     const { adapter, rescaler } = job;
     const out = await program.run({ adapter, rescaler, ...batchFeeds(batch, config.experts) });
@@ -145,11 +147,19 @@ export class ProgramEngine implements TrainingEngine {
     const clip = optimizer.clipNorm !== null;
     const decay = optimizer.weightDecay !== 0;
     const key = `train ${shape.rows}x${shape.length} k=${shape.topK} ${beta1} ${beta2} ${epsilon} ${clip} ${decay}`;
-    const options = { beta1, beta2, epsilon, clip, decay, form: this.form };
+    const options = { beta1, beta2, epsilon, clip, decay, form: this.formFor(shape) };
     return this.program(key, () => trainStep(this.weights.config, this.layout, shape, options));
   }
 
-  private program(key: string, build: () => Parameters<Executor["compile"]>[0]): Promise<Executable> {
+  private evaluation(shape: StepShape, withLogits = false): Program {
+    return evaluationProgram(this.weights.config, this.layout, shape, this.formFor(shape), withLogits);
+  }
+
+  private formFor(shape: StepShape): LoraForm {
+    return this.form ?? loraFormFor(this.weights.config, this.layout.lora, shape);
+  }
+
+  private program(key: string, build: () => Program): Promise<Executable> {
     if (this.disposed) throw new InvariantError(`engine ${this.name} was disposed`);
     let executable = this.compiled.get(key);
     if (!executable) {

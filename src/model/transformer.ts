@@ -31,7 +31,7 @@ import {
 import { gatherRows, scatterAddRows, topK } from "../tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../tensor/ops/layout.ts";
 import { matmul } from "../tensor/ops/matrix.ts";
-import { causalSoftmax, rmsNorm, rotary, softmax } from "../tensor/ops/nn.ts";
+import { causalAttention, rmsNorm, rotary, softmax } from "../tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../tensor/ops/ragged.ts";
 import type { BlockName, LoraConfig } from "./adapter.ts";
 import type { ModelConfig } from "./config.ts";
@@ -122,13 +122,9 @@ function attention(options: ForwardOptions, x: Tensor, of: (name: string) => Ten
   const grouped = reshape(position(q, "qNorm", heads), [rows, length, keyValueHeads, sharing, size]);
   const queries = reshape(transpose(grouped, [0, 2, 3, 1, 4]), [rows, keyValueHeads, sharing * length, size]);
   const perHead = (t: Tensor) => transpose(reshape(t, [rows, length, keyValueHeads, size]), [0, 2, 1, 3]);
-  const scores = matmul(queries, perHead(position(k, "kNorm", keyValueHeads)), {
-    transposeB: true,
-    alpha: 1 / Math.sqrt(size),
-  });
-  const probabilities = causalSoftmax(reshape(scores, [rows, keyValueHeads, sharing, length, length]));
-  const flat = reshape(probabilities, [rows, keyValueHeads, sharing * length, length]);
-  const attended = reshape(matmul(flat, perHead(clamp(v))), [rows, keyValueHeads, sharing, length, size]);
+  const keys = perHead(position(k, "kNorm", keyValueHeads));
+  const heard = causalAttention(queries, keys, perHead(clamp(v)), 1 / Math.sqrt(size));
+  const attended = reshape(heard, [rows, keyValueHeads, sharing, length, size]);
   const merged = reshape(transpose(attended, [0, 3, 1, 2, 4]), [tokens, width]);
   const output = matmul(merged, of("o"));
   return attentionBias ? add(output, of("oBias")) : output;
@@ -185,15 +181,21 @@ function expertOutputs(
     return groupedMatmul(mul(swiglu(gate, up), weight), add(down, delta(downA, downB)));
   }
   const low = groupedMatmul(x, gateUpA, { transposed: true });
-  const [lowGate, lowUp] = split(low, 1, [rank, rank]) as [Tensor, Tensor];
-  const [gate, up] = halves(groupedMatmul(x, gateUp));
-  const activated = swiglu(
-    groupedMatmul(lowGate, gateB, { transposed: true, alpha, base: gate }),
-    groupedMatmul(lowUp, upB, { transposed: true, alpha, base: up }),
-  );
+  const both = groupedMatmul(low, blockDiagonal(gateB, upB), {
+    transposed: true,
+    alpha,
+    base: groupedMatmul(x, gateUp),
+  });
+  const activated = swiglu(...halves(both));
   const hidden = mul(activated, weight);
   const lowDown = groupedMatmul(hidden, downA, { transposed: true });
   return groupedMatmul(lowDown, downB, { transposed: true, alpha, base: groupedMatmul(hidden, down) });
+}
+
+/** `[groups, m, n]` twice → `[groups, 2m, 2n]`: `a` and `b` along the diagonal, zeros beside them. */
+function blockDiagonal(a: Tensor, b: Tensor): Tensor {
+  const zeros = a.node.graph.zeros(a.shape as number[]);
+  return concat([concat([a, zeros], 2), concat([zeros, b], 2)], 1);
 }
 
 /**

@@ -15,9 +15,8 @@ export class Graph implements GraphBuilder {
   private symbols = 0;
 
   /** A fresh size known only at run time. */
-  symbol(name: string, groups?: number): SymbolicDim {
-    const symbol = `${name}${this.symbols++}`;
-    return groups === undefined ? { symbol } : { symbol, groups };
+  symbol(name: string, stretches: Omit<SymbolicDim, "symbol"> = {}): SymbolicDim {
+    return { symbol: `${name}${this.symbols++}`, ...stretches };
   }
 
   node(op: Op, inputs: readonly Tensor[], attributes: Attributes = {}): Node {

@@ -31,7 +31,7 @@ export interface Node {
 /** What operations need of the graph they are applied in; `Graph` is the one implementation. */
 export interface GraphBuilder {
   node(op: Op, inputs: readonly Tensor[], attributes?: Attributes): Node;
-  symbol(name: string, groups?: number): SymbolicDim;
+  symbol(name: string, stretches?: Omit<SymbolicDim, "symbol">): SymbolicDim;
   constant(values: readonly number[], shape: readonly number[], dtype?: DType): Tensor;
   zeros(shape: readonly number[]): Tensor;
 }
@@ -85,6 +85,8 @@ export interface OnnxLowering {
   causalMask(length: number): string;
   /** The tensor as one value. */
   whole(tensor: Tensor): string;
+  /** Matrices of one shape under a new first axis. */
+  stack(matrices: readonly string[], shape: readonly number[]): string;
   /** The rows of each group of a ragged tensor. */
   pieces(tensor: Tensor): readonly string[];
   /** The matrices of a `[groups, a, b]` tensor. Those of a base weight are read in place. */

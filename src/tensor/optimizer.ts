@@ -20,7 +20,9 @@ export interface AdamWStep {
 
 export interface AdamWState {
   readonly parameters: Tensor;
+  /** m ÷ (1 − β1): kept this way, a step scales neither the gradient nor its square. */
   readonly mean: Tensor;
+  /** v ÷ (1 − β2). */
   readonly variance: Tensor;
 }
 
@@ -40,10 +42,13 @@ export function adamW(
   decayed: boolean,
 ): AdamWState {
   const { parameters } = state;
-  const mean = add(scale(state.mean, options.beta1), scale(gradient, 1 - options.beta1));
-  const variance = add(scale(state.variance, options.beta2), scale(square(gradient), 1 - options.beta2));
-  const denominator = addScalar(sqrt(mul(variance, step.correction2)), options.epsilon);
-  const moved = sub(parameters, mul(div(mean, denominator), mul(step.learningRate, step.correction1)));
+  const { beta1, beta2, epsilon } = options;
+  const mean = add(scale(state.mean, beta1), gradient);
+  const variance = add(scale(state.variance, beta2), square(gradient));
+  // m̂ ÷ (√v̂ + ε) with both corrections taken out of the pass: u·m ÷ (√v + w·ε) for w = 1 ÷ √((1 − β2)·c2).
+  const w = div(parameters.node.graph.constant([1], [1]), sqrt(scale(step.correction2, 1 - beta2)));
+  const rate = mul(mul(step.learningRate, w), scale(step.correction1, 1 - beta1));
+  const moved = sub(parameters, mul(div(mean, add(sqrt(variance), scale(w, epsilon))), rate));
   return { parameters: decayed ? sub(moved, mul(parameters, step.decay)) : moved, mean, variance };
 }
 

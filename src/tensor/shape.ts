@@ -14,6 +14,8 @@ export interface SymbolicDim {
   readonly symbol: string;
   /** Present on ragged dimensions: into how many stretches the rows fall. */
   readonly groups?: number;
+  /** At most so many rows, where that is known. */
+  readonly most?: number;
 }
 
 export type Dim = number | SymbolicDim;

@@ -28,7 +28,7 @@ import {
 import { gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
-import { causalSoftmax, crossEntropy, rmsNorm, rotary, softmax } from "../../src/tensor/ops/nn.ts";
+import { causalAttention, crossEntropy, rmsNorm, rotary, softmax } from "../../src/tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../../src/tensor/ops/ragged.ts";
 import { type Dim, isRagged, type Shape, type SymbolicDim, sameShape, sizeOf } from "../../src/tensor/shape.ts";
 import { type Growth, margin, type Step } from "./random-programs.ts";
@@ -215,8 +215,9 @@ const normalised: Grow = (growth, { a, b }) => {
 const attention: Grow = (growth, { a, c }) => {
   const x = pick(growth, a, (t) => isMatrix(t) && typeof t.shape.at(-2) === "number" && !isRagged(t.shape));
   if (!x) return [];
-  const weights = causalSoftmax(matmul(x, x, { transposeB: true, alpha: 0.5 }));
-  return [c % 2 === 0 ? weights : matmul(weights, x)];
+  // Queries in two groups share their keys.
+  const q = c % 2 === 0 ? x : concat([x, scale(x, -0.5)], -2);
+  return [causalAttention(q, scale(x, 0.5), x, 0.5)];
 };
 
 const rotated: Grow = (growth, { a, b, c }) => {

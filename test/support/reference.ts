@@ -180,6 +180,10 @@ function softmaxOf(row: ArrayLike<number>): number[] {
   return powers.map((p) => p / sum);
 }
 
+/** Of a query's scores up to its own position; positions begin again with every group of queries. */
+const softmaxOfSeen = (row: Float64Array, position: number): number[] =>
+  softmaxOf(row.map((x, column) => (column > position % row.length ? Number.NEGATIVE_INFINITY : x)));
+
 /** Columns from the largest value to the smallest; the lower column first where they are equal. */
 const ranked = (row: Float64Array): number[] => [...row.keys()].sort((i, j) => row[j]! - row[i]! || i - j);
 
@@ -326,13 +330,11 @@ export const kernels: Readonly<Record<string, Kernel>> = {
     return [value([...a!.shape.slice(0, -2), ...products[0]!.shape], join(products))];
   },
   softmax: ([x]) => [value(x!.shape, rowsOf(x!).flatMap(softmaxOf))],
-  causalSoftmax: ([scores]) => {
-    const length = lastOf(scores!.shape);
-    const rows = rowsOf(scores!).map((row, i) => {
-      const seen = (i % length) + 1;
-      return [...softmaxOf(row.subarray(0, seen)), ...new Array<number>(length - seen).fill(0)];
-    });
-    return [value(scores!.shape, rows.flat())];
+  causalAttention: ([q, k, v], { alpha }) => {
+    const scores = matricesOf(q!).map((queries, i) => product(queries, matricesOf(k!)[i]!, false, true, alpha));
+    const probabilities = scores.map((s) => value(s.shape, rowsOf(s).flatMap(softmaxOfSeen)));
+    const attended = probabilities.map((p, i) => product(p, matricesOf(v!)[i]!, false, false, 1));
+    return [attended, probabilities].map((p) => value([...q!.shape.slice(0, -2), ...p[0]!.shape], join(p)));
   },
   crossEntropy: ([logits, targets]) => [
     value(

@@ -41,17 +41,17 @@ const first = {
 };
 
 test("the first AdamW step moves by the rate times the sign, softened by epsilon, and decays on its own", () => {
-  // m = 0.1·g and v = 0.01·g², so m̂ = g and √v̂ = |g|.
+  // m = 0.1·g and v = 0.01·g², kept as m ÷ 0.1 and v ÷ 0.01; m̂ = g and √v̂ = |g|.
   const { parameters, mean, variance } = step(first, true);
-  assertClose(mean, [0.3, -0.4]);
-  assertClose(variance, [0.09, 0.16]);
+  assertClose(mean, [3, -4]);
+  assertClose(variance, [9, 16]);
   assertClose(parameters, [1 - (0.5 * 3) / 3.1 - 0.1 * 1, 2 + (0.5 * 4) / 4.1 - 0.1 * 2]);
 });
 
 test("a later AdamW step remembers the earlier ones", () => {
   const correction1 = [1 / (1 - 0.9 ** 2)];
   const correction2 = [1 / (1 - 0.99 ** 2)];
-  const { parameters } = step({ ...first, mean: [1, 0], variance: [4, 0], correction1, correction2 }, true);
+  const { parameters } = step({ ...first, mean: [10, 0], variance: [400, 0], correction1, correction2 }, true);
   // m = 0.9·1 + 0.1·3 = 1.2, m̂ = 1.2/0.19; v = 0.99·4 + 0.01·9 = 4.05, v̂ = 4.05/0.0199.
   const m = [1.2 / 0.19, -0.4 / 0.19];
   const v = [4.05 / 0.0199, 0.16 / 0.0199];

@@ -5,7 +5,7 @@ import { add, broadcastLike, reduceMean, reduceSum, swiglu } from "../../src/ten
 import { gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
-import { causalSoftmax, crossEntropy, rmsNorm, rotary } from "../../src/tensor/ops/nn.ts";
+import { causalAttention, crossEntropy, rmsNorm, rotary } from "../../src/tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../../src/tensor/ops/ragged.ts";
 import type { Shape } from "../../src/tensor/shape.ts";
 
@@ -74,7 +74,12 @@ const mistakes: { build: () => unknown; message: string }[] = [
     build: () => minusOneAt(float(2, 3), integer(3)),
     message: "minusOneAt: expected one column per row, got [2, 3] and [3]",
   },
-  { build: () => causalSoftmax(float(2, 3)), message: "causalSoftmax: expected square score matrices, got [2, 3]" },
+  {
+    build: () => causalAttention(float(3, 4), float(2, 4), float(2, 4), 1),
+    message:
+      "causalAttention: expected queries [.., n · length, size], keys [.., length, size] and values " +
+      "[.., length, width], got [3, 4] and [2, 4] and [2, 4]",
+  },
   {
     build: () => crossEntropy(float(2, 3), integer(3)),
     message: "crossEntropy: expected one target per row of logits, got [2, 3] and [3]",

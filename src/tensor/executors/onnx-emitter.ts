@@ -2,8 +2,8 @@
  * Lowers a program to an ONNX graph.
  *
  * A ragged tensor lives here in one piece (`whole`), as one tensor per group (`pieces`), or both; each form is made from
- * the other when somebody asks, once. Elementwise work stays on pieces that are at hand, small enough for the cache, and
- * the matrix products of the experts never copy rows together.
+ * the other when somebody asks, once. Matrix products go by group. Elementwise work is done on the whole while that stays
+ * in the cache, since a copy costs less than a node per group for every operation, and by group beyond.
  */
 import { basename } from "node:path";
 import { InvariantError, invariant } from "../../base/errors.ts";
@@ -25,6 +25,16 @@ const keyOf = (tensor: Tensor): string => `${tensor.node.id}.${tensor.index}`;
 
 /** A state vector is an input and an output of one name, which ONNX must tell apart. */
 export const outputName = (name: string): string => `out.${name}`;
+
+/**
+ * Up to this size of a ragged tensor, elementwise work on the whole is faster: the steps of a model with 16 experts take
+ * 0.94 to 0.96 of their time by group with 1.5 MB of hidden units, and 1.07 of it with 6 MB.
+ */
+const cacheBytes = 4 * 2 ** 20;
+
+/** Bytes a ragged float tensor may have. */
+const mostBytes = ([rows, ...rest]: Shape): number =>
+  4 * sizeOf(rest) * ((rows as SymbolicDim).most ?? Number.POSITIVE_INFINITY);
 
 export class OnnxEmitter implements OnnxLowering {
   private readonly nodes: NodeProto[] = [];
@@ -128,13 +138,16 @@ export class OnnxEmitter implements OnnxLowering {
     if (tensor.node.op === weightOp) {
       value.whole ??= this.weight(tensor.node.attributes.name as string, tensor.shape, 0);
     } else if (value.whole === undefined) {
-      const parts = value.pieces ?? value.matrices!;
-      const [joined] = this.node("Concat", parts, { axis: 0 });
       value.whole = value.pieces
-        ? joined!
-        : this.node("Reshape", [joined!, this.integers(tensor.shape as number[])])[0]!;
+        ? this.node("Concat", value.pieces, { axis: 0 })[0]!
+        : this.stack(value.matrices!, tensor.shape.slice(1) as number[]);
     }
     return value.whole;
+  }
+
+  stack(matrices: readonly string[], shape: readonly number[]): string {
+    const [joined] = this.node("Concat", matrices, { axis: 0 });
+    return this.node("Reshape", [joined!, this.integers([matrices.length, ...shape])])[0]!;
   }
 
   /** The rows of each group of a ragged tensor. */
@@ -187,10 +200,12 @@ export class OnnxEmitter implements OnnxLowering {
       );
   }
 
-  /** Rows gathered per group are contiguous at once; other ops go by group when an operand already does. */
+  /** Rows gathered by group are contiguous at once; other ops on large tensors go by group when an operand does. */
   private inPieces(node: Node): boolean {
-    if (!isRagged(node.outputs[0]!.shape)) return false;
+    const [output] = node.outputs as [Tensor];
+    if (!isRagged(output.shape)) return false;
     if (node.op.name === "gatherRows") return true;
+    if (mostBytes(output.shape) <= cacheBytes) return false;
     return node.inputs.some((input) => isRagged(input.shape) && this.value(input).pieces !== undefined);
   }
 

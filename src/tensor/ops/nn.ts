@@ -1,21 +1,20 @@
 /** Operations of transformers that deserve one fused node. */
+import { invariant } from "../../base/errors.ts";
 import { apply, staticSize } from "../graph.ts";
 import type { Node, Op, Tensor } from "../ir.ts";
 import { sameShape, shapeError } from "../shape.ts";
 import { mul, reduceSum, scale, sub } from "./arithmetic.ts";
 import { eagerOneHot, minusOneAt } from "./index-ops.ts";
 import { reshape } from "./layout.ts";
-
-function softmaxBackward(node: Node, [g]: readonly (Tensor | null)[]): [Tensor] {
-  const y = node.outputs[0]!;
-  const weighted = mul(g!, y);
-  return [sub(weighted, mul(y, reduceSum(weighted, [-1], true)))];
-}
+import { matmul } from "./matrix.ts";
 
 const softmaxOp: Op = {
   name: "softmax",
   infer: ([x]) => [{ shape: x!.shape, dtype: "float32" }],
-  backward: softmaxBackward,
+  backward(node, [g]) {
+    const y = node.outputs[0]!;
+    return [mul(y, sub(g!, reduceSum(mul(g!, y), [-1], true)))];
+  },
   onnx: (emit, [x]) => emit.node("Softmax", [x!], { axis: -1 }),
   tensorflow: (emit, inputs) => emit.node("Softmax", inputs, { T: "float32" }),
   eager: (run, node) => run.set(node, run.tf.softmax(run.get(node.inputs[0]!))),
@@ -23,34 +22,83 @@ const softmaxOp: Op = {
 /** Softmax along the last axis. */
 export const softmax = (x: Tensor): Tensor => apply(softmaxOp, [x]);
 
-const causalSoftmaxOp: Op = {
-  name: "causalSoftmax",
-  infer([scores]) {
-    const [rows, columns] = scores!.shape.slice(-2);
-    if (typeof rows !== "number" || rows !== columns)
-      throw shapeError("causalSoftmax", "square score matrices", scores!.shape);
-    return [{ shape: scores!.shape, dtype: "float32" }];
+const causalAttentionOp: Op = {
+  name: "causalAttention",
+  infer([q, k, v]) {
+    const [m, size] = q!.shape.slice(-2) as [number, number];
+    const [length, width] = v!.shape.slice(-2) as [number, number];
+    const lead = q!.shape.slice(0, -2);
+    const fits =
+      sameShape(k!.shape, [...lead, length, size]) && sameShape(v!.shape.slice(0, -2), lead) && m % length === 0;
+    if (!fits) {
+      const wanted = "queries [.., n · length, size], keys [.., length, size] and values [.., length, width]";
+      throw shapeError("causalAttention", wanted, q!.shape, k!.shape, v!.shape);
+    }
+    return [
+      { shape: [...lead, m, width], dtype: "float32" },
+      { shape: [...lead, m, length], dtype: "float32" },
+    ];
   },
-  // Hidden entries have probability zero, and so does their gradient.
-  backward: softmaxBackward,
-  onnx(emit, [scores], node) {
-    const [masked] = emit.node("Add", [scores!, emit.causalMask(node.outputs[0]!.shape.at(-1) as number)]);
-    return emit.node("Softmax", [masked!], { axis: -1 });
+  backward(node, [g, onProbabilities]) {
+    invariant(g && !onProbabilities, "causalAttention: its probabilities are for its own derivative");
+    const [q, k, v] = node.inputs as [Tensor, Tensor, Tensor];
+    const [attended, p] = node.outputs as [Tensor, Tensor];
+    const alpha = node.attributes.alpha as number;
+    // Σ over keys of p·dp is Σ over columns of g·attended, which are fewer (Dao et al., https://arxiv.org/abs/2205.14135).
+    const dp = matmul(g, v, { transposeB: true });
+    const ds = mul(p, sub(dp, reduceSum(mul(g, attended), [-1], true)));
+    return [matmul(ds, k, { alpha }), matmul(ds, q, { transposeA: true, alpha }), matmul(p, g, { transposeA: true })];
   },
-  tensorflow(emit, [scores], node) {
-    const mask = emit.causalMask(node.outputs[0]!.shape.at(-1) as number);
-    const masked = emit.node("AddV2", [scores!, mask], { T: "float32" });
-    return emit.node("Softmax", masked, { T: "float32" });
+  onnx(emit, [q, k, v], node) {
+    const { square, flat, length } = scoreShapes(node);
+    const alpha = node.attributes.alpha as number;
+    const [scores] = emit.node("FusedMatMul", [q!, k!], { transB: 1, alpha }, 1, "com.microsoft");
+    const [squares] = emit.node("Reshape", [scores!, emit.integers(square)]);
+    const [masked] = emit.node("Add", [squares!, emit.causalMask(length)]);
+    const [softmaxed] = emit.node("Softmax", [masked!], { axis: -1 });
+    const [p] = emit.node("Reshape", [softmaxed!, emit.integers(flat)]);
+    return [emit.node("MatMul", [p!, v!])[0]!, p!];
+  },
+  tensorflow(emit, [q, k, v], node) {
+    const T = "float32";
+    const { square, flat, length } = scoreShapes(node);
+    const scaled = emit.scaled(q!, node.attributes.alpha as number);
+    const [scores] = emit.node("BatchMatMulV2", [scaled, k!], { T, adj_x: false, adj_y: true });
+    const [squares] = emit.node("Reshape", [scores!, emit.integers(square)], { T });
+    const [masked] = emit.node("AddV2", [squares!, emit.causalMask(length)], { T });
+    const [softmaxed] = emit.node("Softmax", [masked!], { T });
+    const [p] = emit.node("Reshape", [softmaxed!, emit.integers(flat)], { T });
+    return [emit.node("BatchMatMulV2", [p!, v!], { T, adj_x: false, adj_y: false })[0]!, p!];
   },
   eager(run, node) {
     const tf = run.tf;
-    const length = node.outputs[0]!.shape.at(-1) as number;
+    const { square, flat, length } = scoreShapes(node);
+    const [q, k, v] = node.inputs.map((input) => run.get(input));
+    const scores = tf.mul(tf.matMul(q!, k!, false, true), node.attributes.alpha as number);
     const mask = tf.mul(tf.sub(1, tf.linalg.bandPart(tf.ones([length, length]), -1, 0)), -1e9);
-    run.set(node, tf.softmax(tf.add(run.get(node.inputs[0]!), mask)));
+    const p = tf.reshape(tf.softmax(tf.add(tf.reshape(scores, square), mask)), flat);
+    run.set(node, tf.matMul(p, v!), 0);
+    run.set(node, p, 1);
   },
 };
-/** Softmax of attention scores `[.., length, length]` over the row's own and earlier positions. */
-export const causalSoftmax = (scores: Tensor): Tensor => apply(causalSoftmaxOp, [scores]);
+
+/** The scores as they are, and as square matrices, which a mask fits. */
+function scoreShapes({ outputs }: Node): { square: number[]; flat: number[]; length: number } {
+  const flat = outputs[1]!.shape as number[];
+  const [m, length] = flat.slice(-2) as [number, number];
+  return { square: [...flat.slice(0, -2), m / length, length, length], flat, length };
+}
+
+/**
+ * softmax(alpha · q·kᵀ)·v, where a query sees the keys of its own and earlier positions.
+ *
+ * @param q `[.., n · length, size]`: n queries that share their keys lie under one another, each of `length` positions
+ * @param k `[.., length, size]`
+ * @param v `[.., length, width]`
+ * @returns `[.., n · length, width]`
+ */
+export const causalAttention = (q: Tensor, k: Tensor, v: Tensor, alpha: number): Tensor =>
+  apply(causalAttentionOp, [q, k, v], { alpha });
 
 const crossEntropyOp: Op = {
   name: "crossEntropy",
@@ -104,12 +152,11 @@ const rmsNormOp: Op = {
   },
   backward(node, [g]) {
     const [x, weight] = node.inputs as [Tensor, Tensor];
-    const rstd = node.outputs[1]!;
+    const [y, rstd] = node.outputs as [Tensor, Tensor];
+    // With n = x·r, y = n·w and h = g·w: dx = r·(h − n·mean(h·n)), where h·n is g·y, and dw = Σ g·n.
     const columns = x.shape.at(-1) as number;
-    // With n = x·r and h = g·w: dx = r·(h − n·mean(h·n)) and dw = Σ g·n.
-    const h = mul(g!, weight);
-    const along = mul(reduceSum(mul(h, x), [-1], true), scale(mul(mul(rstd, rstd), rstd), 1 / columns));
-    const dx = sub(mul(h, rstd), mul(x, along));
+    const mean = scale(reduceSum(mul(g!, y), [-1], true), 1 / columns);
+    const dx = mul(sub(mul(g!, weight), mul(x, mul(rstd, mean))), rstd);
     const lead = x.shape.map((_, axis) => axis).slice(0, -1);
     return [dx, reduceSum(mul(g!, mul(x, rstd)), lead)];
   },

@@ -71,7 +71,9 @@ const sortByGroupOp: Op = {
  */
 export function sortByGroup(labels: Tensor, groups: number): { positions: Tensor; counts: Tensor } {
   const graph = labels.node.graph;
-  const { outputs } = graph.node(sortByGroupOp, [labels], { groups, rows: graph.symbol("rows", groups) });
+  const [most] = labels.shape;
+  const rows = graph.symbol("rows", { groups, ...(typeof most === "number" && { most }) });
+  const { outputs } = graph.node(sortByGroupOp, [labels], { groups, rows });
   return { positions: outputs[0]!, counts: outputs[1]! };
 }
 
@@ -163,11 +165,15 @@ const groupedOuterOp: Op = {
   onnxGrouped(emit, node) {
     const [a, b] = node.inputs as [Tensor, Tensor];
     const alpha = node.attributes.alpha as number;
-    const right = emit.pieces(b);
+    const [, m, n] = node.outputs[0]!.shape as [number, number, number];
+    // The transposed operand is better narrow: (bᵀ·a)ᵀ takes half the time of aᵀ·b when b has a few columns.
+    const [left, right] = m > 2 * n ? [b, a] : [a, b];
+    const others = emit.pieces(right);
     const matrices = emit
-      .pieces(a)
-      .map((left, group) => emit.node("Gemm", [left, right[group]!], { transA: 1, alpha })[0]!);
-    emit.defineMatrices(node.outputs[0]!, matrices);
+      .pieces(left)
+      .map((rows, group) => emit.node("Gemm", [rows, others[group]!], { transA: 1, alpha })[0]!);
+    if (left === a) emit.defineMatrices(node.outputs[0]!, matrices);
+    else emit.define(node, emit.node("Transpose", [emit.stack(matrices, [n, m])], { perm: [0, 2, 1] }));
   },
   tensorflowGrouped(emit, node) {
     const [a, b] = node.inputs as [Tensor, Tensor];
