@@ -7,14 +7,8 @@ import { OnnxExecutor } from "../tensor/executors/onnx.ts";
 import { TensorflowExecutor } from "../tensor/executors/tensorflow.ts";
 import { loadTensorflow, type Tensorflow } from "../tensor/executors/tensorflow-addon.ts";
 import { findGpus, type Gpus, providerFault } from "./gpu.ts";
+import { type ChosenEngine, type EngineName, engineNames } from "./names.ts";
 import { ProgramEngine } from "./program-engine.ts";
-
-export const engineNames = ["auto", "onnx", "onnx-webgpu", "onnx-cuda", "tensorflow", "wasm", "cpu"] as const;
-export type EngineName = (typeof engineNames)[number];
-/** An engine that is one. */
-export type ChosenEngine = Exclude<EngineName, "auto">;
-
-export const isEngineName = (name: string): name is EngineName => (engineNames as readonly string[]).includes(name);
 
 export interface EngineChoice {
   readonly engine: ChosenEngine;
