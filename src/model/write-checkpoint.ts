@@ -6,7 +6,7 @@ import { copyFileSync, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { WeightSource } from "./base-weights.ts";
 import { asMachineError, writeAtomically, writeFully } from "./file-io.ts";
-import { toHuggingFaceConfig } from "./hf-config.ts";
+import { huggingFaceConfigText } from "./hf-config.ts";
 import { type StoredDtype, streamSafetensors } from "./safetensors-writer.ts";
 import { transposeInto } from "./transpose.ts";
 import { huggingFaceShapes, weightTable } from "./weight-table.ts";
@@ -37,9 +37,9 @@ export function writeCheckpoint(folder: string, weights: WeightSource, options: 
     const shapes = huggingFaceShapes(config);
     const specs = tensorOrder(weights).map((name) => ({ name, shape: shapes.get(name)! }));
     streamSafetensors(join(folder, "model.safetensors"), specs, tensorChunks(weights), { dtype });
-    const fields = toHuggingFaceConfig({ model: config, endTokens, padToken }, { dtype: dtypeNames[dtype], topK });
-    const text = new TextEncoder().encode(`${JSON.stringify(fields, null, 2)}\n`);
-    writeAtomically(join(folder, "config.json"), (descriptor) => writeFully(descriptor, text, 0));
+    const text = huggingFaceConfigText({ model: config, endTokens, padToken }, { dtype: dtypeNames[dtype], topK });
+    const bytes = new TextEncoder().encode(text);
+    writeAtomically(join(folder, "config.json"), (descriptor) => writeFully(descriptor, bytes, 0));
     for (const file of tokenizerFrom === undefined ? [] : tokenizerFiles) {
       const from = join(tokenizerFrom!, file);
       if (existsSync(from)) copyFileSync(from, join(folder, file));
