@@ -92,6 +92,8 @@ export interface EngineOptions {
   readonly engine?: EngineName;
   /** Intra-op threads; one per worker is fastest. */
   readonly threads?: number;
+  /** Called after every step of training and every batch of an evaluation. */
+  readonly onStep?: () => void;
 }
 
 export async function createEngine({
@@ -99,9 +101,10 @@ export async function createEngine({
   lora,
   engine = "auto",
   threads = 1,
+  onStep,
 }: EngineOptions): Promise<ProgramEngine> {
   const chosen = engine === "auto" ? chooseEngine(engine, threads).engine : engine;
-  return new ProgramEngine(await createExecutor(chosen, threads), baseWeights, lora);
+  return new ProgramEngine(await createExecutor(chosen, threads), baseWeights, lora, undefined, onStep);
 }
 
 async function createExecutor(engine: ChosenEngine, threads: number): Promise<Executor> {

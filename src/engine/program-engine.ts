@@ -34,14 +34,23 @@ export class ProgramEngine implements TrainingEngine {
   private readonly executor: Executor;
   private readonly weights: BaseWeights;
   private readonly form: LoraForm;
+  private readonly onStep: () => void;
   private readonly compiled = new Map<string, Promise<Executable>>();
   private lastCohort: Promise<unknown> = Promise.resolve();
   private disposed = false;
 
-  constructor(executor: Executor, weights: BaseWeights, lora: LoraConfig, form = loraFormFor(weights.config)) {
+  /** @param onStep called after every step of training and every batch of an evaluation */
+  constructor(
+    executor: Executor,
+    weights: BaseWeights,
+    lora: LoraConfig,
+    form = loraFormFor(weights.config),
+    onStep = () => {},
+  ) {
     this.executor = executor;
     this.weights = weights;
     this.form = form;
+    this.onStep = onStep;
     this.name = executor.name;
     this.layout = adapterLayout(weights.config, lora);
   }
@@ -69,6 +78,7 @@ export class ProgramEngine implements TrainingEngine {
         rescaler: job.rescaler,
         ...batchFeeds(batch, config.experts),
       });
+      this.onStep();
       score(batch, out.losses as Float32Array, out.predicted as BigInt64Array, sums);
       for (const [expert, count] of (out.activations as BigInt64Array).entries()) activations[expert]! += Number(count);
     }
@@ -125,6 +135,7 @@ export class ProgramEngine implements TrainingEngine {
       const program = await this.trainProgram(shape, optimizer);
       const feeds = { ...batchFeeds(batch, config.experts), ...stepFeeds(optimizer, step + 1, batch) };
       const out = await state.step(program, feeds);
+      this.onStep();
       losses[step] = (out.loss as Float32Array)[0]!;
       for (const [expert, count] of (out.activations as BigInt64Array).entries()) activations[expert]! += Number(count);
       for (const length of batch.lengths) tokens += length;
