@@ -20,7 +20,7 @@ test("a file in the way is an error that names it", (t) => {
   writeFileSync(file, "");
   for (const path of [file, join(file, "inside"), join(file, "deep", "inside")]) {
     assert.throws(() => makeFolder(path), { syscall: "mkdir" }, path);
-    assert.throws(() => writeAtomically(join(path, "text"), assert.fail), MachineError, path);
+    assert.throws(() => writeAtomically(join(path, "text"), () => assert.fail()), MachineError, path);
   }
 });
 
