@@ -97,11 +97,13 @@ async function prepareImports(): Promise<void> {
     tsx.register();
   }
   const index = new URL(`../index${extname(import.meta.url)}`, import.meta.url).href;
-  // A scenario is a module, whatever the package.json above it says or does not say.
+  // A scenario is a module, whatever the package.json above it says or does not say: `npm init` writes "commonjs", and
+  // what to make of neither is different in every version of Node. Other people's `.js` keeps its meaning.
   const hook = `export async function resolve(name, context, next) {
     const found = await next(name === "flame-sim" ? ${JSON.stringify(index)} : name, context);
-    const isScenario = /^file:.*\\.ts(\\?|$)/.test(found.url) && !found.url.includes("/node_modules/");
-    return isScenario && found.format === "commonjs" ? { ...found, format: "module" } : found;
+    const isScenario = context.parentURL === ${JSON.stringify(import.meta.url)} && /\\.[jt]s(\\?|$)/.test(found.url);
+    const isBeside = /^file:.*\\.ts(\\?|$)/.test(found.url) && !found.url.includes("/node_modules/");
+    return isScenario || isBeside ? { ...found, format: "module" } : found;
   }`;
   registerHooks(`data:text/javascript,${encodeURIComponent(hook)}`);
 }

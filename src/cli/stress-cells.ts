@@ -4,7 +4,7 @@
  * Which cell is ready first reaches nothing but the order of lines in cells.jsonl.
  */
 import { availableParallelism } from "node:os";
-import { isEngineName } from "../engine/create.ts";
+import { isEngineName } from "../engine/names.ts";
 import type { WorkPool } from "../runtime/pool.ts";
 import type { Prepared } from "../scenario/prepare.ts";
 import { makePool } from "../scenario/run.ts";

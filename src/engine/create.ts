@@ -7,14 +7,8 @@ import { OnnxExecutor } from "../tensor/executors/onnx.ts";
 import { TensorflowExecutor } from "../tensor/executors/tensorflow.ts";
 import { loadTensorflow, type Tensorflow } from "../tensor/executors/tensorflow-addon.ts";
 import { findGpus, type Gpus, providerFault } from "./gpu.ts";
+import { type ChosenEngine, type EngineName, engineNames } from "./names.ts";
 import { ProgramEngine } from "./program-engine.ts";
-
-export const engineNames = ["auto", "onnx", "onnx-webgpu", "onnx-cuda", "tensorflow", "wasm", "cpu"] as const;
-export type EngineName = (typeof engineNames)[number];
-/** An engine that is one. */
-export type ChosenEngine = Exclude<EngineName, "auto">;
-
-export const isEngineName = (name: string): name is EngineName => (engineNames as readonly string[]).includes(name);
 
 export interface EngineChoice {
   readonly engine: ChosenEngine;
@@ -98,6 +92,8 @@ export interface EngineOptions {
   readonly engine?: EngineName;
   /** Intra-op threads; one per worker is fastest. */
   readonly threads?: number;
+  /** Called after every step of training and every batch of an evaluation. */
+  readonly onStep?: () => void;
 }
 
 export async function createEngine({
@@ -105,9 +101,10 @@ export async function createEngine({
   lora,
   engine = "auto",
   threads = 1,
+  onStep,
 }: EngineOptions): Promise<ProgramEngine> {
   const chosen = engine === "auto" ? chooseEngine(engine, threads).engine : engine;
-  return new ProgramEngine(await createExecutor(chosen, threads), baseWeights, lora);
+  return new ProgramEngine(await createExecutor(chosen, threads), baseWeights, lora, undefined, onStep);
 }
 
 async function createExecutor(engine: ChosenEngine, threads: number): Promise<Executor> {

@@ -35,15 +35,20 @@ export class ProgramEngine implements TrainingEngine {
   private readonly executor: Executor;
   private readonly weights: BaseWeights;
   private readonly form: LoraForm | undefined;
+  private readonly onStep: () => void;
   private readonly compiled = new Map<string, Promise<Executable>>();
   private lastCohort: Promise<unknown> = Promise.resolve();
   private disposed = false;
 
-  /** @param form how LoRA is computed at every shape; without it, as is best for each */
-  constructor(executor: Executor, weights: BaseWeights, lora: LoraConfig, form?: LoraForm) {
+  /**
+   * @param form how LoRA is computed at every shape; without it, as is best for each
+   * @param onStep called after every step of training and every batch of an evaluation
+   */
+  constructor(executor: Executor, weights: BaseWeights, lora: LoraConfig, form?: LoraForm, onStep = () => {}) {
     this.executor = executor;
     this.weights = weights;
     this.form = form;
+    this.onStep = onStep;
     this.name = executor.name;
     this.layout = adapterLayout(weights.config, lora);
   }
@@ -71,6 +76,7 @@ export class ProgramEngine implements TrainingEngine {
         rescaler: job.rescaler,
         ...batchFeeds(batch, config.experts),
       });
+      this.onStep();
       score(batch, out.losses as Float32Array, out.predicted as BigInt64Array, sums);
       for (const [expert, count] of (out.activations as BigInt64Array).entries()) activations[expert]! += Number(count);
     }
@@ -127,6 +133,7 @@ export class ProgramEngine implements TrainingEngine {
       const program = await this.trainProgram(shape, optimizer);
       const feeds = { ...batchFeeds(batch, config.experts), ...stepFeeds(optimizer, step + 1, batch) };
       const out = await state.step(program, feeds);
+      this.onStep();
       losses[step] = (out.loss as Float32Array)[0]!;
       for (const [expert, count] of (out.activations as BigInt64Array).entries()) activations[expert]! += Number(count);
       for (const length of batch.lengths) tokens += length;

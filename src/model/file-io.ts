@@ -1,5 +1,5 @@
 /** Reading and writing whole stretches of files, and files that appear whole or not at all. */
-import { closeSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { InputError, InvariantError, MachineError, messageOf } from "../base/errors.ts";
 
@@ -12,7 +12,11 @@ import { InputError, InvariantError, MachineError, messageOf } from "../base/err
 export function writeAtomically(path: string, write: (descriptor: number) => void): void {
   const temporary = `${path}.${process.pid}.tmp`;
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
+  } catch (error) {
+    throw asMachineError(error, path);
+  }
+  try {
     const descriptor = openSync(temporary, "w");
     try {
       write(descriptor);
@@ -25,6 +29,32 @@ export function writeAtomically(path: string, write: (descriptor: number) => voi
   } catch (error) {
     rmSync(temporary, { force: true });
     throw asMachineError(error, path);
+  }
+}
+
+/**
+ * Makes a folder and those it lies in, unless they are there. Node's own `recursive` never comes back where the system
+ * knows no new folders and says that something is missing, as in /proc.
+ *
+ * @throws what the system says when it refuses
+ */
+export function makeFolder(path: string): void {
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    if (isFolder(path)) return;
+    const parent = dirname(path);
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || parent === path || isFolder(parent)) throw error;
+    makeFolder(parent);
+    makeFolder(path);
+  }
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
   }
 }
 

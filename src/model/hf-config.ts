@@ -204,6 +204,13 @@ function checkSwitches(fields: Fields, problems: Problems): void {
   }
 }
 
+/** Fields that are floating-point in transformers, where 8 is not a float: transformers 5 refuses a `clip_qkv` of 8. */
+const floats = /^( *"(?:clip_qkv|initializer_range|rms_norm_eps|rope_theta|router_aux_loss_coef)": -?\d+)(,?)$/gm;
+
+/** The text of {@link toHuggingFaceConfig}. */
+export const huggingFaceConfigText = (...args: Parameters<typeof toHuggingFaceConfig>): string =>
+  `${JSON.stringify(toHuggingFaceConfig(...args), null, 2).replace(floats, "$1.0$2")}\n`;
+
 /**
  * The `config.json` of a model, in the spelling that transformers 4 and 5 both read.
  *

@@ -28,7 +28,7 @@ import { type BaseWeights, baseWeightPlan, sizeOf, type WeightSource } from "./b
 import type { Checkpoint } from "./checkpoint.ts";
 import { checkpointDigest } from "./checkpoint-digest.ts";
 import { type ConversionOptions, convertWeights } from "./convert-weights.ts";
-import { asMachineError, readFully, syncFolder, writeFully } from "./file-io.ts";
+import { asMachineError, makeFolder, readFully, syncFolder, writeFully } from "./file-io.ts";
 
 /** Where converted weights are kept unless the user says otherwise. */
 export function defaultWeightsCache(environment: Readonly<Record<string, string | undefined>> = process.env): string {
@@ -49,7 +49,7 @@ export async function prepareBaseWeights(
   const { config } = checkpoint;
   let digest: string;
   try {
-    mkdirSync(cache, { recursive: true });
+    makeFolder(cache);
     removeLeftovers(cache);
     digest = checkpointDigest(checkpoint, cache);
   } catch (error) {

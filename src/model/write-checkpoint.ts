@@ -2,11 +2,11 @@
  * Writes base weights as a Hugging Face OLMoE folder that transformers 4 and 5 load: `config.json` and one
  * `model.safetensors` with the experts one by one. The inverse of reading one; exact when stored as float32.
  */
-import { copyFileSync, existsSync, mkdirSync } from "node:fs";
+import { copyFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import type { WeightSource } from "./base-weights.ts";
-import { asMachineError, writeAtomically, writeFully } from "./file-io.ts";
-import { toHuggingFaceConfig } from "./hf-config.ts";
+import { asMachineError, makeFolder, writeAtomically, writeFully } from "./file-io.ts";
+import { huggingFaceConfigText } from "./hf-config.ts";
 import { type StoredDtype, streamSafetensors } from "./safetensors-writer.ts";
 import { transposeInto } from "./transpose.ts";
 import { huggingFaceShapes, weightTable } from "./weight-table.ts";
@@ -33,13 +33,13 @@ export function writeCheckpoint(folder: string, weights: WeightSource, options: 
   const { dtype = "F32", endTokens = [], padToken = null, topK = weights.config.topK, tokenizerFrom } = options;
   const { config } = weights;
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     const shapes = huggingFaceShapes(config);
     const specs = tensorOrder(weights).map((name) => ({ name, shape: shapes.get(name)! }));
     streamSafetensors(join(folder, "model.safetensors"), specs, tensorChunks(weights), { dtype });
-    const fields = toHuggingFaceConfig({ model: config, endTokens, padToken }, { dtype: dtypeNames[dtype], topK });
-    const text = new TextEncoder().encode(`${JSON.stringify(fields, null, 2)}\n`);
-    writeAtomically(join(folder, "config.json"), (descriptor) => writeFully(descriptor, text, 0));
+    const text = huggingFaceConfigText({ model: config, endTokens, padToken }, { dtype: dtypeNames[dtype], topK });
+    const bytes = new TextEncoder().encode(text);
+    writeAtomically(join(folder, "config.json"), (descriptor) => writeFully(descriptor, bytes, 0));
     for (const file of tokenizerFrom === undefined ? [] : tokenizerFiles) {
       const from = join(tokenizerFrom!, file);
       if (existsSync(from)) copyFileSync(from, join(folder, file));

@@ -2,13 +2,16 @@
  * The pool with threads, on piscina: one task at a time per worker, every worker started at once and kept.
  *
  * A worker that dies takes nothing with it but time: its task is run again and gives the same result. A worker that
- * does not come back within the watchdog's limit is ended, which is the only case in which a thread is terminated while
- * native code may run in it. The stopwatch here watches the machine; no simulated thing depends on it.
+ * shows no sign of life within the watchdog's limit is ended. Where it hangs in JavaScript its task begins anew; where it
+ * hangs in native code, ending the thread ends the process, and `flame resume` goes on from the last checkpoint. The
+ * stopwatch here watches the machine; no simulated thing depends on it.
  */
 import { fileURLToPath } from "node:url";
 import { Piscina } from "piscina";
 import { InvariantError, invariant, MachineError, messageOf } from "../base/errors.ts";
 import { failureOf, type PoolDiagnostics, type Reply, remember, type Task, type WorkPool } from "./pool.ts";
+import { newPulse, watch } from "./watchdog.ts";
+import type { WatchedTask } from "./worker-host.ts";
 
 export interface PiscinaPoolOptions {
   /** Module whose default export is `hostWorker(handlers)`; `.ts` modules are loaded through tsx. */
@@ -18,7 +21,7 @@ export interface PiscinaPoolOptions {
   readonly workerData?: unknown;
   /** How often a task is begun before the pool gives up on it. Default 3. */
   readonly attempts?: number;
-  /** Real milliseconds after which a task is stuck and its worker is ended. Default ten minutes. */
+  /** Real milliseconds without a finished step after which a task is stuck and its worker is ended. Default ten minutes. */
   readonly stuckAfter?: number;
   /** JavaScript heap of a worker in megabytes; native memory does not count. Node's own limit unless given. */
   readonly heapLimit?: number;
@@ -34,7 +37,7 @@ interface Order {
 
 export class PiscinaPool implements WorkPool {
   readonly workers: number;
-  readonly #piscina: Piscina<Task, Reply>;
+  readonly #piscina: Piscina<WatchedTask, Reply>;
   readonly #attempts: number;
   readonly #stuckAfter: number;
   readonly #problems: string[] = [];
@@ -54,7 +57,7 @@ export class PiscinaPool implements WorkPool {
     this.workers = workers;
     this.#attempts = attempts;
     this.#stuckAfter = stuckAfter;
-    this.#piscina = new Piscina<Task, Reply>({
+    this.#piscina = new Piscina<WatchedTask, Reply>({
       filename: fileURLToPath(worker),
       minThreads: workers,
       maxThreads: workers,
@@ -111,15 +114,16 @@ export class PiscinaPool implements WorkPool {
     order.attempts++;
     this.#running.add(order);
     const watchdog = new AbortController();
-    let timer = setTimeout(() => {
-      remember(this.#problems, `"${task.work}" has been running for ${this.#stuckAfter / 2_000} s`);
-      timer = setTimeout(() => {
+    const pulse = newPulse();
+    const stopWatching = watch(pulse, this.#stuckAfter, {
+      quiet: () => remember(this.#problems, `"${task.work}" has finished no step for ${this.#stuckAfter / 2_000} s`),
+      stuck: () => {
         this.#stuck++;
         watchdog.abort();
-      }, this.#stuckAfter / 2);
-    }, this.#stuckAfter / 2);
+      },
+    });
     this.#piscina
-      .run(task, { signal: watchdog.signal })
+      .run({ ...task, pulse }, { signal: watchdog.signal })
       .then(
         (reply) => this.#settle(order, reply),
         (error: unknown) =>
@@ -130,7 +134,7 @@ export class PiscinaPool implements WorkPool {
           ),
       )
       .finally(() => {
-        clearTimeout(timer);
+        stopWatching();
         this.#dispatch();
       });
   }

@@ -11,9 +11,25 @@ import { move } from "piscina";
 import { InvariantError } from "../base/errors.ts";
 import { blobReader } from "./blobs.ts";
 import type { Handlers, Reply, Task } from "./pool.ts";
+import type { Pulse } from "./watchdog.ts";
 
-export function hostWorker(handlers: Handlers): (task: Task) => Promise<unknown> {
+/** A task as a pool with a watchdog sends it. */
+export interface WatchedTask extends Task {
+  readonly pulse?: Pulse;
+}
+
+/** The pulse of the task this thread is at; it has one at a time. */
+let current: Pulse | null = null;
+
+/** A handler that takes long says so, step by step, that it is not stuck. */
+export function beat(): void {
+  if (current !== null) Atomics.add(current, 0, 1);
+}
+
+export function hostWorker(handlers: Handlers): (task: WatchedTask) => Promise<unknown> {
   return async (task) => {
+    current = task.pulse ?? null;
+    beat();
     const reply = await answer(handlers, task);
     const buffers = reply.ok ? ownBuffers(reply.value) : [];
     return buffers.length === 0 ? reply : move(new Moved(reply, buffers) as never);

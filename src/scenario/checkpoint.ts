@@ -110,7 +110,7 @@ export function setAside(folder: string, name: string): void {
   onDisk(`cannot rename ${path}`, () => renameSync(path, `${path}.damaged`));
 }
 
-export function encodeCheckpoint(checkpoint: Checkpoint): Buffer {
+export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array {
   const payload = encode(checkpoint);
   const header = Buffer.alloc(headerBytes);
   magic.copy(header);
@@ -123,7 +123,8 @@ export function encodeCheckpoint(checkpoint: Checkpoint): Buffer {
 }
 
 /** @throws InputError that names the file and what is wrong with it. */
-export function decodeCheckpoint(bytes: Buffer, name: string): Checkpoint {
+export function decodeCheckpoint(stored: Uint8Array, name: string): Checkpoint {
+  const bytes = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
   const damaged = (what: string) => new InputError(`checkpoint ${name} ${what}`);
   if (bytes.length < headerBytes) throw damaged(`is cut off: ${bytes.length} bytes are less than a header`);
   if (!bytes.subarray(0, magic.length).equals(magic)) throw damaged("is not a checkpoint: its first bytes are wrong");

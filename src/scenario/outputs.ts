@@ -1,6 +1,6 @@
 /** What is made of a run that has finished: its result, the adapter, the report, the timeline. */
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { makeFolder } from "../model/file-io.ts";
 import { exportPeft } from "../model/peft.ts";
 import type { Scenario } from "./define.ts";
 import type { Federation } from "./federation.ts";
@@ -21,7 +21,7 @@ export function writeOutputs(folder: RunFolder, { scenario, prepared, federation
   const record: ResultRecord = { digest, adapterDigest, rounds, expectations, reproduce };
   writeAtomically(folder.result, `${JSON.stringify(record, null, 2)}\n`);
   if (adapter === null) return;
-  onDisk(`cannot write ${folder.adapter}`, () => mkdirSync(folder.adapter, { recursive: true }));
+  onDisk(`cannot write ${folder.adapter}`, () => makeFolder(folder.adapter));
   const { model } = scenario.data;
   exportPeft(folder.adapter, prepared.layout, adapter, {
     baseModelName: typeof model === "string" ? model : scenario.data.name,

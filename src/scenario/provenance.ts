@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto";
 import { cpus } from "node:os";
 import { ScenarioError } from "../base/errors.ts";
-import { chooseEngine, type EngineName, engineNames, isEngineName } from "../engine/create.ts";
+import { chooseEngine } from "../engine/create.ts";
+import { type EngineName, engineNames, isEngineName } from "../engine/names.ts";
 import type { Provenance } from "./checkpoint.ts";
 import { hasCode, type Scenario, scenarioToJson } from "./define.ts";
 import { codeDigest, programVersion } from "./package.ts";

@@ -6,7 +6,8 @@ import { availableParallelism } from "node:os";
 import { extname } from "node:path";
 import type { WorkerData } from "../../actors/worker.ts";
 import { messageOf, ScenarioError } from "../base/errors.ts";
-import { chooseEngine, type EngineName } from "../engine/create.ts";
+import { chooseEngine } from "../engine/create.ts";
+import type { EngineName } from "../engine/names.ts";
 import { InlinePool } from "../runtime/inline-pool.ts";
 import { PiscinaPool } from "../runtime/piscina-pool.ts";
 import type { WorkPool } from "../runtime/pool.ts";
@@ -51,7 +52,7 @@ export interface RunOptions {
   readonly listen?: ProgressListener;
   /** Stands in for the pool that would be made. The run closes it. */
   readonly pool?: (prepared: Prepared) => WorkPool;
-  /** Real minutes after which a worker that has not come back is held to be stuck; 10 unless given. */
+  /** Real minutes without a finished step after which a worker is held to be stuck; 10 unless given. */
   readonly taskLimit?: number;
   /** Where the scenario came from, when that was a file with code. */
   readonly source?: ScenarioSource;

@@ -2,18 +2,10 @@
  * Finished cells of stress matrices, a line each. A line is written in one call and made durable before the next cell
  * is begun, so a test that is killed loses the cells under way and nothing else; a line it was cut off in is dropped.
  */
-import {
-  appendFileSync,
-  closeSync,
-  existsSync,
-  fsyncSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-} from "node:fs";
+import { appendFileSync, closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { InputError, messageOf } from "../base/errors.ts";
+import { makeFolder } from "../model/file-io.ts";
 import { acquireLock, type Lock } from "./lock.ts";
 import { onDisk } from "./run-folder.ts";
 
@@ -26,7 +18,7 @@ export class StressFolder<Cell> {
   /** @throws InputError when a line in the middle is damaged; MachineError when another process writes here */
   constructor(path: string) {
     this.path = path;
-    onDisk(`cannot write to output folder ${path}`, () => mkdirSync(path, { recursive: true }));
+    onDisk(`cannot write to output folder ${path}`, () => makeFolder(path));
     this.#lock = acquireLock(join(path, "lock"));
     const name = join(path, "cells.jsonl");
     try {

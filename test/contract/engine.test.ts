@@ -333,6 +333,16 @@ describe("a program engine", () => {
     engine.dispose();
   });
 
+  test("says of every step and every evaluated batch that it is done", async () => {
+    let steps = 0;
+    const engine = new ProgramEngine(watched(), weights, lora, undefined, () => steps++);
+    await engine.trainCohort([jobOf(1, { batches: [first, second, first] }), jobOf(2, { batches: [second] })]);
+    assert.equal(steps, 4);
+    await engine.evaluate(jobOf(3, { batches: [first, second] }));
+    assert.equal(steps, 6);
+    engine.dispose();
+  });
+
   test("tries again after a compilation that failed", async () => {
     const engine = new ProgramEngine(watched(1), weights, lora);
     await assert.rejects(engine.evaluate(jobOf(6)), { name: "MachineError", message: "no luck" });

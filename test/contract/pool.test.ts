@@ -142,7 +142,7 @@ describe("pools", { concurrency: true }, () => {
     const pool = new PiscinaPool({ worker, workers: 1, attempts: 6, stuckAfter: 2_500 });
     assert.equal(await pool.run(task("hang", { begun: counter(), failing: 1 })), "came back");
     assert.ok(pool.diagnostics.stuck >= 1);
-    assert.match(pool.diagnostics.problems.join(), /"hang" has been running for 1.25 s.*stuck for 2.5 s/);
+    assert.match(pool.diagnostics.problems.join(), /"hang" has finished no step for 1.25 s.*stuck for 2.5 s/);
     await pool.close();
   });
 

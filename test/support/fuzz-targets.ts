@@ -219,7 +219,7 @@ async function midway() {
   return { checkpoint, payload: checkpoint.subarray(44), parts, anew, letters: [...letters, own] };
 }
 
-function withDigest(checkpoint: Buffer, payload: Uint8Array): Buffer {
+function withDigest(checkpoint: Uint8Array, payload: Uint8Array): Buffer {
   const digest = createHash("sha256").update(payload).digest();
   return Buffer.concat([checkpoint.subarray(0, 12), digest, payload]);
 }

@@ -3,7 +3,12 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { InputError } from "../../src/base/errors.ts";
-import { parseHuggingFaceConfig, readHuggingFaceConfig, toHuggingFaceConfig } from "../../src/model/hf-config.ts";
+import {
+  huggingFaceConfigText,
+  parseHuggingFaceConfig,
+  readHuggingFaceConfig,
+  toHuggingFaceConfig,
+} from "../../src/model/hf-config.ts";
 import { smallConfig, temporaryFolder } from "../support/model-folder.ts";
 
 const parse = (change: Record<string, unknown> = {}) =>
@@ -153,4 +158,14 @@ test("a file that is not JSON is named", (context) => {
     () => readHuggingFaceConfig(path),
     (error) => error instanceof InputError && error.message.startsWith(path),
   );
+});
+
+test("what is a float in transformers is written as one, since a clip_qkv of 8 is not", () => {
+  const text = huggingFaceConfigText(parse({ clip_qkv: 8, rms_norm_eps: 1, rope_theta: 10_000 }), { dtype: "float32" });
+  assert.match(text, /"clip_qkv": 8\.0,\n/);
+  assert.match(text, /"rms_norm_eps": 1\.0,\n/);
+  assert.match(text, /"rope_theta": 10000\.0,\n/);
+  assert.match(text, /"hidden_size": 8,\n/);
+  const read = parse({ clip_qkv: 0.5, rms_norm_eps: 1e-6, rope_theta: 1e25 });
+  assert.deepEqual(parseHuggingFaceConfig(JSON.parse(huggingFaceConfigText(read, { dtype: "float32" })), "c"), read);
 });

@@ -55,7 +55,7 @@ test("any flipped bit and any cut is noticed, and nothing but an InputError come
 });
 
 test("a checkpoint of another format is refused by its number", () => {
-  const bytes = encodeCheckpoint(checkpoint(1));
+  const bytes = Buffer.from(encodeCheckpoint(checkpoint(1)));
   bytes.writeUInt32LE(99, 8);
   assert.throws(() => decodeCheckpoint(bytes, "x"), /checkpoint x has format 99; this program reads 2/);
 });

@@ -1,5 +1,5 @@
 /** `flame pretrain`: makes a small base model from the generated corpus. */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { InputError } from "../../base/errors.ts";
@@ -13,6 +13,7 @@ import {
   type PretrainReport,
   type PretrainState,
 } from "../../engine/pretrainer.ts";
+import { asMachineError, makeFolder, writeAtomically, writeFully } from "../../model/file-io.ts";
 import { SafetensorsFile } from "../../model/safetensors.ts";
 import { writeSafetensors } from "../../model/safetensors-writer.ts";
 import { writeCheckpoint } from "../../model/write-checkpoint.ts";
@@ -48,7 +49,7 @@ export function register(program: Command): void {
 
 async function pretrain(flags: Flags): Promise<void> {
   const recipe: PretrainRecipe = { ...embeddedRecipe, steps: flags.steps, seed: flags.seed };
-  mkdirSync(flags.to, { recursive: true });
+  makeFolderFor(flags.to);
   const stateFile = join(flags.to, "pretraining.safetensors");
   const curveFile = join(flags.to, "training.json");
   const resumed = existsSync(stateFile) ? readState(stateFile, recipe) : null;
@@ -66,8 +67,9 @@ async function pretrain(flags: Flags): Promise<void> {
     interrupted = true;
   });
   const save = () => {
+    // The state last: rows of the curve that are ahead of it are dropped on the way back.
+    writeText(curveFile, `${JSON.stringify({ recipe, curve }, null, 1)}\n`);
     writeState(stateFile, trainer.state, recipe);
-    writeFileSync(curveFile, `${JSON.stringify({ recipe, curve }, null, 1)}\n`);
   };
   while (trainer.state.step < recipe.steps && !interrupted) {
     const { step, loss } = await trainer.step();
@@ -92,11 +94,22 @@ async function pretrain(flags: Flags): Promise<void> {
     endTokens: [byteTokenizer.end],
     padToken: byteTokenizer.pad,
   });
-  writeFileSync(join(flags.to, "README.md"), modelCard(embeddedConfig, recipe, curve));
+  writeText(join(flags.to, "README.md"), modelCard(embeddedConfig, recipe, curve));
   rmSync(stateFile);
   trainer.dispose();
   process.stdout.write(`${colors.bold(flags.to)}: ${describe(curve.at(-1)!)}\n`);
 }
+
+function makeFolderFor(path: string): void {
+  try {
+    makeFolder(path);
+  } catch (error) {
+    throw asMachineError(error, path);
+  }
+}
+
+const writeText = (path: string, text: string): void =>
+  writeAtomically(path, (file) => writeFully(file, new TextEncoder().encode(text), 0));
 
 function describe({ step, loss, balance, load }: PretrainReport): string {
   const { layers, experts } = embeddedConfig;

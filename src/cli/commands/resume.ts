@@ -19,7 +19,11 @@ export function register(program: Command): void {
     .argument("<run>", "the run's folder")
     .option("--workers <number>", "worker threads; the result does not depend on it (default: one per core)", workers)
     .option("--engine <name>", "what trains: auto, onnx, …")
-    .option("--task-limit <minutes>", "after how long a worker that does not answer is held to be stuck", minutesOption)
+    .option(
+      "--task-limit <minutes>",
+      "after how long a worker that finishes no step is held to be stuck (default: 10)",
+      minutesOption,
+    )
     .option("--force", "continue although program, scenario or engine have changed; the run is marked so")
     .option("--json", "print one JSON object per line")
     .option("--quiet", "print only the verdict")

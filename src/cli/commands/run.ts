@@ -34,7 +34,11 @@ export function register(program: Command): void {
     .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
     .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
     .option("--engine <name>", "what trains: auto, onnx, …")
-    .option("--task-limit <minutes>", "after how long a worker that does not answer is held to be stuck", minutesOption)
+    .option(
+      "--task-limit <minutes>",
+      "after how long a worker that finishes no step is held to be stuck (default: 10)",
+      minutesOption,
+    )
     .option("--timing-only", "simulate fleet, network and rounds without training")
     .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")
     .option("--out <folder>", "where the results go (default: runs/<name>-<seed>-<time>)")
