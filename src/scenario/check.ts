@@ -2,6 +2,7 @@
 import { checkPolicy, policySpecSchema } from "../fl/policies.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { checkFleet } from "../sim/devices.ts";
+import { checkLaw } from "../sim/laws.ts";
 import { checkWorld } from "../sim/world-spec.ts";
 import { checkEffort } from "./effort.ts";
 import { toTierSpec } from "./fleet-schema.ts";
@@ -104,9 +105,16 @@ function checkSizes(data: ScenarioData): Problem[] {
   if (sizes !== undefined && !data.timingOnly) {
     problems.push({ path: "data.sizes", text: "is given, but only a run with timingOnly: true does without data" });
   }
+  for (const { path, expected: wanted, got } of checkLaw("data.sizes.examplesPerClient", sizes?.examplesPerClient)) {
+    problems.push({ path, text: `is ${got}, expected ${wanted}` });
+  }
+  if (partition !== undefined && partition.type !== "iid" && typeof sizes?.examplesPerClient === "object") {
+    const what = "a number, the mean that data.partition spreads";
+    problems.push(expected("data.sizes.examplesPerClient", what, sizes.examplesPerClient));
+  }
   if (source.type !== "instructions" || (data.timingOnly && sizes !== undefined)) return problems;
   const training = heldOut < 1 ? source.examples * (1 - heldOut) : source.examples - heldOut;
-  const each = "minimum" in partition ? Math.max(1, partition.minimum) : 1;
+  const each = partition !== undefined && "minimum" in partition ? Math.max(1, partition.minimum) : 1;
   if (heldOut >= source.examples) {
     problems.push({ path: "data.heldOut", text: `is ${heldOut}, but there are ${source.examples} examples` });
   } else if (clients * each > training) {

@@ -28,18 +28,26 @@ const modelShape = z.strictObject({
   topK: count,
 });
 
-const dataSchema = z.strictObject({
+const dataFields = z.strictObject({
   source: sourceSchema.prefault({ type: "instructions", examples: 4_000 }),
-  partition: partitionSchema.prefault({ type: "dirichlet", alpha: 0.5 }),
+  /** How the examples, or those of `sizes`, are divided among the clients; Dirichlet with alpha 0.5 unless given. */
+  partition: partitionSchema.exactOptional(),
   /** How a prompt is laid out; by default what suits the model's tokenizer. */
   template: templateSchema.exactOptional(),
   /** Share of the examples that no client gets, when below 1, else their number. */
   heldOut: positive.default(0.1),
   /** Longest example, in tokens; the model's own limit unless given. */
   maxTokens: z.int().min(8).exactOptional(),
-  /** Runs without training may do without data: then clients hold this much. */
+  /** Runs without training may do without data: then clients hold this much, or on average if a partition is given. */
   sizes: z.strictObject({ examplesPerClient: lawSchema, tokensPerExample: positive }).exactOptional(),
 });
+
+const usualPartition = partitionSchema.parse({ type: "dirichlet", alpha: 0.5 });
+
+/** Sizes need no partition: their law says what each client holds. */
+const dataSchema = dataFields.transform((data) =>
+  data.partition !== undefined || data.sizes !== undefined ? data : { ...data, partition: usualPartition },
+);
 
 const roundsSchema = z.strictObject({
   count: z.int().min(0),

@@ -19,7 +19,7 @@ const twoSpeeds = [
   { name: "fast", clients: 40, topK: 1, tokensPerSecond: 240, uplink: 1e9, latency: 10 },
   { name: "slow", clients: 40, topK: 1, tokensPerSecond: 24, uplink: 1e9, latency: 10 },
 ] as const;
-const sizes = { sizes: { examplesPerClient: 40, tokensPerExample: 60 }, partition: { type: "iid" } } as const;
+const sizes = { sizes: { examplesPerClient: 40, tokensPerExample: 60 } } as const;
 
 const twoTiers = (rounds: ScenarioInput["rounds"], more: Partial<ScenarioInput> = {}) =>
   timingOnly({ fleet: [...twoSpeeds], data: sizes, rounds, ...more });
