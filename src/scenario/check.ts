@@ -6,7 +6,7 @@ import { checkLaw } from "../sim/laws.ts";
 import { checkWorld } from "../sim/world-spec.ts";
 import { checkEffort } from "./effort.ts";
 import { toTierSpec } from "./fleet-schema.ts";
-import { expected, type Problem, show } from "./problems.ts";
+import { expected, type Problem } from "./problems.ts";
 import { policySpecOf, type ScenarioData } from "./schema.ts";
 import { toWorldSpec } from "./world-schema.ts";
 
@@ -24,23 +24,17 @@ export function checkScenario(data: ScenarioData): Problem[] {
 }
 
 function checkTiers({ fleet, regions }: ScenarioData): Problem[] {
-  const problems: Problem[] = [];
-  const names = new Set<string>();
-  for (const [at, tier] of fleet.entries()) {
-    if (names.has(tier.name)) problems.push({ path: `fleet[${at}].name`, text: `is ${show(tier.name)} a second time` });
-    names.add(tier.name);
-  }
   const spec = { tiers: fleet.map(toTierSpec), ...(regions === undefined ? {} : { regions }) };
-  for (const { path, expected: wanted, got } of checkFleet(spec)) {
-    problems.push({ path: inScenario(path), text: `is ${got}, expected ${wanted}` });
-  }
-  return problems;
+  return checkFleet(spec).map(({ path, expected: wanted, got }) => ({
+    path: inScenario(path),
+    text: `is ${got}, expected ${wanted}`,
+  }));
 }
 
 /** Paths of `sim/` name tiers and links as it knows them. */
 const inScenario = (path: string): string =>
   path
-    .replace(/^tiers\[/, "fleet[")
+    .replace(/^tiers\b/, "fleet")
     .replace(/\.link\.up\b/, ".uplink")
     .replace(/\.link\.down\b/, ".downlink")
     .replace(/\.speed\.law\b/, ".tokensPerSecond");

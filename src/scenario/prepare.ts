@@ -22,6 +22,7 @@ import type { Fleet } from "../sim/fleet.ts";
 import { measuredCost } from "./calibration.ts";
 import { checkAgainstModel } from "./check.ts";
 import type { Scenario } from "./define.ts";
+import { trainedTokens } from "./effort.ts";
 import { toTierSpec } from "./fleet-schema.ts";
 import { throwProblems } from "./problems.ts";
 import type { ScenarioData } from "./schema.ts";
@@ -66,7 +67,7 @@ export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOp
       rng,
       {
         flopsPerToken: data.calibration === undefined ? flops : measuredCost(data.calibration, flops),
-        epochs: data.training.epochs,
+        trainedTokens: (examples, tokens) => trainedTokens(data, examples, tokens),
         downloadBytes: bytes.download,
         uploadBytes: bytes.upload,
       },

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { partitionSchema } from "../data/partition.ts";
 import { sourceSchema } from "../data/source.ts";
 import { templateSchema } from "../data/template.ts";
+import { duration, patience } from "../fl/policies/fields.ts";
 import type { PolicySpec } from "../fl/policy.ts";
 import { samplerSpecSchema } from "../fl/samplers.ts";
 import { strategySpecSchema } from "../fl/strategies.ts";
@@ -54,7 +55,7 @@ const roundsSchema = z.strictObject({
   /** Updates a round is made of. */
   cohort: count,
   /** Virtual milliseconds from the start of a round to its end; see `minutes`. Without one a round waits for everyone. */
-  deadline: positive.nullable().default(null),
+  deadline: patience.default(null),
   /** With fewer updates than this the adapter stays as it is. */
   minUpdates: count.default(1),
   /** Invitations per member of the cohort. */
@@ -65,7 +66,7 @@ const roundsSchema = z.strictObject({
   /** Rounds a client sits out after it was invited. */
   minimumGap: z.int().min(0).default(0),
   /** How long a round goes on without hearing of any client before it is closed as it is, in virtual milliseconds. */
-  patience: positive.default(86_400_000),
+  patience: duration.default(86_400_000),
 });
 
 /** What the modes mean: `effort.ts`. */
@@ -73,7 +74,7 @@ const effortSchema = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("fit"),
     /** Milliseconds of virtual time from invitation to report; that of the rounds unless given. */
-    deadline: z.number().positive().exactOptional(),
+    deadline: duration.exactOptional(),
   }),
   z.strictObject({
     type: z.literal("uniform"),

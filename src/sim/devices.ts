@@ -5,7 +5,7 @@
  * a tier that is added at the end changes no device before it.
  */
 
-import { InvariantError } from "../base/errors.ts";
+import { InvariantError, ScenarioError } from "../base/errors.ts";
 import type { Draws, Rng } from "../base/random.ts";
 import type { Fleet } from "./fleet.ts";
 import {
@@ -131,7 +131,23 @@ function fillTier(fleet: Fleet, tier: TierSpec, { number, first, rng, cost }: Ti
     const topK = chooseTopK(tier.topK, limit, (k) => roundSeconds(fleet, client, speedAt(k), cost));
     fleet.topK[client] = topK;
     fleet.tokensPerSecond[client] = speedAt(topK);
+    checkDevice(fleet, client);
   }
+}
+
+/** Laws with extreme parameters, and functions of an author's own, may give what no device can be. */
+function checkDevice({ tierNames, tier, tokensPerSecond, downlink, uplink, latency }: Fleet, client: number): void {
+  const check = (holds: boolean, what: string, got: number, expected: string) => {
+    if (holds) return;
+    const where = `tier ${JSON.stringify(tierNames[tier[client]!])}, client ${client}`;
+    throw new ScenarioError(`${where}: the ${what} is ${got}, expected ${expected}`);
+  };
+  const isRate = (value: number) => value > 0 && value < Infinity;
+  const rate = "a finite number above 0";
+  check(isRate(tokensPerSecond[client]!), "speed in tokens per second", tokensPerSecond[client]!, rate);
+  check(isRate(downlink[client]!), "downlink in bytes per second", downlink[client]!, rate);
+  check(isRate(uplink[client]!), "uplink in bytes per second", uplink[client]!, rate);
+  check(latency[client]! < Infinity, "latency in milliseconds", latency[client]!, "a finite number");
 }
 
 function recordPicker({ records, assignment }: DeviceTrace, first: number, rng: Rng): (client: number) => DeviceRecord {
@@ -160,7 +176,7 @@ function roundSeconds(fleet: Fleet, client: number, tokensPerSecond: number, cos
   return (
     (2 * fleet.latency[client]!) / 1_000 +
     cost.downloadBytes / fleet.downlink[client]! +
-    (cost.epochs * fleet.tokens[client]!) / tokensPerSecond +
+    cost.trainedTokens(fleet.examples[client]!, fleet.tokens[client]!) / tokensPerSecond +
     cost.uploadBytes / fleet.uplink[client]!
   );
 }
