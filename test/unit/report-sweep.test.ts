@@ -122,7 +122,7 @@ test("the report of a matrix has a line and a band per strategy in every plot", 
   const figures = [...document.querySelectorAll("figure")];
   assert.deepEqual(
     figures.map(({ id }) => id),
-    ["loss-k8", "loss-k1", "exact-match-k8", "exact-match-k1", "time-to-target", "reach", "fairness"],
+    ["loss-k8", "loss-k1", "exact-match-k8", "exact-match-k1", "time-to-target", "round-time", "reach", "fairness"],
   );
   for (const figure of figures) {
     assert.equal(figure.querySelectorAll("[aria-label=line] path").length, 2, figure.id);
@@ -132,6 +132,24 @@ test("the report of a matrix has a line and a band per strategy in every plot", 
   }
   assert.match(document.querySelector("#time-to-target figcaption")!.textContent!, /45 of 50 runs get there/);
   assert.equal(document.querySelectorAll("table tbody tr").length, 10);
+});
+
+test("an axis is wide enough that a thousandth is no cliff, and no interval reaches beyond what can be", () => {
+  const alike = matrix.map((c) => ({
+    ...c,
+    distinctClients: c.seed === 1 ? c.clients - 8 : c.clients,
+    tiers: [
+      { tier: "a", invited: 100, counted: 100 },
+      { tier: "b", invited: 100, counted: 98 - c.seed },
+    ],
+  }));
+  const { document } = parseHTML(renderSweep(alike, facts));
+  const ticks = (figure: string) =>
+    [...document.querySelectorAll(`#${figure} [aria-label="y-axis tick label"] text`)].map(
+      ({ textContent }) => textContent,
+    );
+  assert.deepEqual([ticks("fairness")[0], ticks("fairness").at(-1)], ["0.90", "1.00"]);
+  assert.equal(ticks("reach").at(-1), "100");
 });
 
 test("the table for terminals has mean and interval per strategy and rate", () => {
