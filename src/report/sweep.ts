@@ -70,7 +70,7 @@ export function renderSweep(cells: readonly StressCell[], facts: SweepFacts): st
     question: facts.question ?? null,
     chips: [
       `${whole(cells.length)} runs`,
-      plural(strategies.size, "strategy", "strategies"),
+      plural(strategies.size, "variant", "variants"),
       plural(new Set(cells.map(({ dropout }) => dropout)).size, "dropout rate", "dropout rates"),
       plural(seeds, "seed", "seeds"),
     ],
@@ -220,7 +220,8 @@ function figure(measure: Measure, groups: readonly Group[], strategies: Readonly
   const bands = series.flatMap(({ style, points }) => {
     const known = points.filter(({ estimate: { half } }) => half !== null);
     if (known.length === 0) return [];
-    const low = ({ estimate: { mean, half } }: Mean) => mean - half!;
+    // Nothing that is measured here is ever below 0.
+    const low = ({ estimate: { mean, half } }: Mean) => Math.max(0, mean - half!);
     const high = ({ estimate: { mean, half } }: Mean) => Math.min(most, mean + half!);
     return known.length === 1
       ? [Plot.ruleX(known, { x: "dropout", y1: low, y2: high, stroke: style.colour, strokeWidth: 2 })]
@@ -236,7 +237,7 @@ function figure(measure: Measure, groups: readonly Group[], strategies: Readonly
     svg: draw(
       {
         ariaLabel: `${axis} against dropout rate, per strategy`,
-        marginRight: 14 + 7 * Math.min(18, Math.max(...[...strategies.keys()].map(({ length }) => length))),
+        marginRight: 14 + 7.8 * Math.min(18, Math.max(...[...strategies.keys()].map(({ length }) => length))),
         x: { label: "dropout rate (%) →", labelArrow: null, nice: false },
         y: {
           label: `↑ ${axis}`,
@@ -315,7 +316,11 @@ const columnTitle = ({ id, title }: Measure): string => {
   return id === "reach" ? "clients heard, %" : id === "fairness" ? "fairness" : title.toLowerCase();
 };
 
-/** The winner at the highest dropout rate, for each measure of quality: what most readers open the report for. */
+/**
+ * The winner at the highest dropout rate, for each measure of quality: what most readers open the report for. Variants
+ * meet the same fleets under the same seeds, so they are compared seed by seed, and a difference that is no larger than
+ * its interval makes no winner.
+ */
 function tiles(groups: readonly Group[], measures: readonly Measure[]): string {
   const worst = Math.max(...groups.map(({ dropout }) => dropout));
   const at = groups.filter(({ dropout }) => dropout === worst);
@@ -325,15 +330,34 @@ function tiles(groups: readonly Group[], measures: readonly Measure[]): string {
       const ranked = at
         .flatMap((group) => {
           const found = estimateOf(group, measure);
-          return found === null ? [] : [{ strategy: group.strategy, found }];
+          return found === null ? [] : [{ group, found }];
         })
         .sort((a, b) => a.found.mean - b.found.mean);
-      const [first] = ranked;
+      const [first, second] = ranked;
       if (first === undefined) return [];
       const label = `lowest ${columnTitle(measure)} at ${Number((worst * 100).toFixed(2))} % dropout`;
-      return [{ value: first.strategy, label, note: writeEstimate(first.found, measure.write) }];
+      const told = writeEstimate(first.found, measure.write);
+      if (second === undefined) return [{ value: first.group.strategy, label, note: told }];
+      const lead = leadOf(first.group, second.group, measure);
+      const isClear = lead?.half != null && lead.mean > lead.half;
+      const by = lead === null ? "no seed in common" : `${writeEstimate(lead, measure.write)} below, seed by seed`;
+      return [
+        isClear
+          ? { value: first.group.strategy, label, note: `${told}; ${second.group.strategy} is next: ${by}` }
+          : { value: "not told apart", label, note: `${first.group.strategy} and ${second.group.strategy}: ${by}` },
+      ];
     });
   return best.length === 0 ? "" : renderTiles(best);
+}
+
+/** How far one group lies below another, over the seeds that both have. */
+function leadOf(lower: Group, upper: Group, { of }: Measure): Estimate | null {
+  return estimate(
+    lower.cells.map((cell) => {
+      const other = upper.cells.find(({ seed }) => seed === cell.seed);
+      return other === undefined ? Number.NaN : (of(other) ?? Number.NaN) - (of(cell) ?? Number.NaN);
+    }),
+  );
 }
 
 function violations(broken: readonly StressCell[]): string {

@@ -152,6 +152,20 @@ test("an axis is wide enough that a thousandth is no cliff, and no interval reac
   assert.equal(ticks("reach").at(-1), "100");
 });
 
+test("variants are compared seed by seed: a small difference that is always there makes a winner, a large spread none", () => {
+  const loss = (better: number, noise: number) =>
+    matrix.map((c) => {
+      const own = c.strategy === "flame" ? -better : 0;
+      const luck = noise * (c.seed % 2 === 0 ? 1 : -1) * (c.strategy === "flame" ? 1 : -1);
+      return { ...c, evaluations: c.evaluations.map((e) => ({ ...e, loss: 2 + c.seed / 2 + own + luck })) };
+    });
+  const tile = (cells: StressCell[]) =>
+    parseHTML(renderSweep(cells, facts)).document.querySelector(".tiles > div")!.textContent!;
+  // Seeds lie half a nat apart, the variants 0.05: only the pairs show it.
+  assert.match(tile(loss(0.05, 0)), /flame.*fedavg is next: 0\.050 ± 0\.000 below, seed by seed/s);
+  assert.match(tile(loss(0.05, 0.4)), /not told apart.*0\.\d+ ± \d\.\d+ below, seed by seed/s);
+});
+
 test("the table for terminals has mean and interval per strategy and rate", () => {
   const lines = formatSweep(matrix, { target }).split("\n");
   assert.equal(lines.length, 12);
