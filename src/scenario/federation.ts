@@ -109,7 +109,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     const effort = effortOf(data, { fleet, rng, bytes, trainingTime });
     this.#ledger = new Ledger({
       fleet,
-      deadline: scenario.own.policy === undefined && data.rounds.policy === undefined ? deadlineOf(scenario) : null,
+      deadline: deadlineOf(scenario),
       onSettled: (row) => this.#settled(row),
     });
     this.#book = new RoundBook({

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { type Millis, minutes } from "../../src/base/units.ts";
 import { stalenessWeight } from "../../src/fl/policies/staleness.ts";
+import { invitations } from "../../src/fl/policies/synchronous.ts";
 import { checkPolicy, fedasync, fedbuff, policyFromSpec, semiSynchronous, synchronous } from "../../src/fl/policies.ts";
 import type { PolicyView } from "../../src/fl/policy.ts";
 
@@ -43,6 +44,25 @@ test("a synchronous round closes at its goal, at its deadline, or when nobody is
 test("an update for a round that has closed is late", () => {
   const decisions = synchronous({ cohort: 4 }).onUpdate(view({ round: 3 }), arrival(2));
   assert.deepEqual(decisions, [{ type: "refuse", participation: 7, as: "late" }]);
+});
+
+test("a late update that is used counts with the weight of its staleness, and towards the goal", () => {
+  const policy = synchronous({ cohort: 3, deadline: 60, minUpdates: 1, late: "stale", maxStaleness: 3 });
+  assert.deepEqual(policy.onUpdate(view({ round: 4, outstanding: 5 }), arrival(1)), [accept(0.5)]);
+  assert.deepEqual(policy.onUpdate(view({ round: 4, accepted: 2, outstanding: 5 }), arrival(1)), [
+    accept(0.5),
+    { type: "close", aggregate: true },
+  ]);
+  assert.deepEqual(policy.onUpdate(view({ round: 5, accepted: 2, outstanding: 5 }), arrival(1)), [
+    { type: "refuse", participation: 7, as: "rejected" },
+  ]);
+});
+
+test("invitations are rounded up: 7 · 1.3 are 10, and 10 · 1.1 are 11 whatever its float says", () => {
+  assert.deepEqual(
+    [invitations(7, 1.3), invitations(10, 1.1), invitations(100, 1.3), invitations(1, 1)],
+    [10, 11, 130, 1],
+  );
 });
 
 test("staleness weights have the values of the literature", () => {

@@ -86,7 +86,8 @@ function endsOnce(): Checker {
 /** No update is counted that never came, came after its deadline, or came from a client that was gone. */
 function countsFairly({ data }: Scenario): Checker {
   const spec = policySpecOf(data);
-  const deadline = spec.type === "synchronous" && typeof spec.deadline === "number" ? spec.deadline : Infinity;
+  const isBound = spec.type === "synchronous" && spec.late !== "stale";
+  const deadline = isBound && typeof spec.deadline === "number" ? spec.deadline : Infinity;
   const began = new Map<unknown, number>();
   const senders = new Map<unknown, string>();
   const received = new Map<string, number[]>();
