@@ -26,3 +26,13 @@ export const noticesLosses = (scenario: Scenario): boolean => {
   const isLimited = numberIn(spec, "deadline") !== null && spec.late !== "stale";
   return !isLimited && numberIn(spec, "timeout") === null;
 };
+
+/** What a scenario says of its rounds although its policy brings its own. */
+export function unusedFields({ data, own }: Scenario): string[] {
+  const { policy, deadline, minUpdates, overSelection } = data.rounds;
+  if (policy === undefined && own.policy === undefined) return [];
+  const given = { deadline: deadline !== null, minUpdates: minUpdates !== 1, overSelection: overSelection !== 1 };
+  return Object.entries(given).flatMap(([field, isGiven]) =>
+    isGiven ? [`rounds.${field} is not used: the round policy brings its own`] : [],
+  );
+}

@@ -20,6 +20,7 @@ import { awaitLock, type Lock } from "./lock.ts";
 import type { RoundMetrics } from "./metrics.ts";
 import { writeOutputs } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
+import { unusedFields } from "./policy-facts.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { throwProblems } from "./problems.ts";
 import type { ProgressListener } from "./progress.ts";
@@ -103,7 +104,7 @@ export async function prepareRun(
   engineNameOf(engine);
   const prepared = await prepare(scenario, { embedded: embeddedModel() });
   throwProblems(scenario.data.name, checkReach(scenario, prepared));
-  return prepared;
+  return { ...prepared, notes: [...prepared.notes, ...unusedFields(scenario)] };
 }
 
 interface Undertaking {

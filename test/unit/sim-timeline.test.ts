@@ -238,6 +238,23 @@ test("a hook sees the world and can do to it what a timeline can", async () => {
   ]);
 });
 
+test("a hook that happens again has new luck, and the same luck in every run of the seed", async () => {
+  const drawn = async (): Promise<number[]> => {
+    const values: number[] = [];
+    const look = hook((sim) => {
+      values.push(sim.draws.uniform());
+    });
+    const own = staged([every(seconds(10), look), at(seconds(15), look)]);
+    listen(own);
+    computing(own, 1, 60);
+    await own.kernel.run();
+    return values;
+  };
+  const values = await drawn();
+  assert.ok(values.length >= 5 && new Set(values).size === values.length, `${values}`);
+  assert.deepEqual(await drawn(), values);
+});
+
 test("what a hook may not do is named: impossible effects, changes of the fleet, and anything after it has returned", async () => {
   const played = async (act: (sim: SimulatedWorld) => void): Promise<void> => {
     const own = staged([at(seconds(1), hook(act))]);
