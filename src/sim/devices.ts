@@ -137,18 +137,22 @@ function fillTier(fleet: Fleet, tier: TierSpec, { number, first, rng, cost }: Ti
 
 /** Laws with extreme parameters, and functions of an author's own, may give what no device can be. */
 function checkDevice({ tierNames, tier, tokensPerSecond, downlink, uplink, latency }: Fleet, client: number): void {
-  const check = (holds: boolean, what: string, got: number, expected: string) => {
-    if (holds) return;
-    const where = `tier ${JSON.stringify(tierNames[tier[client]!])}, client ${client}`;
-    throw new ScenarioError(`${where}: the ${what} is ${got}, expected ${expected}`);
-  };
-  const isRate = (value: number) => value > 0 && value < Infinity;
-  const rate = "a finite number above 0";
-  check(isRate(tokensPerSecond[client]!), "speed in tokens per second", tokensPerSecond[client]!, rate);
-  check(isRate(downlink[client]!), "downlink in bytes per second", downlink[client]!, rate);
-  check(isRate(uplink[client]!), "uplink in bytes per second", uplink[client]!, rate);
-  check(latency[client]! < Infinity, "latency in milliseconds", latency[client]!, "a finite number");
+  const speed = tokensPerSecond[client]!;
+  const down = downlink[client]!;
+  const up = uplink[client]!;
+  const delay = latency[client]!;
+  if (isRate(speed) && isRate(down) && isRate(up) && delay < Infinity) return;
+  const what = !isRate(speed)
+    ? `speed in tokens per second is ${speed}, expected a finite number above 0`
+    : !isRate(down)
+      ? `downlink in bytes per second is ${down}, expected a finite number above 0`
+      : !isRate(up)
+        ? `uplink in bytes per second is ${up}, expected a finite number above 0`
+        : `latency in milliseconds is ${delay}, expected a finite number`;
+  throw new ScenarioError(`tier ${JSON.stringify(tierNames[tier[client]!])}, client ${client}: the ${what}`);
 }
+
+const isRate = (value: number): boolean => value > 0 && value < Infinity;
 
 function recordPicker({ records, assignment }: DeviceTrace, first: number, rng: Rng): (client: number) => DeviceRecord {
   if (assignment === "cycle") return (client) => records[(client - first) % records.length]!;
