@@ -25,7 +25,6 @@ export default defineScenario({
   timingOnly: true,
   data: {
     sizes: { examplesPerClient: { type: "log-normal", mean: 100, cv: 1 }, tokensPerExample: 60 },
-    partition: { type: "iid" },
   },
   fleet: [
     {

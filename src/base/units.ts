@@ -16,6 +16,9 @@ export const minutes = (m: number): Millis => millis(m * 60_000);
 export const hours = (h: number): Millis => millis(h * 3_600_000);
 export const days = (d: number): Millis => millis(d * 86_400_000);
 
+/** No time in a scenario is longer: sums of such times are still whole milliseconds. */
+export const longestTime = days(366_000);
+
 /** Network rates are quoted in bits; 8 megabit/s move 1,000,000 bytes a second. */
 export const megabits = (perSecond: number): BytesPerSecond => ((perSecond * 1e6) / 8) as BytesPerSecond;
 export const megabytes = (perSecond: number): BytesPerSecond => (perSecond * 1e6) as BytesPerSecond;

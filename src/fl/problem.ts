@@ -14,7 +14,7 @@ export interface Problem {
 }
 
 export const formatProblem = (what: string, { path, expected, got }: Problem): string =>
-  `${path === "" ? what : `${what}.${path}`}: expected ${expected}, got ${got}`;
+  `${path === "" ? what : `${what}.${path}`} is ${got}, expected ${expected}`;
 
 /** Parses a spec, fills in its defaults, or throws a {@link ScenarioError} that lists every mistake. */
 export function parseSpec<Schema extends z.ZodType>(what: string, schema: Schema, spec: unknown): z.output<Schema> {
@@ -42,18 +42,40 @@ function problemsIn(error: z.ZodError, spec: unknown): Problem[] {
         got: show(at(spec, [...issue.path, key])),
       }));
     }
-    return [{ path: issue.path.join("."), expected: expectation(issue), got: show(at(spec, issue.path)) }];
+    const got = at(spec, issue.path);
+    return [{ path: issue.path.join("."), expected: expectation(issue, got), got: show(got) }];
   });
 }
 
-/** `Too small: expected number to be >=0` and `Invalid input: expected int, received string` say it after "expected". */
-function expectation(issue: z.core.$ZodIssue): string {
-  if (issue.code === "invalid_union" && "options" in issue && Array.isArray(issue.options)) {
-    return `one of ${issue.options.join(", ")}`;
+/** What a schema wanted, in the words that stand after "expected". */
+export function expectation(issue: z.core.$ZodIssue, got: unknown): string {
+  switch (issue.code) {
+    case "invalid_type":
+      if (issue.expected === "number" && typeof got === "number") return "a finite number";
+      return `${article(issue.expected)} ${issue.expected === "int" ? "whole number" : issue.expected}`;
+    case "invalid_value":
+      return issue.values.length === 1 ? show(issue.values[0]) : `one of ${issue.values.map(show).join(", ")}`;
+    case "invalid_union":
+      if ("options" in issue && Array.isArray(issue.options)) return `one of ${issue.options.map(show).join(", ")}`;
+      return messageOf(issue);
+    case "too_small":
+      if (issue.origin === "array" || issue.origin === "string") return `at least ${issue.minimum} in length`;
+      return issue.inclusive === false ? `more than ${issue.minimum}` : `at least ${issue.minimum}`;
+    case "too_big":
+      if (issue.origin === "array" || issue.origin === "string") return `at most ${issue.maximum} in length`;
+      return issue.inclusive === false ? `less than ${issue.maximum}` : `at most ${issue.maximum}`;
+    default:
+      return messageOf(issue);
   }
-  const [, said] = /[Ee]xpected (.*?)(?:, received .*)?$/.exec(issue.message) ?? [];
-  return said ?? issue.message;
 }
+
+/** `Invalid input: expected letters, received string` says it after "expected". */
+function messageOf({ message }: z.core.$ZodIssue): string {
+  const [, said] = /[Ee]xpected (.*?)(?:, received .*)?$/.exec(message) ?? [];
+  return said ?? message;
+}
+
+const article = (word: string): string => (/^[aeiou]/.test(word) && word !== "int" ? "an" : "a");
 
 function at(value: unknown, path: readonly PropertyKey[]): unknown {
   let inner = value;
@@ -62,6 +84,6 @@ function at(value: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 function show(value: unknown): string {
-  if (value === undefined) return "nothing";
+  if (value === undefined) return "missing";
   return typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
 }

@@ -40,8 +40,8 @@ export function byteUnit(bytes: number): Scaled {
 }
 
 /** Ticks of a short round axis, which must not fall between rounds; a long axis chooses its own. */
-export function roundTicks(rounds: readonly { readonly round: number }[]): { ticks?: number[] } {
-  return rounds.length > 10 ? {} : { ticks: rounds.map(({ round }) => round) };
+export function roundTicks(rounds: readonly { readonly round: number }[]): { ticks?: number[]; tickFormat?: "d" } {
+  return rounds.length > 10 ? {} : { ticks: rounds.map(({ round }) => round), tickFormat: "d" };
 }
 
 /** Neighbouring items in at most `most` groups, as few as their common size allows; sizes differ by one at most. */

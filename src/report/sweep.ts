@@ -32,6 +32,10 @@ interface Measure {
   readonly of: (cell: StressCell) => number | null;
   readonly write: (value: number) => string;
   readonly zero: boolean;
+  /** What a value can be at most; no interval reaches beyond. */
+  readonly most?: number;
+  /** The axis covers this much at least: differences of a thousandth are not to look like cliffs. */
+  readonly span?: number;
 }
 
 /** Cells of one strategy and one dropout rate. */
@@ -66,7 +70,7 @@ export function renderSweep(cells: readonly StressCell[], facts: SweepFacts): st
     question: facts.question ?? null,
     chips: [
       `${whole(cells.length)} runs`,
-      plural(strategies.size, "strategy", "strategies"),
+      plural(strategies.size, "variant", "variants"),
       plural(new Set(cells.map(({ dropout }) => dropout)).size, "dropout rate", "dropout rates"),
       plural(seeds, "seed", "seeds"),
     ],
@@ -128,6 +132,7 @@ function measuresOf(cells: readonly StressCell[], target: Target | null): Measur
       of: (cell) => scaled(at(topK, cell)?.exactMatch, 100),
       write: (value) => value.toFixed(1),
       zero: true,
+      most: 100,
     }),
   );
   const reached = cells.filter(({ timeToTarget }) => timeToTarget !== null).length;
@@ -145,10 +150,21 @@ function measuresOf(cells: readonly StressCell[], target: Target | null): Measur
             zero: true,
           },
         ];
+  const roundTime = ({ virtualTime, rounds }: StressCell) => (rounds === 0 ? null : virtualTime / rounds);
+  const roundUnit = timeUnit(Math.max(...cells.map((cell) => roundTime(cell) ?? 0)));
   return [
     ...losses,
     ...matches,
     ...targets,
+    {
+      id: "round-time",
+      title: "How long a round takes",
+      axis: `virtual time of a round (${roundUnit.unit})`,
+      caption: "Mean over the rounds of a run. Waiting for clients that never answer shows here.",
+      of: (cell) => scaled(roundTime(cell), 1 / roundUnit.divisor),
+      write: (value) => formatTime(value * roundUnit.divisor),
+      zero: true,
+    },
     {
       id: "reach",
       title: "Clients heard at least once",
@@ -157,6 +173,7 @@ function measuresOf(cells: readonly StressCell[], target: Target | null): Measur
       of: ({ distinctClients, clients }) => (clients === 0 ? null : (distinctClients / clients) * 100),
       write: (value) => value.toFixed(1),
       zero: true,
+      most: 100,
     },
     {
       id: "fairness",
@@ -167,6 +184,8 @@ function measuresOf(cells: readonly StressCell[], target: Target | null): Measur
       of: tierFairness,
       write: (value) => value.toFixed(3),
       zero: false,
+      most: 1,
+      span: 0.1,
     },
   ];
 }
@@ -180,7 +199,7 @@ interface Mean {
 }
 
 function figure(measure: Measure, groups: readonly Group[], strategies: ReadonlyMap<string, Style>): Figure {
-  const { id, title, axis, caption, of, write, zero } = measure;
+  const { id, title, axis, caption, of, write, zero, most = Infinity } = measure;
   const series = [...strategies].map(([strategy, style]) => ({
     style,
     points: groups.flatMap((group): Mean[] => {
@@ -201,8 +220,9 @@ function figure(measure: Measure, groups: readonly Group[], strategies: Readonly
   const bands = series.flatMap(({ style, points }) => {
     const known = points.filter(({ estimate: { half } }) => half !== null);
     if (known.length === 0) return [];
-    const low = ({ estimate: { mean, half } }: Mean) => mean - half!;
-    const high = ({ estimate: { mean, half } }: Mean) => mean + half!;
+    // Nothing that is measured here is ever below 0.
+    const low = ({ estimate: { mean, half } }: Mean) => Math.max(0, mean - half!);
+    const high = ({ estimate: { mean, half } }: Mean) => Math.min(most, mean + half!);
     return known.length === 1
       ? [Plot.ruleX(known, { x: "dropout", y1: low, y2: high, stroke: style.colour, strokeWidth: 2 })]
       : [Plot.areaY(known, { x: "dropout", y1: low, y2: high, fill: style.colour, fillOpacity: 0.16 })];
@@ -217,9 +237,19 @@ function figure(measure: Measure, groups: readonly Group[], strategies: Readonly
     svg: draw(
       {
         ariaLabel: `${axis} against dropout rate, per strategy`,
-        marginRight: 14 + 7 * Math.min(18, Math.max(...[...strategies.keys()].map(({ length }) => length))),
+        marginRight: 14 + 7.8 * Math.min(18, Math.max(...[...strategies.keys()].map(({ length }) => length))),
         x: { label: "dropout rate (%) →", labelArrow: null, nice: false },
-        y: { label: `↑ ${axis}`, labelArrow: null, grid: true, nice: true, zero },
+        y: {
+          label: `↑ ${axis}`,
+          labelArrow: null,
+          grid: true,
+          nice: true,
+          zero,
+          ...wideEnough(
+            singles.map(({ value }) => value),
+            measure,
+          ),
+        },
         marks: [
           ...bands,
           Plot.dot(singles, {
@@ -240,6 +270,14 @@ function figure(measure: Measure, groups: readonly Group[], strategies: Readonly
       endLabels(series, { x, y }).map((label) => ({ ...label, text: shorten(label.text) })),
     ),
   };
+}
+
+/** A domain for values that lie closer together than the axis is to be wide. */
+function wideEnough(values: readonly number[], { most = Infinity, span = 0 }: Measure): { domain?: [number, number] } {
+  const [least, largest] = [Math.min(...values), Math.max(...values)];
+  if (values.length === 0 || largest - least >= span) return {};
+  const top = Math.min(most, (least + largest + span) / 2);
+  return { domain: [top - span, top] };
 }
 
 const shorten = (name: string): string => (name.length > 18 ? `${name.slice(0, 17)}…` : name);
@@ -274,10 +312,15 @@ const columnTitle = ({ id, title }: Measure): string => {
   const [, kind, budget] = /^(loss|exact-match)-k(\d+)$/.exec(id) ?? [];
   if (kind === "loss") return `loss k=${budget}`;
   if (kind === "exact-match") return `exact match k=${budget}, %`;
+  if (id === "round-time") return "a round";
   return id === "reach" ? "clients heard, %" : id === "fairness" ? "fairness" : title.toLowerCase();
 };
 
-/** The winner at the highest dropout rate, for each measure of quality: what most readers open the report for. */
+/**
+ * The winner at the highest dropout rate, for each measure of quality: what most readers open the report for. Variants
+ * meet the same fleets under the same seeds, so they are compared seed by seed, and a difference that is no larger than
+ * its interval makes no winner.
+ */
 function tiles(groups: readonly Group[], measures: readonly Measure[]): string {
   const worst = Math.max(...groups.map(({ dropout }) => dropout));
   const at = groups.filter(({ dropout }) => dropout === worst);
@@ -287,15 +330,34 @@ function tiles(groups: readonly Group[], measures: readonly Measure[]): string {
       const ranked = at
         .flatMap((group) => {
           const found = estimateOf(group, measure);
-          return found === null ? [] : [{ strategy: group.strategy, found }];
+          return found === null ? [] : [{ group, found }];
         })
         .sort((a, b) => a.found.mean - b.found.mean);
-      const [first] = ranked;
+      const [first, second] = ranked;
       if (first === undefined) return [];
       const label = `lowest ${columnTitle(measure)} at ${Number((worst * 100).toFixed(2))} % dropout`;
-      return [{ value: first.strategy, label, note: writeEstimate(first.found, measure.write) }];
+      const told = writeEstimate(first.found, measure.write);
+      if (second === undefined) return [{ value: first.group.strategy, label, note: told }];
+      const lead = leadOf(first.group, second.group, measure);
+      const isClear = lead?.half != null && lead.mean > lead.half;
+      const by = lead === null ? "no seed in common" : `${writeEstimate(lead, measure.write)} below, seed by seed`;
+      return [
+        isClear
+          ? { value: first.group.strategy, label, note: `${told}; ${second.group.strategy} is next: ${by}` }
+          : { value: "not told apart", label, note: `${first.group.strategy} and ${second.group.strategy}: ${by}` },
+      ];
     });
   return best.length === 0 ? "" : renderTiles(best);
+}
+
+/** How far one group lies below another, over the seeds that both have. */
+function leadOf(lower: Group, upper: Group, { of }: Measure): Estimate | null {
+  return estimate(
+    lower.cells.map((cell) => {
+      const other = upper.cells.find(({ seed }) => seed === cell.seed);
+      return other === undefined ? Number.NaN : (of(other) ?? Number.NaN) - (of(cell) ?? Number.NaN);
+    }),
+  );
 }
 
 function violations(broken: readonly StressCell[]): string {

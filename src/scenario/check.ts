@@ -2,10 +2,11 @@
 import { checkPolicy, policySpecSchema } from "../fl/policies.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { checkFleet } from "../sim/devices.ts";
+import { checkLaw } from "../sim/laws.ts";
 import { checkWorld } from "../sim/world-spec.ts";
 import { checkEffort } from "./effort.ts";
 import { toTierSpec } from "./fleet-schema.ts";
-import { expected, type Problem, show } from "./problems.ts";
+import { expected, type Problem } from "./problems.ts";
 import { policySpecOf, type ScenarioData } from "./schema.ts";
 import { toWorldSpec } from "./world-schema.ts";
 
@@ -23,23 +24,17 @@ export function checkScenario(data: ScenarioData): Problem[] {
 }
 
 function checkTiers({ fleet, regions }: ScenarioData): Problem[] {
-  const problems: Problem[] = [];
-  const names = new Set<string>();
-  for (const [at, tier] of fleet.entries()) {
-    if (names.has(tier.name)) problems.push({ path: `fleet[${at}].name`, text: `is ${show(tier.name)} a second time` });
-    names.add(tier.name);
-  }
   const spec = { tiers: fleet.map(toTierSpec), ...(regions === undefined ? {} : { regions }) };
-  for (const { path, expected: wanted, got } of checkFleet(spec)) {
-    problems.push({ path: inScenario(path), text: `is ${got}, expected ${wanted}` });
-  }
-  return problems;
+  return checkFleet(spec).map(({ path, expected: wanted, got }) => ({
+    path: inScenario(path),
+    text: `is ${got}, expected ${wanted}`,
+  }));
 }
 
 /** Paths of `sim/` name tiers and links as it knows them. */
 const inScenario = (path: string): string =>
   path
-    .replace(/^tiers\[/, "fleet[")
+    .replace(/^tiers\b/, "fleet")
     .replace(/\.link\.up\b/, ".uplink")
     .replace(/\.link\.down\b/, ".downlink")
     .replace(/\.speed\.law\b/, ".tokensPerSecond");
@@ -104,9 +99,16 @@ function checkSizes(data: ScenarioData): Problem[] {
   if (sizes !== undefined && !data.timingOnly) {
     problems.push({ path: "data.sizes", text: "is given, but only a run with timingOnly: true does without data" });
   }
+  for (const { path, expected: wanted, got } of checkLaw("data.sizes.examplesPerClient", sizes?.examplesPerClient)) {
+    problems.push({ path, text: `is ${got}, expected ${wanted}` });
+  }
+  if (partition !== undefined && partition.type !== "iid" && typeof sizes?.examplesPerClient === "object") {
+    const what = "a number, the mean that data.partition spreads";
+    problems.push(expected("data.sizes.examplesPerClient", what, sizes.examplesPerClient));
+  }
   if (source.type !== "instructions" || (data.timingOnly && sizes !== undefined)) return problems;
   const training = heldOut < 1 ? source.examples * (1 - heldOut) : source.examples - heldOut;
-  const each = "minimum" in partition ? Math.max(1, partition.minimum) : 1;
+  const each = partition !== undefined && "minimum" in partition ? Math.max(1, partition.minimum) : 1;
   if (heldOut >= source.examples) {
     problems.push({ path: "data.heldOut", text: `is ${heldOut}, but there are ${source.examples} examples` });
   } else if (clients * each > training) {

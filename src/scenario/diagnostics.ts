@@ -18,7 +18,11 @@ export function openDiagnostics(path: string | null): Diagnostics {
   const elapsed = () => (performance.now() - begun) / 1_000;
   let lines: string[] = [];
   const flush = () => {
-    if (path !== null && lines.length > 0) appendFileSync(path, lines.join(""));
+    try {
+      if (path !== null && lines.length > 0) appendFileSync(path, lines.join(""));
+    } catch {
+      // No run ends for these lines, and a full disk must not hide the error that does end it.
+    }
     lines = [];
   };
   const note = (topic: string, text: string) => {
@@ -32,11 +36,7 @@ export function openDiagnostics(path: string | null): Diagnostics {
     totals: () => Object.fromEntries([...counters].sort(([a], [b]) => (a < b ? -1 : 1))),
     close: () => {
       for (const [name, value] of counters) note("total", `${name} ${Number(value.toFixed(3))}`);
-      try {
-        flush();
-      } catch {
-        // A full disk must not hide the error that ends the run.
-      }
+      flush();
     },
   };
 }

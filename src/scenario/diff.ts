@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { linesOf } from "./lines.ts";
-import { openRunFolder, type RunFolder } from "./run-folder.ts";
+import { openRunFolder, type ResultRecord, type RunFolder } from "./run-folder.ts";
 
 /** The first line in which two files differ. */
 export interface Parting {
@@ -30,7 +30,7 @@ export interface RunDifference {
   /** What differs within that row of metrics. */
   readonly metricsFields: readonly FieldDifference[];
   readonly participations: Parting | null;
-  /** Other files that are not the same: of the adapter, or of only one of the runs. */
+  /** Other files that are not the same, or of only one of the runs: of the adapter, and what was found. */
   readonly files: readonly string[];
 }
 
@@ -44,7 +44,10 @@ const mostFields = 20;
 export function compareRuns(a: string, b: string): RunDifference {
   const [first, second] = [openRunFolder(a), openRunFolder(b)];
   const metrics = partingOf(first.metrics, second.metrics);
-  const files = adapterFiles.filter((name) => !sameBytes(join(first.adapter, name), join(second.adapter, name)));
+  const files = adapterFiles
+    .filter((name) => !sameBytes(join(first.adapter, name), join(second.adapter, name)))
+    .map((name) => `adapter/${name}`);
+  if (fieldDifferences(foundBy(first), foundBy(second)).length > 0) files.push("result.json");
   return {
     scenario: fieldDifferences(jsonOf(first, "scenario"), jsonOf(second, "scenario")),
     events: partingOf(first.events, second.events),
@@ -54,7 +57,7 @@ export function compareRuns(a: string, b: string): RunDifference {
         ? []
         : fieldDifferences(parsed(metrics.a), parsed(metrics.b)),
     participations: partingOf(first.participations, second.participations),
-    files: files.map((name) => `adapter/${name}`),
+    files,
   };
 }
 
@@ -97,6 +100,15 @@ const sameBytes = (a: string, b: string): boolean => {
   if (!existsSync(a) || !existsSync(b)) return existsSync(a) === existsSync(b);
   return readFileSync(a).equals(readFileSync(b));
 };
+
+/** What the run came to, without the command that began it; nothing while it has not finished. */
+function foundBy({ result }: RunFolder): unknown {
+  if (!existsSync(result)) return null;
+  const found = parsed(readFileSync(result, "utf8"));
+  if (!isObject(found)) return found;
+  const { digest, adapterDigest, rounds, expectations } = found as unknown as ResultRecord;
+  return { digest, adapterDigest, rounds, expectations };
+}
 
 const jsonOf = (folder: RunFolder, name: "scenario"): unknown => parsed(readFileSync(folder[name], "utf8"));
 

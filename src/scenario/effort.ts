@@ -19,9 +19,15 @@ import { policySpecOf, type ScenarioData } from "./schema.ts";
 export type EffortOf = (client: ClientId, round: Round) => number;
 
 /** Optimizer steps of a client that does everything it is asked to. */
-export function allSteps({ examples }: Fleet, { training }: ScenarioData, client: ClientId): number {
+export function allSteps({ examples }: Pick<Fleet, "examples">, { training }: ScenarioData, client: ClientId): number {
   const { epochs, batchSize, maxSteps = Infinity } = training;
   return Math.min(maxSteps, epochs * Math.ceil(examples[client]! / batchSize));
+}
+
+/** Tokens such a client trains on; steps are taken to be equally long. */
+export function trainedTokens({ training }: ScenarioData, examples: number, tokens: number): number {
+  const { epochs, batchSize, maxSteps = Infinity } = training;
+  return Math.min(1, maxSteps / (epochs * Math.ceil(examples / batchSize))) * epochs * tokens;
 }
 
 export interface EffortContext {

@@ -28,7 +28,7 @@ import { Trace, type TraceSink } from "../sim/trace.ts";
 import { createWorld, type World } from "../sim/world.ts";
 import { attackOf } from "./attackers.ts";
 import { policyOf, type Scenario, samplerOf, strategyOf } from "./define.ts";
-import { effortOf } from "./effort.ts";
+import { effortOf, trainedTokens } from "./effort.ts";
 import { Ledger } from "./ledger.ts";
 import type { RoundMetrics } from "./metrics.ts";
 import type { ParticipationRow } from "./participation.ts";
@@ -109,7 +109,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     const effort = effortOf(data, { fleet, rng, bytes, trainingTime });
     this.#ledger = new Ledger({
       fleet,
-      deadline: scenario.own.policy === undefined && data.rounds.policy === undefined ? deadlineOf(scenario) : null,
+      deadline: deadlineOf(scenario),
       onSettled: (row) => this.#settled(row),
     });
     this.#book = new RoundBook({
@@ -390,8 +390,6 @@ function learningOf(scenario: Scenario, { config, layout, budgets, training }: P
 
 /** Without training the same number of steps takes the same time. */
 function trainingTimeOf({ fleet }: Prepared, { data }: Scenario, client: ClientId): Millis {
-  const { epochs, batchSize, maxSteps } = data.training;
-  const steps = epochs * Math.ceil(fleet.examples[client]! / batchSize);
-  const share = maxSteps === undefined ? 1 : Math.min(1, maxSteps / steps);
-  return millis((1_000 * share * epochs * fleet.tokens[client]!) / fleet.tokensPerSecond[client]!);
+  const tokens = trainedTokens(data, fleet.examples[client]!, fleet.tokens[client]!);
+  return millis((1_000 * tokens) / fleet.tokensPerSecond[client]!);
 }

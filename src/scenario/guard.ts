@@ -5,10 +5,13 @@
  * The functions below stand in the place of the usual ones once a scenario has code of its own. They do what they always
  * did, unless that code is what calls them: while one of its functions runs, and while its file is loaded.
  */
+import childProcess from "node:child_process";
 import crypto from "node:crypto";
 import fs, { type Dirent, existsSync } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
+import os from "node:os";
 import { dirname, join, relative, sep } from "node:path";
+import timers from "node:timers";
 import { fileURLToPath } from "node:url";
 import { ScenarioError } from "../base/errors.ts";
 import type { OwnParts, Scenario } from "./define.ts";
@@ -48,7 +51,7 @@ export function guarded<Own extends (...args: never[]) => unknown>(where: string
     running = where;
     try {
       const result = call.apply(this, args);
-      if (result instanceof Promise) throw new ScenarioError(`${where} returns a promise; expected its result at once`);
+      if (isPromise(result)) throw new ScenarioError(`${where} returns a promise; expected its result at once`);
       return result;
     } finally {
       running = outer;
@@ -58,6 +61,10 @@ export function guarded<Own extends (...args: never[]) => unknown>(where: string
   wrappers.add(wrapper);
   return wrapper as unknown as Own;
 }
+
+/** Anything that would answer later. */
+const isPromise = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
 
 const wrappers = new WeakSet<object>();
 
@@ -143,6 +150,7 @@ function rootOf(file: string): string {
 }
 
 const clock = "virtual time, such as sim.now in a hook or view.now in a policy";
+const world = "what the function is given, such as sim.fleet and sim.traffic in a hook";
 const chance = "the draws that the function is given, such as sim.draws in a hook";
 
 let installed = false;
@@ -162,10 +170,25 @@ function install(): void {
     Object.defineProperty(holder, name, { value: trap, writable: true, configurable: true, enumerable: true });
   };
   before(Math, "random", "calls Math.random", chance);
-  before(performance, "now", "reads the clock (performance.now)", clock);
+  for (const name of ["now", "mark", "measure", "toJSON", "eventLoopUtilization"]) {
+    before(performance, name, `reads the clock (performance.${name})`, clock);
+  }
+  const { timeOrigin } = performance;
+  Object.defineProperty(performance, "timeOrigin", {
+    get() {
+      if (running !== null || loading !== null) refuse("reads the clock (performance.timeOrigin)", clock);
+      return timeOrigin;
+    },
+    configurable: true,
+    enumerable: true,
+  });
   before(process.hrtime, "bigint", "reads the clock (process.hrtime)", clock);
   before(process, "hrtime", "reads the clock (process.hrtime)", clock);
   before(process, "uptime", "reads the clock (process.uptime)", clock);
+  for (const name of ["cpuUsage", "resourceUsage"]) before(process, name, `reads the clock (process.${name})`, clock);
+  before(process.memoryUsage, "rss", "looks at the machine (process.memoryUsage)", world);
+  before(process, "memoryUsage", "looks at the machine (process.memoryUsage)", world);
+  for (const name of ["uptime", "loadavg", "freemem"]) before(os, name, `looks at the machine (os.${name})`, world);
   const webCrypto = Object.getPrototypeOf(globalThis.crypto) as object;
   for (const name of ["getRandomValues", "randomUUID"]) before(webCrypto, name, `calls crypto.${name}`, chance);
   for (const name of ["randomBytes", "randomInt", "randomUUID", "randomFill", "randomFillSync"]) {
@@ -185,6 +208,8 @@ function install(): void {
       return Reflect.get(target, key) as unknown;
     },
   });
+  // Every date leads to it.
+  Object.defineProperty(Date.prototype, "constructor", { value: Date, writable: true, configurable: true });
   installForFunctions();
   syncBuiltinESMExports();
 }
@@ -194,7 +219,8 @@ function installForFunctions(): void {
   const before = (holder: object, name: string, what: string): void => {
     const original = Reflect.get(holder, name) as Method;
     const trap = function (this: unknown, ...args: unknown[]): unknown {
-      if (running !== null) refuse(what, "that to be done when the scenario's file is loaded");
+      // What the author calls may use these in turn: console.log has its bytes written on the next tick.
+      if (running !== null && !isCalledByNode()) refuse(what, "that to be done when the scenario's file is loaded");
       const result = original.apply(this, args);
       // The system lists a folder in any order.
       return name === "readdirSync" && loading !== null ? sorted(result as (string | Dirent)[]) : result;
@@ -205,7 +231,34 @@ function installForFunctions(): void {
   for (const name of ["setTimeout", "setInterval", "setImmediate", "queueMicrotask", "fetch"]) {
     before(globalThis, name, `calls ${name}`);
   }
-  for (const name of ["readFileSync", "readdirSync", "statSync", "openSync"]) before(fs, name, `reads files (${name})`);
+  for (const name of ["setTimeout", "setInterval", "setImmediate"]) before(timers, name, `calls ${name}`);
+  before(process, "nextTick", "calls process.nextTick");
+  for (const name of filesReaders) before(fs, name, `reads files (${name})`);
+  for (const name of ["readFile", "readdir", "stat", "open"]) before(fs.promises, name, `reads files (${name})`);
+  for (const name of ["exec", "execSync", "execFile", "execFileSync", "spawn", "spawnSync", "fork"]) {
+    before(childProcess, name, `starts a process (${name})`);
+  }
+}
+
+const filesReaders = [
+  "readFileSync",
+  "readdirSync",
+  "statSync",
+  "lstatSync",
+  "existsSync",
+  "openSync",
+  "readFile",
+  "readdir",
+  "stat",
+  "open",
+  "createReadStream",
+];
+
+/** Is the caller of the trap a part of Node? */
+function isCalledByNode(): boolean {
+  // Error, this function, the trap, and its caller.
+  const caller = (new Error().stack ?? "").split("\n")[3] ?? "";
+  return /\(?node:[\w/]+:\d+:\d+\)?$/.test(caller);
 }
 
 const nameOf = (entry: string | Dirent): string => (typeof entry === "string" ? entry : entry.name);

@@ -26,6 +26,7 @@ interface Open {
   downloadedAt: number | null;
   trainedAt: number | null;
   arrivedAt: number | null;
+  lostAt: number | null;
   lostIn: Phase | null;
   lostBecause: string | null;
 }
@@ -74,6 +75,7 @@ export class Ledger implements Snapshot<LedgerState> {
       downloadedAt: null,
       trainedAt: null,
       arrivedAt: null,
+      lostAt: null,
       lostIn: null,
       lostBecause: null,
     });
@@ -95,10 +97,11 @@ export class Ledger implements Snapshot<LedgerState> {
     if (open !== undefined) open.arrivedAt ??= at;
   }
 
-  lost({ participation, phase, reason }: Loss): void {
+  lost({ participation, phase, reason, at }: Loss): void {
     const open = this.#open.get(participation);
     // A lost acknowledgement loses nothing the server counts.
     if (open === undefined || phase === "acknowledge" || open.arrivedAt !== null) return;
+    open.lostAt ??= at;
     open.lostIn ??= phase;
     open.lostBecause ??= reason;
   }
@@ -128,8 +131,11 @@ export class Ledger implements Snapshot<LedgerState> {
   /** The server no longer waits for the client. */
   gaveUp(participation: ParticipationId, at: Millis): void {
     const open = this.#get(participation, "given up");
-    if (open.lostIn === null) this.#settle(open, "late", at, { reason: "deadline" });
-    else this.#settle(open, "dropped", at, { phase: open.lostIn, reason: open.lostBecause ?? "lost" });
+    if (open.lostIn === null || open.lostAt === null) this.#settle(open, "late", at, { reason: "deadline" });
+    else {
+      const { lostAt, lostIn: phase, lostBecause: reason } = open;
+      this.#settle(open, "dropped", at, { lostAt, phase, reason: reason ?? "lost" });
+    }
   }
 
   snapshot(): LedgerState {
@@ -152,7 +158,12 @@ export class Ledger implements Snapshot<LedgerState> {
     return open;
   }
 
-  #settle(open: Open, outcome: Outcome, at: Millis, why: { phase?: Phase; reason?: string } = {}): void {
+  #settle(
+    open: Open,
+    outcome: Outcome,
+    at: Millis,
+    { lostAt, ...why }: { lostAt?: number; phase?: Phase; reason?: string } = {},
+  ): void {
     this.#open.delete(open.participation);
     const { fleet } = this.#options;
     this.#options.onSettled({
@@ -165,6 +176,7 @@ export class Ledger implements Snapshot<LedgerState> {
       downloadedAt: open.downloadedAt,
       trainedAt: open.trainedAt,
       arrivedAt: open.arrivedAt,
+      ...(lostAt === undefined ? {} : { lostAt }),
       endedAt: at,
       outcome,
       ...why,

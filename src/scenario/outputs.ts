@@ -6,7 +6,8 @@ import type { Scenario } from "./define.ts";
 import type { Federation } from "./federation.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RunResult } from "./result.ts";
-import { onDisk, type ResultRecord, type RunFolder, writeAtomically } from "./run-folder.ts";
+import { onDisk, type RunFolder, writeAtomically } from "./run-folder.ts";
+import { sealed } from "./seal.ts";
 
 interface Finished {
   readonly scenario: Scenario;
@@ -16,10 +17,15 @@ interface Finished {
   readonly reproduce: string;
 }
 
-export function writeOutputs(folder: RunFolder, { scenario, prepared, federation, result, reproduce }: Finished): void {
-  const { digest, adapterDigest, rounds, expectations, adapter } = result;
-  const record: ResultRecord = { digest, adapterDigest, rounds, expectations, reproduce };
+export function writeOutputs(folder: RunFolder, finished: Finished): void {
+  writeAdapter(folder, finished);
+  const { digest, adapterDigest, rounds, expectations } = finished.result;
+  const { reproduce } = finished;
+  const record = sealed(folder, { digest, adapterDigest, rounds, expectations, reproduce });
   writeAtomically(folder.result, `${JSON.stringify(record, null, 2)}\n`);
+}
+
+function writeAdapter(folder: RunFolder, { scenario, prepared, federation, result: { adapter } }: Finished): void {
   if (adapter === null) return;
   onDisk(`cannot write ${folder.adapter}`, () => makeFolder(folder.adapter));
   const { model } = scenario.data;

@@ -19,10 +19,10 @@ import { defaultWeightsCache } from "../model/prepare-weights.ts";
 import type { DataTraits } from "../sim/availability-data.ts";
 import { buildFleet, type PartitionSizes } from "../sim/devices.ts";
 import type { Fleet } from "../sim/fleet.ts";
-import { drawFrom } from "../sim/laws.ts";
 import { measuredCost } from "./calibration.ts";
 import { checkAgainstModel } from "./check.ts";
 import type { Scenario } from "./define.ts";
+import { trainedTokens } from "./effort.ts";
 import { toTierSpec } from "./fleet-schema.ts";
 import { throwProblems } from "./problems.ts";
 import type { ScenarioData } from "./schema.ts";
@@ -67,7 +67,7 @@ export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOp
       rng,
       {
         flopsPerToken: data.calibration === undefined ? flops : measuredCost(data.calibration, flops),
-        epochs: data.training.epochs,
+        trainedTokens: (examples, tokens) => trainedTokens(data, examples, tokens),
         downloadBytes: bytes.download,
         uploadBytes: bytes.upload,
       },
@@ -82,7 +82,7 @@ export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOp
     heldOut: data.data.heldOut,
     evaluationExamples: data.evaluationExamples,
   });
-  const dealt = partition(examples, train, data.data.partition, clients, rng);
+  const dealt = partition(examples, train, data.data.partition!, clients, rng);
   const fleet = build(sizesOf(examples, dealt));
   const notes = notesOn(examples);
   const traits = traitsOf(examples, dealt);
@@ -182,12 +182,16 @@ function rowLength(data: TokenizedData, most: number): number {
   return Math.min(most, Math.ceil(longest / 8) * 8);
 }
 
-function drawnSizes({ data, name }: ScenarioData, clients: number, rng: Rng): PartitionSizes {
-  const { examplesPerClient, tokensPerExample } = data.sizes!;
-  if (data.partition.type === "iid") return { examplesPerClient, tokensPerExample };
-  const mean =
-    typeof examplesPerClient === "number" ? examplesPerClient : drawFrom(examplesPerClient, rng.at(name).at(0));
-  return partitionSizes(data.partition, { clients, examples: Math.round(mean * clients), tokensPerExample }, rng);
+/** Each client draws from the law of sizes, or a partition spreads what they hold on average. */
+function drawnSizes({ data }: ScenarioData, clients: number, rng: Rng): PartitionSizes {
+  const { partition, sizes } = data;
+  const { examplesPerClient, tokensPerExample } = sizes!;
+  if (partition === undefined || typeof examplesPerClient !== "number") return { examplesPerClient, tokensPerExample };
+  return partitionSizes(
+    partition,
+    { clients, examples: Math.round(examplesPerClient * clients), tokensPerExample },
+    rng,
+  );
 }
 
 function notesOn({ truncated, dropped, examples }: TokenizedData): string[] {

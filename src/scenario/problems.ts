@@ -1,6 +1,7 @@
 /** Mistakes in a scenario, said all at once: field, what was expected, what came. */
 import { z } from "zod";
 import { ScenarioError } from "../base/errors.ts";
+import { expectation } from "../fl/problem.ts";
 
 export interface Problem {
   /** `fleet[1].topK`; empty for the scenario as a whole. */
@@ -17,7 +18,7 @@ export const expected = (path: string, what: string, got: unknown): Problem => (
 /** @throws ScenarioError when there are any */
 export function throwProblems(name: string, problems: readonly Problem[]): void {
   if (problems.length === 0) return;
-  const lines = problems.map(({ path, text }) => `${path === "" ? "the scenario" : path} ${text}`);
+  const lines = [...new Set(problems.map(({ path, text }) => `${path === "" ? "the scenario" : path} ${text}`))];
   if (lines.length === 1) throw new ScenarioError(`scenario "${name}": ${lines[0]}`);
   throw new ScenarioError(
     `scenario "${name}" has ${lines.length} mistakes\n${lines.map((line) => `  ${line}`).join("\n")}`,
@@ -47,45 +48,22 @@ function describe(
         text: `is not a field that exists here${suggestion(key, known)}`,
       }));
     case "invalid_union": {
-      if (issue.errors.length === 0 && "options" in issue && Array.isArray(issue.options)) {
-        return [expected(pathText(path), `one of ${issue.options.map(show).join(", ")}`, got)];
-      }
+      if (issue.errors.length === 0) return [expected(pathText(path), expectation(issue, got), got)];
       // The alternative that got furthest is the one the author meant.
       const alternatives = issue.errors.filter((errors) => errors.length > 0);
       const meant = alternatives.toSorted((a, b) => deepest(b) - deepest(a) || a.length - b.length)[0];
       if (meant === undefined || deepest(meant) === 0) {
-        const wanted = alternatives.flatMap((errors) => errors.map((error) => expectation(error)));
+        const wanted = alternatives.flatMap((errors) => errors.map((error) => expectation(error, got)));
         return [expected(pathText(path), [...new Set(wanted)].join(" or ") || "something else", got)];
       }
       return meant.flatMap((error) => describe(error, path, root, known));
     }
     default:
-      return [expected(pathText(path), expectation(issue), got)];
+      return [expected(pathText(path), expectation(issue, got), got)];
   }
 }
 
 const deepest = (issues: readonly z.core.$ZodIssue[]): number => Math.max(...issues.map(({ path }) => path.length));
-
-function expectation(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case "invalid_type":
-      return `${article(issue.expected)} ${issue.expected === "int" ? "whole number" : issue.expected}`;
-    case "invalid_value":
-      return issue.values.length === 1 ? show(issue.values[0]) : `one of ${issue.values.map(show).join(", ")}`;
-    case "too_small":
-      if (issue.origin === "array" || issue.origin === "string") return `at least ${issue.minimum} in length`;
-      return issue.inclusive === false ? `more than ${issue.minimum}` : `at least ${issue.minimum}`;
-    case "too_big":
-      if (issue.origin === "array" || issue.origin === "string") return `at most ${issue.maximum} in length`;
-      return issue.inclusive === false ? `less than ${issue.maximum}` : `at most ${issue.maximum}`;
-    default: {
-      const [, said] = /[Ee]xpected (.*?)(?:, received .*)?$/.exec(issue.message) ?? [];
-      return said ?? issue.message;
-    }
-  }
-}
-
-const article = (word: string): string => (/^[aeiou]/.test(word) && word !== "int" ? "an" : "a");
 
 function suggestion(key: string, known: readonly string[]): string {
   const near = known

@@ -65,7 +65,7 @@ const recordSchema = z.object({
     .default(null),
 });
 
-/** `result.json`: the same for any two runs of one scenario and seed. */
+/** `result.json`: the same for any two runs of one scenario and seed. Written last; see `seal.ts`. */
 export interface ResultRecord {
   /** Of the trace. */
   readonly digest: string;
@@ -74,6 +74,10 @@ export interface ResultRecord {
   readonly rounds: number;
   readonly expectations: readonly { readonly name: string; readonly held: boolean; readonly detail: string }[];
   readonly reproduce: string;
+  /** SHA-256 of the other files that a finished run leaves, by their path in its folder. */
+  readonly files: Readonly<Record<string, string>>;
+  /** SHA-256 of this record without its seal, as `JSON.stringify` writes it. */
+  readonly seal: string;
 }
 
 export function runFolder(path: string): RunFolder {

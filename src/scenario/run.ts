@@ -21,9 +21,12 @@ import { awaitLock, type Lock } from "./lock.ts";
 import type { RoundMetrics } from "./metrics.ts";
 import { writeOutputs } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
+import { unusedFields } from "./policy-facts.ts";
 import { type Prepared, prepare } from "./prepare.ts";
+import { throwProblems } from "./problems.ts";
 import type { ProgressListener } from "./progress.ts";
 import { engineNameOf, provenanceOf, type ScenarioSource, sha256 } from "./provenance.ts";
+import { checkReach } from "./reach.ts";
 import { restore } from "./restore.ts";
 import type { RunResult } from "./result.ts";
 import { noFiles, openRunFiles } from "./run-files.ts";
@@ -100,7 +103,9 @@ export async function prepareRun(
   { engine = "auto" }: Pick<RunOptions, "engine">,
 ): Promise<Prepared> {
   engineNameOf(engine);
-  return prepare(scenario, { embedded: embeddedModel() });
+  const prepared = await prepare(scenario, { embedded: embeddedModel() });
+  throwProblems(scenario.data.name, checkReach(scenario, prepared));
+  return { ...prepared, notes: [...prepared.notes, ...unusedFields(scenario)] };
 }
 
 interface Undertaking {

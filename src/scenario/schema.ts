@@ -5,6 +5,7 @@ import { z } from "zod";
 import { partitionSchema } from "../data/partition.ts";
 import { sourceSchema } from "../data/source.ts";
 import { templateSchema } from "../data/template.ts";
+import { duration, patience } from "../fl/policies/fields.ts";
 import type { PolicySpec } from "../fl/policy.ts";
 import { samplerSpecSchema } from "../fl/samplers.ts";
 import { strategySpecSchema } from "../fl/strategies.ts";
@@ -28,25 +29,33 @@ const modelShape = z.strictObject({
   topK: count,
 });
 
-const dataSchema = z.strictObject({
+const dataFields = z.strictObject({
   source: sourceSchema.prefault({ type: "instructions", examples: 4_000 }),
-  partition: partitionSchema.prefault({ type: "dirichlet", alpha: 0.5 }),
+  /** How the examples, or those of `sizes`, are divided among the clients; Dirichlet with alpha 0.5 unless given. */
+  partition: partitionSchema.exactOptional(),
   /** How a prompt is laid out; by default what suits the model's tokenizer. */
   template: templateSchema.exactOptional(),
   /** Share of the examples that no client gets, when below 1, else their number. */
   heldOut: positive.default(0.1),
   /** Longest example, in tokens; the model's own limit unless given. */
   maxTokens: z.int().min(8).exactOptional(),
-  /** Runs without training may do without data: then clients hold this much. */
+  /** Runs without training may do without data: then clients hold this much, or on average if a partition is given. */
   sizes: z.strictObject({ examplesPerClient: lawSchema, tokensPerExample: positive }).exactOptional(),
 });
+
+const usualPartition = partitionSchema.parse({ type: "dirichlet", alpha: 0.5 });
+
+/** Sizes need no partition: their law says what each client holds. */
+const dataSchema = dataFields.transform((data) =>
+  data.partition !== undefined || data.sizes !== undefined ? data : { ...data, partition: usualPartition },
+);
 
 const roundsSchema = z.strictObject({
   count: z.int().min(0),
   /** Updates a round is made of. */
   cohort: count,
   /** Virtual milliseconds from the start of a round to its end; see `minutes`. Without one a round waits for everyone. */
-  deadline: positive.nullable().default(null),
+  deadline: patience.default(null),
   /** With fewer updates than this the adapter stays as it is. */
   minUpdates: count.default(1),
   /** Invitations per member of the cohort. */
@@ -57,7 +66,7 @@ const roundsSchema = z.strictObject({
   /** Rounds a client sits out after it was invited. */
   minimumGap: z.int().min(0).default(0),
   /** How long a round goes on without hearing of any client before it is closed as it is, in virtual milliseconds. */
-  patience: positive.default(86_400_000),
+  patience: duration.default(86_400_000),
 });
 
 /** What the modes mean: `effort.ts`. */
@@ -65,7 +74,7 @@ const effortSchema = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("fit"),
     /** Milliseconds of virtual time from invitation to report; that of the rounds unless given. */
-    deadline: z.number().positive().exactOptional(),
+    deadline: duration.exactOptional(),
   }),
   z.strictObject({
     type: z.literal("uniform"),

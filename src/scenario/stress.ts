@@ -71,7 +71,8 @@ export function stressPlans(scenario: Scenario, matrix: StressMatrix, { engine, 
             ],
           };
           const resolved = configure(scenario, changes);
-          const names = [strategy ?? strategyOf(resolved).name];
+          // A name that all lines share tells nobody anything.
+          const names = policies.length > 1 && strategies.length === 1 ? [] : [strategy ?? strategyOf(resolved).name];
           if (policies.length > 1) names.push(policyOf(resolved).name);
           const key = keyOf(resolved, engine, source);
           plans.set(key, {

@@ -20,7 +20,8 @@ import { embeddedModel } from "./package.ts";
 import type { ParticipationRow } from "./participation.ts";
 import { type LoadedRun, loadRun, type Reload } from "./resume.ts";
 import { type RunOptions, run } from "./run.ts";
-import { filesIn, openRunFolder, type ResultRecord, type RunFolder, readRecord } from "./run-folder.ts";
+import { filesIn, openRunFolder, type ResultRecord, type RunFolder, type RunRecord, readRecord } from "./run-folder.ts";
+import { broken } from "./seal.ts";
 import { readPeftAdapter, recordedScenario } from "./trained-adapter.ts";
 
 export interface Check {
@@ -50,9 +51,10 @@ export async function verifyRun(path: string): Promise<Verification> {
   const books = new Books();
   const checks = [
     await checkAsync("the event log has the digest that the result states", () => checkDigest(folder, books)),
-    check("rounds and participations tell the same story as the event log", () => books.compare(folder)),
+    check("events, participations and rounds tell the same story", () => books.compare(folder)),
     check("the adapter has the digest that the result states", () => checkAdapter(folder)),
     check("every checkpoint is whole", () => checkCheckpoints(folder)),
+    check("the files are those that the run left when it had finished", () => checkSeal(folder, record)),
   ];
   return { checks, remarks };
 }
@@ -116,6 +118,7 @@ const unfinished: Omit<Check, "name"> = { holds: null, found: "the run has not f
 async function checkDigest(folder: RunFolder, books: Books): Promise<Omit<Check, "name">> {
   const result = resultOf(folder);
   if (result === null) return unfinished;
+  if (!keepsEvents(folder)) return { holds: null, found: 'the scenario kept none: its trace is "digest"' };
   function* lines(): Generator<string> {
     let at = 0;
     for (const line of linesOf(folder.events)) {
@@ -129,7 +132,10 @@ async function checkDigest(folder: RunFolder, books: Books): Promise<Omit<Check,
     : { holds: false, found: `the log gives ${found}, the result states ${result.digest}` };
 }
 
-/** What the event log says of participations, held against the other two files. */
+const keepsEvents = ({ scenario }: RunFolder): boolean =>
+  rowOf<{ readonly trace?: unknown }>(readFileSync(scenario, "utf8"), scenario, 1).trace !== "digest";
+
+/** What the event log says of participations, held against the other two files; where there is none, they alone. */
 class Books {
   events = 0;
   #time = 0;
@@ -154,23 +160,26 @@ class Books {
 
   compare(folder: RunFolder): Omit<Check, "name"> {
     if (resultOf(folder) === null) return unfinished;
+    const hasEvents = keepsEvents(folder);
     const totals = { counted: 0, late: 0, dropped: 0, rejected: 0 };
     let line = 0;
     for (const text of linesOf(folder.participations)) {
       const { participation, outcome } = rowOf<ParticipationRow>(text, folder.participations, ++line);
-      const traced = this.#outcomes.get(participation);
+      const traced = hasEvents ? this.#outcomes.get(participation) : outcome;
       if (traced !== outcome) {
         return no(`participation ${participation} was ${outcome}, and by the event log ${String(traced ?? "nothing")}`);
       }
       totals[outcome]++;
     }
-    if (line !== this.#outcomes.size) return no(`${this.#outcomes.size} participations ended, ${line} have a row`);
+    const ended = hasEvents ? this.#outcomes.size : line;
+    if (line !== ended) return no(`${ended} participations ended, ${line} have a row`);
     let round = 0;
     const summed = { counted: 0, late: 0, dropped: 0, rejected: 0 };
     let invited = 0;
     for (const text of linesOf(folder.metrics)) {
       const row = rowOf<RoundMetrics>(text, folder.metrics, round + 1);
-      const closed = this.#closed[round++];
+      const closed = hasEvents ? this.#closed[round] : { round, t: row.closedAt, counted: row.counted };
+      round++;
       if (closed?.round !== row.round || closed.t !== row.closedAt || closed.counted !== row.counted) {
         return no(`round ${row.round} of metrics.jsonl is not closed like that in the event log`);
       }
@@ -181,8 +190,10 @@ class Books {
         return no(`the weights of round ${row.round} sum to ${weight}, expected 1`);
       }
     }
-    if (invited !== this.#invited) return no(`${invited} invitations in metrics, ${this.#invited} in events`);
-    if (round !== this.#closed.length) return no(`${round} rounds in metrics, ${this.#closed.length} in events`);
+    const wasInvited = hasEvents ? this.#invited : line;
+    if (invited !== wasInvited) return no(`${invited} invitations in metrics, and in fact ${wasInvited}`);
+    const closed = hasEvents ? this.#closed.length : round;
+    if (round !== closed) return no(`${round} rounds in metrics, ${closed} in events`);
     for (const key of ["counted", "late", "dropped", "rejected"] as const) {
       if (summed[key] !== totals[key]) return no(`${summed[key]} ${key} in metrics, ${totals[key]} in rows`);
     }
@@ -211,6 +222,15 @@ function checkCheckpoints(folder: RunFolder): Omit<Check, "name"> {
   if (names.length === 0) return { holds: null, found: "there is none" };
   for (const name of names) decodeCheckpoint(readFileSync(join(folder.checkpoints, name)), name);
   return { holds: true, found: names.join(", ") };
+}
+
+function checkSeal(folder: RunFolder, record: RunRecord | null): Omit<Check, "name"> {
+  const result = resultOf(folder);
+  if (result === null) return record?.state === "finished" ? no("result.json is missing") : unfinished;
+  const problems = broken(folder, result);
+  return problems.length > 0
+    ? no(problems.join(", "))
+    : { holds: true, found: ["result.json", ...Object.keys(result.files)].join(", ") };
 }
 
 function resultOf(folder: RunFolder): ResultRecord | null {

@@ -1,5 +1,6 @@
 /** The shape of the simulated world in a scenario. What its numbers may be is checked by `sim/`. */
 import { z } from "zod";
+import { longestTime } from "../base/units.ts";
 import type { AvailabilitySpec } from "../sim/availability.ts";
 import type { Effect, SimulatedWorld } from "../sim/effects.ts";
 import type { FaultSpec } from "../sim/faults.ts";
@@ -11,7 +12,7 @@ import { lawSchema, ownFunction } from "./fleet-schema.ts";
 const number = z.number();
 const optional = number.exactOptional();
 /** Virtual milliseconds. */
-const time = z.int();
+const time = z.int().min(-longestTime).max(longestTime);
 
 const networkSchema = z.strictObject({
   taskVariation: z.strictObject({ down: number, up: number }).exactOptional(),

@@ -13,15 +13,19 @@ import {
 } from "./problems.ts";
 import { checkSpeedLaw } from "./speed-laws.ts";
 
+/** 64 bytes each; what is more than this is a slip of the pen. */
+const mostClients = 100_000_000;
 /** The columns number tiers and regions with 16 bits, and budgets with 8. */
 const mostTiers = 2 ** 16;
 const mostExperts = 255;
 
 export function checkFleet({ tiers, regions = [] }: FleetSpec): Problem[] {
   const names = tiers.map(({ name }) => name);
+  const clients = tiers.reduce((sum, tier) => sum + tier.clients, 0);
   const places = regions.map(({ name }) => name);
   return [
     ...checkThat(tiers.length > 0 && tiers.length <= mostTiers, "tiers", `1 to ${mostTiers} tiers`, tiers.length),
+    ...checkThat(clients <= mostClients, "tiers", `at most ${mostClients} clients in all`, clients),
     ...checkDistinct("tiers", names),
     ...checkDistinct("regions", places),
     ...checkThat(!places.includes("all") && !names.includes("all"), "tiers", 'names other than "all"', "all"),
@@ -33,10 +37,10 @@ export function checkFleet({ tiers, regions = [] }: FleetSpec): Problem[] {
   ];
 }
 
-function checkDistinct(path: string, names: readonly string[]): Problem[] {
-  const doubled = names.filter((name, i) => names.indexOf(name) < i);
-  return checkThat(doubled.length === 0, path, "different names", doubled.join(", "));
-}
+const checkDistinct = (path: string, names: readonly string[]): Problem[] =>
+  names.flatMap((name, i) =>
+    checkThat(names.indexOf(name) === i, `${path}[${i}].name`, "a name that no other one has", name),
+  );
 
 function checkTier(path: string, tier: TierSpec, places: readonly string[]): Problem[] {
   const { memory, region, trace } = tier;
@@ -47,10 +51,20 @@ function checkTier(path: string, tier: TierSpec, places: readonly string[]): Pro
     ...checkPositive(`${path}.speedAtTopK`, tier.speedAtTopK),
     ...checkLinkLaw(`${path}.link`, tier.link),
     // Latency alone may be nothing at all.
-    ...(tier.latency === 0 ? [] : checkLaw(`${path}.latency`, tier.latency)),
+    ...(typeof tier.latency === "number"
+      ? checkNotNegative(`${path}.latency`, tier.latency)
+      : checkLaw(`${path}.latency`, tier.latency)),
     ...checkLaw(`${path}.memory.available`, memory?.available),
     ...checkNotNegative(`${path}.memory.fixed`, memory?.fixed),
     ...checkPositive(`${path}.memory.perExpert`, memory?.perExpert),
+    ...(memory !== undefined && typeof memory.available === "number"
+      ? checkThat(
+          memory.available >= memory.fixed + memory.perExpert,
+          `${path}.memory.available`,
+          `room for one expert, which is ${memory.fixed + memory.perExpert}`,
+          memory.available,
+        )
+      : []),
     ...checkThat(
       region === undefined || places.includes(region),
       `${path}.region`,

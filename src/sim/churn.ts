@@ -6,7 +6,7 @@
 import type { ClientId } from "../base/ids.ts";
 import type { Rng } from "../base/random.ts";
 import type { Millis } from "../base/units.ts";
-import { checkPositive, checkProbability, type Problem } from "./problems.ts";
+import { checkPositive, checkProbability, checkThat, type Problem } from "./problems.ts";
 
 export interface ChurnSpec {
   /** Share of the fleet that is there from the beginning; 1 if left out. */
@@ -48,6 +48,12 @@ export class Churn {
 export function checkChurn(path: string, spec: ChurnSpec): Problem[] {
   return [
     ...checkProbability(`${path}.presentAtStart`, spec.presentAtStart),
+    ...checkThat(
+      spec.presentAtStart !== 0 || spec.meanWait !== undefined,
+      `${path}.presentAtStart`,
+      "a share above 0, or a meanWait after which clients join",
+      spec.presentAtStart,
+    ),
     ...checkPositive(`${path}.meanWait`, spec.meanWait),
     ...checkPositive(`${path}.meanStay`, spec.meanStay),
   ];

@@ -5,7 +5,7 @@
  * a tier that is added at the end changes no device before it.
  */
 
-import { InvariantError } from "../base/errors.ts";
+import { InvariantError, ScenarioError } from "../base/errors.ts";
 import type { Draws, Rng } from "../base/random.ts";
 import type { Fleet } from "./fleet.ts";
 import {
@@ -131,8 +131,28 @@ function fillTier(fleet: Fleet, tier: TierSpec, { number, first, rng, cost }: Ti
     const topK = chooseTopK(tier.topK, limit, (k) => roundSeconds(fleet, client, speedAt(k), cost));
     fleet.topK[client] = topK;
     fleet.tokensPerSecond[client] = speedAt(topK);
+    checkDevice(fleet, client);
   }
 }
+
+/** Laws with extreme parameters, and functions of an author's own, may give what no device can be. */
+function checkDevice({ tierNames, tier, tokensPerSecond, downlink, uplink, latency }: Fleet, client: number): void {
+  const speed = tokensPerSecond[client]!;
+  const down = downlink[client]!;
+  const up = uplink[client]!;
+  const delay = latency[client]!;
+  if (isRate(speed) && isRate(down) && isRate(up) && delay < Infinity) return;
+  const what = !isRate(speed)
+    ? `speed in tokens per second is ${speed}, expected a finite number above 0`
+    : !isRate(down)
+      ? `downlink in bytes per second is ${down}, expected a finite number above 0`
+      : !isRate(up)
+        ? `uplink in bytes per second is ${up}, expected a finite number above 0`
+        : `latency in milliseconds is ${delay}, expected a finite number`;
+  throw new ScenarioError(`tier ${JSON.stringify(tierNames[tier[client]!])}, client ${client}: the ${what}`);
+}
+
+const isRate = (value: number): boolean => value > 0 && value < Infinity;
 
 function recordPicker({ records, assignment }: DeviceTrace, first: number, rng: Rng): (client: number) => DeviceRecord {
   if (assignment === "cycle") return (client) => records[(client - first) % records.length]!;
@@ -160,7 +180,7 @@ function roundSeconds(fleet: Fleet, client: number, tokensPerSecond: number, cos
   return (
     (2 * fleet.latency[client]!) / 1_000 +
     cost.downloadBytes / fleet.downlink[client]! +
-    (cost.epochs * fleet.tokens[client]!) / tokensPerSecond +
+    cost.trainedTokens(fleet.examples[client]!, fleet.tokens[client]!) / tokensPerSecond +
     cost.uploadBytes / fleet.uplink[client]!
   );
 }

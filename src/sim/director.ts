@@ -4,12 +4,13 @@
  * A timeline that repeats for ever must not keep a finished run alive, so an entry comes again only while anything else
  * is still going to happen.
  */
-import { InvariantError } from "../base/errors.ts";
+import { InvariantError, ScenarioError } from "../base/errors.ts";
 import type { Rng } from "../base/random.ts";
 import { after, type Millis } from "../base/units.ts";
 import type { Conditions, LastingEffect } from "./conditions.ts";
-import type { PlainEffect, SimulatedWorld } from "./effects.ts";
+import { checkEffect, type PlainEffect, type SimulatedWorld } from "./effects.ts";
 import type { Kernel } from "./kernel.ts";
+import { checkThat, formatProblem } from "./problems.ts";
 import { effectOf, firstTime, type TimelineEntry, timeAfter } from "./timeline.ts";
 import type { TraceRow } from "./trace.ts";
 
@@ -92,13 +93,27 @@ export class Director {
   #run(run: (sim: SimulatedWorld) => void, { entry, occurrence }: Cue): void {
     const { kernel, rng, trace } = this.#stage;
     const injected: PlainEffect[] = [];
+    const where = `timeline[${entry}].effect`;
+    const view = this.#stage.view();
+    let isOver = false;
     trace({ t: kernel.now, type: "hook", entry });
     run({
-      ...this.#stage.view(),
+      ...view,
       now: kernel.now,
       draws: rng.at(`hook ${entry}`, occurrence).at(0),
-      inject: (effect) => injected.push(effect),
+      inject(effect) {
+        if (isOver)
+          throw new ScenarioError(`${where}.run injects an effect after it has returned; expected that before`);
+        const problems = checkEffect("effect", effect, view.fleet);
+        const type: string = effect.type;
+        problems.push(...checkThat(type !== "hook", "effect.type", "an effect that is plain data", type));
+        if (problems.length > 0) {
+          throw new ScenarioError(`${where}.run injects what cannot be: ${problems.map(formatProblem).join("; ")}`);
+        }
+        injected.push(effect);
+      },
     });
+    isOver = true;
     for (const effect of injected) this.begin(effect);
   }
 

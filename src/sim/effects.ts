@@ -9,7 +9,7 @@ import type { Draws } from "../base/random.ts";
 import type { Millis } from "../base/units.ts";
 import type { Traffic } from "./environment.ts";
 import type { FleetNames } from "./fleet.ts";
-import { checkPositive, checkProbability, checkThat, type Problem } from "./problems.ts";
+import { checkCount, checkPositive, checkProbability, checkThat, type Problem } from "./problems.ts";
 
 /** `all`, the name of a tier or of a region, or a list of clients. */
 export type Target = string | { readonly clients: readonly number[] };
@@ -123,9 +123,29 @@ export function checkTarget(path: string, target: Target, fleet: FleetNames): Pr
   return checkThat(names.includes(target), path, `one of ${names.join(", ")}`, target);
 }
 
+const effectTypes: readonly Effect["type"][] = [
+  "outage",
+  "partition",
+  "slowdown",
+  "bandwidth",
+  "server-restart",
+  "dropout",
+  "message-loss",
+  "crash",
+  "hook",
+];
+
 export function checkEffect(path: string, effect: Effect, fleet: FleetNames): Problem[] {
-  const problems = "target" in effect ? checkTarget(`${path}.target`, effect.target, fleet) : [];
-  if ("duration" in effect) problems.push(...checkPositive(`${path}.duration`, effect.duration));
+  const problems = checkThat(
+    effectTypes.includes(effect.type),
+    `${path}.type`,
+    `one of ${effectTypes.join(", ")}`,
+    effect.type,
+  );
+  if ("target" in effect) problems.push(...checkTarget(`${path}.target`, effect.target, fleet));
+  if ("duration" in effect && effect.duration !== undefined) {
+    problems.push(...checkCount(`${path}.duration`, effect.duration, 1));
+  }
   if ("factor" in effect) problems.push(...checkPositive(`${path}.factor`, effect.factor));
   if ("probability" in effect) problems.push(...checkProbability(`${path}.probability`, effect.probability));
   if (effect.type === "hook") {

@@ -73,7 +73,8 @@ export type PartitionSizes =
 export interface RoundCost {
   /** Training cost of one token with k active experts, in FLOPs, or in any unit if no tier is quoted in FLOPs. */
   readonly flopsPerToken: (topK: number) => number;
-  readonly epochs: number;
+  /** Tokens a client trains on in a round, by the examples and tokens it holds. */
+  readonly trainedTokens: (examples: number, tokens: number) => number;
   readonly downloadBytes: number;
   readonly uploadBytes: number;
 }
@@ -81,7 +82,7 @@ export interface RoundCost {
 /** Cost in proportion to the active experts; free messages. */
 export const defaultRoundCost: RoundCost = {
   flopsPerToken: (topK) => topK,
-  epochs: 1,
+  trainedTokens: (_, tokens) => tokens,
   downloadBytes: 0,
   uploadBytes: 0,
 };

@@ -83,6 +83,7 @@ export function checkLaw(path: string, law: Law | undefined): Problem[] {
     case "uniform":
       return [
         ...checkNotNegative(`${path}.min`, law.min),
+        ...checkPositive(`${path}.max`, law.max),
         ...checkThat(law.max >= law.min, `${path}.max`, `at least min, which is ${law.min}`, law.max),
       ];
     case "normal":

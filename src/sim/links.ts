@@ -80,9 +80,10 @@ export function linkOf(
       };
     case "function":
       return (client, into) => {
-        const { down, up } = law.of(client as ClientId, lane.at(client));
-        into.down = down;
-        into.up = up;
+        // What the function of an author returns is checked where the fleet is built.
+        const rates = law.of(client as ClientId, lane.at(client)) as Partial<LinkRates> | undefined;
+        into.down = rates?.down ?? NaN;
+        into.up = rates?.up ?? NaN;
       };
     default:
       return unreachable(law);

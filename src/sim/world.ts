@@ -18,6 +18,7 @@ import type { Computation, Environment, Outlet, Phase, Transfer } from "./enviro
 import type { SimEvent } from "./event-queue.ts";
 import { Faults } from "./faults.ts";
 import type { Fleet } from "./fleet.ts";
+import { viewOfFleet } from "./fleet-view.ts";
 import { type Flight, FlightTable, type FlightTableState, phaseOf, type Step, settle, soonest } from "./flight.ts";
 import { foresee } from "./foresight.ts";
 import type { Kernel } from "./kernel.ts";
@@ -72,6 +73,7 @@ export class World implements Environment {
   #outlet: Outlet | null = null;
 
   constructor({ kernel, rng, fleet, spec, traits, onTrace }: WorldOptions) {
+    const shown = viewOfFleet(fleet);
     this.#kernel = kernel;
     this.#rng = rng;
     this.#compute = spec.compute;
@@ -95,7 +97,7 @@ export class World implements Environment {
       trace: this.#trace,
       react: (effect, change) => this.#react(effect, change),
       view: () => ({
-        fleet,
+        fleet: shown,
         traffic: this.traffic,
         isAvailable: (client) => this.isAvailable(client),
         busyClients: () => this.busyClients(),

@@ -10,6 +10,8 @@ import type { Decision, PolicyView, RoundPolicy } from "../../src/fl/policy.ts";
 policyContract(() => synchronous({ cohort: 10, deadline: 2_000, minUpdates: 4 }));
 policyContract(() => synchronous({ cohort: 10, deadline: 2_000, overSelection: 1.3 }));
 policyContract(() => synchronous({ cohort: 10, deadline: Infinity, minUpdates: 2 }));
+policyContract(() => synchronous({ cohort: 10, deadline: 2_000, minUpdates: 2, late: "stale" }));
+policyContract(() => synchronous({ cohort: 6, overSelection: 2, late: "stale", maxStaleness: 1 }));
 policyContract(() => fedbuff({ concurrency: 12, buffer: 4, timeout: 3_000 }));
 policyContract(() => fedbuff({ concurrency: 12, buffer: 3, maxStaleness: 1, timeout: 3_000 }));
 policyContract(() => fedasync({ concurrency: 6, timeout: 3_000 }));
@@ -21,7 +23,7 @@ function policyContract(make: () => RoundPolicy): void {
 
   for (const losses of ["hidden", "seen"] as const) {
     test(`${says} every invitation is decided exactly once, with losses ${losses} from the server`, () => {
-      const needsToSee = policy.spec.deadline === null;
+      const needsToSee = policy.spec.deadline === null || policy.spec.late === "stale";
       for (let seed = 0; seed < 20; seed++) {
         const run = drive(policy, { seed, rounds: 30, dropout: 0.3, seesLosses: losses === "seen" || needsToSee });
         for (const [participation, fates] of run.fates.entries()) {

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { minutes, seconds } from "../../src/base/units.ts";
-import { fedbuff, semiSynchronous } from "../../src/fl/policies.ts";
+import { fedbuff, semiSynchronous, synchronous } from "../../src/fl/policies.ts";
+import type { RoundPolicy } from "../../src/fl/policy.ts";
 import { oort, powerOfChoice, roundRobin, tifl, uniform, weighted } from "../../src/fl/samplers.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
 import { loadRun, resume } from "../../src/scenario/resume.ts";
@@ -19,7 +20,7 @@ const twoSpeeds = [
   { name: "fast", clients: 40, topK: 1, tokensPerSecond: 240, uplink: 1e9, latency: 10 },
   { name: "slow", clients: 40, topK: 1, tokensPerSecond: 24, uplink: 1e9, latency: 10 },
 ] as const;
-const sizes = { sizes: { examplesPerClient: 40, tokensPerExample: 60 }, partition: { type: "iid" } } as const;
+const sizes = { sizes: { examplesPerClient: 40, tokensPerExample: 60 } } as const;
 
 const twoTiers = (rounds: ScenarioInput["rounds"], more: Partial<ScenarioInput> = {}) =>
   timingOnly({ fleet: [...twoSpeeds], data: sizes, rounds, ...more });
@@ -109,6 +110,40 @@ test("semi-synchronous: what comes after the end of its period counts in the nex
   assert.ok(played.parts.filter(({ outcome, round }) => outcome === "late" && round < 35).length === 0);
   const lengths = played.rounds.slice(2).map(({ startedAt, closedAt }) => closedAt - startedAt);
   assert.ok(lengths.every((length) => length === 30_000));
+});
+
+test("late updates used as stale: slow devices that miss every deadline are counted in later rounds", async () => {
+  const within = (late: "drop" | "stale", more: object = {}) =>
+    synchronous({ cohort: 16, deadline: seconds(30), minUpdates: 1, late, ...more });
+  const played = (policy: RoundPolicy, more: Partial<ScenarioInput> = {}) =>
+    playTiming(twoTiers({ count: 40, cohort: 16, policy }, more));
+  const slow = ({ parts, endedIn }: Played, outcome: string) =>
+    parts.flatMap((part, at) => (part.tier === "slow" && part.outcome === outcome ? [endedIn[at]! - part.round] : []));
+  const dropping = await played(within("drop"));
+  assert.equal(slow(dropping, "counted").length, 0);
+  const using = await played(within("stale"));
+  const waited = slow(using, "counted");
+  // 100 s are more than three rounds of at most 30 s.
+  assert.ok(waited.length > 100 && waited.every((rounds) => rounds >= 3), `${waited}`);
+  assert.ok(
+    using.parts.every(
+      ({ outcome, arrivedAt, invitedAt, tier }) =>
+        outcome !== "counted" || tier !== "slow" || arrivedAt! - invitedAt > 100_000,
+    ),
+  );
+  // Only the last rounds leave anybody behind.
+  assert.ok(using.parts.every(({ outcome, round }) => outcome !== "late" || round > 25));
+  const picky = await played(within("stale", { maxStaleness: 2 }));
+  assert.equal(slow(picky, "counted").length, 0);
+  assert.ok(slow(picky, "rejected").length > 100);
+});
+
+test("late updates used as stale: a server hears of lost clients, and does not keep what they began from for ever", async () => {
+  const policy = synchronous({ cohort: 16, deadline: seconds(30), minUpdates: 1, late: "stale" });
+  const world = { faults: { training: 0.5 } };
+  const { parts, endedIn } = await playTiming(twoTiers({ count: 40, cohort: 16, policy }, { world }));
+  const dropped = parts.flatMap(({ outcome, round }, at) => (outcome === "dropped" ? [endedIn[at]! - round] : []));
+  assert.ok(dropped.length > 100 && dropped.every((rounds) => rounds <= 4), `${dropped}`);
 });
 
 test("too stale an update is rejected, and its client goes on", async () => {

@@ -12,7 +12,6 @@ const fleetOf = (clients: number, more: object = {}) =>
   timingOnly({
     data: {
       sizes: { examplesPerClient: { type: "log-normal", mean: 40, cv: 0.5 }, tokensPerExample: 60 },
-      partition: { type: "iid" },
     },
     fleet: [
       {

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { type Millis, minutes } from "../../src/base/units.ts";
 import { stalenessWeight } from "../../src/fl/policies/staleness.ts";
+import { invitations } from "../../src/fl/policies/synchronous.ts";
 import { checkPolicy, fedasync, fedbuff, policyFromSpec, semiSynchronous, synchronous } from "../../src/fl/policies.ts";
 import type { PolicyView } from "../../src/fl/policy.ts";
 
@@ -43,6 +44,25 @@ test("a synchronous round closes at its goal, at its deadline, or when nobody is
 test("an update for a round that has closed is late", () => {
   const decisions = synchronous({ cohort: 4 }).onUpdate(view({ round: 3 }), arrival(2));
   assert.deepEqual(decisions, [{ type: "refuse", participation: 7, as: "late" }]);
+});
+
+test("a late update that is used counts with the weight of its staleness, and towards the goal", () => {
+  const policy = synchronous({ cohort: 3, deadline: 60, minUpdates: 1, late: "stale", maxStaleness: 3 });
+  assert.deepEqual(policy.onUpdate(view({ round: 4, outstanding: 5 }), arrival(1)), [accept(0.5)]);
+  assert.deepEqual(policy.onUpdate(view({ round: 4, accepted: 2, outstanding: 5 }), arrival(1)), [
+    accept(0.5),
+    { type: "close", aggregate: true },
+  ]);
+  assert.deepEqual(policy.onUpdate(view({ round: 5, accepted: 2, outstanding: 5 }), arrival(1)), [
+    { type: "refuse", participation: 7, as: "rejected" },
+  ]);
+});
+
+test("invitations are rounded up: 7 · 1.3 are 10, and 10 · 1.1 are 11 whatever its float says", () => {
+  assert.deepEqual(
+    [invitations(7, 1.3), invitations(10, 1.1), invitations(100, 1.3), invitations(1, 1)],
+    [10, 11, 130, 1],
+  );
 });
 
 test("staleness weights have the values of the literature", () => {
@@ -124,23 +144,23 @@ const mistakes = [
   ],
   [{ type: "synchronous", cohort: 10, goal: 12 }, "goal", "at most 10, the clients that are invited", "12"],
   [{ type: "synchronous", cohort: 200 }, "cohort", "at most 100, the clients of the fleet", "200"],
-  [{ type: "synchronous", cohort: 10, deadline: 0 }, "deadline", "number to be >0", "0"],
-  [{ type: "synchronous", cohort: 10, overSelection: 0.9 }, "overSelection", "number to be >=1", "0.9"],
-  [{ type: "synchronous", cohort: "many" }, "cohort", "number", '"many"'],
-  [{ type: "synchronous" }, "cohort", "number", "nothing"],
+  [{ type: "synchronous", cohort: 10, deadline: 0 }, "deadline", "more than 0", "0"],
+  [{ type: "synchronous", cohort: 10, overSelection: 0.9 }, "overSelection", "at least 1", "0.9"],
+  [{ type: "synchronous", cohort: "many" }, "cohort", "a number", '"many"'],
+  [{ type: "synchronous" }, "cohort", "a number", "missing"],
   [{ type: "synchronous", cohort: 10, quorum: 5 }, "quorum", "no such field", "5"],
   [{ type: "fedbuff", concurrency: 101 }, "concurrency", "at most 100, the clients of the fleet", "101"],
   [{ type: "fedbuff", concurrency: 10, buffer: 101 }, "buffer", "at most 100, the clients of the fleet", "101"],
-  [{ type: "fedbuff", concurrency: 10, timeout: -5 }, "timeout", "number to be >0", "-5"],
-  [{ type: "fedasync", concurrency: 10, mixing: 1.2 }, "mixing", "number to be <=1", "1.2"],
-  [{ type: "semi-synchronous", concurrency: 10, period: -1 }, "period", "number to be >0", "-1"],
+  [{ type: "fedbuff", concurrency: 10, timeout: -5 }, "timeout", "more than 0", "-5"],
+  [{ type: "fedasync", concurrency: 10, mixing: 1.2 }, "mixing", "at most 1", "1.2"],
+  [{ type: "semi-synchronous", concurrency: 10, period: -1 }, "period", "more than 0", "-1"],
   [
     { type: "semi-synchronous", concurrency: 10, period: 9, minUpdates: 101 },
     "minUpdates",
     "at most 100, the clients of the fleet",
     "101",
   ],
-  [{ type: "gossip" }, "type", "one of synchronous, fedbuff, fedasync, semi-synchronous", '"gossip"'],
+  [{ type: "gossip" }, "type", 'one of "synchronous", "fedbuff", "fedasync", "semi-synchronous"', '"gossip"'],
 ] as const;
 
 for (const [spec, path, expected, got] of mistakes) {

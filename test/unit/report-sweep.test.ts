@@ -122,7 +122,7 @@ test("the report of a matrix has a line and a band per strategy in every plot", 
   const figures = [...document.querySelectorAll("figure")];
   assert.deepEqual(
     figures.map(({ id }) => id),
-    ["loss-k8", "loss-k1", "exact-match-k8", "exact-match-k1", "time-to-target", "reach", "fairness"],
+    ["loss-k8", "loss-k1", "exact-match-k8", "exact-match-k1", "time-to-target", "round-time", "reach", "fairness"],
   );
   for (const figure of figures) {
     assert.equal(figure.querySelectorAll("[aria-label=line] path").length, 2, figure.id);
@@ -132,6 +132,38 @@ test("the report of a matrix has a line and a band per strategy in every plot", 
   }
   assert.match(document.querySelector("#time-to-target figcaption")!.textContent!, /45 of 50 runs get there/);
   assert.equal(document.querySelectorAll("table tbody tr").length, 10);
+});
+
+test("an axis is wide enough that a thousandth is no cliff, and no interval reaches beyond what can be", () => {
+  const alike = matrix.map((c) => ({
+    ...c,
+    distinctClients: c.seed === 1 ? c.clients - 8 : c.clients,
+    tiers: [
+      { tier: "a", invited: 100, counted: 100 },
+      { tier: "b", invited: 100, counted: 98 - c.seed },
+    ],
+  }));
+  const { document } = parseHTML(renderSweep(alike, facts));
+  const ticks = (figure: string) =>
+    [...document.querySelectorAll(`#${figure} [aria-label="y-axis tick label"] text`)].map(
+      ({ textContent }) => textContent,
+    );
+  assert.deepEqual([ticks("fairness")[0], ticks("fairness").at(-1)], ["0.90", "1.00"]);
+  assert.equal(ticks("reach").at(-1), "100");
+});
+
+test("variants are compared seed by seed: a small difference that is always there makes a winner, a large spread none", () => {
+  const loss = (better: number, noise: number) =>
+    matrix.map((c) => {
+      const own = c.strategy === "flame" ? -better : 0;
+      const luck = noise * (c.seed % 2 === 0 ? 1 : -1) * (c.strategy === "flame" ? 1 : -1);
+      return { ...c, evaluations: c.evaluations.map((e) => ({ ...e, loss: 2 + c.seed / 2 + own + luck })) };
+    });
+  const tile = (cells: StressCell[]) =>
+    parseHTML(renderSweep(cells, facts)).document.querySelector(".tiles > div")!.textContent!;
+  // Seeds lie half a nat apart, the variants 0.05: only the pairs show it.
+  assert.match(tile(loss(0.05, 0)), /flame.*fedavg is next: 0\.050 ± 0\.000 below, seed by seed/s);
+  assert.match(tile(loss(0.05, 0.4)), /not told apart.*0\.\d+ ± \d\.\d+ below, seed by seed/s);
 });
 
 test("the table for terminals has mean and interval per strategy and rate", () => {

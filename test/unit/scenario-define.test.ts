@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../src/base/errors.ts";
 import { minutes } from "../../src/base/units.ts";
+import { fedbuff } from "../../src/fl/policies.ts";
 import { fedavg, flame } from "../../src/fl/strategies.ts";
 import { configure } from "../../src/scenario/configure.ts";
 import { defineScenario, type ScenarioInput, scenarioFromJson, scenarioToJson } from "../../src/scenario/define.ts";
 import { expectThat, lossFalls } from "../../src/scenario/expect.ts";
+import { unusedFields } from "../../src/scenario/policy-facts.ts";
 import { hook } from "../../src/sim/effects.ts";
 import { at } from "../../src/sim/timeline.ts";
 import { threeTiers, timingOnly } from "../support/scenarios.ts";
@@ -135,4 +137,15 @@ test("what the command line sets is checked like everything else", () => {
   assert.throws(() => configure(scenario, { set: ["rounds"] }), /--set rounds: expected key=value/);
   assert.throws(() => configure(scenario, { set: ["fleet[7].topK=1"] }), /there is no element 7 in a list of 3/);
   assert.throws(() => configure(scenario, { set: ["__proto__.x=1"] }), /expected a path/);
+});
+
+test("fields of rounds that a policy brings itself are said not to be used", () => {
+  const { count, cohort } = timingOnly().data.rounds;
+  const policy = fedbuff({ concurrency: 4, buffer: 2 });
+  assert.deepEqual(unusedFields(timingOnly({ rounds: { count, cohort, policy } })), []);
+  assert.deepEqual(unusedFields(timingOnly({ rounds: { count, cohort, policy, deadline: 60_000, minUpdates: 2 } })), [
+    "rounds.deadline is not used: the round policy brings its own",
+    "rounds.minUpdates is not used: the round policy brings its own",
+  ]);
+  assert.deepEqual(unusedFields(timingOnly()), []);
 });

@@ -1,9 +1,13 @@
 /** Code of a scenario's author that looks at the machine is stopped, and told where it stands and what to use. */
 import assert from "node:assert/strict";
+import { execSync } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
-import { readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { freemem } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import timers from "node:timers";
 import { pathToFileURL } from "node:url";
 import { ScenarioError } from "../../src/base/errors.ts";
 import { minutes, seconds } from "../../src/base/units.ts";
@@ -33,7 +37,16 @@ const forbidden: Readonly<Record<string, () => unknown>> = {
   "calls crypto.randomUUID": () => randomUUID(),
   "calls crypto.randomBytes": () => randomBytes(4),
   "calls crypto.getRandomValues": () => crypto.getRandomValues(new Uint8Array(4)),
+  "reads the clock (performance.timeOrigin)": () => performance.timeOrigin,
+  "reads the clock (performance.mark)": () => performance.mark("now"),
+  "reads the clock (process.cpuUsage)": () => process.cpuUsage(),
+  "looks at the machine (process.memoryUsage)": () => process.memoryUsage.rss(),
+  "looks at the machine (os.freemem)": () => freemem(),
   "reads files (readdirSync)": () => readdirSync("."),
+  "reads files (existsSync)": () => existsSync("."),
+  "reads files (readFile)": () => readFile("package.json"),
+  "starts a process (execSync)": () => execSync("date"),
+  "calls process.nextTick": () => process.nextTick(() => {}),
   "calls setTimeout": () => setTimeout(() => {}, 0),
   "calls fetch": () => fetch("http://localhost"),
 };
@@ -46,6 +59,15 @@ test("each way to look at the machine is stopped in a function of the author's, 
       return true;
     });
   }
+  // Every date leads to the clock.
+  assert.throws(
+    guarded(where, () => new (new Date(0).constructor as DateConstructor)()),
+    /reads the clock \(new Date\(\)\)/,
+  );
+  assert.throws(
+    guarded(where, () => timers.setTimeout(() => {}, 0)),
+    /calls setTimeout/,
+  );
   assert.ok(Date.now() > 0);
   assert.ok(Math.random() < 1);
   assert.ok(new Date() instanceof Date);
@@ -60,6 +82,8 @@ test("what gives the same answer each time is let through", () => {
     [3, 1, 2].sort(),
     Date.parse("2026-01-01"),
   ]);
+  // A stream of the console has Node call what the author may not.
+  guarded(where, () => console.error("said by a hook of a test"))();
   assert.deepEqual(allowed(), [5, Date.UTC(2026, 0), 2, [1, 2, 3], Date.parse("2026-01-01")]);
 });
 
@@ -67,6 +91,12 @@ test("a function that would answer later is not waited for", () => {
   assert.throws(
     guarded(where, async () => 1),
     /effect\.run returns a promise; expected its result at once/,
+  );
+  // biome-ignore lint/suspicious/noThenProperty: it is what is asked about
+  const late = { then: () => {} };
+  assert.throws(
+    guarded(where, () => late),
+    /returns a promise/,
   );
 });
 

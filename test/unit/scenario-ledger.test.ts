@@ -70,10 +70,10 @@ test("whom the server gives up has dropped out if its part was lost, and is late
   ledger.gaveUp(p(0), at(60));
   ledger.gaveUp(p(1), at(60));
   assert.deepEqual(
-    rows.map(({ outcome, phase, reason }) => [outcome, phase, reason]),
+    rows.map(({ outcome, phase, reason, lostAt, endedAt }) => [outcome, phase, reason, lostAt, endedAt]),
     [
-      ["dropped", "training", "dropout"],
-      ["late", undefined, "deadline"],
+      ["dropped", "training", "dropout", 50, 60],
+      ["late", undefined, "deadline", undefined, 60],
     ],
   );
 });

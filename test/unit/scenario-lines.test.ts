@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
-import { openSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { InputError, MachineError } from "../../src/base/errors.ts";
+import { openDiagnostics } from "../../src/scenario/diagnostics.ts";
 import { fieldDifferences, partingOf } from "../../src/scenario/diff.ts";
 import { linesOf, readText } from "../../src/scenario/lines.ts";
 import { LineFile } from "../../src/scenario/run-folder.ts";
@@ -96,4 +97,12 @@ test("an interrupted run waits for the present event, but not for ever", async (
     stoppedInTime(abort.signal, () => Promise.reject(new Error("a bug"))),
     /a bug/,
   );
+});
+
+test("diagnostics that cannot be written are lost, and nothing else is", { skip: !existsSync("/dev/full") }, () => {
+  const diagnostics = openDiagnostics("/dev/full");
+  for (let line = 0; line < 200; line++) diagnostics.note("round", "said on a disk that is full");
+  diagnostics.count("rounds", 200);
+  diagnostics.close();
+  assert.deepEqual(diagnostics.totals(), { rounds: 200 });
 });

@@ -13,7 +13,7 @@ import {
 import type { DataTraits } from "../../src/sim/availability-data.ts";
 import { amplitudeOf } from "../../src/sim/availability-random.ts";
 import { Churn } from "../../src/sim/churn.ts";
-import { checkWorld, defaultWorldSpec } from "../../src/sim/world.ts";
+import { checkWorld, defaultWorldSpec, type WorldSpec } from "../../src/sim/world.ts";
 import { equalFleet, listen, moments, Parts, play, shareError, stage } from "../support/sim-world.ts";
 
 const rng = () => new Rng(11);
@@ -371,4 +371,10 @@ test("what an availability cannot be is named with its field", () => {
   const wave = { amplitude: 0.9, peakAt: hours(2) };
   assert.deepEqual(found({ type: "two-state", onShare: 0.2, meanOn: days(2), diurnal: wave }), ["a.diurnal.amplitude"]);
   assert.deepEqual(checkWorld(defaultWorldSpec, names), []);
+  const churn = (spec: WorldSpec["churn"]) => checkWorld({ ...defaultWorldSpec, churn: spec! }, names);
+  assert.deepEqual(churn({ presentAtStart: 0, meanWait: hours(1) }), []);
+  assert.deepEqual(
+    churn({ presentAtStart: 0 }).map(({ path }) => path),
+    ["churn.presentAtStart"],
+  );
 });

@@ -3,7 +3,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../src/base/random.ts";
 import { type Millis, minutes, seconds } from "../../src/base/units.ts";
-import { buildFleet, checkFleet, type FleetSpec, type RoundCost, type TierSpec } from "../../src/sim/devices.ts";
+import {
+  buildFleet,
+  checkFleet,
+  defaultRoundCost,
+  type FleetSpec,
+  type RoundCost,
+  type TierSpec,
+} from "../../src/sim/devices.ts";
 import type { Fleet } from "../../src/sim/fleet.ts";
 import { flashLink } from "../../src/sim/links.ts";
 import { preset, presetNames } from "../../src/sim/presets.ts";
@@ -102,7 +109,7 @@ test("FLASH's phones come in its shares, each with its own seconds per batch", (
 
 test("FLOPs and utilisation give tokens per second, and only active experts cost", () => {
   const flopsPerToken = (k: number) => 1e6 + k * 5e5;
-  const cost = { flopsPerToken, epochs: 1, downloadBytes: 0, uploadBytes: 0 };
+  const cost = { ...defaultRoundCost, flopsPerToken };
   const speed: SpeedLaw = { type: "flops", flops: 1e10, utilisation: 0.3 };
   for (const topK of [1, 4]) {
     const found = build([tier({ clients: 1, topK, speed })], cost).tokensPerSecond[0]!;
@@ -176,6 +183,22 @@ test("a user's own law is asked once per client, with chance of the client's own
   assert.equal(new Set([...fleet.tokensPerSecond].map((speed) => speed % 1)).size, 10);
 });
 
+test("a device that nothing can be is refused with its tier and number, whichever law it came from", () => {
+  const refused = (change: Partial<TierSpec>, message: RegExp) =>
+    assert.throws(() => build([tier({ clients: 3 }), tier({ name: "own", clients: 2, ...change })]), message);
+  const speed = (value: unknown): Partial<TierSpec> => ({ speed: { type: "function", of: () => value as number } });
+  refused(speed(-1), /tier "own", client 3: the speed in tokens per second is -1, expected a finite number above 0/);
+  refused(speed(NaN), /the speed in tokens per second is NaN/);
+  refused(speed("fast"), /the speed in tokens per second is NaN/);
+  refused({ link: { type: "function", of: () => ({ down: 1, up: 0 }) } }, /the uplink in bytes per second is 0/);
+  refused({ link: { type: "function", of: () => undefined as never } }, /the downlink in bytes per second is NaN/);
+  refused({ speed: { type: "seconds-per-token", law: { type: "log-normal", median: 1, sigma: 1e6 } } }, /the speed/);
+  refused(
+    { clients: 20, latency: { type: "log-normal", median: 1, sigma: 1e6 } },
+    /the latency in milliseconds is Inf/,
+  );
+});
+
 test("memory caps the budget", () => {
   const memory = (available: number) => ({ available, fixed: 1_000, perExpert: 300 });
   const topK = (available: number) => build([tier({ clients: 1, topK: 8, memory: memory(available) })]).topK[0];
@@ -183,7 +206,8 @@ test("memory caps the budget", () => {
 });
 
 test("a budget from the deadline is the largest with which a round fits", () => {
-  const cost = { flopsPerToken: (k: number) => k, epochs: 2, downloadBytes: 4e6, uploadBytes: 1e6 };
+  const trainedTokens = (_: number, tokens: number) => 2 * tokens;
+  const cost = { ...defaultRoundCost, trainedTokens, downloadBytes: 4e6, uploadBytes: 1e6 };
   // 1 s down, 1 s up, 0.2 s latency, and 12,800 tokens at 400/s for k = 8: 32 s · k / 8.
   const topK = (deadline: Millis, change: Partial<TierSpec> = {}) =>
     build(
@@ -231,6 +255,12 @@ test("fleets that cannot be are named with their fields", () => {
     "tiers[0].topK.deadline",
     "tiers[0].topK.allowed",
   ]);
+  assert.deepEqual(found({ clients: 1e12 }), ["tiers"]);
+  assert.deepEqual(found({ latency: -5 }), ["tiers[0].latency"]);
+  assert.deepEqual(found({ speed: { type: "tokens-per-second", law: { type: "uniform", min: 0, max: 0 } } }), [
+    "tiers[0].speed.law.max",
+  ]);
+  assert.deepEqual(found({ memory: { available: 3, fixed: 2, perExpert: 2 } }), ["tiers[0].memory.available"]);
   assert.deepEqual(
     checkFleet({ tiers: [tier(), tier()] }).map(({ got }) => got),
     ['"phone"'],

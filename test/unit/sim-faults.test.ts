@@ -1,8 +1,9 @@
 /** Losses against the closed forms of section 6 of the method, each over enough draws for four standard errors. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Rng } from "../../src/base/random.ts";
 import { hours, minutes, seconds } from "../../src/base/units.ts";
-import { checkFaults, hazardLosing } from "../../src/sim/faults.ts";
+import { checkFaults, drawRoundRate, hazardLosing } from "../../src/sim/faults.ts";
 import { computeRounds, equalFleet, moments, type Part, play, shareError } from "../support/sim-world.ts";
 
 const parts = (clients: number, rounds: number): Part[] =>
@@ -119,6 +120,16 @@ test("a beta rate per round makes the count beta-binomial: variance 43.8 instead
   assert.ok(Math.abs(variance - expected) < 4 * expected * Math.sqrt(4 / rounds), `variance ${variance}`);
   const flat = moments(await counts({ training: 0.08 }, 1_000)).variance;
   assert.ok(Math.abs(flat - 7.36) < 4 * 7.36 * Math.sqrt(2 / 1_000), `flat variance ${flat}`);
+});
+
+test("beta rates have the mean and the variance μ(1 − μ)ρ that were asked for", () => {
+  const rates = Array.from({ length: 100_000 }, (_, at) =>
+    drawRoundRate({ type: "beta", mean: 0.08, correlation: 0.05 }, new Rng(1).at("rates").at(at)),
+  );
+  const { mean, variance, error } = moments(rates);
+  assert.ok(Math.abs(mean - 0.08) < 4 * error, `mean ${mean}`);
+  const expected = 0.08 * 0.92 * 0.05;
+  assert.ok(Math.abs(variance / expected - 1) < 4 * Math.sqrt(4 / 100_000), `variance ${variance}, not ${expected}`);
 });
 
 test("an exponential rate per round has mean 0.1, and is above 0.3 in 5 % of rounds", async () => {

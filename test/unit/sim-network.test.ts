@@ -2,9 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId, participationId, round } from "../../src/base/ids.ts";
-import { type BytesPerSecond, type Millis, seconds } from "../../src/base/units.ts";
+import { type BytesPerSecond, type Millis, millis, seconds } from "../../src/base/units.ts";
+import { crash } from "../../src/sim/effects.ts";
 import type { Leg } from "../../src/sim/environment.ts";
 import { checkNetwork } from "../../src/sim/network.ts";
+import { at } from "../../src/sim/timeline.ts";
 import type { World } from "../../src/sim/world.ts";
 import { equalFleet, listen, moments, Parts, play, Script, shareError, stage } from "../support/sim-world.ts";
 
@@ -71,6 +73,29 @@ test("uploads on a shared link each get min(own, capacity ÷ uploads)", async ()
       [1, 227],
     ],
   );
+});
+
+test("what a lost upload had of a shared link goes to the others at once", async () => {
+  // 10 B/ms for both: each has sent 5,000 of 20,000 B when one crashes at 1,000 ms; the other has 15,000 B left, alone.
+  const own = stage({
+    fleet: equalFleet({ size: 2, rate: 1e6 }),
+    spec: {
+      network: { sharedUplink: rate(10_000) },
+      timeline: [at(millis(1_000), crash({ clients: [1] }))],
+    },
+  });
+  const endings = listen(own);
+  send(own.world, 0, 20_000);
+  send(own.world, 1, 20_000);
+  await own.kernel.run();
+  assert.deepEqual(
+    endings.map(({ ticket, at: time, loss }) => [ticket, time, loss?.reason]),
+    [
+      [1, 1_000, "crash"],
+      [0, 2_500, undefined],
+    ],
+  );
+  assert.equal(own.world.traffic.uploadLost, 5_000);
 });
 
 test("a link wide enough for all is as if nobody shared it, and downloads do not feel uploads", async () => {

@@ -8,7 +8,9 @@ import {
   crash,
   hook,
   outage,
+  type PlainEffect,
   partition,
+  type SimulatedWorld,
   serverRestart,
   setDropout,
   setMessageLoss,
@@ -234,6 +236,58 @@ test("a hook sees the world and can do to it what a timeline can", async () => {
     [1, 20, "crash"],
     [2, 55, "computed"],
   ]);
+});
+
+test("a hook that happens again has new luck, and the same luck in every run of the seed", async () => {
+  const drawn = async (): Promise<number[]> => {
+    const values: number[] = [];
+    const look = hook((sim) => {
+      values.push(sim.draws.uniform());
+    });
+    const own = staged([every(seconds(10), look), at(seconds(15), look)]);
+    listen(own);
+    computing(own, 1, 60);
+    await own.kernel.run();
+    return values;
+  };
+  const values = await drawn();
+  assert.ok(values.length >= 5 && new Set(values).size === values.length, `${values}`);
+  assert.deepEqual(await drawn(), values);
+});
+
+test("what a hook may not do is named: impossible effects, changes of the fleet, and anything after it has returned", async () => {
+  const played = async (act: (sim: SimulatedWorld) => void): Promise<void> => {
+    const own = staged([at(seconds(1), hook(act))]);
+    listen(own);
+    await own.kernel.run();
+  };
+  const injecting = (effect: unknown) => played((sim) => sim.inject(effect as PlainEffect));
+  await assert.rejects(
+    injecting({ type: "outage", target: "atlantis" }),
+    /timeline\[0\]\.effect\.run injects what cannot be: effect\.target is "atlantis", expected one of all/,
+  );
+  await assert.rejects(injecting({ type: "message-loss", probability: 5 }), /probability is 5, expected a probability/);
+  await assert.rejects(
+    injecting({ type: "server-restart", duration: 1.5 }),
+    /duration is 1\.5, expected a whole number/,
+  );
+  await assert.rejects(injecting({ type: "earthquake" }), /effect\.type is "earthquake", expected one of outage/);
+  await assert.rejects(injecting({ type: "hook", run: () => {} }), /expected an effect that is plain data/);
+  await assert.rejects(
+    played(({ fleet }) => {
+      (fleet.tokensPerSecond as unknown as number[])[0] = 1;
+    }),
+    /a hook changes the fleet, expected effects/,
+  );
+  await played(({ fleet }) => assert.equal((fleet.tokensPerSecond as { fill?: unknown }).fill, undefined));
+  let kept: SimulatedWorld | null = null;
+  await played((sim) => {
+    kept = sim;
+  });
+  assert.throws(
+    () => (kept as unknown as SimulatedWorld).inject({ type: "crash", target: "all" }),
+    /injects an effect after it has returned/,
+  );
 });
 
 test("effects leave rows in the trace", async () => {

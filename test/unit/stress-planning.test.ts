@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { InputError, ScenarioError } from "../../src/base/errors.ts";
 import { clientId, round } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
-import { minutes } from "../../src/base/units.ts";
+import { hours } from "../../src/base/units.ts";
 import { calibrationFrom, measuredCost } from "../../src/scenario/calibration.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
 import { effortOf } from "../../src/scenario/effort.ts";
@@ -146,7 +146,7 @@ async function efforts(effort: NonNullable<ScenarioInput["training"]>["effort"],
   }));
   const scenario = timingOnly({
     fleet: fleet.map(({ examples: _, ...tier }) => tier),
-    rounds: { count: 1, cohort: 3, deadline: minutes(1) },
+    rounds: { count: 1, cohort: 3, deadline: hours(1) },
     training: { epochs, batchSize: 16, ...(effort === undefined ? {} : { effort }) },
   });
   const prepared = await prepareRun(scenario, {});

@@ -65,13 +65,16 @@ async function calibrate(name: string, { to, repeats, engine, json, ...flags }: 
   try {
     const batches = realBatches(prepared);
     const tokens = batches.reduce((sum, { lengths }) => sum + lengths.reduce((a, b) => a + b, 0), 0) / batches.length;
-    const measured: Calibration["budgets"] = [];
-    for (const topK of flags.budgets ?? prepared.budgets) {
+    const budgets = flags.budgets ?? prepared.budgets;
+    for (const topK of budgets) {
       if (topK > config.topK)
         throw new ScenarioError(`--budgets has ${topK}, but the model was trained with ${config.topK}`);
-      const ms = await millisecondsPerStep(trainer, prepared, batches, topK, repeats);
-      measured.push({ topK, tokensPerSecond: round((1_000 * tokens) / ms), millisecondsPerStep: round(ms) });
     }
+    const times = await millisecondsPerStep(trainer, prepared, batches, budgets, repeats);
+    const measured: Calibration["budgets"] = budgets.map((topK, at) => {
+      const ms = times[at]!;
+      return { topK, tokensPerSecond: round((1_000 * tokens) / ms), millisecondsPerStep: round(ms) };
+    });
     const calibration: Calibration = {
       machine: cpus()[0]?.model ?? "unknown",
       engine: trainer.name,
@@ -101,30 +104,33 @@ function realBatches({ training }: Prepared): Batch[] {
   }).slice(0, steps);
 }
 
+/** At each budget, the median. Budgets take turns, so that a machine that is busy for a while slows all of them down. */
 async function millisecondsPerStep(
   engine: TrainingEngine,
   { layout, training }: Prepared,
   batches: readonly Batch[],
-  topK: number,
+  budgets: readonly number[],
   repeats: number,
-): Promise<number> {
+): Promise<number[]> {
   const { seed, optimizer } = training!.setup;
-  const job = {
+  const jobs = budgets.map((topK) => ({
     adapter: initialAdapter(layout, new Rng(seed)),
     rescaler: new Float32Array(layout.layers).fill(1),
     topK,
     batches,
     optimizer,
-  };
+  }));
   // The first step compiles the program.
-  await engine.trainCohort([{ ...job, batches: batches.slice(0, 1) }]);
-  const times: number[] = [];
+  for (const job of jobs) await engine.trainCohort([{ ...job, batches: batches.slice(0, 1) }]);
+  const times: number[][] = budgets.map(() => []);
   for (let repeat = 0; repeat < repeats; repeat++) {
-    const begun = performance.now();
-    await engine.trainCohort([job]);
-    times.push((performance.now() - begun) / batches.length);
+    for (const [at, job] of jobs.entries()) {
+      const begun = performance.now();
+      await engine.trainCohort([job]);
+      times[at]!.push((performance.now() - begun) / batches.length);
+    }
   }
-  return times.toSorted((a, b) => a - b)[times.length >> 1]!;
+  return times.map((own) => own.toSorted((a, b) => a - b)[own.length >> 1]!);
 }
 
 function shown({ engine, budgets }: Calibration, { config }: Prepared, rank: number, to: string): string {

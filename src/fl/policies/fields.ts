@@ -1,9 +1,10 @@
 /** Fields and checks that several policies have in common. */
 import { z } from "zod";
+import { longestTime } from "../../base/units.ts";
 import type { Problem } from "../problem.ts";
 
 /** A positive duration of virtual time, in milliseconds. */
-export const duration = z.number().positive();
+export const duration = z.number().positive().max(longestTime);
 
 /** A duration, or null for ever. `Infinity` becomes null, which JSON can carry. */
 export const patience = z.preprocess(

@@ -3,14 +3,18 @@
  *
  *   invite ⌈cohort · overSelection⌉, close at the `goal`-th update or at the deadline, whichever comes first
  *
- * Over-selection buys speed: the round waits for the fastest `goal` of more invitations, and the rest is wasted work.
+ * Over-selection buys speed: the round waits for the fastest `goal` of more invitations, and the rest is wasted work,
+ * unless late updates are used: then one that misses its round counts in the round it arrives in and towards its goal,
+ * with the weight of its staleness, and its client works on until it has reported.
  * Bonawitz et al., "Towards Federated Learning at Scale", 2019. https://arxiv.org/abs/1902.01046
  */
 import { z } from "zod";
 import { millis } from "../../base/units.ts";
 import type { Decision, RoundPolicy } from "../policy.ts";
 import { type Problem, parseSpec } from "../problem.ts";
+import { judge } from "./buffered.ts";
 import { atMost, patience } from "./fields.ts";
+import { stalenessFields } from "./staleness.ts";
 
 export const synchronousSpec = z.strictObject({
   type: z.literal("synchronous"),
@@ -24,8 +28,9 @@ export const synchronousSpec = z.strictObject({
   overSelection: z.number().min(1).default(1),
   /** Updates at which the round closes at once; the cohort unless given. */
   goal: z.int().min(1).exactOptional(),
-  /** What becomes of an update that arrives after its round has closed. */
-  late: z.literal("drop").default("drop"),
+  /** What becomes of an update that arrives after its round has closed. Its staleness matters to `stale` alone. */
+  late: z.enum(["drop", "stale"]).default("drop"),
+  ...stalenessFields,
 });
 
 export type SynchronousOptions = Omit<z.input<typeof synchronousSpec>, "type">;
@@ -33,23 +38,26 @@ export type SynchronousOptions = Omit<z.input<typeof synchronousSpec>, "type">;
 export function synchronous(options: SynchronousOptions): RoundPolicy {
   const spec = parseSpec("policy", synchronousSpec, { type: "synchronous", ...options });
   const { cohort, deadline, minUpdates, overSelection, goal = cohort } = spec;
+  const usesLate = spec.late === "stale";
+  const factor = overSelection === 1 ? "" : `×${overSelection}`;
   const close = (accepted: number): Decision => ({ type: "close", aggregate: accepted >= minUpdates });
 
   return {
-    name: overSelection === 1 ? `synchronous(${cohort})` : `synchronous(${cohort}×${overSelection})`,
+    name: `synchronous(${cohort}${factor}${usesLate ? ", late as stale" : ""})`,
     spec,
-    carriesOver: false,
+    carriesOver: usesLate,
     onRound() {
       const invite: Decision = { type: "invite", count: invitations(cohort, overSelection) };
       return deadline === null ? [invite] : [invite, { type: "timer", after: millis(deadline), name: "deadline" }];
     },
-    onUpdate(view, { participation, round }) {
-      if (round !== view.round) return [{ type: "refuse", participation, as: "late" }];
-      const accepted = view.accepted + 1;
-      const accept: Decision = { type: "accept", participation, discount: 1 };
+    onUpdate(view, arrival) {
+      const { participation, round } = arrival;
+      if (round !== view.round && !usesLate) return [{ type: "refuse", participation, as: "late" }];
+      const answer = judge(view, arrival, spec);
+      const accepted = view.accepted + (answer.type === "accept" ? 1 : 0);
       // With nobody left to wait for, more time would bring no more updates.
       const complete = accepted >= goal || (view.outstanding === 0 && accepted >= minUpdates);
-      return complete ? [accept, close(accepted)] : [accept];
+      return complete ? [answer, close(accepted)] : [answer];
     },
     onTimer: (view) => [close(view.accepted)],
     onQuiet: (view) => [close(view.accepted)],

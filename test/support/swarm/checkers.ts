@@ -86,7 +86,8 @@ function endsOnce(): Checker {
 /** No update is counted that never came, came after its deadline, or came from a client that was gone. */
 function countsFairly({ data }: Scenario): Checker {
   const spec = policySpecOf(data);
-  const deadline = spec.type === "synchronous" && typeof spec.deadline === "number" ? spec.deadline : Infinity;
+  const isBound = spec.type === "synchronous" && spec.late !== "stale";
+  const deadline = isBound && typeof spec.deadline === "number" ? spec.deadline : Infinity;
   const began = new Map<unknown, number>();
   const senders = new Map<unknown, string>();
   const received = new Map<string, number[]>();
@@ -115,6 +116,10 @@ function countsFairly({ data }: Scenario): Checker {
         known.every((at, i) => i === 0 || at >= known[i - 1]!),
         `${who} went through ${known.join(", ")}`,
       );
+      const { lostAt, phase } = part;
+      assert.equal(lostAt === undefined, outcome !== "dropped", `${who} ended as ${outcome}, lost at ${lostAt}`);
+      assert.ok(lostAt === undefined || (lostAt >= invitedAt && lostAt <= endedAt), `${who} was lost at ${lostAt}`);
+      assert.equal(phase === undefined, lostAt === undefined, `${who} was lost in ${phase}`);
       if (outcome !== "counted") continue;
       assert.ok(downloadedAt !== null && trainedAt !== null && arrivedAt !== null, `${who} was counted without a part`);
       assert.ok(arrivedAt <= began.get(round)! + deadline, `${who} was counted, and came at ${arrivedAt}`);

@@ -51,6 +51,13 @@ export const roundFeatures: Readonly<Record<string, Feature>> = {
     const least = Math.min(minUpdates as number, goal);
     rounds.policy = { type: "synchronous", cohort, deadline, minUpdates: least, overSelection, goal };
   },
+  lateAsStale: ({ rounds }, draws) => {
+    if (rounds.policy !== undefined && (rounds.policy as Fields).type !== "synchronous") return;
+    const { cohort, deadline = null, minUpdates = 1, overSelection = 1 } = rounds;
+    const policy = rounds.policy ?? { type: "synchronous", cohort, deadline, minUpdates, overSelection };
+    const { timeout: _, ...how } = staleness(draws);
+    rounds.policy = { ...policy, late: "stale", ...how };
+  },
   effort: ({ training }, draws) => {
     training.effort = pick(draws, [
       { type: "fit", deadline: span(draws, second, minute) },

@@ -1,0 +1,65 @@
+/** Deadlines that no round can meet are found before anything runs. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { minutes } from "../../src/base/units.ts";
+import type { ScenarioInput } from "../../src/scenario/define.ts";
+import { prepareRun } from "../../src/scenario/run.ts";
+import { hook, slowdown } from "../../src/sim/effects.ts";
+import { at } from "../../src/sim/timeline.ts";
+import { timingOnly } from "../support/scenarios.ts";
+
+/** Nine clients that need 10 s for their 3,000 tokens, and one that needs 2 s. */
+const prepared = (change: Partial<ScenarioInput>) =>
+  prepareRun(
+    timingOnly({
+      fleet: [
+        { name: "slow", clients: 9, topK: 1, tokensPerSecond: 300, uplink: 1e12 },
+        { name: "fast", clients: 1, topK: 1, tokensPerSecond: 1_500, uplink: 1e12 },
+      ],
+      data: { sizes: { examplesPerClient: 50, tokensPerExample: 60 } },
+      ...change,
+    }),
+    {},
+  );
+const rounds = { count: 2, cohort: 4 } as const;
+
+test("a deadline that was written in seconds is named, with what the fastest client takes", async () => {
+  await assert.rejects(
+    prepared({ rounds: { ...rounds, deadline: 60 } }),
+    /rounds\.deadline is 60 \(60ms\), expected milliseconds in which an update can come: the fastest client takes 2s at/,
+  );
+  await prepared({ rounds: { ...rounds, deadline: 2_001 } });
+});
+
+test("a quorum of more clients than can be in time can never be met", async () => {
+  await assert.rejects(
+    prepared({ rounds: { ...rounds, deadline: 9_000, minUpdates: 2 } }),
+    /rounds\.deadline is 9000 \(9s\), expected milliseconds in which 2 updates can come: 1 clients can be in time/,
+  );
+  const policy = { type: "synchronous", cohort: 4, deadline: 9_000, minUpdates: 2 };
+  await assert.rejects(prepared({ rounds: { ...rounds, policy } }), /rounds\.policy\.deadline is 9000/);
+});
+
+test("what luck, a script or less work may bring about is let pass", async () => {
+  const deadline = 1_000;
+  const noise = (cv: number) => ({ compute: { noise: { type: "log-normal", mean: 1, cv } as const } });
+  await assert.rejects(prepared({ rounds: { ...rounds, deadline: 100 }, world: noise(0.2) }), /takes 5\d\dms at best/);
+  await prepared({ rounds: { ...rounds, deadline }, world: noise(0.2) });
+  await prepared({ rounds: { ...rounds, deadline }, training: { effort: { type: "uniform" } } });
+  await prepared({ rounds: { ...rounds, deadline }, world: { timeline: [at(minutes(1), slowdown("all", 0.1))] } });
+  await prepared({
+    rounds: { ...rounds, deadline },
+    world: {
+      timeline: [
+        at(
+          minutes(1),
+          hook(() => {}),
+        ),
+      ],
+    },
+  });
+  await prepared({
+    rounds: { ...rounds, deadline },
+    world: { compute: { duration: { type: "exponential", mean: 60 } } },
+  });
+});
