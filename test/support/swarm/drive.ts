@@ -3,7 +3,7 @@
  * legs: between two legs everything is written down as the bytes of a checkpoint and taken up by a federation that was
  * made anew, as another process would.
  */
-import { messageOf } from "../../../src/base/errors.ts";
+import { invariant, messageOf } from "../../../src/base/errors.ts";
 import type { WorkPool } from "../../../src/runtime/pool.ts";
 import { decodeCheckpoint, encodeCheckpoint } from "../../../src/scenario/checkpoint.ts";
 import type { Scenario } from "../../../src/scenario/define.ts";
@@ -110,8 +110,10 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
   federation.begin();
   let checked = -1;
   const check = () => {
-    if (federation.kernel.processed === checked) return;
-    checked = federation.kernel.processed;
+    const { processed } = federation.kernel;
+    if (processed === checked) return;
+    invariant(processed <= checked + 1, () => `nobody looked after events ${checked + 1} to ${processed - 1}`);
+    checked = processed;
     if (checkers.length === 0) return;
     const seen = look(federation);
     for (const checker of checkers) {
