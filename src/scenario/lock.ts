@@ -7,9 +7,10 @@
  */
 import { closeSync, linkSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MachineError } from "../base/errors.ts";
-import { onDisk } from "./run-folder.ts";
+import { filesIn, onDisk } from "./run-folder.ts";
 
 interface Owner {
   readonly process: number;
@@ -36,7 +37,10 @@ export function acquireLock(path: string, machine = hostname()): Lock {
   const self: Owner = { process: process.pid, started: startOf(process.pid), machine };
   for (let attempt = 0; attempt < 3; attempt++) {
     const file = create(path, self);
-    if (file !== null) return hold(path, self, file);
+    if (file !== null) {
+      sweep(path);
+      return hold(path, self, file);
+    }
     const owner = readOwner(path);
     if (owner !== null && isAlive(owner, machine) !== false) throw held(path, owner);
     remove(path, owner);
@@ -112,7 +116,8 @@ function create(path: string, owner: Owner): number | null {
       return file;
     } catch (error) {
       const { code = "" } = error as NodeJS.ErrnoException;
-      if (code === "EEXIST") return null;
+      // Gone: whoever has the lock by now took it for a dead process's.
+      if (code === "EEXIST" || code === "ENOENT") return null;
       if (!["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"].includes(code)) throw error;
       return createInPlace(path, owner);
     } finally {
@@ -151,6 +156,16 @@ function remove(path: string, stale: Owner | null): void {
   rmSync(aside, { force: true });
 }
 
+/** Removes what processes have left behind that were killed while they took the lock. */
+function sweep(path: string): void {
+  const folder = dirname(path);
+  for (const name of [...filesIn(folder, ".tmp"), ...filesIn(folder, ".stale")]) {
+    const [, owner] = /-(\d+)\.(?:tmp|stale)$/.exec(name) ?? [];
+    if (!name.startsWith(`${basename(path)}-`) || owner === undefined || isRunning(Number(owner))) continue;
+    rmSync(join(folder, name), { force: true });
+  }
+}
+
 /** Null when the file is gone or holds nothing readable: then nobody vouches for it. */
 function readOwner(path: string): Owner | null {
   try {
@@ -172,13 +187,18 @@ function touchOf(path: string): number | null {
 /** Null when that cannot be told from here. */
 function isAlive(owner: Owner, machine: string): boolean | null {
   if (owner.machine !== machine) return null;
+  if (!isRunning(owner.process)) return false;
+  return owner.started === null ? null : startOf(owner.process) === owner.started;
+}
+
+function isRunning(pid: number): boolean {
   try {
-    process.kill(owner.process, 0);
+    process.kill(pid, 0);
+    return true;
   } catch (error) {
     // EPERM: it runs, and belongs to someone else.
-    if ((error as NodeJS.ErrnoException).code !== "EPERM") return false;
+    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
-  return owner.started === null ? null : startOf(owner.process) === owner.started;
 }
 
 /** Field 22 of /proc/<pid>/stat; the process name before it may hold spaces and brackets. */

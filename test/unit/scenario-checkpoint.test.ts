@@ -189,6 +189,15 @@ test("a lock keeps others out while its owner lives, and is taken over when the 
   if (owner.started !== null) acquireLock(path).release();
 });
 
+test("what processes left behind that died while they took the lock is removed, and nothing else", (t) => {
+  const folder = temporaryFolder(t);
+  const path = join(folder, "lock");
+  const ours = [`lock-${process.ppid}.tmp`, "scenario.json.tmp", "lock-notes.tmp"];
+  for (const name of [...ours, `lock-${2 ** 30}.tmp`, `lock-${2 ** 30}.stale`]) writeFileSync(join(folder, name), "");
+  acquireLock(path).release();
+  assert.deepEqual(readdirSync(folder).sort(), ours.sort());
+});
+
 test("an owner that lost its lock finds out before it writes", (t) => {
   const path = join(temporaryFolder(t), "lock");
   const lock = acquireLock(path);
