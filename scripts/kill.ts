@@ -5,6 +5,7 @@
  *   npm run kill -- --count 200
  *   npm run kill -- --count 50 --kind timing --scenario my-scenario.json
  *   npm run kill -- --from 17 --count 1             one run again, at the same moments
+ *   npm run build && npm run kill -- --built        kills what is published, which starts faster than the sources
  *
  * A third of the processes are killed while they write a file, the others at any moment from their start, before there
  * is a run, to their end. Every other run is killed a second time, while it is resumed. A run that came out different
@@ -25,6 +26,7 @@ const { values } = parseArgs({
   options: {
     count: { type: "string", default: "200" },
     from: { type: "string", default: "0" },
+    built: { type: "boolean", default: false },
     kind: { type: "string", default: "training" },
     scenario: { type: "string" },
     seed: { type: "string", default: "1" },
@@ -36,6 +38,7 @@ const folder = mkdtempSync(join(tmpdir(), "flame-kill-"));
 process.env.XDG_CACHE_HOME = join(folder, "cache");
 const workers = Number(values.workers);
 const count = Number(values.count);
+const program = values.built ? "built" : "source";
 const rng = new Rng(Number(values.seed));
 const scenario = chosenScenario();
 const file = join(folder, "scenario.json");
@@ -61,7 +64,7 @@ for (let number = Number(values.from); kills < count; number++) {
   const draws = rng.at("kill").at(number);
   const out = join(folder, "killed");
   const moments = Array.from({ length: 1 + (number % 2) }, () => momentFrom(draws));
-  const aftermath = await killAndResume({ file, out, moments, workers: [workers, 1] });
+  const aftermath = await killAndResume({ file, out, moments, workers: [workers, 1], program });
   const dealt = aftermath.stages.length;
   // It ended before its time had come: the machine is faster by now.
   if (dealt === 0) length = aftermath.took;
@@ -102,7 +105,7 @@ function momentFrom(draws: Draws): Moment {
 
 /** @returns the real milliseconds of a run that nobody touches */
 async function play(out: string): Promise<number> {
-  const { code, said, took } = await killAndResume({ file, out, moments: [], workers: [workers] });
+  const { code, said, took } = await killAndResume({ file, out, moments: [], workers: [workers], program });
   if (code !== 0) throw new Error(`the run itself fails:\n${said}`);
   return took;
 }

@@ -66,15 +66,17 @@ const recordSchema = z.object({
 });
 
 /** `result.json`: the same for any two runs of one scenario and seed. */
-export interface ResultRecord {
+export type ResultRecord = Readonly<z.output<typeof resultSchema>>;
+
+const resultSchema = z.object({
   /** Of the trace. */
-  readonly digest: string;
+  digest: z.string(),
   /** SHA-256 of the final adapter's values; null without training. */
-  readonly adapterDigest: string | null;
-  readonly rounds: number;
-  readonly expectations: readonly { readonly name: string; readonly held: boolean; readonly detail: string }[];
-  readonly reproduce: string;
-}
+  adapterDigest: z.string().nullable(),
+  rounds: z.int().min(0),
+  expectations: z.array(z.object({ name: z.string(), held: z.boolean(), detail: z.string() })).readonly(),
+  reproduce: z.string(),
+});
 
 export function runFolder(path: string): RunFolder {
   const at = (name: string) => join(path, name);
@@ -308,17 +310,22 @@ export function readLines<Row>(path: string): Row[] {
     });
 }
 
-export function readRecord(folder: RunFolder): RunRecord | null {
-  if (!existsSync(folder.record)) return null;
-  const text = onDisk(`cannot read ${folder.record}`, () => readFileSync(folder.record, "utf8"));
+export const readRecord = (folder: RunFolder): RunRecord | null => readJson(folder.record, recordSchema);
+
+/** Null for a run that has not come to its end. */
+export const readResult = (folder: RunFolder): ResultRecord | null => readJson(folder.result, resultSchema);
+
+function readJson<Value>(path: string, schema: z.ZodType<Value>): Value | null {
+  if (!existsSync(path)) return null;
+  const text = onDisk(`cannot read ${path}`, () => readFileSync(path, "utf8"));
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new InputError(`${folder.record} is not JSON: ${messageOf(cause)}`, { cause });
+    throw new InputError(`${path} is not JSON: ${messageOf(cause)}`, { cause });
   }
-  const parsed = recordSchema.safeParse(value);
-  if (!parsed.success) throw new InputError(`${folder.record}: ${z.prettifyError(parsed.error)}`);
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw new InputError(`${path}: ${z.prettifyError(parsed.error)}`);
   return parsed.data;
 }
 

@@ -9,18 +9,17 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { z } from "zod";
 import { InputError, MachineError, messageOf } from "../base/errors.ts";
 import { readHuggingFaceConfig } from "../model/hf-config.ts";
-import { digestOfLines, type TraceRow } from "../sim/trace.ts";
+import { digestOfLines } from "../sim/trace.ts";
 import { decodeCheckpoint } from "./checkpoint.ts";
 import { compareRuns, isSame } from "./diff.ts";
 import { linesOf } from "./lines.ts";
-import type { RoundMetrics } from "./metrics.ts";
 import { embeddedModel } from "./package.ts";
-import type { ParticipationRow } from "./participation.ts";
 import { type LoadedRun, loadRun, type Reload } from "./resume.ts";
 import { type RunOptions, run } from "./run.ts";
-import { filesIn, openRunFolder, type ResultRecord, type RunFolder, readRecord } from "./run-folder.ts";
+import { filesIn, openRunFolder, type RunFolder, readRecord, readResult } from "./run-folder.ts";
 import { readPeftAdapter, recordedScenario } from "./trained-adapter.ts";
 
 export interface Check {
@@ -114,12 +113,12 @@ function check(name: string, find: () => Omit<Check, "name">): Check {
 const unfinished: Omit<Check, "name"> = { holds: null, found: "the run has not finished" };
 
 async function checkDigest(folder: RunFolder, books: Books): Promise<Omit<Check, "name">> {
-  const result = resultOf(folder);
+  const result = readResult(folder);
   if (result === null) return unfinished;
   function* lines(): Generator<string> {
     let at = 0;
     for (const line of linesOf(folder.events)) {
-      books.event(rowOf<TraceRow>(line, folder.events, ++at), at);
+      books.event(rowOf(eventSchema, line, folder.events, ++at), at);
       yield line;
     }
   }
@@ -135,9 +134,9 @@ class Books {
   #time = 0;
   #invited = 0;
   readonly #outcomes = new Map<unknown, unknown>();
-  readonly #closed: TraceRow[] = [];
+  readonly #closed: EventRow[] = [];
 
-  event(row: TraceRow, line: number): void {
+  event(row: EventRow, line: number): void {
     this.events++;
     if (!(row.t >= this.#time))
       throw new InputError(`events.jsonl line ${line}: time goes from ${this.#time} to ${row.t}`);
@@ -153,11 +152,11 @@ class Books {
   }
 
   compare(folder: RunFolder): Omit<Check, "name"> {
-    if (resultOf(folder) === null) return unfinished;
+    if (readResult(folder) === null) return unfinished;
     const totals = { counted: 0, late: 0, dropped: 0, rejected: 0 };
     let line = 0;
     for (const text of linesOf(folder.participations)) {
-      const { participation, outcome } = rowOf<ParticipationRow>(text, folder.participations, ++line);
+      const { participation, outcome } = rowOf(participationSchema, text, folder.participations, ++line);
       const traced = this.#outcomes.get(participation);
       if (traced !== outcome) {
         return no(`participation ${participation} was ${outcome}, and by the event log ${String(traced ?? "nothing")}`);
@@ -169,7 +168,7 @@ class Books {
     const summed = { counted: 0, late: 0, dropped: 0, rejected: 0 };
     let invited = 0;
     for (const text of linesOf(folder.metrics)) {
-      const row = rowOf<RoundMetrics>(text, folder.metrics, round + 1);
+      const row = rowOf(roundSchema, text, folder.metrics, round + 1);
       const closed = this.#closed[round++];
       if (closed?.round !== row.round || closed.t !== row.closedAt || closed.counted !== row.counted) {
         return no(`round ${row.round} of metrics.jsonl is not closed like that in the event log`);
@@ -193,7 +192,7 @@ class Books {
 const no = (found: string): Omit<Check, "name"> => ({ holds: false, found });
 
 function checkAdapter(folder: RunFolder): Omit<Check, "name"> {
-  const result = resultOf(folder);
+  const result = readResult(folder);
   if (result === null || result.adapterDigest === null) return { holds: null, found: "there is none" };
   const { model } = recordedScenario(folder.path);
   if (typeof model !== "string") return no("the scenario has no model to train");
@@ -213,17 +212,26 @@ function checkCheckpoints(folder: RunFolder): Omit<Check, "name"> {
   return { holds: true, found: names.join(", ") };
 }
 
-function resultOf(folder: RunFolder): ResultRecord | null {
-  if (!existsSync(folder.result)) return null;
-  return rowOf<ResultRecord>(readFileSync(folder.result, "utf8"), folder.result, 1);
-}
+const eventSchema = z.looseObject({ t: z.number(), type: z.string() });
+type EventRow = z.output<typeof eventSchema>;
+const outcome = z.enum(["counted", "late", "dropped", "rejected"]);
+const participationSchema = z.object({ participation: z.number(), outcome });
+const roundSchema = z.object({
+  round: z.number(),
+  closedAt: z.number(),
+  invited: z.number(),
+  ...{ counted: z.number(), late: z.number(), dropped: z.number(), rejected: z.number() },
+  weights: z.array(z.object({ weight: z.number() })),
+});
 
-function rowOf<Row>(text: string, path: string, line: number): Row {
+function rowOf<Row>(schema: z.ZodType<Row>, text: string, path: string, line: number): Row {
+  let value: unknown;
   try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null) return value as Row;
+    value = JSON.parse(text);
   } catch (cause) {
     throw new InputError(`${path} line ${line} is not JSON: ${messageOf(cause)}`, { cause });
   }
-  throw new InputError(`${path} line ${line}: expected an object`);
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw new InputError(`${path} line ${line}: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
 }

@@ -17,6 +17,7 @@ import { availabilityFrom, devicesFrom } from "../../src/scenario/recorded.ts";
 import { restore } from "../../src/scenario/restore.ts";
 import { openRunFolder, type RunFolder, readRecord } from "../../src/scenario/run-folder.ts";
 import type { FuzzTarget } from "./fuzz.ts";
+import { folderTargets } from "./fuzz-folders.ts";
 import { smallConfig } from "./model-folder.ts";
 import { timingOnly, training } from "./scenarios.ts";
 import { stormy } from "./weather.ts";
@@ -163,6 +164,7 @@ export async function fuzzTargets(): Promise<FuzzTargets> {
       },
     },
   ];
+  targets.push(...(await folderTargets(folder)));
   return { targets, close: () => rmSync(folder, { recursive: true, force: true }) };
 }
 

@@ -2,7 +2,7 @@
 import { existsSync, type FSWatcher, watch } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { start } from "./command-process.ts";
+import { type programs, start } from "./command-process.ts";
 import { halfWritten, stageOf } from "./run-folders.ts";
 
 /**
@@ -19,6 +19,7 @@ export interface Assassination {
   readonly moments: readonly Moment[];
   /** Worker threads of each process in turn; the last number stands for all that follow. */
   readonly workers: readonly number[];
+  readonly program?: keyof typeof programs;
 }
 
 export interface Aftermath {
@@ -33,7 +34,7 @@ export interface Aftermath {
   readonly took: number;
 }
 
-export async function killAndResume({ file, out, moments, workers }: Assassination): Promise<Aftermath> {
+export async function killAndResume({ file, out, moments, workers, program }: Assassination): Promise<Aftermath> {
   const stages: string[] = [];
   const halves: string[] = [];
   for (let attempt = 0; ; attempt++) {
@@ -41,7 +42,7 @@ export async function killAndResume({ file, out, moments, workers }: Assassinati
     const isRun = existsSync(join(out, "scenario.json"));
     const how = ["--workers", String(workers[Math.min(attempt, workers.length - 1)])];
     const begun = performance.now();
-    const child = start(isRun ? ["resume", out, ...how] : ["run", file, "--out", out, ...how]);
+    const child = start(isRun ? ["resume", out, ...how] : ["run", file, "--out", out, ...how], {}, program);
     const moment = moments[attempt];
     if (moment !== undefined) {
       const over = new AbortController();
