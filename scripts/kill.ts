@@ -7,8 +7,8 @@
  *   npm run kill -- --from 17 --count 1             one run again, at the same moments
  *   npm run build && npm run kill -- --built        kills what is published, which starts faster than the sources
  *
- * A third of the processes are killed while they write a file, the others at any moment from their start, before there
- * is a run, to their end. Every other run is killed a second time, while it is resumed. A run that came out different
+ * A third of the processes are killed while they write a file, some while they start, before there is a run, and most at
+ * any moment of the run. Every other run is killed a second time, while it is resumed. A run that came out different
  * is kept.
  */
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -18,7 +18,7 @@ import { parseArgs } from "node:util";
 import { type Draws, Rng } from "../src/base/random.ts";
 import { type Scenario, scenarioFromJson, scenarioToJson } from "../src/scenario/define.ts";
 import { embeddedScenario } from "../test/support/embedded-scenario.ts";
-import { killAndResume, type Moment } from "../test/support/kill.ts";
+import { type Aftermath, killAndResume, type Moment } from "../test/support/kill.ts";
 import { assertSameFolder } from "../test/support/run-folders.ts";
 import { foulWeather, stormy } from "../test/support/weather.ts";
 
@@ -50,9 +50,13 @@ const straight = join(folder, "straight");
 await play(straight);
 // A second time, with the base model in its cache: that is how long the others take.
 const second = join(folder, "second");
-let length = await play(second);
+const calm = await play(second);
+const { startUp } = calm;
+let length = calm.took;
 assertSameFolder(second, straight, "two runs that nobody touched");
-console.log(`${scenario.data.name}: ${(length / 1_000).toFixed(1)} s from beginning to end`);
+console.log(
+  `${scenario.data.name}: ${(length / 1_000).toFixed(1)} s from beginning to end, ${(startUp / 1_000).toFixed(1)} s before it is a run`,
+);
 
 const begun = performance.now();
 let kills = 0;
@@ -100,14 +104,16 @@ process.exitCode = failures.length === 0 ? 0 : 1;
 
 function momentFrom(draws: Draws): Moment {
   if (draws.bernoulli(1 / 3)) return { onFile: 1 + draws.below(mostFiles) };
-  return { afterStart: Math.floor(length * draws.uniform()) };
+  // A process takes its time until there is a run; few should die before.
+  if (draws.bernoulli(1 / 6)) return { afterStart: Math.floor(startUp * draws.uniform()) };
+  return { afterLock: Math.floor((length - startUp) * draws.uniform()) };
 }
 
-/** @returns the real milliseconds of a run that nobody touches */
-async function play(out: string): Promise<number> {
-  const { code, said, took } = await killAndResume({ file, out, moments: [], workers: [workers], program });
-  if (code !== 0) throw new Error(`the run itself fails:\n${said}`);
-  return took;
+/** A run that nobody touches. */
+async function play(out: string): Promise<Aftermath> {
+  const aftermath = await killAndResume({ file, out, moments: [], workers: [workers], program });
+  if (aftermath.code !== 0) throw new Error(`the run itself fails:\n${aftermath.said}`);
+  return aftermath;
 }
 
 function add(counts: Map<string, number>, key: string): void {

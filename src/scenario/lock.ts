@@ -153,7 +153,7 @@ function remove(path: string, stale: Owner | null): void {
       // Its owner notices at its next checkpoint.
     }
   }
-  rmSync(aside, { force: true });
+  onDisk(`cannot remove ${aside}`, () => rmSync(aside, { force: true }));
 }
 
 /** Removes what processes have left behind that were killed while they took the lock. */

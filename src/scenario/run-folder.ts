@@ -12,7 +12,6 @@ import {
   closeSync,
   existsSync,
   fsyncSync,
-  ftruncateSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -20,7 +19,6 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  statSync,
   writeSync,
 } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -223,93 +221,6 @@ function writeFully(file: number, bytes: Uint8Array): void {
   for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
 }
 
-const flushAt = 1 << 16;
-
-/** A file of lines, appended to in large writes. `offset` is the durable position a checkpoint records. */
-export class LineFile {
-  readonly path: string;
-  readonly #file: number;
-  #pending: string[] = [];
-  #pendingLength = 0;
-  #offset: number;
-  #isClosed = false;
-
-  /** Continues at byte `offset`; whatever an interrupted run wrote after it is cut off. */
-  constructor(path: string, offset = 0) {
-    this.path = path;
-    this.#file = onDisk(`cannot open ${path}`, () => openSync(path, offset === 0 ? "w" : "r+"));
-    this.#offset = offset;
-    if (offset > 0) {
-      const size = statSync(path).size;
-      if (size < offset) {
-        closeSync(this.#file);
-        throw new InputError(`${path} has ${size} bytes, but the checkpoint was taken at byte ${offset}`);
-      }
-      ftruncateSync(this.#file, offset);
-    }
-  }
-
-  /**
-   * After `close` nothing is written: by then the file's number may be another file's.
-   *
-   * @param text whole lines, each with its line feed
-   */
-  write(text: string): void {
-    if (this.#isClosed) return;
-    this.#pending.push(text);
-    this.#pendingLength += text.length;
-    if (this.#pendingLength >= flushAt) this.flush();
-  }
-
-  /** Hands everything to the operating system and returns the length of the file in bytes. */
-  flush(): number {
-    if (this.#pendingLength > 0) {
-      const bytes = Buffer.from(this.#pending.join(""));
-      this.#pending = [];
-      this.#pendingLength = 0;
-      onDisk(`cannot write ${this.path}`, () => {
-        for (let written = 0; written < bytes.length; ) {
-          written += writeSync(this.#file, bytes, written, bytes.length - written, this.#offset + written);
-        }
-      });
-      this.#offset += bytes.length;
-    }
-    return this.#offset;
-  }
-
-  /** Like `flush`, and the bytes survive a power cut. */
-  sync(): number {
-    const offset = this.flush();
-    onDisk(`cannot write ${this.path}`, () => fsyncSync(this.#file));
-    return offset;
-  }
-
-  close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    try {
-      this.flush();
-    } finally {
-      closeSync(this.#file);
-    }
-  }
-}
-
-/** The values of a JSONL file, a line each. */
-export function readLines<Row>(path: string): Row[] {
-  const text = onDisk(`cannot read ${path}`, () => readFileSync(path, "utf8"));
-  return text
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line, index) => {
-      try {
-        return JSON.parse(line) as Row;
-      } catch (cause) {
-        throw new InputError(`${path} line ${index + 1} is not JSON: ${messageOf(cause)}`, { cause });
-      }
-    });
-}
-
 export const readRecord = (folder: RunFolder): RunRecord | null => readJson(folder.record, recordSchema);
 
 /** Null for a run that has not come to its end. */
@@ -336,7 +247,7 @@ export const writeRecord = (folder: RunFolder, record: RunRecord): void =>
 export function filesIn(folder: string, ending: string): string[] {
   invariant(ending.startsWith("."), "an ending starts with a dot");
   if (!existsSync(folder)) return [];
-  return readdirSync(folder)
+  return onDisk(`cannot read ${folder}`, () => readdirSync(folder))
     .filter((name) => name.endsWith(ending))
     .sort();
 }

@@ -37,7 +37,7 @@ after(() => {
 test("a run that is killed three times and resumed each time leaves the bytes of one that lived", async () => {
   const out = join(folder, "killed");
   // Before the first checkpoint, while workers start, and while they train.
-  const moments = [{ afterRun: 5 }, { afterRun: 250 }, { afterRun: 900 }];
+  const moments = [{ afterLock: 5 }, { afterLock: 250 }, { afterLock: 900 }];
   const { stages, code, said } = await killAndResume({ file, out, moments, workers: [2, 1, 2] });
   assert.equal(code, 0, said);
   assert.ok(stages.length >= 1, "a process was killed");

@@ -1,15 +1,15 @@
 /** Kills a run at some moment, as a preempted machine would, and has it resumed: by processes of their own, as a user. */
-import { existsSync, type FSWatcher, watch } from "node:fs";
+import { existsSync, type FSWatcher, readFileSync, watch } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type programs, start } from "./command-process.ts";
 import { halfWritten, stageOf } from "./run-folders.ts";
 
 /**
- * When a process is killed: so many real milliseconds after it was started, or after its folder had become a run; or as
- * soon as it begins its n-th file, a checkpoint or any other that is written under a temporary name first.
+ * When a process is killed: so many real milliseconds after it was started, or after it had the run's lock; or as soon
+ * as it begins its n-th file, a checkpoint or any other that is written under a temporary name first.
  */
-export type Moment = { readonly afterStart: number } | { readonly afterRun: number } | { readonly onFile: number };
+export type Moment = { readonly afterStart: number } | { readonly afterLock: number } | { readonly onFile: number };
 
 export interface Assassination {
   /** The scenario's file, and where its run goes. */
@@ -30,8 +30,9 @@ export interface Aftermath {
   /** What the last process said, and its exit code. */
   readonly code: number;
   readonly said: string;
-  /** Real milliseconds that the last process took. */
+  /** Real milliseconds that the last process took, and that it took until it had the lock. */
   readonly took: number;
+  readonly startUp: number;
 }
 
 export async function killAndResume({ file, out, moments, workers, program }: Assassination): Promise<Aftermath> {
@@ -47,7 +48,7 @@ export async function killAndResume({ file, out, moments, workers, program }: As
     if (moment !== undefined) {
       const over = new AbortController();
       const ended = child.ended.then(() => "ended" as const);
-      const what = await Promise.race([ended, comes(moment, out, over.signal)]);
+      const what = await Promise.race([ended, comes(moment, out, child.process.pid!, over.signal)]);
       over.abort();
       if (what === "now") {
         child.process.kill("SIGKILL");
@@ -57,17 +58,24 @@ export async function killAndResume({ file, out, moments, workers, program }: As
         continue;
       }
     }
+    const over = new AbortController();
+    const startUp = isLocked(out, child.process.pid!, over.signal).then(
+      () => performance.now() - begun,
+      () => 0,
+    );
     const { code, out: said, err } = await child.ended;
-    return { stages, halves, code, said: `${said}${err}`, took: performance.now() - begun };
+    over.abort();
+    const took = performance.now() - begun;
+    return { stages, halves, code, said: `${said}${err}`, took, startUp: await startUp };
   }
 }
 
-async function comes(moment: Moment, out: string, signal: AbortSignal): Promise<"now" | "never"> {
+async function comes(moment: Moment, out: string, pid: number, signal: AbortSignal): Promise<"now" | "never"> {
   try {
     if ("afterStart" in moment) return await sleep(moment.afterStart, "now" as const, { signal });
     if ("onFile" in moment) return await fileBegun(out, moment.onFile, signal);
-    await exists(join(out, "scenario.json"), signal);
-    return await sleep(moment.afterRun, "now" as const, { signal });
+    await isLocked(out, pid, signal);
+    return await sleep(moment.afterLock, "now" as const, { signal });
   } catch {
     return "never";
   }
@@ -75,6 +83,19 @@ async function comes(moment: Moment, out: string, signal: AbortSignal): Promise<
 
 async function exists(path: string, signal: AbortSignal): Promise<void> {
   while (!existsSync(path)) await sleep(2, undefined, { signal });
+}
+
+async function isLocked(out: string, pid: number, signal: AbortSignal): Promise<void> {
+  const lock = join(out, "lock");
+  for (;;) {
+    await exists(lock, signal);
+    try {
+      if ((JSON.parse(readFileSync(lock, "utf8")) as { process: number }).process === pid) return;
+    } catch {
+      // It has just gone.
+    }
+    await sleep(2, undefined, { signal });
+  }
 }
 
 async function fileBegun(out: string, number: number, signal: AbortSignal): Promise<"now"> {

@@ -8,6 +8,7 @@ import type { WorkPool } from "../../../src/runtime/pool.ts";
 import { decodeCheckpoint, encodeCheckpoint } from "../../../src/scenario/checkpoint.ts";
 import type { Scenario } from "../../../src/scenario/define.ts";
 import { Federation } from "../../../src/scenario/federation.ts";
+import { emptyFile } from "../../../src/scenario/line-file.ts";
 import type { RoundMetrics } from "../../../src/scenario/metrics.ts";
 import type { ParticipationRow } from "../../../src/scenario/participation.ts";
 import type { Prepared } from "../../../src/scenario/prepare.ts";
@@ -138,7 +139,7 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
         made: { program: "", code: "", scenario: "", source: null, engine: null, model: null, machine: null },
         round: 0,
         events: federation.kernel.processed,
-        offsets: { metrics: 0, events: 0, participations: 0 },
+        files: { metrics: emptyFile, events: emptyFile, participations: emptyFile },
         parts: federation.snapshot(),
       });
       const closing = pool.close();
