@@ -1,18 +1,32 @@
 /** Reading and writing whole stretches of files, and files that appear whole or not at all. */
-import { closeSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
-import { dirname } from "node:path";
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { hostname } from "node:os";
+import { basename, dirname, join } from "node:path";
 import { InputError, InvariantError, MachineError, messageOf } from "../base/errors.ts";
+import { isRunning } from "../base/processes.ts";
 
 /**
  * Writes a file beside its destination, and gives it its name when it is complete and on disk. The folder is made if
- * it is missing.
+ * it is missing. Several processes may write the same file, on several machines; the last one wins.
  *
  * @throws MachineError if the disk refuses; what was at `path` before is still there then
  */
 export function writeAtomically(path: string, write: (descriptor: number) => void): void {
-  const temporary = `${path}.${process.pid}.tmp`;
+  // In containers that share a folder everyone may have the same process number.
+  const temporary = `${path}.${hostname()}-${process.pid}.tmp`;
   try {
     mkdirSync(dirname(path), { recursive: true });
+    sweep(path);
     const descriptor = openSync(temporary, "w");
     try {
       write(descriptor);
@@ -25,6 +39,15 @@ export function writeAtomically(path: string, write: (descriptor: number) => voi
   } catch (error) {
     rmSync(temporary, { force: true });
     throw asMachineError(error, path);
+  }
+}
+
+/** Removes what processes of this machine have left that were killed while they wrote this file: it may be gigabytes. */
+function sweep(path: string): void {
+  const [folder, start] = [dirname(path), `${basename(path)}.${hostname()}-`];
+  for (const name of readdirSync(folder)) {
+    const [, owner] = (name.startsWith(start) && /^(\d+)\.tmp$/.exec(name.slice(start.length))) || [];
+    if (owner !== undefined && !isRunning(Number(owner))) rmSync(join(folder, name), { force: true });
   }
 }
 

@@ -10,6 +10,7 @@ import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MachineError } from "../base/errors.ts";
+import { isRunning } from "../base/processes.ts";
 import { filesIn, onDisk } from "./run-folder.ts";
 
 interface Owner {
@@ -189,16 +190,6 @@ function isAlive(owner: Owner, machine: string): boolean | null {
   if (owner.machine !== machine) return null;
   if (!isRunning(owner.process)) return false;
   return owner.started === null ? null : startOf(owner.process) === owner.started;
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // EPERM: it runs, and belongs to someone else.
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
 }
 
 /** Field 22 of /proc/<pid>/stat; the process name before it may hold spaces and brackets. */

@@ -1,12 +1,12 @@
 /** What is made of a run that has finished: its result, the adapter, the report, the timeline. */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { exportPeft } from "../model/peft.ts";
 import type { Scenario } from "./define.ts";
 import type { Federation } from "./federation.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RunResult } from "./result.ts";
-import { onDisk, type ResultRecord, type RunFolder, writeAtomically } from "./run-folder.ts";
+import { filesIn, onDisk, type ResultRecord, type RunFolder, writeAtomically } from "./run-folder.ts";
 
 interface Finished {
   readonly scenario: Scenario;
@@ -21,7 +21,11 @@ export function writeOutputs(folder: RunFolder, { scenario, prepared, federation
   const record: ResultRecord = { digest, adapterDigest, rounds, expectations, reproduce };
   writeAtomically(folder.result, `${JSON.stringify(record, null, 2)}\n`);
   if (adapter === null) return;
-  onDisk(`cannot write ${folder.adapter}`, () => mkdirSync(folder.adapter, { recursive: true }));
+  onDisk(`cannot write ${folder.adapter}`, () => {
+    mkdirSync(folder.adapter, { recursive: true });
+    // Of a process that was killed here, maybe on another machine.
+    for (const name of filesIn(folder.adapter, ".tmp")) rmSync(join(folder.adapter, name));
+  });
   const { model } = scenario.data;
   exportPeft(folder.adapter, prepared.layout, adapter, {
     baseModelName: typeof model === "string" ? model : scenario.data.name,

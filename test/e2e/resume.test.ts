@@ -90,6 +90,30 @@ test("a checkpoint that speaks of more events than are left is passed over", asy
   assertSameRun(out, straight, "from an older checkpoint");
 });
 
+test("a byte that the disk has changed in what was written is found, and an older checkpoint taken", async () => {
+  const out = await interrupted();
+  const events = join(out, "events.jsonl");
+  const bytes = readFileSync(events);
+  const newest = checkpointsOf(out).at(-1)!;
+  const { files } = decodeCheckpoint(readFileSync(join(out, "checkpoints", newest)), newest);
+  bytes[files.events.bytes - 2]! ^= 1;
+  writeFileSync(events, bytes);
+  const said = await runFlame("resume", out);
+  assert.equal(said.code, 0, said.err);
+  assert.match(said.out, /cannot be used: the first \d+ bytes of .*events\.jsonl have changed/);
+  assertSameRun(out, straight, "from before the damage");
+});
+
+test("a run without its checkpoints or its files begins again", async () => {
+  for (const name of ["checkpoints", "metrics.jsonl", "events.jsonl"]) {
+    const out = await interrupted();
+    rmSync(join(out, name), { recursive: true });
+    const said = await runFlame("resume", out);
+    assert.equal(said.code, 0, said.err);
+    assertSameRun(out, straight, `without its ${name}`);
+  }
+});
+
 for (const [changes, reason] of [
   [{ program: "0.0.1" }, /it was written by flame-sim 0\.0\.1, this is/],
   [{ code: "of yesterday" }, /with other code or other libraries than this one's/],
