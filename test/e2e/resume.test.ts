@@ -1,6 +1,7 @@
 /** `flame resume` as its user meets it: what it goes on from, what it refuses, and what it leaves behind. */
 import assert from "node:assert/strict";
 import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { loadScenario, sourceOf } from "../../src/cli/load-scenario.ts";
@@ -62,8 +63,11 @@ test("a run that has finished is left as it is, except for a report that is miss
   const out = await interrupted();
   await runFlame("resume", out);
   rmSync(join(out, "report.html"));
+  // Its process was killed before it let go of the lock. No process has this number.
+  writeFileSync(join(out, "lock"), JSON.stringify({ process: 2 ** 30, started: "1", machine: hostname() }));
   const said = await runFlame("resume", out);
   assert.equal(said.code, 0, said.err);
+  assert.equal(existsSync(join(out, "lock")), false);
   assert.match(said.out, /has finished already/);
   assert.ok(existsSync(join(out, "report.html")));
   assertSameRun(out, straight, "resumed twice");
