@@ -8,7 +8,8 @@
  *   npm run build && npm run kill -- --built        kills what is published, which starts faster than the sources
  *
  * A third of the processes are killed while they write a file, some while they start, before there is a run, and most at
- * any moment of the run. A run is killed up to four times, all but the first while it is resumed; one that came out different is kept.
+ * any moment of the run. A run is killed up to four times, all but the first while it is resumed; one that came out
+ * different is kept.
  */
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
