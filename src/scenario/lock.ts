@@ -55,6 +55,12 @@ export function acquireLock(path: string, machine = hostname()): Lock {
  * @param note is told what is being waited for
  */
 export async function awaitLock(path: string, note: (text: string) => void, machine = hostname()): Promise<Lock> {
+  await outwait(path, note, machine);
+  return acquireLock(path, machine);
+}
+
+/** Removes the lock of an owner that cannot be asked, once it has been silent for long enough. */
+export async function outwait(path: string, note: (text: string) => void, machine = hostname()): Promise<void> {
   const owner = readOwner(path);
   if (owner !== null && isAlive(owner, machine) === null) {
     note(`waiting ${silence / 1_000} s to see whether process ${owner.process} on ${owner.machine} still writes here`);
@@ -65,7 +71,6 @@ export async function awaitLock(path: string, note: (text: string) => void, mach
     }
     if (touchOf(path) === touched) remove(path, owner);
   }
-  return acquireLock(path, machine);
 }
 
 const held = (path: string, { process, machine }: Owner): MachineError =>

@@ -18,6 +18,8 @@ import { InputError, messageOf } from "../base/errors.ts";
 import { acquireLock, type Lock } from "./lock.ts";
 import { onDisk } from "./run-folder.ts";
 
+export const lockIn = (path: string): string => join(path, "lock");
+
 export class StressFolder<Cell> {
   readonly path: string;
   readonly #lock: Lock;
@@ -31,7 +33,7 @@ export class StressFolder<Cell> {
   constructor(path: string, schema: z.ZodType<Cell>) {
     this.path = path;
     onDisk(`cannot write to output folder ${path}`, () => mkdirSync(path, { recursive: true }));
-    this.#lock = acquireLock(join(path, "lock"));
+    this.#lock = acquireLock(lockIn(path));
     const name = join(path, "cells.jsonl");
     try {
       const whole = existsSync(name) ? this.#read(name, schema) : 0;

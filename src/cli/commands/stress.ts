@@ -5,8 +5,9 @@ import { type Command, InvalidArgumentError } from "commander";
 import { ScenarioError } from "../../base/errors.ts";
 import type { StressCell, Target } from "../../report/stress-cell.ts";
 import { formatSweep, writeSweepReport } from "../../report/sweep.ts";
+import { outwait } from "../../scenario/lock.ts";
 import { type StressMatrix, type StressPlan, stressPlans } from "../../scenario/stress.ts";
-import { StressFolder } from "../../scenario/stress-folder.ts";
+import { lockIn, StressFolder } from "../../scenario/stress-folder.ts";
 import { colors } from "../colors.ts";
 import { exitCodes } from "../failure.ts";
 import { onInterrupt } from "../interrupt.ts";
@@ -81,7 +82,9 @@ async function stress(name: string, flags: StressFlags): Promise<void> {
   };
   const source = file === null ? null : readFileSync(file, "utf8");
   const plans = stressPlans(scenario, matrix, { engine: flags.engine, source });
-  const folder = new StressFolder(flags.out ?? join("runs", `stress-${scenario.data.name}`), storedCellSchema);
+  const out = flags.out ?? join("runs", `stress-${scenario.data.name}`);
+  await outwait(lockIn(out), (text) => void terminal.err.write(`${text}\n`));
+  const folder = new StressFolder(out, storedCellSchema);
   const abort = new AbortController();
   // A second one waits for nothing; every finished cell is on disk.
   const deafen = onInterrupt(() => {
