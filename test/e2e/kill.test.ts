@@ -1,6 +1,6 @@
 /** A few of the kills that `npm run kill` deals out by the hundred. */
 import assert from "node:assert/strict";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { scenarioToJson } from "../../src/scenario/define.ts";
@@ -29,6 +29,7 @@ before(async () => {
   writeFileSync(file, scenarioToJson(scenario()));
   const { code, said } = await killAndResume({ file, out: straight, moments: [], workers: [1] });
   assert.equal(code, 0, said);
+  assert.deepEqual(readdirSync(join(folder, "cache")), ["flame-sim"], "nobody else keeps anything about the user");
 });
 after(() => {
   for (const cleanUp of cleanUps) cleanUp();
