@@ -1,18 +1,9 @@
 /** Reading and writing whole stretches of files, and files that appear whole or not at all. */
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, fsyncSync, openSync, readdirSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { InputError, InvariantError, MachineError, messageOf } from "../base/errors.ts";
+import { makeFolder } from "../base/folders.ts";
 import { isRunning } from "../base/processes.ts";
 
 /**
@@ -25,7 +16,7 @@ export function writeAtomically(path: string, write: (descriptor: number) => voi
   // In containers that share a folder everyone may have the same process number.
   const temporary = `${path}.${hostname()}-${process.pid}.tmp`;
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     sweep(path);
     const descriptor = openSync(temporary, "w");
     try {

@@ -24,6 +24,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { threadId } from "node:worker_threads";
 import { InvariantError, invariant } from "../base/errors.ts";
+import { makeFolder } from "../base/folders.ts";
 import { type BaseWeights, baseWeightPlan, sizeOf, type WeightSource } from "./base-weights.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { checkpointDigest } from "./checkpoint-digest.ts";
@@ -49,7 +50,7 @@ export async function prepareBaseWeights(
   const { config } = checkpoint;
   let digest: string;
   try {
-    mkdirSync(cache, { recursive: true });
+    makeFolder(cache);
     removeLeftovers(cache);
     digest = checkpointDigest(checkpoint, cache);
   } catch (error) {

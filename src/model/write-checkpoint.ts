@@ -2,8 +2,9 @@
  * Writes base weights as a Hugging Face OLMoE folder that transformers 4 and 5 load: `config.json` and one
  * `model.safetensors` with the experts one by one. The inverse of reading one; exact when stored as float32.
  */
-import { copyFileSync, existsSync, mkdirSync } from "node:fs";
+import { copyFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
+import { makeFolder } from "../base/folders.ts";
 import type { WeightSource } from "./base-weights.ts";
 import { asMachineError, writeAtomically, writeFully } from "./file-io.ts";
 import { toHuggingFaceConfig } from "./hf-config.ts";
@@ -33,7 +34,7 @@ export function writeCheckpoint(folder: string, weights: WeightSource, options: 
   const { dtype = "F32", endTokens = [], padToken = null, topK = weights.config.topK, tokenizerFrom } = options;
   const { config } = weights;
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     const shapes = huggingFaceShapes(config);
     const specs = tensorOrder(weights).map((name) => ({ name, shape: shapes.get(name)! }));
     streamSafetensors(join(folder, "model.safetensors"), specs, tensorChunks(weights), { dtype });

@@ -1,6 +1,7 @@
 /** What is made of a run that has finished: its result, the adapter, the report, the timeline. */
-import { mkdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { makeFolder } from "../base/folders.ts";
 import { exportPeft } from "../model/peft.ts";
 import type { Scenario } from "./define.ts";
 import type { Federation } from "./federation.ts";
@@ -22,7 +23,7 @@ export function writeOutputs(folder: RunFolder, { scenario, prepared, federation
   writeAtomically(folder.result, `${JSON.stringify(record, null, 2)}\n`);
   if (adapter === null) return;
   onDisk(`cannot write ${folder.adapter}`, () => {
-    mkdirSync(folder.adapter, { recursive: true });
+    makeFolder(folder.adapter);
     // Of a process that was killed here, maybe on another machine.
     for (const name of filesIn(folder.adapter, ".tmp")) rmSync(join(folder.adapter, name));
   });

@@ -2,9 +2,10 @@
  * Continues a run from its newest good checkpoint. What it then writes is byte for byte what an uninterrupted run
  * would have written.
  */
-import { mkdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
+import { makeFolder } from "../base/folders.ts";
 import { type Checkpoint, differences, newestCheckpoint, remarkOn, setAside } from "./checkpoint.ts";
 import { hasCode, type Scenario, scenarioFromJson, scenarioToJson } from "./define.ts";
 import { openDiagnostics } from "./diagnostics.ts";
@@ -98,7 +99,7 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
       );
     }
     // Whoever needed the space may have removed the whole folder.
-    onDisk(`cannot write to ${folder.checkpoints}`, () => mkdirSync(folder.checkpoints, { recursive: true }));
+    onDisk(`cannot write to ${folder.checkpoints}`, () => makeFolder(folder.checkpoints));
     for (const name of damaged) setAside(folder.checkpoints, name);
     for (const name of filesIn(folder.checkpoints, ".tmp")) rmSync(join(folder.checkpoints, name));
     const remark = checkpoint === null ? null : remarkOn(checkpoint.made, now);

@@ -13,7 +13,6 @@ import {
   existsSync,
   fsyncSync,
   lstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -21,9 +20,10 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { z } from "zod";
 import { InputError, invariant, MachineError, messageOf, ScenarioError } from "../base/errors.ts";
+import { makeFolder } from "../base/folders.ts";
 
 export interface RunFolder {
   readonly path: string;
@@ -121,17 +121,6 @@ export function createRunFolder(path: string): RunFolder {
     closeSync(openSync(folder.diagnostics, "a"));
   });
   return folder;
-}
-
-/** On a read-only file system Node says of a missing parent that it does not exist; the parent says why not. */
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    makeFolder(dirname(path));
-    mkdirSync(path);
-  }
 }
 
 /** Opens the folder of a run that began earlier. */

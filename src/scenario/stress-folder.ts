@@ -2,19 +2,11 @@
  * Finished cells of stress matrices, a line each. A line is written in one call and made durable before the next cell
  * is begun, so a test that is killed loses the cells under way and nothing else; a line it was cut off in is dropped.
  */
-import {
-  appendFileSync,
-  closeSync,
-  existsSync,
-  fsyncSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-} from "node:fs";
+import { appendFileSync, closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
+import { makeFolder } from "../base/folders.ts";
 import { acquireLock, type Lock } from "./lock.ts";
 import { onDisk } from "./run-folder.ts";
 
@@ -32,7 +24,7 @@ export class StressFolder<Cell> {
    */
   constructor(path: string, schema: z.ZodType<Cell>) {
     this.path = path;
-    onDisk(`cannot write to output folder ${path}`, () => mkdirSync(path, { recursive: true }));
+    onDisk(`cannot write to output folder ${path}`, () => makeFolder(path));
     this.#lock = acquireLock(lockIn(path));
     const name = join(path, "cells.jsonl");
     try {

@@ -1,9 +1,10 @@
 /** `flame pretrain`: makes a small base model from the generated corpus. */
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { z } from "zod";
 import { InputError, messageOf } from "../../base/errors.ts";
+import { makeFolder } from "../../base/folders.ts";
 import { byteTokenizer } from "../../data/tokenizer.ts";
 import { modelCard } from "../../engine/model-card.ts";
 import {
@@ -56,7 +57,7 @@ export function register(program: Command): void {
 }
 
 async function pretrain(flags: Flags): Promise<void> {
-  onDisk(`cannot write to ${flags.to}`, () => mkdirSync(flags.to, { recursive: true }));
+  onDisk(`cannot write to ${flags.to}`, () => makeFolder(flags.to));
   const lock = await awaitLock(join(flags.to, "lock"), (text) => void process.stderr.write(`${text}\n`));
   try {
     await train(flags);
