@@ -180,7 +180,7 @@ export const worldFeatures: Readonly<Record<string, Feature>> = {
     const gentle = {
       plugAt: { mean: 20 * hour, sd: hour },
       length: { mean: 12 * hour, sd: hour },
-      dayCharges: { perDay: 5 / draft.severity, meanLength: hour },
+      dayCharges: { perDay: 6, meanLength: Math.ceil(hour / draft.severity) },
       wifi: left(draft, wifi),
     };
     draft.availability.push({ type: "charging", ...(isMild ? gentle : { plugAt, wifi }) });
