@@ -9,7 +9,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { parseArgs } from "node:util";
-import { fuzz } from "../test/support/fuzz.ts";
+import { type FuzzTarget, fuzz } from "../test/support/fuzz.ts";
 import { fuzzTargets } from "../test/support/fuzz-targets.ts";
 
 const { values } = parseArgs({
@@ -22,22 +22,44 @@ const { values } = parseArgs({
 });
 const cases = Number(values.cases);
 const from = Number(values.from);
+/** Cases between two looks at the clock; a failure costs the rest of such a stretch. */
+const stretch = 500;
+const tellEvery = 30_000;
+const mostFailures = 5;
+const begun = performance.now();
 const { targets, close } = await fuzzTargets();
+const chosen = targets.filter(({ name }) => values.target === undefined || values.target === name);
+if (chosen.length === 0) throw new Error(`--target ${values.target}: expected ${targets.map(({ name }) => name)}`);
 let failures = 0;
-
-for (const target of targets) {
-  if (values.target !== undefined && values.target !== target.name) continue;
-  const begun = performance.now();
-  try {
-    const { accepted, refused } = fuzz(target, from, from + cases, Number(values.seed));
-    const rate = (1_000 * cases) / (performance.now() - begun);
-    console.log(`${target.name}: ${accepted} accepted, ${refused} refused, ${rate.toFixed(0)} cases/s`);
-  } catch (error) {
-    failures++;
-    console.log(`${target.name} FAILS\n${(error as Error).message}`);
-  }
-}
+for (const target of chosen) failures += await fuzzOne(target);
 close();
+
+/** @returns failures */
+async function fuzzOne(target: FuzzTarget): Promise<number> {
+  const started = performance.now();
+  const sum = { accepted: 0, refused: 0 };
+  let told = started;
+  let failed = 0;
+  for (let at = from; at < from + cases && failed < mostFailures; at += stretch) {
+    try {
+      const { accepted, refused } = await fuzz(target, at, Math.min(at + stretch, from + cases), Number(values.seed));
+      sum.accepted += accepted;
+      sum.refused += refused;
+    } catch (error) {
+      failed++;
+      console.log(`${target.name} FAILS\n${(error as Error).message}`);
+    }
+    if (performance.now() - told < tellEvery) continue;
+    told = performance.now();
+    const done = Math.min(at + stretch - from, cases);
+    const left = ((told - started) / done) * (cases - done);
+    console.log(`${target.name}: ${done} of ${cases}, ${(left / 60_000).toFixed(0)} min left of this target`);
+  }
+  const rate = (1_000 * (sum.accepted + sum.refused)) / (performance.now() - started);
+  const verdict = failed === 0 ? "" : `${failed} FAILED, `;
+  console.log(`${target.name}: ${verdict}${sum.accepted} accepted, ${sum.refused} refused, ${rate.toFixed(0)} cases/s`);
+  return failed;
+}
 
 if (values.target === undefined) {
   // The former splits its number over several tests, the latter uses all of it in the first.
@@ -49,4 +71,5 @@ if (values.target === undefined) {
     if (status !== 0) failures++;
   }
 }
+console.log(`${failures} failures in ${((performance.now() - begun) / 60_000).toFixed(1)} min`);
 process.exitCode = failures === 0 ? 0 : 1;

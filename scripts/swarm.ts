@@ -1,9 +1,10 @@
 /**
  * Random federations with everything switched on at random, judged by rules that know nothing of how they are met.
  *
- *   npm run swarm -- --minutes 10                   seeds from where the last swarm of this kind ended
- *   npm run swarm -- --count 5000 --kind timing     a fixed number; kinds are timing, toy, training
- *   npm run swarm -- --seed 17 --without churn      one case again, with its events on request (--print)
+ *   npm run swarm -- --minutes 10                            for so long, from seed 1 on
+ *   npm run swarm -- --count 5000 --from 1 --kind timing     so many seeds; kinds are timing, toy, training
+ *   npm run swarm -- --count 1000 --all                      with everything switched on at once, in milder worlds
+ *   npm run swarm -- --seed 17 --without churn               one case again, with its scenario on request (--print)
  *
  * Seeds go to one process per core; a process that dies is a failing seed, too. A failing seed is shrunk, printed with
  * the command that shows it again, and written to test/support/swarm/regressions.json, which `npm test` replays.
@@ -36,6 +37,7 @@ const { values } = parseArgs({
     seed: { type: "string" },
     without: { type: "string", default: "" },
     scale: { type: "string", default: "1" },
+    all: { type: "boolean", default: false },
     workers: { type: "string", default: String(availableParallelism()) },
     print: { type: "boolean", default: false },
     child: { type: "boolean", default: false },
@@ -61,13 +63,14 @@ function serve(): void {
 
 async function showOne(seed: number): Promise<void> {
   const without = values.without === "" ? [] : values.without.split(",");
-  const one: Case = { kind, seed, without, scale: Number(values.scale) };
+  const one: Case = { kind, seed, without, scale: Number(values.scale), all: values.all };
   const workshop = new Workshop();
   console.log(`${commandFor(one)}\nfeatures: ${featuresOf(one).join(" ") || "none"}`);
   if (values.print) console.log(JSON.stringify(scenarioOf(one).data, null, 2));
-  const { failure, events, virtualHours } = await judge(one, workshop);
+  const { failure, events, virtualHours, counted } = await judge(one, workshop);
   workshop.close();
-  console.log(failure ?? `all is well: ${events} events in ${virtualHours.toFixed(2)} simulated hours`);
+  const size = `${events} events in ${virtualHours.toFixed(2)} simulated hours, ${counted} updates counted`;
+  console.log(failure ?? `all is well: ${size}`);
   process.exitCode = failure === null ? 0 : 1;
 }
 
@@ -76,22 +79,26 @@ async function swarm(): Promise<void> {
   const count = values.count === undefined ? (until === Infinity ? 100 : Infinity) : Number(values.count);
   const first = Number(values.from);
   const begun = performance.now();
-  const total = { seeds: 0, hours: 0, events: 0 };
+  const total: Total = { seeds: 0, hours: 0, events: 0, counted: 0, fruitful: 0 };
   const failed: Verdict[] = [];
   let next = first;
-  const take = (): Case | null => (next - first < count && performance.now() < until ? caseOf(kind, next++) : null);
+  const take = (): Case | null =>
+    next - first < count && performance.now() < until ? caseOf(kind, next++, values.all) : null;
   let told = begun;
   const tell = (verdict: Verdict): void => {
     total.seeds++;
     total.hours += verdict.virtualHours;
     total.events += verdict.events;
+    total.counted += verdict.counted;
+    if (verdict.counted > 0) total.fruitful++;
     if (verdict.failure !== null) {
       failed.push(verdict);
       console.log(`seed ${verdict.swarm.seed} fails: ${verdict.failure.split("\n")[0]}`);
     }
     if (performance.now() - told < 30_000) return;
     told = performance.now();
-    console.log(summary(total, begun, failed.length));
+    const left = Math.min(until - told, ((told - begun) / total.seeds) * (count - total.seeds)) / 60_000;
+    console.log(`${summary(total, begun, failed.length)}, ${left.toFixed(0)} min left`);
   };
   await Promise.all(Array.from({ length: Number(values.workers) }, () => work(take, tell)));
   console.log(summary(total, begun, failed.length));
@@ -99,11 +106,22 @@ async function swarm(): Promise<void> {
   process.exitCode = failed.length === 0 ? 0 : 1;
 }
 
-function summary(total: { seeds: number; hours: number; events: number }, begun: number, failed: number): string {
+interface Total {
+  seeds: number;
+  hours: number;
+  events: number;
+  counted: number;
+  /** Seeds with an update that was counted. */
+  fruitful: number;
+}
+
+function summary({ seeds, hours, events, counted, fruitful }: Total, begun: number, failed: number): string {
   const seconds = (performance.now() - begun) / 1_000;
+  const what = values.all ? `${kind} seeds with everything on` : `${kind} seeds`;
   return (
-    `${total.seeds} ${kind} seeds, ${failed} failed: ${((60 * total.seeds) / seconds).toFixed(0)} seeds/minute, ` +
-    `${(total.hours / seconds).toFixed(3)} simulated hours per second, ${(total.events / seconds).toFixed(0)} events/s`
+    `${seeds} ${what}, ${failed} failed: ${((60 * seeds) / seconds).toFixed(0)} seeds/minute, ` +
+    `${(hours / seconds).toFixed(3)} simulated hours per second, ${(events / seconds).toFixed(0)} events/s, ` +
+    `${counted} updates counted in ${((100 * fruitful) / seeds).toFixed(0)} % of the seeds`
   );
 }
 
@@ -131,7 +149,7 @@ function ask(child: ChildProcess, swarm: Case): Promise<Verdict> {
     const died = (code: number | null, signal: string | null) => {
       child.off("message", answer as never);
       const failure = `the process ended with ${signal ?? `code ${code}`}`;
-      resolve({ swarm, failure, virtualHours: 0, events: 0 });
+      resolve({ swarm, failure, virtualHours: 0, events: 0, counted: 0 });
     };
     child.once("message", answer as never);
     child.once("exit", died);

@@ -1,13 +1,15 @@
 /** Runs a scenario under the eyes of a user: display, Ctrl-C, exit code. */
 
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
+import { InputError } from "../base/errors.ts";
 import { writeReport } from "../report/report.ts";
 import { writeTimeline } from "../report/timeline.ts";
 import type { Scenario } from "../scenario/define.ts";
+import { awaitLock } from "../scenario/lock.ts";
 import type { RunResult } from "../scenario/result.ts";
 import { loadRun, type ResumeOptions, resume } from "../scenario/resume.ts";
 import { type RunOptions, run } from "../scenario/run.ts";
-import { openRunFolder, type ResultRecord, readRecord } from "../scenario/run-folder.ts";
+import { openRunFolder, readRecord, readResult } from "../scenario/run-folder.ts";
 import { openDisplay } from "./display.ts";
 import { exitCodes } from "./failure.ts";
 import { onInterrupt } from "./interrupt.ts";
@@ -30,16 +32,28 @@ export async function watchResume(options: Looks & ResumeOptions & { folder: str
 
 const isFinished = (folder: string): boolean => readRecord(openRunFolder(folder))?.state === "finished";
 
-/** A process may be killed after its run has finished and before its report is written. */
-function finishReport(path: string, { json, quiet }: Looks): null {
+/** A process may be killed after its run has finished, before it lets go of the lock or before its report is written. */
+async function finishReport(path: string, { json, quiet }: Looks): Promise<null> {
   const folder = openRunFolder(path);
-  if (!existsSync(folder.timeline)) writeTimeline(folder.path);
-  if (!existsSync(folder.report)) writeReport(folder.path);
-  const { expectations } = JSON.parse(readFileSync(folder.result, "utf8")) as ResultRecord;
-  if (expectations.some(({ held }) => !held)) process.exitCode = exitCodes.expectationsNotMet;
   const display = openDisplay({ json, quiet });
-  display.listen({ type: "note", text: `the run in ${path} has finished already` });
-  display.close();
+  try {
+    const missing = [folder.timeline, folder.report].filter((file) => !existsSync(file));
+    if (missing.length > 0 || existsSync(folder.lock)) {
+      const lock = await awaitLock(folder.lock, (text) => display.listen({ type: "note", text }));
+      try {
+        if (missing.includes(folder.timeline)) writeTimeline(folder.path);
+        if (missing.includes(folder.report)) writeReport(folder.path);
+      } finally {
+        lock.release();
+      }
+    }
+    const result = readResult(folder);
+    if (result === null) throw new InputError(`the run in ${path} has finished, but its result.json is gone`);
+    if (result.expectations.some(({ held }) => !held)) process.exitCode = exitCodes.expectationsNotMet;
+    display.listen({ type: "note", text: `the run in ${path} has finished already` });
+  } finally {
+    display.close();
+  }
   return null;
 }
 

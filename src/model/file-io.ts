@@ -1,22 +1,27 @@
 /** Reading and writing whole stretches of files, and files that appear whole or not at all. */
-import { closeSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
-import { dirname } from "node:path";
+import { closeSync, fsyncSync, openSync, readdirSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
+import { hostname } from "node:os";
+import { basename, dirname, join } from "node:path";
 import { InputError, InvariantError, MachineError, messageOf } from "../base/errors.ts";
+import { makeFolder } from "../base/folders.ts";
+import { isRunning } from "../base/processes.ts";
 
 /**
  * Writes a file beside its destination, and gives it its name when it is complete and on disk. The folder is made if
- * it is missing.
+ * it is missing. Several processes may write the same file, on several machines; the last one wins.
  *
  * @throws MachineError if the disk refuses; what was at `path` before is still there then
  */
 export function writeAtomically(path: string, write: (descriptor: number) => void): void {
-  const temporary = `${path}.${process.pid}.tmp`;
+  // In containers that share a folder everyone may have the same process number.
+  const temporary = `${path}.${hostname()}-${process.pid}.tmp`;
   try {
     makeFolder(dirname(path));
   } catch (error) {
     throw asMachineError(error, path);
   }
   try {
+    sweep(path);
     const descriptor = openSync(temporary, "w");
     try {
       write(descriptor);
@@ -32,29 +37,12 @@ export function writeAtomically(path: string, write: (descriptor: number) => voi
   }
 }
 
-/**
- * Makes a folder and those it lies in, unless they are there. Node's own `recursive` never comes back where the system
- * knows no new folders and says that something is missing, as in /proc.
- *
- * @throws what the system says when it refuses
- */
-export function makeFolder(path: string): void {
-  try {
-    mkdirSync(path);
-  } catch (error) {
-    if (isFolder(path)) return;
-    const parent = dirname(path);
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || parent === path || isFolder(parent)) throw error;
-    makeFolder(parent);
-    makeFolder(path);
-  }
-}
-
-function isFolder(path: string): boolean {
-  try {
-    return statSync(path).isDirectory();
-  } catch {
-    return false;
+/** Removes what processes of this machine have left that were killed while they wrote this file: it may be gigabytes. */
+function sweep(path: string): void {
+  const [folder, start] = [dirname(path), `${basename(path)}.${hostname()}-`];
+  for (const name of readdirSync(folder)) {
+    const [, owner] = (name.startsWith(start) && /^(\d+)\.tmp$/.exec(name.slice(start.length))) || [];
+    if (owner !== undefined && !isRunning(Number(owner))) rmSync(join(folder, name), { force: true });
   }
 }
 

@@ -24,11 +24,12 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { threadId } from "node:worker_threads";
 import { InvariantError, invariant } from "../base/errors.ts";
+import { makeFolder } from "../base/folders.ts";
 import { type BaseWeights, baseWeightPlan, sizeOf, type WeightSource } from "./base-weights.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { checkpointDigest } from "./checkpoint-digest.ts";
 import { type ConversionOptions, convertWeights } from "./convert-weights.ts";
-import { asMachineError, makeFolder, readFully, syncFolder, writeFully } from "./file-io.ts";
+import { asMachineError, readFully, syncFolder, writeFully } from "./file-io.ts";
 
 /** Where converted weights are kept unless the user says otherwise. */
 export function defaultWeightsCache(environment: Readonly<Record<string, string | undefined>> = process.env): string {

@@ -4,8 +4,9 @@
  */
 import { copyFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
+import { makeFolder } from "../base/folders.ts";
 import type { WeightSource } from "./base-weights.ts";
-import { asMachineError, makeFolder, writeAtomically, writeFully } from "./file-io.ts";
+import { asMachineError, writeAtomically, writeFully } from "./file-io.ts";
 import { huggingFaceConfigText } from "./hf-config.ts";
 import { type StoredDtype, streamSafetensors } from "./safetensors-writer.ts";
 import { transposeInto } from "./transpose.ts";

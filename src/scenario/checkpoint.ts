@@ -13,10 +13,11 @@ import { basename, join } from "node:path";
 import { z } from "zod";
 import { InputError } from "../base/errors.ts";
 import { decodeUntrusted, encode } from "../runtime/codec.ts";
+import type { FileMark } from "./line-file.ts";
 import { filesIn, onDisk, writeAtomically } from "./run-folder.ts";
 
 const magic = Buffer.from("FLAMECKP");
-const formatVersion = 2;
+const formatVersion = 3;
 const headerBytes = magic.length + 4 + 32;
 const ending = ".ckpt";
 
@@ -26,8 +27,8 @@ export interface Checkpoint {
   /** Rounds closed, and events handled, when it was taken. */
   readonly round: number;
   readonly events: number;
-  /** Lengths of the files that grow, in bytes; a resumed run cuts them here. */
-  readonly offsets: { readonly metrics: number; readonly events: number; readonly participations: number };
+  /** How far the files were that grow; a resumed run cuts them here. */
+  readonly files: { readonly metrics: FileMark; readonly events: FileMark; readonly participations: FileMark };
   /** Snapshots by part: kernel, world, system, trace, ledger, … */
   readonly parts: Readonly<Record<string, unknown>>;
 }
@@ -51,6 +52,7 @@ export interface Provenance {
 
 const count = z.int().min(0);
 const nullable = z.string().nullable();
+const mark = z.strictObject({ bytes: count, digest: z.string() });
 const checkpointSchema = z.strictObject({
   made: z.strictObject({
     program: z.string(),
@@ -63,7 +65,7 @@ const checkpointSchema = z.strictObject({
   }),
   round: count,
   events: count,
-  offsets: z.strictObject({ metrics: count, events: count, participations: count }),
+  files: z.strictObject({ metrics: mark, events: mark, participations: mark }),
   parts: z.record(z.string(), z.unknown()),
 });
 

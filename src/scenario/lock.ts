@@ -7,9 +7,11 @@
  */
 import { closeSync, linkSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MachineError } from "../base/errors.ts";
-import { onDisk } from "./run-folder.ts";
+import { isRunning } from "../base/processes.ts";
+import { filesIn, onDisk } from "./run-folder.ts";
 
 interface Owner {
   readonly process: number;
@@ -36,7 +38,10 @@ export function acquireLock(path: string, machine = hostname()): Lock {
   const self: Owner = { process: process.pid, started: startOf(process.pid), machine };
   for (let attempt = 0; attempt < 3; attempt++) {
     const file = create(path, self);
-    if (file !== null) return hold(path, self, file);
+    if (file !== null) {
+      sweep(path);
+      return hold(path, self, file);
+    }
     const owner = readOwner(path);
     if (owner !== null && isAlive(owner, machine) !== false) throw held(path, owner);
     remove(path, owner);
@@ -50,6 +55,12 @@ export function acquireLock(path: string, machine = hostname()): Lock {
  * @param note is told what is being waited for
  */
 export async function awaitLock(path: string, note: (text: string) => void, machine = hostname()): Promise<Lock> {
+  await outwait(path, note, machine);
+  return acquireLock(path, machine);
+}
+
+/** Removes the lock of an owner that cannot be asked, once it has been silent for long enough. */
+export async function outwait(path: string, note: (text: string) => void, machine = hostname()): Promise<void> {
   const owner = readOwner(path);
   if (owner !== null && isAlive(owner, machine) === null) {
     note(`waiting ${silence / 1_000} s to see whether process ${owner.process} on ${owner.machine} still writes here`);
@@ -60,7 +71,6 @@ export async function awaitLock(path: string, note: (text: string) => void, mach
     }
     if (touchOf(path) === touched) remove(path, owner);
   }
-  return acquireLock(path, machine);
 }
 
 const held = (path: string, { process, machine }: Owner): MachineError =>
@@ -112,7 +122,8 @@ function create(path: string, owner: Owner): number | null {
       return file;
     } catch (error) {
       const { code = "" } = error as NodeJS.ErrnoException;
-      if (code === "EEXIST") return null;
+      // Gone: whoever has the lock by now took it for a dead process's.
+      if (code === "EEXIST" || code === "ENOENT") return null;
       if (!["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"].includes(code)) throw error;
       return createInPlace(path, owner);
     } finally {
@@ -148,7 +159,17 @@ function remove(path: string, stale: Owner | null): void {
       // Its owner notices at its next checkpoint.
     }
   }
-  rmSync(aside, { force: true });
+  onDisk(`cannot remove ${aside}`, () => rmSync(aside, { force: true }));
+}
+
+/** Removes what processes have left behind that were killed while they took the lock. */
+function sweep(path: string): void {
+  const folder = dirname(path);
+  for (const name of [...filesIn(folder, ".tmp"), ...filesIn(folder, ".stale")]) {
+    const [, owner] = /-(\d+)\.(?:tmp|stale)$/.exec(name) ?? [];
+    if (!name.startsWith(`${basename(path)}-`) || owner === undefined || isRunning(Number(owner))) continue;
+    rmSync(join(folder, name), { force: true });
+  }
 }
 
 /** Null when the file is gone or holds nothing readable: then nobody vouches for it. */
@@ -172,12 +193,7 @@ function touchOf(path: string): number | null {
 /** Null when that cannot be told from here. */
 function isAlive(owner: Owner, machine: string): boolean | null {
   if (owner.machine !== machine) return null;
-  try {
-    process.kill(owner.process, 0);
-  } catch (error) {
-    // EPERM: it runs, and belongs to someone else.
-    if ((error as NodeJS.ErrnoException).code !== "EPERM") return false;
-  }
+  if (!isRunning(owner.process)) return false;
   return owner.started === null ? null : startOf(owner.process) === owner.started;
 }
 

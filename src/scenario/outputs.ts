@@ -1,12 +1,13 @@
 /** What is made of a run that has finished: its result, the adapter, the report, the timeline. */
+import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { makeFolder } from "../model/file-io.ts";
+import { makeFolder } from "../base/folders.ts";
 import { exportPeft } from "../model/peft.ts";
 import type { Scenario } from "./define.ts";
 import type { Federation } from "./federation.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RunResult } from "./result.ts";
-import { onDisk, type RunFolder, writeAtomically } from "./run-folder.ts";
+import { filesIn, onDisk, type RunFolder, writeAtomically } from "./run-folder.ts";
 import { sealed } from "./seal.ts";
 
 interface Finished {
@@ -27,7 +28,11 @@ export function writeOutputs(folder: RunFolder, finished: Finished): void {
 
 function writeAdapter(folder: RunFolder, { scenario, prepared, federation, result: { adapter } }: Finished): void {
   if (adapter === null) return;
-  onDisk(`cannot write ${folder.adapter}`, () => makeFolder(folder.adapter));
+  onDisk(`cannot write ${folder.adapter}`, () => {
+    makeFolder(folder.adapter);
+    // Of a process that was killed here, maybe on another machine.
+    for (const name of filesIn(folder.adapter, ".tmp")) rmSync(join(folder.adapter, name));
+  });
   const { model } = scenario.data;
   exportPeft(folder.adapter, prepared.layout, adapter, {
     baseModelName: typeof model === "string" ? model : scenario.data.name,

@@ -2,19 +2,21 @@
  * Continues a run from its newest good checkpoint. What it then writes is byte for byte what an uninterrupted run
  * would have written.
  */
-import { rmSync, statSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
+import { makeFolder } from "../base/folders.ts";
 import { type Checkpoint, differences, newestCheckpoint, remarkOn, setAside } from "./checkpoint.ts";
 import { hasCode, type Scenario, scenarioFromJson, scenarioToJson } from "./define.ts";
 import { openDiagnostics } from "./diagnostics.ts";
 import { guardScenario } from "./guard.ts";
+import { flawOfFile } from "./line-file.ts";
 import { readText } from "./lines.ts";
 import { awaitLock } from "./lock.ts";
 import { provenanceOf, type ScenarioSource } from "./provenance.ts";
 import type { RunResult } from "./result.ts";
 import { carryOn, prepareRun, type RunOptions } from "./run.ts";
-import { filesIn, openRunFolder, type RunFolder, readRecord } from "./run-folder.ts";
+import { filesIn, onDisk, openRunFolder, type RunFolder, readRecord } from "./run-folder.ts";
 
 /** Recorded traces of a large fleet may be in it. */
 export const largestScenario = 2 ** 29;
@@ -84,7 +86,7 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
       (damage, name) => {
         damaged.push(name);
         diagnostics.note("checkpoint", damage);
-        note(`${damage}; the one before it is used`);
+        note(`${damage}; the one before it is tried`);
       },
       (found) => flawOf(found, folder),
     );
@@ -96,6 +98,8 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
           "Its results would mix the two; --force continues it anyway and marks the run",
       );
     }
+    // Whoever needed the space may have removed the whole folder.
+    onDisk(`cannot write to ${folder.checkpoints}`, () => makeFolder(folder.checkpoints));
     for (const name of damaged) setAside(folder.checkpoints, name);
     for (const name of filesIn(folder.checkpoints, ".tmp")) rmSync(join(folder.checkpoints, name));
     const remark = checkpoint === null ? null : remarkOn(checkpoint.made, now);
@@ -107,11 +111,11 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
   }
 }
 
-/** A checkpoint speaks of files that grow; on a disk that lost their ends, an older one may still hold. */
-function flawOf({ offsets }: Checkpoint, folder: RunFolder): string | null {
+/** A checkpoint speaks of files that grow; where a disk lost their ends or garbled them, an older one may still hold. */
+function flawOf({ files }: Checkpoint, folder: RunFolder): string | null {
   for (const name of ["events", "metrics", "participations"] as const) {
-    const size = statSync(folder[name], { throwIfNoEntry: false })?.size ?? 0;
-    if (size < offsets[name]) return `${folder[name]} has ${size} bytes, and it was taken at byte ${offsets[name]}`;
+    const flaw = flawOfFile(folder[name], files[name]);
+    if (flaw !== null) return flaw;
   }
   return null;
 }

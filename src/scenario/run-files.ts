@@ -1,9 +1,10 @@
-/** The files that grow while a run goes on. A checkpoint records how long they are; a resumed run cuts them there. */
+/** The files that grow while a run goes on. A checkpoint records how far they are; a resumed run cuts them there. */
 import type { TraceSink } from "../sim/trace.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import { emptyFile, LineFile } from "./line-file.ts";
 import type { RoundMetrics } from "./metrics.ts";
 import type { ParticipationRow } from "./participation.ts";
-import { LineFile, type RunFolder } from "./run-folder.ts";
+import type { RunFolder } from "./run-folder.ts";
 
 export interface RunFiles {
   /** Takes the trace's lines; null where nothing is written. */
@@ -11,11 +12,11 @@ export interface RunFiles {
   round(row: RoundMetrics): void;
   participation(row: ParticipationRow): void;
   /** Makes everything written so far durable. */
-  sync(): Checkpoint["offsets"];
+  sync(): Checkpoint["files"];
   close(): void;
 }
 
-const nothing = { metrics: 0, events: 0, participations: 0 };
+const nothing: Checkpoint["files"] = { metrics: emptyFile, events: emptyFile, participations: emptyFile };
 
 /** A run without a folder writes nothing. */
 export const noFiles: RunFiles = {
@@ -26,10 +27,10 @@ export const noFiles: RunFiles = {
   close: () => {},
 };
 
-export function openRunFiles(folder: RunFolder, offsets: Checkpoint["offsets"] = nothing): RunFiles {
-  const events = new LineFile(folder.events, offsets.events);
-  const metrics = new LineFile(folder.metrics, offsets.metrics);
-  const participations = new LineFile(folder.participations, offsets.participations);
+export function openRunFiles(folder: RunFolder, marks: Checkpoint["files"] = nothing): RunFiles {
+  const events = new LineFile(folder.events, marks.events);
+  const metrics = new LineFile(folder.metrics, marks.metrics);
+  const participations = new LineFile(folder.participations, marks.participations);
   return {
     events,
     round: (row) => metrics.write(`${JSON.stringify(row)}\n`),

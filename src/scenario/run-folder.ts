@@ -12,20 +12,18 @@ import {
   closeSync,
   existsSync,
   fsyncSync,
-  ftruncateSync,
   lstatSync,
   openSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
-  statSync,
   writeSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { InputError, invariant, MachineError, messageOf, ScenarioError } from "../base/errors.ts";
-import { makeFolder } from "../model/file-io.ts";
+import { makeFolder } from "../base/folders.ts";
 
 export interface RunFolder {
   readonly path: string;
@@ -66,19 +64,21 @@ const recordSchema = z.object({
 });
 
 /** `result.json`: the same for any two runs of one scenario and seed. Written last; see `seal.ts`. */
-export interface ResultRecord {
+export type ResultRecord = Readonly<z.output<typeof resultSchema>>;
+
+const resultSchema = z.strictObject({
   /** Of the trace. */
-  readonly digest: string;
+  digest: z.string(),
   /** SHA-256 of the final adapter's values; null without training. */
-  readonly adapterDigest: string | null;
-  readonly rounds: number;
-  readonly expectations: readonly { readonly name: string; readonly held: boolean; readonly detail: string }[];
-  readonly reproduce: string;
+  adapterDigest: z.string().nullable(),
+  rounds: z.int().min(0),
+  expectations: z.array(z.object({ name: z.string(), held: z.boolean(), detail: z.string() })).readonly(),
+  reproduce: z.string(),
   /** SHA-256 of the other files that a finished run leaves, by their path in its folder. */
-  readonly files: Readonly<Record<string, string>>;
+  files: z.record(z.string(), z.string()),
   /** SHA-256 of this record without its seal, as `JSON.stringify` writes it. */
-  readonly seal: string;
-}
+  seal: z.string(),
+});
 
 export function runFolder(path: string): RunFolder {
   const at = (name: string) => join(path, name);
@@ -214,104 +214,22 @@ function writeFully(file: number, bytes: Uint8Array): void {
   for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
 }
 
-const flushAt = 1 << 16;
+export const readRecord = (folder: RunFolder): RunRecord | null => readJson(folder.record, recordSchema);
 
-/** A file of lines, appended to in large writes. `offset` is the durable position a checkpoint records. */
-export class LineFile {
-  readonly path: string;
-  readonly #file: number;
-  #pending: string[] = [];
-  #pendingLength = 0;
-  #offset: number;
-  #isClosed = false;
+/** Null for a run that has not come to its end. */
+export const readResult = (folder: RunFolder): ResultRecord | null => readJson(folder.result, resultSchema);
 
-  /** Continues at byte `offset`; whatever an interrupted run wrote after it is cut off. */
-  constructor(path: string, offset = 0) {
-    this.path = path;
-    this.#file = onDisk(`cannot open ${path}`, () => openSync(path, offset === 0 ? "w" : "r+"));
-    this.#offset = offset;
-    if (offset > 0) {
-      const size = statSync(path).size;
-      if (size < offset) {
-        closeSync(this.#file);
-        throw new InputError(`${path} has ${size} bytes, but the checkpoint was taken at byte ${offset}`);
-      }
-      ftruncateSync(this.#file, offset);
-    }
-  }
-
-  /**
-   * After `close` nothing is written: by then the file's number may be another file's.
-   *
-   * @param text whole lines, each with its line feed
-   */
-  write(text: string): void {
-    if (this.#isClosed) return;
-    this.#pending.push(text);
-    this.#pendingLength += text.length;
-    if (this.#pendingLength >= flushAt) this.flush();
-  }
-
-  /** Hands everything to the operating system and returns the length of the file in bytes. */
-  flush(): number {
-    if (this.#pendingLength > 0) {
-      const bytes = Buffer.from(this.#pending.join(""));
-      this.#pending = [];
-      this.#pendingLength = 0;
-      onDisk(`cannot write ${this.path}`, () => {
-        for (let written = 0; written < bytes.length; ) {
-          written += writeSync(this.#file, bytes, written, bytes.length - written, this.#offset + written);
-        }
-      });
-      this.#offset += bytes.length;
-    }
-    return this.#offset;
-  }
-
-  /** Like `flush`, and the bytes survive a power cut. */
-  sync(): number {
-    const offset = this.flush();
-    onDisk(`cannot write ${this.path}`, () => fsyncSync(this.#file));
-    return offset;
-  }
-
-  close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    try {
-      this.flush();
-    } finally {
-      closeSync(this.#file);
-    }
-  }
-}
-
-/** The values of a JSONL file, a line each. */
-export function readLines<Row>(path: string): Row[] {
+function readJson<Value>(path: string, schema: z.ZodType<Value>): Value | null {
+  if (!existsSync(path)) return null;
   const text = onDisk(`cannot read ${path}`, () => readFileSync(path, "utf8"));
-  return text
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line, index) => {
-      try {
-        return JSON.parse(line) as Row;
-      } catch (cause) {
-        throw new InputError(`${path} line ${index + 1} is not JSON: ${messageOf(cause)}`, { cause });
-      }
-    });
-}
-
-export function readRecord(folder: RunFolder): RunRecord | null {
-  if (!existsSync(folder.record)) return null;
-  const text = onDisk(`cannot read ${folder.record}`, () => readFileSync(folder.record, "utf8"));
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new InputError(`${folder.record} is not JSON: ${messageOf(cause)}`, { cause });
+    throw new InputError(`${path} is not JSON: ${messageOf(cause)}`, { cause });
   }
-  const parsed = recordSchema.safeParse(value);
-  if (!parsed.success) throw new InputError(`${folder.record}: ${z.prettifyError(parsed.error)}`);
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw new InputError(`${path}: ${z.prettifyError(parsed.error)}`);
   return parsed.data;
 }
 
@@ -322,7 +240,7 @@ export const writeRecord = (folder: RunFolder, record: RunRecord): void =>
 export function filesIn(folder: string, ending: string): string[] {
   invariant(ending.startsWith("."), "an ending starts with a dot");
   if (!existsSync(folder)) return [];
-  return readdirSync(folder)
+  return onDisk(`cannot read ${folder}`, () => readdirSync(folder))
     .filter((name) => name.endsWith(ending))
     .sort();
 }

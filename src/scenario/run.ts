@@ -17,6 +17,7 @@ import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";
 import { Federation } from "./federation.ts";
 import { guardScenario } from "./guard.ts";
 import { haltable } from "./haltable-pool.ts";
+import { readLines } from "./line-file.ts";
 import { awaitLock, type Lock } from "./lock.ts";
 import type { RoundMetrics } from "./metrics.ts";
 import { writeOutputs } from "./outputs.ts";
@@ -36,7 +37,6 @@ import {
   defaultFolder,
   type RunFolder,
   type RunRecord,
-  readLines,
   writeAtomically,
   writeRecord,
 } from "./run-folder.ts";
@@ -133,7 +133,7 @@ export async function carryOn({
   const checkpoint = from?.checkpoint ?? null;
   const begunAfter = checkpoint?.round ?? 0;
   const engine = engineNameOf(options.engine ?? "auto");
-  const files = folder === null ? noFiles : openRunFiles(folder, checkpoint?.offsets);
+  const files = folder === null ? noFiles : openRunFiles(folder, checkpoint?.files);
   const rows: RoundMetrics[] = checkpoint && folder ? readLines<RoundMetrics>(folder.metrics).map(compact) : [];
   const workers = options.workers ?? availableParallelism();
   const pool = haltable(options.pool?.(prepared) ?? makePool(prepared, workers, engine, data.lora, options.taskLimit));
@@ -175,7 +175,7 @@ export async function carryOn({
     const round = Math.max(0, closed);
     // The snapshot first: it makes the trace hand over its lines.
     const parts = federation.snapshot();
-    const state = { made, round, events: federation.kernel.processed, offsets: files.sync(), parts };
+    const state = { made, round, events: federation.kernel.processed, files: files.sync(), parts };
     const bytes = writeCheckpoint(folder.checkpoints, state, data.checkpoints.keep);
     written = closed;
     savedAt = performance.now();

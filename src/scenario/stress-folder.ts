@@ -4,10 +4,13 @@
  */
 import { appendFileSync, closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
-import { makeFolder } from "../model/file-io.ts";
+import { makeFolder } from "../base/folders.ts";
 import { acquireLock, type Lock } from "./lock.ts";
 import { onDisk } from "./run-folder.ts";
+
+export const lockIn = (path: string): string => join(path, "lock");
 
 export class StressFolder<Cell> {
   readonly path: string;
@@ -15,14 +18,17 @@ export class StressFolder<Cell> {
   readonly #file: number;
   readonly #cells = new Map<string, Cell>();
 
-  /** @throws InputError when a line in the middle is damaged; MachineError when another process writes here */
-  constructor(path: string) {
+  /**
+   * @param schema of a cell: whoever wrote the file need not have been this program
+   * @throws InputError when a line in the middle is damaged; MachineError when another process writes here
+   */
+  constructor(path: string, schema: z.ZodType<Cell>) {
     this.path = path;
     onDisk(`cannot write to output folder ${path}`, () => makeFolder(path));
-    this.#lock = acquireLock(join(path, "lock"));
+    this.#lock = acquireLock(lockIn(path));
     const name = join(path, "cells.jsonl");
     try {
-      const whole = existsSync(name) ? this.#read(name) : 0;
+      const whole = existsSync(name) ? this.#read(name, schema) : 0;
       this.#file = onDisk(`cannot write ${name}`, () => openSync(name, "a"));
       onDisk(`cannot write ${name}`, () => ftruncateSync(this.#file, whole));
     } catch (error) {
@@ -49,17 +55,21 @@ export class StressFolder<Cell> {
   }
 
   /** @returns bytes of whole lines */
-  #read(name: string): number {
+  #read(name: string, schema: z.ZodType<Cell>): number {
+    const row = z.object({ key: z.string(), cell: schema });
     const bytes = onDisk(`cannot read ${name}`, () => readFileSync(name));
     const end = bytes.lastIndexOf(0x0a) + 1;
     const lines = bytes.subarray(0, end).toString().split("\n").slice(0, -1);
     for (const [at, line] of lines.entries()) {
+      let value: unknown;
       try {
-        const { key, cell } = JSON.parse(line) as { key: string; cell: Cell };
-        this.#cells.set(key, cell);
+        value = JSON.parse(line);
       } catch (cause) {
         throw new InputError(`${name} line ${at + 1} is not JSON: ${messageOf(cause)}`, { cause });
       }
+      const parsed = row.safeParse(value);
+      if (!parsed.success) throw new InputError(`${name} line ${at + 1}: ${z.prettifyError(parsed.error)}`);
+      this.#cells.set(parsed.data.key, parsed.data.cell);
     }
     return end;
   }

@@ -16,7 +16,7 @@ import { importPeft } from "../model/peft.ts";
 import { decode } from "../runtime/codec.ts";
 import type { SystemState } from "../runtime/system-state.ts";
 import { type Checkpoint, decodeCheckpoint } from "./checkpoint.ts";
-import { filesIn, openRunFolder, type ResultRecord, type RunFolder } from "./run-folder.ts";
+import { filesIn, openRunFolder, type RunFolder, readResult } from "./run-folder.ts";
 import { scenarioSchema } from "./schema.ts";
 
 export interface TrainedAdapter {
@@ -133,9 +133,9 @@ const ones =
   (): Float32Array =>
     new Float32Array(layers).fill(1);
 
-function finalRound({ adapter, result }: RunFolder): number | null {
-  if (!existsSync(join(adapter, "adapter_config.json")) || !existsSync(result)) return null;
-  return (readJson(result) as ResultRecord).rounds;
+function finalRound(folder: RunFolder): number | null {
+  if (!existsSync(join(folder.adapter, "adapter_config.json"))) return null;
+  return readResult(folder)?.rounds ?? null;
 }
 
 /** Ascending; their names begin with the round. */

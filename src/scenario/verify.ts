@@ -9,18 +9,17 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { z } from "zod";
 import { InputError, MachineError, messageOf } from "../base/errors.ts";
 import { readHuggingFaceConfig } from "../model/hf-config.ts";
-import { digestOfLines, type TraceRow } from "../sim/trace.ts";
+import { digestOfLines } from "../sim/trace.ts";
 import { decodeCheckpoint } from "./checkpoint.ts";
 import { compareRuns, isSame } from "./diff.ts";
 import { linesOf } from "./lines.ts";
-import type { RoundMetrics } from "./metrics.ts";
 import { embeddedModel } from "./package.ts";
-import type { ParticipationRow } from "./participation.ts";
 import { type LoadedRun, loadRun, type Reload } from "./resume.ts";
 import { type RunOptions, run } from "./run.ts";
-import { filesIn, openRunFolder, type ResultRecord, type RunFolder, type RunRecord, readRecord } from "./run-folder.ts";
+import { filesIn, openRunFolder, type RunFolder, type RunRecord, readRecord, readResult } from "./run-folder.ts";
 import { broken } from "./seal.ts";
 import { readPeftAdapter, recordedScenario } from "./trained-adapter.ts";
 
@@ -116,13 +115,13 @@ function check(name: string, find: () => Omit<Check, "name">): Check {
 const unfinished: Omit<Check, "name"> = { holds: null, found: "the run has not finished" };
 
 async function checkDigest(folder: RunFolder, books: Books): Promise<Omit<Check, "name">> {
-  const result = resultOf(folder);
+  const result = readResult(folder);
   if (result === null) return unfinished;
   if (!keepsEvents(folder)) return { holds: null, found: 'the scenario kept none: its trace is "digest"' };
   function* lines(): Generator<string> {
     let at = 0;
     for (const line of linesOf(folder.events)) {
-      books.event(rowOf<TraceRow>(line, folder.events, ++at), at);
+      books.event(rowOf(eventSchema, line, folder.events, ++at), at);
       yield line;
     }
   }
@@ -133,7 +132,7 @@ async function checkDigest(folder: RunFolder, books: Books): Promise<Omit<Check,
 }
 
 const keepsEvents = ({ scenario }: RunFolder): boolean =>
-  rowOf<{ readonly trace?: unknown }>(readFileSync(scenario, "utf8"), scenario, 1).trace !== "digest";
+  rowOf(z.looseObject({ trace: z.unknown() }), readFileSync(scenario, "utf8"), scenario, 1).trace !== "digest";
 
 /** What the event log says of participations, held against the other two files; where there is none, they alone. */
 class Books {
@@ -141,9 +140,9 @@ class Books {
   #time = 0;
   #invited = 0;
   readonly #outcomes = new Map<unknown, unknown>();
-  readonly #closed: TraceRow[] = [];
+  readonly #closed: EventRow[] = [];
 
-  event(row: TraceRow, line: number): void {
+  event(row: EventRow, line: number): void {
     this.events++;
     if (!(row.t >= this.#time))
       throw new InputError(`events.jsonl line ${line}: time goes from ${this.#time} to ${row.t}`);
@@ -159,12 +158,12 @@ class Books {
   }
 
   compare(folder: RunFolder): Omit<Check, "name"> {
-    if (resultOf(folder) === null) return unfinished;
+    if (readResult(folder) === null) return unfinished;
     const hasEvents = keepsEvents(folder);
     const totals = { counted: 0, late: 0, dropped: 0, rejected: 0 };
     let line = 0;
     for (const text of linesOf(folder.participations)) {
-      const { participation, outcome } = rowOf<ParticipationRow>(text, folder.participations, ++line);
+      const { participation, outcome } = rowOf(participationSchema, text, folder.participations, ++line);
       const traced = hasEvents ? this.#outcomes.get(participation) : outcome;
       if (traced !== outcome) {
         return no(`participation ${participation} was ${outcome}, and by the event log ${String(traced ?? "nothing")}`);
@@ -177,7 +176,7 @@ class Books {
     const summed = { counted: 0, late: 0, dropped: 0, rejected: 0 };
     let invited = 0;
     for (const text of linesOf(folder.metrics)) {
-      const row = rowOf<RoundMetrics>(text, folder.metrics, round + 1);
+      const row = rowOf(roundSchema, text, folder.metrics, round + 1);
       const closed = hasEvents ? this.#closed[round] : { round, t: row.closedAt, counted: row.counted };
       round++;
       if (closed?.round !== row.round || closed.t !== row.closedAt || closed.counted !== row.counted) {
@@ -204,7 +203,7 @@ class Books {
 const no = (found: string): Omit<Check, "name"> => ({ holds: false, found });
 
 function checkAdapter(folder: RunFolder): Omit<Check, "name"> {
-  const result = resultOf(folder);
+  const result = readResult(folder);
   if (result === null || result.adapterDigest === null) return { holds: null, found: "there is none" };
   const { model } = recordedScenario(folder.path);
   if (typeof model !== "string") return no("the scenario has no model to train");
@@ -225,7 +224,7 @@ function checkCheckpoints(folder: RunFolder): Omit<Check, "name"> {
 }
 
 function checkSeal(folder: RunFolder, record: RunRecord | null): Omit<Check, "name"> {
-  const result = resultOf(folder);
+  const result = readResult(folder);
   if (result === null) return record?.state === "finished" ? no("result.json is missing") : unfinished;
   const problems = broken(folder, result);
   return problems.length > 0
@@ -233,17 +232,26 @@ function checkSeal(folder: RunFolder, record: RunRecord | null): Omit<Check, "na
     : { holds: true, found: ["result.json", ...Object.keys(result.files)].join(", ") };
 }
 
-function resultOf(folder: RunFolder): ResultRecord | null {
-  if (!existsSync(folder.result)) return null;
-  return rowOf<ResultRecord>(readFileSync(folder.result, "utf8"), folder.result, 1);
-}
+const eventSchema = z.looseObject({ t: z.number(), type: z.string() });
+type EventRow = z.output<typeof eventSchema>;
+const outcome = z.enum(["counted", "late", "dropped", "rejected"]);
+const participationSchema = z.object({ participation: z.number(), outcome });
+const roundSchema = z.object({
+  round: z.number(),
+  closedAt: z.number(),
+  invited: z.number(),
+  ...{ counted: z.number(), late: z.number(), dropped: z.number(), rejected: z.number() },
+  weights: z.array(z.object({ weight: z.number() })),
+});
 
-function rowOf<Row>(text: string, path: string, line: number): Row {
+function rowOf<Row>(schema: z.ZodType<Row>, text: string, path: string, line: number): Row {
+  let value: unknown;
   try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null) return value as Row;
+    value = JSON.parse(text);
   } catch (cause) {
     throw new InputError(`${path} line ${line} is not JSON: ${messageOf(cause)}`, { cause });
   }
-  throw new InputError(`${path} line ${line}: expected an object`);
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw new InputError(`${path} line ${line}: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
 }

@@ -1,6 +1,7 @@
 /** `flame resume` as its user meets it: what it goes on from, what it refuses, and what it leaves behind. */
 import assert from "node:assert/strict";
 import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { loadScenario, sourceOf } from "../../src/cli/load-scenario.ts";
@@ -62,8 +63,11 @@ test("a run that has finished is left as it is, except for a report that is miss
   const out = await interrupted();
   await runFlame("resume", out);
   rmSync(join(out, "report.html"));
+  // Its process was killed before it let go of the lock. No process has this number.
+  writeFileSync(join(out, "lock"), JSON.stringify({ process: 2 ** 30, started: "1", machine: hostname() }));
   const said = await runFlame("resume", out);
   assert.equal(said.code, 0, said.err);
+  assert.equal(existsSync(join(out, "lock")), false);
   assert.match(said.out, /has finished already/);
   assert.ok(existsSync(join(out, "report.html")));
   assertSameRun(out, straight, "resumed twice");
@@ -82,12 +86,36 @@ test("without a good checkpoint the run begins again, and says why", async () =>
 test("a checkpoint that speaks of more events than are left is passed over", async () => {
   const out = await interrupted();
   const [, before] = checkpointsOf(out);
-  const { offsets } = decodeCheckpoint(readFileSync(join(out, "checkpoints", before!)), before!);
-  truncateSync(join(out, "events.jsonl"), offsets.events);
+  const { files } = decodeCheckpoint(readFileSync(join(out, "checkpoints", before!)), before!);
+  truncateSync(join(out, "events.jsonl"), files.events.bytes);
   const said = await runFlame("resume", out);
   assert.equal(said.code, 0, said.err);
-  assert.match(said.out, /cannot be used: .*events\.jsonl has \d+ bytes, and it was taken at byte \d+/);
+  assert.match(said.out, /cannot be used: .*events\.jsonl has \d+ bytes, expected at least \d+/);
   assertSameRun(out, straight, "from an older checkpoint");
+});
+
+test("a byte that the disk has changed in what was written is found, and an older checkpoint taken", async () => {
+  const out = await interrupted();
+  const events = join(out, "events.jsonl");
+  const bytes = readFileSync(events);
+  const newest = checkpointsOf(out).at(-1)!;
+  const { files } = decodeCheckpoint(readFileSync(join(out, "checkpoints", newest)), newest);
+  bytes[files.events.bytes - 2]! ^= 1;
+  writeFileSync(events, bytes);
+  const said = await runFlame("resume", out);
+  assert.equal(said.code, 0, said.err);
+  assert.match(said.out, /cannot be used: the first \d+ bytes of .*events\.jsonl have changed/);
+  assertSameRun(out, straight, "from before the damage");
+});
+
+test("a run without its checkpoints or its files begins again", async () => {
+  for (const name of ["checkpoints", "metrics.jsonl", "events.jsonl"]) {
+    const out = await interrupted();
+    rmSync(join(out, name), { recursive: true });
+    const said = await runFlame("resume", out);
+    assert.equal(said.code, 0, said.err);
+    assertSameRun(out, straight, `without its ${name}`);
+  }
 });
 
 for (const [changes, reason] of [

@@ -38,7 +38,7 @@ test("a run may be interrupted again and again", async (t) => {
   assertSameRun(out, join(folder, "straight"), "in many legs");
 });
 
-test("a damaged checkpoint is named and the one before it is used", async (t) => {
+test("a damaged checkpoint is named and the one before it is taken", async (t) => {
   const folder = temporaryFolder(t);
   await run(stormy(0), { out: join(folder, "straight"), reproduce });
   const out = join(folder, "resumed");
@@ -57,7 +57,7 @@ test("a damaged checkpoint is named and the one before it is used", async (t) =>
     },
   });
   assert.equal(notes.length, 1);
-  assert.match(notes[0]!, new RegExp(`${names.at(-1)} is damaged.*the one before it is used`));
+  assert.match(notes[0]!, new RegExp(`${names.at(-1)} is damaged.*the one before it is tried`));
   assertSameRun(out, join(folder, "straight"), "from the checkpoint before");
 });
 

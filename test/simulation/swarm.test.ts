@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
+import { policySpecOf } from "../../src/scenario/schema.ts";
 import { caseAgain, caseOf, featuresOf, type Kind, type Regression, scenarioOf } from "../support/swarm/generate.ts";
 import { commandFor, judge, shrink, Workshop } from "../support/swarm/judge.ts";
 
@@ -16,6 +17,20 @@ async function judgeAll(kind: Kind, seeds: number): Promise<void> {
 }
 
 test("fleets, networks and faults at random keep the rules, resumed anywhere", () => judgeAll("timing", 60));
+
+test("with everything switched on at once the rules are kept, and there is somebody left to count", async () => {
+  const policies = new Set<string>();
+  let counted = 0;
+  for (let seed = 1; seed <= 20; seed++) {
+    const everything = caseOf("timing", seed, true);
+    policies.add(policySpecOf(scenarioOf(everything).data).type);
+    const verdict = await judge(everything, workshop);
+    assert.equal(verdict.failure, null, `${verdict.failure}\n  ${commandFor(everything)}`);
+    if (verdict.counted > 0) counted++;
+  }
+  assert.ok(counted >= 10, `updates are counted in ${counted} of 20 seeds`);
+  assert.equal(policies.size, 4, [...policies].join(" "));
+});
 
 test("random federations with a toy engine keep the rules, whichever task is ready first", () => judgeAll("toy", 12));
 

@@ -12,11 +12,13 @@ import { decodeCheckpoint, encodeCheckpoint } from "../../src/scenario/checkpoin
 import { configure } from "../../src/scenario/configure.ts";
 import { scenarioFromJson, scenarioToJson } from "../../src/scenario/define.ts";
 import { Federation } from "../../src/scenario/federation.ts";
+import { emptyFile } from "../../src/scenario/line-file.ts";
 import { type Prepared, prepare } from "../../src/scenario/prepare.ts";
 import { availabilityFrom, devicesFrom } from "../../src/scenario/recorded.ts";
 import { restore } from "../../src/scenario/restore.ts";
 import { openRunFolder, type RunFolder, readRecord } from "../../src/scenario/run-folder.ts";
 import type { FuzzTarget } from "./fuzz.ts";
+import { folderTargets } from "./fuzz-folders.ts";
 import { smallConfig } from "./model-folder.ts";
 import { timingOnly, training } from "./scenarios.ts";
 import { stormy } from "./weather.ts";
@@ -163,6 +165,7 @@ export async function fuzzTargets(): Promise<FuzzTargets> {
       },
     },
   ];
+  targets.push(...(await folderTargets(folder)));
   return { targets, close: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
@@ -196,7 +199,7 @@ async function midway() {
     made: { program: "", code: "", scenario: "", source: null, engine: null, model: null, machine: null },
     round: 1,
     events: 40,
-    offsets: { metrics: 0, events: 0, participations: 0 },
+    files: { metrics: emptyFile, events: emptyFile, participations: emptyFile },
     parts,
   });
   const { transits, seats } = parts.system as SystemState;

@@ -1,33 +1,31 @@
 import assert from "node:assert/strict";
-import { existsSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { MachineError } from "../../src/base/errors.ts";
-import { makeFolder, writeAtomically } from "../../src/model/file-io.ts";
-import { temporaryFolder } from "../support/model-folder.ts";
-
-test("a folder is made with those it lies in, and one that is there is left alone", (t) => {
-  const root = temporaryFolder(t);
-  const path = join(root, "a", "b", "c");
-  makeFolder(path);
-  assert.ok(statSync(path).isDirectory());
-  makeFolder(path);
-  makeFolder("/");
-});
+import { writeAtomically, writeFully } from "../../src/model/file-io.ts";
+import { temporaryFolder } from "../support/run-folders.ts";
 
 test("a file in the way is an error that names it", (t) => {
   const file = join(temporaryFolder(t), "file");
   writeFileSync(file, "");
   for (const path of [file, join(file, "inside"), join(file, "deep", "inside")]) {
-    assert.throws(() => makeFolder(path), { syscall: "mkdir" }, path);
     assert.throws(() => writeAtomically(join(path, "text"), () => assert.fail()), MachineError, path);
   }
 });
 
-test("where the system makes no folders, that is an error and not the end of the world", {
-  skip: !existsSync("/proc/self") && "no /proc here",
-}, () => {
-  // With `recursive`, Node asks again for ever.
-  assert.throws(() => makeFolder("/proc/flame"), { code: "ENOENT" });
-  assert.throws(() => makeFolder("/proc/flame/deep/er"), { code: "ENOENT" });
+test("the next writer of a file removes what a dead one has left of it, and leaves a living one's alone", (t) => {
+  const folder = temporaryFolder(t);
+  const path = join(folder, "weights.bin");
+  const others = [
+    `weights.bin.${hostname()}-${process.ppid}.tmp`,
+    `weights.bin.elsewhere-${2 ** 30}.tmp`,
+    `weights.json.${hostname()}-${2 ** 30}.tmp`,
+  ];
+  // No process has this number: it is above the largest that Linux gives out.
+  for (const name of [...others, `weights.bin.${hostname()}-${2 ** 30}.tmp`]) writeFileSync(join(folder, name), "half");
+  writeAtomically(path, (file) => writeFully(file, Buffer.from("whole"), 0));
+  assert.equal(readFileSync(path, "utf8"), "whole");
+  assert.deepEqual(readdirSync(folder).sort(), [...others, "weights.bin"].sort());
 });

@@ -1,5 +1,15 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -14,8 +24,9 @@ import {
   setAside,
   writeCheckpoint,
 } from "../../src/scenario/checkpoint.ts";
+import { emptyFile, flawOfFile, LineFile, readLines } from "../../src/scenario/line-file.ts";
 import { acquireLock, awaitLock } from "../../src/scenario/lock.ts";
-import { createRunFolder, LineFile, openRunFolder, readLines, writeAtomically } from "../../src/scenario/run-folder.ts";
+import { createRunFolder, openRunFolder, writeAtomically } from "../../src/scenario/run-folder.ts";
 import { temporaryFolder } from "../support/run-folders.ts";
 
 const made = {
@@ -31,7 +42,7 @@ const checkpoint = (round: number): Checkpoint => ({
   made,
   round,
   events: round * 10,
-  offsets: { metrics: 1, events: 2, participations: 3 },
+  files: { metrics: { ...emptyFile, bytes: 1 }, events: emptyFile, participations: emptyFile },
   parts: { adapter: Float32Array.of(1.5, -0, Number.NaN), list: [1, null, "two", { three: true }] },
 });
 
@@ -57,7 +68,7 @@ test("any flipped bit and any cut is noticed, and nothing but an InputError come
 test("a checkpoint of another format is refused by its number", () => {
   const bytes = Buffer.from(encodeCheckpoint(checkpoint(1)));
   bytes.writeUInt32LE(99, 8);
-  assert.throws(() => decodeCheckpoint(bytes, "x"), /checkpoint x has format 99; this program reads 2/);
+  assert.throws(() => decodeCheckpoint(bytes, "x"), /checkpoint x has format 99; this program reads 3/);
 });
 
 test("the last few are kept, and the newest good one is found", (t) => {
@@ -128,14 +139,33 @@ test("a file of lines is cut at the checkpoint's offset and goes on from there",
   const path = join(temporaryFolder(t), "lines.jsonl");
   const first = new LineFile(path);
   first.write('{"a":1}\n');
-  const offset = first.sync();
+  const mark = first.sync();
   first.write('{"a":2}\n{"a":3}\n');
   first.close();
-  const second = new LineFile(path, offset);
+  const second = new LineFile(path, mark);
   second.write('{"a":"ü"}\n');
   second.close();
   assert.deepEqual(readLines(path), [{ a: 1 }, { a: "ü" }]);
-  assert.throws(() => new LineFile(path, 1_000), /has 19 bytes, but the checkpoint was taken at byte 1000/);
+  assert.deepEqual(mark, { bytes: 8, digest: createHash("sha256").update('{"a":1}\n').digest("hex") });
+});
+
+test("a file of lines that is shorter than it was, or another, is found out", (t) => {
+  const path = join(temporaryFolder(t), "lines.jsonl");
+  const file = new LineFile(path);
+  file.write('{"a":1}\n');
+  const early = file.sync();
+  file.write('{"a":2}\n');
+  const late = file.sync();
+  file.close();
+  assert.deepEqual([flawOfFile(path, early), flawOfFile(path, late)], [null, null]);
+  writeFileSync(path, '{"a":1}\n{"a":3}\n');
+  assert.equal(flawOfFile(path, early), null);
+  assert.match(flawOfFile(path, late)!, /the first 16 bytes of .* have changed/);
+  writeFileSync(path, '{"a":1}\n{"a"');
+  assert.match(flawOfFile(path, late)!, /has 12 bytes, expected at least 16/);
+  rmSync(path);
+  assert.match(flawOfFile(path, late)!, /is missing/);
+  assert.equal(flawOfFile(path, emptyFile), null);
 });
 
 test("a line that is not JSON is named with its number", (t) => {
@@ -187,6 +217,15 @@ test("a lock keeps others out while its owner lives, and is taken over when the 
   // The number is in use again, by a process that started at another time.
   writeFileSync(path, JSON.stringify({ ...owner, started: "1" }));
   if (owner.started !== null) acquireLock(path).release();
+});
+
+test("what processes left behind that died while they took the lock is removed, and nothing else", (t) => {
+  const folder = temporaryFolder(t);
+  const path = join(folder, "lock");
+  const ours = [`lock-${process.ppid}.tmp`, "scenario.json.tmp", "lock-notes.tmp"];
+  for (const name of [...ours, `lock-${2 ** 30}.tmp`, `lock-${2 ** 30}.stale`]) writeFileSync(join(folder, name), "");
+  acquireLock(path).release();
+  assert.deepEqual(readdirSync(folder).sort(), ours.sort());
 });
 
 test("an owner that lost its lock finds out before it writes", (t) => {

@@ -6,8 +6,8 @@ import fc from "fast-check";
 import { InputError, MachineError } from "../../src/base/errors.ts";
 import { openDiagnostics } from "../../src/scenario/diagnostics.ts";
 import { fieldDifferences, partingOf } from "../../src/scenario/diff.ts";
+import { LineFile } from "../../src/scenario/line-file.ts";
 import { linesOf, readText } from "../../src/scenario/lines.ts";
-import { LineFile } from "../../src/scenario/run-folder.ts";
 import { stoppedInTime } from "../../src/scenario/stop.ts";
 import { temporaryFolder } from "../support/run-folders.ts";
 

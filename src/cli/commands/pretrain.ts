@@ -2,7 +2,9 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
-import { InputError } from "../../base/errors.ts";
+import { z } from "zod";
+import { InputError, messageOf } from "../../base/errors.ts";
+import { makeFolder } from "../../base/folders.ts";
 import { byteTokenizer } from "../../data/tokenizer.ts";
 import { modelCard } from "../../engine/model-card.ts";
 import {
@@ -13,10 +15,11 @@ import {
   type PretrainReport,
   type PretrainState,
 } from "../../engine/pretrainer.ts";
-import { asMachineError, makeFolder, writeAtomically, writeFully } from "../../model/file-io.ts";
 import { SafetensorsFile } from "../../model/safetensors.ts";
 import { writeSafetensors } from "../../model/safetensors-writer.ts";
 import { writeCheckpoint } from "../../model/write-checkpoint.ts";
+import { awaitLock } from "../../scenario/lock.ts";
+import { onDisk, writeAtomically } from "../../scenario/run-folder.ts";
 import { OnnxExecutor } from "../../tensor/executors/onnx.ts";
 import { colors } from "../colors.ts";
 import { exitCodes } from "../failure.ts";
@@ -30,6 +33,12 @@ interface Flags {
   readonly threads: number;
   readonly saveEvery: number;
 }
+
+const curveSchema: z.ZodType<{ readonly curve: readonly PretrainReport[] }> = z.object({
+  curve: z.array(
+    z.object({ step: z.int(), loss: z.number(), balance: z.number(), z: z.number(), load: z.array(z.number()) }),
+  ),
+});
 
 /** Held-out batches behind every row of the loss curve. */
 const heldOutBatches = 8;
@@ -48,8 +57,17 @@ export function register(program: Command): void {
 }
 
 async function pretrain(flags: Flags): Promise<void> {
+  onDisk(`cannot write to ${flags.to}`, () => makeFolder(flags.to));
+  const lock = await awaitLock(join(flags.to, "lock"), (text) => void process.stderr.write(`${text}\n`));
+  try {
+    await train(flags);
+  } finally {
+    lock.release();
+  }
+}
+
+async function train(flags: Flags): Promise<void> {
   const recipe: PretrainRecipe = { ...embeddedRecipe, steps: flags.steps, seed: flags.seed };
-  makeFolderFor(flags.to);
   const stateFile = join(flags.to, "pretraining.safetensors");
   const curveFile = join(flags.to, "training.json");
   const resumed = existsSync(stateFile) ? readState(stateFile, recipe) : null;
@@ -66,9 +84,9 @@ async function pretrain(flags: Flags): Promise<void> {
   const deafen = onInterrupt(() => {
     interrupted = true;
   });
+  // The curve first: rows of later steps than the state's are dropped when it goes on, missing ones would stay missing.
   const save = () => {
-    // The state last: rows of the curve that are ahead of it are dropped on the way back.
-    writeText(curveFile, `${JSON.stringify({ recipe, curve }, null, 1)}\n`);
+    writeAtomically(curveFile, `${JSON.stringify({ recipe, curve }, null, 1)}\n`);
     writeState(stateFile, trainer.state, recipe);
   };
   while (trainer.state.step < recipe.steps && !interrupted) {
@@ -94,22 +112,11 @@ async function pretrain(flags: Flags): Promise<void> {
     endTokens: [byteTokenizer.end],
     padToken: byteTokenizer.pad,
   });
-  writeText(join(flags.to, "README.md"), modelCard(embeddedConfig, recipe, curve));
+  writeAtomically(join(flags.to, "README.md"), modelCard(embeddedConfig, recipe, curve));
   rmSync(stateFile);
   trainer.dispose();
   process.stdout.write(`${colors.bold(flags.to)}: ${describe(curve.at(-1)!)}\n`);
 }
-
-function makeFolderFor(path: string): void {
-  try {
-    makeFolder(path);
-  } catch (error) {
-    throw asMachineError(error, path);
-  }
-}
-
-const writeText = (path: string, text: string): void =>
-  writeAtomically(path, (file) => writeFully(file, new TextEncoder().encode(text), 0));
 
 function describe({ step, loss, balance, load }: PretrainReport): string {
   const { layers, experts } = embeddedConfig;
@@ -155,8 +162,17 @@ function readState(path: string, recipe: PretrainRecipe): PretrainState {
   }
 }
 
-const readCurve = (path: string): PretrainReport[] =>
-  existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as { curve: PretrainReport[] }).curve : [];
+function readCurve(path: string): readonly PretrainReport[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    throw new InputError(`${path} is not JSON: ${messageOf(cause)}; remove the folder to start over`, { cause });
+  }
+  const parsed = curveSchema.safeParse(value);
+  if (!parsed.success) throw new InputError(`${path}: ${z.prettifyError(parsed.error)}`);
+  return parsed.data.curve;
+}
 
 function positive(text: string): number {
   if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError("expected a whole number above 0.");

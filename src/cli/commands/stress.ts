@@ -3,17 +3,18 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { ScenarioError } from "../../base/errors.ts";
-import { type StressCell, stressCell, type Target } from "../../report/stress-cell.ts";
+import type { StressCell, Target } from "../../report/stress-cell.ts";
 import { formatSweep, writeSweepReport } from "../../report/sweep.ts";
-import type { RoundMetrics } from "../../scenario/metrics.ts";
-import { type CellOutcome, type StressMatrix, type StressPlan, stressPlans } from "../../scenario/stress.ts";
-import { StressFolder } from "../../scenario/stress-folder.ts";
+import { outwait } from "../../scenario/lock.ts";
+import { type StressMatrix, type StressPlan, stressPlans } from "../../scenario/stress.ts";
+import { lockIn, StressFolder } from "../../scenario/stress-folder.ts";
 import { colors } from "../colors.ts";
 import { exitCodes } from "../failure.ts";
 import { onInterrupt } from "../interrupt.ts";
 import { loadScenario } from "../load-scenario.ts";
 import { positiveNumber } from "../options.ts";
 import { ProgressLine } from "../progress-line.ts";
+import { cellOf, type StoredCell, storedCell, storedCellSchema } from "../stored-cell.ts";
 import { runCells } from "../stress-cells.ts";
 import { terminal } from "../terminal.ts";
 import { quote, reproduce } from "./run.ts";
@@ -81,7 +82,9 @@ async function stress(name: string, flags: StressFlags): Promise<void> {
   };
   const source = file === null ? null : readFileSync(file, "utf8");
   const plans = stressPlans(scenario, matrix, { engine: flags.engine, source });
-  const folder = new StressFolder<StoredCell>(flags.out ?? join("runs", `stress-${scenario.data.name}`));
+  const out = flags.out ?? join("runs", `stress-${scenario.data.name}`);
+  await outwait(lockIn(out), (text) => void terminal.err.write(`${text}\n`));
+  const folder = new StressFolder(out, storedCellSchema);
   const abort = new AbortController();
   // A second one waits for nothing; every finished cell is on disk.
   const deafen = onInterrupt(() => {
@@ -114,34 +117,6 @@ async function stress(name: string, flags: StressFlags): Promise<void> {
     deafen();
     folder.close();
   }
-}
-
-/** What is kept of a cell: enough to measure the time to any target later. */
-interface StoredCell {
-  readonly cell: StressCell;
-  readonly digest: string | null;
-  readonly curve: readonly Pick<RoundMetrics, "closedAt" | "evaluations">[];
-}
-
-function storedCell(
-  { label, dropout, seed }: StressPlan,
-  { rows, clients, digest, violations }: CellOutcome,
-): StoredCell {
-  const facts = { strategy: label, dropout, seed, clients, violations };
-  const nothing = { rounds: 0, virtualTime: 0, invited: 0, counted: 0, distinctClients: 0, tiers: [] };
-  // A run may break before its first row.
-  const cell =
-    rows.length > 0 ? stressCell(rows, facts) : { ...facts, ...nothing, evaluations: [], timeToTarget: null };
-  const evaluated = rows.filter(({ evaluations }) => evaluations.length > 0);
-  return { cell, digest, curve: evaluated.map(({ closedAt, evaluations }) => ({ closedAt, evaluations })) };
-}
-
-/** The cell as this matrix names it, with the time to this target. */
-function cellOf({ cell, curve }: StoredCell, { label, dropout }: StressPlan, target: Target | null): StressCell {
-  const reached = curve.find(({ evaluations }) =>
-    evaluations.some(({ topK, loss }) => topK === target?.topK && loss !== null && loss <= target.loss),
-  );
-  return { ...cell, strategy: label, dropout, timeToTarget: reached?.closedAt ?? null };
 }
 
 function conclude(

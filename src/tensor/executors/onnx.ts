@@ -14,6 +14,10 @@ import { OnnxEmitter, outputName } from "./onnx-emitter.ts";
 
 type Ort = typeof import("onnxruntime-node");
 
+// Since 1.30 the library keeps a device ID and a database of events in the user's cache, and sends them to Microsoft. It
+// reads the process's environment, which only the main thread can change: hence here and not where it is loaded.
+process.env.ORT_DISABLE_TELEMETRY ??= "1";
+
 let runtime: Ort | undefined;
 
 /** Loads the native library on first use, so that commands that never train do not pay for it. */

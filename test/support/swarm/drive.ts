@@ -3,11 +3,12 @@
  * legs: between two legs everything is written down as the bytes of a checkpoint and taken up by a federation that was
  * made anew, as another process would.
  */
-import { messageOf } from "../../../src/base/errors.ts";
+import { invariant, messageOf } from "../../../src/base/errors.ts";
 import type { WorkPool } from "../../../src/runtime/pool.ts";
 import { decodeCheckpoint, encodeCheckpoint } from "../../../src/scenario/checkpoint.ts";
 import type { Scenario } from "../../../src/scenario/define.ts";
 import { Federation } from "../../../src/scenario/federation.ts";
+import { emptyFile } from "../../../src/scenario/line-file.ts";
 import type { RoundMetrics } from "../../../src/scenario/metrics.ts";
 import type { ParticipationRow } from "../../../src/scenario/participation.ts";
 import type { Prepared } from "../../../src/scenario/prepare.ts";
@@ -110,8 +111,10 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
   federation.begin();
   let checked = -1;
   const check = () => {
-    if (federation.kernel.processed === checked) return;
-    checked = federation.kernel.processed;
+    const { processed } = federation.kernel;
+    if (processed === checked) return;
+    invariant(processed <= checked + 1, () => `nobody looked after events ${checked + 1} to ${processed - 1}`);
+    checked = processed;
     if (checkers.length === 0) return;
     const seen = look(federation);
     for (const checker of checkers) {
@@ -136,7 +139,7 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
         made: { program: "", code: "", scenario: "", source: null, engine: null, model: null, machine: null },
         round: 0,
         events: federation.kernel.processed,
-        offsets: { metrics: 0, events: 0, participations: 0 },
+        files: { metrics: emptyFile, events: emptyFile, participations: emptyFile },
         parts: federation.snapshot(),
       });
       const closing = pool.close();

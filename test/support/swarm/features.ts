@@ -24,6 +24,8 @@ export interface Draft {
   /** Everything else. */
   readonly rest: Fields;
   readonly clients: number;
+  /** In (0, 1]: how hard the world is on its clients. Where everything is on at once, someone has to be left to count. */
+  readonly severity: number;
 }
 
 export type Feature = (draft: Draft, draws: Draws) => void;
@@ -54,3 +56,8 @@ export const law = (draws: Draws, typical: number): unknown =>
 
 export const anyTier = (draft: Draft, draws: Draws): Fields => pick(draws, draft.fleet);
 export const probability = (draws: Draws, most: number): number => most * draws.uniform();
+
+/** A share of clients, or of time, that is lost. */
+export const lost = ({ severity }: Draft, share: number): number => severity * share;
+/** One that is left. */
+export const left = ({ severity }: Draft, share: number): number => share + (1 - severity) * (1 - share);

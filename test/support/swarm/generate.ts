@@ -2,7 +2,7 @@
 import { type Draws, Rng } from "../../../src/base/random.ts";
 import { defineScenario, type Scenario, type ScenarioInput } from "../../../src/scenario/define.ts";
 import { shape } from "../scenarios.ts";
-import { type Draft, type Feature, spread, whole } from "./features.ts";
+import { type Draft, type Feature, pick, spread, whole } from "./features.ts";
 import { roundFeatures, trainingFeatures } from "./round-features.ts";
 import { worldFeatures } from "./world-features.ts";
 
@@ -20,15 +20,18 @@ export interface Case {
   readonly without: readonly string[];
   /** In (0, 1]: of the number of clients and rounds. */
   readonly scale: number;
+  /** Everything is switched on at once, but for what excludes one another. */
+  readonly all: boolean;
 }
 
-export const caseOf = (kind: Kind, seed: number): Case => ({ kind, seed, without: [], scale: 1 });
+export const caseOf = (kind: Kind, seed: number, all = false): Case => ({ kind, seed, without: [], scale: 1, all });
 
 /** A case that once failed, as test/support/swarm/regressions.json keeps it: by what it has, since features are added. */
 export interface Regression {
   readonly kind: Kind;
   readonly seed: number;
   readonly scale: number;
+  readonly all?: boolean;
   readonly features: readonly string[];
   /** What it was when it was found. */
   readonly found: string;
@@ -38,13 +41,14 @@ export const regressionOf = (swarm: Case, found: string): Regression => ({
   kind: swarm.kind,
   seed: swarm.seed,
   scale: swarm.scale,
+  ...(swarm.all ? { all: true } : {}),
   features: featuresOf(swarm),
   found,
 });
 
-export function caseAgain({ kind, seed, scale, features }: Regression): Case {
+export function caseAgain({ kind, seed, scale, all = false, features }: Regression): Case {
   const without = Object.keys(featuresFor(kind)).filter((name) => !features.includes(name));
-  return { kind, seed, scale, without };
+  return { kind, seed, scale, all, without };
 }
 
 /** How many features a seed has on average, as a share of all: some see the world nearly calm, some see everything. */
@@ -57,9 +61,25 @@ const featuresFor = (kind: Kind): Readonly<Record<string, Feature>> => ({
   ...(kind === "timing" ? {} : trainingFeatures),
 });
 
+/** A round has one policy: each of these takes the place of the others. */
+const policies = ["goal", "fedbuff", "fedasync", "semiSynchronous"];
+/** How hard a world is in which everything is on. */
+const severities = [0.01, 0.03, 0.1, 0.2];
+
 /** The names of what is switched on. */
-export function featuresOf({ kind, seed, without }: Case): string[] {
+export function featuresOf({ kind, seed, without, all }: Case): string[] {
   const rng = new Rng(seed);
+  if (all) {
+    const draws = rng.at("swarm alternatives").at(0);
+    const policy = pick(draws, policies);
+    const hasDeadline = draws.bernoulli(0.7);
+    return Object.keys(featuresFor(kind)).filter(
+      (name) =>
+        (name === policy || !policies.includes(name)) &&
+        !(name === "noDeadline" && hasDeadline) &&
+        !without.includes(name),
+    );
+  }
   const density = densities[rng.at("swarm density").at(0).below(densities.length)]!;
   const names = Object.keys(featuresFor(kind));
   return names.filter((name) => rng.at(`swarm has ${name}`).at(0).bernoulli(density) && !without.includes(name));
@@ -68,13 +88,14 @@ export function featuresOf({ kind, seed, without }: Case): string[] {
 export function scenarioOf(swarm: Case): Scenario {
   const { kind, seed, scale } = swarm;
   const rng = new Rng(seed);
-  const draft = sketch(swarm, rng.at("swarm sketch").at(0));
-  const all = featuresFor(kind);
-  for (const name of featuresOf(swarm)) all[name]!(draft, rng.at(`swarm ${name}`).at(0));
+  const severity = swarm.all ? pick(rng.at("swarm severity").at(0), severities) : 1;
+  const draft = sketch(swarm, severity, rng.at("swarm sketch").at(0));
+  const features = featuresFor(kind);
+  for (const name of featuresOf(swarm)) features[name]!(draft, rng.at(`swarm ${name}`).at(0));
   const { fleet, regions, network, compute, availability, faults, timeline, world, rounds, training, data, rest } =
     draft;
   const fields = {
-    name: `swarm-${kind}-${seed}${scale === 1 ? "" : "-small"}`,
+    name: `swarm-${kind}-${seed}${swarm.all ? "-all" : ""}${scale === 1 ? "" : "-small"}`,
     seed,
     fleet,
     ...(regions.length === 0 ? {} : { regions }),
@@ -87,9 +108,9 @@ export function scenarioOf(swarm: Case): Scenario {
   return defineScenario(fields as unknown as ScenarioInput);
 }
 
-function sketch({ kind, scale }: Case, draws: Draws): Draft {
+function sketch({ kind, scale, all }: Case, severity: number, draws: Draws): Draft {
   const scaled = (least: number, most: number) => Math.max(least, Math.round(scale * whole(draws, least, most)));
-  const tiers = whole(draws, 1, 3);
+  const tiers = all ? 3 : whole(draws, 1, 3);
   const fleet = ["phone", "laptop", "edge"].slice(0, tiers).map((name, at) => ({
     name,
     clients: scaled(2, kind === "timing" ? 14 : 6),
@@ -121,5 +142,6 @@ function sketch({ kind, scale }: Case, draws: Draws): Draft {
       : { source: { type: "instructions", examples: 150 }, partition: { type: "dirichlet", alpha: 1 }, maxTokens: 96 },
     rest: isTimed ? { model: shape, timingOnly: true } : { lora: { rank: 2, alpha: 4 }, evaluationExamples: 8 },
     clients,
+    severity,
   };
 }

@@ -24,6 +24,8 @@ export interface Verdict {
   readonly failure: string | null;
   readonly virtualHours: number;
   readonly events: number;
+  /** Updates that were counted: a world without any has little to break. */
+  readonly counted: number;
 }
 
 /** Where swarm scenarios find their base model. Made once per process. */
@@ -61,13 +63,18 @@ export async function judge(swarm: Case, workshop: Workshop): Promise<Verdict> {
     if (otherPool !== null) {
       assertSame(await play(scenario, { prepared, pool: otherPool }), straight, "with other workers");
     }
-    return { swarm, failure: null, virtualHours: straight.virtualTime / 3_600_000, events: straight.eventCount };
+    return { swarm, failure: null, ...sizeOf(straight) };
   } catch (error) {
     const stack = error instanceof Error && error.name !== "RuleBroken" ? `\n${error.stack}` : "";
-    const hours = straight === null ? 0 : straight.virtualTime / 3_600_000;
-    return { swarm, failure: `${messageOf(error)}${stack}`, virtualHours: hours, events: straight?.eventCount ?? 0 };
+    return { swarm, failure: `${messageOf(error)}${stack}`, ...sizeOf(straight) };
   }
 }
+
+const sizeOf = (played: Played | null): Pick<Verdict, "virtualHours" | "events" | "counted"> => ({
+  virtualHours: (played?.virtualTime ?? 0) / 3_600_000,
+  events: played?.eventCount ?? 0,
+  counted: played?.participations.match(/"outcome":"counted"/g)?.length ?? 0,
+});
 
 type MakePool = (prepared: Prepared) => WorkPool;
 
@@ -130,9 +137,10 @@ export async function shrink(failing: Case, fails: (swarm: Case) => Promise<bool
 }
 
 /** The command line that plays one case again. */
-export function commandFor({ kind, seed, without, scale }: Case): string {
+export function commandFor({ kind, seed, without, scale, all }: Case): string {
   const words = ["npm run swarm --", `--seed ${seed}`];
   if (kind !== "timing") words.push(`--kind ${kind}`);
+  if (all) words.push("--all");
   if (without.length > 0) words.push(`--without ${without.join(",")}`);
   if (scale !== 1) words.push(`--scale ${scale}`);
   return words.join(" ");

@@ -1,6 +1,6 @@
 /** Features of the server's rounds, and of training. */
 import type { Draws } from "../../../src/base/random.ts";
-import { type Feature, type Fields, hour, minute, pick, second, span, spread, whole } from "./features.ts";
+import { type Feature, type Fields, hour, lost, minute, pick, second, span, spread, whole } from "./features.ts";
 
 const staleness = (draws: Draws): Fields => ({
   staleness: pick(draws, ["polynomial", "constant", "hinge"]),
@@ -119,9 +119,10 @@ export const trainingFeatures: Readonly<Record<string, Feature>> = {
     };
   },
   /** Availability that goes with the labels of a client's data. */
-  labelRule: ({ availability }, draws) => {
+  labelRule: (draft, draws) => {
     const rule = pick(draws, ["YMF", "YFF", "YC"]);
-    availability.push({ type: "data", rule, beta: pick(draws, [0.1, 0.6]), slot: span(draws, 10 * second, hour) });
+    const beta = lost(draft, pick(draws, [0.1, 0.6]));
+    draft.availability.push({ type: "data", rule, beta, slot: span(draws, 10 * second, hour) });
   },
   evaluateSeldom: ({ rest }, draws) => {
     rest.evaluateEvery = whole(draws, 2, 4);

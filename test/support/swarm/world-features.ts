@@ -9,6 +9,8 @@ import {
   type Fields,
   hour,
   law,
+  left,
+  lost,
   minute,
   pick,
   probability,
@@ -31,16 +33,17 @@ function target(draft: Draft, draws: Draws): unknown {
 
 /** Something that happens to the world by the script, and comes to an end. */
 function scripted(draft: Draft, draws: Draws, effect: Fields): void {
+  const length = (most: number) => Math.ceil(span(draws, second, most) * draft.severity);
   const entry = pick(draws, [
-    () => ({ type: "at", at: span(draws, second, hour), effect: { ...effect, duration: span(draws, second, hour) } }),
+    () => ({ type: "at", at: span(draws, second, hour), effect: { ...effect, duration: length(hour) } }),
     () => {
       const from = span(draws, second, hour);
-      return { type: "between", from, until: from + span(draws, second, hour), effect };
+      return { type: "between", from, until: from + length(hour), effect };
     },
     () => {
       const period = span(draws, minute, hour);
       const from = span(draws, second, hour);
-      const duration = span(draws, second, period);
+      const duration = length(period);
       return { type: "every", period, from, until: from + 5 * period, effect: { ...effect, duration } };
     },
   ])();
@@ -104,7 +107,7 @@ export const worldFeatures: Readonly<Record<string, Feature>> = {
     anyTier(draft, draws).latency = pick(draws, [0, 40, 3_000, law(draws, 200)]);
   },
   tierDropout(draft, draws) {
-    anyTier(draft, draws).dropout = pick(draws, [0.1, 0.5, 0.9, 1]);
+    anyTier(draft, draws).dropout = lost(draft, pick(draws, [0.1, 0.5, 0.9, 1]));
   },
   // The network.
   taskVariation: ({ network }, draws) => {
@@ -116,14 +119,14 @@ export const worldFeatures: Readonly<Record<string, Feature>> = {
   sharedDownlink: ({ network }, draws) => {
     network.sharedDownlink = spread(draws, 5_000, 1e6);
   },
-  loss: ({ network }, draws) => {
-    network.loss = probability(draws, 0.6);
+  loss: (draft, draws) => {
+    draft.network.loss = lost(draft, probability(draws, 0.6));
   },
-  duplication: ({ network }, draws) => {
-    network.duplication = probability(draws, 0.6);
+  duplication: (draft, draws) => {
+    draft.network.duplication = lost(draft, probability(draws, 0.6));
   },
-  corruption: ({ network }, draws) => {
-    network.corruption = probability(draws, 0.4);
+  corruption: (draft, draws) => {
+    draft.network.corruption = lost(draft, probability(draws, 0.4));
   },
   reordering: ({ network }, draws) => {
     network.reordering = { probability: draws.uniform(), maxDelay: span(draws, 10, 2 * minute) };
@@ -139,103 +142,121 @@ export const worldFeatures: Readonly<Record<string, Feature>> = {
     compute.duration = law(draws, 10);
   },
   // Who is there.
-  bernoulli: ({ availability }, draws) => {
-    availability.push({
+  bernoulli: (draft, draws) => {
+    draft.availability.push({
       type: "bernoulli",
-      probability: pick(draws, [0.1, 0.5, 0.9]),
+      probability: left(draft, pick(draws, [0.1, 0.5, 0.9])),
       slot: span(draws, 10 * second, hour),
     });
   },
-  twoState: ({ availability }, draws) => {
-    const onShare = pick(draws, [0.3, 0.6, 0.95]);
+  twoState: (draft, draws) => {
+    const onShare = left(draft, pick(draws, [0.3, 0.6, 0.95]));
     // At its peak the share is still a share.
     const amplitude = 0.5 * Math.min(1, 1 / onShare - 1) * draws.uniform();
     const diurnal = { amplitude, peakAt: draws.below(24 * hour), timeZones: { spread: 6 * hour } };
-    availability.push({
+    draft.availability.push({
       type: "two-state",
       onShare,
       meanOn: span(draws, 30 * second, 2 * hour),
       ...(draws.bernoulli(0.3) ? { diurnal } : {}),
     });
   },
-  diurnal: ({ availability }, draws) => {
-    availability.push({
+  diurnal: (draft, draws) => {
+    const share = left(draft, 0.5);
+    draft.availability.push({
       type: "diurnal",
-      share: 0.5,
+      share,
       slot: span(draws, minute, hour),
-      amplitude: draws.uniform(),
+      // At its peak the share is still a share.
+      amplitude: draws.uniform() * Math.min(1, 1 / share - 1),
       peakAt: draws.below(24 * hour),
     });
   },
-  charging: ({ availability }, draws) => {
-    availability.push({
-      type: "charging",
-      plugAt: { mean: draws.below(24 * hour), sd: hour },
-      wifi: pick(draws, [0.5, 1]),
-    });
+  charging: (draft, draws) => {
+    const plugAt = { mean: draws.below(24 * hour), sd: hour };
+    const wifi = pick(draws, [0.5, 1]);
+    const isMild = draft.severity < 1;
+    // In a mild world most are plugged in all night, and for most of the day.
+    const gentle = {
+      plugAt: { mean: 20 * hour, sd: hour },
+      length: { mean: 12 * hour, sd: hour },
+      dayCharges: { perDay: 6, meanLength: Math.ceil(hour / draft.severity) },
+      wifi: left(draft, wifi),
+    };
+    draft.availability.push({ type: "charging", ...(isMild ? gentle : { plugAt, wifi }) });
   },
-  dataRule: ({ availability }, draws) => {
-    availability.push({
+  dataRule: (draft, draws) => {
+    draft.availability.push({
       type: "data",
       rule: pick(draws, ["HOMO", "LN", "SLN", "MDF", "LDF"]),
-      beta: pick(draws, [0.1, 0.5, 0.8]),
+      beta: lost(draft, pick(draws, [0.1, 0.5, 0.8])),
       slot: span(draws, 10 * second, hour),
     });
   },
-  trace: ({ availability }, draws) => {
+  trace: (draft, draws) => {
     const period = span(draws, 10 * minute, 6 * hour);
-    const windows = (from: number, until: number) => [[Math.floor(from * period), Math.floor(until * period)]];
-    availability.push({
+    const windows = (from: number, until: number) => [
+      [Math.floor(lost(draft, from) * period), Math.floor(left(draft, until) * period)],
+    ];
+    draft.availability.push({
       type: "trace",
       period,
-      devices: [windows(0, 0.5), windows(0.25, 1), [...windows(0, 0.1), ...windows(0.6, 0.9)]],
+      devices: [
+        windows(0, 0.5),
+        windows(0.25, 1),
+        draft.severity === 1 ? [...windows(0, 0.1), ...windows(0.6, 0.9)] : windows(0.6, 0.9),
+      ],
       assignment: pick(draws, ["cycle", "random"]),
     });
   },
   onIneligible: ({ world }, draws) => {
     world.onIneligible = pick(draws, ["abort", "abort-at-end-check", "pause"]);
   },
-  churn: ({ world }, draws) => {
-    world.churn = {
-      presentAtStart: pick(draws, [0.3, 0.8, 1]),
+  churn: (draft, draws) => {
+    draft.world.churn = {
+      presentAtStart: left(draft, pick(draws, [0.3, 0.8, 1])),
       meanWait: span(draws, minute, 4 * hour),
-      meanStay: span(draws, 10 * minute, 24 * hour),
+      meanStay: Math.ceil(span(draws, 10 * minute, 24 * hour) / draft.severity),
     };
   },
-  battery: ({ world }, draws) => {
-    world.battery = {
-      capacityWattHours: spread(draws, 0.01, 20),
-      idlePerHour: probability(draws, 0.2),
-      minimumLevel: 0.5 * draws.uniform(),
+  battery: (draft, draws) => {
+    draft.world.battery = {
+      capacityWattHours: spread(draws, 0.01, 20) / draft.severity,
+      idlePerHour: lost(draft, probability(draws, 0.2)),
+      minimumLevel: lost(draft, 0.5 * draws.uniform()),
       ...(draws.bernoulli(0.5) ? { charging: { plugAt: { mean: draws.below(24 * hour), sd: hour } } } : {}),
     };
   },
   // Faults.
-  faultsPerPhase: ({ faults }, draws) => {
+  faultsPerPhase: (draft, draws) => {
     for (const phase of ["beforeDownload", "download", "training", "upload", "acknowledge"]) {
-      if (draws.bernoulli(0.6)) faults[phase] = probability(draws, 0.4);
+      if (draws.bernoulli(0.6)) draft.faults[phase] = lost(draft, probability(draws, 0.4));
     }
   },
-  crash: ({ faults }, draws) => {
-    faults.crash = probability(draws, 0.5);
+  crash: (draft, draws) => {
+    draft.faults.crash = lost(draft, probability(draws, 0.5));
   },
-  corruptedUpdate: ({ faults }, draws) => {
-    faults.corruptedUpdate = probability(draws, 0.5);
+  corruptedUpdate: (draft, draws) => {
+    draft.faults.corruptedUpdate = lost(draft, probability(draws, 0.5));
   },
-  hazard: ({ faults }, draws) => {
-    faults.hazardPerHour = spread(draws, 0.1, 200);
+  hazard: (draft, draws) => {
+    draft.faults.hazardPerHour = lost(draft, spread(draws, 0.1, 200));
   },
-  roundRate: ({ faults }, draws) => {
-    faults.roundRate = pick(draws, [
-      { type: "beta", mean: 0.3, correlation: 0.3 },
-      { type: "exponential", rate: 5 },
+  roundRate: (draft, draws) => {
+    draft.faults.roundRate = pick(draws, [
+      { type: "beta", mean: lost(draft, 0.3), correlation: 0.3 },
+      { type: "exponential", rate: 5 / draft.severity },
     ]);
   },
-  shocks: ({ faults }, draws) => {
-    faults.shocks = { probability: probability(draws, 0.5), severity: draws.uniform() };
+  shocks: (draft, draws) => {
+    draft.faults.shocks = { probability: lost(draft, probability(draws, 0.5)), severity: draws.uniform() };
   },
-  swizzle: ({ faults }, draws) => {
-    faults.swizzle = { window: span(draws, 10 * second, hour), share: draws.uniform(), probability: draws.uniform() };
+  swizzle: (draft, draws) => {
+    draft.faults.swizzle = {
+      window: span(draws, 10 * second, hour),
+      share: lost(draft, draws.uniform()),
+      probability: draws.uniform(),
+    };
   },
   // The script.
   outage: (draft, draws) => scripted(draft, draws, { type: "outage", target: target(draft, draws) }),
@@ -246,8 +267,13 @@ export const worldFeatures: Readonly<Record<string, Feature>> = {
     scripted(draft, draws, { type: "bandwidth", target: target(draft, draws), factor: spread(draws, 0.05, 5) }),
   serverRestart: (draft, draws) => scripted(draft, draws, { type: "server-restart" }),
   setDropout: (draft, draws) =>
-    scripted(draft, draws, { type: "dropout", target: target(draft, draws), probability: draws.uniform() }),
-  messageLoss: (draft, draws) => scripted(draft, draws, { type: "message-loss", probability: 0.9 * draws.uniform() }),
+    scripted(draft, draws, {
+      type: "dropout",
+      target: target(draft, draws),
+      probability: lost(draft, draws.uniform()),
+    }),
+  messageLoss: (draft, draws) =>
+    scripted(draft, draws, { type: "message-loss", probability: lost(draft, 0.9 * draws.uniform()) }),
   crashes(draft, draws) {
     const effect = { type: "crash", target: target(draft, draws) };
     const entry = { type: "every", period: span(draws, minute, hour), from: span(draws, second, hour), effect };

@@ -1,0 +1,126 @@
+/**
+ * Files of lines that grow while a run goes on. A checkpoint records how far each had come and what was in it, so that a
+ * resumed run goes on from bytes that are what they were, or from an older checkpoint.
+ */
+import { createHash, type Hash } from "node:crypto";
+import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync, readSync, statSync, writeSync } from "node:fs";
+import { InputError, messageOf } from "../base/errors.ts";
+import { onDisk } from "./run-folder.ts";
+
+/** How far a file of lines had come, and what was in it: its first `bytes` bytes have this SHA-256, in hexadecimal. */
+export interface FileMark {
+  readonly bytes: number;
+  readonly digest: string;
+}
+
+export const emptyFile: FileMark = { bytes: 0, digest: createHash("sha256").digest("hex") };
+
+/** Why a file does not begin as the mark says; null when it does. */
+export function flawOfFile(path: string, { bytes, digest }: FileMark): string | null {
+  const size = statSync(path, { throwIfNoEntry: false })?.size;
+  if (bytes === 0) return null;
+  if (size === undefined) return `${path} is missing`;
+  if (size < bytes) return `${path} has ${size} bytes, expected at least ${bytes}`;
+  return onDisk(`cannot read ${path}`, () => {
+    const file = openSync(path, "r");
+    try {
+      return hashOf(file, bytes).digest("hex") === digest ? null : `the first ${bytes} bytes of ${path} have changed`;
+    } finally {
+      closeSync(file);
+    }
+  });
+}
+
+function hashOf(file: number, bytes: number): Hash {
+  const hash = createHash("sha256");
+  const buffer = Buffer.alloc(Math.min(bytes, 1 << 20));
+  for (let at = 0; at < bytes; ) {
+    const count = readSync(file, buffer, 0, Math.min(buffer.length, bytes - at), at);
+    if (count === 0) break;
+    hash.update(buffer.subarray(0, count));
+    at += count;
+  }
+  return hash;
+}
+
+const flushAt = 1 << 16;
+
+/** Appended to in large writes. */
+export class LineFile {
+  readonly path: string;
+  readonly #file: number;
+  readonly #hash: Hash;
+  #pending: string[] = [];
+  #pendingLength = 0;
+  #offset: number;
+  #isClosed = false;
+
+  /** Continues where the mark is, which {@link flawOfFile} found right; what an interrupted run wrote after it is cut off. */
+  constructor(path: string, { bytes }: FileMark = emptyFile) {
+    this.path = path;
+    this.#file = onDisk(`cannot open ${path}`, () => openSync(path, bytes === 0 ? "w" : "r+"));
+    this.#offset = bytes;
+    this.#hash = onDisk(`cannot read ${path}`, () => hashOf(this.#file, bytes));
+    if (bytes > 0) onDisk(`cannot write ${path}`, () => ftruncateSync(this.#file, bytes));
+  }
+
+  /**
+   * After `close` nothing is written: by then the file's number may be another file's.
+   *
+   * @param text whole lines, each with its line feed
+   */
+  write(text: string): void {
+    if (this.#isClosed) return;
+    this.#pending.push(text);
+    this.#pendingLength += text.length;
+    if (this.#pendingLength >= flushAt) this.flush();
+  }
+
+  /** Hands everything to the operating system. */
+  flush(): void {
+    if (this.#pendingLength > 0) {
+      const bytes = Buffer.from(this.#pending.join(""));
+      this.#pending = [];
+      this.#pendingLength = 0;
+      onDisk(`cannot write ${this.path}`, () => {
+        for (let written = 0; written < bytes.length; ) {
+          written += writeSync(this.#file, bytes, written, bytes.length - written, this.#offset + written);
+        }
+      });
+      this.#offset += bytes.length;
+      this.#hash.update(bytes);
+    }
+  }
+
+  /** Like `flush`, and the bytes survive a power cut. Returns how far the file has come. */
+  sync(): FileMark {
+    this.flush();
+    onDisk(`cannot write ${this.path}`, () => fsyncSync(this.#file));
+    return { bytes: this.#offset, digest: this.#hash.copy().digest("hex") };
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    try {
+      this.flush();
+    } finally {
+      closeSync(this.#file);
+    }
+  }
+}
+
+/** The values of a JSONL file, a line each. */
+export function readLines<Row>(path: string): Row[] {
+  const text = onDisk(`cannot read ${path}`, () => readFileSync(path, "utf8"));
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line, index) => {
+      try {
+        return JSON.parse(line) as Row;
+      } catch (cause) {
+        throw new InputError(`${path} line ${index + 1} is not JSON: ${messageOf(cause)}`, { cause });
+      }
+    });
+}
