@@ -86,7 +86,7 @@ export class Company {
   /** A device that has nothing to do any more gives up its seat. */
   leave(seat: Seat<Role>): void {
     const { role, mailbox, current, route, expected } = seat;
-    if (!role.isDevice || current !== null || mailbox.length + route.length + expected > 0) return;
+    if (!role.isDevice || current !== null || mailbox.length > 0 || route !== null || expected > 0) return;
     if (role.seats.get(seat.ref.id) === seat) role.seats.delete(seat.ref.id);
   }
 
@@ -139,7 +139,7 @@ export class Company {
       mailbox: [],
       current: null,
       computation: 0,
-      route: [],
+      route: null,
       expected: 0,
     };
     role.seats.set(id, seat);

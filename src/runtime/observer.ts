@@ -50,6 +50,11 @@ export class Observer {
     };
   }
 
+  /** Does anybody want to know? */
+  hears(event: keyof RuntimeEvents): boolean {
+    return this.#emitter.listenerCount(event) > 0;
+  }
+
   /** Tells of a row of the trace. */
   row(event: RowEvent, row: TraceRow): void {
     this.#emitter.emit(event, row);
@@ -57,7 +62,7 @@ export class Observer {
 
   /** Tells of what an actor emitted. */
   event(event: ActorEvent, actor: string, at: Millis): void {
-    if (this.#emitter.listenerCount("event") > 0) this.#emitter.emit("event", event, actor, at);
+    if (this.hears("event")) this.#emitter.emit("event", event, actor, at);
   }
 
   #note(event: Name, error: unknown): void {

@@ -10,6 +10,7 @@
  * depends on the machine. Doing it again gives the same bytes.
  */
 import { InvariantError, invariant } from "../base/errors.ts";
+import { NumberMap } from "../base/number-map.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import type { BlobStore } from "./blobs.ts";
 import { measure } from "./plain.ts";
@@ -61,7 +62,7 @@ interface Pledge {
 export class PledgeBook implements Snapshot<PledgeState> {
   readonly #pool: WorkPool;
   readonly #blobs: BlobStore;
-  readonly #pledges = new Map<number, Pledge>();
+  readonly #pledges = new NumberMap<Pledge>();
   #next = 0;
   #begun = 0;
   #opened = 0;
@@ -135,7 +136,7 @@ export class PledgeBook implements Snapshot<PledgeState> {
   drop(ref: PledgeRef): void {
     const pledge = this.#pledges.get(ref.id);
     if (pledge === undefined || pledge.holders > 0) return;
-    this.#pledges.delete(ref.id);
+    this.#pledges.take(ref.id);
     pledge.isDropped = true;
     if (pledge.result !== null) return;
     this.#discarded++;
@@ -143,7 +144,7 @@ export class PledgeBook implements Snapshot<PledgeState> {
   }
 
   snapshot(): PledgeState {
-    const pledges = [...this.#pledges].map(([id, { recipe, holders, result }]) => ({
+    const pledges = this.#pledges.entries().map(([id, { recipe, holders, result }]) => ({
       id,
       recipe,
       holders,
@@ -184,8 +185,11 @@ export class PledgeBook implements Snapshot<PledgeState> {
   }
 }
 
+const nothing: readonly BlobRef[] = [];
+
 /** The blobs a recipe reads. A recipe cannot read another pledge: its worker could not wait for it. */
 function blobsOf({ work, job }: Recipe): readonly BlobRef[] {
+  if (job === null) return nothing;
   const refs: Held[] = [];
   measure(job, refs);
   return refs.map((ref) => {

@@ -1,9 +1,10 @@
 /** The messages of a system as plain data: on their way, in mailboxes, and in turns that wait for their work. */
+import type { NumberMap } from "../base/number-map.ts";
 import type { Ref } from "./actor.ts";
 import type { BlobRecord } from "./blobs.ts";
 import type { CompanyState, Role } from "./company.ts";
 import { open, seal } from "./envelope.ts";
-import type { Seat, Transit } from "./mailbox.ts";
+import { putOn, type Seat, type Transit } from "./mailbox.ts";
 import type { PledgeState } from "./pledges.ts";
 import { deviceOf, outside } from "./post.ts";
 
@@ -53,8 +54,8 @@ export function messagesOf(transits: Iterable<Transit<Role>>, seats: Iterable<Se
 export function restoreMessages(
   state: MessagesState,
   seatOf: (ref: Ref) => Seat<Role>,
-  transits: Map<number, Transit<Role>>,
-  computing: Map<number, Seat<Role>>,
+  transits: NumberMap<Transit<Role>>,
+  computing: NumberMap<Seat<Role>>,
 ): void {
   for (const { kind, id, mailbox, current } of state.seats) {
     const seat = seatOf({ kind, id });
@@ -68,9 +69,9 @@ export function restoreMessages(
     const envelope = open(bytes, "message on its way");
     const receiver = seatOf(envelope.to);
     const sender = envelope.from.kind === outside.kind ? null : seatOf(envelope.from);
-    const transit: Transit<Role> = { envelope, sender, receiver, by, hasArrived };
+    const transit: Transit<Role> = { envelope, sender, receiver, by, hasArrived, next: null };
     transits.set(envelope.sequence, transit);
     if (by === "direct") receiver.expected++;
-    else deviceOf(transit).route.push(transit);
+    else putOn(deviceOf(transit), transit);
   }
 }

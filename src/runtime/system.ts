@@ -9,6 +9,7 @@
  */
 import { invariant } from "../base/errors.ts";
 import type { ClientId } from "../base/ids.ts";
+import { NumberMap } from "../base/number-map.ts";
 import type { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { after, type Millis } from "../base/units.ts";
@@ -21,7 +22,7 @@ import { Chronicle } from "./chronicle.ts";
 import { Company, type Role } from "./company.ts";
 import type { Envelope } from "./envelope.ts";
 import { runFailure } from "./failure.ts";
-import type { Seat, Transit } from "./mailbox.ts";
+import { hasArrivals, type Seat, type Transit } from "./mailbox.ts";
 import { Observer } from "./observer.ts";
 import { PledgeBook, type PledgeCounts } from "./pledges.ts";
 import type { WorkPool } from "./pool.ts";
@@ -73,7 +74,7 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
   readonly #post: PostOffice;
   readonly #reproduce: string | null;
   /** Seats whose turn waits for its work, by ticket. */
-  readonly #computing = new Map<number, Seat<Role>>();
+  readonly #computing = new NumberMap<Seat<Role>>();
   #turning = 0;
   #turns = 0;
 
@@ -243,7 +244,7 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
 
   /** As an event of its own, since turns may take promises and the caller cannot wait. */
   #resumeLater(seat: Seat<Role>): void {
-    if (seat.mailbox.length > 0 || seat.route.some(({ hasArrived }) => hasArrived)) {
+    if (seat.mailbox.length > 0 || hasArrivals(seat)) {
       this.#kernel.schedule(this.#kernel.now, "actor.resume", seat.ref);
     } else this.#company.leave(seat);
   }
@@ -326,9 +327,8 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
   }
 
   #endComputation(ticket: number): Seat<Role> {
-    const seat = this.#computing.get(ticket);
+    const seat = this.#computing.take(ticket);
     invariant(seat !== undefined, () => `ticket ${ticket} has been answered, or was never given out`);
-    this.#computing.delete(ticket);
     seat.computation = 0;
     return seat;
   }

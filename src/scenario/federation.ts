@@ -24,7 +24,7 @@ import { ActorSystem } from "../runtime/system.ts";
 import type { Loss } from "../sim/environment.ts";
 import { tierOf } from "../sim/fleet.ts";
 import { Kernel } from "../sim/kernel.ts";
-import { Trace, type TraceSink } from "../sim/trace.ts";
+import { RowShape, Trace, type TraceSink } from "../sim/trace.ts";
 import { createWorld, type World } from "../sim/world.ts";
 import { attackOf } from "./attackers.ts";
 import { policyOf, type Scenario, samplerOf, strategyOf } from "./define.ts";
@@ -339,7 +339,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
 
   #settled(row: ParticipationRow): void {
     const { participation, client, outcome, reason, endedAt } = row;
-    this.trace.record({ t: endedAt, type: "ended", participation, client, outcome, reason });
+    this.trace.begin(endedRow, endedAt).number(participation).text(client).text(outcome).text(reason);
+    this.trace.end();
     this.#book.settled(row);
     this.#options.onParticipation(row);
   }
@@ -363,6 +364,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     }
   }
 }
+
+const endedRow = new RowShape("ended", "participation", "client", "outcome", "reason");
 
 /**
  * How long it takes until a broken connection shows at the server. Some time has to pass, or a server that at once
