@@ -11,7 +11,9 @@
  */
 import type { Millis } from "../base/units.ts";
 import type { Loss } from "../sim/environment.ts";
-import { RowShape, type Trace } from "../sim/trace.ts";
+import { Piece, type RowBytes, RowShape, type Trace } from "../sim/trace.ts";
+import type { Ref } from "./actor.ts";
+import type { Company } from "./company.ts";
 import type { Envelope } from "./envelope.ts";
 import type { Observer, RowEvent } from "./observer.ts";
 
@@ -28,51 +30,69 @@ const shapes = {
 export class Chronicle {
   readonly #trace: Trace;
   readonly #observer: Observer;
+  readonly #company: Company;
+  /** How the names of devices begin, by kind: they are written without being made. */
+  readonly #prefixes: ReadonlyMap<string, Piece>;
 
-  constructor(trace: Trace, observer: Observer) {
+  constructor(trace: Trace, observer: Observer, company: Company) {
     this.#trace = trace;
     this.#observer = observer;
+    this.#company = company;
+    this.#prefixes = new Map(company.deviceKinds.map((kind) => [kind, new Piece(`"${kind}/c-`)]));
   }
 
-  sent({ sentAt, sequence, message, bytes }: Envelope, from: string, to: string): void {
-    this.#trace.begin(shapes.sent, sentAt).number(sequence).text(from).text(to).text(message.type).number(bytes);
+  sent({ sentAt, sequence, from, to, message, bytes }: Envelope): void {
+    const row = this.#trace.begin(shapes.sent, sentAt).number(sequence);
+    this.#name(row, from);
+    this.#name(row, to);
+    row.text(message.type).number(bytes);
     this.#end("sent");
   }
 
-  delivered(t: Millis, { sequence }: Envelope, to: string): void {
-    this.#trace.begin(shapes.delivered, t).number(sequence).text(to);
+  delivered(t: Millis, { sequence, to }: Envelope): void {
+    this.#name(this.#trace.begin(shapes.delivered, t).number(sequence), to);
     this.#end("delivered");
   }
 
-  turn(t: Millis, { sequence, message }: Envelope, actor: string): void {
-    this.#trace.begin(shapes.turn, t).number(sequence).text(actor).text(message.type);
+  turn(t: Millis, { sequence, to, message }: Envelope): void {
+    this.#name(this.#trace.begin(shapes.turn, t).number(sequence), to).text(message.type);
     this.#end("turn");
   }
 
-  lost(t: Millis, { sequence, message }: Envelope, from: string, to: string, { phase, reason }: Loss): void {
-    const row = this.#trace.begin(shapes.lost, t).number(sequence).text(from).text(to);
+  lost(t: Millis, { sequence, from, to, message }: Envelope, { phase, reason }: Loss): void {
+    const row = this.#trace.begin(shapes.lost, t).number(sequence);
+    this.#name(row, from);
+    this.#name(row, to);
     row.text(message.type).text(phase).text(reason);
     this.#end("lost");
   }
 
-  corrupted(t: Millis, { sequence, message }: Envelope, from: string, to: string): void {
-    this.#trace.begin(shapes.corrupted, t).number(sequence).text(from).text(to).text(message.type);
+  corrupted(t: Millis, { sequence, from, to, message }: Envelope): void {
+    const row = this.#trace.begin(shapes.corrupted, t).number(sequence);
+    this.#name(row, from);
+    this.#name(row, to);
+    row.text(message.type);
     this.#end("corrupted");
   }
 
-  unheard(t: Millis, { sequence, message }: Envelope, to: string): void {
-    this.#trace.begin(shapes.unheard, t).number(sequence).text(to).text(message.type);
+  unheard(t: Millis, { sequence, to, message }: Envelope): void {
+    this.#name(this.#trace.begin(shapes.unheard, t).number(sequence), to).text(message.type);
     this.#end("unheard");
   }
 
-  stopped(t: Millis, actor: string, reason: "itself" | "crashes"): void {
-    this.#trace.begin(shapes.stopped, t).text(actor).text(reason);
+  stopped(t: Millis, actor: Ref, reason: "itself" | "crashes"): void {
+    this.#name(this.#trace.begin(shapes.stopped, t), actor).text(reason);
     this.#end("stopped");
+  }
+
+  #name(row: RowBytes, actor: Ref): RowBytes {
+    const prefix = this.#prefixes.get(actor.kind);
+    return prefix === undefined ? row.text(this.#company.nameOf(actor)) : row.numbered(prefix, actor.id);
   }
 
   /** Onlookers are given the row as it was written; where there are none, no object is made. */
   #end(event: RowEvent): void {
-    const row = this.#observer.hears(event) ? this.#trace.current() : null;
+    const row = this.#observer.hearsRows ? this.#trace.current() : null;
     this.#trace.end();
     if (row !== null) this.#observer.row(event, row);
   }

@@ -90,9 +90,15 @@ export class Company {
     if (role.seats.get(seat.ref.id) === seat) role.seats.delete(seat.ref.id);
   }
 
+  /** `server`, `evaluator/2`, `client/c-017`; an address from outside the company has its kind as its name. */
   nameOf({ kind, id }: Ref): string {
     const role = this.#roles.get(kind);
-    return role === undefined ? kind : nameOf(role, id);
+    if (role?.isDevice) return `${kind}/${clientName(id as ClientId)}`;
+    return role === undefined || id === 0 ? kind : `${kind}/${id}`;
+  }
+
+  get deviceKinds(): string[] {
+    return [...this.#roles].filter(([, { isDevice }]) => isDevice).map(([kind]) => kind);
   }
 
   isStopped({ role, ref }: Seat<Role>): boolean {
@@ -134,7 +140,6 @@ export class Company {
     const seat: Seat<Role> = {
       role,
       ref: { kind, id },
-      name: nameOf(role, id),
       state: undefined,
       mailbox: [],
       current: null,
@@ -145,10 +150,4 @@ export class Company {
     role.seats.set(id, seat);
     return seat;
   }
-}
-
-/** `server`, `evaluator/2`, `client/c-017`. */
-function nameOf({ definition, isDevice }: Role, id: number): string {
-  if (isDevice) return `${definition.kind}/${clientName(id as ClientId)}`;
-  return id === 0 ? definition.kind : `${definition.kind}/${id}`;
 }

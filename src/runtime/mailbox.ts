@@ -26,8 +26,6 @@ export interface Transit<Role = unknown> {
 export interface Seat<Role = unknown> {
   readonly role: Role;
   readonly ref: Ref;
-  /** `server`, `client/c-017`. */
-  readonly name: string;
   /** The decoded state; undefined until first needed. */
   state: unknown;
   readonly mailbox: Envelope[];

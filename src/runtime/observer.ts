@@ -28,6 +28,7 @@ export type RowEvent = Exclude<Name, "event">;
 export class Observer {
   readonly #emitter = new EventEmitter<Record<Name, (...details: unknown[]) => void>>();
   readonly #problems: string[] = [];
+  #rowOnlookers = 0;
 
   /** What onlookers threw, in words; at most 100 lines. */
   get problems(): readonly string[] {
@@ -44,15 +45,21 @@ export class Observer {
         this.#note(event, error);
       }
     };
+    const rows = event === "event" ? 0 : 1;
     this.#emitter.on(event, safely);
+    this.#rowOnlookers += rows;
+    let isOver = false;
     return () => {
+      if (isOver) return;
+      isOver = true;
       this.#emitter.off(event, safely);
+      this.#rowOnlookers -= rows;
     };
   }
 
-  /** Does anybody want to know? */
-  hears(event: keyof RuntimeEvents): boolean {
-    return this.#emitter.listenerCount(event) > 0;
+  /** Does anybody want to see rows? */
+  get hearsRows(): boolean {
+    return this.#rowOnlookers > 0;
   }
 
   /** Tells of a row of the trace. */
@@ -62,7 +69,7 @@ export class Observer {
 
   /** Tells of what an actor emitted. */
   event(event: ActorEvent, actor: string, at: Millis): void {
-    if (this.hears("event")) this.#emitter.emit("event", event, actor, at);
+    this.#emitter.emit("event", event, actor, at);
   }
 
   #note(event: Name, error: unknown): void {

@@ -53,6 +53,20 @@ export function numberSize(value: number): number {
   return 9;
 }
 
+/** Sizes of the words that come again and again: keys, kinds of actors, legs. */
+const wordSizes = new Map<string, number>();
+
+/** {@link stringSize} of a word from a small vocabulary. */
+export function wordSize(word: string): number {
+  const known = wordSizes.get(word);
+  if (known !== undefined) return known;
+  const size = stringSize(word);
+  // Keys may be data, too; then the words of the messages come back into an empty table soon enough.
+  if (wordSizes.size >= 1_000) wordSizes.clear();
+  wordSizes.set(word, size);
+  return size;
+}
+
 export function stringSize(text: string): number {
   let bytes = text.length;
   for (let i = 0; i < text.length; i++) {
@@ -102,7 +116,7 @@ function objectSize(value: object, depth: number, refs: Held[]): number {
   for (const key in record) {
     if (key === "ref") refers = true;
     else if (key === "__proto__") throw notPlain;
-    bytes += stringSize(key) + sizeOf(record[key], depth + 1, refs);
+    bytes += wordSize(key) + sizeOf(record[key], depth + 1, refs);
     keys++;
   }
   if (refers && isHeld(record) && !refs.some((ref) => sameRef(ref, record))) refs.push(record);

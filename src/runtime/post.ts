@@ -42,7 +42,10 @@ export class PostOffice {
   send(sender: Seat<Role> | null, receiver: Seat<Role>, message: Protocol, delay: Millis): void {
     const isNetwork = sender !== null && sender !== receiver && (sender.role.isDevice || receiver.role.isDevice);
     const leg = isNetwork ? receiver.role.definition.leg?.(message) : null;
-    invariant(leg !== undefined, () => `"${message.type}" goes to ${receiver.name} over the network, but has no leg`);
+    invariant(
+      leg !== undefined,
+      () => `"${message.type}" goes to the ${receiver.ref.kind} over the network, but has no leg`,
+    );
     const letter = envelope({
       from: sender === null ? outside : sender.ref,
       to: receiver.ref,
@@ -56,7 +59,7 @@ export class PostOffice {
     const transit: Transit<Role> = { envelope: letter, sender, receiver, by, hasArrived: false, next: null };
     this.transits.set(letter.sequence, transit);
     this.sent++;
-    this.#chronicle.sent(letter, sender === null ? outside.kind : sender.name, receiver.name);
+    this.#chronicle.sent(letter);
     if (isNetwork) this.#transfer(transit);
     else {
       receiver.expected++;

@@ -59,9 +59,10 @@ export function restoreMessages(
 ): void {
   for (const { kind, id, mailbox, current } of state.seats) {
     const seat = seatOf({ kind, id });
-    seat.mailbox.push(...mailbox.map((bytes) => open(bytes, `message to ${seat.name}`)));
+    const source = `message to ${kind} ${id}`;
+    seat.mailbox.push(...mailbox.map((bytes) => open(bytes, source)));
     if (current === null) continue;
-    seat.current = open(current.envelope, `message to ${seat.name}`);
+    seat.current = open(current.envelope, source);
     seat.computation = current.ticket;
     computing.set(current.ticket, seat);
   }

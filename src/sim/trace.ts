@@ -11,9 +11,9 @@
 import { createHash, type Hash } from "node:crypto";
 import { InputError } from "../base/errors.ts";
 import type { Snapshot } from "../base/snapshot.ts";
-import { RowBytes, RowShape, type TraceRow } from "./row-bytes.ts";
+import { Piece, RowBytes, RowShape, type TraceRow } from "./row-bytes.ts";
 
-export { RowShape, type TraceRow };
+export { Piece, type RowBytes, RowShape, type TraceRow };
 
 /** Takes the text of whole lines, each with its line feed. */
 export interface TraceSink {
