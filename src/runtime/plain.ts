@@ -27,15 +27,32 @@ export const typedArrays = [
 
 const typedPrototypes = new Set<unknown>(typedArrays.map(({ prototype }) => prototype));
 
+/** The distinct references in a value, in the order of their first appearance. */
+export class References {
+  #list: Held[] = nothing;
+
+  get list(): readonly Held[] {
+    return this.#list;
+  }
+
+  /** Mostly there are none or one, and an empty array that grows takes room for 17. */
+  add(ref: Held): void {
+    if (this.#list === nothing) this.#list = [ref];
+    else if (!this.#list.some((known) => sameRef(known, ref))) this.#list.push(ref);
+  }
+}
+
+const nothing: Held[] = [];
+
 /** Thrown inside the walk only; {@link measure} turns it into an error that says where. */
 const notPlain = new Error("not plain data");
 
 /**
- * @param refs receives each distinct reference in `value` once, in the order of its first appearance
+ * @param refs receives the references in `value`
  * @returns bytes of the msgpack encoding
  * @throws InvariantError naming the first part of `value` that is not plain
  */
-export function measure(value: unknown, refs: Held[]): number {
+export function measure(value: unknown, refs: References): number {
   try {
     return sizeOf(value, 0, refs);
   } catch (error) {
@@ -78,7 +95,7 @@ export function stringSize(text: string): number {
   return bytes + (bytes < 0x20 ? 1 : bytes < 0x100 ? 2 : bytes < 0x10000 ? 3 : 5);
 }
 
-function sizeOf(value: unknown, depth: number, refs: Held[]): number {
+function sizeOf(value: unknown, depth: number, refs: References): number {
   switch (typeof value) {
     case "number":
       return numberSize(value);
@@ -102,7 +119,7 @@ function sizeOf(value: unknown, depth: number, refs: Held[]): number {
   }
 }
 
-function objectSize(value: object, depth: number, refs: Held[]): number {
+function objectSize(value: object, depth: number, refs: References): number {
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype) {
     if (!ArrayBuffer.isView(value) || !typedPrototypes.has(prototype)) throw notPlain;
@@ -119,7 +136,7 @@ function objectSize(value: object, depth: number, refs: Held[]): number {
     bytes += wordSize(key) + sizeOf(record[key], depth + 1, refs);
     keys++;
   }
-  if (refers && isHeld(record) && !refs.some((ref) => sameRef(ref, record))) refs.push(record);
+  if (refers && isHeld(record)) refs.add(record);
   return bytes + (keys < 0x10 ? 1 : keys < 0x10000 ? 3 : 5);
 }
 
@@ -149,13 +166,13 @@ function offence(value: unknown, path: string, depth: number): string {
   }
   for (const [key, part] of Object.entries(value)) {
     try {
-      sizeOf(key, 0, []);
+      sizeOf(key, 0, new References());
       if (key === "__proto__") throw notPlain;
     } catch {
       return `${path} has the key ${JSON.stringify(key)}`;
     }
     try {
-      sizeOf(part, depth + 1, []);
+      sizeOf(part, depth + 1, new References());
     } catch {
       return offence(part, Array.isArray(value) ? `${path}[${key}]` : `${path}.${key}`, depth + 1);
     }

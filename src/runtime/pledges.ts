@@ -13,9 +13,9 @@ import { InvariantError, invariant } from "../base/errors.ts";
 import { NumberMap } from "../base/number-map.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import type { BlobStore } from "./blobs.ts";
-import { measure } from "./plain.ts";
+import { measure, References } from "./plain.ts";
 import type { WorkPool } from "./pool.ts";
-import type { BlobRef, Held, PledgeRef } from "./refs.ts";
+import type { BlobRef, PledgeRef } from "./refs.ts";
 
 /** What to do, and what its result will weigh. */
 export interface Recipe<Job = unknown> {
@@ -190,9 +190,9 @@ const nothing: readonly BlobRef[] = [];
 /** The blobs a recipe reads. A recipe cannot read another pledge: its worker could not wait for it. */
 function blobsOf({ work, job }: Recipe): readonly BlobRef[] {
   if (job === null) return nothing;
-  const refs: Held[] = [];
+  const refs = new References();
   measure(job, refs);
-  return refs.map((ref) => {
+  return refs.list.map((ref) => {
     invariant(ref.ref === "blob", () => `the job of "${work}" refers to a pledge, expected blobs only`);
     return ref;
   });

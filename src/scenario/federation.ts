@@ -62,6 +62,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   readonly #book: RoundBook;
   readonly #roster: Roster;
   readonly #learning: Learning | null;
+  readonly #noticesLosses: boolean;
   readonly #blobs = new BlobStore();
   /** Of the open round, for those who watch. */
   #invited = 0;
@@ -104,6 +105,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     });
     this.#roster = new Roster(fleet.size);
     this.#learning = learningOf(scenario, prepared, rng);
+    this.#noticesLosses = noticesLosses(scenario);
     const policy = policyOf(scenario);
     const trainingTime = (client: ClientId) => trainingTimeOf(prepared, scenario, client);
     const effort = effortOf(data, { fleet, rng, bytes, trainingTime });
@@ -349,7 +351,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.#ledger.lost(loss);
     if (loss.phase === "acknowledge") return;
     this.#roster.released(loss.client, loss.participation);
-    if (noticesLosses(this.#options.scenario)) {
+    if (this.#noticesLosses) {
       this.#system.post(serverRef, { type: "gone", of: loss.participation }, noticeAfter);
     }
   }
