@@ -4,6 +4,7 @@
  */
 import { InvariantError, invariant } from "../base/errors.ts";
 import { type ClientId, clientName } from "../base/ids.ts";
+import { NumberMap } from "../base/number-map.ts";
 import type { Millis } from "../base/units.ts";
 import type { CastMember, Ref } from "./actor.ts";
 import { decode, encode } from "./codec.ts";
@@ -12,7 +13,7 @@ import { type StateRecord, StateStore } from "./store.ts";
 
 export interface Role extends CastMember {
   readonly isDevice: boolean;
-  readonly seats: Map<number, Seat<Role>>;
+  readonly seats: NumberMap<Seat<Role>>;
   readonly stopped: Set<number>;
   /** Recent crashes of actors under supervision. */
   readonly crashes: Map<number, readonly Millis[]>;
@@ -38,7 +39,7 @@ export class Company {
       this.#roles.set(kind, {
         ...member,
         isDevice: runsOn === "device",
-        seats: new Map(),
+        seats: new NumberMap(),
         stopped: new Set(),
         crashes: new Map(),
       });
@@ -87,7 +88,7 @@ export class Company {
   leave(seat: Seat<Role>): void {
     const { role, mailbox, current, route, expected } = seat;
     if (!role.isDevice || current !== null || mailbox.length > 0 || route !== null || expected > 0) return;
-    if (role.seats.get(seat.ref.id) === seat) role.seats.delete(seat.ref.id);
+    if (role.seats.get(seat.ref.id) === seat) role.seats.take(seat.ref.id);
   }
 
   /** `server`, `evaluator/2`, `client/c-017`; an address from outside the company has its kind as its name. */
@@ -109,7 +110,7 @@ export class Company {
     const roles = [...this.#roles.values()];
     const residents = roles
       .filter(({ isDevice }) => !isDevice)
-      .flatMap(({ seats }) => [...seats.values()])
+      .flatMap(({ seats }) => seats.values())
       .filter(({ state }) => state !== undefined)
       .map(({ ref, state }): StateRecord => [ref.kind, ref.id, encode(state)]);
     return {

@@ -26,7 +26,7 @@ type Name = keyof RuntimeEvents;
 export type RowEvent = Exclude<Name, "event">;
 
 export class Observer {
-  readonly #emitter = new EventEmitter<Record<Name, (...details: unknown[]) => void>>();
+  readonly #emitter = new EventEmitter<Record<Name, (first?: unknown, second?: unknown, third?: unknown) => void>>();
   readonly #problems: string[] = [];
   #rowOnlookers = 0;
 
@@ -37,9 +37,10 @@ export class Observer {
 
   /** @returns the function that ends the observation */
   on<Event extends Name>(event: Event, onlooker: RuntimeEvents[Event]): () => void {
-    const safely = (...details: unknown[]): void => {
+    // Three arguments are the most that any event has; spreading them would make a list at every event.
+    const safely = (first?: unknown, second?: unknown, third?: unknown): void => {
       try {
-        const outcome: unknown = (onlooker as (...details: unknown[]) => unknown)(...details);
+        const outcome: unknown = (onlooker as (...details: unknown[]) => unknown)(first, second, third);
         if (outcome instanceof Promise) outcome.catch((error: unknown) => this.#note(event, error));
       } catch (error) {
         this.#note(event, error);

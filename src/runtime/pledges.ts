@@ -128,8 +128,7 @@ export class PledgeBook implements Snapshot<PledgeState> {
   release(ref: PledgeRef): void {
     const pledge = this.#pledge(ref);
     invariant(pledge.holders > 0, () => `pledge ${ref.id} is released more often than it was retained`);
-    pledge.holders--;
-    this.drop(ref);
+    if (--pledge.holders === 0) this.drop(ref);
   }
 
   /** Forgets a pledge that nobody holds; its work, where begun, comes to nothing. */

@@ -168,7 +168,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
         }),
       ],
     });
-    this.#system.observer.on("event", (event, _, at) => this.#guard(() => this.#witnessed(event, at)));
+    this.#system.observer.on("event", (event, _, at) => this.#guarded(event, at));
   }
 
   /** Of the open round: how it stands. */
@@ -357,10 +357,10 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   }
 
   /** The observer swallows what its onlookers throw; here a broken rule has to end the run. */
-  #guard(action: () => void): void {
+  #guarded(event: ActorEvent, at: Millis): void {
     if (this.#failure !== null) return;
     try {
-      action();
+      this.#witnessed(event, at);
     } catch (error) {
       this.#failure = error;
     }
