@@ -27,18 +27,29 @@ const shapes = {
   stopped: new RowShape("stopped", "actor", "reason"),
 } satisfies Record<RowEvent, RowShape>;
 
+/** Names are written without being made: a device's is a prefix and its number, the first of another kind its kind. */
+interface NameOfKind {
+  readonly kind: string;
+  readonly isDevice: boolean;
+  readonly piece: Piece;
+}
+
 export class Chronicle {
   readonly #trace: Trace;
   readonly #observer: Observer;
   readonly #company: Company;
-  /** How the names of devices begin, by kind: they are written without being made. */
-  readonly #prefixes: ReadonlyMap<string, Piece>;
+  /** Few kinds, found faster by looking at each than by a hash. */
+  readonly #names: readonly NameOfKind[];
 
   constructor(trace: Trace, observer: Observer, company: Company) {
     this.#trace = trace;
     this.#observer = observer;
     this.#company = company;
-    this.#prefixes = new Map(company.deviceKinds.map((kind) => [kind, new Piece(`"${kind}/c-`)]));
+    this.#names = [...company.roles()].map(({ definition: { kind }, isDevice }) => ({
+      kind,
+      isDevice,
+      piece: new Piece(isDevice ? `"${kind}/c-` : JSON.stringify(kind)),
+    }));
   }
 
   sent({ sentAt, sequence, from, to, message, bytes }: Envelope): void {
@@ -86,8 +97,12 @@ export class Chronicle {
   }
 
   #name(row: RowBytes, actor: Ref): RowBytes {
-    const prefix = this.#prefixes.get(actor.kind);
-    return prefix === undefined ? row.text(this.#company.nameOf(actor)) : row.numbered(prefix, actor.id);
+    for (const { kind, isDevice, piece } of this.#names) {
+      if (kind !== actor.kind) continue;
+      if (isDevice) return row.numbered(piece, actor.id);
+      if (actor.id === 0) return row.piece(piece);
+    }
+    return row.text(this.#company.nameOf(actor));
   }
 
   /** Onlookers are given the row as it was written; where there are none, no object is made. */

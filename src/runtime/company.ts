@@ -98,8 +98,8 @@ export class Company {
     return role === undefined || id === 0 ? kind : `${kind}/${id}`;
   }
 
-  get deviceKinds(): string[] {
-    return [...this.#roles].filter(([, { isDevice }]) => isDevice).map(([kind]) => kind);
+  roles(): Iterable<Role> {
+    return this.#roles.values();
   }
 
   isStopped({ role, ref }: Seat<Role>): boolean {

@@ -11,6 +11,7 @@
  */
 import type { ClientId, Round } from "../base/ids.ts";
 import type { Rng } from "../base/random.ts";
+import { type Millis, millis } from "../base/units.ts";
 import type { Fleet } from "../sim/fleet.ts";
 import type { Problem } from "./problems.ts";
 import { policySpecOf, type ScenarioData } from "./schema.ts";
@@ -22,6 +23,14 @@ export type EffortOf = (client: ClientId, round: Round) => number;
 export function allSteps({ examples }: Fleet, { training }: ScenarioData, client: ClientId): number {
   const { epochs, batchSize, maxSteps = Infinity } = training;
   return Math.min(maxSteps, epochs * Math.ceil(examples[client]! / batchSize));
+}
+
+/** What all its local training takes on the client's device, undisturbed, whether or not it is really done. */
+export function trainingTimeOf(fleet: Fleet, { training }: ScenarioData, client: ClientId): Millis {
+  const { epochs, batchSize, maxSteps } = training;
+  const steps = epochs * Math.ceil(fleet.examples[client]! / batchSize);
+  const share = maxSteps === undefined ? 1 : Math.min(1, maxSteps / steps);
+  return millis((1_000 * share * epochs * fleet.tokens[client]!) / fleet.tokensPerSecond[client]!);
 }
 
 export interface EffortContext {

@@ -28,7 +28,7 @@ import { RowShape, Trace, type TraceSink } from "../sim/trace.ts";
 import { createWorld, type World } from "../sim/world.ts";
 import { attackOf } from "./attackers.ts";
 import { policyOf, type Scenario, samplerOf, strategyOf } from "./define.ts";
-import { effortOf } from "./effort.ts";
+import { effortOf, trainingTimeOf } from "./effort.ts";
 import { Ledger } from "./ledger.ts";
 import type { RoundMetrics } from "./metrics.ts";
 import type { ParticipationRow } from "./participation.ts";
@@ -107,7 +107,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.#learning = learningOf(scenario, prepared, rng);
     this.#noticesLosses = noticesLosses(scenario);
     const policy = policyOf(scenario);
-    const trainingTime = (client: ClientId) => trainingTimeOf(prepared, scenario, client);
+    const trainingTime = (client: ClientId) => trainingTimeOf(fleet, data, client);
     const effort = effortOf(data, { fleet, rng, bytes, trainingTime });
     this.#ledger = new Ledger({
       fleet,
@@ -391,12 +391,4 @@ function learningOf(scenario: Scenario, { config, layout, budgets, training }: P
     initial: initialAdapter(layout, rng),
     minUpdates: leastClientsOf(scenario),
   };
-}
-
-/** Without training the same number of steps takes the same time. */
-function trainingTimeOf({ fleet }: Prepared, { data }: Scenario, client: ClientId): Millis {
-  const { epochs, batchSize, maxSteps } = data.training;
-  const steps = epochs * Math.ceil(fleet.examples[client]! / batchSize);
-  const share = maxSteps === undefined ? 1 : Math.min(1, maxSteps / steps);
-  return millis((1_000 * share * epochs * fleet.tokens[client]!) / fleet.tokensPerSecond[client]!);
 }

@@ -5,8 +5,11 @@ import type { Fleet } from "../../sim/fleet.ts";
 import type { Candidates, History } from "../sampler.ts";
 
 /** Sorting bare numbers needs no comparison function. */
-export const ascending = (clients: readonly ClientId[]): ClientId[] =>
-  clients.length < 2 ? [...clients] : [...(Uint32Array.from(clients).sort() as Iterable<number> as Iterable<ClientId>)];
+export function ascending(clients: readonly ClientId[]): ClientId[] {
+  if (clients.length < 2) return [...clients];
+  const sorted = new Uint32Array(clients).sort();
+  return clients.map((_, at) => clientId(sorted[at]!));
+}
 
 /** Those chosen so far. Asynchronous policies ask for one client at a time, for whom a set would be much ado. */
 class Chosen {
