@@ -20,8 +20,9 @@ export class Piece {
   constructor(text: string) {
     const bytes = new TextEncoder().encode(text);
     this.length = bytes.length;
-    this.words = new Float64Array(Math.ceil(bytes.length / 8));
-    new Uint8Array(this.words.buffer).set(bytes);
+    const padded = new DataView(new ArrayBuffer(Math.ceil(bytes.length / 8) * 8));
+    for (const [at, byte] of bytes.entries()) padded.setUint8(at, byte);
+    this.words = Float64Array.from({ length: padded.byteLength / 8 }, (_, at) => padded.getFloat64(8 * at, true));
   }
 }
 
