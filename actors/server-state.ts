@@ -178,16 +178,27 @@ export const stateOf = (draft: Draft): ServerState => ({
   memory: draft.memory,
 });
 
-/** Where the participation's invitation stands, or −1. Invitations are numbered in the order they are sent. */
+/**
+ * Where the participation's invitation stands, or −1. Invitations are numbered in the order they are sent, and those
+ * that are out are spread over the numbers evenly enough for a guess by proportion to come close: a few steps, where
+ * halving takes one for every bit of their number.
+ */
 export function placeOf(outstanding: readonly Invitation[], participation: ParticipationId): number {
   let low = 0;
-  let high = outstanding.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (outstanding[middle]!.participation < participation) low = middle + 1;
-    else high = middle;
+  let high = outstanding.length - 1;
+  for (let halve = false; low <= high; halve = !halve) {
+    const first = outstanding[low]!.participation;
+    const last = outstanding[high]!.participation;
+    if (participation < first || participation > last) return -1;
+    // Every other step halves, so that no spread takes more than twice as many steps as halving would.
+    const share = halve || first === last ? 0.5 : (participation - first) / (last - first);
+    const guess = low + Math.round(share * (high - low));
+    const found = outstanding[guess]!.participation;
+    if (found === participation) return guess;
+    if (found < participation) low = guess + 1;
+    else high = guess - 1;
   }
-  return outstanding[low]?.participation === participation ? low : -1;
+  return -1;
 }
 
 /** Real clients check in a few times a minute at most; so does a server that looks for them. */
@@ -223,9 +234,10 @@ export function candidatesOf({ round, memory }: Draft, { services }: ServerConte
     round,
     history: roster.history,
     ...(memory === null ? {} : { state: memory }),
-    isEligible: (client: ClientId) =>
-      roster.isIdle(client) &&
-      (minimumGap === 0 || roster.roundsSinceInvited(client, round) > minimumGap) &&
-      environment.isAvailable(client),
+    isEligible(client: ClientId) {
+      if (!roster.isIdle(client)) return false;
+      const isRested = minimumGap === 0 || roster.roundsSinceInvited(client, round) > minimumGap;
+      return isRested && environment.isAvailable(client);
+    },
   };
 }

@@ -9,7 +9,7 @@
 
 import { unreachable } from "../src/base/errors.ts";
 import type { ParticipationId, Round } from "../src/base/ids.ts";
-import { type ActorDefinition, defineActor, type Next, next } from "../src/runtime/actor.ts";
+import { type ActorDefinition, defineActor, type Next } from "../src/runtime/actor.ts";
 import { openAccepted, takeUp } from "./learning.ts";
 import type { ServerMessage } from "./protocol.ts";
 import { carryOut, conclude, inviteMore, letGo, viewOf } from "./server-round.ts";
@@ -149,7 +149,7 @@ function proceed(draft: Draft, ctx: ServerContext): Turn {
     tryToOpen(draft, ctx);
     if (draft.closing === null && !draft.isDeserted) break;
   }
-  return next(stateOf(draft), ...draft.effects);
+  return { state: stateOf(draft), effects: draft.effects };
 }
 
 /**

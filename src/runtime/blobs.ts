@@ -71,8 +71,7 @@ export class BlobStore implements BlobReader, Snapshot<readonly BlobRecord[]> {
   release(ref: BlobRef): void {
     const entry = this.#entry(ref);
     invariant(entry.holders > 0, () => `blob ${short(ref.digest)} is released more often than it was retained`);
-    entry.holders--;
-    this.drop(ref);
+    if (--entry.holders === 0) this.drop(ref);
   }
 
   /**

@@ -11,49 +11,104 @@
  */
 import type { Millis } from "../base/units.ts";
 import type { Loss } from "../sim/environment.ts";
-import type { Trace, TraceRow } from "../sim/trace.ts";
+import { Piece, type RowBytes, RowShape, type Trace } from "../sim/trace.ts";
+import type { Ref } from "./actor.ts";
+import type { Company } from "./company.ts";
 import type { Envelope } from "./envelope.ts";
 import type { Observer, RowEvent } from "./observer.ts";
+
+const shapes = {
+  sent: new RowShape("sent", "n", "from", "to", "message", "bytes"),
+  delivered: new RowShape("delivered", "n", "to"),
+  turn: new RowShape("turn", "n", "actor", "message"),
+  lost: new RowShape("lost", "n", "from", "to", "message", "phase", "reason"),
+  corrupted: new RowShape("corrupted", "n", "from", "to", "message"),
+  unheard: new RowShape("unheard", "n", "to", "message"),
+  stopped: new RowShape("stopped", "actor", "reason"),
+} satisfies Record<RowEvent, RowShape>;
+
+/** Names are written without being made: a device's is a prefix and its number, the first of another kind its kind. */
+interface NameOfKind {
+  readonly kind: string;
+  readonly isDevice: boolean;
+  readonly piece: Piece;
+}
 
 export class Chronicle {
   readonly #trace: Trace;
   readonly #observer: Observer;
+  readonly #company: Company;
+  /** Few kinds, found faster by looking at each than by a hash. */
+  readonly #names: readonly NameOfKind[];
 
-  constructor(trace: Trace, observer: Observer) {
+  constructor(trace: Trace, observer: Observer, company: Company) {
     this.#trace = trace;
     this.#observer = observer;
+    this.#company = company;
+    this.#names = [...company.roles()].map(({ definition: { kind }, isDevice }) => ({
+      kind,
+      isDevice,
+      piece: new Piece(isDevice ? `"${kind}/c-` : JSON.stringify(kind)),
+    }));
   }
 
-  sent({ sentAt, sequence, message, bytes }: Envelope, from: string, to: string): void {
-    this.#tell("sent", { t: sentAt, type: "sent", n: sequence, from, to, message: message.type, bytes });
+  sent({ sentAt, sequence, from, to, message, bytes }: Envelope): void {
+    const row = this.#trace.begin(shapes.sent, sentAt).number(sequence);
+    this.#name(row, from);
+    this.#name(row, to);
+    row.text(message.type).number(bytes);
+    this.#end("sent");
   }
 
-  delivered(t: Millis, { sequence }: Envelope, to: string): void {
-    this.#tell("delivered", { t, type: "delivered", n: sequence, to });
+  delivered(t: Millis, { sequence, to }: Envelope): void {
+    this.#name(this.#trace.begin(shapes.delivered, t).number(sequence), to);
+    this.#end("delivered");
   }
 
-  turn(t: Millis, { sequence, message }: Envelope, actor: string): void {
-    this.#tell("turn", { t, type: "turn", n: sequence, actor, message: message.type });
+  turn(t: Millis, { sequence, to, message }: Envelope): void {
+    this.#name(this.#trace.begin(shapes.turn, t).number(sequence), to).text(message.type);
+    this.#end("turn");
   }
 
-  lost(t: Millis, { sequence, message }: Envelope, from: string, to: string, { phase, reason }: Loss): void {
-    this.#tell("lost", { t, type: "lost", n: sequence, from, to, message: message.type, phase, reason });
+  lost(t: Millis, { sequence, from, to, message }: Envelope, { phase, reason }: Loss): void {
+    const row = this.#trace.begin(shapes.lost, t).number(sequence);
+    this.#name(row, from);
+    this.#name(row, to);
+    row.text(message.type).text(phase).text(reason);
+    this.#end("lost");
   }
 
-  corrupted(t: Millis, { sequence, message }: Envelope, from: string, to: string): void {
-    this.#tell("corrupted", { t, type: "corrupted", n: sequence, from, to, message: message.type });
+  corrupted(t: Millis, { sequence, from, to, message }: Envelope): void {
+    const row = this.#trace.begin(shapes.corrupted, t).number(sequence);
+    this.#name(row, from);
+    this.#name(row, to);
+    row.text(message.type);
+    this.#end("corrupted");
   }
 
-  unheard(t: Millis, { sequence, message }: Envelope, to: string): void {
-    this.#tell("unheard", { t, type: "unheard", n: sequence, to, message: message.type });
+  unheard(t: Millis, { sequence, to, message }: Envelope): void {
+    this.#name(this.#trace.begin(shapes.unheard, t).number(sequence), to).text(message.type);
+    this.#end("unheard");
   }
 
-  stopped(t: Millis, actor: string, reason: "itself" | "crashes"): void {
-    this.#tell("stopped", { t, type: "stopped", actor, reason });
+  stopped(t: Millis, actor: Ref, reason: "itself" | "crashes"): void {
+    this.#name(this.#trace.begin(shapes.stopped, t), actor).text(reason);
+    this.#end("stopped");
   }
 
-  #tell(event: RowEvent, row: TraceRow): void {
-    this.#trace.record(row);
-    this.#observer.row(event, row);
+  #name(row: RowBytes, actor: Ref): RowBytes {
+    for (const { kind, isDevice, piece } of this.#names) {
+      if (kind !== actor.kind) continue;
+      if (isDevice) return row.numbered(piece, actor.id);
+      if (actor.id === 0) return row.piece(piece);
+    }
+    return row.text(this.#company.nameOf(actor));
+  }
+
+  /** Onlookers are given the row as it was written; where there are none, no object is made. */
+  #end(event: RowEvent): void {
+    const row = this.#observer.hearsRows ? this.#trace.current() : null;
+    this.#trace.end();
+    if (row !== null) this.#observer.row(event, row);
   }
 }

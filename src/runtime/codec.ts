@@ -7,7 +7,7 @@
  */
 import { addExtension, Packr } from "msgpackr";
 import { InputError, messageOf } from "../base/errors.ts";
-import { measure } from "./plain.ts";
+import { measure, References } from "./plain.ts";
 import { assertBounded, negativeZeroType } from "./scan.ts";
 
 class NegativeZero {}
@@ -24,7 +24,7 @@ const packr = new Packr({ useRecords: false, variableMapSize: true, moreTypes: t
 
 /** @throws InvariantError when `value` is not plain data */
 export function encode(value: unknown): Uint8Array {
-  measure(value, []);
+  measure(value, new References());
   return pack(value);
 }
 

@@ -4,6 +4,7 @@
  */
 import { InvariantError, invariant } from "../base/errors.ts";
 import { type ClientId, clientName } from "../base/ids.ts";
+import { NumberMap } from "../base/number-map.ts";
 import type { Millis } from "../base/units.ts";
 import type { CastMember, Ref } from "./actor.ts";
 import { decode, encode } from "./codec.ts";
@@ -12,7 +13,7 @@ import { type StateRecord, StateStore } from "./store.ts";
 
 export interface Role extends CastMember {
   readonly isDevice: boolean;
-  readonly seats: Map<number, Seat<Role>>;
+  readonly seats: NumberMap<Seat<Role>>;
   readonly stopped: Set<number>;
   /** Recent crashes of actors under supervision. */
   readonly crashes: Map<number, readonly Millis[]>;
@@ -38,7 +39,7 @@ export class Company {
       this.#roles.set(kind, {
         ...member,
         isDevice: runsOn === "device",
-        seats: new Map(),
+        seats: new NumberMap(),
         stopped: new Set(),
         crashes: new Map(),
       });
@@ -86,13 +87,19 @@ export class Company {
   /** A device that has nothing to do any more gives up its seat. */
   leave(seat: Seat<Role>): void {
     const { role, mailbox, current, route, expected } = seat;
-    if (!role.isDevice || current !== null || mailbox.length + route.length + expected > 0) return;
-    if (role.seats.get(seat.ref.id) === seat) role.seats.delete(seat.ref.id);
+    if (!role.isDevice || current !== null || mailbox.length > 0 || route !== null || expected > 0) return;
+    if (role.seats.get(seat.ref.id) === seat) role.seats.take(seat.ref.id);
   }
 
+  /** `server`, `evaluator/2`, `client/c-017`; an address from outside the company has its kind as its name. */
   nameOf({ kind, id }: Ref): string {
     const role = this.#roles.get(kind);
-    return role === undefined ? kind : nameOf(role, id);
+    if (role?.isDevice) return `${kind}/${clientName(id as ClientId)}`;
+    return role === undefined || id === 0 ? kind : `${kind}/${id}`;
+  }
+
+  roles(): Iterable<Role> {
+    return this.#roles.values();
   }
 
   isStopped({ role, ref }: Seat<Role>): boolean {
@@ -103,7 +110,7 @@ export class Company {
     const roles = [...this.#roles.values()];
     const residents = roles
       .filter(({ isDevice }) => !isDevice)
-      .flatMap(({ seats }) => [...seats.values()])
+      .flatMap(({ seats }) => seats.values())
       .filter(({ state }) => state !== undefined)
       .map(({ ref, state }): StateRecord => [ref.kind, ref.id, encode(state)]);
     return {
@@ -134,21 +141,14 @@ export class Company {
     const seat: Seat<Role> = {
       role,
       ref: { kind, id },
-      name: nameOf(role, id),
       state: undefined,
       mailbox: [],
       current: null,
       computation: 0,
-      route: [],
+      route: null,
       expected: 0,
     };
     role.seats.set(id, seat);
     return seat;
   }
-}
-
-/** `server`, `evaluator/2`, `client/c-017`. */
-function nameOf({ definition, isDevice }: Role, id: number): string {
-  if (isDevice) return `${definition.kind}/${clientName(id as ClientId)}`;
-  return id === 0 ? definition.kind : `${definition.kind}/${id}`;
 }

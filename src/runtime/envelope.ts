@@ -11,7 +11,7 @@ import { formatBytes, type Millis } from "../base/units.ts";
 import type { Leg } from "../sim/environment.ts";
 import type { Protocol, Ref } from "./actor.ts";
 import { decodeUntrusted, pack } from "./codec.ts";
-import { measure, numberSize, stringSize } from "./plain.ts";
+import { measure, numberSize, References, stringSize, wordSize } from "./plain.ts";
 import { type Held, keyOf } from "./refs.ts";
 
 export interface Envelope {
@@ -41,19 +41,19 @@ export const maxEnvelopeBytes = 64 * 2 ** 20;
 /** The sender's side of an envelope; `refs` and `bytes` follow from the message. */
 export function envelope(header: Omit<Envelope, "refs" | "bytes" | "round" | "participation">): Envelope {
   const { from, to, sequence, sentAt, leg, message } = header;
-  const found: Held[] = [];
+  const found = new References();
   const { round = null, participation = null } = message;
-  let size = 2 + 1 + stringSize(from.kind) + numberSize(from.id) + 1 + stringSize(to.kind) + numberSize(to.id);
-  size += numberSize(sequence) + numberSize(sentAt) + (leg === null ? 1 : stringSize(leg));
+  let size = 2 + 1 + wordSize(from.kind) + numberSize(from.id) + 1 + wordSize(to.kind) + numberSize(to.id);
+  size += numberSize(sequence) + numberSize(sentAt) + (leg === null ? 1 : wordSize(leg));
   size += (round === null ? 1 : numberSize(round)) + (participation === null ? 1 : numberSize(participation));
-  size += measure(message, found) + referencesSize(found) + checksumBytes;
+  size += measure(message, found) + referencesSize(found.list) + checksumBytes;
   invariant(
     size <= maxEnvelopeBytes,
     () => `message "${message.type}" takes ${formatBytes(size)}, expected at most ${formatBytes(maxEnvelopeBytes)}`,
   );
   let bytes = size;
-  for (const ref of found) bytes += ref.bytes;
-  return { from, to, sequence, sentAt, leg, participation, round, message, refs: found, bytes };
+  for (const ref of found.list) bytes += ref.bytes;
+  return { from, to, sequence, sentAt, leg, participation, round, message, refs: found.list, bytes };
 }
 
 /** The envelope as bytes, `bytes` less those of its references. */

@@ -18,14 +18,14 @@ export interface Transit<Role = unknown> {
   /** `network`: between server and device. `direct`: on the server's side, and timers. */
   readonly by: "network" | "direct";
   hasArrived: boolean;
+  /** The one behind it on its device's route. */
+  next: Transit<Role> | null;
 }
 
 /** An actor while it has anything to do; the server's actors always. */
 export interface Seat<Role = unknown> {
   readonly role: Role;
   readonly ref: Ref;
-  /** `server`, `client/c-017`. */
-  readonly name: string;
   /** The decoded state; undefined until first needed. */
   state: unknown;
   readonly mailbox: Envelope[];
@@ -33,33 +33,50 @@ export interface Seat<Role = unknown> {
   current: Envelope | null;
   /** What the environment calls the turn's work, while it takes virtual time; 0 otherwise. */
   computation: number;
-  /** Envelopes from and to this device that are on the network, in the order of sending. */
-  readonly route: Transit<Role>[];
+  /** Envelopes from and to this device that are on the network, in the order of sending; few at a time. */
+  route: Transit<Role> | null;
   /** Direct messages under way to this actor. */
   expected: number;
 }
 
+/** Puts a message that leaves now at the end of the device's route. */
+export function putOn<Role>(device: Seat<Role>, transit: Transit<Role>): void {
+  if (device.route === null) {
+    device.route = transit;
+    return;
+  }
+  let last = device.route;
+  while (last.next !== null) last = last.next;
+  last.next = transit;
+}
+
 /** Takes the first envelope off the route that has arrived and has no earlier one of its pair before it. */
-export function takeArrived<Role>(route: Transit<Role>[]): Transit<Role> | null {
-  for (let i = 0; i < route.length; i++) {
-    const transit = route[i]!;
-    if (transit.hasArrived && !isHeldBack(route, i)) {
-      route.splice(i, 1);
-      return transit;
-    }
+export function takeArrived<Role>(device: Seat<Role>): Transit<Role> | null {
+  for (let transit = device.route; transit !== null; transit = transit.next) {
+    if (!transit.hasArrived || isHeldBack(device, transit)) continue;
+    takeOff(device, transit);
+    return transit;
   }
   return null;
 }
 
-export function takeOff<Role>(route: Transit<Role>[], transit: Transit<Role>): void {
-  const index = route.indexOf(transit);
-  if (index >= 0) route.splice(index, 1);
+export function takeOff<Role>(device: Seat<Role>, transit: Transit<Role>): void {
+  if (device.route === transit) device.route = transit.next;
+  for (let before = device.route; before !== null; before = before.next) {
+    if (before.next === transit) before.next = transit.next;
+  }
+  transit.next = null;
 }
 
-function isHeldBack(route: readonly Transit[], index: number): boolean {
-  const { sender, receiver } = route[index]!;
-  for (let i = 0; i < index; i++) {
-    if (route[i]!.sender === sender && route[i]!.receiver === receiver) return true;
+/** Has anything come to or from the device that was not delivered yet? */
+export function hasArrivals<Role>(device: Seat<Role>): boolean {
+  for (let transit = device.route; transit !== null; transit = transit.next) if (transit.hasArrived) return true;
+  return false;
+}
+
+function isHeldBack<Role>({ route }: Seat<Role>, transit: Transit<Role>): boolean {
+  for (let earlier = route; earlier !== null && earlier !== transit; earlier = earlier.next) {
+    if (earlier.sender === transit.sender && earlier.receiver === transit.receiver) return true;
   }
   return false;
 }

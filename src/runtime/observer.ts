@@ -26,8 +26,9 @@ type Name = keyof RuntimeEvents;
 export type RowEvent = Exclude<Name, "event">;
 
 export class Observer {
-  readonly #emitter = new EventEmitter<Record<Name, (...details: unknown[]) => void>>();
+  readonly #emitter = new EventEmitter<Record<Name, (first?: unknown, second?: unknown, third?: unknown) => void>>();
   readonly #problems: string[] = [];
+  #rowOnlookers = 0;
 
   /** What onlookers threw, in words; at most 100 lines. */
   get problems(): readonly string[] {
@@ -36,18 +37,30 @@ export class Observer {
 
   /** @returns the function that ends the observation */
   on<Event extends Name>(event: Event, onlooker: RuntimeEvents[Event]): () => void {
-    const safely = (...details: unknown[]): void => {
+    // Three arguments are the most that any event has; spreading them would make a list at every event.
+    const safely = (first?: unknown, second?: unknown, third?: unknown): void => {
       try {
-        const outcome: unknown = (onlooker as (...details: unknown[]) => unknown)(...details);
+        const outcome: unknown = (onlooker as (...details: unknown[]) => unknown)(first, second, third);
         if (outcome instanceof Promise) outcome.catch((error: unknown) => this.#note(event, error));
       } catch (error) {
         this.#note(event, error);
       }
     };
+    const rows = event === "event" ? 0 : 1;
     this.#emitter.on(event, safely);
+    this.#rowOnlookers += rows;
+    let isOver = false;
     return () => {
+      if (isOver) return;
+      isOver = true;
       this.#emitter.off(event, safely);
+      this.#rowOnlookers -= rows;
     };
+  }
+
+  /** Does anybody want to see rows? */
+  get hearsRows(): boolean {
+    return this.#rowOnlookers > 0;
   }
 
   /** Tells of a row of the trace. */
@@ -57,7 +70,7 @@ export class Observer {
 
   /** Tells of what an actor emitted. */
   event(event: ActorEvent, actor: string, at: Millis): void {
-    if (this.#emitter.listenerCount("event") > 0) this.#emitter.emit("event", event, actor, at);
+    this.#emitter.emit("event", event, actor, at);
   }
 
   #note(event: Name, error: unknown): void {

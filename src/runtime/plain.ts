@@ -27,15 +27,32 @@ export const typedArrays = [
 
 const typedPrototypes = new Set<unknown>(typedArrays.map(({ prototype }) => prototype));
 
+/** The distinct references in a value, in the order of their first appearance. */
+export class References {
+  #list: Held[] = nothing;
+
+  get list(): readonly Held[] {
+    return this.#list;
+  }
+
+  /** Mostly there are none or one, and an empty array that grows takes room for 17. */
+  add(ref: Held): void {
+    if (this.#list === nothing) this.#list = [ref];
+    else if (!this.#list.some((known) => sameRef(known, ref))) this.#list.push(ref);
+  }
+}
+
+const nothing: Held[] = [];
+
 /** Thrown inside the walk only; {@link measure} turns it into an error that says where. */
 const notPlain = new Error("not plain data");
 
 /**
- * @param refs receives each distinct reference in `value` once, in the order of its first appearance
+ * @param refs receives the references in `value`
  * @returns bytes of the msgpack encoding
  * @throws InvariantError naming the first part of `value` that is not plain
  */
-export function measure(value: unknown, refs: Held[]): number {
+export function measure(value: unknown, refs: References): number {
   try {
     return sizeOf(value, 0, refs);
   } catch (error) {
@@ -53,6 +70,20 @@ export function numberSize(value: number): number {
   return 9;
 }
 
+/** Sizes of the words that come again and again: keys, kinds of actors, legs. */
+const wordSizes = new Map<string, number>();
+
+/** {@link stringSize} of a word from a small vocabulary. */
+export function wordSize(word: string): number {
+  const known = wordSizes.get(word);
+  if (known !== undefined) return known;
+  const size = stringSize(word);
+  // Keys may be data, too; then the words of the messages come back into an empty table soon enough.
+  if (wordSizes.size >= 1_000) wordSizes.clear();
+  wordSizes.set(word, size);
+  return size;
+}
+
 export function stringSize(text: string): number {
   let bytes = text.length;
   for (let i = 0; i < text.length; i++) {
@@ -64,7 +95,7 @@ export function stringSize(text: string): number {
   return bytes + (bytes < 0x20 ? 1 : bytes < 0x100 ? 2 : bytes < 0x10000 ? 3 : 5);
 }
 
-function sizeOf(value: unknown, depth: number, refs: Held[]): number {
+function sizeOf(value: unknown, depth: number, refs: References): number {
   switch (typeof value) {
     case "number":
       return numberSize(value);
@@ -88,7 +119,7 @@ function sizeOf(value: unknown, depth: number, refs: Held[]): number {
   }
 }
 
-function objectSize(value: object, depth: number, refs: Held[]): number {
+function objectSize(value: object, depth: number, refs: References): number {
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype) {
     if (!ArrayBuffer.isView(value) || !typedPrototypes.has(prototype)) throw notPlain;
@@ -102,10 +133,10 @@ function objectSize(value: object, depth: number, refs: Held[]): number {
   for (const key in record) {
     if (key === "ref") refers = true;
     else if (key === "__proto__") throw notPlain;
-    bytes += stringSize(key) + sizeOf(record[key], depth + 1, refs);
+    bytes += wordSize(key) + sizeOf(record[key], depth + 1, refs);
     keys++;
   }
-  if (refers && isHeld(record) && !refs.some((ref) => sameRef(ref, record))) refs.push(record);
+  if (refers && isHeld(record)) refs.add(record);
   return bytes + (keys < 0x10 ? 1 : keys < 0x10000 ? 3 : 5);
 }
 
@@ -135,13 +166,13 @@ function offence(value: unknown, path: string, depth: number): string {
   }
   for (const [key, part] of Object.entries(value)) {
     try {
-      sizeOf(key, 0, []);
+      sizeOf(key, 0, new References());
       if (key === "__proto__") throw notPlain;
     } catch {
       return `${path} has the key ${JSON.stringify(key)}`;
     }
     try {
-      sizeOf(part, depth + 1, []);
+      sizeOf(part, depth + 1, new References());
     } catch {
       return offence(part, Array.isArray(value) ? `${path}[${key}]` : `${path}.${key}`, depth + 1);
     }

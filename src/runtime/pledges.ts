@@ -10,11 +10,12 @@
  * depends on the machine. Doing it again gives the same bytes.
  */
 import { InvariantError, invariant } from "../base/errors.ts";
+import { NumberMap } from "../base/number-map.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import type { BlobStore } from "./blobs.ts";
-import { measure } from "./plain.ts";
+import { measure, References } from "./plain.ts";
 import type { WorkPool } from "./pool.ts";
-import type { BlobRef, Held, PledgeRef } from "./refs.ts";
+import type { BlobRef, PledgeRef } from "./refs.ts";
 
 /** What to do, and what its result will weigh. */
 export interface Recipe<Job = unknown> {
@@ -61,7 +62,7 @@ interface Pledge {
 export class PledgeBook implements Snapshot<PledgeState> {
   readonly #pool: WorkPool;
   readonly #blobs: BlobStore;
-  readonly #pledges = new Map<number, Pledge>();
+  readonly #pledges = new NumberMap<Pledge>();
   #next = 0;
   #begun = 0;
   #opened = 0;
@@ -127,15 +128,14 @@ export class PledgeBook implements Snapshot<PledgeState> {
   release(ref: PledgeRef): void {
     const pledge = this.#pledge(ref);
     invariant(pledge.holders > 0, () => `pledge ${ref.id} is released more often than it was retained`);
-    pledge.holders--;
-    this.drop(ref);
+    if (--pledge.holders === 0) this.drop(ref);
   }
 
   /** Forgets a pledge that nobody holds; its work, where begun, comes to nothing. */
   drop(ref: PledgeRef): void {
     const pledge = this.#pledges.get(ref.id);
     if (pledge === undefined || pledge.holders > 0) return;
-    this.#pledges.delete(ref.id);
+    this.#pledges.take(ref.id);
     pledge.isDropped = true;
     if (pledge.result !== null) return;
     this.#discarded++;
@@ -143,7 +143,7 @@ export class PledgeBook implements Snapshot<PledgeState> {
   }
 
   snapshot(): PledgeState {
-    const pledges = [...this.#pledges].map(([id, { recipe, holders, result }]) => ({
+    const pledges = this.#pledges.entries().map(([id, { recipe, holders, result }]) => ({
       id,
       recipe,
       holders,
@@ -184,11 +184,14 @@ export class PledgeBook implements Snapshot<PledgeState> {
   }
 }
 
+const nothing: readonly BlobRef[] = [];
+
 /** The blobs a recipe reads. A recipe cannot read another pledge: its worker could not wait for it. */
 function blobsOf({ work, job }: Recipe): readonly BlobRef[] {
-  const refs: Held[] = [];
+  if (job === null) return nothing;
+  const refs = new References();
   measure(job, refs);
-  return refs.map((ref) => {
+  return refs.list.map((ref) => {
     invariant(ref.ref === "blob", () => `the job of "${work}" refers to a pledge, expected blobs only`);
     return ref;
   });

@@ -4,6 +4,7 @@
  */
 import { invariant } from "../base/errors.ts";
 import type { ClientId } from "../base/ids.ts";
+import { NumberMap } from "../base/number-map.ts";
 import { after, type Millis } from "../base/units.ts";
 import type { Environment } from "../sim/environment.ts";
 import type { Kernel } from "../sim/kernel.ts";
@@ -11,7 +12,7 @@ import type { Protocol, Ref } from "./actor.ts";
 import type { Chronicle } from "./chronicle.ts";
 import type { Role } from "./company.ts";
 import { damaged, type Envelope, envelope, open } from "./envelope.ts";
-import { type Seat, type Transit, takeArrived, takeOff } from "./mailbox.ts";
+import { putOn, type Seat, type Transit, takeArrived, takeOff } from "./mailbox.ts";
 import type { Holdings } from "./turn.ts";
 
 /** The sender of messages that start a run. */
@@ -19,7 +20,7 @@ export const outside: Ref = { kind: "outside", id: 0 };
 
 export class PostOffice {
   /** What is on its way, by ticket; the ticket of a message is its sequence number. */
-  readonly transits = new Map<number, Transit<Role>>();
+  readonly transits = new NumberMap<Transit<Role>>();
   /** Numbers envelopes and computations alike; 0 is none. */
   nextTicket = 1;
   sent = 0;
@@ -41,7 +42,10 @@ export class PostOffice {
   send(sender: Seat<Role> | null, receiver: Seat<Role>, message: Protocol, delay: Millis): void {
     const isNetwork = sender !== null && sender !== receiver && (sender.role.isDevice || receiver.role.isDevice);
     const leg = isNetwork ? receiver.role.definition.leg?.(message) : null;
-    invariant(leg !== undefined, () => `"${message.type}" goes to ${receiver.name} over the network, but has no leg`);
+    invariant(
+      leg !== undefined,
+      () => `"${message.type}" goes to the ${receiver.ref.kind} over the network, but has no leg`,
+    );
     const letter = envelope({
       from: sender === null ? outside : sender.ref,
       to: receiver.ref,
@@ -52,10 +56,10 @@ export class PostOffice {
     });
     for (const content of letter.refs) this.#holdings.retain(content);
     const by = isNetwork ? "network" : "direct";
-    const transit: Transit<Role> = { envelope: letter, sender, receiver, by, hasArrived: false };
+    const transit: Transit<Role> = { envelope: letter, sender, receiver, by, hasArrived: false, next: null };
     this.transits.set(letter.sequence, transit);
     this.sent++;
-    this.#chronicle.sent(letter, sender === null ? outside.kind : sender.name, receiver.name);
+    this.#chronicle.sent(letter);
     if (isNetwork) this.#transfer(transit);
     else {
       receiver.expected++;
@@ -67,7 +71,7 @@ export class PostOffice {
   collect(ticket: number): Transit<Role> {
     const transit = this.transits.get(ticket);
     invariant(transit?.by === "direct", () => `message ${ticket} is not on its way`);
-    this.transits.delete(ticket);
+    this.transits.take(ticket);
     transit.receiver.expected--;
     return transit;
   }
@@ -86,15 +90,15 @@ export class PostOffice {
 
   /** The next message to or from the device that is due in the order of sending. */
   takeDue(device: Seat<Role>): Transit<Role> | null {
-    const transit = takeArrived(device.route);
-    if (transit !== null) this.transits.delete(transit.envelope.sequence);
+    const transit = takeArrived(device);
+    if (transit !== null) this.transits.take(transit.envelope.sequence);
     return transit;
   }
 
   /** Takes a message that will not be delivered. */
   withdraw(transit: Transit<Role>): void {
-    this.transits.delete(transit.envelope.sequence);
-    takeOff(deviceOf(transit).route, transit);
+    this.transits.take(transit.envelope.sequence);
+    takeOff(deviceOf(transit), transit);
     this.letGo(transit.envelope);
   }
 
@@ -109,7 +113,7 @@ export class PostOffice {
     const device = deviceOf(transit);
     invariant(!(sender!.role.isDevice && receiver.role.isDevice), () => `"${message.type}" goes from device to device`);
     invariant(leg !== null && participation !== null && round !== null, () => unnamed(message));
-    device.route.push(transit);
+    putOn(device, transit);
     this.#environment.transfer({ ticket, client: device.ref.id as ClientId, leg, bytes, participation, round });
   }
 }

@@ -1,9 +1,10 @@
 /** The messages of a system as plain data: on their way, in mailboxes, and in turns that wait for their work. */
+import type { NumberMap } from "../base/number-map.ts";
 import type { Ref } from "./actor.ts";
 import type { BlobRecord } from "./blobs.ts";
 import type { CompanyState, Role } from "./company.ts";
 import { open, seal } from "./envelope.ts";
-import type { Seat, Transit } from "./mailbox.ts";
+import { putOn, type Seat, type Transit } from "./mailbox.ts";
 import type { PledgeState } from "./pledges.ts";
 import { deviceOf, outside } from "./post.ts";
 
@@ -53,14 +54,15 @@ export function messagesOf(transits: Iterable<Transit<Role>>, seats: Iterable<Se
 export function restoreMessages(
   state: MessagesState,
   seatOf: (ref: Ref) => Seat<Role>,
-  transits: Map<number, Transit<Role>>,
-  computing: Map<number, Seat<Role>>,
+  transits: NumberMap<Transit<Role>>,
+  computing: NumberMap<Seat<Role>>,
 ): void {
   for (const { kind, id, mailbox, current } of state.seats) {
     const seat = seatOf({ kind, id });
-    seat.mailbox.push(...mailbox.map((bytes) => open(bytes, `message to ${seat.name}`)));
+    const source = `message to ${kind} ${id}`;
+    seat.mailbox.push(...mailbox.map((bytes) => open(bytes, source)));
     if (current === null) continue;
-    seat.current = open(current.envelope, `message to ${seat.name}`);
+    seat.current = open(current.envelope, source);
     seat.computation = current.ticket;
     computing.set(current.ticket, seat);
   }
@@ -68,9 +70,9 @@ export function restoreMessages(
     const envelope = open(bytes, "message on its way");
     const receiver = seatOf(envelope.to);
     const sender = envelope.from.kind === outside.kind ? null : seatOf(envelope.from);
-    const transit: Transit<Role> = { envelope, sender, receiver, by, hasArrived };
+    const transit: Transit<Role> = { envelope, sender, receiver, by, hasArrived, next: null };
     transits.set(envelope.sequence, transit);
     if (by === "direct") receiver.expected++;
-    else deviceOf(transit).route.push(transit);
+    else putOn(deviceOf(transit), transit);
   }
 }

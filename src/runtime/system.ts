@@ -9,6 +9,7 @@
  */
 import { invariant } from "../base/errors.ts";
 import type { ClientId } from "../base/ids.ts";
+import { NumberMap } from "../base/number-map.ts";
 import type { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { after, type Millis } from "../base/units.ts";
@@ -21,7 +22,7 @@ import { Chronicle } from "./chronicle.ts";
 import { Company, type Role } from "./company.ts";
 import type { Envelope } from "./envelope.ts";
 import { runFailure } from "./failure.ts";
-import type { Seat, Transit } from "./mailbox.ts";
+import { hasArrivals, type Seat, type Transit } from "./mailbox.ts";
 import { Observer } from "./observer.ts";
 import { PledgeBook, type PledgeCounts } from "./pledges.ts";
 import type { WorkPool } from "./pool.ts";
@@ -73,7 +74,7 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
   readonly #post: PostOffice;
   readonly #reproduce: string | null;
   /** Seats whose turn waits for its work, by ticket. */
-  readonly #computing = new Map<number, Seat<Role>>();
+  readonly #computing = new NumberMap<Seat<Role>>();
   #turning = 0;
   #turns = 0;
 
@@ -87,7 +88,7 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
     this.#blobs = blobs;
     this.#pledges = new PledgeBook(pool, blobs);
     this.#holdings = new Holdings(blobs, this.#pledges);
-    this.#chronicle = new Chronicle(trace, this.observer);
+    this.#chronicle = new Chronicle(trace, this.observer, this.#company);
     this.#post = new PostOffice(kernel, environment, this.#holdings, this.#chronicle);
     this.#reproduce = reproduce ?? null;
     environment.connect(this);
@@ -161,9 +162,8 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
       return;
     }
     const device = deviceOf(transit);
-    const { envelope, sender, receiver } = transit;
     this.#post.withdraw(transit);
-    this.#chronicle.lost(this.#kernel.now, envelope, sender!.name, receiver.name, loss);
+    this.#chronicle.lost(this.#kernel.now, transit.envelope, loss);
     this.#resumeLater(device);
   }
 
@@ -201,28 +201,28 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
 
   #deliver(seat: Seat<Role>, letter: Envelope): Pending {
     if (this.#company.isStopped(seat)) {
-      this.#chronicle.unheard(this.#kernel.now, letter, seat.name);
+      this.#chronicle.unheard(this.#kernel.now, letter);
       this.#post.letGo(letter);
       this.#company.leave(seat);
       return undefined;
     }
     if (seat.current !== null || seat.mailbox.length > 0) {
-      this.#chronicle.delivered(this.#kernel.now, letter, seat.name);
+      this.#chronicle.delivered(this.#kernel.now, letter);
       seat.mailbox.push(letter);
       return undefined;
     }
     const pending = this.#begin(seat, letter);
-    if (seat.computation > 0) this.#chronicle.delivered(this.#kernel.now, letter, seat.name);
+    if (seat.computation > 0) this.#chronicle.delivered(this.#kernel.now, letter);
     return this.#resumeAfter(pending, seat);
   }
 
   /** A damaged envelope ends here; the receiver learns no more than that there was one. */
   #refuse(transit: Transit<Role>): void {
-    const { envelope: letter, sender, receiver } = transit;
+    const { envelope: letter, receiver } = transit;
     const { from, leg, round, participation } = letter;
     assertDamageShows(letter);
     this.#post.withdraw(transit);
-    this.#chronicle.corrupted(this.#kernel.now, letter, sender!.name, receiver.name);
+    this.#chronicle.corrupted(this.#kernel.now, letter);
     const substitute = receiver.role.definition.corrupted?.({ from, leg, round, participation }) ?? null;
     if (substitute !== null) this.#post.send(null, receiver, substitute, atOnce);
   }
@@ -243,7 +243,7 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
 
   /** As an event of its own, since turns may take promises and the caller cannot wait. */
   #resumeLater(seat: Seat<Role>): void {
-    if (seat.mailbox.length > 0 || seat.route.some(({ hasArrived }) => hasArrived)) {
+    if (seat.mailbox.length > 0 || hasArrivals(seat)) {
       this.#kernel.schedule(this.#kernel.now, "actor.resume", seat.ref);
     } else this.#company.leave(seat);
   }
@@ -298,9 +298,9 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
     seat.current = null;
     this.#turning--;
     this.#turns++;
-    this.#chronicle.turn(turn.now, letter, seat.name);
+    this.#chronicle.turn(turn.now, letter);
     if (state === undefined) this.#stop(seat, "itself");
-    for (const event of events) this.observer.event(event, seat.name, turn.now);
+    for (const event of events) this.observer.event(event, this.#company.nameOf(seat.ref), turn.now);
     return undefined;
   }
 
@@ -311,10 +311,10 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
 
   /** The turn that waited for its work never happened. */
   #cutOff(seat: Seat<Role>, loss: Loss): void {
-    const { role, ref, name } = seat;
+    const { role, ref } = seat;
     const letter = seat.current!;
     seat.current = null;
-    this.#chronicle.lost(this.#kernel.now, letter, this.#company.nameOf(letter.from), name, loss);
+    this.#chronicle.lost(this.#kernel.now, letter, loss);
     this.#post.letGo(letter);
     if (loss.reason === "crash" && role.definition.supervision !== undefined) {
       const before = role.crashes.get(ref.id) ?? [];
@@ -326,19 +326,23 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
   }
 
   #endComputation(ticket: number): Seat<Role> {
-    const seat = this.#computing.get(ticket);
+    const seat = this.#computing.take(ticket);
     invariant(seat !== undefined, () => `ticket ${ticket} has been answered, or was never given out`);
-    this.#computing.delete(ticket);
     seat.computation = 0;
     return seat;
   }
 
-  #stop({ role, ref, name }: Seat<Role>, reason: "itself" | "crashes"): void {
+  #stop({ role, ref }: Seat<Role>, reason: "itself" | "crashes"): void {
     role.stopped.add(ref.id);
-    this.#chronicle.stopped(this.#kernel.now, name, reason);
+    this.#chronicle.stopped(this.#kernel.now, ref, reason);
   }
 
   #failure(cause: unknown, seat: Seat<Role>, { message }: Envelope): Error {
-    return runFailure(cause, { at: this.#kernel.now, actor: seat.name, message, reproduce: this.#reproduce });
+    return runFailure(cause, {
+      at: this.#kernel.now,
+      actor: this.#company.nameOf(seat.ref),
+      message,
+      reproduce: this.#reproduce,
+    });
   }
 }

@@ -33,6 +33,7 @@ export class Holdings {
   }
 }
 
+/** Its lists are made with their first entry, mostly the only one: an empty array that grows takes room for 17. */
 export class Turn implements TurnContext {
   readonly now: Millis;
   readonly self: Ref;
@@ -80,8 +81,8 @@ export class Turn implements TurnContext {
 
   discard(content: Held): void {
     this.#assertGoingOn();
-    this.#discarded ??= [];
-    this.#discarded.push(content);
+    if (this.#discarded === null) this.#discarded = [content];
+    else this.#discarded.push(content);
   }
 
   bytes(ref: BlobRef): Uint8Array {
@@ -94,8 +95,8 @@ export class Turn implements TurnContext {
 
   emit(event: ActorEvent): void {
     this.#assertGoingOn();
-    this.#events ??= [];
-    this.#events.push(event);
+    if (this.#events === null) this.#events = [event];
+    else this.#events.push(event);
   }
 
   /**
@@ -113,8 +114,8 @@ export class Turn implements TurnContext {
   }
 
   #make<Content extends Held>(content: Content): Content {
-    this.#made ??= [];
-    this.#made.push(content);
+    if (this.#made === null) this.#made = [content];
+    else this.#made.push(content);
     return content;
   }
 

@@ -11,6 +11,7 @@
  */
 import type { ClientId, Round } from "../base/ids.ts";
 import type { Rng } from "../base/random.ts";
+import { type Millis, millis } from "../base/units.ts";
 import type { Fleet } from "../sim/fleet.ts";
 import type { Problem } from "./problems.ts";
 import { policySpecOf, type ScenarioData } from "./schema.ts";
@@ -28,6 +29,12 @@ export function allSteps({ examples }: Pick<Fleet, "examples">, { training }: Sc
 export function trainedTokens({ training }: ScenarioData, examples: number, tokens: number): number {
   const { epochs, batchSize, maxSteps = Infinity } = training;
   return Math.min(1, maxSteps / (epochs * Math.ceil(examples / batchSize))) * epochs * tokens;
+}
+
+/** What all its local training takes on the client's device, undisturbed, whether or not it is really done. */
+export function trainingTimeOf(fleet: Fleet, data: ScenarioData, client: ClientId): Millis {
+  const tokens = trainedTokens(data, fleet.examples[client]!, fleet.tokens[client]!);
+  return millis((1_000 * tokens) / fleet.tokensPerSecond[client]!);
 }
 
 export interface EffortContext {

@@ -24,11 +24,11 @@ import { ActorSystem } from "../runtime/system.ts";
 import type { Loss } from "../sim/environment.ts";
 import { tierOf } from "../sim/fleet.ts";
 import { Kernel } from "../sim/kernel.ts";
-import { Trace, type TraceSink } from "../sim/trace.ts";
+import { RowShape, Trace, type TraceSink } from "../sim/trace.ts";
 import { createWorld, type World } from "../sim/world.ts";
 import { attackOf } from "./attackers.ts";
 import { policyOf, type Scenario, samplerOf, strategyOf } from "./define.ts";
-import { effortOf, trainedTokens } from "./effort.ts";
+import { effortOf, trainingTimeOf } from "./effort.ts";
 import { Ledger } from "./ledger.ts";
 import type { RoundMetrics } from "./metrics.ts";
 import type { ParticipationRow } from "./participation.ts";
@@ -62,6 +62,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   readonly #book: RoundBook;
   readonly #roster: Roster;
   readonly #learning: Learning | null;
+  readonly #noticesLosses: boolean;
   readonly #blobs = new BlobStore();
   /** Of the open round, for those who watch. */
   #invited = 0;
@@ -104,8 +105,9 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     });
     this.#roster = new Roster(fleet.size);
     this.#learning = learningOf(scenario, prepared, rng);
+    this.#noticesLosses = noticesLosses(scenario);
     const policy = policyOf(scenario);
-    const trainingTime = (client: ClientId) => trainingTimeOf(prepared, scenario, client);
+    const trainingTime = (client: ClientId) => trainingTimeOf(fleet, data, client);
     const effort = effortOf(data, { fleet, rng, bytes, trainingTime });
     this.#ledger = new Ledger({
       fleet,
@@ -166,7 +168,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
         }),
       ],
     });
-    this.#system.observer.on("event", (event, _, at) => this.#guard(() => this.#witnessed(event, at)));
+    this.#system.observer.on("event", (event, _, at) => this.#guarded(event, at));
   }
 
   /** Of the open round: how it stands. */
@@ -339,7 +341,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
 
   #settled(row: ParticipationRow): void {
     const { participation, client, outcome, reason, endedAt } = row;
-    this.trace.record({ t: endedAt, type: "ended", participation, client, outcome, reason });
+    this.trace.begin(endedRow, endedAt).number(participation).text(client).text(outcome).text(reason);
+    this.trace.end();
     this.#book.settled(row);
     this.#options.onParticipation(row);
   }
@@ -348,21 +351,23 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.#ledger.lost(loss);
     if (loss.phase === "acknowledge") return;
     this.#roster.released(loss.client, loss.participation);
-    if (noticesLosses(this.#options.scenario)) {
+    if (this.#noticesLosses) {
       this.#system.post(serverRef, { type: "gone", of: loss.participation }, noticeAfter);
     }
   }
 
   /** The observer swallows what its onlookers throw; here a broken rule has to end the run. */
-  #guard(action: () => void): void {
+  #guarded(event: ActorEvent, at: Millis): void {
     if (this.#failure !== null) return;
     try {
-      action();
+      this.#witnessed(event, at);
     } catch (error) {
       this.#failure = error;
     }
   }
 }
+
+const endedRow = new RowShape("ended", "participation", "client", "outcome", "reason");
 
 /**
  * How long it takes until a broken connection shows at the server. Some time has to pass, or a server that at once
@@ -386,10 +391,4 @@ function learningOf(scenario: Scenario, { config, layout, budgets, training }: P
     initial: initialAdapter(layout, rng),
     minUpdates: leastClientsOf(scenario),
   };
-}
-
-/** Without training the same number of steps takes the same time. */
-function trainingTimeOf({ fleet }: Prepared, { data }: Scenario, client: ClientId): Millis {
-  const tokens = trainedTokens(data, fleet.examples[client]!, fleet.tokens[client]!);
-  return millis((1_000 * tokens) / fleet.tokensPerSecond[client]!);
 }

@@ -11,6 +11,7 @@
 
 import { invariant } from "../base/errors.ts";
 import { type ClientId, clientName, type ParticipationId, type Round } from "../base/ids.ts";
+import { NumberMap } from "../base/number-map.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { formatTime, type Millis } from "../base/units.ts";
 import type { Loss, Phase } from "../sim/environment.ts";
@@ -31,6 +32,8 @@ interface Open {
   lostBecause: string | null;
 }
 
+type Writable<Row> = { -readonly [Field in keyof Row]: Row[Field] };
+
 interface LedgerState {
   readonly open: readonly Open[];
   readonly next: number;
@@ -47,7 +50,7 @@ export interface LedgerOptions {
 
 export class Ledger implements Snapshot<LedgerState> {
   readonly #options: LedgerOptions;
-  #open = new Map<ParticipationId, Open>();
+  #open = new NumberMap<Open>();
   #next = 0;
   #roundStartedAt = 0;
 
@@ -125,25 +128,22 @@ export class Ledger implements Snapshot<LedgerState> {
 
   /** An update that arrived and is not wanted. */
   refused(participation: ParticipationId, as: "late" | "rejected", reason: string, at: Millis): void {
-    this.#settle(this.#get(participation, as), as, at, { reason });
+    this.#settle(this.#get(participation, as), as, at, reason);
   }
 
   /** The server no longer waits for the client. */
   gaveUp(participation: ParticipationId, at: Millis): void {
     const open = this.#get(participation, "given up");
-    if (open.lostIn === null || open.lostAt === null) this.#settle(open, "late", at, { reason: "deadline" });
-    else {
-      const { lostAt, lostIn: phase, lostBecause: reason } = open;
-      this.#settle(open, "dropped", at, { lostAt, phase, reason: reason ?? "lost" });
-    }
+    if (open.lostIn === null) this.#settle(open, "late", at, "deadline");
+    else this.#settle(open, "dropped", at, open.lostBecause ?? "lost", open.lostIn);
   }
 
   snapshot(): LedgerState {
-    return { open: [...this.#open.values()], next: this.#next, roundStartedAt: this.#roundStartedAt };
+    return { open: this.#open.values(), next: this.#next, roundStartedAt: this.#roundStartedAt };
   }
 
   restore({ open, next, roundStartedAt }: LedgerState): void {
-    this.#open = new Map(open.map((entry) => [entry.participation, { ...entry }]));
+    this.#open = new NumberMap(open.map((entry) => [entry.participation, { ...entry }]));
     this.#next = next;
     this.#roundStartedAt = roundStartedAt;
   }
@@ -158,15 +158,10 @@ export class Ledger implements Snapshot<LedgerState> {
     return open;
   }
 
-  #settle(
-    open: Open,
-    outcome: Outcome,
-    at: Millis,
-    { lostAt, ...why }: { lostAt?: number; phase?: Phase; reason?: string } = {},
-  ): void {
-    this.#open.delete(open.participation);
+  #settle(open: Open, outcome: Outcome, at: Millis, reason?: string, phase?: Phase): void {
+    this.#open.take(open.participation);
     const { fleet } = this.#options;
-    this.#options.onSettled({
+    const row: Writable<ParticipationRow> = {
       participation: open.participation,
       client: clientName(open.client),
       tier: tierOf(fleet, open.client),
@@ -176,11 +171,15 @@ export class Ledger implements Snapshot<LedgerState> {
       downloadedAt: open.downloadedAt,
       trainedAt: open.trainedAt,
       arrivedAt: open.arrivedAt,
-      ...(lostAt === undefined ? {} : { lostAt }),
       endedAt: at,
       outcome,
-      ...why,
-    });
+    };
+    if (phase !== undefined) {
+      row.lostAt = open.lostAt!;
+      row.phase = phase;
+    }
+    if (reason !== undefined) row.reason = reason;
+    this.#options.onSettled(row);
   }
 }
 

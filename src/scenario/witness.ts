@@ -3,6 +3,7 @@
  * everything on as it came.
  */
 import type { ClientId, ParticipationId } from "../base/ids.ts";
+import { NumberMap } from "../base/number-map.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import type { Millis } from "../base/units.ts";
 import type { Computation, Condition, Environment, Leg, Loss, Outlet, Traffic, Transfer } from "../sim/environment.ts";
@@ -25,7 +26,7 @@ interface WitnessState {
 export class Witness implements Environment, Snapshot<WitnessState> {
   readonly #options: WitnessOptions;
   readonly #world: Environment;
-  #errands = new Map<number, Errand>();
+  #errands = new NumberMap<Errand>();
 
   constructor(options: WitnessOptions) {
     this.#options = options;
@@ -40,22 +41,17 @@ export class Witness implements Environment, Snapshot<WitnessState> {
     const { onArrived, onComputed, onLost } = this.#options;
     this.#world.connect({
       arrived: (ticket, condition) => {
-        const known = this.#errands.get(ticket);
+        const known = this.#errands.take(ticket);
         // A second copy of a message says nothing new.
-        if (known !== undefined && "leg" in known) {
-          this.#errands.delete(ticket);
-          onArrived(known.leg, known, condition);
-        }
+        if (known !== undefined && "leg" in known) onArrived(known.leg, known, condition);
         return outlet.arrived(ticket, condition);
       },
       computed: (ticket) => {
-        const known = this.#errands.get(ticket)!;
-        this.#errands.delete(ticket);
-        onComputed(known.participation);
+        onComputed(this.#errands.take(ticket)!.participation);
         return outlet.computed(ticket);
       },
       lost: (ticket, loss) => {
-        this.#errands.delete(ticket);
+        this.#errands.take(ticket);
         onLost(loss);
         outlet.lost(ticket, loss);
       },
@@ -81,12 +77,12 @@ export class Witness implements Environment, Snapshot<WitnessState> {
   }
 
   snapshot(): WitnessState {
-    return { errands: [...this.#errands.values()], world: this.#world.snapshot() };
+    return { errands: this.#errands.values(), world: this.#world.snapshot() };
   }
 
   restore(state: unknown): void {
     const { errands, world } = state as WitnessState;
-    this.#errands = new Map(errands.map((errand) => [errand.ticket, errand]));
+    this.#errands = new NumberMap(errands.map((errand) => [errand.ticket, errand]));
     this.#world.restore(world);
   }
 }

@@ -1,8 +1,8 @@
 /**
  * What is going to happen, earliest first; of two events at one instant, the one scheduled first.
  *
- * A binary heap whose keys lie in typed arrays beside the events, in the same order. With 1,000,000 events pending
- * that pops twice as fast as comparing the events themselves, and no slower with few.
+ * A binary heap in columns: times, sequences, kinds and data lie side by side, and no event is an object while it
+ * waits. With 1,000,000 events pending that is several times as fast as a heap of objects, and no slower with few.
  */
 import type { Snapshot } from "../base/snapshot.ts";
 import type { Millis } from "../base/units.ts";
@@ -18,54 +18,80 @@ export interface SimEvent<Data = unknown> {
 }
 
 export class EventQueue implements Snapshot<SimEvent[]> {
-  /** `#events[i]` happens at `#times[i]`; never before `#events[(i − 1) >> 1]`. */
-  #events: SimEvent[] = [];
+  #size = 0;
+  /** Event i happens at `#times[i]`; never before event (i − 1) >> 1. */
   #times = new Float64Array(64);
   #sequences = new Float64Array(64);
+  /** Index into `#names`. */
+  #kinds = new Uint16Array(64);
+  #data: unknown[] = new Array<unknown>(64).fill(undefined);
+  readonly #names: string[] = [];
+  readonly #codes = new Map<string, number>();
 
   get size(): number {
-    return this.#events.length;
+    return this.#size;
   }
 
-  peek(): SimEvent | undefined {
-    return this.#events[0];
+  /** Of the first event; NaN and −1 when there is none. */
+  get time(): Millis {
+    return (this.#size === 0 ? Number.NaN : this.#times[0]!) as Millis;
   }
 
-  push(event: SimEvent): void {
-    const events = this.#events;
-    let hole = events.length;
-    if (hole === this.#times.length) {
-      this.#times = doubled(this.#times);
-      this.#sequences = doubled(this.#sequences);
+  get sequence(): number {
+    return this.#size === 0 ? -1 : this.#sequences[0]!;
+  }
+
+  /** The number of the first event's kind, as {@link codeOf} gives it. */
+  get kind(): number {
+    return this.#size === 0 ? -1 : this.#kinds[0]!;
+  }
+
+  get data(): unknown {
+    return this.#size === 0 ? undefined : this.#data[0];
+  }
+
+  /** A small number that stands for the kind: 0, 1, … in the order in which kinds become known. */
+  codeOf(kind: string): number {
+    let code = this.#codes.get(kind);
+    if (code === undefined) {
+      code = this.#names.length;
+      this.#codes.set(kind, code);
+      this.#names.push(kind);
     }
+    return code;
+  }
+
+  kindOf(code: number): string {
+    return this.#names[code]!;
+  }
+
+  push(time: Millis, sequence: number, kind: string, data: unknown): void {
+    const code = this.codeOf(kind);
+    if (this.#size === this.#times.length) this.#grow();
     const times = this.#times;
     const sequences = this.#sequences;
-    const { time, sequence } = event;
-    events.push(event);
+    let hole = this.#size++;
     while (hole > 0) {
       const parent = (hole - 1) >> 1;
       const parentTime = times[parent]!;
       if (parentTime < time || (parentTime === time && sequences[parent]! < sequence)) break;
-      times[hole] = parentTime;
-      sequences[hole] = sequences[parent]!;
-      events[hole] = events[parent]!;
+      this.#move(parent, hole);
       hole = parent;
     }
-    times[hole] = time;
-    sequences[hole] = sequence;
-    events[hole] = event;
+    this.#place(hole, time, sequence, code, data);
   }
 
-  pop(): SimEvent | undefined {
-    const events = this.#events;
-    const first = events[0];
-    const last = events.pop();
-    const size = events.length;
-    if (last === undefined || size === 0) return first;
+  /** Takes away the first event, if there is one. */
+  drop(): void {
+    if (this.#size === 0) return;
+    const size = --this.#size;
     const times = this.#times;
     const sequences = this.#sequences;
     const time = times[size]!;
     const sequence = sequences[size]!;
+    const data = this.#data[size];
+    this.#data[size] = undefined;
+    if (size === 0) return;
     // The hole at the root sinks along the earlier child until the last event fits in.
     let hole = 0;
     for (let child = 1; child < size; child = 2 * hole + 1) {
@@ -78,30 +104,50 @@ export class EventQueue implements Snapshot<SimEvent[]> {
         }
       }
       if (time < childTime || (time === childTime && sequence < sequences[child]!)) break;
-      times[hole] = childTime;
-      sequences[hole] = sequences[child]!;
-      events[hole] = events[child]!;
+      this.#move(child, hole);
       hole = child;
     }
-    times[hole] = time;
-    sequences[hole] = sequence;
-    events[hole] = last;
-    return first;
+    this.#place(hole, time, sequence, this.#kinds[size]!, data);
   }
 
-  /** All pending events in the order they would be popped, however the heap came to be. */
+  /** All pending events in the order they will happen, however the heap came to be. */
   snapshot(): SimEvent[] {
-    return this.#events.toSorted((a, b) => a.time - b.time || a.sequence - b.sequence);
+    const events: SimEvent[] = [];
+    for (let i = 0; i < this.#size; i++) {
+      const kind = this.kindOf(this.#kinds[i]!);
+      events.push({ time: this.#times[i]! as Millis, sequence: this.#sequences[i]!, kind, data: this.#data[i] });
+    }
+    return events.sort((a, b) => a.time - b.time || a.sequence - b.sequence);
   }
 
-  restore(events: SimEvent[]): void {
-    this.#events = [];
-    for (const event of events) this.push(event);
+  restore(events: readonly SimEvent[]): void {
+    this.#data.fill(undefined);
+    this.#size = 0;
+    for (const { time, sequence, kind, data } of events) this.push(time, sequence, kind, data);
   }
-}
 
-function doubled(values: Float64Array): Float64Array<ArrayBuffer> {
-  const larger = new Float64Array(2 * values.length);
-  larger.set(values);
-  return larger;
+  #move(from: number, to: number): void {
+    this.#place(to, this.#times[from]!, this.#sequences[from]!, this.#kinds[from]!, this.#data[from]);
+  }
+
+  #place(at: number, time: number, sequence: number, code: number, data: unknown): void {
+    this.#times[at] = time;
+    this.#sequences[at] = sequence;
+    this.#kinds[at] = code;
+    this.#data[at] = data;
+  }
+
+  #grow(): void {
+    const capacity = 2 * this.#times.length;
+    const [times, sequences, kinds] = [this.#times, this.#sequences, this.#kinds];
+    this.#times = new Float64Array(capacity);
+    this.#sequences = new Float64Array(capacity);
+    this.#kinds = new Uint16Array(capacity);
+    this.#times.set(times);
+    this.#sequences.set(sequences);
+    this.#kinds.set(kinds);
+    const data = new Array<unknown>(capacity).fill(undefined);
+    for (let i = 0; i < this.#size; i++) data[i] = this.#data[i];
+    this.#data = data;
+  }
 }

@@ -68,7 +68,7 @@ export interface Flight {
 }
 
 /** What the runtime hands over. */
-export type Order = Pick<Flight, "ticket" | "client" | "participation" | "round" | "leg" | "repeat" | "total">;
+export type Order = Pick<Flight, "ticket" | "client" | "participation" | "round">;
 
 function blankFlight(): Flight {
   return {
@@ -101,20 +101,27 @@ function blankFlight(): Flight {
 
 type Writable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
-function begin(flight: Writable<Flight>, order: Order, now: number): Flight {
+function begin(
+  flight: Writable<Flight>,
+  order: Order,
+  leg: Flight["leg"],
+  repeat: number,
+  total: number,
+  now: number,
+): Flight {
   flight.ticket = order.ticket;
   flight.client = order.client;
   flight.participation = order.participation;
   flight.round = order.round;
-  flight.leg = order.leg;
-  flight.repeat = order.repeat;
+  flight.leg = leg;
+  flight.repeat = repeat;
   flight.startedAt = now;
-  flight.total = order.total;
+  flight.total = total;
   flight.pace = 1;
   flight.rate = 0;
   flight.since = now;
   flight.done = 0;
-  flight.stopAt = order.total;
+  flight.stopAt = total;
   flight.stopReason = "";
   flight.cutAt = Infinity;
   flight.cutReason = "";
@@ -174,8 +181,8 @@ export class FlightTable {
   }
 
   /** A flight that is about to begin. Once it is removed from its slot nobody may look at it any more. */
-  prepare(order: Order, now: number): Flight {
-    return begin(this.#spare.pop() ?? blankFlight(), order, now);
+  prepare(order: Order, leg: Flight["leg"], repeat: number, total: number, now: number): Flight {
+    return begin(this.#spare.pop() ?? blankFlight(), order, leg, repeat, total, now);
   }
 
   add(flight: Flight): number {

@@ -9,8 +9,12 @@ import type { Snapshot } from "../base/snapshot.ts";
 import type { Millis } from "../base/units.ts";
 import { EventQueue, type SimEvent } from "./event-queue.ts";
 
-/** Called when its event happens. A promise it returns is waited for before the next event. */
-export type Handler<Data = unknown> = (data: Data, event: SimEvent<Data>) => void | Promise<void>;
+/**
+ * Called when its event happens. A promise it returns is waited for before the next event.
+ *
+ * @param sequence the event's, as `schedule` returned it
+ */
+export type Handler<Data = unknown> = (data: Data, sequence: number) => void | Promise<void>;
 
 /** Sees each event just before it is handled, with the clock already moved. It must change nothing. */
 export type Onlooker = (event: SimEvent) => void;
@@ -27,7 +31,8 @@ const eventsPerVisit = 4096;
 
 export class Kernel implements Snapshot<KernelState> {
   readonly #queue = new EventQueue();
-  readonly #handlers = new Map<string, Handler>();
+  /** By the number of their kind. */
+  readonly #handlers: (Handler | undefined)[] = [];
   #onlookers: readonly Onlooker[] = [];
   #now = 0 as Millis;
   #nextSequence = 0;
@@ -50,8 +55,9 @@ export class Kernel implements Snapshot<KernelState> {
 
   /** Each kind has one handler for the whole run. */
   on<Data>(kind: string, handler: Handler<Data>): void {
-    invariant(!this.#handlers.has(kind), () => `event kind "${kind}" has a handler already`);
-    this.#handlers.set(kind, handler as Handler);
+    const code = this.#queue.codeOf(kind);
+    invariant(this.#handlers[code] === undefined, () => `event kind "${kind}" has a handler already`);
+    this.#handlers[code] = handler as Handler;
   }
 
   /** Returns the function that ends the observation. */
@@ -76,7 +82,7 @@ export class Kernel implements Snapshot<KernelState> {
       );
     }
     const sequence = this.#nextSequence++;
-    this.#queue.push({ time: at, sequence, kind, data });
+    this.#queue.push(at, sequence, kind, data);
     return sequence;
   }
 
@@ -90,15 +96,20 @@ export class Kernel implements Snapshot<KernelState> {
     invariant(!this.#running, "the kernel is running already");
     this.#running = true;
     const before = this.#processed;
+    const queue = this.#queue;
     try {
-      while (this.#queue.size > 0 && !until?.()) {
-        const event = this.#queue.pop()!;
-        this.#now = event.time;
-        const handler = this.#handlers.get(event.kind);
-        if (handler === undefined) throw new InvariantError(`event kind "${event.kind}" has no handler`);
-        if (this.#onlookers.length > 0) for (const onlooker of this.#onlookers) onlooker(event);
+      while (queue.size > 0 && !until?.()) {
+        const { time, sequence, data, kind: code } = queue;
+        this.#now = time;
+        queue.drop();
+        const handler = this.#handlers[code];
+        if (handler === undefined) throw new InvariantError(`event kind "${queue.kindOf(code)}" has no handler`);
+        if (this.#onlookers.length > 0) {
+          const event: SimEvent = { time, sequence, kind: queue.kindOf(code), data };
+          for (const onlooker of this.#onlookers) onlooker(event);
+        }
         this.#processed++;
-        const pending = handler(event.data, event);
+        const pending = handler(data, sequence);
         if (pending instanceof Promise) await pending;
         if ((this.#processed - before) % eventsPerVisit === 0) await macrotask();
       }

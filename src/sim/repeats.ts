@@ -5,16 +5,17 @@
  * a client twice while building one model version would meet the same luck again; the repeat tells the parts apart.
  */
 import type { ClientId, ParticipationId, Round } from "../base/ids.ts";
+import { NumberMap } from "../base/number-map.ts";
 
 export interface RepeatsState {
   readonly round: number;
-  /** Client, its latest participation in the round, and how many it had before. */
+  /** Client, its latest participation in the round, and how many it had before; ascending by client. */
   readonly parts: readonly (readonly [client: number, participation: number, before: number])[];
 }
 
 export class Repeats {
   #round = -1;
-  #latest = new Map<number, { participation: number; before: number }>();
+  #latest = new NumberMap<{ participation: number; before: number }>();
 
   of(client: ClientId, round: Round, participation: ParticipationId): number {
     if (round !== this.#round) {
@@ -39,12 +40,12 @@ export class Repeats {
   snapshot(): RepeatsState {
     return {
       round: this.#round,
-      parts: [...this.#latest].map(([client, { participation, before }]) => [client, participation, before]),
+      parts: this.#latest.entries().map(([client, { participation, before }]) => [client, participation, before]),
     };
   }
 
   restore({ round, parts }: RepeatsState): void {
     this.#round = round;
-    this.#latest = new Map(parts.map(([client, participation, before]) => [client, { participation, before }]));
+    this.#latest = new NumberMap(parts.map(([client, participation, before]) => [client, { participation, before }]));
   }
 }

@@ -2,7 +2,6 @@
  * The server's own links, where all downloads or all uploads share one. Each link waits for the first of its messages
  * to be through; a message that comes or goes changes when that is.
  */
-import type { SimEvent } from "./event-queue.ts";
 import { type Flight, type FlightTable, settle, soonest } from "./flight.ts";
 import { farAhead } from "./foresight.ts";
 import type { Kernel } from "./kernel.ts";
@@ -36,7 +35,7 @@ export class ServerLinks {
     this.#directions = [sharedDownlink, sharedUplink].map((capacity) =>
       capacity === undefined ? null : { link: new SharedLink(capacity), event: -1 },
     );
-    office.kernel.on<number>("link", (index, event) => this.#onLink(index, event));
+    office.kernel.on<number>("link", (index, sequence) => this.#onLink(index, sequence));
   }
 
   isShared(leg: Flight["leg"]): boolean {
@@ -85,11 +84,11 @@ export class ServerLinks {
     direction.event = first === Infinity || when === null ? -1 : kernel.schedule(when, "link", index);
   }
 
-  #onLink(index: number, event: SimEvent): void {
+  #onLink(index: number, sequence: number): void {
     const direction = this.#directions[index];
-    if (!direction || direction.event !== event.sequence) return;
+    if (!direction || direction.event !== sequence) return;
     const flightOf = (slot: number) => this.#office.flights.get(slot)!;
-    for (const slot of direction.link.slots) settle(flightOf(slot), event.time);
+    for (const slot of direction.link.slots) settle(flightOf(slot), this.#office.kernel.now);
     for (const slot of direction.link.finished(flightOf)) {
       const flight = flightOf(slot);
       flight.done = flight.stopAt;

@@ -11,9 +11,9 @@
 import { createHash, type Hash } from "node:crypto";
 import { InputError } from "../base/errors.ts";
 import type { Snapshot } from "../base/snapshot.ts";
-import { RowBytes, type TraceRow } from "./row-bytes.ts";
+import { Piece, RowBytes, RowShape, type TraceRow } from "./row-bytes.ts";
 
-export type { TraceRow };
+export { Piece, type RowBytes, RowShape, type TraceRow };
 
 /** Takes the text of whole lines, each with its line feed. */
 export interface TraceSink {
@@ -55,12 +55,24 @@ export class Trace implements Snapshot<TraceState> {
   }
 
   record(row: TraceRow): void {
-    this.#chain.add(row);
-    if (this.#chain.isFull) {
-      this.flush();
-      this.#chain.close();
-      this.#written = 0;
-    }
+    this.#chain.pending.add(row);
+    this.#added();
+  }
+
+  /** Begins a row that is written by shape; nothing else is recorded before it is given its fields and ended. */
+  begin(shape: RowShape, t: number): RowBytes {
+    return this.#chain.pending.begin(shape, t);
+  }
+
+  /** The row that is being written, as an object. */
+  current(): TraceRow {
+    return this.#chain.pending.current();
+  }
+
+  /** Ends the row that is being written. */
+  end(): void {
+    this.#chain.pending.end();
+    this.#added();
   }
 
   /** Hands every line recorded so far to the sink. */
@@ -89,6 +101,14 @@ export class Trace implements Snapshot<TraceState> {
     this.#chain.restore(state);
     this.#written = this.#chain.pending.length;
   }
+
+  #added(): void {
+    this.#chain.count();
+    if (!this.#chain.isFull) return;
+    this.flush();
+    this.#chain.close();
+    this.#written = 0;
+  }
 }
 
 /** The digest of a trace that was written down, from its lines without their line feeds. */
@@ -116,14 +136,13 @@ class Chain {
     return this.#bytesClosed + this.pending.length;
   }
 
-  add(row: TraceRow): void {
-    this.pending.add(row);
-    this.rows++;
-    this.#rowsPending++;
-  }
-
   addLine(line: string): void {
     this.pending.addText(`${line}\n`);
+    this.count();
+  }
+
+  /** One more row has been written. */
+  count(): void {
     this.rows++;
     this.#rowsPending++;
   }

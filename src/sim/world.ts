@@ -15,7 +15,6 @@ import { Conditions, type ConditionsState } from "./conditions.ts";
 import { Director, type DirectorState } from "./director.ts";
 import type { PlainEffect } from "./effects.ts";
 import type { Computation, Environment, Outlet, Phase, Transfer } from "./environment.ts";
-import type { SimEvent } from "./event-queue.ts";
 import { Faults } from "./faults.ts";
 import type { Fleet } from "./fleet.ts";
 import { viewOfFleet } from "./fleet-view.ts";
@@ -88,7 +87,7 @@ export class World implements Environment {
       paceOf: (flight, now) => this.#paceOf(flight, now),
       through: (flight, slot) => this.#plan(flight, slot),
     });
-    kernel.on<number>("flight", (slot, event) => this.#onFlight(slot, event));
+    kernel.on<number>("flight", (slot, sequence) => this.#onFlight(slot, sequence));
     this.#director = new Director({
       kernel,
       rng,
@@ -123,10 +122,10 @@ export class World implements Environment {
     this.#outlet = outlet;
   }
 
-  transfer({ ticket, client, leg, bytes, participation, round }: Transfer): void {
+  transfer(transfer: Transfer): void {
+    const { client, leg, bytes, participation, round } = transfer;
     const repeat = this.#repeats.of(client, round, participation);
-    const order = { ticket, client, participation, round, leg, repeat, total: bytes };
-    const flight = this.#flights.prepare(order, this.#kernel.now);
+    const flight = this.#flights.prepare(transfer, leg, repeat, bytes, this.#kernel.now);
     flight.isShared = this.#links.isShared(leg);
     this.#send(flight);
     this.#begin(flight);
@@ -136,10 +135,10 @@ export class World implements Environment {
    * @returns false if, as things stand, the work will certainly be lost, so that its result need not be worked out;
    *   an effect that ends work early can still come
    */
-  compute({ ticket, client, participation, round, duration }: Computation): boolean {
+  compute(computation: Computation): boolean {
+    const { client, participation, round, duration } = computation;
     const repeat = this.#repeats.of(client, round, participation);
-    const order = { ticket, client, participation, round, leg: "compute", repeat, total: duration } as const;
-    const flight = this.#flights.prepare(order, this.#kernel.now);
+    const flight = this.#flights.prepare(computation, "compute", repeat, duration, this.#kernel.now);
     setWork(flight, this.#compute, this.#rng);
     this.#begin(flight);
     return flight.stopReason === "" && (flight.step !== "cut" || !this.#conditions.isCalm);
@@ -249,9 +248,10 @@ export class World implements Environment {
     flight.event = when === null ? -1 : this.#kernel.schedule(when, "flight", slot);
   }
 
-  #onFlight(slot: number, event: SimEvent): void | Promise<void> {
+  #onFlight(slot: number, sequence: number): void | Promise<void> {
     const flight = this.#flights.get(slot);
-    if (flight === null || flight.event !== event.sequence) return;
+    if (flight === null || flight.event !== sequence) return;
+    const { now } = this.#kernel;
     switch (flight.step) {
       case "refusal":
         this.#close(flight, slot, flight.stopReason, flight.leg === "download" ? "before-download" : phaseOf(flight));
@@ -263,19 +263,19 @@ export class World implements Environment {
         this.#repace(flight, slot);
         return;
       case "look":
-        settle(flight, event.time);
+        settle(flight, now);
         if (!flight.isShared || flight.done < flight.stopAt) this.#plan(flight, slot);
         return;
       case "resend":
-        if (event.time >= flight.cutAt) {
+        if (now >= flight.cutAt) {
           this.#lose(flight, slot, flight.cutReason);
           return;
         }
         flight.attempt++;
         flight.done = 0;
-        flight.since = event.time;
+        flight.since = now;
         this.#send(flight);
-        this.#trace({ t: event.time, type: "resend", client: flight.client, leg: flight.leg, attempt: flight.attempt });
+        this.#trace({ t: now, type: "resend", client: flight.client, leg: flight.leg, attempt: flight.attempt });
         this.#repace(flight, slot);
         return;
       case "copy":

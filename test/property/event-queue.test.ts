@@ -22,16 +22,18 @@ test("the queue behaves like a sorted array under any pushes, pops and restarts"
           queue = new EventQueue();
           queue.restore(state);
         } else if (step === null) {
-          assert.equal(queue.pop(), model.shift());
+          queue.drop();
+          model.shift();
         } else {
-          const event = { time: step as Millis, sequence, kind: "k", data: { step } };
-          queue.push(event);
+          const event = { time: step as Millis, sequence, kind: `k${step}`, data: { step } };
+          queue.push(event.time, sequence, event.kind, event.data);
           // Sequences rise, so the place is after every event that is not later.
           const place = model.findIndex(({ time }) => time > step);
           model.splice(place < 0 ? model.length : place, 0, event);
         }
         assert.equal(queue.size, model.length);
-        assert.equal(queue.peek(), model[0]);
+        assert.equal(queue.sequence, model[0]?.sequence ?? -1);
+        assert.equal(queue.data, model[0]?.data);
       }
       assert.deepEqual(queue.snapshot(), model);
     }),
@@ -44,11 +46,11 @@ test("events pushed in any order of sequence are popped by time, then sequence",
   fc.assert(
     fc.property(fc.uniqueArray(key, { selector: ({ sequence }) => sequence, maxLength: 200 }), (keys) => {
       const queue = new EventQueue();
-      for (const { time, sequence } of keys) queue.push({ time: time as Millis, sequence, kind: "k", data: null });
+      for (const { time, sequence } of keys) queue.push(time as Millis, sequence, "k", null);
       const expected = keys.toSorted((a, b) => a.time - b.time || (a.sequence < b.sequence ? -1 : 1));
       for (const { time, sequence } of expected) {
-        const popped = queue.pop();
-        assert.deepEqual([popped?.time, popped?.sequence], [time, sequence]);
+        assert.deepEqual([queue.time, queue.sequence], [time, sequence]);
+        queue.drop();
       }
     }),
   );

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { RowBytes, type TraceRow } from "../../src/sim/row-bytes.ts";
+import { RowBytes, RowShape, type TraceRow } from "../../src/sim/row-bytes.ts";
 
 const value = fc.oneof(
   fc.integer(),
@@ -38,4 +38,45 @@ test("every whole number is written as JavaScript writes it", () => {
   for (let power = 1; power < 2 ** 32; power *= 10) numbers.push(power - 1, power, power + 1);
   for (const t of numbers) bytes.add({ t, type: "x" });
   assert.equal(bytes.bytes().toString(), numbers.map((t) => `{"t":${t === 0 ? 0 : t},"type":"x"}\n`).join(""));
+});
+
+test("a row written by shape has the bytes of the same row as an object, wherever its line begins", () => {
+  const text = fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("client/c-017", 'say "no"', "\u2028", "é"));
+  const number = fc.oneof(fc.nat(), fc.integer(), fc.double(), fc.maxSafeInteger());
+  const fields = fc.array(fc.oneof(number, text, fc.boolean(), fc.constant(undefined)), { maxLength: 6 });
+  fc.assert(
+    fc.property(fc.array(fc.tuple(number, text, fields), { maxLength: 20 }), (rows) => {
+      const [shaped, whole] = [new RowBytes(), new RowBytes()];
+      for (const [t, type, values] of rows) {
+        const row = { t, type, ...Object.fromEntries(values.map((value, at) => [`field ${at}`, value])) };
+        whole.add(row);
+        shaped.begin(new RowShape(type, ...values.map((_, at) => `field ${at}`)), t);
+        for (const value of values) {
+          if (typeof value === "number") shaped.number(value);
+          else if (typeof value === "boolean") shaped.boolean(value);
+          else shaped.text(value);
+        }
+        assert.deepEqual(shaped.current(), JSON.parse(JSON.stringify(row)));
+        shaped.end();
+      }
+      assert.equal(shaped.bytes().toString(), whole.bytes().toString());
+    }),
+    { numRuns: 2_000, seed: 5 },
+  );
+});
+
+test("long texts in a row leave room for the fields after them", () => {
+  const shape = new RowShape("x", ...Array.from({ length: 40 }, (_, at) => `a field with a long name, number ${at}`));
+  const rows = new RowBytes();
+  for (let row = 0; row < 2_000; row++) {
+    rows.begin(shape, row);
+    for (let field = 0; field < 40; field++) {
+      if (field % 2 === 0) rows.text("x".repeat(field * 7));
+      else rows.number(2 ** 31 + row);
+    }
+    rows.end();
+  }
+  const lines = rows.bytes().toString().split("\n");
+  assert.equal(lines.length, 2_001);
+  for (const [row, line] of lines.slice(0, -1).entries()) assert.equal((JSON.parse(line) as { t: number }).t, row);
 });

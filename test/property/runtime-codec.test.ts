@@ -6,7 +6,7 @@ import type { ParticipationId, Round } from "../../src/base/ids.ts";
 import type { Millis } from "../../src/base/units.ts";
 import { decode, decodeUntrusted, encode } from "../../src/runtime/codec.ts";
 import { crc32, envelope, open, seal } from "../../src/runtime/envelope.ts";
-import { measure } from "../../src/runtime/plain.ts";
+import { measure, References } from "../../src/runtime/plain.ts";
 import type { BlobRef, PledgeRef } from "../../src/runtime/refs.ts";
 
 /** Bits of any sort; NaNs of other patterns are the same NaN to JavaScript. */
@@ -66,7 +66,7 @@ test("plain data come back from bytes as they were, and weigh what was computed"
   fc.assert(
     fc.property(plain, (value) => {
       const bytes = encode(value);
-      assert.equal(bytes.length, measure(value, []));
+      assert.equal(bytes.length, measure(value, new References()));
       assert.deepStrictEqual(decode(bytes), value);
       assert.deepStrictEqual(decodeUntrusted(bytes, "value"), value);
     }),

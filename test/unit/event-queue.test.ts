@@ -5,9 +5,13 @@ import { EventQueue, type SimEvent } from "../../src/sim/event-queue.ts";
 
 const event = (time: number, sequence: number): SimEvent => ({ time: millis(time), sequence, kind: "k", data: null });
 
+function put(queue: EventQueue, time: number, sequence: number): void {
+  queue.push(millis(time), sequence, "k", null);
+}
+
 function drain(queue: EventQueue): string[] {
   const popped = [];
-  for (let next = queue.pop(); next !== undefined; next = queue.pop()) popped.push(`${next.time}/${next.sequence}`);
+  for (; queue.size > 0; queue.drop()) popped.push(`${queue.time}/${queue.sequence}`);
   return popped;
 }
 
@@ -20,26 +24,37 @@ test("the earliest event comes first, and of two at one instant the one schedule
     [3, 3],
     [0, 4],
   ] as const)
-    queue.push(event(time, sequence));
-  assert.equal(queue.peek()?.sequence, 4);
+    put(queue, time, sequence);
+  assert.equal(queue.sequence, 4);
   assert.deepEqual(drain(queue), ["0/4", "3/1", "3/3", "5/0", "5/2"]);
 });
 
-test("an empty queue pops nothing, again and again", () => {
+test("an empty queue has no first event, again and again", () => {
   const queue = new EventQueue();
-  assert.equal(queue.pop(), undefined);
-  assert.equal(queue.peek(), undefined);
-  queue.push(event(1, 0));
-  queue.pop();
-  assert.equal(queue.pop(), undefined);
-  assert.equal(queue.size, 0);
+  const nothing = () => {
+    queue.drop();
+    assert.deepEqual([queue.size, queue.time, queue.sequence, queue.kind, queue.data], [0, NaN, -1, -1, undefined]);
+  };
+  nothing();
+  put(queue, 1, 0);
+  queue.drop();
+  nothing();
+});
+
+test("an event keeps its kind and its data on its way through the queue", () => {
+  const queue = new EventQueue();
+  for (let i = 0; i < 300; i++) queue.push(millis((i * 37) % 10), i, `kind ${i % 7}`, { i });
+  for (; queue.size > 0; queue.drop()) {
+    const i = queue.sequence;
+    assert.deepEqual([queue.kindOf(queue.kind), queue.data], [`kind ${i % 7}`, { i }]);
+  }
 });
 
 test("instants beyond 2^31 ms and sequences beyond 2^32 keep their order", () => {
   const queue = new EventQueue();
-  queue.push(event(2 ** 50 + 1, 2 ** 40 + 1));
-  queue.push(event(2 ** 50, 2 ** 40 + 2));
-  queue.push(event(2 ** 50, 2 ** 40));
+  put(queue, 2 ** 50 + 1, 2 ** 40 + 1);
+  put(queue, 2 ** 50, 2 ** 40 + 2);
+  put(queue, 2 ** 50, 2 ** 40);
   assert.deepEqual(drain(queue), [
     `${2 ** 50}/${2 ** 40}`,
     `${2 ** 50}/${2 ** 40 + 2}`,
@@ -49,7 +64,7 @@ test("instants beyond 2^31 ms and sequences beyond 2^32 keep their order", () =>
 
 test("a snapshot lists events in the order they will happen and leaves the queue as it was", () => {
   const queue = new EventQueue();
-  for (let i = 0; i < 100; i++) queue.push(event((i * 37) % 10, i));
+  for (let i = 0; i < 100; i++) put(queue, (i * 37) % 10, i);
   const snapshot = queue.snapshot();
   assert.equal(queue.size, 100);
   assert.deepEqual(
@@ -60,7 +75,7 @@ test("a snapshot lists events in the order they will happen and leaves the queue
 
 test("a restored queue forgets what it held", () => {
   const queue = new EventQueue();
-  queue.push(event(1, 0));
+  put(queue, 1, 0);
   queue.restore([event(7, 3), event(7, 2)]);
   assert.deepEqual(drain(queue), ["7/2", "7/3"]);
 });

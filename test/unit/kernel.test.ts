@@ -146,7 +146,7 @@ test("an onlooker sees each event before its handler, until it looks away", asyn
 function busy(): { kernel: Kernel; log: string[] } {
   const kernel = new Kernel();
   const log: string[] = [];
-  kernel.on<number>("step", (counter, { sequence }) => {
+  kernel.on<number>("step", (counter, sequence) => {
     log.push(`${kernel.now}#${sequence}:${counter}`);
     kernel.schedule(after(kernel.now, at((sequence * 7) % 4)), "step", (counter + 1) % 5);
   });

@@ -3,8 +3,7 @@ import { test } from "node:test";
 import { Packr } from "msgpackr";
 import { InputError, InvariantError } from "../../src/base/errors.ts";
 import { decode, decodeUntrusted, encode } from "../../src/runtime/codec.ts";
-import { measure } from "../../src/runtime/plain.ts";
-import type { Held } from "../../src/runtime/refs.ts";
+import { measure, References } from "../../src/runtime/plain.ts";
 
 test("equal data give equal bytes, whatever was encoded before", () => {
   const before = encode({ round: 3, type: "train", values: Float32Array.of(1, 2) });
@@ -59,9 +58,9 @@ test("a cycle is an error and not an endless walk", () => {
 test("a walk finds each reference once", () => {
   const adapter = { ref: "blob", digest: "ab".repeat(32), bytes: 40 };
   const update = { ref: "pledge", id: 7, bytes: 12 };
-  const refs: Held[] = [];
+  const refs = new References();
   measure({ adapter, again: [{ ...adapter }, update], ref: "not a reference" }, refs);
-  assert.deepEqual(refs, [adapter, update]);
+  assert.deepEqual(refs.list, [adapter, update]);
 });
 
 test("hostile msgpack is refused before msgpackr sees it", () => {

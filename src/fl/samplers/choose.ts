@@ -5,9 +5,30 @@ import type { Fleet } from "../../sim/fleet.ts";
 import type { Candidates, History } from "../sampler.ts";
 
 /** Sorting bare numbers needs no comparison function. */
-export const ascending = (clients: Iterable<ClientId>): ClientId[] => [
-  ...(Uint32Array.from(clients).sort() as Iterable<number> as Iterable<ClientId>),
-];
+export function ascending(clients: readonly ClientId[]): ClientId[] {
+  if (clients.length < 2) return [...clients];
+  const sorted = new Uint32Array(clients).sort();
+  return clients.map((_, at) => clientId(sorted[at]!));
+}
+
+/** Those chosen so far. Asynchronous policies ask for one client at a time, for whom a set would be much ado. */
+class Chosen {
+  readonly clients: ClientId[] = [];
+  readonly #set: Set<ClientId> | null;
+
+  constructor(count: number) {
+    this.#set = count > 8 ? new Set() : null;
+  }
+
+  has(client: ClientId): boolean {
+    return this.#set?.has(client) ?? this.clients.includes(client);
+  }
+
+  add(client: ClientId): void {
+    this.clients.push(client);
+    this.#set?.add(client);
+  }
+}
 
 /** All eligible clients, ascending: one scan of the fleet. */
 export function allEligible(candidates: Candidates): ClientId[] {
@@ -32,22 +53,23 @@ export function sampleEligible(
   draws: Draws,
   isEligible: (client: ClientId) => boolean,
 ): ClientId[] {
-  const chosen = new Set<ClientId>();
+  const chosen = new Chosen(count);
+  const { clients } = chosen;
   // As many misses as the fleet has rows cost as much as the scan that would have been exact.
-  for (let attempts = 0; attempts < fleet.size && chosen.size < count; attempts++) {
+  for (let attempts = 0; attempts < fleet.size && clients.length < count; attempts++) {
     const client = clientId(draws.below(fleet.size));
     if (!chosen.has(client) && isEligible(client)) chosen.add(client);
   }
-  if (chosen.size < count) {
+  if (clients.length < count) {
     const rest: ClientId[] = [];
     for (let row = 0; row < fleet.size; row++) {
       const client = clientId(row);
       if (!chosen.has(client) && isEligible(client)) rest.push(client);
     }
-    const missing = Math.min(count - chosen.size, rest.length);
+    const missing = Math.min(count - clients.length, rest.length);
     for (const index of draws.sample(rest.length, missing)) chosen.add(rest[index]!);
   }
-  return ascending(chosen);
+  return ascending(clients);
 }
 
 /**

@@ -32,7 +32,7 @@ export function weighted(): ClientSampler {
         const weights = rest.map((client) => fleet.examples[client]!);
         for (const client of sampleWeighted(rest, weights, count - chosen.size, draws)) chosen.add(client);
       }
-      return ascending(chosen);
+      return ascending([...chosen]);
     },
   };
 }

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import type { ServerState } from "../../../actors/server-state.ts";
 import { decode } from "../../../src/runtime/codec.ts";
 import { open } from "../../../src/runtime/envelope.ts";
-import { measure } from "../../../src/runtime/plain.ts";
+import { measure, References } from "../../../src/runtime/plain.ts";
 import { type Held, keyOf } from "../../../src/runtime/refs.ts";
 import type { SystemState } from "../../../src/runtime/system-state.ts";
 import type { RoundBookState } from "../../../src/scenario/round-book.ts";
@@ -47,9 +47,9 @@ function audit({ federation }: Look): void {
   }
   for (const { recipe, result } of system.pledges.pledges) {
     if (result !== undefined) continue;
-    const read: Held[] = [];
+    const read = new References();
     measure(recipe.job, read);
-    for (const blob of read) hold(blob);
+    for (const blob of read.list) hold(blob);
   }
   for (const { digest, holders: counted } of system.blobs) {
     assert.equal(counted, holders.get(digest) ?? 0, `holders of blob ${digest.slice(0, 8)}`);
