@@ -2,16 +2,19 @@
  * The training engine on tensor programs: one compiled program per step shape, one native call per step.
  */
 
-import { InvariantError, invariant } from "../base/errors.ts";
+import { InvariantError, invariant, messageOf } from "../base/errors.ts";
 import type { Batch } from "../data/batches.ts";
 import { type AdapterLayout, adapterLayout, type LoraConfig } from "../model/adapter.ts";
 import type { BaseWeights } from "../model/base-weights.ts";
+import { mergedTrainStep } from "../model/merged-clients.ts";
 import { evaluationProgram, type StepShape, trainStep } from "../model/programs.ts";
 import type { LoraForm } from "../model/transformer.ts";
 import type { Executable, Executor } from "../tensor/executors/executor.ts";
 import type { Evaluation, EvaluationJob, OptimizerConfig, TrainingEngine, TrainJob, TrainResult } from "./engine.ts";
 import { loraFormFor } from "./lora-form.ts";
-import { type StateVectors, StepState } from "./step-state.ts";
+import { trainMerged } from "./merged-training.ts";
+import { alone, clientsPerCall, groupsOf, isOutOfMemory, type MergeLimit, shapeOf } from "./merging.ts";
+import { restingState, StepState } from "./step-state.ts";
 
 /** What the model says, before anyone compares it with an answer. */
 export interface LogitsJob extends Omit<EvaluationJob, "batches"> {
@@ -19,29 +22,32 @@ export interface LogitsJob extends Omit<EvaluationJob, "batches"> {
   readonly batch: Batch;
 }
 
-const stateNames = [
-  "adapter",
-  "adapterMean",
-  "adapterVariance",
-  "rescaler",
-  "rescalerMean",
-  "rescalerVariance",
-] as const;
-
 export class ProgramEngine implements TrainingEngine {
   readonly name: string;
   readonly layout: AdapterLayout;
   private readonly executor: Executor;
   private readonly weights: BaseWeights;
   private readonly form: LoraForm;
+  private readonly merge: MergeLimit;
+  /** Clients per call, by step shape; less than the limit allows where memory did not last. */
+  private readonly most = new Map<string, number>();
+  private readonly problems: string[] = [];
   private readonly compiled = new Map<string, Promise<Executable>>();
   private lastCohort: Promise<unknown> = Promise.resolve();
   private disposed = false;
 
-  constructor(executor: Executor, weights: BaseWeights, lora: LoraConfig, form = loraFormFor(weights.config)) {
+  /** @param merge how many clients of one shape train in one call */
+  constructor(
+    executor: Executor,
+    weights: BaseWeights,
+    lora: LoraConfig,
+    form = loraFormFor(weights.config),
+    merge: MergeLimit = alone,
+  ) {
     this.executor = executor;
     this.weights = weights;
     this.form = form;
+    this.merge = merge;
     this.name = executor.name;
     this.layout = adapterLayout(weights.config, lora);
   }
@@ -101,18 +107,73 @@ export class ProgramEngine implements TrainingEngine {
     this.compiled.clear();
   }
 
+  /** What went otherwise than planned since the last call: groups that had to be halved. */
+  takeProblems(): string[] {
+    return this.problems.splice(0);
+  }
+
   private async trainAll(jobs: readonly TrainJob[]): Promise<TrainResult[]> {
+    for (const job of jobs) this.checkJob(job);
     const results: TrainResult[] = [];
-    for (const job of jobs) results.push(await this.train(job));
+    const waiting = groupsOf(jobs, (shape) => this.clientsPerCall(shape));
+    for (let group = waiting.shift(); group; group = waiting.shift()) {
+      const members = group.map((index) => jobs[index]!);
+      if (members.length > this.clientsPerCall(shapeOf(members[0]!))) {
+        const half = group.length / 2;
+        waiting.unshift(group.slice(0, half), group.slice(half));
+        continue;
+      }
+      try {
+        const trained = members.length > 1 ? await this.trainGroup(members) : [await this.train(members[0]!)];
+        for (const [at, index] of group.entries()) results[index] = trained[at]!;
+      } catch (error) {
+        if (group.length === 1 || !isOutOfMemory(error)) throw error;
+        await this.halve(members, error);
+        waiting.unshift(group);
+      }
+    }
     return results;
+  }
+
+  private trainGroup(jobs: readonly TrainJob[]): Promise<TrainResult[]> {
+    for (const { batches } of jobs) for (const batch of batches) this.checkBatch(batch);
+    const [first] = jobs as [TrainJob];
+    const { config } = this.weights;
+    const shape = shapeOf(first)!;
+    const { key, options } = stepOptions(shape, first.optimizer);
+    const compile = (clients: number) =>
+      this.program(`${clients} clients ${key}`, () =>
+        mergedTrainStep(config, this.layout, { ...shape, clients }, options),
+      );
+    return trainMerged(jobs, { config, layout: this.layout, compile });
+  }
+
+  private clientsPerCall(shape: StepShape | null): number {
+    if (shape === null) return 1;
+    const key = JSON.stringify(shape);
+    const most = this.most.get(key) ?? clientsPerCall(this.merge, this.weights.config, this.layout.lora, shape);
+    this.most.set(key, most);
+    return most;
+  }
+
+  /** Remembers that so many clients are too many, and gives back what their program held. */
+  private async halve(jobs: readonly TrainJob[], error: unknown): Promise<void> {
+    const [first] = jobs as [TrainJob];
+    const shape = shapeOf(first)!;
+    const half = jobs.length / 2;
+    this.most.set(JSON.stringify(shape), half);
+    this.problems.push(`${jobs.length} clients did not fit into memory, ${half} are tried: ${messageOf(error)}`);
+    const key = `${jobs.length} clients ${stepOptions(shape, first.optimizer).key}`;
+    const executable = await this.compiled.get(key)?.catch(() => null);
+    this.compiled.delete(key);
+    executable?.dispose();
   }
 
   private async train(job: TrainJob): Promise<TrainResult> {
     const { config } = this.weights;
     const { optimizer, batches } = job;
     const experts = config.layers * config.experts;
-    this.checkJob(job);
-    const start = this.state();
+    const start = restingState(this.layout.size, config.layers);
     start.adapter!.set(job.adapter);
     start.rescaler!.set(job.rescaler);
     const state = new StepState(start);
@@ -133,20 +194,9 @@ export class ProgramEngine implements TrainingEngine {
     return { adapter: end.adapter!, rescaler: end.rescaler!, activations, tokens, losses };
   }
 
-  private state(): StateVectors {
-    const { layers } = this.weights.config;
-    return Object.fromEntries(
-      stateNames.map((name) => [name, new Float32Array(name.startsWith("adapter") ? this.layout.size : layers)]),
-    );
-  }
-
   private trainProgram(shape: StepShape, optimizer: OptimizerConfig): Promise<Executable> {
-    const { beta1, beta2, epsilon } = optimizer;
-    const clip = optimizer.clipNorm !== null;
-    const decay = optimizer.weightDecay !== 0;
-    const key = `train ${shape.rows}x${shape.length} k=${shape.topK} ${beta1} ${beta2} ${epsilon} ${clip} ${decay}`;
-    const options = { beta1, beta2, epsilon, clip, decay, form: this.form };
-    return this.program(key, () => trainStep(this.weights.config, this.layout, shape, options));
+    const { key, options } = stepOptions(shape, optimizer);
+    return this.program(key, () => trainStep(this.weights.config, this.layout, shape, { ...options, form: this.form }));
   }
 
   private program(key: string, build: () => Parameters<Executor["compile"]>[0]): Promise<Executable> {
@@ -195,6 +245,16 @@ export class ProgramEngine implements TrainingEngine {
     inside(lossPositions, ids.length, "loss position");
     inside(lengths, length + 1, "row length");
   }
+}
+
+/** What a training program is compiled for, and the name of it all. */
+function stepOptions(
+  { rows, length, topK }: StepShape,
+  { beta1, beta2, epsilon, clipNorm, weightDecay }: OptimizerConfig,
+) {
+  const options = { beta1, beta2, epsilon, clip: clipNorm !== null, decay: weightDecay !== 0 };
+  const key = `train ${rows}x${length} k=${topK} ${beta1} ${beta2} ${epsilon} ${options.clip} ${options.decay}`;
+  return { key, options };
 }
 
 function batchFeeds({ rows, length, ids, lengths, lossPositions, targets }: Batch, experts: number) {

@@ -54,7 +54,7 @@ function batchInputs(graph: Graph, { rows, length }: StepShape): BatchInputs {
   };
 }
 
-function frozenBase(graph: Graph, config: ModelConfig): (name: string) => Tensor {
+export function frozenBase(graph: Graph, config: ModelConfig): (name: string) => Tensor {
   const shapes = baseWeightShapes(config);
   return (name) => graph.weight(name, shapes.get(name)!);
 }
@@ -71,7 +71,7 @@ function adapterParts(flat: Tensor, { layers, experts, blocks }: AdapterLayout):
   );
 }
 
-const byBlock = (of: (index: number) => Tensor): LayerAdapter =>
+export const byBlock = (of: (index: number) => Tensor): LayerAdapter =>
   Object.fromEntries(blockNames.map((name, index) => [name, of(index)])) as unknown as LayerAdapter;
 
 const flatten = (tensors: readonly Tensor[]): Tensor =>
