@@ -71,6 +71,8 @@ export interface TrainingEngine {
   trainCohort(jobs: readonly TrainJob[]): Promise<TrainResult[]>;
   /** Leaves `adapter` as it was. */
   evaluate(job: EvaluationJob): Promise<Evaluation>;
+  /** What went otherwise than planned since it was last asked, in words; never part of a result. */
+  takeProblems?(): string[];
   /** Frees every native resource. A disposed engine rejects further work. */
   dispose(): void;
 }

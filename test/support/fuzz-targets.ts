@@ -99,7 +99,9 @@ export async function fuzzTargets(): Promise<FuzzTargets> {
     {
       name: "run.json",
       form: "json",
-      seeds: [text({ version: "0.1.0", engine: null, state: "running", continuedDespite: [], reproduce: "x" })],
+      seeds: [
+        text({ version: "0.1.0", engine: null, merge: null, state: "running", continuedDespite: [], reproduce: "x" }),
+      ],
       allowed: inputs,
       accepts: (bytes) => {
         writeFileSync(run.record, bytes);
@@ -193,7 +195,7 @@ async function midway() {
   await federation.advance(() => federation.kernel.processed >= 40);
   const parts = federation.snapshot();
   const checkpoint = encodeCheckpoint({
-    made: { program: "", code: "", scenario: "", source: null, engine: null, model: null, machine: null },
+    made: { program: "", code: "", scenario: "", source: null, engine: null, merge: null, model: null, machine: null },
     round: 1,
     events: 40,
     offsets: { metrics: 0, events: 0, participations: 0 },

@@ -9,7 +9,7 @@ import { reachable } from "../../src/tensor/graph.ts";
 import type { Node, Program, Tensor } from "../../src/tensor/ir.ts";
 import type { Dim, DType, Shape, SymbolicDim } from "../../src/tensor/shape.ts";
 import { groupSlots, padGroups, unpadGroups } from "./padded-kernels.ts";
-import { sizeOf, type Value, value } from "./reference-value.ts";
+import { build, coordinates, read, sizeOf, type Value, value } from "./reference-value.ts";
 
 export type { Value } from "./reference-value.ts";
 
@@ -100,11 +100,8 @@ export class Reference {
 
 type Named<Names extends string, Type> = Readonly<Record<Names, Type>>;
 /** The attributes of all operations; each has those of its own. */
-type Attributes = Named<
-  "factor" | "term" | "low" | "high" | "divisor" | "axis" | "k" | "columns" | "groups" | "parts",
-  number
-> &
-  Named<"alpha" | "epsilon" | "theta" | "heads", number> &
+type Attributes = Named<"factor" | "term" | "low" | "high" | "divisor" | "axis" | "k" | "columns" | "groups", number> &
+  Named<"alpha" | "epsilon" | "theta" | "heads" | "parts", number> &
   Named<"keep" | "transposeA" | "transposeB" | "transposed" | "inverse", boolean> &
   Named<"shape" | "axes" | "permutation" | "sizes", readonly number[]> &
   Named<"rows" | "blocks", Shape> &
@@ -113,30 +110,6 @@ type Kernel = (inputs: Value[], attributes: Attributes, node: Node, run: Referen
 
 function missing(what: string): never {
   throw new Error(`the reference has no "${what}"`);
-}
-
-/** A value from a function of its coordinates. */
-function build(shape: readonly number[], f: (at: number[], flat: number) => number): Value {
-  const data = new Float64Array(sizeOf(shape));
-  for (let flat = 0; flat < data.length; flat++) data[flat] = f(coordinates(flat, shape), flat);
-  return { shape, data };
-}
-
-function coordinates(flat: number, shape: readonly number[]): number[] {
-  const at = new Array<number>(shape.length);
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    at[axis] = flat % shape[axis]!;
-    flat = Math.floor(flat / shape[axis]!);
-  }
-  return at;
-}
-
-/** The element at `at`, aligned from the right; axes of size 1 stretch. */
-function read({ shape, data }: Value, at: readonly number[]): number {
-  const lead = at.length - shape.length;
-  let flat = 0;
-  for (const [axis, size] of shape.entries()) flat = flat * size + (size === 1 ? 0 : at[lead + axis]!);
-  return data[flat]!;
 }
 
 const unary =
