@@ -136,7 +136,7 @@ export async function createEngine({
   return new ProgramEngine(await createExecutor(chosen, threads), baseWeights, lora, undefined, merge);
 }
 
-async function createExecutor(engine: ChosenEngine, threads: number): Promise<Executor> {
+export async function createExecutor(engine: ChosenEngine, threads: number): Promise<Executor> {
   switch (engine) {
     case "onnx":
       return new OnnxExecutor({ threads });

@@ -40,7 +40,14 @@ export function clientsPerCall(limit: MergeLimit, config: ModelConfig, lora: Lor
 /** Bytes that one client adds to a merged step: its state, and what lies between forward and backward pass. */
 export function clientBytes(config: ModelConfig, layout: AdapterLayout, shape: StepShape): number {
   const one = { ...shape, clients: 1 };
-  const program = mergedTrainStep(config, layout, one, { beta1: 0, beta2: 0, epsilon: 1, clip: true, decay: true });
+  const program = mergedTrainStep(config, layout, one, {
+    beta1: 0,
+    beta2: 0,
+    epsilon: 1,
+    clip: true,
+    decay: true,
+    base: "ragged",
+  });
   return peakBytes(program, expectedSizes(config, one));
 }
 

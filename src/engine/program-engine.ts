@@ -6,6 +6,7 @@ import { InvariantError, invariant, messageOf } from "../base/errors.ts";
 import type { Batch } from "../data/batches.ts";
 import { type AdapterLayout, adapterLayout, type LoraConfig } from "../model/adapter.ts";
 import type { BaseWeights } from "../model/base-weights.ts";
+import type { BaseProducts } from "../model/client-experts.ts";
 import { mergedTrainStep } from "../model/merged-clients.ts";
 import { evaluationProgram, type StepShape, trainStep } from "../model/programs.ts";
 import type { LoraForm } from "../model/transformer.ts";
@@ -41,7 +42,7 @@ export class ProgramEngine implements TrainingEngine {
     executor: Executor,
     weights: BaseWeights,
     lora: LoraConfig,
-    form = loraFormFor(weights.config),
+    form: LoraForm = executor.pads === true ? "padded" : loraFormFor(weights.config),
     merge: MergeLimit = alone,
   ) {
     this.executor = executor;
@@ -143,9 +144,13 @@ export class ProgramEngine implements TrainingEngine {
     const { key, options } = stepOptions(shape, first.optimizer);
     const compile = (clients: number) =>
       this.program(`${clients} clients ${key}`, () =>
-        mergedTrainStep(config, this.layout, { ...shape, clients }, options),
+        mergedTrainStep(config, this.layout, { ...shape, clients }, { ...options, base: this.baseProducts }),
       );
     return trainMerged(jobs, { config, layout: this.layout, compile });
+  }
+
+  private get baseProducts(): BaseProducts {
+    return this.form === "padded" ? "padded" : "ragged";
   }
 
   private clientsPerCall(shape: StepShape | null): number {

@@ -2,8 +2,7 @@
  * The training step of several clients at once, for a device that is faster at one large call than at many small ones.
  *
  * Rows of a batch lie client after client, and everything frozen sees the tokens of all clients as one. What is a
- * client's own has a client axis: LoRA is a batched product over (client, expert) on padded groups of rows
- * (`tensor/ops/padded.ts`), and the optimizer works on `[clients, layout.size]`. No sum runs over clients, so a result
+ * client's own has a client axis: LoRA (`client-experts.ts`), and the optimizer, which works on `[clients, layout.size]`. No sum runs over clients, so a result
  * is what the client would have had alone, but for the order in which a product sums its terms.
  *
  * LoRA is factored here whatever the model: to merge it into the base weights would copy every expert for every client.
@@ -11,23 +10,25 @@
 import { gradients } from "../tensor/autodiff.ts";
 import { Graph } from "../tensor/graph.ts";
 import type { Program, Tensor } from "../tensor/ir.ts";
-import { add, integerDivide, mul, reduceSum, swiglu } from "../tensor/ops/arithmetic.ts";
+import { integerDivide, mul, reduceSum } from "../tensor/ops/arithmetic.ts";
 import { scatterAddRows } from "../tensor/ops/index-ops.ts";
 import { concat, reshape, split } from "../tensor/ops/layout.ts";
-import { matmul } from "../tensor/ops/matrix.ts";
 import { crossEntropy } from "../tensor/ops/nn.ts";
-import { groupSlots, padGroups, unpadGroups } from "../tensor/ops/padded.ts";
-import { groupedMatmul } from "../tensor/ops/ragged.ts";
 import { adamW, clipFactor } from "../tensor/optimizer.ts";
 import { type SymbolicDim, sizeOf } from "../tensor/shape.ts";
 import { type AdapterLayout, blockNames } from "./adapter.ts";
+import { type BaseProducts, clientExperts } from "./client-experts.ts";
 import type { ModelConfig } from "./config.ts";
 import { byBlock, frozenBase, type StepShape, type TrainStepOptions } from "./programs.ts";
-import { type Dispatched, type ForwardOptions, forward, type LayerAdapter, logitsAt } from "./transformer.ts";
+import { type ForwardOptions, forward, type LayerAdapter, logitsAt } from "./transformer.ts";
 
 export interface MergedShape extends StepShape {
   /** Clients of one call; `rows` are each client's own. */
   readonly clients: number;
+}
+
+export interface MergedStepOptions extends Omit<TrainStepOptions, "form"> {
+  readonly base: BaseProducts;
 }
 
 /**
@@ -42,7 +43,7 @@ export function mergedTrainStep(
   config: ModelConfig,
   layout: AdapterLayout,
   shape: MergedShape,
-  options: Omit<TrainStepOptions, "form">,
+  options: MergedStepOptions,
 ): Program {
   const { clients, rows, length, topK } = shape;
   const graph = new Graph();
@@ -79,8 +80,8 @@ export function mergedTrainStep(
       layers: [],
       rescaler: factors.map((s) => reshape(mul(s, everyToken), [clients * rows * length, 1])),
       experts(layer, dispatched, gateUp, down) {
-        const scale = layout.lora.alpha / layout.lora.rank;
-        const mixed = expertsOf(config, clients, layers[layer]!, scale, dispatched, gateUp, down);
+        const experts = { config, layout, clients, base: options.base };
+        const mixed = clientExperts(experts, layers[layer]!, dispatched, gateUp, down);
         counts[layer] = mixed.counts;
         return mixed.outputs;
       },
@@ -158,31 +159,4 @@ function factorsOf(flat: Tensor, { layers, experts, blocks }: AdapterLayout, cli
       return reshape(parts[layer * blocks.length + index]!, [clients * experts, rows, columns]);
     }),
   );
-}
-
-/**
- * Each row through its expert, with the LoRA of its client, times its routing weight.
- *
- * The base products are one per expert, over the rows of all clients: they are most of the work, and padding would add
- * to it. Their rows come client after client, because copies of tokens do and sorting by expert keeps their order.
- */
-function expertsOf(
-  { expertWidth: f, experts }: ModelConfig,
-  clients: number,
-  { gateUpA, gateB, upB, downA, downB }: LayerAdapter,
-  alpha: number,
-  { x, weight, positions, labels }: Dispatched,
-  gateUp: Tensor,
-  down: Tensor,
-): { readonly outputs: Tensor; readonly counts: Tensor } {
-  const rank = (gateUpA.shape[1] as number) / 2;
-  const slots = groupSlots(positions, labels, { groups: experts, parts: clients });
-  const times = (a: Tensor, b: Tensor, factor = 1) => matmul(a, b, { transposeB: true, alpha: factor });
-  const low = times(padGroups(x, slots), gateUpA);
-  const [lowGate, lowUp] = split(low, 2, [rank, rank]) as [Tensor, Tensor];
-  const [gate, up] = split(groupedMatmul(x, gateUp), 1, [f, f]) as [Tensor, Tensor];
-  const adapted = (base: Tensor, lowRank: Tensor, b: Tensor) => add(base, unpadGroups(times(lowRank, b, alpha), slots));
-  const hidden = mul(swiglu(adapted(gate, lowGate, gateB), adapted(up, lowUp, upB)), weight);
-  const lowDown = times(padGroups(hidden, slots), downA);
-  return { outputs: adapted(groupedMatmul(hidden, down), lowDown, downB), counts: slots.counts };
 }

@@ -11,6 +11,7 @@ import { type AdamWOptions, type AdamWStep, adamW, clipFactor } from "../tensor/
 import { sizeOf } from "../tensor/shape.ts";
 import { type AdapterLayout, blockNames } from "./adapter.ts";
 import { baseWeightShapes } from "./base-weights.ts";
+import { clientExperts } from "./client-experts.ts";
 import type { ModelConfig } from "./config.ts";
 import {
   type Forward,
@@ -91,7 +92,16 @@ function loraForward(graph: Graph, config: ModelConfig, layout: AdapterLayout, s
     config,
     ...shape,
     weight: frozenBase(graph, config),
-    lora: { config: layout.lora, form, layers, rescaler: factors },
+    lora: {
+      config: layout.lora,
+      form,
+      layers,
+      rescaler: factors,
+      ...(form === "padded" && {
+        experts: (layer, rows, gateUp, down) =>
+          clientExperts({ config, layout, clients: 1, base: "padded" }, layers[layer]!, rows, gateUp, down).outputs,
+      }),
+    },
   };
   return { adapter, rescaler, inputs, layers, factors, options, result: forward(options, inputs.ids, inputs.padding) };
 }

@@ -42,8 +42,9 @@ export type LayerAdapter = Readonly<Record<BlockName, Tensor>>;
 /**
  * How LoRA enters an expert's product. `factored`: x·W + c·(x·Aᵀ)·Bᵀ, the cheaper one when experts are wide. `merged`:
  * x·(W + c·(B·A)ᵀ), fewer and larger products when experts are narrow, at the price of one more copy of the experts.
+ * `padded`: factored, in one product for all experts, on devices that `client-experts.ts` names.
  */
-export type LoraForm = "factored" | "merged";
+export type LoraForm = "factored" | "merged" | "padded";
 
 /** What the router sent to the experts of one layer. */
 export interface Dispatched {

@@ -8,6 +8,9 @@ import { clientBytes, clientsPerCall, cut, isOutOfMemory, type MergeLimit } from
 import { ProgramEngine } from "../../src/engine/program-engine.ts";
 import { adapterLayout, type LoraConfig } from "../../src/model/adapter.ts";
 import type { Executor } from "../../src/tensor/executors/executor.ts";
+import { Graph } from "../../src/tensor/graph.ts";
+import { reduceSum } from "../../src/tensor/ops/arithmetic.ts";
+import { matmul } from "../../src/tensor/ops/matrix.ts";
 import { executors } from "../support/executors.ts";
 import { relativeError } from "../support/golden.ts";
 import { batchOf, prepared, randomAdapter, randomWeights, smallModel } from "../support/small-model.ts";
@@ -139,6 +142,18 @@ for (const { name, create } of executors) {
       for (const client of [0, 2, 3]) {
         assertSame(results[client]!, (await single.trainCohort([jobs[client]!]))[0]!, `client ${client}`);
       }
+    });
+
+    test("memory that cannot be had is told so in words that are understood, and the executable goes on", async () => {
+      const graph = new Graph();
+      const x = graph.input("x", "float32", [graph.symbol("rows"), 1]);
+      // 64 TB for 4,000,000 rows.
+      const squares = matmul(x, x, { transposeB: true });
+      const program = { name: "huge", inputs: { x }, outputs: { sum: reduceSum(squares, [0, 1], true) } };
+      const executable = await (await create()).compile(program, null);
+      await assert.rejects(executable.run({ x: new Float32Array(4_000_000) }), isOutOfMemory);
+      assert.deepEqual((await executable.run({ x: Float32Array.of(1, 2) })).sum, Float32Array.of(9));
+      executable.dispose();
     });
 
     test("bad input is refused before anybody trains, and the engine works on", async () => {

@@ -7,7 +7,7 @@ import type { LoraForm } from "../../src/model/transformer.ts";
 import { executors } from "../support/executors.ts";
 import { type Golden, goldenAbsent, loadGolden, relativeError } from "../support/golden.ts";
 
-const forms: LoraForm[] = ["factored", "merged"];
+const forms: LoraForm[] = ["factored", "merged", "padded"];
 
 describe("the reference checkpoint", { skip: goldenAbsent }, () => {
   let golden: Golden;

@@ -345,9 +345,12 @@ const paddedExpert: Grow = (growth, { a, b, c }) => {
   const slots = groupSlots(positions, labels, { groups, parts });
   growth.integers.push({ tensor: slots.counts, limit: rows * 2 + 1 });
   const padded = padGroups(gatherRows(x, token), slots);
-  const [transposeB] = bitsOf(b >> 2);
-  const factor = growth.parameter(transposeB ? [groups * parts, 3, columns] : [groups * parts, columns, 3]);
-  return [unpadGroups(matmul(padded, factor, { transposeB, alpha: alphaOf(c) }), slots)];
+  const [transposeB, isShared] = bitsOf(b >> 2);
+  const options = { transposeB, alpha: alphaOf(c) };
+  const factor = (count: number) => growth.parameter(transposeB ? [count, 3, columns] : [count, columns, 3]);
+  if (!isShared) return [unpadGroups(matmul(padded, factor(groups * parts), options), slots)];
+  const product = matmul(reshape(padded, [parts, groups, slots.size, columns]), factor(groups), options);
+  return [unpadGroups(reshape(product, [parts * groups, slots.size, 3]), slots)];
 };
 
 const returned: Grow = (growth, { a }) => {

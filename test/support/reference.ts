@@ -297,7 +297,9 @@ export const kernels: Readonly<Record<string, Kernel>> = {
 
   matmul: ([a, b], { transposeA, transposeB, alpha }) => {
     const right = matricesOf(b!);
-    const products = matricesOf(a!).map((left, i) => product(left, right[i]!, transposeA, transposeB, alpha));
+    const products = matricesOf(a!).map((left, i) =>
+      product(left, right[i % right.length]!, transposeA, transposeB, alpha),
+    );
     return [value([...a!.shape.slice(0, -2), ...products[0]!.shape], join(products))];
   },
   softmax: ([x]) => [value(x!.shape, rowsOf(x!).flatMap(softmaxOf))],
