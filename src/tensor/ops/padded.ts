@@ -204,6 +204,12 @@ const unpadGroupsOp: Op = {
   onnxGrouped(emit, node) {
     const [blocks, slots] = node.inputs as [Tensor, Tensor];
     const [flat] = emit.node("Reshape", [emit.whole(blocks), emit.integers([-1, blocks.shape[2] as number])]);
+    if (emit.limits.whole) {
+      emit.defineRagged(node.outputs[0]!, {
+        whole: emit.node("Gather", [flat!, emit.whole(slots)], { axis: 0 })[0]!,
+      });
+      return;
+    }
     const pieces = emit.pieces(slots).map((piece) => emit.node("Gather", [flat!, piece], { axis: 0 })[0]!);
     emit.defineRagged(node.outputs[0]!, { pieces });
   },
