@@ -7,6 +7,7 @@ import type { OptimizerConfig, TrainJob, TrainResult } from "../../src/engine/en
 import { clientBytes, clientsPerCall, cut, isOutOfMemory, type MergeLimit } from "../../src/engine/merging.ts";
 import { ProgramEngine } from "../../src/engine/program-engine.ts";
 import { adapterLayout, type LoraConfig } from "../../src/model/adapter.ts";
+import type { LoraForm } from "../../src/model/transformer.ts";
 import type { Executor } from "../../src/tensor/executors/executor.ts";
 import { Graph } from "../../src/tensor/graph.ts";
 import { reduceSum } from "../../src/tensor/ops/arithmetic.ts";
@@ -69,15 +70,21 @@ before(async () => {
 });
 after(() => weights.cleanUp());
 
-const engineOn = (executor: Executor, merge: MergeLimit) =>
-  new ProgramEngine(executor, weights, lora, "factored", merge);
+const engineOn = (executor: Executor, merge: MergeLimit, form: LoraForm = "factored") =>
+  new ProgramEngine(executor, weights, lora, form, merge);
 
 for (const { name, create } of executors) {
+  suite(name, create, "factored");
+  // How the base products see the rows is the program's business: both on one executor will do.
+  if (name.startsWith("ONNX")) suite(`${name}, padded base products`, create, "padded");
+}
+
+function suite(name: string, create: () => Promise<Executor>, form: LoraForm): void {
   describe(name, () => {
     let merged: ProgramEngine;
     let single: ProgramEngine;
     before(async () => {
-      merged = engineOn(await create(), { clients: 8 });
+      merged = engineOn(await create(), { clients: 8 }, form);
       single = engineOn(await create(), { clients: 1 });
     });
     after(() => {
