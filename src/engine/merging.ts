@@ -104,7 +104,8 @@ export function shapeOf({ batches, topK }: TrainJob): StepShape | null {
 
 /**
  * Whether an executor failed for want of memory. The words are those of ONNX Runtime's allocators, of CUDA's libraries, of
- * WebGPU, of TensorFlow, and of JavaScript's and C++'s own.
+ * TensorFlow, and of JavaScript's and C++'s own. WebGPU says that a buffer it could not make is invalid; a tensor that is
+ * larger than one buffer may be, it binds as several, of which a shader takes few.
  */
 export function isOutOfMemory(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
@@ -112,4 +113,4 @@ export function isOutOfMemory(error: unknown): boolean {
 }
 
 const wantOfMemory =
-  /out of memory|failed to allocate|bad_alloc|bad allocation|ALLOC_FAILED|RESOURCE_?EXHAUSTED|\bOOM\b|(?:Array buffer|buffer) allocation failed|Invalid typed array length/i;
+  /out of memory|\[Invalid Buffer|max buffer size|too many storage buffers|failed to allocate|bad_alloc|bad allocation|ALLOC_FAILED|RESOURCE_?EXHAUSTED|\bOOM\b|(?:Array buffer|buffer) allocation failed|Invalid typed array length/i;

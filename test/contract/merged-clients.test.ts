@@ -245,6 +245,9 @@ describe("memory", () => {
       "RESOURCE_EXHAUSTED: failed to allocate memory",
       "Array buffer allocation failed",
       "std::bad_alloc",
+      "WebGPU validation failed. [Invalid Buffer (unlabeled)] is invalid due to a previous error.",
+      "WebGPU validation failed. Buffer size (1600000000) exceeds the max buffer size limit (1073741824).",
+      "webgpu/shader_helper.cc:306 Too many storage buffers in shader. Current: 14, Max is 12",
     ];
     for (const message of lacking) {
       assert.ok(isOutOfMemory(new MachineError("program failed", { cause: new Error(message) })), message);

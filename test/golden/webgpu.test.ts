@@ -8,8 +8,12 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { TrainJob } from "../../src/engine/engine.ts";
 import { providerFault } from "../../src/engine/gpu.ts";
+import { isOutOfMemory } from "../../src/engine/merging.ts";
 import { ProgramEngine } from "../../src/engine/program-engine.ts";
 import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
+import { Graph } from "../../src/tensor/graph.ts";
+import { reduceSum } from "../../src/tensor/ops/arithmetic.ts";
+import { matmul } from "../../src/tensor/ops/matrix.ts";
 import { type Golden, goldenAbsent, loadGolden, relativeError } from "../support/golden.ts";
 
 const absence = (): string | false => {
@@ -62,6 +66,19 @@ describe("WebGPU", { skip: absence() }, () => {
       assert.ok(relativeError(result!.rescaler, golden.read(`after3.k${k}.rescaler`)) <= 1e-4);
     });
   }
+
+  test("a buffer that cannot be had is want of memory, and the device goes on", async () => {
+    const graph = new Graph();
+    const x = graph.input("x", "float32", [graph.symbol("rows"), 1]);
+    const squares = matmul(x, x, { transposeB: true });
+    const program = { name: "huge", inputs: { x }, outputs: { sum: reduceSum(squares, [0, 1], true) } };
+    const executable = await new OnnxExecutor({ provider: "webgpu" }).compile(program, null);
+    // 64 TB, and 1.6 GB: more than a shader may bind, and more than a software device gives.
+    await assert.rejects(executable.run({ x: new Float32Array(4_000_000) }), isOutOfMemory);
+    await executable.run({ x: new Float32Array(20_000) }).catch((error) => assert.ok(isOutOfMemory(error), error));
+    assert.deepEqual((await executable.run({ x: Float32Array.of(1, 2) })).sum, Float32Array.of(9));
+    executable.dispose();
+  });
 
   test("two clients in one call get what each gets alone on the CPU", async () => {
     const { weights, layout } = golden;
