@@ -112,5 +112,11 @@ export function isOutOfMemory(error: unknown): boolean {
   return wantOfMemory.test(error.message) || isOutOfMemory(error.cause);
 }
 
-const wantOfMemory =
-  /out of memory|\[Invalid Buffer|max buffer size|too many storage buffers|failed to allocate|bad_alloc|bad allocation|ALLOC_FAILED|RESOURCE_?EXHAUSTED|\bOOM\b|(?:Array buffer|buffer) allocation failed|Invalid typed array length/i;
+const wantOfMemory = new RegExp(
+  [
+    "out of memory|failed to allocate|bad_alloc|bad allocation|buffer allocation failed|Invalid typed array length",
+    "ALLOC_FAILED|RESOURCE_?EXHAUSTED|\\bOOM\\b",
+    "\\[Invalid Buffer|max buffer size|too many storage buffers",
+  ].join("|"),
+  "i",
+);

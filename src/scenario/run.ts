@@ -37,7 +37,7 @@ import { stoppedInTime } from "./stop.ts";
 import { gatheringOf, makePool } from "./workforce.ts";
 
 export interface RunOptions {
-  /** Worker threads; 0 works on this thread. One per core unless given. The result does not depend on it. */
+  /** Worker threads; 0 works on this thread. One per core unless given, on a GPU always one. The result does not depend on it. */
   readonly workers?: number;
   readonly engine?: string;
   /** How many clients share a call; `auto`, the default, is one on a CPU, and on a GPU as many as its memory holds. */

@@ -30,7 +30,7 @@ export function register(program: Command): void {
     .option("--rounds <number>", "how many rounds", wholeNumber)
     .option(
       "--workers <number>",
-      "worker threads; the result does not depend on it (default: one per core)",
+      "worker threads; the result does not depend on it (default: one per core, on a GPU always one)",
       wholeNumber,
     )
     .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
