@@ -1,19 +1,29 @@
 /** Runs in which clients share calls, with the real engine, real threads and the base model that comes with the program. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { trainingHandlers } from "../../actors/training.ts";
+import { MachineError } from "../../src/base/errors.ts";
 import { Rng } from "../../src/base/random.ts";
+import { ProgramEngine } from "../../src/engine/program-engine.ts";
+import { InlinePool } from "../../src/runtime/inline-pool.ts";
+import { PiscinaPool } from "../../src/runtime/piscina-pool.ts";
 import type { RoundMetrics } from "../../src/scenario/metrics.ts";
 import type { RunResult } from "../../src/scenario/result.ts";
 import { loadRun, resume } from "../../src/scenario/resume.ts";
 import { run } from "../../src/scenario/run.ts";
 import { readLines, readRecord } from "../../src/scenario/run-folder.ts";
 import { verifyByRerun } from "../../src/scenario/verify.ts";
+import type { Executor } from "../../src/tensor/executors/executor.ts";
+import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
 import { embeddedScenario } from "../support/embedded-scenario.ts";
+import type { MortalData } from "../support/mortal-worker.ts";
 import { assertSameRun, contentsOf, interruptAfter, sameFiles, temporaryFolder } from "../support/run-folders.ts";
 
 const files = [...sameFiles, "adapter/adapter_model.safetensors", "adapter/rescalers.json"];
 const merge = { clients: 4 };
+const lora = { rank: 2, alpha: 4 };
 const reproduce = "npx flame run merged";
 /** Enough clients of a budget that calls of four, two and one occur. */
 const scenario = embeddedScenario({
@@ -75,6 +85,58 @@ test("a run that was interrupted at any event and resumed leaves the same bytes"
   await resume(await loadRun(out), { workers: 1 });
   assertSameRun(out, merged, `resumed after event ${stop} of ${events}`, files);
 });
+
+test("a worker that dies in the middle of a call leaves the same bytes", async () => {
+  const out = join(folder, "mortal");
+  const fate = new Int32Array(new SharedArrayBuffer(8));
+  const { diagnostics } = await run(scenario, {
+    out,
+    reproduce,
+    merge,
+    pool({ training }) {
+      const { setup, weights: baseWeights } = training!;
+      const workerData: MortalData = { setup, engine: { baseWeights, lora, engine: "onnx", merge }, fate };
+      const worker = new URL("../support/mortal-worker.ts", import.meta.url);
+      return new PiscinaPool({ worker, workers: 2, workerData });
+    },
+  });
+  assert.equal(diagnostics.retries, 1);
+  assertSameRun(out, merged, "with a worker that died", files);
+});
+
+test("a device that runs out of memory goes on with smaller calls, which are those of a smaller limit, and says so", async () => {
+  const [out, pairs] = [join(folder, "tight"), join(folder, "pairs")];
+  await run(scenario, { out: pairs, reproduce, workers: 2, merge: { clients: 2 } });
+  const notes: string[] = [];
+  await run(scenario, {
+    out,
+    reproduce,
+    merge,
+    listen: (told) => void (told.type === "note" && notes.push(told.text)),
+    pool: ({ training }) =>
+      new InlinePool(
+        trainingHandlers(
+          () => training!.setup,
+          async () => new ProgramEngine(tight, training!.weights, lora, undefined, merge),
+        ),
+      ),
+  });
+  assertSameRun(out, pairs, "after memory ran out", files);
+  const said = /4 clients did not fit into memory, 2 are tried: .*out of memory/;
+  assert.equal(notes.filter((note) => said.test(note)).length, 1, notes.join("\n"));
+  assert.match(readFileSync(join(out, "diagnostics.log"), "utf8"), said);
+});
+
+/** A device on which programs for more than two clients fail. */
+const tight: Executor = {
+  name: "tight",
+  async compile(program, weights) {
+    const executable = await new OnnxExecutor().compile(program, weights);
+    const clients = Number(/train (\d+) clients/.exec(program.name)?.[1] ?? 1);
+    const refuse = () => Promise.reject(new MachineError(`program "${program.name}" failed: out of memory`));
+    return clients > 2 ? { ...executable, run: refuse, dispose: () => executable.dispose() } : executable;
+  },
+};
 
 test("the run says how many shared a call, and is verified in the same way", async () => {
   assert.deepEqual(readRecord({ record: join(merged, "run.json") } as never)?.merge, merge);
