@@ -7,8 +7,10 @@ import { Rng } from "../src/base/random.ts";
 import { type Batch, evaluationBatches, trainBatches } from "../src/data/batches.ts";
 import { examplesOf, type Partition } from "../src/data/deal.ts";
 import type { TokenizedData } from "../src/data/tokenized.ts";
-import type { Evaluation, OptimizerConfig, TrainingEngine } from "../src/engine/engine.ts";
+import type { Evaluation, OptimizerConfig, TrainingEngine, TrainJob, TrainResult } from "../src/engine/engine.ts";
+import { cut } from "../src/engine/merging.ts";
 import type { BlobReader } from "../src/runtime/blobs.ts";
+import type { GatheredJob, GatheredResult, Gathering } from "../src/runtime/pledges.ts";
 import type { Handler } from "../src/runtime/pool.ts";
 import type { BlobRef } from "../src/runtime/refs.ts";
 import { type Attack, attacked, flippedLabels } from "./attack.ts";
@@ -77,6 +79,7 @@ export function evaluationShards(examples: number, batchSize: number): { from: n
 
 export interface TrainingHandlers {
   readonly train: Handler<TrainRecipe, Trained>;
+  readonly trainTogether: Handler<GatheredJob<TrainRecipe>, GatheredResult<Trained>>;
   readonly evaluate: Handler<EvaluateRecipe, Evaluation>;
 }
 
@@ -90,7 +93,12 @@ export function trainingHandlers(
   return {
     async train(job: TrainRecipe, blobs: BlobReader) {
       opened ??= engine();
-      return train(setup(), await opened, job, blobs);
+      const { results } = await train(setup(), await opened, [job], blobs);
+      return results[0]!;
+    },
+    async trainTogether({ jobs }: GatheredJob<TrainRecipe>, blobs: BlobReader) {
+      opened ??= engine();
+      return train(setup(), await opened, jobs, blobs);
     },
     async evaluate({ topK, adapter, rescaler, from, until }: EvaluateRecipe, blobs: BlobReader) {
       opened ??= engine();
@@ -103,30 +111,76 @@ export function trainingHandlers(
   };
 }
 
+/**
+ * Has clients that can share a call train together: those of one budget, the ones with the most steps first.
+ *
+ * @param most clients of one call, by budget
+ */
+export const gatherTraining = (
+  setup: TrainingSetup,
+  most: (topK: number) => number,
+  onProblem: (problem: string) => void,
+): Gathering => ({
+  work: "train",
+  together: "trainTogether",
+  onProblem,
+  group(jobs) {
+    const recipes = jobs as readonly TrainRecipe[];
+    const indices = [...recipes.keys()].toSorted(
+      (a, b) => stepsOf(recipes[b]!, setup) - stepsOf(recipes[a]!, setup) || a - b,
+    );
+    const budgets = [...new Set(recipes.map(({ topK }) => topK))];
+    return budgets.flatMap((topK) =>
+      cut(
+        indices.filter((index) => recipes[index]!.topK === topK),
+        most(topK),
+      ),
+    );
+  },
+});
+
+/** Optimizer steps that a client takes. */
+function stepsOf({ client, effort }: TrainRecipe, { partition, batchSize, epochs, maxSteps }: TrainingSetup): number {
+  const all = epochs * Math.ceil(examplesOf(partition, clientId(client)).length / batchSize);
+  return Math.max(1, Math.round(effort * Math.min(all, maxSteps ?? all)));
+}
+
 async function train(
   setup: TrainingSetup,
   engine: TrainingEngine,
-  { client, round, topK, adapter, rescaler, effort, attack }: TrainRecipe,
+  recipes: readonly TrainRecipe[],
   blobs: BlobReader,
-): Promise<Trained> {
-  const { seed, data, partition, batchSize, length, epochs, maxSteps, optimizer } = setup;
-  const rng = new Rng(seed);
+): Promise<GatheredResult<Trained>> {
+  const jobs = recipes.map((recipe) => trainJob(setup, recipe, blobs));
+  const found = await engine.trainCohort(jobs);
+  const results = recipes.map((recipe, at) => trained(setup, recipe, jobs[at]!.adapter, found[at]!));
+  return { results, problems: engine.takeProblems?.() ?? [] };
+}
+
+function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader): TrainJob {
+  const { client, round, topK, adapter, rescaler, attack } = recipe;
+  const { seed, data, partition, batchSize, length, epochs, optimizer } = setup;
   const own = examplesOf(partition, clientId(client));
-  const draws = rng.at("batches", round).at(client);
+  const draws = new Rng(seed).at("batches", round).at(client);
   const all = trainBatches(data, own, { batchSize, length, epochs, draws });
-  const most = maxSteps === null ? all.length : Math.min(all.length, maxSteps);
-  const batches = all.slice(0, Math.max(1, Math.round(effort * most)));
+  const batches = all.slice(0, stepsOf(recipe, setup));
   const poisoned = attack?.type === "label-flip" ? flippedLabels(batches, data) : batches;
-  const base = blobs.floats(adapter);
-  const [result] = await engine.trainCohort([{ adapter: base, rescaler, topK, batches: poisoned, optimizer }]);
-  const { losses, activations, tokens } = result!;
+  return { adapter: blobs.floats(adapter), rescaler, topK, batches: poisoned, optimizer };
+}
+
+function trained(
+  { seed }: TrainingSetup,
+  { client, round, attack }: TrainRecipe,
+  base: Float32Array,
+  { adapter, rescaler, activations, tokens, losses }: TrainResult,
+): Trained {
   const honest: Trained = {
-    values: result!.adapter,
-    rescaler: result!.rescaler,
+    values: adapter,
+    rescaler,
     activations,
     tokens,
     firstLoss: losses[0]!,
     meanLoss: losses.reduce((sum, loss) => sum + loss, 0) / losses.length,
   };
-  return attack === null ? honest : attacked(honest, base, attack, rng.at("attack", round).at(client));
+  return attack === null ? honest : attacked(honest, base, attack, new Rng(seed).at("attack", round).at(client));
 }

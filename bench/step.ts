@@ -32,7 +32,7 @@ export async function randomWeights(folder: string, config = benchConfig): Promi
 }
 
 export const benchEngine = (weights: BaseWeights, form?: LoraForm): ProgramEngine =>
-  new ProgramEngine(new OnnxExecutor(), weights, { rank: benchRank, alpha: 16 }, form);
+  new ProgramEngine(new OnnxExecutor(), weights, { rank: benchRank, alpha: 16 }, form === undefined ? {} : { form });
 
 /** Ten steps over full rows with loss on every token, as the peers do. */
 export function benchJob(adapterSize: number, topK: number): TrainJob {

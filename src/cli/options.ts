@@ -2,6 +2,7 @@
 import { InvalidArgumentError } from "commander";
 import { InputError, ScenarioError } from "../base/errors.ts";
 import { type OpenedModel, openModel } from "../engine/load-model.ts";
+import type { MergeLimit } from "../engine/merging.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { embeddedModel } from "../scenario/package.ts";
 import {
@@ -25,6 +26,10 @@ export function positiveNumber(text: string): number {
   if (value === 0) throw new InvalidArgumentError("expected a whole number of at least 1.");
   return value;
 }
+
+/** How many clients share a call. */
+export const mergeOption = (text: string): "auto" | MergeLimit =>
+  text === "auto" ? "auto" : { clients: positiveNumber(text) };
 
 /** A duration in real minutes; fractions count. */
 export function minutesOption(text: string): number {

@@ -7,8 +7,8 @@ import { availableParallelism } from "node:os";
 import { isEngineName } from "../engine/names.ts";
 import type { WorkPool } from "../runtime/pool.ts";
 import type { Prepared } from "../scenario/prepare.ts";
-import { makePool } from "../scenario/run.ts";
 import { type CellOutcome, runCell, type StressPlan } from "../scenario/stress.ts";
+import { makePool } from "../scenario/workforce.ts";
 import { CellProcesses } from "./cell-processes.ts";
 
 export interface CellRun {
@@ -57,7 +57,7 @@ async function runTrainedCells(cells: CellRun): Promise<void> {
   for (const seed of new Set(plans.map((plan) => plan.seed))) {
     const shared = new SharedPool((prepared) => {
       const { lora } = plans[0]!.scenario.data;
-      return makePool(prepared, workers, isEngineName(engine) ? engine : "auto", lora);
+      return makePool(prepared, workers, { engine: isEngineName(engine) ? engine : "auto", lora });
     });
     const waiting = plans.filter((plan) => plan.seed === seed);
     const work = async (): Promise<void> => {

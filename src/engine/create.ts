@@ -6,12 +6,15 @@ import type { Executor } from "../tensor/executors/executor.ts";
 import { OnnxExecutor } from "../tensor/executors/onnx.ts";
 import { TensorflowExecutor } from "../tensor/executors/tensorflow.ts";
 import { loadTensorflow, type Tensorflow } from "../tensor/executors/tensorflow-addon.ts";
-import { findGpus, type Gpus, providerFault } from "./gpu.ts";
+import { findGpus, type Gpus, gpuMemory, providerFault } from "./gpu.ts";
+import { alone, type MergeLimit } from "./merging.ts";
 import { type ChosenEngine, type EngineName, engineNames } from "./names.ts";
 import { ProgramEngine } from "./program-engine.ts";
 
 export interface EngineChoice {
   readonly engine: ChosenEngine;
+  /** Whether it computes on a GPU. One thread owns that, and clients share its calls. */
+  readonly gpu: boolean;
   /** One sentence for people: what was found, and what speaks against the engines that come before. */
   readonly reason: string;
 }
@@ -51,15 +54,15 @@ const settled = new Map<EngineName, EngineChoice>();
 function weigh(engine: EngineName, machine: Machine): EngineChoice {
   if (engine === "tensorflow") {
     const { description, gpu } = machine.tensorflow();
-    return { engine, reason: `asked for; ${description}, ${gpu ? "on the GPU" : "which sees no GPU"}` };
+    return { engine, gpu, reason: `asked for; ${description}, ${gpu ? "on the GPU" : "which sees no GPU"}` };
   }
-  if (engine !== "auto") return { engine, reason: "asked for" };
+  if (engine !== "auto") return { engine, gpu: engine.startsWith("onnx-"), reason: "asked for" };
   const { vendors, nvidia } = machine.gpus();
-  if (vendors.length === 0) return { engine: "onnx", reason: "ONNX Runtime on the CPU: there is no GPU" };
+  if (vendors.length === 0) return { engine: "onnx", gpu: false, reason: "ONNX Runtime on the CPU: there is no GPU" };
   const against: string[] = [];
   if (nvidia) {
     const found = reportedGpu(machine);
-    if (found.gpu) return { engine: "tensorflow", reason: `TensorFlow on the GPU: ${found.what}` };
+    if (found.gpu) return { engine: "tensorflow", gpu: true, reason: `TensorFlow on the GPU: ${found.what}` };
     against.push(found.what);
   }
   for (const [provider, possible] of [
@@ -68,11 +71,12 @@ function weigh(engine: EngineName, machine: Machine): EngineChoice {
   ] as const) {
     const fault = possible ? machine.providerFault(provider) : "not an NVIDIA GPU";
     if (fault === null) {
-      return { engine: `onnx-${provider}`, reason: reasonFor(`ONNX Runtime on ${vendors.join(", ")}`, against) };
+      const reason = reasonFor(`ONNX Runtime on ${vendors.join(", ")}`, against);
+      return { engine: `onnx-${provider}`, gpu: true, reason };
     }
     against.push(`ONNX Runtime on ${provider}: ${fault}`);
   }
-  return { engine: "onnx", reason: reasonFor("ONNX Runtime on the CPU", against) };
+  return { engine: "onnx", gpu: false, reason: reasonFor("ONNX Runtime on the CPU", against) };
 }
 
 const reasonFor = (what: string, against: readonly string[]): string => [what, ...against].join("; ");
@@ -86,6 +90,25 @@ function reportedGpu(machine: Machine): { gpu: boolean; what: string } {
   }
 }
 
+/**
+ * Settles how many clients share a call. `auto` is one on a CPU, which many small calls keep as busy as few large ones,
+ * and on a GPU as many as half of its memory holds: what a program keeps alive is known, and executors add to it what they
+ * copy and what their arenas keep.
+ *
+ * @param memory bytes of the device, where its driver says
+ */
+export function mergeLimit(
+  asked: "auto" | MergeLimit,
+  gpu: boolean,
+  memory: () => number | null = gpuMemory,
+): MergeLimit {
+  if (asked !== "auto") return asked;
+  return gpu ? { bytes: Math.floor((memory() ?? unknownMemory) / 2) } : alone;
+}
+
+/** What is taken for a GPU's memory where no driver tells: laptops have as much. */
+const unknownMemory = 4 * 2 ** 30;
+
 export interface EngineOptions {
   readonly baseWeights: BaseWeights;
   readonly lora: LoraConfig;
@@ -94,6 +117,8 @@ export interface EngineOptions {
   readonly threads?: number;
   /** Called after every step of training and every batch of an evaluation. */
   readonly onStep?: () => void;
+  /** How many clients of one shape share a call; one by one unless given. */
+  readonly merge?: MergeLimit;
 }
 
 export async function createEngine({
@@ -101,13 +126,14 @@ export async function createEngine({
   lora,
   engine = "auto",
   threads = 1,
-  onStep,
+  merge = alone,
+  onStep = () => {},
 }: EngineOptions): Promise<ProgramEngine> {
   const chosen = engine === "auto" ? chooseEngine(engine, threads).engine : engine;
-  return new ProgramEngine(await createExecutor(chosen, threads), baseWeights, lora, undefined, onStep);
+  return new ProgramEngine(await createExecutor(chosen, threads), baseWeights, lora, { merge, onStep });
 }
 
-async function createExecutor(engine: ChosenEngine, threads: number): Promise<Executor> {
+export async function createExecutor(engine: ChosenEngine, threads: number): Promise<Executor> {
   switch (engine) {
     case "onnx":
       return new OnnxExecutor({ threads });

@@ -67,10 +67,15 @@ export interface Evaluation {
 export interface TrainingEngine {
   /** `onnx-cpu`, `tfjs-cpu`, …: what ran, for diagnostics. */
   readonly name: string;
-  /** Result i depends on job i alone, however the executor groups them. Same order as `jobs`. */
+  /**
+   * Result i depends on job i alone, in the order of `jobs`. Where clients share calls, how many do reaches the last digits:
+   * the same jobs give the same bits, and a job in other company the same within 1e-5 of the adapter's norm.
+   */
   trainCohort(jobs: readonly TrainJob[]): Promise<TrainResult[]>;
   /** Leaves `adapter` as it was. */
   evaluate(job: EvaluationJob): Promise<Evaluation>;
+  /** What went otherwise than planned since it was last asked, in words; never part of a result. */
+  takeProblems?(): string[];
   /** Frees every native resource. A disposed engine rejects further work. */
   dispose(): void;
 }

@@ -38,6 +38,14 @@ function renderVendors(): string[] {
   });
 }
 
+/** Bytes of the memory of the first NVIDIA GPU; null where its driver does not say. */
+export function gpuMemory(): number | null {
+  const query = ["--query-gpu=memory.total", "--format=csv,noheader,nounits"];
+  const { status, stdout } = spawnSync("nvidia-smi", query, { encoding: "utf8", timeout: 10_000 });
+  const mebibytes = status === 0 ? Number.parseInt(stdout, 10) : Number.NaN;
+  return mebibytes > 0 ? mebibytes * 2 ** 20 : null;
+}
+
 /** Runs in a process of its own, because a driver that does not work may end it. */
 const trial = `
 const [path, provider, model, output] = process.argv.slice(1);

@@ -2,17 +2,21 @@
  * The training engine on tensor programs: one compiled program per step shape, one native call per step.
  */
 
-import { InvariantError, invariant } from "../base/errors.ts";
+import { InvariantError, invariant, messageOf } from "../base/errors.ts";
 import type { Batch } from "../data/batches.ts";
 import { type AdapterLayout, adapterLayout, type LoraConfig } from "../model/adapter.ts";
 import type { BaseWeights } from "../model/base-weights.ts";
+import type { BaseProducts } from "../model/client-experts.ts";
+import { mergedTrainStep } from "../model/merged-clients.ts";
 import { evaluationProgram, type StepShape, trainStep } from "../model/programs.ts";
 import type { LoraForm } from "../model/transformer.ts";
 import type { Executable, Executor } from "../tensor/executors/executor.ts";
 import type { Program } from "../tensor/ir.ts";
 import type { Evaluation, EvaluationJob, OptimizerConfig, TrainingEngine, TrainJob, TrainResult } from "./engine.ts";
 import { loraFormFor } from "./lora-form.ts";
-import { type StateVectors, StepState } from "./step-state.ts";
+import { trainMerged } from "./merged-training.ts";
+import { alone, clientsPerCall, groupsOf, isOutOfMemory, type MergeLimit, shapeOf } from "./merging.ts";
+import { restingState, StepState } from "./step-state.ts";
 
 /** What the model says, before anyone compares it with an answer. */
 export interface LogitsJob extends Omit<EvaluationJob, "batches"> {
@@ -20,14 +24,14 @@ export interface LogitsJob extends Omit<EvaluationJob, "batches"> {
   readonly batch: Batch;
 }
 
-const stateNames = [
-  "adapter",
-  "adapterMean",
-  "adapterVariance",
-  "rescaler",
-  "rescalerMean",
-  "rescalerVariance",
-] as const;
+export interface ProgramEngineOptions {
+  /** How LoRA is computed at every shape; without it, as is best for each. */
+  readonly form?: LoraForm | undefined;
+  /** How many clients of one shape train in one call; one by one unless given. */
+  readonly merge?: MergeLimit;
+  /** Called after every step of training and every batch of an evaluation. */
+  readonly onStep?: () => void;
+}
 
 export class ProgramEngine implements TrainingEngine {
   readonly name: string;
@@ -35,19 +39,22 @@ export class ProgramEngine implements TrainingEngine {
   private readonly executor: Executor;
   private readonly weights: BaseWeights;
   private readonly form: LoraForm | undefined;
+  private readonly merge: MergeLimit;
   private readonly onStep: () => void;
+  /** Clients per call, by step shape; less than the limit allows where memory did not last. */
+  private readonly most = new Map<string, number>();
+  private readonly problems: string[] = [];
   private readonly compiled = new Map<string, Promise<Executable>>();
   private lastCohort: Promise<unknown> = Promise.resolve();
   private disposed = false;
 
-  /**
-   * @param form how LoRA is computed at every shape; without it, as is best for each
-   * @param onStep called after every step of training and every batch of an evaluation
-   */
-  constructor(executor: Executor, weights: BaseWeights, lora: LoraConfig, form?: LoraForm, onStep = () => {}) {
+  constructor(executor: Executor, weights: BaseWeights, lora: LoraConfig, options: ProgramEngineOptions = {}) {
+    const { form, merge = alone, onStep = () => {} } = options;
     this.executor = executor;
     this.weights = weights;
-    this.form = form;
+    // The base products too are padded where pieces of rows do not run.
+    this.form = form ?? (executor.pads === true ? "padded" : undefined);
+    this.merge = merge;
     this.onStep = onStep;
     this.name = executor.name;
     this.layout = adapterLayout(weights.config, lora);
@@ -109,18 +116,77 @@ export class ProgramEngine implements TrainingEngine {
     this.compiled.clear();
   }
 
+  /** What went otherwise than planned since the last call: groups that had to be halved. */
+  takeProblems(): string[] {
+    return this.problems.splice(0);
+  }
+
   private async trainAll(jobs: readonly TrainJob[]): Promise<TrainResult[]> {
+    for (const job of jobs) this.checkJob(job);
     const results: TrainResult[] = [];
-    for (const job of jobs) results.push(await this.train(job));
+    const waiting = groupsOf(jobs, (shape) => this.clientsPerCall(shape));
+    for (let group = waiting.shift(); group; group = waiting.shift()) {
+      const members = group.map((index) => jobs[index]!);
+      if (members.length > this.clientsPerCall(shapeOf(members[0]!))) {
+        const half = group.length / 2;
+        waiting.unshift(group.slice(0, half), group.slice(half));
+        continue;
+      }
+      try {
+        const trained = members.length > 1 ? await this.trainGroup(members) : [await this.train(members[0]!)];
+        for (const [at, index] of group.entries()) results[index] = trained[at]!;
+      } catch (error) {
+        if (group.length === 1 || !isOutOfMemory(error)) throw error;
+        await this.halve(members, error);
+        waiting.unshift(group);
+      }
+    }
     return results;
+  }
+
+  private trainGroup(jobs: readonly TrainJob[]): Promise<TrainResult[]> {
+    for (const { batches } of jobs) for (const batch of batches) this.checkBatch(batch);
+    const [first] = jobs as [TrainJob];
+    const { config } = this.weights;
+    const shape = shapeOf(first)!;
+    const { key, options } = stepOptions(shape, first.optimizer);
+    const compile = (clients: number) =>
+      this.program(`${clients} clients ${key}`, () =>
+        mergedTrainStep(config, this.layout, { ...shape, clients }, { ...options, base: this.baseProducts }),
+      );
+    return trainMerged(jobs, { config, layout: this.layout, compile, onStep: this.onStep });
+  }
+
+  private get baseProducts(): BaseProducts {
+    return this.form === "padded" ? "padded" : "ragged";
+  }
+
+  private clientsPerCall(shape: StepShape | null): number {
+    if (shape === null) return 1;
+    const key = JSON.stringify(shape);
+    const most = this.most.get(key) ?? clientsPerCall(this.merge, this.weights.config, this.layout.lora, shape);
+    this.most.set(key, most);
+    return most;
+  }
+
+  /** Remembers that so many clients are too many, and gives back what their program held. */
+  private async halve(jobs: readonly TrainJob[], error: unknown): Promise<void> {
+    const [first] = jobs as [TrainJob];
+    const shape = shapeOf(first)!;
+    const half = jobs.length / 2;
+    this.most.set(JSON.stringify(shape), half);
+    this.problems.push(`${jobs.length} clients did not fit into memory, ${half} are tried: ${messageOf(error)}`);
+    const key = `${jobs.length} clients ${stepOptions(shape, first.optimizer).key}`;
+    const executable = await this.compiled.get(key)?.catch(() => null);
+    this.compiled.delete(key);
+    executable?.dispose();
   }
 
   private async train(job: TrainJob): Promise<TrainResult> {
     const { config } = this.weights;
     const { optimizer, batches } = job;
     const experts = config.layers * config.experts;
-    this.checkJob(job);
-    const start = this.state();
+    const start = restingState(this.layout.size, config.layers);
     start.adapter!.set(job.adapter);
     start.rescaler!.set(job.rescaler);
     const state = new StepState(start);
@@ -142,20 +208,10 @@ export class ProgramEngine implements TrainingEngine {
     return { adapter: end.adapter!, rescaler: end.rescaler!, activations, tokens, losses };
   }
 
-  private state(): StateVectors {
-    const { layers } = this.weights.config;
-    return Object.fromEntries(
-      stateNames.map((name) => [name, new Float32Array(name.startsWith("adapter") ? this.layout.size : layers)]),
-    );
-  }
-
   private trainProgram(shape: StepShape, optimizer: OptimizerConfig): Promise<Executable> {
-    const { beta1, beta2, epsilon } = optimizer;
-    const clip = optimizer.clipNorm !== null;
-    const decay = optimizer.weightDecay !== 0;
-    const key = `train ${shape.rows}x${shape.length} k=${shape.topK} ${beta1} ${beta2} ${epsilon} ${clip} ${decay}`;
-    const options = { beta1, beta2, epsilon, clip, decay, form: this.formFor(shape) };
-    return this.program(key, () => trainStep(this.weights.config, this.layout, shape, options));
+    const { key, options } = stepOptions(shape, optimizer);
+    const form = this.formFor(shape);
+    return this.program(key, () => trainStep(this.weights.config, this.layout, shape, { ...options, form }));
   }
 
   private evaluation(shape: StepShape, withLogits = false): Program {
@@ -212,6 +268,16 @@ export class ProgramEngine implements TrainingEngine {
     inside(lossPositions, ids.length, "loss position");
     inside(lengths, length + 1, "row length");
   }
+}
+
+/** What a training program is compiled for, and the name of it all. */
+function stepOptions(
+  { rows, length, topK }: StepShape,
+  { beta1, beta2, epsilon, clipNorm, weightDecay }: OptimizerConfig,
+) {
+  const options = { beta1, beta2, epsilon, clip: clipNorm !== null, decay: weightDecay !== 0 };
+  const key = `train ${rows}x${length} k=${topK} ${beta1} ${beta2} ${epsilon} ${options.clip} ${options.decay}`;
+  return { key, options };
 }
 
 function batchFeeds({ rows, length, ids, lengths, lossPositions, targets }: Batch, experts: number) {

@@ -11,6 +11,7 @@ import { type AdamWOptions, type AdamWStep, adamW, clipFactor } from "../tensor/
 import { sizeOf } from "../tensor/shape.ts";
 import { type AdapterLayout, blockNames } from "./adapter.ts";
 import { baseWeightShapes } from "./base-weights.ts";
+import { clientExperts } from "./client-experts.ts";
 import type { ModelConfig } from "./config.ts";
 import {
   type Forward,
@@ -54,7 +55,7 @@ function batchInputs(graph: Graph, { rows, length }: StepShape): BatchInputs {
   };
 }
 
-function frozenBase(graph: Graph, config: ModelConfig): (name: string) => Tensor {
+export function frozenBase(graph: Graph, config: ModelConfig): (name: string) => Tensor {
   const shapes = baseWeightShapes(config);
   return (name) => graph.weight(name, shapes.get(name)!);
 }
@@ -71,7 +72,7 @@ function adapterParts(flat: Tensor, { layers, experts, blocks }: AdapterLayout):
   );
 }
 
-const byBlock = (of: (index: number) => Tensor): LayerAdapter =>
+export const byBlock = (of: (index: number) => Tensor): LayerAdapter =>
   Object.fromEntries(blockNames.map((name, index) => [name, of(index)])) as unknown as LayerAdapter;
 
 const flatten = (tensors: readonly Tensor[]): Tensor =>
@@ -91,7 +92,16 @@ function loraForward(graph: Graph, config: ModelConfig, layout: AdapterLayout, s
     config,
     ...shape,
     weight: frozenBase(graph, config),
-    lora: { config: layout.lora, form, layers, rescaler: factors },
+    lora: {
+      config: layout.lora,
+      form,
+      layers,
+      rescaler: factors,
+      ...(form === "padded" && {
+        experts: (layer, rows, gateUp, down) =>
+          clientExperts({ config, layout, clients: 1, base: "padded" }, layers[layer]!, rows, gateUp, down).outputs,
+      }),
+    },
   };
   return { adapter, rescaler, inputs, layers, factors, options, result: forward(options, inputs.ids, inputs.padding) };
 }

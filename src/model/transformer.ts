@@ -42,8 +42,23 @@ export type LayerAdapter = Readonly<Record<BlockName, Tensor>>;
 /**
  * How LoRA enters an expert's product. `factored`: x·W + c·(x·Aᵀ)·Bᵀ, the cheaper one when experts are wide. `merged`:
  * x·(W + c·(B·A)ᵀ), fewer and larger products when experts are narrow, at the price of one more copy of the experts.
+ * `padded`: factored, in one product for all experts, on devices that `client-experts.ts` names.
  */
-export type LoraForm = "factored" | "merged";
+export type LoraForm = "factored" | "merged" | "padded";
+
+/** What the router sent to the experts of one layer. */
+export interface Dispatched {
+  /** `[rows, width]` and `[rows, 1]`, ragged over experts: the row and its routing weight. */
+  readonly x: Tensor;
+  readonly weight: Tensor;
+  /** Of each row, which copy of a token it is, token · topK + choice; as sorted. */
+  readonly positions: Tensor;
+  /** `[tokens · topK]` int64: the expert of each copy; `experts` and more for padding. */
+  readonly labels: Tensor;
+}
+
+/** Takes the place of the one adapter of all rows: `[rows, width] → [rows, width]`, ragged over experts. */
+export type Experts = (layer: number, rows: Dispatched, gateUp: Tensor, down: Tensor) => Tensor;
 
 export interface ForwardOptions {
   readonly graph: Graph;
@@ -58,8 +73,10 @@ export interface ForwardOptions {
     readonly config: LoraConfig;
     readonly form: LoraForm;
     readonly layers: readonly LayerAdapter[];
-    /** s_l, `[1]` each. */
+    /** s_l, `[1]` each, or one for every token, `[tokens, 1]`. */
     readonly rescaler: readonly Tensor[];
+    /** Present when rows belong to adapters of their own; `layers` is empty then. */
+    readonly experts?: Experts;
   };
 }
 
@@ -139,13 +156,16 @@ function mixture(options: ForwardOptions, layer: number, x: Tensor, padding: Ten
   const probabilities = softmax(logits);
   const { values, indices } = topK(probabilities, k);
   const routed = config.normTopK ? div(values, reduceSum(values, [1], true)) : values;
-  const labels = add(indices, reshape(cast(padding, "int64"), [tokens, 1]));
-  const { positions, counts } = sortByGroup(reshape(labels, [tokens * k]), experts);
+  const labels = reshape(add(indices, reshape(cast(padding, "int64"), [tokens, 1])), [tokens * k]);
+  const { positions, counts } = sortByGroup(labels, experts);
   const token = integerDivide(positions, k);
 
   const adapter = lora && { ...lora.layers[layer]!, scale: lora.config.alpha / lora.config.rank, form: lora.form };
   const rowsIn = { x: gatherRows(x, token), weight: gatherRows(reshape(routed, [tokens * k, 1]), positions) };
-  const combined = scatterAddRows(expertOutputs(config, rowsIn, of("gateUp"), of("down"), adapter), token, tokens);
+  const outputs = lora?.experts
+    ? lora.experts(layer, { ...rowsIn, positions, labels }, of("gateUp"), of("down"))
+    : expertOutputs(config, rowsIn, of("gateUp"), of("down"), adapter);
+  const combined = scatterAddRows(outputs, token, tokens);
   return {
     output: lora ? mul(combined, lora.rescaler[layer]!) : combined,
     router: { logits, probabilities, counts },

@@ -27,6 +27,32 @@ export interface Recipe<Job = unknown> {
   readonly bytes: number;
 }
 
+/**
+ * Work of one kind that is done several jobs at a time. It begins when it is opened, not when it is started: only then is
+ * it known which jobs there will be, and in which order, whatever the machine was doing meanwhile.
+ */
+export interface Gathering {
+  /** The kind of work. */
+  readonly work: string;
+  /** The handler that does several at once, from {@link GatheredJob} to {@link GatheredResult}. */
+  readonly together: string;
+  /** Cuts jobs into groups, by index: a function of the jobs and their order alone. */
+  group(jobs: readonly unknown[]): readonly (readonly number[])[];
+  /** Told of what went otherwise than planned. */
+  onProblem(problem: string): void;
+}
+
+export interface GatheredJob<Job = unknown> {
+  readonly jobs: readonly Job[];
+}
+
+export interface GatheredResult<Result = unknown> {
+  /** In the order of the jobs. */
+  readonly results: readonly Result[];
+  /** What went otherwise than planned, in words. */
+  readonly problems: readonly string[];
+}
+
 export interface PledgeRecord {
   readonly id: number;
   readonly recipe: Recipe;
@@ -62,15 +88,17 @@ interface Pledge {
 export class PledgeBook implements Snapshot<PledgeState> {
   readonly #pool: WorkPool;
   readonly #blobs: BlobStore;
+  readonly #gathering: Gathering | null;
   readonly #pledges = new NumberMap<Pledge>();
   #next = 0;
   #begun = 0;
   #opened = 0;
   #discarded = 0;
 
-  constructor(pool: WorkPool, blobs: BlobStore) {
+  constructor(pool: WorkPool, blobs: BlobStore, gathering: Gathering | null = null) {
     this.#pool = pool;
     this.#blobs = blobs;
+    this.#gathering = gathering;
   }
 
   /** Pledges that somebody holds, opened ones included. */
@@ -99,15 +127,17 @@ export class PledgeBook implements Snapshot<PledgeState> {
     return this.#pledges.has(ref.id);
   }
 
-  /** Begins the work without waiting for it. A failure shows when the pledge is opened. */
+  /** Begins the work without waiting for it, unless it is gathered. A failure shows when the pledge is opened. */
   start(ref: PledgeRef): void {
     const pledge = this.#pledge(ref);
-    if (pledge.result === null) this.#work(pledge).catch(() => undefined);
+    if (pledge.result === null && pledge.recipe.work !== this.#gathering?.work)
+      this.#work(pledge).catch(() => undefined);
   }
 
   /** The results in the order of `refs`. The work is done in parallel, and once however often it is opened. */
   async open(refs: readonly PledgeRef[]): Promise<unknown[]> {
     const pledges = refs.map((ref) => this.#pledge(ref));
+    if (this.#gathering !== null) this.#workTogether(pledges, this.#gathering);
     const values = await Promise.all(
       pledges.map((pledge) => (pledge.result === null ? this.#work(pledge) : pledge.result.value)),
     );
@@ -159,6 +189,23 @@ export class PledgeBook implements Snapshot<PledgeState> {
     for (const { id, recipe, holders, result } of pledges) {
       const blobs = blobsOf(recipe);
       this.#pledges.set(id, { recipe, blobs, holders, work: null, result: result ?? null, isDropped: false });
+    }
+  }
+
+  #workTogether(pledges: readonly Pledge[], { work, together, group, onProblem }: Gathering): void {
+    const waiting = [...new Set(pledges)].filter(
+      (pledge) => pledge.recipe.work === work && pledge.work === null && pledge.result === null,
+    );
+    for (const indices of group(waiting.map(({ recipe }) => recipe.job))) {
+      const members = indices.map((index) => waiting[index]!);
+      this.#begun += members.length;
+      const job: GatheredJob = { jobs: members.map(({ recipe }) => recipe.job) };
+      const digests = new Map(members.flatMap(({ blobs }) => blobs.map((blob) => [blob.digest, blob] as const)));
+      const blobs = [...digests].map(([digest, blob]) => [digest, this.#blobs.bytes(blob)] as const);
+      const isWanted = () => members.some(({ isDropped }) => !isDropped);
+      const done = this.#pool.run({ work: together, job, blobs }, isWanted) as Promise<GatheredResult | undefined>;
+      done.then((found) => found?.problems.forEach(onProblem)).catch(() => undefined);
+      for (const [at, pledge] of members.entries()) pledge.work = done.then((found) => found?.results[at]);
     }
   }
 

@@ -24,7 +24,7 @@ import type { Envelope } from "./envelope.ts";
 import { runFailure } from "./failure.ts";
 import { hasArrivals, type Seat, type Transit } from "./mailbox.ts";
 import { Observer } from "./observer.ts";
-import { PledgeBook, type PledgeCounts } from "./pledges.ts";
+import { type Gathering, PledgeBook, type PledgeCounts } from "./pledges.ts";
 import type { WorkPool } from "./pool.ts";
 import { assertDamageShows, deviceOf, PostOffice, unnamed } from "./post.ts";
 import type { Held, PledgeRef } from "./refs.ts";
@@ -41,6 +41,8 @@ export interface ActorSystemOptions {
   readonly pool: WorkPool;
   readonly blobs: BlobStore;
   readonly observer?: Observer;
+  /** Work that is done several jobs at a time; none unless given. */
+  readonly gathering?: Gathering | null;
   /** The command line that runs this scenario and seed, for the message of a run that fails. */
   readonly reproduce?: string;
 }
@@ -79,14 +81,14 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
   #turns = 0;
 
   constructor(options: ActorSystemOptions) {
-    const { actors, kernel, environment, rng, trace, pool, blobs, observer, reproduce } = options;
+    const { actors, kernel, environment, rng, trace, pool, blobs, observer, gathering, reproduce } = options;
     this.observer = observer ?? new Observer();
     this.#company = new Company(actors);
     this.#kernel = kernel;
     this.#environment = environment;
     this.#rng = rng;
     this.#blobs = blobs;
-    this.#pledges = new PledgeBook(pool, blobs);
+    this.#pledges = new PledgeBook(pool, blobs, gathering);
     this.#holdings = new Holdings(blobs, this.#pledges);
     this.#chronicle = new Chronicle(trace, this.observer, this.#company);
     this.#post = new PostOffice(kernel, environment, this.#holdings, this.#chronicle);

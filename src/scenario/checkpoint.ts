@@ -44,6 +44,8 @@ export interface Provenance {
   readonly source: string | null;
   /** Null without training. */
   readonly engine: string | null;
+  /** How many clients share a call: their number reaches the last digits. Null without training. */
+  readonly merge: string | null;
   /** Digest of the base weights. */
   readonly model: string | null;
   /** The processor, since no two kinds of it round alike; null without training. */
@@ -60,6 +62,7 @@ const checkpointSchema = z.strictObject({
     scenario: z.string(),
     source: nullable,
     engine: nullable,
+    merge: nullable,
     model: nullable,
     machine: nullable,
   }),
@@ -153,6 +156,9 @@ export function differences(made: Provenance, now: Provenance): string[] {
   if (made.source !== now.source) found.push("the file of its scenario has changed since");
   if (made.engine !== now.engine) {
     found.push(`it trained with ${made.engine ?? "no engine"}, this run would use ${now.engine ?? "none"}`);
+  }
+  if (made.merge !== now.merge && made.merge !== null && now.merge !== null) {
+    found.push(`it trained with ${made.merge}, this run would with ${now.merge}`);
   }
   if (made.model !== now.model) found.push("its base model has changed since");
   return found;

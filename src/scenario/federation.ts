@@ -19,6 +19,7 @@ import { RescalerBook } from "../fl/rescaler.ts";
 import { initialAdapter } from "../model/initial-adapter.ts";
 import { type ActorEvent, cast } from "../runtime/actor.ts";
 import { BlobStore } from "../runtime/blobs.ts";
+import type { Gathering } from "../runtime/pledges.ts";
 import type { WorkPool } from "../runtime/pool.ts";
 import { ActorSystem } from "../runtime/system.ts";
 import type { Loss } from "../sim/environment.ts";
@@ -45,6 +46,7 @@ export interface FederationOptions {
   /** Takes the lines of the trace; null keeps only its digest. */
   readonly events: TraceSink | null;
   readonly reproduce: string;
+  readonly gathering?: Gathering | null;
   onParticipation(row: ParticipationRow): void;
   onRow(row: RoundMetrics): void;
   /** A round has closed; the present event is not over yet. */
@@ -74,7 +76,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
 
   constructor(options: FederationOptions) {
     this.#options = options;
-    const { scenario, prepared, pool, events, reproduce } = options;
+    const { scenario, prepared, pool, events, gathering = null, reproduce } = options;
     const { data } = scenario;
     const { fleet, bytes, training } = prepared;
     const rng = new Rng(data.seed);
@@ -131,6 +133,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       trace: this.trace,
       pool,
       blobs: this.#blobs,
+      gathering,
       reproduce,
       actors: [
         cast(server, {

@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto";
 import { cpus } from "node:os";
 import { ScenarioError } from "../base/errors.ts";
-import { chooseEngine } from "../engine/create.ts";
+import { chooseEngine, mergeLimit } from "../engine/create.ts";
+import { formatMerge, type MergeLimit } from "../engine/merging.ts";
 import { type EngineName, engineNames, isEngineName } from "../engine/names.ts";
 import type { Provenance } from "./checkpoint.ts";
 import { hasCode, type Scenario, scenarioToJson } from "./define.ts";
@@ -18,19 +19,28 @@ export interface ScenarioSource {
   readonly changes: Readonly<Record<string, unknown>>;
 }
 
+/** How a run was asked to be made. */
+export interface Making {
+  readonly engine?: string;
+  readonly merge?: "auto" | MergeLimit;
+  readonly source?: ScenarioSource;
+}
+
 /** What a run has to have in common with the one that continues it. */
 export function provenanceOf(
   scenario: Scenario,
-  { engine = "auto", source }: { readonly engine?: string; readonly source?: ScenarioSource },
+  { engine = "auto", merge = "auto", source }: Making,
   { training }: Prepared,
 ): Provenance {
   const json = scenarioToJson(scenario);
+  const choice = training === null ? null : chooseEngine(engineNameOf(engine));
   return {
     program: programVersion(),
     code: codeDigest(),
     scenario: sha256(json),
     source: hasCode(json) ? (source?.digest ?? null) : null,
-    engine: training === null ? null : chooseEngine(engineNameOf(engine)).engine,
+    engine: choice?.engine ?? null,
+    merge: choice === null ? null : formatMerge(mergeLimit(merge, choice.gpu)),
     model: training?.weights.digest ?? null,
     machine: training === null ? null : `${process.arch}, ${cpus()[0]?.model ?? "unknown"}`,
   };

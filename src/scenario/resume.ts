@@ -75,6 +75,7 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
     const settled: RunOptions = {
       ...options,
       engine: options.engine ?? record?.engine ?? "auto",
+      merge: options.merge ?? record?.merge ?? "auto",
       ...given("reproduce", options.reproduce ?? record?.reproduce),
       ...given("source", run.source ?? record?.source ?? undefined),
     };

@@ -51,6 +51,11 @@ export const defaultCommand = "npx flame run scenario.json";
 const recordSchema = z.object({
   version: z.string(),
   engine: z.string().nullable(),
+  /** How many clients shared a call: a number, or as many as fit into so much memory. Null without training. */
+  merge: z
+    .union([z.strictObject({ clients: z.int().min(1) }), z.strictObject({ bytes: z.int().min(0) })])
+    .nullable()
+    .default(null),
   state: z.enum(["running", "finished", "interrupted", "failed"]),
   /** Set when the run was continued although program, scenario or engine had changed: what had. */
   continuedDespite: z.array(z.string()),

@@ -3,13 +3,9 @@
  * the wall clock, to measure the simulator; nothing simulated depends on it.
  */
 import { availableParallelism } from "node:os";
-import { extname } from "node:path";
-import type { WorkerData } from "../../actors/worker.ts";
-import { messageOf, ScenarioError } from "../base/errors.ts";
-import { chooseEngine } from "../engine/create.ts";
-import type { EngineName } from "../engine/names.ts";
-import { InlinePool } from "../runtime/inline-pool.ts";
-import { PiscinaPool } from "../runtime/piscina-pool.ts";
+import { messageOf } from "../base/errors.ts";
+import { chooseEngine, mergeLimit } from "../engine/create.ts";
+import type { MergeLimit } from "../engine/merging.ts";
 import type { WorkPool } from "../runtime/pool.ts";
 import { type Checkpoint, type Provenance, writeCheckpoint } from "./checkpoint.ts";
 import { expectationsOf, type Scenario, scenarioToJson, strategyOf } from "./define.ts";
@@ -41,11 +37,14 @@ import {
   writeRecord,
 } from "./run-folder.ts";
 import { stoppedInTime } from "./stop.ts";
+import { gatheringOf, makePool } from "./workforce.ts";
 
 export interface RunOptions {
-  /** Worker threads; 0 works on this thread. One per core unless given. The result does not depend on it. */
+  /** Worker threads; 0 works on this thread. One per core unless given, on a GPU always one. The result does not depend on it. */
   readonly workers?: number;
   readonly engine?: string;
+  /** How many clients share a call; `auto`, the default, is one on a CPU, and on a GPU as many as its memory holds. */
+  readonly merge?: "auto" | MergeLimit;
   /** The run's folder; null leaves nothing on disk. */
   readonly out?: string | null;
   /** The command line that runs this scenario and seed again. */
@@ -136,7 +135,9 @@ export async function carryOn({
   const files = folder === null ? noFiles : openRunFiles(folder, checkpoint?.files);
   const rows: RoundMetrics[] = checkpoint && folder ? readLines<RoundMetrics>(folder.metrics).map(compact) : [];
   const workers = options.workers ?? availableParallelism();
-  const pool = haltable(options.pool?.(prepared) ?? makePool(prepared, workers, engine, data.lora, options.taskLimit));
+  const { merge = "auto", taskLimit } = options;
+  const equipment = { engine, lora: data.lora, merge, ...(taskLimit === undefined ? {} : { taskLimit }) };
+  const pool = haltable(options.pool?.(prepared) ?? makePool(prepared, workers, equipment));
   const made = provenanceOf(scenario, options, prepared);
   let counted = 0;
   let closed = checkpoint?.round ?? -1;
@@ -144,12 +145,17 @@ export async function carryOn({
   let isOver = false;
   let savedAt = 0;
   let saving = 0;
+  const gathering = gatheringOf(prepared, equipment, (problem) => {
+    diagnostics.note("memory", problem);
+    listen({ type: "note", text: problem });
+  });
   const federation = new Federation({
     scenario,
     prepared,
     pool,
     events: data.trace === "full" ? files.events : null,
     reproduce,
+    gathering,
     onParticipation: files.participation,
     onRow(row) {
       // An event that was not waited for may still come to its end.
@@ -213,6 +219,7 @@ export async function carryOn({
       resumedAfter: checkpoint?.round ?? null,
     });
     const why = made.engine === null ? [] : [chooseEngine(engine).reason];
+    if (gathering !== null) why.push(`clients share calls: ${made.merge}`);
     for (const text of [...why, ...prepared.notes, ...(from?.despite ?? [])]) listen({ type: "note", text });
     if (checkpoint === null) federation.begin();
     else restore(federation, checkpoint);
@@ -260,12 +267,13 @@ export async function carryOn({
 function recordOf(
   state: RunRecord["state"],
   made: Provenance,
-  { reproduce = defaultCommand, source }: RunOptions,
+  { engine = "auto", merge = "auto", reproduce = defaultCommand, source }: RunOptions,
   despite: readonly string[],
 ): RunRecord {
   return {
     version: made.program,
     engine: made.engine,
+    merge: made.engine === null ? null : mergeLimit(merge, chooseEngine(engineNameOf(engine)).gpu),
     state,
     continuedDespite: [...despite],
     reproduce,
@@ -313,23 +321,6 @@ function resultOf(scenario: Scenario, prepared: Prepared, federation: Federation
       events: federation.kernel.processed,
     },
   };
-}
-
-export function makePool(
-  { training }: Prepared,
-  workers: number,
-  engine: EngineName,
-  lora: { readonly rank: number; readonly alpha: number },
-  taskLimit?: number,
-): WorkPool {
-  // Without training there is nothing to do elsewhere.
-  if (training === null) return new InlinePool({});
-  if (workers === 0) throw new ScenarioError("--workers is 0, expected at least 1");
-  const chosen = { baseWeights: training.weights, lora, engine: chooseEngine(engine).engine };
-  const workerData: WorkerData = { setup: training.setup, engine: chosen };
-  const worker = new URL(`../../actors/worker${extname(import.meta.url)}`, import.meta.url);
-  const limit = taskLimit === undefined ? {} : { stuckAfter: taskLimit * 60_000 };
-  return new PiscinaPool({ worker, workers, workerData, ...limit });
 }
 
 /** What claims need of a row; a long run keeps no more. JSON has no NaN: a loss that left the numbers comes back as null. */

@@ -87,6 +87,7 @@ function rerun({ folder, scenario, source }: LoadedRun, options: RunOptions) {
   return run(scenario, {
     ...options,
     engine: options.engine ?? record?.engine ?? "auto",
+    merge: options.merge ?? record?.merge ?? "auto",
     ...(record === null ? {} : { reproduce: record.reproduce }),
     ...(source === undefined ? {} : { source }),
   });

@@ -61,8 +61,19 @@ export interface Op {
 
 export type OnnxAttributes = Readonly<Record<string, number | string | readonly number[]>>;
 
+/** What a provider of ONNX Runtime cannot do, or not well. */
+export interface OnnxLimits {
+  /** Most parts of one cut along an axis. */
+  readonly parts?: number;
+  /** Rows of groups stay together: cuts at places known at run time only are avoided. */
+  readonly whole?: boolean;
+  /** Fused norms do not give the reciprocal deviation. */
+  readonly plainNorms?: boolean;
+}
+
 /** Emits ONNX nodes; values are names. */
 export interface OnnxLowering {
+  readonly limits: OnnxLimits;
   /** Adds a node and returns the names of its outputs. */
   node(
     opType: string,
@@ -71,6 +82,8 @@ export interface OnnxLowering {
     outputs?: number,
     domain?: string,
   ): string[];
+  /** The parts of these sizes along an axis. */
+  cut(name: string, sizes: readonly number[], axis: number): string[];
   cast(name: string, dtype: DType): string[];
   /** An index as int64, the one type every kernel takes. */
   wide(name: string, dtype: DType): string;

@@ -56,9 +56,12 @@ export function adamW(
 export const sgd = (parameters: Tensor, gradient: Tensor, learningRate: Tensor): Tensor =>
   sub(parameters, mul(gradient, learningRate));
 
-/** The factor that brings the joint 2-norm of `gradients` down to `maximum`; 1 when it is smaller. Shape `[1]`. */
+/**
+ * The factor that brings the joint 2-norm of `gradients` down to `maximum`; 1 when it is smaller. The norm runs over the
+ * last axis: `[1]` for vectors, `[clients, 1]` for the rows of matrices.
+ */
 export function clipFactor(gradients: readonly Tensor[], maximum: Tensor): Tensor {
-  const squares = gradients.map((g) => reduceSum(square(g), [0], true)).reduce((a, b) => add(a, b));
+  const squares = gradients.map((g) => reduceSum(square(g), [-1], true)).reduce((a, b) => add(a, b));
   const one = maximum.node.graph.constant([1], [1]);
   // The 1e-6 is PyTorch's clip_grad_norm_, so that a zero gradient divides by something.
   return minimum(one, div(maximum, addScalar(sqrt(squares), 1e-6)));

@@ -51,7 +51,7 @@ const jobOf = (seed: number, changes: Partial<TrainJob> = {}): TrainJob => ({
 for (const { name, create } of executors) {
   // Which form computes LoRA is the program's business: both on one executor will do.
   for (const form of name.startsWith("ONNX") ? (["merged", "factored"] as const) : (["merged"] as const)) {
-    const make: Create = async (weights, lora) => new ProgramEngine(await create(), weights, lora, form);
+    const make: Create = async (weights, lora) => new ProgramEngine(await create(), weights, lora, { form });
     engineContract(`${name}, ${form} LoRA`, make);
   }
 }
@@ -335,7 +335,7 @@ describe("a program engine", () => {
 
   test("says of every step and every evaluated batch that it is done", async () => {
     let steps = 0;
-    const engine = new ProgramEngine(watched(), weights, lora, undefined, () => steps++);
+    const engine = new ProgramEngine(watched(), weights, lora, { onStep: () => steps++ });
     await engine.trainCohort([jobOf(1, { batches: [first, second, first] }), jobOf(2, { batches: [second] })]);
     assert.equal(steps, 4);
     await engine.evaluate(jobOf(3, { batches: [first, second] }));

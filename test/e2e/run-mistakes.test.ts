@@ -146,6 +146,14 @@ test("a scenario file that exports none", () =>
 test("an engine that does not exist", () =>
   mistake(2, /--engine is abacus, expected one of auto, onnx/, scenario(), "--engine", "abacus"));
 
+test("clients who share a call, and are none or not a number", async () => {
+  for (const merge of ["0", "many", "-4", "2.5"]) {
+    const said = await runFlame("run", "quickstart", "--merge", merge);
+    assert.equal(said.code, 2, said.err);
+    assert.match(said.err, /option '--merge <clients>' argument '.*' is invalid.*expected a whole number/);
+  }
+});
+
 test("an option that does not exist", async () => {
   const said = await runFlame("run", "quickstart", "--roun", "3");
   assert.equal(said.code, 2);

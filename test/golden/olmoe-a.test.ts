@@ -7,7 +7,16 @@ import type { LoraForm } from "../../src/model/transformer.ts";
 import { executors } from "../support/executors.ts";
 import { type Golden, goldenAbsent, loadGolden, relativeError } from "../support/golden.ts";
 
-const forms: LoraForm[] = ["factored", "merged"];
+const optimizer = {
+  learningRate: 1e-3,
+  rescalerLearningRate: 1e-2,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0,
+  clipNorm: null,
+};
+const forms: LoraForm[] = ["factored", "merged", "padded"];
 
 describe("the reference checkpoint", { skip: goldenAbsent }, () => {
   let golden: Golden;
@@ -72,16 +81,7 @@ describe("the reference checkpoint", { skip: goldenAbsent }, () => {
 
         test(`${where}: three AdamW steps end at the reference's parameters`, async () => {
           const { weights, layout, batch } = golden;
-          const engine = new ProgramEngine(await create(), weights, layout.lora, form);
-          const optimizer = {
-            learningRate: 1e-3,
-            rescalerLearningRate: 1e-2,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            weightDecay: 0,
-            clipNorm: null,
-          };
+          const engine = new ProgramEngine(await create(), weights, layout.lora, { form });
           const job = {
             adapter: golden.adapter("lora"),
             rescaler: golden.rescaler,
@@ -102,6 +102,22 @@ describe("the reference checkpoint", { skip: goldenAbsent }, () => {
             relativeError(result!.rescaler, golden.read(`after3.k${k}.rescaler`)) <= 1e-4,
             "rescaler after three steps",
           );
+          engine.dispose();
+        });
+
+        if (form === "merged") continue;
+        test(`${where}: clients in one call end there too`, async () => {
+          const { weights, layout, batch } = golden;
+          const engine = new ProgramEngine(await create(), weights, layout.lora, { form, merge: { clients: 2 } });
+          const same = { rescaler: golden.rescaler, topK: k, batches: [batch, batch, batch], optimizer };
+          const other = golden.adapter("lora").map((x) => 0.5 * x);
+          const results = await engine.trainCohort([
+            { ...same, adapter: golden.adapter("lora") },
+            { ...same, adapter: other },
+          ]);
+          const reference = golden.adapter(`after3.k${k}`);
+          assert.ok(relativeError(results[0]!.adapter, reference) <= 1e-4, "adapter after three steps");
+          assert.ok(relativeError(results[1]!.adapter, reference) > 1e-2, "the other client is another");
           engine.dispose();
         });
       }

@@ -101,7 +101,9 @@ export async function fuzzTargets(): Promise<FuzzTargets> {
     {
       name: "run.json",
       form: "json",
-      seeds: [text({ version: "0.1.0", engine: null, state: "running", continuedDespite: [], reproduce: "x" })],
+      seeds: [
+        text({ version: "0.1.0", engine: null, merge: null, state: "running", continuedDespite: [], reproduce: "x" }),
+      ],
       allowed: inputs,
       accepts: (bytes) => {
         writeFileSync(run.record, bytes);
@@ -196,7 +198,7 @@ async function midway() {
   await federation.advance(() => federation.kernel.processed >= 40);
   const parts = federation.snapshot();
   const checkpoint = encodeCheckpoint({
-    made: { program: "", code: "", scenario: "", source: null, engine: null, model: null, machine: null },
+    made: { program: "", code: "", scenario: "", source: null, engine: null, merge: null, model: null, machine: null },
     round: 1,
     events: 40,
     files: { metrics: emptyFile, events: emptyFile, participations: emptyFile },

@@ -29,6 +29,7 @@ import { gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/o
 import { concat, reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
 import { causalAttention, crossEntropy, rmsNorm, rotary, softmax } from "../../src/tensor/ops/nn.ts";
+import { groupSlots, padGroups, unpadGroups } from "../../src/tensor/ops/padded.ts";
 import { groupedMatmul, sortByGroup } from "../../src/tensor/ops/ragged.ts";
 import { type Dim, isRagged, type Shape, type SymbolicDim, sameShape, sizeOf } from "../../src/tensor/shape.ts";
 import { type Growth, margin, type Step } from "./random-programs.ts";
@@ -332,6 +333,27 @@ const expert: Grow = (growth, { a, b, c }) => {
   return [groupedMatmul(x, weights, { transposed: flip, alpha: alphaOf(c), ...(base && { base }) })];
 };
 
+/** Rows whose groups fall into parts, through a batched product and back. */
+const paddedExpert: Grow = (growth, { a, b, c }) => {
+  const x = pick(growth, a, (t) => isStatic(t) && t.shape.length === 2)!;
+  const [rows, columns] = x.shape as [number, number];
+  const groups = 1 + (b % 4);
+  const parts = rows % 2 === 0 && c % 2 === 0 ? 2 : 1;
+  const labels = growth.labels([rows * 2], rows * 2, groups + 1, "int64", -1);
+  const { positions } = sortByGroup(labels, groups);
+  const token = integerDivide(positions, 2);
+  growth.origins.set(positions.shape[0] as SymbolicDim, { token, rows });
+  const slots = groupSlots(positions, labels, { groups, parts });
+  growth.integers.push({ tensor: slots.counts, limit: rows * 2 + 1 });
+  const padded = padGroups(gatherRows(x, token), slots);
+  const [transposeB, isShared] = bitsOf(b >> 2);
+  const options = { transposeB, alpha: alphaOf(c) };
+  const factor = (count: number) => growth.parameter(transposeB ? [count, 3, columns] : [count, columns, 3]);
+  if (!isShared) return [unpadGroups(matmul(padded, factor(groups * parts), options), slots)];
+  const product = matmul(reshape(padded, [parts, groups, slots.size, columns]), factor(groups), options);
+  return [unpadGroups(reshape(product, [parts * groups, slots.size, 3]), slots)];
+};
+
 const returned: Grow = (growth, { a }) => {
   const x = pick(growth, a, ({ shape }) => isRagged(shape));
   if (!x) return [];
@@ -365,5 +387,6 @@ const steps: readonly Grow[] = [
   dispatched,
   expert,
   expert,
+  paddedExpert,
   returned,
 ];

@@ -8,12 +8,10 @@ import assert from "node:assert/strict";
 import { reachable } from "../../src/tensor/graph.ts";
 import type { Node, Program, Tensor } from "../../src/tensor/ir.ts";
 import type { Dim, DType, Shape, SymbolicDim } from "../../src/tensor/shape.ts";
+import { groupSlots, padGroups, unpadGroups } from "./padded-kernels.ts";
+import { build, coordinates, read, sizeOf, type Value, value } from "./reference-value.ts";
 
-export interface Value {
-  readonly shape: readonly number[];
-  /** Row-major. Integers are exact, booleans 0 and 1. */
-  readonly data: Float64Array;
-}
+export type { Value } from "./reference-value.ts";
 
 export type Numbers = Readonly<Record<string, ArrayLike<number>>>;
 
@@ -64,6 +62,10 @@ export class Reference {
     );
   }
 
+  setSize(dim: SymbolicDim, size: number): void {
+    this.sizes.set(dim, size);
+  }
+
   private compute(node: Node): void {
     const { op, attributes } = node;
     if (op.name === "input") this.keep(node, [this.fed(node, this.feeds)]);
@@ -99,42 +101,15 @@ export class Reference {
 type Named<Names extends string, Type> = Readonly<Record<Names, Type>>;
 /** The attributes of all operations; each has those of its own. */
 type Attributes = Named<"factor" | "term" | "low" | "high" | "divisor" | "axis" | "k" | "columns" | "groups", number> &
-  Named<"alpha" | "epsilon" | "theta" | "heads", number> &
+  Named<"alpha" | "epsilon" | "theta" | "heads" | "parts", number> &
   Named<"keep" | "transposeA" | "transposeB" | "transposed" | "inverse", boolean> &
   Named<"shape" | "axes" | "permutation" | "sizes", readonly number[]> &
-  Named<"rows", Shape> &
+  Named<"rows" | "blocks", Shape> &
   Named<"dtype", DType>;
 type Kernel = (inputs: Value[], attributes: Attributes, node: Node, run: Reference) => Value[];
 
 function missing(what: string): never {
   throw new Error(`the reference has no "${what}"`);
-}
-
-const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-const value = (shape: readonly number[], data: ArrayLike<number>): Value => ({ shape, data: Float64Array.from(data) });
-
-/** A value from a function of its coordinates. */
-function build(shape: readonly number[], f: (at: number[], flat: number) => number): Value {
-  const data = new Float64Array(sizeOf(shape));
-  for (let flat = 0; flat < data.length; flat++) data[flat] = f(coordinates(flat, shape), flat);
-  return { shape, data };
-}
-
-function coordinates(flat: number, shape: readonly number[]): number[] {
-  const at = new Array<number>(shape.length);
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    at[axis] = flat % shape[axis]!;
-    flat = Math.floor(flat / shape[axis]!);
-  }
-  return at;
-}
-
-/** The element at `at`, aligned from the right; axes of size 1 stretch. */
-function read({ shape, data }: Value, at: readonly number[]): number {
-  const lead = at.length - shape.length;
-  let flat = 0;
-  for (const [axis, size] of shape.entries()) flat = flat * size + (size === 1 ? 0 : at[lead + axis]!);
-  return data[flat]!;
 }
 
 const unary =
@@ -326,7 +301,9 @@ export const kernels: Readonly<Record<string, Kernel>> = {
 
   matmul: ([a, b], { transposeA, transposeB, alpha }) => {
     const right = matricesOf(b!);
-    const products = matricesOf(a!).map((left, i) => product(left, right[i]!, transposeA, transposeB, alpha));
+    const products = matricesOf(a!).map((left, i) =>
+      product(left, right[i % right.length]!, transposeA, transposeB, alpha),
+    );
     return [value([...a!.shape.slice(0, -2), ...products[0]!.shape], join(products))];
   },
   softmax: ([x]) => [value(x!.shape, rowsOf(x!).flatMap(softmaxOf))],
@@ -377,6 +354,9 @@ export const kernels: Readonly<Record<string, Kernel>> = {
     const positions = members.flat();
     return [value([positions.length], positions), value([groups], counts)];
   },
+  groupSlots,
+  padGroups,
+  unpadGroups,
   groupedMatmul: ([x, weights, base], { transposed, alpha }, node, run) => {
     const matrices = matricesOf(weights!);
     const pieces = piecesOf(x!, run.counts(node.inputs[0]!));

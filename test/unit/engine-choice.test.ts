@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MachineError } from "../../src/base/errors.ts";
-import { chooseEngine, type Machine } from "../../src/engine/create.ts";
+import { chooseEngine, type Machine, mergeLimit } from "../../src/engine/create.ts";
 
 /** A machine with an NVIDIA GPU, and nothing that works on it. */
 const broken: Machine = {
@@ -59,7 +59,7 @@ test("a GPU of another maker is tried with WebGPU alone", () => {
 test("without a GPU nothing is tried", () => {
   const unasked = () => assert.fail("no driver is touched");
   const machine = { gpus: () => ({ vendors: [], nvidia: false }), tensorflow: unasked, providerFault: unasked };
-  assert.deepEqual(choose(machine), { engine: "onnx", reason: "ONNX Runtime on the CPU: there is no GPU" });
+  assert.deepEqual(choose(machine), { engine: "onnx", gpu: false, reason: "ONNX Runtime on the CPU: there is no GPU" });
 });
 
 test("an engine that was asked for by name fails rather than be replaced", () => {
@@ -70,4 +70,25 @@ test("an engine that was asked for by name fails rather than be replaced", () =>
 test("TensorFlow that was asked for may run on the CPU, and says so", () => {
   const tensorflow = () => ({ description: "tfjs-node 4.22.0", gpu: false });
   assert.match(choose({ tensorflow }, "tensorflow").reason, /sees no GPU/);
+});
+
+test("clients share calls of a GPU as far as half of its memory goes, and on a CPU each has its own", () => {
+  assert.deepEqual(
+    mergeLimit("auto", false, () => assert.fail("no driver is asked")),
+    { clients: 1 },
+  );
+  assert.deepEqual(
+    mergeLimit("auto", true, () => 80 * 2 ** 30),
+    { bytes: 40 * 2 ** 30 },
+  );
+  assert.deepEqual(
+    mergeLimit("auto", true, () => null),
+    { bytes: 2 * 2 ** 30 },
+  );
+  for (const gpu of [true, false]) {
+    assert.deepEqual(
+      mergeLimit({ clients: 8 }, gpu, () => assert.fail("no driver is asked")),
+      { clients: 8 },
+    );
+  }
 });

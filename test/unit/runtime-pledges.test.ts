@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { BlobStore } from "../../src/runtime/blobs.ts";
 import { decode, encode } from "../../src/runtime/codec.ts";
 import { InlinePool } from "../../src/runtime/inline-pool.ts";
-import { PledgeBook, type PledgeState } from "../../src/runtime/pledges.ts";
+import { type Gathering, PledgeBook, type PledgeState } from "../../src/runtime/pledges.ts";
 import type { BlobRef, PledgeRef } from "../../src/runtime/refs.ts";
 
 /** A pool that counts how often each seed is worked on. */
@@ -118,4 +118,89 @@ test("a snapshot has opened results as they are, and of work begun only the reci
   assert.deepEqual(after.worked, [2]);
   after.blobs.put(Float32Array.of(1, 2));
   assert.equal(after.pledge(3).id, 2);
+});
+
+/** A pool that doubles numbers, several at a time, and a book that asks for them by pairs of one parity. */
+function openGatheringBook() {
+  const tasks: number[][] = [];
+  const problems: string[] = [];
+  const pool = new InlinePool({
+    double: ({ seed }: { seed: number }) => 2 * seed,
+    doubleAll: ({ jobs }: { jobs: { values: BlobRef; seed: number }[] }, blobs) => {
+      tasks.push(jobs.map(({ seed }) => seed));
+      if (jobs.some(({ seed }) => seed === 13)) throw new Error("thirteen");
+      return {
+        results: jobs.map(({ values, seed }) => blobs.floats(values)[0]! * seed),
+        problems: jobs.length > 1 ? [`${jobs.length} at once`] : [],
+      };
+    },
+  });
+  const blobs = new BlobStore();
+  const gathering: Gathering = {
+    work: "double",
+    together: "doubleAll",
+    group(jobs) {
+      const seeds = jobs.map((job) => (job as { seed: number }).seed);
+      const ofParity = (parity: number) => [...seeds.keys()].filter((index) => seeds[index]! % 2 === parity);
+      return [0, 1].flatMap((parity) => {
+        const members = ofParity(parity);
+        return members.flatMap((_, at) => (at % 2 === 0 ? [members.slice(at, at + 2)] : []));
+      });
+    },
+    onProblem: (problem) => problems.push(problem),
+  };
+  const book = new PledgeBook(pool, blobs, gathering);
+  const values = blobs.put(Float32Array.of(2));
+  const pledge = (seed: number): PledgeRef => {
+    const ref = book.pledge({ work: "double", job: { values, seed }, bytes: 8 });
+    book.retain(ref);
+    return ref;
+  };
+  return { pool, blobs, book, pledge, tasks, problems };
+}
+
+test("gathered work begins when it is opened, in groups that only the order of opening decides", async () => {
+  const { book, pledge, tasks, problems, pool } = openGatheringBook();
+  const refs = [1, 2, 3, 4, 5].map(pledge);
+  for (const at of [3, 0, 2]) book.start(refs[at]!);
+  await new Promise(setImmediate);
+  assert.deepEqual(tasks, [], "started work did not wait");
+  assert.deepEqual(await book.open(refs), [2, 4, 6, 8, 10]);
+  assert.deepEqual(tasks, [[2, 4], [1, 3], [5]]);
+  assert.deepEqual(problems, ["2 at once", "2 at once"]);
+  assert.deepEqual(await book.open(refs.toReversed()), [10, 8, 6, 4, 2]);
+  assert.deepEqual(book.counts, { begun: 5, opened: 5, discarded: 0 });
+  await pool.close();
+});
+
+test("gathered work that nobody opens is not done, and holds nothing back", async () => {
+  const { book, pledge, tasks, blobs, pool } = openGatheringBook();
+  const refs = [1, 3, 5].map(pledge);
+  for (const ref of refs) book.start(ref);
+  book.release(refs[0]!);
+  assert.deepEqual(await book.open(refs.slice(1)), [6, 10]);
+  for (const ref of refs.slice(1)) book.release(ref);
+  assert.deepEqual(tasks, [[3, 5]]);
+  assert.equal(blobs.count, 0);
+  await pool.close();
+});
+
+test("one that is asked for twice is worked on once, and a failure reaches whoever opens", async () => {
+  const { book, pledge, tasks, pool } = openGatheringBook();
+  const [seven, thirteen] = [7, 13].map(pledge) as [PledgeRef, PledgeRef];
+  assert.deepEqual(await book.open([seven, seven]), [14, 14]);
+  await assert.rejects(book.open([thirteen, seven]), /thirteen/);
+  assert.deepEqual(tasks, [[7], [13]]);
+  await pool.close();
+});
+
+test("pledges taken up from a snapshot are gathered as they would have been", async () => {
+  const { book, pledge, tasks, pool } = openGatheringBook();
+  const refs = [2, 4, 6].map(pledge);
+  book.start(refs[0]!);
+  const state = decode(encode(book.snapshot())) as PledgeState;
+  book.restore(state);
+  assert.deepEqual(await book.open(refs), [4, 8, 12]);
+  assert.deepEqual(tasks, [[2, 4], [6]]);
+  await pool.close();
 });

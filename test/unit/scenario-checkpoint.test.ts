@@ -35,6 +35,7 @@ const made = {
   scenario: "abc",
   source: null,
   engine: "onnx",
+  merge: "1 client a call",
   model: "def",
   machine: "x64, one kind",
 };
@@ -116,8 +117,11 @@ test("a half-written file under its temporary name is nobody's checkpoint", (t) 
 
 test("each difference between what made a run and what would continue it is said", () => {
   assert.deepEqual(differences(made, made), []);
-  const other = { program: "2", code: "456", scenario: "x", source: "z", engine: null, model: "y", machine: null };
+  const nothing = { engine: null, merge: null, model: "y", machine: null };
+  const other = { program: "2", code: "456", scenario: "x", source: "z", ...nothing };
   assert.equal(differences(made, other).length, 5);
+  const merged = differences(made, { ...made, merge: "8 clients a call" });
+  assert.deepEqual(merged, ["it trained with 1 client a call, this run would with 8 clients a call"]);
   assert.match(differences(made, { ...made, code: "456" }).join(), /with other code or other libraries/);
 });
 

@@ -6,6 +6,7 @@ import { gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/o
 import { concat, reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
 import { causalAttention, crossEntropy, rmsNorm, rotary } from "../../src/tensor/ops/nn.ts";
+import { groupSlots, padGroups, unpadGroups } from "../../src/tensor/ops/padded.ts";
 import { groupedMatmul, sortByGroup } from "../../src/tensor/ops/ragged.ts";
 import type { Shape } from "../../src/tensor/shape.ts";
 
@@ -46,6 +47,26 @@ const mistakes: { build: () => unknown; message: string }[] = [
   {
     build: () => concat([float(2, 3), float(2, 4)], 0),
     message: "concat: expected shapes that differ in axis 0 alone, got [2, 3] and [2, 4]",
+  },
+  {
+    build: () => groupSlots(positions, integer(6), { groups: 2, parts: 4 }),
+    message: "groupSlots: expected sorted positions and labels in 4 parts, got [rows1/2] and [6]",
+  },
+  {
+    build: () => padGroups(float(6, 4), groupSlots(positions, integer(6), { groups: 2, parts: 3 })),
+    message: "padGroups: expected ragged rows and a slot for each, got [6, 4] and [rows1/2]",
+  },
+  {
+    build: () => unpadGroups(float(6, 4), groupSlots(positions, integer(6), { groups: 2, parts: 3 })),
+    message: "unpadGroups: expected padded groups and ragged slots, got [6, 4] and [rows1/2]",
+  },
+  {
+    build: () => matmul(float(5, 2, 3, 4), float(3, 4, 2)),
+    message: "matmul: expected matrices for a·b with equal leading axes, got [5, 2, 3, 4] and [3, 4, 2]",
+  },
+  {
+    build: () => matmul(float(5, 3, 4, 2), float(3, 4, 2), { transposeA: true }),
+    message: "matmul: expected matrices for aᵀ·b with equal leading axes, got [5, 3, 4, 2] and [3, 4, 2]",
   },
   { build: () => split(float(5), 0, [2, 2]), message: "split: expected axis 0 of size 4, got [5]" },
   {

@@ -4,8 +4,9 @@ import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import type { Command } from "commander";
 import { messageOf } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
-import { chooseEngine } from "../../engine/create.ts";
+import { chooseEngine, mergeLimit } from "../../engine/create.ts";
 import { findGpus } from "../../engine/gpu.ts";
+import { formatMerge } from "../../engine/merging.ts";
 import { programVersion } from "../../scenario/package.ts";
 import { loadTensorflow } from "../../tensor/executors/tensorflow-addon.ts";
 import { colors } from "../colors.ts";
@@ -127,8 +128,9 @@ function tryTensorflow(): Finding {
 
 /** What a run takes when nobody says which. */
 function tryAuto(): Finding {
-  const { engine, reason } = chooseEngine("auto");
-  return { what: "--engine auto", ok: true, found: `${engine}: ${reason}` };
+  const { engine, gpu, reason } = chooseEngine("auto");
+  const merge = formatMerge(mergeLimit("auto", gpu));
+  return { what: "--engine auto", ok: true, found: `${engine}: ${reason}; ${merge}` };
 }
 
 const line = ({ what, ok, found }: Finding): string =>

@@ -1,11 +1,13 @@
 /** `flame resume <run>`. */
 import { type Command, InvalidArgumentError } from "commander";
-import { minutesOption } from "../options.ts";
+import type { MergeLimit } from "../../engine/merging.ts";
+import { mergeOption, minutesOption } from "../options.ts";
 import { watchResume } from "../watch.ts";
 
 interface ResumeFlags {
   readonly workers?: number;
   readonly engine?: string;
+  readonly merge?: "auto" | MergeLimit;
   readonly taskLimit?: number;
   readonly force?: boolean;
   readonly json?: boolean;
@@ -19,6 +21,7 @@ export function register(program: Command): void {
     .argument("<run>", "the run's folder")
     .option("--workers <number>", "worker threads; the result does not depend on it (default: one per core)", workers)
     .option("--engine <name>", "what trains: auto, onnx, …")
+    .option("--merge <clients>", "how many clients share a call of the device: auto, 8, … (default: auto)", mergeOption)
     .option(
       "--task-limit <minutes>",
       "after how long a worker that finishes no step is held to be stuck (default: 10)",
@@ -33,6 +36,7 @@ export function register(program: Command): void {
         force: flags.force === true,
         ...(flags.workers === undefined ? {} : { workers: flags.workers }),
         ...(flags.engine === undefined ? {} : { engine: flags.engine }),
+        ...(flags.merge === undefined ? {} : { merge: flags.merge }),
         ...(flags.taskLimit === undefined ? {} : { taskLimit: flags.taskLimit }),
         json: flags.json === true,
         quiet: flags.quiet === true,

@@ -1,18 +1,20 @@
 /** `flame run <scenario>`. */
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
+import type { MergeLimit } from "../../engine/merging.ts";
 import { configure, type ScenarioChanges } from "../../scenario/configure.ts";
 import type { Scenario } from "../../scenario/define.ts";
 import type { RunResult } from "../../scenario/result.ts";
 import { comparison } from "../comparison.ts";
 import { loadScenario, sourceOf } from "../load-scenario.ts";
-import { minutesOption } from "../options.ts";
+import { mergeOption, minutesOption } from "../options.ts";
 import { terminal } from "../terminal.ts";
 import { watchRun } from "../watch.ts";
 
 export interface RunFlags extends ScenarioChanges {
   readonly workers?: number;
   readonly engine?: string;
+  readonly merge?: "auto" | MergeLimit;
   readonly taskLimit?: number;
   readonly out?: string;
   readonly json?: boolean;
@@ -28,12 +30,13 @@ export function register(program: Command): void {
     .option("--rounds <number>", "how many rounds", wholeNumber)
     .option(
       "--workers <number>",
-      "worker threads; the result does not depend on it (default: one per core)",
+      "worker threads; the result does not depend on it (default: one per core, on a GPU always one)",
       wholeNumber,
     )
     .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
     .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
     .option("--engine <name>", "what trains: auto, onnx, …")
+    .option("--merge <clients>", "how many clients share a call of the device: auto, 8, … (default: auto)", mergeOption)
     .option(
       "--task-limit <minutes>",
       "after how long a worker that finishes no step is held to be stuck (default: 10)",
@@ -56,6 +59,7 @@ export function register(program: Command): void {
           reproduce: reproduce(loaded.path, flags),
           ...(flags.workers === undefined ? {} : { workers: flags.workers }),
           ...(flags.engine === undefined ? {} : { engine: flags.engine }),
+          ...(flags.merge === undefined ? {} : { merge: flags.merge }),
           ...(flags.taskLimit === undefined ? {} : { taskLimit: flags.taskLimit }),
           ...(source === null ? {} : { source }),
           ...outOf(flags, scenario, scenarios.length),
@@ -71,7 +75,7 @@ export function register(program: Command): void {
 
 /** The flags that change the scenario, without those that say how it is run. */
 function changesOf(flags: RunFlags): ScenarioChanges {
-  const how = new Set(["workers", "engine", "taskLimit", "out", "json", "quiet"]);
+  const how = new Set(["workers", "engine", "merge", "taskLimit", "out", "json", "quiet"]);
   return Object.fromEntries(Object.entries(flags).filter(([name]) => !how.has(name)));
 }
 

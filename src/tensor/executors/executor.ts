@@ -42,6 +42,8 @@ export interface ResidentState {
 
 export interface Executor {
   readonly name: string;
+  /** Whether it wants groups of uneven size padded to one length, rather than a product for each. */
+  readonly pads?: boolean;
   /** @throws MachineError when the executor cannot run the program */
   compile(program: Program, weights: WeightSource | null): Promise<Executable>;
 }

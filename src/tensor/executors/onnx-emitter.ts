@@ -8,7 +8,7 @@
 import { basename } from "node:path";
 import { InvariantError, invariant } from "../../base/errors.ts";
 import { constantOp, inputOp, reachable, staticSize, weightOp, zerosOp } from "../graph.ts";
-import type { Node, OnnxAttributes, OnnxLowering, Program, Tensor } from "../ir.ts";
+import type { Node, OnnxAttributes, OnnxLimits, OnnxLowering, Program, Tensor } from "../ir.ts";
 import { type DType, groupsOf, isRagged, type Shape, type SymbolicDim, sizeOf } from "../shape.ts";
 import type { WeightSource } from "./executor.ts";
 import { attributeProtos, elementTypes, encodeModel, type NodeProto, type TensorProto } from "./onnx-proto.ts";
@@ -44,9 +44,11 @@ export class OnnxEmitter implements OnnxLowering {
   private readonly counts = new Map<SymbolicDim, string>();
   private names = 0;
   private readonly weights: WeightSource | null;
+  readonly limits: OnnxLimits;
 
-  constructor(weights: WeightSource | null) {
+  constructor(weights: WeightSource | null, limits: OnnxLimits = {}) {
     this.weights = weights;
+    this.limits = limits;
   }
 
   /** The serialised model of `program`. */
@@ -74,6 +76,20 @@ export class OnnxEmitter implements OnnxLowering {
     const names = Array.from({ length: outputs }, () => `t${this.names++}`);
     this.push(opType, inputs, attributes, names, domain);
     return names;
+  }
+
+  /** The parts of these sizes along an axis; in several steps where one may not have so many. */
+  cut(name: string, sizes: readonly number[], axis: number): string[] {
+    const { parts = sizes.length } = this.limits;
+    if (sizes.length <= parts) return this.node("Split", [name, this.integers(sizes)], { axis }, sizes.length);
+    const each = Math.ceil(sizes.length / parts);
+    const stretches = Array.from({ length: Math.ceil(sizes.length / each) }, (_, i) =>
+      sizes.slice(i * each, (i + 1) * each),
+    );
+    const totals = stretches.map((stretch) => stretch.reduce((a, b) => a + b, 0));
+    return this.cut(name, totals, axis).flatMap((stretch, i) =>
+      stretches[i]!.length === 1 ? [stretch] : this.cut(stretch, stretches[i]!, axis),
+    );
   }
 
   cast(name: string, dtype: DType): string[] {
@@ -171,8 +187,7 @@ export class OnnxEmitter implements OnnxLowering {
         value.matrices = Array.from({ length: groups }, (_, group) => this.weight(name, [a, b], group * a * b));
       } else {
         const [flat] = this.node("Reshape", [this.whole(tensor), this.integers([groups * a, b])]);
-        const sizes = this.integers(new Array<number>(groups).fill(a));
-        value.matrices = groups === 1 ? [flat!] : this.node("Split", [flat!, sizes], { axis: 0 }, groups);
+        value.matrices = groups === 1 ? [flat!] : this.cut(flat!, new Array<number>(groups).fill(a), 0);
       }
     }
     return value.matrices;
@@ -204,7 +219,7 @@ export class OnnxEmitter implements OnnxLowering {
   private inPieces(node: Node): boolean {
     const [output] = node.outputs as [Tensor];
     if (!isRagged(output.shape)) return false;
-    if (node.op.name === "gatherRows") return true;
+    if (node.op.name === "gatherRows") return this.limits.whole !== true;
     if (mostBytes(output.shape) <= cacheBytes) return false;
     return node.inputs.some((input) => isRagged(input.shape) && this.value(input).pieces !== undefined);
   }

@@ -111,10 +111,7 @@ const splitOp: Op = {
     const parts = gradients.map((g, i) => g ?? zerosLike(node.outputs[i]!));
     return [concat(parts, node.attributes.axis as number)];
   },
-  onnx: (emit, [x], { attributes }) => {
-    const sizes = attributes.sizes as number[];
-    return emit.node("Split", [x!, emit.integers(sizes)], { axis: attributes.axis as number }, sizes.length);
-  },
+  onnx: (emit, [x], { attributes }) => emit.cut(x!, attributes.sizes as number[], attributes.axis as number),
   tensorflow(emit, [x], { attributes, inputs }) {
     const sizes = attributes.sizes as number[];
     const operands = [x!, emit.integers(sizes), emit.scalar(attributes.axis as number, "int32")];

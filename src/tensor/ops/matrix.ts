@@ -2,6 +2,7 @@
 import { apply } from "../graph.ts";
 import type { Op, Tensor } from "../ir.ts";
 import { isRagged, type Shape, shapeError } from "../shape.ts";
+import { sumTo } from "./arithmetic.ts";
 
 export interface MatmulOptions {
   /** Use the transpose of the last two axes of `a` or `b`. */
@@ -14,12 +15,13 @@ export interface MatmulOptions {
 type Flags = { readonly transposeA: boolean; readonly transposeB: boolean; readonly alpha: number };
 
 function productShape(a: Shape, b: Shape, { transposeA, transposeB }: Flags): Shape {
-  const rank = a.length;
-  const ok = rank >= 2 && b.length === rank && !isRagged(a) && !isRagged(b);
+  const isShared = a.length > b.length && b.length > 2 && !transposeA;
+  const ok = b.length >= 2 && (a.length === b.length || isShared) && !isRagged(a) && !isRagged(b);
   const lead = a.slice(0, -2);
-  const [m, inner] = transposeA ? [a[rank - 1]!, a[rank - 2]!] : [a[rank - 2]!, a[rank - 1]!];
-  const [innerB, n] = transposeB ? [b[rank - 1]!, b[rank - 2]!] : [b[rank - 2]!, b[rank - 1]!];
-  if (!ok || inner !== innerB || lead.some((dim, i) => dim !== b[i])) {
+  const [m, inner] = transposeA ? [a.at(-1)!, a.at(-2)!] : [a.at(-2)!, a.at(-1)!];
+  const [innerB, n] = transposeB ? [b.at(-1)!, b.at(-2)!] : [b.at(-2)!, b.at(-1)!];
+  const shared = lead.slice(a.length - b.length);
+  if (!ok || inner !== innerB || shared.some((dim, i) => dim !== b[i])) {
     const flags = `${transposeA ? "aᵀ" : "a"}·${transposeB ? "bᵀ" : "b"}`;
     throw shapeError("matmul", `matrices for ${flags} with equal leading axes`, a, b);
   }
@@ -32,13 +34,14 @@ const matmulOp: Op = {
   backward(node, [g]) {
     const [a, b] = node.inputs as [Tensor, Tensor];
     const { transposeA, transposeB, alpha } = node.attributes as Flags;
+    const ofB = transposeB
+      ? matmul(g!, a, { transposeA: true, transposeB: transposeA, alpha })
+      : matmul(a, g!, { transposeA: !transposeA, alpha });
     return [
       transposeA
         ? matmul(b, g!, { transposeA: transposeB, transposeB: true, alpha })
         : matmul(g!, b, { transposeB: !transposeB, alpha }),
-      transposeB
-        ? matmul(g!, a, { transposeA: true, transposeB: transposeA, alpha })
-        : matmul(a, g!, { transposeA: !transposeA, alpha }),
+      sumTo(ofB, b.shape),
     ];
   },
   onnx(emit, inputs, node) {
@@ -67,7 +70,7 @@ const matmulOp: Op = {
   },
 };
 
-/** alpha · op(a) · op(b) over the last two axes; leading axes must be equal. */
+/** alpha · op(a) · op(b) over the last two axes. Leading axes are equal, or `b` lacks the first of them and is shared. */
 export const matmul = (a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor => {
   const { transposeA = false, transposeB = false, alpha = 1 } = options;
   return apply(matmulOp, [a, b], { transposeA, transposeB, alpha });

@@ -160,8 +160,17 @@ const rmsNormOp: Op = {
     const lead = x.shape.map((_, axis) => axis).slice(0, -1);
     return [dx, reduceSum(mul(g!, mul(x, rstd)), lead)];
   },
-  onnx: (emit, inputs, node) =>
-    emit.node("SimplifiedLayerNormalization", inputs, { axis: -1, epsilon: node.attributes.epsilon as number }, 2),
+  onnx(emit, inputs, node) {
+    const epsilon = node.attributes.epsilon as number;
+    if (!emit.limits.plainNorms) return emit.node("SimplifiedLayerNormalization", inputs, { axis: -1, epsilon }, 2);
+    const [x, weight] = inputs as [string, string];
+    const [squares] = emit.node("Mul", [x, x]);
+    const [mean] = emit.node("ReduceMean", [squares!, emit.integers([-1])], { keepdims: 1 });
+    const [deviation] = emit.node("Sqrt", emit.node("Add", [mean!, emit.scalar(epsilon)]));
+    const [rstd] = emit.node("Reciprocal", [deviation!]);
+    const [normal] = emit.node("Mul", [x, rstd!]);
+    return [emit.node("Mul", [normal!, weight])[0]!, rstd!];
+  },
   tensorflow(emit, [x, weight], node) {
     const T = "float32";
     const [squares] = emit.node("Square", [x!], { T });

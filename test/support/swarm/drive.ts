@@ -136,7 +136,16 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
       check();
       if (federation.hasFinished) break;
       const bytes = encodeCheckpoint({
-        made: { program: "", code: "", scenario: "", source: null, engine: null, model: null, machine: null },
+        made: {
+          program: "",
+          code: "",
+          scenario: "",
+          source: null,
+          engine: null,
+          merge: null,
+          model: null,
+          machine: null,
+        },
         round: 0,
         events: federation.kernel.processed,
         files: { metrics: emptyFile, events: emptyFile, participations: emptyFile },
