@@ -5,6 +5,7 @@ import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
 import { after, send } from "../src/runtime/actor.ts";
 import type { PledgeRef } from "../src/runtime/refs.ts";
 import type { TakenUp } from "./learning.ts";
+import { addTo, inOrder } from "./outstanding.ts";
 import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
 import { candidatesOf, type Draft, type Invitation, retryLater, type ServerContext, tell } from "./server-state.ts";
 import type { Trained } from "./training.ts";
@@ -107,7 +108,7 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
   if (sampler.nextState !== undefined) draft.memory = sampler.nextState(candidates, clients);
   for (const client of clients) {
     const participation = participationId(draft.nextParticipation++);
-    draft.outstanding.push({ participation, client, round, sentAt: ctx.now, base: ctx.keep(draft.adapter) });
+    addTo(draft.outstanding, { participation, client, round, sentAt: ctx.now, base: ctx.keep(draft.adapter) });
     draft.invited++;
     roster.invited(client, round, participation);
     tell(ctx, { type: "invited", participation, client, round });
@@ -125,7 +126,7 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
 
 export function giveUp(draft: Draft, ctx: ServerContext, isGivenUp: (invitation: Invitation) => boolean): void {
   const kept: Invitation[] = [];
-  for (const invitation of draft.outstanding) {
+  for (const invitation of inOrder(draft.outstanding)) {
     if (!isGivenUp(invitation)) {
       kept.push(invitation);
       continue;

@@ -40,6 +40,7 @@ export interface ServerState {
   readonly lastHeard: Millis;
   readonly invited: number;
   readonly nextParticipation: number;
+  /** In no particular order: `outstanding.ts` takes one out by putting the last into its place. */
   readonly outstanding: readonly Invitation[];
   readonly accepted: readonly Accepted[];
   /** Invitations the policy asked for last and nobody was there to take. */
@@ -177,29 +178,6 @@ export const stateOf = (draft: Draft): ServerState => ({
   moments: draft.moments,
   memory: draft.memory,
 });
-
-/**
- * Where the participation's invitation stands, or −1. Invitations are numbered in the order they are sent, and those
- * that are out are spread over the numbers evenly enough for a guess by proportion to come close: a few steps, where
- * halving takes one for every bit of their number.
- */
-export function placeOf(outstanding: readonly Invitation[], participation: ParticipationId): number {
-  let low = 0;
-  let high = outstanding.length - 1;
-  for (let halve = false; low <= high; halve = !halve) {
-    const first = outstanding[low]!.participation;
-    const last = outstanding[high]!.participation;
-    if (participation < first || participation > last) return -1;
-    // Every other step halves, so that no spread takes more than twice as many steps as halving would.
-    const share = halve || first === last ? 0.5 : (participation - first) / (last - first);
-    const guess = low + Math.round(share * (high - low));
-    const found = outstanding[guess]!.participation;
-    if (found === participation) return guess;
-    if (found < participation) low = guess + 1;
-    else high = guess - 1;
-  }
-  return -1;
-}
 
 /** Real clients check in a few times a minute at most; so does a server that looks for them. */
 const retryInterval = 10_000;

@@ -11,14 +11,13 @@ import { unreachable } from "../src/base/errors.ts";
 import type { ParticipationId, Round } from "../src/base/ids.ts";
 import { type ActorDefinition, defineActor, type Next } from "../src/runtime/actor.ts";
 import { openAccepted, takeUp } from "./learning.ts";
+import { takeFrom } from "./outstanding.ts";
 import type { ServerMessage } from "./protocol.ts";
 import { carryOut, conclude, inviteMore, letGo, viewOf } from "./server-round.ts";
 import {
   candidatesOf,
   type Draft,
   draftOf,
-  type Invitation,
-  placeOf,
   quietSince,
   retryLater,
   type ServerContext,
@@ -69,7 +68,7 @@ function begin(draft: Draft, ctx: ServerContext): Turn {
 function receiveUpdate(draft: Draft, message: Extract<ServerMessage, { type: "update" }>, ctx: ServerContext): Turn {
   const { roster, policy } = ctx.services;
   const { participation, result } = message;
-  const invitation = takeOut(draft, participation);
+  const invitation = takeFrom(draft.outstanding, participation);
   // Given up before; the onlookers know whether it was late.
   if (invitation === null) return proceed(draft, ctx);
   draft.lastHeard = ctx.now;
@@ -89,7 +88,7 @@ function receiveUnreadable(
   { participation }: { participation: ParticipationId },
   ctx: ServerContext,
 ): Turn {
-  const invitation = takeOut(draft, participation);
+  const invitation = takeFrom(draft.outstanding, participation);
   if (invitation === null) return proceed(draft, ctx);
   draft.lastHeard = ctx.now;
   ctx.services.roster.released(invitation.client, participation);
@@ -99,7 +98,7 @@ function receiveUnreadable(
 }
 
 function noticeGone(draft: Draft, participation: ParticipationId, ctx: ServerContext): Turn {
-  const invitation = takeOut(draft, participation);
+  const invitation = takeFrom(draft.outstanding, participation);
   if (invitation !== null) letGo(invitation, ctx);
   return quietOr(draft, ctx);
 }
@@ -182,10 +181,4 @@ function tryToOpen(draft: Draft, ctx: ServerContext): void {
 function canInvite(draft: Draft, ctx: ServerContext, count: number): boolean {
   const draws = ctx.rng.at("quorum", draft.round).at(draft.nextParticipation);
   return ctx.services.sampler.select(candidatesOf(draft, ctx), count, draws).length >= count;
-}
-
-/** The invitation that is over, one way or another; null if it was given up before. */
-function takeOut(draft: Draft, participation: ParticipationId): Invitation | null {
-  const index = placeOf(draft.outstanding, participation);
-  return index < 0 ? null : draft.outstanding.splice(index, 1)[0]!;
 }
