@@ -16,6 +16,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { type Draws, Rng } from "../src/base/random.ts";
+import { exitCodes } from "../src/cli/failure.ts";
 import { type Scenario, scenarioFromJson, scenarioToJson } from "../src/scenario/define.ts";
 import { embeddedScenario } from "../test/support/embedded-scenario.ts";
 import { type Aftermath, killAndResume, type Moment } from "../test/support/kill.ts";
@@ -64,11 +65,18 @@ let identical = 0;
 const failures: string[] = [];
 const stages = new Map<string, number>();
 const halves = new Map<string, number>();
-for (let number = Number(values.from); kills < count; number++) {
+let isStopped = false;
+process.once("SIGINT", () => {
+  isStopped = true;
+  console.log("after this run");
+});
+for (let number = Number(values.from); kills < count && !isStopped; number++) {
   const draws = rng.at("kill").at(number);
   const out = join(folder, "killed");
   const moments = Array.from({ length: 1 + (number % 4) }, () => momentFrom(draws));
   const aftermath = await killAndResume({ file, out, moments, workers: [workers, 1], program });
+  // A terminal tells all of its processes.
+  if (isStopped && aftermath.code === exitCodes.interrupted) break;
   const dealt = aftermath.stages.length;
   // It ended before its time had come: the machine is faster by now.
   if (dealt === 0) length = aftermath.took - aftermath.startUp;

@@ -136,7 +136,10 @@ export function createRunFolder(path: string): RunFolder {
 export function openRunFolder(path: string): RunFolder {
   const folder = runFolder(path);
   if (!existsSync(folder.scenario)) {
-    throw new InputError(`${path} is not a run folder: it has no scenario.json`);
+    const hint = existsSync(folder.checkpoints)
+      ? `; a run that was ended before it began is begun again with flame run … --out ${path}`
+      : "";
+    throw new InputError(`${path} is not a run folder: it has no scenario.json${hint}`);
   }
   refuseLinks(folder);
   return folder;

@@ -185,6 +185,13 @@ test("a folder that holds a run already is left alone", (t) => {
   assert.throws(() => createRunFolder(path), ScenarioError);
 });
 
+test("a folder whose run never began says how to begin it", (t) => {
+  const path = join(temporaryFolder(t), "run");
+  createRunFolder(path);
+  assert.throws(() => openRunFolder(path), /is not a run folder: .* is begun again with flame run … --out .*run$/);
+  assert.throws(() => openRunFolder(join(path, "checkpoints")), /it has no scenario\.json$/);
+});
+
 test("a folder with a link in it is refused, so that a run never writes outside", (t) => {
   const parent = temporaryFolder(t);
   const folder = createRunFolder(join(parent, "run"));
