@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { hours, type Millis, minutes, seconds } from "../../src/base/units.ts";
+import { Conditions } from "../../src/sim/conditions.ts";
 import {
   bandwidth,
   crash,
@@ -167,6 +168,19 @@ test("a scripted dropout replaces the world's own while it lasts", async () => {
   const timeline = [between(minutes(10), minutes(20), setDropout(1))];
   const results = await play({ fleet: fleet(), spec: { timeline } }, all);
   for (const { part, loss } of results) assert.equal(loss !== null, part.at >= minutes(10) && part.at < minutes(20));
+});
+
+test("of several scripted probabilities the one that began last holds, and when it ends the one before it again", () => {
+  const conditions = new Conditions(fleet());
+  const all = { target: "all", type: "dropout" } as const;
+  conditions.begin({ ...all, probability: 0.2 }, Infinity);
+  const dropout = conditions.begin({ ...all, probability: 0.9 }, Infinity);
+  conditions.begin({ type: "message-loss", probability: 0.1 }, Infinity);
+  const loss = conditions.begin({ type: "message-loss", probability: 0.6 }, Infinity);
+  assert.deepEqual([conditions.dropout(clientId(0)), conditions.messageLoss()], [0.9, 0.6]);
+  conditions.end(dropout);
+  conditions.end(loss);
+  assert.deepEqual([conditions.dropout(clientId(0)), conditions.messageLoss()], [0.2, 0.1]);
 });
 
 test("scripted message loss wakes the retries", async () => {
