@@ -13,6 +13,10 @@ export function writeAtomically(path: string, write: (descriptor: number) => voi
   const temporary = `${path}.${process.pid}.tmp`;
   try {
     makeFolder(dirname(path));
+  } catch (error) {
+    throw asMachineError(error, path);
+  }
+  try {
     const descriptor = openSync(temporary, "w");
     try {
       write(descriptor);

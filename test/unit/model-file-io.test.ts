@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { makeFolder } from "../../src/model/file-io.ts";
+import { MachineError } from "../../src/base/errors.ts";
+import { makeFolder, writeAtomically } from "../../src/model/file-io.ts";
 import { temporaryFolder } from "../support/model-folder.ts";
 
 test("a folder is made with those it lies in, and one that is there is left alone", (t) => {
@@ -19,6 +20,7 @@ test("a file in the way is an error that names it", (t) => {
   writeFileSync(file, "");
   for (const path of [file, join(file, "inside"), join(file, "deep", "inside")]) {
     assert.throws(() => makeFolder(path), { syscall: "mkdir" }, path);
+    assert.throws(() => writeAtomically(join(path, "text"), () => assert.fail()), MachineError, path);
   }
 });
 
