@@ -3,6 +3,7 @@
  * scratch of 64 MB passes over the file, and a matrix that does not fit is transposed in strips.
  */
 import { setImmediate } from "node:timers/promises";
+import { InputError } from "../base/errors.ts";
 import { type BaseTensor, baseWeightPlan } from "./base-weights.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { writeFully } from "./file-io.ts";
@@ -49,12 +50,25 @@ export async function convertWeights(
 
 const bytesOf = (values: Float32Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
+/** @throws InputError at a weight that is not a finite number: every loss would be NaN, and nobody would know why */
+function readWeights(weights: TensorFolder, name: string, target: Float32Array, first: number): void {
+  weights.readFloats(name, target, first);
+  // v − v is 0 for every finite v and NaN for the others, so one sum tells whether there is anything to look for.
+  let sum = 0;
+  for (let i = 0; i < target.length; i++) sum += target[i]! - target[i]!;
+  if (sum === 0) return;
+  const at = target.findIndex((value) => !Number.isFinite(value));
+  throw new InputError(
+    `${weights.folder}: tensor ${name} has ${target[at]} at element ${first + at}, expected finite numbers; damaged?`,
+  );
+}
+
 function copyBlock(weights: TensorFolder, descriptor: number, offset: number, block: Block): number {
   let position = block.start;
   for (const { name, start, outputs } of block.sources) {
     for (let first = 0; first < outputs; first += scratchSize) {
       const chunk = new Float32Array(Math.min(scratchSize, outputs - first));
-      weights.readFloats(name, chunk, start + first);
+      readWeights(weights, name, chunk, start + first);
       writeFully(descriptor, bytesOf(chunk), offset + position * 4);
       position += chunk.length;
     }
@@ -95,7 +109,7 @@ function readRows(
   inputs: number,
 ): Float32Array {
   const strip = new Float32Array(count * inputs);
-  weights.readFloats(source.name, strip, source.start + first * inputs);
+  readWeights(weights, source.name, strip, source.start + first * inputs);
   return strip;
 }
 

@@ -329,3 +329,22 @@ test("a matrix larger than the scratch is transposed in strips", async (context)
 test("the cache lies where the user's caches lie", () => {
   assert.equal(defaultWeightsCache({ XDG_CACHE_HOME: "/caches" }), "/caches/flame-sim/weights");
 });
+
+test("a weight that is not a finite number is named, and nothing is left in the cache", async (context) => {
+  const parent = temporaryFolder(context);
+  for (const value of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+    for (const name of ["model.norm.weight", "model.layers.1.mlp.experts.2.down_proj.weight"]) {
+      const tensors = randomTensors(smallConfig);
+      tensors.get(name)!.values[5] = value;
+      const folder = join(parent, `${value} in ${name}`);
+      writeFolder(folder, smallConfig, tensors);
+      const cache = join(folder, "cache");
+      await assert.rejects(prepared(folder, cache), (error) => {
+        assert.ok(error instanceof InputError);
+        assert.ok(error.message.includes(`tensor ${name} has ${value} at element 5, expected finite numbers`));
+        return true;
+      });
+      assert.deepEqual(readdirSync(cache), []);
+    }
+  }
+});
