@@ -67,5 +67,5 @@ test("axes take the unit in which they read best", () => {
   assert.equal(timeUnit(0).unit, "milliseconds");
   assert.equal(byteUnit(3_000_000).unit, "MB");
   assert.equal(byteUnit(12).unit, "bytes");
-  assert.deepEqual(roundTicks([{ round: 1 }, { round: 2 }]), { ticks: [1, 2] });
+  assert.deepEqual(roundTicks([{ round: 1 }, { round: 2 }]), { ticks: [1, 2], tickFormat: "d" });
 });
