@@ -4,7 +4,7 @@ import { formatTime } from "../base/units.ts";
 import type { BudgetMetrics, RoundMetrics } from "../scenario/metrics.ts";
 import type { Palette, Style } from "./colours.ts";
 import { asLines, draw, endLabels, type Figure, lines, type Series } from "./figure.ts";
-import { bins, nats, percent, roundTicks, timeUnit } from "./numbers.ts";
+import { bins, nats, percent, type RoundTicks, roundTicks, timeUnit } from "./numbers.ts";
 
 interface Point {
   readonly row: RoundMetrics;
@@ -63,14 +63,14 @@ export function learningFigures(rounds: readonly RoundMetrics[], { budgets }: Pa
   ];
 }
 
-interface Axis {
+interface Axis extends RoundTicks {
   readonly label: string;
   readonly value: (point: Point) => number;
   readonly zero?: boolean;
-  readonly ticks?: readonly number[];
 }
 
 function plot(series: readonly Series<Point>[], x: Axis, y: Axis, extra: Plot.Markish[] = []): string {
+  const { value: _, zero: __, ...xAxis } = x;
   const title = ({ row, result }: Point) =>
     `round ${row.round}, ${formatTime(row.closedAt)}, k = ${result.topK}\nloss ${nats(result.loss)}, exact match ${percent(result.exactMatch)}, token accuracy ${percent(result.tokenAccuracy)}`;
   const channels = { x: x.value, y: y.value };
@@ -78,7 +78,7 @@ function plot(series: readonly Series<Point>[], x: Axis, y: Axis, extra: Plot.Ma
     {
       ariaLabel: `${y.label} against ${x.label}`.replace(/[↑→] ?/g, ""),
       marginRight: 52,
-      x: { label: x.label, labelArrow: null, ...(x.ticks === undefined ? {} : { ticks: x.ticks }) },
+      x: { ...xAxis, labelArrow: null },
       y: { label: y.label, labelArrow: null, grid: true, nice: true, zero: y.zero === true },
       marks: [...extra, ...lines(series, { ...channels, title })],
     },

@@ -39,8 +39,13 @@ export function byteUnit(bytes: number): Scaled {
   return units.find(({ divisor }) => bytes >= divisor) ?? { divisor: 1, unit: "bytes" };
 }
 
-/** Ticks of a short round axis, which must not fall between rounds; a long axis chooses its own. */
-export function roundTicks(rounds: readonly { readonly round: number }[]): { ticks?: number[]; tickFormat?: "d" } {
+export interface RoundTicks {
+  readonly ticks?: number[];
+  readonly tickFormat?: string;
+}
+
+/** Ticks of a short round axis, which must not fall between rounds, nor look as if they could; a long axis chooses its own. */
+export function roundTicks(rounds: readonly { readonly round: number }[]): RoundTicks {
   return rounds.length > 10 ? {} : { ticks: rounds.map(({ round }) => round), tickFormat: "d" };
 }
 
