@@ -2,7 +2,7 @@
 import { InvalidArgumentError } from "commander";
 import { InputError, ScenarioError } from "../base/errors.ts";
 import { type OpenedModel, openModel } from "../engine/load-model.ts";
-import type { MergeLimit } from "../engine/merging.ts";
+import type { MergeLimit } from "../engine/merge-limit.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { embeddedModel } from "../scenario/package.ts";
 import {

@@ -7,7 +7,7 @@ import { OnnxExecutor } from "../tensor/executors/onnx.ts";
 import { TensorflowExecutor } from "../tensor/executors/tensorflow.ts";
 import { loadTensorflow, type Tensorflow } from "../tensor/executors/tensorflow-addon.ts";
 import { findGpus, type Gpus, gpuMemory, providerFault } from "./gpu.ts";
-import { alone, type MergeLimit } from "./merging.ts";
+import { alone, type MergeLimit } from "./merge-limit.ts";
 import { type ChosenEngine, type EngineName, engineNames } from "./names.ts";
 import { ProgramEngine } from "./program-engine.ts";
 

@@ -2,27 +2,13 @@
  * Which clients train in one call, and how many: a function of the jobs and the limit alone, so that a cohort is cut the
  * same way on every machine and in every run.
  */
-import { formatBytes } from "../base/units.ts";
 import { type AdapterLayout, adapterLayout, type LoraConfig } from "../model/adapter.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { expectedSizes, mergedTrainStep } from "../model/merged-clients.ts";
 import type { StepShape } from "../model/programs.ts";
 import { peakBytes } from "../tensor/footprint.ts";
 import type { TrainJob } from "./engine.ts";
-
-/** How many clients may share a call: a number, or as many as fit into memory of this size. */
-export type MergeLimit = { readonly clients: number } | { readonly bytes: number };
-
-/** Every client has a call of its own. */
-export const alone: MergeLimit = { clients: 1 };
-
-export const isAlone = (limit: MergeLimit): boolean => "clients" in limit && limit.clients === 1;
-
-/** `8 clients a call`, `as many clients a call as 40.0 GB hold`. */
-export const formatMerge = (limit: MergeLimit): string =>
-  "clients" in limit
-    ? `${limit.clients} ${limit.clients === 1 ? "client" : "clients"} a call`
-    : `as many clients a call as ${formatBytes(limit.bytes)} hold`;
+import type { MergeLimit } from "./merge-limit.ts";
 
 /** No call is larger: beyond it, devices gain nothing and programs take long to build. */
 const mostClients = 256;

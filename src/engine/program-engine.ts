@@ -14,8 +14,9 @@ import type { Executable, Executor } from "../tensor/executors/executor.ts";
 import type { Program } from "../tensor/ir.ts";
 import type { Evaluation, EvaluationJob, OptimizerConfig, TrainingEngine, TrainJob, TrainResult } from "./engine.ts";
 import { loraFormFor } from "./lora-form.ts";
+import { alone, type MergeLimit } from "./merge-limit.ts";
 import { trainMerged } from "./merged-training.ts";
-import { alone, clientsPerCall, groupsOf, isOutOfMemory, type MergeLimit, shapeOf } from "./merging.ts";
+import { clientsPerCall, groupsOf, isOutOfMemory, shapeOf } from "./merging.ts";
 import { restingState, StepState } from "./step-state.ts";
 
 /** What the model says, before anyone compares it with an answer. */

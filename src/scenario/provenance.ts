@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { cpus } from "node:os";
 import { ScenarioError } from "../base/errors.ts";
 import { chooseEngine, mergeLimit } from "../engine/create.ts";
-import { formatMerge, type MergeLimit } from "../engine/merging.ts";
+import { formatMerge, type MergeLimit } from "../engine/merge-limit.ts";
 import { type EngineName, engineNames, isEngineName } from "../engine/names.ts";
 import type { Provenance } from "./checkpoint.ts";
 import { hasCode, type Scenario, scenarioToJson } from "./define.ts";

@@ -5,7 +5,7 @@
 import { availableParallelism } from "node:os";
 import { messageOf } from "../base/errors.ts";
 import { chooseEngine, mergeLimit } from "../engine/create.ts";
-import type { MergeLimit } from "../engine/merging.ts";
+import type { MergeLimit } from "../engine/merge-limit.ts";
 import type { WorkPool } from "../runtime/pool.ts";
 import { type Checkpoint, type Provenance, writeCheckpoint } from "./checkpoint.ts";
 import { expectationsOf, type Scenario, scenarioToJson, strategyOf } from "./define.ts";

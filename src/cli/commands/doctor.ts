@@ -6,7 +6,7 @@ import { messageOf } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
 import { chooseEngine, mergeLimit } from "../../engine/create.ts";
 import { findGpus } from "../../engine/gpu.ts";
-import { formatMerge } from "../../engine/merging.ts";
+import { formatMerge } from "../../engine/merge-limit.ts";
 import { programVersion } from "../../scenario/package.ts";
 import { loadTensorflow } from "../../tensor/executors/tensorflow-addon.ts";
 import { colors } from "../colors.ts";

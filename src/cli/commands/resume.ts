@@ -1,6 +1,6 @@
 /** `flame resume <run>`. */
 import { type Command, InvalidArgumentError } from "commander";
-import type { MergeLimit } from "../../engine/merging.ts";
+import type { MergeLimit } from "../../engine/merge-limit.ts";
 import { mergeOption, minutesOption } from "../options.ts";
 import { watchResume } from "../watch.ts";
 

@@ -1,7 +1,7 @@
 /** `flame run <scenario>`. */
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
-import type { MergeLimit } from "../../engine/merging.ts";
+import type { MergeLimit } from "../../engine/merge-limit.ts";
 import { configure, type ScenarioChanges } from "../../scenario/configure.ts";
 import type { Scenario } from "../../scenario/define.ts";
 import type { RunResult } from "../../scenario/result.ts";
