@@ -15,7 +15,7 @@ export default defineScenario({
   fleet: [{ name: "server", clients: 1, topK: 8, tokensPerSecond: 20_000, uplink: megabits(1_000) }],
   // A round is an epoch. With one client, averaging changes nothing, but the optimizer begins anew.
   rounds: { count: 3, cohort: 1 },
-  training: { epochs: 1, batchSize: 32, learningRate: 3e-3 },
+  training: { epochs: 1, batchSize: 64, learningRate: 2e-3 },
   strategy: fedavg(),
   evaluateAt: [8, 4, 2, 1],
   evaluationExamples: 512,

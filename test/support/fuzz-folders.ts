@@ -17,7 +17,7 @@ import { run } from "../../src/scenario/run.ts";
 import { openRunFolder, readResult } from "../../src/scenario/run-folder.ts";
 import { StressFolder } from "../../src/scenario/stress-folder.ts";
 import { readPeftAdapter } from "../../src/scenario/trained-adapter.ts";
-import { holds, verifyRun } from "../../src/scenario/verify.ts";
+import { verifyRun } from "../../src/scenario/verify.ts";
 import type { FuzzTarget } from "./fuzz.ts";
 import { randomTensors, smallConfig, writeFolder } from "./model-folder.ts";
 import { timingOnly } from "./scenarios.ts";
@@ -56,7 +56,11 @@ async function runTargets(parent: string): Promise<FuzzTarget[]> {
       },
     };
   };
-  const verified = async () => holds(await verifyRun(path));
+  /** Whether the files agree with one another: the seal alone would refuse every byte that is another. */
+  const verified = async () =>
+    (await verifyRun(path)).checks.every(
+      (check) => check.holds !== false || check.name.startsWith("the files are those"),
+    );
   const reported = () => [readRun(path), ...readParticipations(path)];
   const result = readFileSync(join(path, "result.json"));
   return [
