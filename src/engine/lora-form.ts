@@ -7,9 +7,9 @@
  * memory: a layer of OLMoE-1B-7B has 1.6 GB of experts. CPU time of one training step of the embedded model, factored ÷
  * merged, on ONNX Runtime with one thread:
  *
- *   tokens per expert     64      256     384
- *   rank 8                0.88    0.92    1.05
- *   rank 32               –       –       1.28
+ *   tokens per expert     32      48      64      256     384
+ *   rank 8                0.88    –       0.91    0.97    0.96
+ *   rank 32               –       1.06    –       –       1.18
  */
 import type { LoraConfig } from "../model/adapter.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -22,7 +22,7 @@ const smallLayer = 2 * 2 ** 20;
 /** Multiplications a CPU does in the time in which merging handles one weight: making the product, adding, cutting. */
 const perMergedWeight = 170;
 /** Thin products run at about this share of the rate of large ones. */
-const thinRate = 0.45;
+const thinRate = 0.5;
 
 export function loraFormFor(model: ModelConfig, { rank }: LoraConfig, { rows, length, topK }: StepShape): LoraForm {
   const { experts, width: d, expertWidth: f } = model;
