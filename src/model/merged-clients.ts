@@ -19,7 +19,7 @@ import { type SymbolicDim, sizeOf } from "../tensor/shape.ts";
 import { type AdapterLayout, blockNames } from "./adapter.ts";
 import { type BaseProducts, clientExperts } from "./client-experts.ts";
 import type { ModelConfig } from "./config.ts";
-import { byBlock, frozenBase, type StepShape, type TrainStepOptions } from "./programs.ts";
+import { byBlock, frozenBase, type StepShape, stateVectors, type TrainStepOptions } from "./programs.ts";
 import { type ForwardOptions, forward, type LayerAdapter, logitsAt } from "./transformer.ts";
 
 export interface MergedShape extends StepShape {
@@ -138,17 +138,6 @@ export const expectedSizes =
     if (symbol.startsWith("longest")) return Math.min(tokens, Math.ceil(((1 + 4 / topK) * tokens * topK) / experts));
     return clients * tokens;
   };
-
-type State = ReturnType<typeof adamW>;
-
-const stateVectors = (adapter: State, rescaler: State) => ({
-  adapter: adapter.parameters,
-  adapterMean: adapter.mean,
-  adapterVariance: adapter.variance,
-  rescaler: rescaler.parameters,
-  rescalerMean: rescaler.mean,
-  rescalerVariance: rescaler.variance,
-});
 
 /** The layers' factors as parts of the clients' flat adapters: `[clients · experts, rows, columns]`, client after client. */
 function factorsOf(flat: Tensor, { layers, experts, blocks }: AdapterLayout, clients: number): LayerAdapter[] {

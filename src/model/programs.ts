@@ -7,7 +7,7 @@ import type { Program, Tensor } from "../tensor/ir.ts";
 import { add, argMax, mul, reduceSum, scale } from "../tensor/ops/arithmetic.ts";
 import { concat, reshape, split, transpose } from "../tensor/ops/layout.ts";
 import { crossEntropy } from "../tensor/ops/nn.ts";
-import { type AdamWOptions, type AdamWStep, adamW, clipFactor } from "../tensor/optimizer.ts";
+import { type AdamWOptions, type AdamWState, type AdamWStep, adamW, clipFactor } from "../tensor/optimizer.ts";
 import { sizeOf } from "../tensor/shape.ts";
 import { type AdapterLayout, blockNames } from "./adapter.ts";
 import { baseWeightShapes } from "./base-weights.ts";
@@ -169,17 +169,22 @@ export function trainStep(
       ...(clipNorm && { clipNorm }),
     },
     outputs: {
-      adapter: adapter.parameters,
-      adapterMean: adapter.mean,
-      adapterVariance: adapter.variance,
-      rescaler: rescaler.parameters,
-      rescalerMean: rescaler.mean,
-      rescalerVariance: rescaler.variance,
+      ...stateVectors(adapter, rescaler),
       loss,
       activations: model.result.activations,
     },
   };
 }
+
+/** A step's state by the names of its inputs and outputs. */
+export const stateVectors = (adapter: AdamWState, rescaler: AdamWState) => ({
+  adapter: adapter.parameters,
+  adapterMean: adapter.mean,
+  adapterVariance: adapter.variance,
+  rescaler: rescaler.parameters,
+  rescalerMean: rescaler.mean,
+  rescalerVariance: rescaler.variance,
+});
 
 /** The gradients of one step, for tests: outputs `loss`, `adapter` and `rescaler`. */
 export function gradientProgram(config: ModelConfig, layout: AdapterLayout, shape: StepShape, form: LoraForm): Program {

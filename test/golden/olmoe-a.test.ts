@@ -5,17 +5,8 @@ import { ProgramEngine } from "../../src/engine/program-engine.ts";
 import { evaluationProgram, gradientProgram } from "../../src/model/programs.ts";
 import type { LoraForm } from "../../src/model/transformer.ts";
 import { executors } from "../support/executors.ts";
-import { type Golden, goldenAbsent, loadGolden, relativeError } from "../support/golden.ts";
+import { type Golden, goldenAbsent, loadGolden, optimizer, relativeError } from "../support/golden.ts";
 
-const optimizer = {
-  learningRate: 1e-3,
-  rescalerLearningRate: 1e-2,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  weightDecay: 0,
-  clipNorm: null,
-};
 const forms: LoraForm[] = ["factored", "merged", "padded"];
 
 describe("the reference checkpoint", { skip: goldenAbsent }, () => {

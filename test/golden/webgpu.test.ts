@@ -14,21 +14,11 @@ import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
 import { Graph } from "../../src/tensor/graph.ts";
 import { reduceSum } from "../../src/tensor/ops/arithmetic.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
-import { type Golden, goldenAbsent, loadGolden, relativeError } from "../support/golden.ts";
+import { type Golden, goldenAbsent, loadGolden, optimizer, relativeError } from "../support/golden.ts";
 
 const absence = (): string | false => {
   if (process.env.FLAME_WEBGPU === undefined) return "FLAME_WEBGPU is not set";
   return goldenAbsent || (providerFault("webgpu") ?? false);
-};
-
-const optimizer = {
-  learningRate: 1e-3,
-  rescalerLearningRate: 1e-2,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  weightDecay: 0,
-  clipNorm: null,
 };
 
 describe("WebGPU", { skip: absence() }, () => {

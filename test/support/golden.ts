@@ -14,6 +14,17 @@ export const goldenFolder = join(import.meta.dirname, "../../../shared/golden/ol
 /** False, or why golden tests are skipped. */
 export const goldenAbsent: string | false = existsSync(goldenFolder) ? false : "../shared/golden/olmoe-a is absent";
 
+/** Of the reference's AdamW steps. */
+export const optimizer = {
+  learningRate: 1e-3,
+  rescalerLearningRate: 1e-2,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0,
+  clipNorm: null,
+};
+
 export interface Golden {
   readonly weights: BaseWeights;
   readonly layout: AdapterLayout;
