@@ -5,6 +5,10 @@
  *   sign-flip    Δ ← −factor · Δ            noise        Δ ← Δ + N(0, (factor · rms Δ)²)
  *   scaling      Δ ← factor · Δ             non-finite   one value is NaN
  *   label-flip   learns wrong answers: each token t of a response becomes p − 1 − t, where p is the padding token
+ *   stale        learns from the model of `lag` invitations ago, with the rescaler that came with it, and sends that Δ
+ *                as one from today's model. The server takes it for fresh, so no discount for staleness meets it. This
+ *                is how Xie et al. (FedAsync, 2019) stress staleness, but in the client: a cache that is never emptied.
+ *                Until it has had so many invitations it goes on from its first model
  */
 import { unreachable } from "../src/base/errors.ts";
 import type { Draws } from "../src/base/random.ts";
@@ -16,7 +20,8 @@ export type Attack =
   | { readonly type: "scaling"; readonly factor: number }
   | { readonly type: "noise"; readonly factor: number }
   | { readonly type: "non-finite" }
-  | { readonly type: "label-flip" };
+  | { readonly type: "label-flip" }
+  | { readonly type: "stale"; readonly lag: number };
 
 export function attacked<Sent extends { readonly values: Float32Array }>(
   honest: Sent,
@@ -40,6 +45,7 @@ export function attacked<Sent extends { readonly values: Float32Array }>(
       return { ...honest, values: broken };
     }
     case "label-flip":
+    case "stale":
       return honest;
     default:
       return unreachable(attack);
@@ -52,6 +58,15 @@ export function flippedLabels(batches: readonly Batch[], data: TokenizedData): B
     ...batch,
     targets: batch.targets.map((token) => (token < data.pad ? data.pad - 1 - token : token)),
   }));
+}
+
+/** What was learned from an old model, as if it had been learned from `base`. */
+export function dated<Sent extends { readonly values: Float32Array }>(
+  sent: Sent,
+  old: Float32Array,
+  base: Float32Array,
+): Sent {
+  return { ...sent, values: sent.values.map((value, i) => base[i]! + (value - old[i]!)) };
 }
 
 function moved(values: Float32Array, base: Float32Array, change: (delta: number) => number): Float32Array {

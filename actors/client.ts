@@ -11,7 +11,8 @@
 import { unreachable } from "../src/base/errors.ts";
 import { type ClientId, clientId } from "../src/base/ids.ts";
 import { type Millis, millis } from "../src/base/units.ts";
-import { type ActorDefinition, defineActor, next, send } from "../src/runtime/actor.ts";
+import { type ActorDefinition, defineActor, next, send, type TurnContext } from "../src/runtime/actor.ts";
+import type { BlobRef } from "../src/runtime/refs.ts";
 import type { Attack } from "./attack.ts";
 import { type ClientMessage, serverRef } from "./protocol.ts";
 import type { Trained, TrainRecipe } from "./training.ts";
@@ -23,6 +24,14 @@ export interface ClientState {
   /** What local training takes on this device, undisturbed. */
   readonly trainingTime: Millis;
   /** s_i, one factor per layer; null before the first invitation. */
+  readonly rescaler: Float32Array | null;
+  /** Of clients with a stale model: what they were last sent, oldest first. Absent for all others. */
+  readonly models?: readonly Model[];
+}
+
+/** The global model as a client was sent it. */
+interface Model {
+  readonly adapter: BlobRef;
   readonly rescaler: Float32Array | null;
 }
 
@@ -45,17 +54,25 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
       case "train": {
         const { round, participation, adapter, effort = 1 } = message;
         const { keepsRescaler, uploadBytes, attackOf } = ctx.services;
-        const start = keepsRescaler && state.rescaler !== null ? state.rescaler : message.rescaler;
-        const { id, topK } = state;
+        const { id, topK, models = [] } = state;
+        const attack = adapter.ref === "blob" ? attackOf(id) : null;
+        // The oldest model that a client with a stale one still has; what was just sent for everybody else.
+        const from = models[0] ?? message;
+        const start = keepsRescaler && state.rescaler !== null ? state.rescaler : from.rescaler;
         const job: TrainRecipe | null =
           adapter.ref === "blob" && start !== null
-            ? { client: id, round, participation, topK, adapter, rescaler: start, effort, attack: attackOf(id) }
+            ? { client: id, round, participation, topK, adapter, rescaler: start, effort, attack }
             : null;
-        const result = ctx.pledge<Trained>({ work: "train", job, bytes: uploadBytes });
+        const stale = models[0]?.adapter;
+        const recipe = job === null || stale === undefined ? job : { ...job, stale };
+        const result = ctx.pledge<Trained>({ work: "train", job: recipe, bytes: uploadBytes });
         // A newcomer goes on from where it joined, should this update not be counted.
         const joined = keepsRescaler && state.rescaler === null && start !== null;
+        const after = joined ? { ...state, rescaler: start } : state;
         return next(
-          joined ? { ...state, rescaler: start } : state,
+          adapter.ref === "blob" && attack?.type === "stale"
+            ? { ...after, models: keptModels(models, { adapter, rescaler: message.rescaler }, attack.lag, ctx) }
+            : after,
           send(serverRef, { type: "update", round, participation, result }),
         );
       }
@@ -66,6 +83,19 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
     }
   },
 });
+
+/** The last `lag` models; they are the client's own, and live on in checkpoints with its state. */
+function keptModels(
+  models: readonly Model[],
+  sent: Model,
+  lag: number,
+  ctx: Pick<TurnContext, "keep" | "discard">,
+): readonly Model[] {
+  ctx.keep(sent.adapter);
+  const kept = [...models, sent];
+  for (const { adapter } of kept.splice(0, Math.max(0, kept.length - lag))) ctx.discard(adapter);
+  return kept;
+}
 
 /** The first state of each client: a function of the fleet alone. */
 export const newClient = (id: number, topK: number, trainingTime: Millis): ClientState => ({

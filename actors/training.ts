@@ -13,7 +13,7 @@ import type { BlobReader } from "../src/runtime/blobs.ts";
 import type { GatheredJob, GatheredResult, Gathering } from "../src/runtime/pledges.ts";
 import type { Handler } from "../src/runtime/pool.ts";
 import type { BlobRef } from "../src/runtime/refs.ts";
-import { type Attack, attacked, flippedLabels } from "./attack.ts";
+import { type Attack, attacked, dated, flippedLabels } from "./attack.ts";
 
 /** What every worker knows: plain data, its large parts in shared memory. */
 export interface TrainingSetup {
@@ -37,6 +37,8 @@ export interface TrainRecipe {
   readonly participation: ParticipationId;
   readonly topK: number;
   readonly adapter: BlobRef;
+  /** What a client with a stale model learns from instead; its update is still one of `adapter`. */
+  readonly stale?: BlobRef;
   /** s_i to start from, one factor per layer. */
   readonly rescaler: Float32Array;
   /** Share of its local steps that the client takes, in (0, 1]. */
@@ -153,19 +155,22 @@ async function train(
 ): Promise<GatheredResult<Trained>> {
   const jobs = recipes.map((recipe) => trainJob(setup, recipe, blobs));
   const found = await engine.trainCohort(jobs);
-  const results = recipes.map((recipe, at) => trained(setup, recipe, jobs[at]!.adapter, found[at]!));
+  const results = recipes.map((recipe, at) => {
+    const sent = trained(setup, recipe, jobs[at]!.adapter, found[at]!);
+    return recipe.stale === undefined ? sent : dated(sent, jobs[at]!.adapter, blobs.floats(recipe.adapter));
+  });
   return { results, problems: engine.takeProblems?.() ?? [] };
 }
 
 function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader): TrainJob {
-  const { client, round, topK, adapter, rescaler, attack } = recipe;
+  const { client, round, topK, adapter, stale = adapter, rescaler, attack } = recipe;
   const { seed, data, partition, batchSize, length, epochs, optimizer } = setup;
   const own = examplesOf(partition, clientId(client));
   const draws = new Rng(seed).at("batches", round).at(client);
   const all = trainBatches(data, own, { batchSize, length, epochs, draws });
   const batches = all.slice(0, stepsOf(recipe, setup));
   const poisoned = attack?.type === "label-flip" ? flippedLabels(batches, data) : batches;
-  return { adapter: blobs.floats(adapter), rescaler, topK, batches: poisoned, optimizer };
+  return { adapter: blobs.floats(stale), rescaler, topK, batches: poisoned, optimizer };
 }
 
 function trained(

@@ -141,6 +141,8 @@ export const scenarioSchema = z.strictObject({
           z.strictObject({ type: z.literal("noise"), factor: positive.default(1) }),
           z.strictObject({ type: z.literal("non-finite") }),
           z.strictObject({ type: z.literal("label-flip") }),
+          /** Learns from the model that the client was sent so many invitations ago. */
+          z.strictObject({ type: z.literal("stale"), lag: count.default(1) }),
         ]),
       }),
     )

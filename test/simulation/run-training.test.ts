@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fedbuff } from "../../src/fl/policies.ts";
+import { fedavg } from "../../src/fl/strategies.ts";
 import { everyExpertTrained, lossFalls } from "../../src/scenario/expect.ts";
 import { readLines } from "../../src/scenario/line-file.ts";
 import type { RoundMetrics } from "../../src/scenario/metrics.ts";
@@ -114,6 +115,36 @@ test("updates that are not finite are rejected and do not reach the adapter", as
   assert.ok(rejected.every(({ outcome }) => outcome === "rejected"));
 });
 
+test("updates from stale models come as late as their closed form says, and change nobody's timing", async () => {
+  // Each step of the toy engine takes a fifth of the distance to 1, at every expert of clients that use them all.
+  const distances = async (lag: number | null) => {
+    const attackers = lag === null ? [] : [{ share: 1, attack: { type: "stale" as const, lag } }];
+    const scenario = training(model, {
+      fleet: [{ name: "edge", clients: 6, topK: 4, tokensPerSecond: 8_000, uplink: 2_000_000 }],
+      rounds: { count: 4, cohort: 6, deadline: null },
+      training: { batchSize: 4, learningRate: 1e-2, maxSteps: 1 },
+      strategy: fedavg(),
+      attackers,
+    });
+    const { rows, digest } = await run(scenario, { out: null, pool: toyPool });
+    const whole = rows[0]!.trainLoss ?? rows[1]!.trainLoss!;
+    return { digest, distances: rows.slice(1).map(({ trainLoss }) => trainLoss! / whole) };
+  };
+  const honest = await distances(null);
+  assertNear(honest.distances, [1, 0.8, 0.64, 0.512]);
+  // A client's loss is that of the model it learns from.
+  const one = await distances(1);
+  assertNear(one.distances, [1, 1, 0.8, 0.6]);
+  const two = await distances(2);
+  assertNear(two.distances, [1, 1, 1, 0.8]);
+  assert.equal(one.digest, honest.digest);
+});
+
+function assertNear(found: readonly number[], wanted: readonly number[]): void {
+  for (const [at, value] of wanted.entries())
+    assert.ok(Math.abs(found[at]! - value) < 1e-5, `${found} is not ${wanted}`);
+}
+
 test("a client's rescaler grows with every update that counted, and only with those", async () => {
   // The toy engine adds 0.01 a round, so s at a budget says how often its clients were counted on average.
   const everyone = { count: 3, cohort: 24, deadline: null, minUpdates: 1 };
@@ -145,11 +176,12 @@ test("a client's rescaler grows with every update that counted, and only with th
 });
 
 for (const policy of [undefined, fedbuff({ concurrency: 8, buffer: 3 })]) {
-  test(`a training run resumes to the same bytes (${policy?.name ?? "synchronous"})`, async () => {
+  test(`a training run with stale models resumes to the same bytes (${policy?.name ?? "synchronous"})`, async () => {
     const scenario = () =>
       training(model, {
         world: foulWeather(1),
         regions,
+        attackers: [{ share: 0.4, attack: { type: "stale", lag: 2 } }],
         rounds: { count: 3, cohort: 8, deadline: 60_000, ...(policy === undefined ? {} : { policy }) },
       });
     const name = policy === undefined ? "sync" : "async";

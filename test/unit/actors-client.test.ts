@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { attacked } from "../../actors/attack.ts";
+import { attacked, dated } from "../../actors/attack.ts";
 import { type ClientServices, type ClientState, client, newClient } from "../../actors/client.ts";
 import { type ClientMessage, clientRef } from "../../actors/protocol.ts";
 import { Roster } from "../../actors/roster.ts";
@@ -80,6 +80,34 @@ test("attackers change what they send by their formula", () => {
   assert.equal(send({ type: "non-finite" }).filter(Number.isNaN).length, 1);
   assert.notDeepEqual(send({ type: "noise", factor: 1 }), [...honest.values]);
   assert.deepEqual([...honest.values], [1.5, 1, 0.5], "the honest update is left alone");
+});
+
+test("a client with a stale model learns from what it was sent before, and holds no more models than that takes", () => {
+  const lab = new TurnLab();
+  const stale: ClientServices = { ...services, attackOf: () => ({ type: "stale", lag: 2 }) };
+  let from = state;
+  const used = [1, 2, 3, 4, 5].map((version) => {
+    const adapter = { ref: "blob", digest: `${version}`.repeat(64), bytes: 8 } as const;
+    const ctx = lab.turn(0, clientRef(clientId(7)), { ...stale, keepsRescaler: false });
+    const message = { ...train(Float32Array.of(version)), adapter } as ClientMessage;
+    from = (client.receive(from, message, ctx) as Next<ClientState, ClientMessage>).state!;
+    const recipe = ctx.recipes[0]!.job as TrainRecipe;
+    assert.deepEqual(recipe.adapter, adapter, "the update is one of the model it was just sent");
+    return [Number((recipe.stale ?? recipe.adapter).digest[0]), recipe.rescaler[0]];
+  });
+  assert.deepEqual(used, [
+    [1, 1],
+    [1, 1],
+    [1, 1],
+    [2, 2],
+    [3, 3],
+  ]);
+  assert.equal(lab.held(), 2);
+});
+
+test("what was learned from an old model arrives as a change of today's", () => {
+  const [old, today] = [Float32Array.of(1, 2), Float32Array.of(10, 20)];
+  assert.deepEqual([...dated({ values: Float32Array.of(1.5, 1) }, old, today).values], [10.5, 19]);
 });
 
 test("evaluation is cut into shards that cover every batch once, whatever the number of workers", () => {

@@ -3,6 +3,7 @@
  * One holder too many is a leak that a run of a thousand rounds would die of; one too few loses content in use.
  */
 import assert from "node:assert/strict";
+import type { ClientState } from "../../../actors/client.ts";
 import type { ServerState } from "../../../actors/server-state.ts";
 import { decode } from "../../../src/runtime/codec.ts";
 import { open } from "../../../src/runtime/envelope.ts";
@@ -41,6 +42,10 @@ function audit({ federation }: Look): void {
       if (held.ref === "pledge" || held.digest !== "") hold(held);
     for (const { base } of outstanding) hold(base);
     for (const { base, result } of accepted) for (const held of [base, result]) hold(held);
+  }
+  for (const [kind, , bytes] of system.company.devices) {
+    if (kind !== "client") continue;
+    for (const { adapter } of (decode(bytes) as ClientState).models ?? []) hold(adapter);
   }
   for (const { evaluations } of book.pending) {
     for (const { shards } of evaluations ?? []) for (const shard of shards) hold(shard);

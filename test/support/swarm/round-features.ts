@@ -111,6 +111,10 @@ export const trainingFeatures: Readonly<Record<string, Feature>> = {
     const tier = draws.bernoulli(0.5) ? { tier: pick(draws, fleet).name } : {};
     rest.attackers = [{ share: draws.uniform(), attack, ...tier }];
   },
+  staleModels: ({ rest }, draws) => {
+    const attackers = (rest.attackers as readonly Fields[] | undefined) ?? [];
+    rest.attackers = [...attackers, { share: draws.uniform(), attack: { type: "stale", lag: whole(draws, 1, 4) } }];
+  },
   rescaler: ({ rest }, draws) => {
     rest.rescaler = {
       learn: draws.bernoulli(0.7),
