@@ -116,7 +116,8 @@ export class Presence {
     if (this.batteries !== null) time = this.batteries.eligibleFrom(client, time);
     if (this.#availability !== null && time < Infinity) {
       if (time === now) time = this.#availability.onUntil(client, now);
-      time = this.#availability.onFrom(client, time);
+      // Who is there for ever does not come back.
+      if (time < Infinity) time = this.#availability.onFrom(client, time);
     }
     if (time <= now || (this.#churn !== null && time >= this.#churn.leavesAt(client))) return Infinity;
     return time;

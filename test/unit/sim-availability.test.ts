@@ -314,6 +314,15 @@ test("the next availability is the first instant at which a client comes on", ()
   assert.equal(stage({ fleet: equalFleet({ size: 1 }) }).world.nextAvailability(), null);
 });
 
+test("a client that never goes away does not come back, and others are awaited beside it", () => {
+  const devices = [[[0, minutes(1)]], [[7_000, 9_000]], []];
+  const trace = { type: "trace", period: minutes(1), devices, assignment: "cycle" } as unknown as AvailabilitySpec;
+  const next = (size: number) =>
+    stage({ fleet: equalFleet({ size }), spec: { availability: [trace] } }).world.nextAvailability();
+  assert.equal(next(1), null);
+  assert.equal(next(3), 7_000);
+});
+
 test("churn: a share is there from the start, others join, and everyone leaves for good after an exponential stay", () => {
   const churn = new Churn({ presentAtStart: 0.6, meanWait: hours(10), meanStay: hours(5) }, rng());
   const ids: ClientId[] = Array.from({ length: 10_000 }, (_, c) => clientId(c));
