@@ -1,50 +1,100 @@
 /**
- * Can a round with a deadline ever hear from enough clients? What is asked is whether so many of the fleet could report
- * in time on their best day: nobody else on a shared link, no loss, six standard deviations of luck. Durations written
- * in seconds instead of milliseconds show here.
+ * Can a round ever hear from enough clients before its deadline, its timeout or the end of a recorded window? What is
+ * asked is whether so many of the fleet could report in time on their best day: nobody else on a shared link, no loss,
+ * six standard deviations of luck. Durations written in seconds instead of milliseconds show here.
  */
 import { type ClientId, clientId } from "../base/ids.ts";
 import { formatTime } from "../base/units.ts";
+import type { TraceSpec } from "../sim/availability-windows.ts";
 import type { Effect } from "../sim/effects.ts";
 import { type Law, logNormalParameters } from "../sim/laws.ts";
 import type { Scenario } from "./define.ts";
 import { allSteps, trainedTokens } from "./effort.ts";
 import type { Prepared } from "./prepare.ts";
 import type { Problem } from "./problems.ts";
+import { quorumOf } from "./quorum.ts";
 import { policySpecOf, type ScenarioData } from "./schema.ts";
 import { toWorldSpec } from "./world-schema.ts";
 
 const deviations = 6;
 
-export function checkReach({ data, own }: Scenario, { fleet, bytes }: Pick<Prepared, "fleet" | "bytes">): Problem[] {
-  const { deadline, minUpdates = 1 } = policySpecOf(data) as {
-    readonly deadline?: unknown;
-    readonly minUpdates?: number;
-  };
-  if (own.policy !== undefined || data.rounds.count === 0 || typeof deadline !== "number") return [];
+export function checkReach(scenario: Scenario, { fleet, bytes }: Pick<Prepared, "fleet" | "bytes">): Problem[] {
+  const { data, own } = scenario;
   const luck = luckOf(data);
-  if (luck === null) return [];
+  if (own.policy !== undefined || data.rounds.count === 0 || data.rounds.mayStayEmpty === true || luck === null) {
+    return [];
+  }
   const part = (client: ClientId): number =>
     2 * fleet.latency[client]! +
     (1_000 * bytes.download) / (fleet.downlink[client]! * luck.downlink) +
     (luck.duration ?? (1_000 * leastTokens(data, fleet, client)) / fleet.tokensPerSecond[client]!) * luck.work +
     (1_000 * bytes.upload) / (fleet.uplink[client]! * luck.uplink);
-  let fastest = Infinity;
-  let inTime = 0;
-  for (let client = 0; client < fleet.size && inTime < minUpdates; client++) {
-    const time = part(clientId(client));
-    fastest = Math.min(fastest, time);
-    if (time <= deadline) inTime++;
+  const needed = quorumOf(data);
+  return limitsOf(data).flatMap(({ path, got, of }) => {
+    let fastest = Infinity;
+    let inTime = 0;
+    for (let client = 0; client < fleet.size && inTime < needed; client++) {
+      const time = part(clientId(client));
+      fastest = Math.min(fastest, time);
+      if (time <= of(client)) inTime++;
+    }
+    if (inTime >= needed) return [];
+    const enough = needed === 1 ? "an update" : `${needed} updates`;
+    const best = `the fastest client takes ${formatTime(fastest)} at best`;
+    const who = inTime === 0 ? best : `${inTime} clients can be in time`;
+    return [{ path, text: `is ${got}, expected milliseconds in which ${enough} can come: ${who}` }];
+  });
+}
+
+interface Limit {
+  readonly path: string;
+  readonly got: string;
+  /** Milliseconds that a client has for its part. */
+  of(client: number): number;
+}
+
+function limitsOf(data: ScenarioData): Limit[] {
+  const { deadline, timeout, late } = policySpecOf(data) as Readonly<Record<string, unknown>>;
+  const shown = (time: number): string => `${time} (${formatTime(time)})`;
+  const isOwn = data.rounds.policy !== undefined;
+  const limits: Limit[] = [];
+  // Late updates that are used have all the time there is.
+  if (typeof deadline === "number" && late !== "stale") {
+    const path = isOwn ? "rounds.policy.deadline" : "rounds.deadline";
+    limits.push({ path, got: shown(deadline), of: () => deadline });
   }
-  if (inTime >= minUpdates) return [];
-  const enough = minUpdates === 1 ? "an update" : `${minUpdates} updates`;
-  const best = `the fastest client takes ${formatTime(fastest)} at best`;
-  return [
-    {
-      path: data.rounds.policy === undefined ? "rounds.deadline" : "rounds.policy.deadline",
-      text: `is ${deadline} (${formatTime(deadline)}), expected milliseconds in which ${enough} can come: ${inTime === 0 ? best : `${inTime} clients can be in time`}`,
-    },
-  ];
+  // The server sweeps once in each timeout, so an invitation may be out for nearly twice as long.
+  if (typeof timeout === "number") {
+    limits.push({ path: "rounds.policy.timeout", got: shown(timeout), of: () => 2 * timeout });
+  }
+  const { availability, onIneligible } = toWorldSpec(data.world);
+  for (const [i, spec] of availability.entries()) {
+    if (spec.type !== "trace" || onIneligible !== "abort") continue;
+    const longest = spec.devices.map((windows) => longestStretch(windows, spec.period));
+    const most = longest.reduce((a, b) => Math.max(a, b), 0);
+    limits.push({
+      path: `world.availability[${i}].devices`,
+      got: `recorded with windows of at most ${shown(most)}`,
+      of: (client) => (spec.assignment === "cycle" ? longest[client % longest.length]! : most),
+    });
+  }
+  return limits;
+}
+
+/** Of windows that may touch, also from one period to the next. */
+function longestStretch(windows: TraceSpec["devices"][number], period: number): number {
+  let longest = 0;
+  let length = 0;
+  let before = Number.NaN;
+  // Twice round, so that a stretch across the end of the period is seen whole.
+  for (const shift of [0, period]) {
+    for (const [start, end] of windows) {
+      length = start + shift === before ? length + end - start : end - start;
+      before = end + shift;
+      longest = Math.max(longest, length);
+    }
+  }
+  return longest > period ? Infinity : longest;
 }
 
 /** The fewest tokens that a client may train on in a round. */

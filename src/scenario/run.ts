@@ -23,6 +23,7 @@ import { type Prepared, prepare } from "./prepare.ts";
 import { throwProblems } from "./problems.ts";
 import type { ProgressListener } from "./progress.ts";
 import { engineNameOf, provenanceOf, type ScenarioSource, sha256 } from "./provenance.ts";
+import { checkQuorum } from "./quorum.ts";
 import { checkReach } from "./reach.ts";
 import { restore } from "./restore.ts";
 import type { RunResult } from "./result.ts";
@@ -102,6 +103,7 @@ export async function prepareRun(
   { engine = "auto" }: Pick<RunOptions, "engine">,
 ): Promise<Prepared> {
   engineNameOf(engine);
+  throwProblems(scenario.data.name, checkQuorum(scenario));
   const prepared = await prepare(scenario, { embedded: embeddedModel() });
   throwProblems(scenario.data.name, checkReach(scenario, prepared));
   return { ...prepared, notes: [...prepared.notes, ...unusedFields(scenario)] };

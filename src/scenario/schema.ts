@@ -67,6 +67,8 @@ const roundsSchema = z.strictObject({
   minimumGap: z.int().min(0).default(0),
   /** How long a round goes on without hearing of any client before it is closed as it is, in virtual milliseconds. */
   patience: duration.default(86_400_000),
+  /** Runs a scenario in which certainly no update can ever be counted, which is otherwise held to be a mistake. */
+  mayStayEmpty: z.boolean().exactOptional(),
 });
 
 /** What the modes mean: `effort.ts`. */

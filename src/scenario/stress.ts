@@ -67,6 +67,8 @@ export function stressPlans(scenario: Scenario, matrix: StressMatrix, { engine, 
               ...set,
               ...(strategy === null ? [] : [`strategy=${JSON.stringify(partOf(strategy))}`]),
               ...(policy === null ? [] : [`rounds.policy=${JSON.stringify(policySpec(policy, scenario))}`]),
+              // The end of the curve, at which nobody ever answers, is asked for and no mistake.
+              ...(dropout === 1 ? ["rounds.mayStayEmpty=true"] : []),
               ...(dropout === null ? [] : scenario.data.fleet.map((_, tier) => `fleet[${tier}].dropout=${dropout}`)),
             ],
           };

@@ -77,7 +77,8 @@ test("clients that drop out, come late or are not needed cost no training", asyn
 
 test("a round nobody answers leaves the adapter untouched", async () => {
   const fleet = threeTiers.map((tier) => ({ ...tier, dropout: 1 }));
-  const nobody = await run(training(model, { fleet }), { out: null, pool: toyPool });
+  const rounds = { count: 3, cohort: 8, deadline: 60_000, mayStayEmpty: true };
+  const nobody = await run(training(model, { fleet, rounds }), { out: null, pool: toyPool });
   const none = await run(training(model, { rounds: { count: 0, cohort: 8 } }), { out: null, pool: toyPool });
   assert.deepEqual(nobody.adapter, none.adapter);
   assert.ok(nobody.rows.slice(1).every(({ aggregated, dropped, invited }) => !aggregated && dropped === invited));

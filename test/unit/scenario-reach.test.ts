@@ -1,26 +1,20 @@
-/** Deadlines that no round can meet are found before anything runs. */
+/** Deadlines, timeouts and windows that nobody can meet are found before anything runs. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { minutes } from "../../src/base/units.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
-import { prepareRun } from "../../src/scenario/run.ts";
+import { prepareRun, run } from "../../src/scenario/run.ts";
 import { hook, slowdown } from "../../src/sim/effects.ts";
 import { at } from "../../src/sim/timeline.ts";
 import { timingOnly } from "../support/scenarios.ts";
 
 /** Nine clients that need 10 s for their 3,000 tokens, and one that needs 2 s. */
-const prepared = (change: Partial<ScenarioInput>) =>
-  prepareRun(
-    timingOnly({
-      fleet: [
-        { name: "slow", clients: 9, topK: 1, tokensPerSecond: 300, uplink: 1e12 },
-        { name: "fast", clients: 1, topK: 1, tokensPerSecond: 1_500, uplink: 1e12 },
-      ],
-      data: { sizes: { examplesPerClient: 50, tokensPerExample: 60 } },
-      ...change,
-    }),
-    {},
-  );
+const fleet = [
+  { name: "slow", clients: 9, topK: 1, tokensPerSecond: 300, uplink: 1e12 },
+  { name: "fast", clients: 1, topK: 1, tokensPerSecond: 1_500, uplink: 1e12 },
+];
+const data = { sizes: { examplesPerClient: 50, tokensPerExample: 60 } };
+const prepared = (change: Partial<ScenarioInput>) => prepareRun(timingOnly({ fleet, data, ...change }), {});
 const rounds = { count: 2, cohort: 4 } as const;
 
 test("a deadline that was written in seconds is named, with what the fastest client takes", async () => {
@@ -38,6 +32,40 @@ test("a quorum of more clients than can be in time can never be met", async () =
   );
   const policy = { type: "synchronous", cohort: 4, deadline: 9_000, minUpdates: 2 };
   await assert.rejects(prepared({ rounds: { ...rounds, policy } }), /rounds\.policy\.deadline is 9000/);
+});
+
+test("late updates that are used have all the time there is", async () => {
+  const policy = { type: "synchronous", cohort: 4, deadline: 1_000, late: "stale" };
+  const scenario = timingOnly({ fleet, data, rounds: { count: 30, cohort: 4, policy } });
+  await prepareRun(scenario, {});
+  const { rows } = await run(scenario, { out: null });
+  assert.ok(rows.some(({ counted }) => counted > 0));
+});
+
+test("a timeout after which nobody can have answered is named; a sweep may come nearly twice as late", async () => {
+  const policy = (timeout: number) => ({ ...rounds, policy: { type: "fedbuff", concurrency: 4, buffer: 2, timeout } });
+  await assert.rejects(prepared({ rounds: policy(900) }), /rounds\.policy\.timeout is 900 \(900ms\), expected milli/);
+  await prepared({ rounds: policy(1_100) });
+});
+
+test("recorded windows that are shorter than any part are named, wherever they are cut", async () => {
+  const recorded = (windows: [number, number][], onIneligible: "abort" | "pause" = "abort") => {
+    const trace = { type: "trace", period: minutes(10), devices: [windows], assignment: "random" } as const;
+    return prepared({ rounds, world: { availability: [trace], onIneligible } });
+  };
+  await assert.rejects(
+    recorded([
+      [0, 600],
+      [600, 1_200],
+      [5_000, 5_900],
+    ]),
+    /world\.availability\[0\]\.devices is recorded with windows of at most 1200 \(1\.2s\), expected milliseconds in/,
+  );
+  await recorded([[0, 1_200]], "pause");
+  await recorded([
+    [0, 1_200],
+    [598_500, 600_000],
+  ]);
 });
 
 test("what luck, a script or less work may bring about is let pass", async () => {
