@@ -13,6 +13,7 @@ import os from "node:os";
 import { dirname, join, relative, sep } from "node:path";
 import timers from "node:timers";
 import { fileURLToPath } from "node:url";
+import { promiseHooks } from "node:v8";
 import { ScenarioError } from "../base/errors.ts";
 import type { OwnParts, Scenario } from "./define.ts";
 
@@ -49,17 +50,41 @@ export function guarded<Own extends (...args: never[]) => unknown>(where: string
   const wrapper = function (this: unknown, ...args: unknown[]): unknown {
     const outer = running;
     running = where;
+    // What a function of another's begins is for the outer one to answer for, too.
+    const stopWatching = outer === null ? promiseHooks.onInit(seePromise) : null;
+    let result: unknown;
+    let begun = 0;
     try {
-      const result = call.apply(this, args);
-      if (isPromise(result)) throw new ScenarioError(`${where} returns a promise; expected its result at once`);
-      return result;
+      result = call.apply(this, args);
     } finally {
       running = outer;
+      if (stopWatching !== null) (stopWatching as () => void)();
+      begun = forgetPromises();
     }
+    if (isPromise(result)) throw new ScenarioError(`${where} returns a promise; expected its result at once`);
+    if (begun > 0) {
+      throw new ScenarioError(
+        `${where} begins what would end later (a promise, of an async function or import()); expected all of it at once`,
+      );
+    }
+    return result;
   };
   Object.defineProperty(wrapper, "name", { value: own.name });
   wrappers.add(wrapper);
   return wrapper as unknown as Own;
+}
+
+/** What the running function has begun and nobody waits for. */
+let promises: Promise<unknown>[] = [];
+const seePromise = (promise: Promise<unknown>): void => void promises.push(promise);
+
+/** The run ends with an error that says more than theirs would. @returns how many there were */
+function forgetPromises(): number {
+  const begun = promises;
+  if (begun.length === 0) return 0;
+  promises = [];
+  for (const promise of begun) promise.catch(() => undefined);
+  return begun.length;
 }
 
 /** Anything that would answer later. */
@@ -208,10 +233,37 @@ function install(): void {
       return Reflect.get(target, key) as unknown;
     },
   });
+  trapFormats(Intl.DateTimeFormat.prototype);
   // Every date leads to it.
   Object.defineProperty(Date.prototype, "constructor", { value: Date, writable: true, configurable: true });
   installForFunctions();
   syncBuiltinESMExports();
+}
+
+/** Without a date, a format is that of now. */
+function trapFormats(prototype: Intl.DateTimeFormat): void {
+  const look = (date: unknown): void => {
+    if (date === undefined && (running !== null || loading !== null)) {
+      refuse("reads the clock (Intl.DateTimeFormat without a date)", clock);
+    }
+  };
+  const { get } = Object.getOwnPropertyDescriptor(prototype, "format")!;
+  Object.defineProperty(prototype, "format", {
+    get(this: Intl.DateTimeFormat) {
+      const format = get!.call(this) as Intl.DateTimeFormat["format"];
+      if (running === null && loading === null) return format;
+      return (date?: Date | number) => {
+        look(date);
+        return format(date);
+      };
+    },
+    configurable: true,
+  });
+  const { formatToParts } = prototype;
+  prototype.formatToParts = function (date) {
+    look(date);
+    return formatToParts.call(this, date);
+  };
 }
 
 /** What may be done while a file is loaded, but not in a function that the run calls: the result would come too late. */
@@ -233,6 +285,8 @@ function installForFunctions(): void {
   }
   for (const name of ["setTimeout", "setInterval", "setImmediate"]) before(timers, name, `calls ${name}`);
   before(process, "nextTick", "calls process.nextTick");
+  before(AbortSignal, "timeout", "calls AbortSignal.timeout");
+  before(WeakRef.prototype, "deref", "looks at the garbage collector (WeakRef)");
   for (const name of filesReaders) before(fs, name, `reads files (${name})`);
   for (const name of ["readFile", "readdir", "stat", "open"]) before(fs.promises, name, `reads files (${name})`);
   for (const name of ["exec", "execSync", "execFile", "execFileSync", "spawn", "spawnSync", "fork"]) {

@@ -49,6 +49,9 @@ const forbidden: Readonly<Record<string, () => unknown>> = {
   "calls process.nextTick": () => process.nextTick(() => {}),
   "calls setTimeout": () => setTimeout(() => {}, 0),
   "calls fetch": () => fetch("http://localhost"),
+  "calls AbortSignal.timeout": () => AbortSignal.timeout(1),
+  "looks at the garbage collector (WeakRef)": () => new WeakRef({}).deref(),
+  "reads the clock (Intl.DateTimeFormat without a date)": () => new Intl.DateTimeFormat("en").format(),
 };
 
 test("each way to look at the machine is stopped in a function of the author's, and nowhere else", () => {
@@ -98,6 +101,55 @@ test("a function that would answer later is not waited for", () => {
     guarded(where, () => late),
     /returns a promise/,
   );
+});
+
+test("what a function begins and does not wait for is found, and its failure says nothing", async () => {
+  const begun =
+    /effect\.run begins what would end later \(a promise, of an async function or import\(\)\); expected all/;
+  let seen = 0;
+  const forgetful: readonly (() => unknown)[] = [
+    () => void (async () => void seen++)(),
+    () => void Promise.resolve().then(() => seen++),
+    () => void import("node:fs"),
+    () => void import("./no-such-file.ts" as string),
+    () => void Promise.reject(new Error("nobody hears this")),
+    () => {
+      guarded("inner", () => void Promise.resolve())();
+    },
+  ];
+  const unheard: unknown[] = [];
+  const hear = (reason: unknown) => void unheard.push(reason);
+  process.on("unhandledRejection", hear);
+  for (const forget of forgetful.slice(0, -1)) assert.throws(guarded(where, forget), begun);
+  assert.throws(guarded(where, forgetful.at(-1)!), /^ScenarioError: inner begins what would end later/);
+  assert.throws(
+    guarded(where, async () => Promise.reject(new Error("nor this"))),
+    /returns a promise/,
+  );
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  process.off("unhandledRejection", hear);
+  assert.deepEqual(unheard, []);
+  // Neither the program's own, nor those of a function that failed, are the next one's mistake.
+  assert.throws(
+    guarded(where, () => {
+      void Promise.resolve();
+      throw new Error("on its own");
+    }),
+    /on its own/,
+  );
+  assert.equal(await Promise.resolve(guarded(where, () => 7)()), 7);
+});
+
+test("a date is formatted, now is not", () => {
+  const format = new Intl.DateTimeFormat("en", { timeZone: "UTC", year: "numeric" });
+  const { format: bound } = format;
+  assert.equal(guarded(where, () => format.format(new Date(0)))(), "1970");
+  assert.equal(guarded(where, () => format.formatToParts(0)[0]!.value)(), "1970");
+  assert.throws(
+    guarded(where, () => format.formatToParts()),
+    /Intl\.DateTimeFormat without a date/,
+  );
+  assert.equal(format.format(), bound());
 });
 
 test("each function of a scenario is guarded under the name of its field", async () => {
