@@ -46,38 +46,55 @@ export function localShift(zones: TimeZones | undefined, fleet: Fleet, rng: Rng)
 /** Slots and cells searched for a change before it is said never to come. */
 const horizon = 20_000;
 
+/** A stretch of this many slots is worth remembering. */
+const longStretch = 8;
+
 /** Time in slots; in each, a client is eligible with a probability of its own. */
 export class Slotted {
   readonly #probability: (client: ClientId, slot: number) => number;
   readonly #slot: number;
   readonly #rng: Rng;
   readonly #purpose: string;
+  /** Slots in which a client was found to be on, or off: a share near 1 makes them thousands, asked for again and again. */
+  readonly #on: Stretches;
+  readonly #off: Stretches;
 
-  constructor(probability: (client: ClientId, slot: number) => number, slot: number, rng: Rng, purpose: string) {
+  constructor(
+    probability: (client: ClientId, slot: number) => number,
+    { slot, fleet, rng, purpose }: { slot: number; fleet: Fleet; rng: Rng; purpose: string },
+  ) {
     this.#probability = probability;
     this.#slot = slot;
     this.#rng = rng;
     this.#purpose = purpose;
+    this.#on = new Stretches(fleet.size);
+    this.#off = new Stretches(fleet.size);
   }
 
   isOn(client: ClientId, time: number): boolean {
     return this.#isOnIn(Math.floor(time / this.#slot), client);
   }
 
-  onUntil(client: ClientId, time: number): number {
-    return this.#search(client, time, false);
+  onUntil(client: ClientId, time: number, atMost = Infinity): number {
+    return this.#search(client, time, { wanted: false, atMost, known: this.#on });
   }
 
-  onFrom(client: ClientId, time: number): number {
-    return this.#search(client, time, true);
+  onFrom(client: ClientId, time: number, atMost = Infinity): number {
+    return this.#search(client, time, { wanted: true, atMost, known: this.#off });
   }
 
-  #search(client: ClientId, time: number, wanted: boolean): number {
+  #search(
+    client: ClientId,
+    time: number,
+    { wanted, atMost, known }: { wanted: boolean; atMost: number; known: Stretches },
+  ): number {
     const first = Math.floor(time / this.#slot);
-    for (let slot = first; slot < first + horizon; slot++) {
-      if (this.#isOnIn(slot, client) === wanted) return slot === first ? time : slot * this.#slot;
-    }
-    return Infinity;
+    const last = Math.min(first + horizon, Math.ceil(atMost / this.#slot));
+    let slot = known.covers(client, first) ? known.end(client) : first;
+    while (slot < last && this.#isOnIn(slot, client) !== wanted) slot++;
+    if (slot - first >= longStretch) known.put(client, first, slot);
+    if (slot < last) return slot === first ? time : slot * this.#slot;
+    return last < first + horizon ? atMost : Infinity;
   }
 
   #isOnIn(slot: number, client: ClientId): boolean {
@@ -146,25 +163,28 @@ export class TwoState {
     return this.#rng.at(`${this.#purpose} at first`).at(client).bernoulli(this.#share(client, 0));
   }
 
-  onUntil(client: ClientId, time: number): number {
-    return this.#search(client, time, false);
+  onUntil(client: ClientId, time: number, atMost = Infinity): number {
+    return this.#search(client, time, false, atMost);
   }
 
-  onFrom(client: ClientId, time: number): number {
-    return this.#search(client, time, true);
+  onFrom(client: ClientId, time: number, atMost = Infinity): number {
+    return this.#search(client, time, true, atMost);
   }
 
-  #search(client: ClientId, time: number, wanted: boolean): number {
+  #search(client: ClientId, time: number, wanted: boolean, atMost: number): number {
     if (this.isOn(client, time) === wanted) return time;
     const stretches = wanted ? this.#off : this.#on;
-    if (!stretches.covers(client, time)) stretches.put(client, time, this.#nextPoint(client, time, wanted));
-    return stretches.end(client);
+    if (stretches.covers(client, time)) return stretches.end(client);
+    const point = this.#nextPoint(client, time, wanted, atMost);
+    if (point < atMost || atMost === Infinity) stretches.put(client, time, point);
+    return point;
   }
 
   /** First point after `time` at which the client is, or is not, on. */
-  #nextPoint(client: ClientId, time: number, wanted: boolean): number {
+  #nextPoint(client: ClientId, time: number, wanted: boolean, atMost: number): number {
     const first = Math.floor(time / this.#cell);
     for (let cell = first; cell < first + horizon; cell++) {
+      if (cell * this.#cell >= atMost) return atMost;
       this.#look(client, cell);
       for (let i = 0; i < this.#count; i++) {
         if (this.#points[i]!.time > time && this.#isOnAt(client, i) === wanted) return this.#points[i]!.time;
@@ -202,7 +222,7 @@ export class TwoState {
   }
 }
 
-/** A stretch of time for each client, from the first instant to before the second. */
+/** A stretch for each client, from the first instant or slot to before the second. */
 class Stretches {
   readonly #size: number;
   /** Two numbers for each client; null until there is a stretch. */

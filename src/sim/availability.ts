@@ -55,12 +55,13 @@ export type AvailabilitySpec =
   | DataRule
   | TraceSpec;
 
+/** Where only the first of several instants matters, `atMost` ends the search: an answer from there on is any such. */
 export interface Availability {
   isOn(client: ClientId, time: number): boolean;
   /** First instant from `time` on at which the client is not eligible; Infinity if that never comes. */
-  onUntil(client: ClientId, time: number): number;
+  onUntil(client: ClientId, time: number, atMost?: number): number;
   /** First instant from `time` on at which the client is eligible; Infinity if that never comes. */
-  onFrom(client: ClientId, time: number): number;
+  onFrom(client: ClientId, time: number, atMost?: number): number;
 }
 
 /** Null when every client is always eligible. */
@@ -80,24 +81,24 @@ function modelOf(spec: AvailabilitySpec, fleet: Fleet, rng: Rng, index: number, 
   const purpose = index === 0 ? "availability" : `availability ${index}`;
   switch (spec.type) {
     case "always":
-      return new Slotted(() => 1, 1, rng, purpose);
+      return new Slotted(() => 1, { slot: 1, fleet, rng, purpose });
     case "bernoulli":
-      return new Slotted(() => spec.probability, spec.slot, rng, purpose);
+      return new Slotted(() => spec.probability, { slot: spec.slot, fleet, rng, purpose });
     case "two-state":
       return new TwoState(spec, fleet, rng, purpose);
     case "diurnal": {
       const shift = localShift(spec.timeZones, fleet, rng);
-      return new Slotted(
-        (client, slot) => spec.share * dailyShare(spec, (slot + 0.5) * spec.slot + shift(client)),
-        spec.slot,
+      return new Slotted((client, slot) => spec.share * dailyShare(spec, (slot + 0.5) * spec.slot + shift(client)), {
+        slot: spec.slot,
+        fleet,
         rng,
         purpose,
-      );
+      });
     }
     case "charging":
       return new ChargingWindows(spec, fleet, rng, purpose);
     case "data":
-      return new Slotted(dataProbability(spec, fleet, rng, traits), spec.slot, rng, purpose);
+      return new Slotted(dataProbability(spec, fleet, rng, traits), { slot: spec.slot, fleet, rng, purpose });
     case "trace":
       return new Traces(spec, rng, purpose);
     default:
@@ -110,22 +111,26 @@ const patience = 10_000;
 
 class All implements Availability {
   readonly #models: readonly Availability[];
+  /** Those that look an answer up before those that search for it, which then need not search beyond. */
+  readonly #quickestFirst: readonly Availability[];
 
   constructor(models: readonly Availability[]) {
+    const effort = (model: Availability) => (model instanceof TwoState ? 2 : model instanceof Slotted ? 1 : 0);
     this.#models = models;
+    this.#quickestFirst = models.toSorted((a, b) => effort(a) - effort(b));
   }
 
   isOn(client: ClientId, time: number): boolean {
     return this.#models.every((model) => model.isOn(client, time));
   }
 
-  onUntil(client: ClientId, time: number): number {
-    return this.#models.reduce((first, model) => Math.min(first, model.onUntil(client, time)), Infinity);
+  onUntil(client: ClientId, time: number, atMost = Infinity): number {
+    return this.#quickestFirst.reduce((first, model) => Math.min(first, model.onUntil(client, time, first)), atMost);
   }
 
-  onFrom(client: ClientId, time: number): number {
-    for (let turn = 0; turn < patience && time < Infinity; turn++) {
-      const next = this.#models.reduce((latest, model) => model.onFrom(client, latest), time);
+  onFrom(client: ClientId, time: number, atMost = Infinity): number {
+    for (let turn = 0; turn < patience && time < atMost; turn++) {
+      const next = this.#models.reduce((latest, model) => model.onFrom(client, latest, atMost), time);
       if (next === time) return time;
       time = next;
     }

@@ -59,7 +59,7 @@ export class Presence {
     if (this.#churn !== null) cutAt(flight, this.#churn.leavesAt(client), "left");
     if (this.batteries !== null) cutAt(flight, this.batteries.emptyAt(client, leg, now), "battery");
     if (this.#availability !== null && this.#onIneligible === "abort") {
-      cutAt(flight, this.#availability.onUntil(client, now), "unavailable");
+      cutAt(flight, this.#availability.onUntil(client, now, flight.cutAt), "unavailable");
     }
   }
 
@@ -102,22 +102,23 @@ export class Presence {
       for (let client = offset; client < this.#fleet.size; client += stride) {
         // No instant is earlier than the next.
         if (first <= now + 1) return first;
-        first = Math.min(first, this.#returnOf(client as ClientId, now));
+        first = Math.min(first, this.#returnOf(client as ClientId, now, first));
       }
       if (first < Infinity) return first;
     }
     return first;
   }
 
-  #returnOf(client: ClientId, now: number): number {
+  /** @param atMost an answer from there on is any such instant */
+  #returnOf(client: ClientId, now: number, atMost: number): number {
     const joins = this.#churn?.joinsAt(client) ?? 0;
     let time = Math.max(now, joins);
     if (time === Infinity) return Infinity;
     if (this.batteries !== null) time = this.batteries.eligibleFrom(client, time);
-    if (this.#availability !== null && time < Infinity) {
-      if (time === now) time = this.#availability.onUntil(client, now);
+    if (this.#availability !== null && time < atMost) {
+      if (time === now) time = this.#availability.onUntil(client, now, atMost);
       // Who is there for ever does not come back.
-      if (time < Infinity) time = this.#availability.onFrom(client, time);
+      if (time < atMost) time = this.#availability.onFrom(client, time, atMost);
     }
     if (time <= now || (this.#churn !== null && time >= this.#churn.leavesAt(client))) return Infinity;
     return time;

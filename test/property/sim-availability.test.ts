@@ -85,6 +85,48 @@ test("a client is off when its stretch ends, and on when it returns", () => {
   );
 });
 
+/** Stretches of hundreds of slots, which are remembered. */
+const steady: fc.Arbitrary<AvailabilitySpec> = fc.oneof(
+  fc.record({
+    type: fc.constant("bernoulli" as const),
+    probability: fc.constantFrom(0.003, 0.02, 0.98, 0.997),
+    slot: millis(1_000, 60_000),
+  }),
+  fc.record({
+    type: fc.constant("two-state" as const),
+    onShare: fc.constantFrom(0.01, 0.99),
+    meanOn: millis(60_000, hour),
+  }),
+  anyModel,
+);
+
+test("of several instants only the first matters: a search that is cut short finds nothing else before its end", () => {
+  const asking = fc.record({
+    models: fc.array(steady, { minLength: 1, maxLength: 3 }),
+    seed: fc.nat(1e6),
+    questions: fc.array(fc.tuple(fc.nat(48 * hour), fc.nat(24 * hour), fc.nat(1), fc.boolean()), {
+      minLength: 1,
+      maxLength: 12,
+    }),
+  });
+  fc.assert(
+    fc.property(asking, ({ models, seed, questions }) => {
+      const asked = build(models, seed);
+      for (const [time, ahead, row, isUntil] of questions) {
+        const [client, atMost] = [clientId(row), time + ahead];
+        const fresh = build(models, seed);
+        const exact = isUntil ? fresh.onUntil(client, time) : fresh.onFrom(client, time);
+        const cut = isUntil ? asked.onUntil(client, time, atMost) : asked.onFrom(client, time, atMost);
+        assert.equal(Math.min(cut, atMost), Math.min(exact, atMost));
+        // Nor does what was found on the way change later answers.
+        const whole = isUntil ? asked.onUntil(client, time) : asked.onFrom(client, time);
+        assert.equal(whole, exact);
+      }
+    }),
+    { numRuns: 200, seed: 22 },
+  );
+});
+
 test("the answer does not depend on what was asked before", () => {
   fc.assert(
     fc.property(world, ({ models, seed, times }) => {
