@@ -141,7 +141,8 @@ export interface ImportedAdapter {
 /**
  * Reads an adapter that PEFT or {@link exportPeft} wrote for the experts of this model.
  *
- * @throws InputError naming the file and everything that is missing, unexpected, misshaped or beyond per-expert LoRA
+ * @throws InputError naming the file and everything that is missing, unexpected, misshaped or beyond per-expert LoRA; or
+ *   the first element that is not a finite number
  */
 export function importPeft(folder: string, model: ModelConfig): ImportedAdapter {
   const { lora, baseModelName } = readAdapterConfig(join(folder, configName));
@@ -157,11 +158,21 @@ export function importPeft(folder: string, model: ModelConfig): ImportedAdapter 
     const expected = new Map([...adapterTensors(layout)].map((tensor) => [tensor.name, tensor]));
     checkTensors(file, expected);
     const adapter = new Float32Array(layout.size);
-    for (const { name, start, size } of expected.values()) file.readFloats(name, adapter.subarray(start, start + size));
+    for (const tensor of expected.values()) readTensor(file, tensor, adapter);
     return { layout, adapter, baseModelName };
   } finally {
     file.close();
   }
+}
+
+/** A diverged training leaves NaN behind, which would make every answer NaN and nobody know why. */
+function readTensor(file: SafetensorsFile, { name, shape, start, size }: AdapterTensor, adapter: Float32Array): void {
+  const values = adapter.subarray(start, start + size);
+  file.readFloats(name, values);
+  const at = values.findIndex((value) => !Number.isFinite(value));
+  if (at < 0) return;
+  const place = `[${Math.floor(at / shape[1])}, ${at % shape[1]}]`;
+  throw new InputError(`${file.path}: tensor ${name} has ${values[at]} at ${place}, expected finite numbers`);
 }
 
 function checkTensors(file: SafetensorsFile, expected: ReadonlyMap<string, AdapterTensor>): void {

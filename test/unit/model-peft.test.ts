@@ -99,6 +99,27 @@ test("an adapter comes back bit for bit", (context) => {
   assert.equal(back.baseModelName, "base");
 });
 
+test("an adapter with an element that is not finite is refused, by tensor and index", (context) => {
+  const folder = temporaryFolder(context);
+  for (const broken of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+    const adapter = randomValues(layout.size, 2);
+    const { start } = layout.matrix("downB", 4);
+    adapter[start + 5] = broken;
+    exportPeft(folder, layout, adapter, { baseModelName: "base", rescaler: ones });
+    // Rows of B have as many columns as the rank, 2.
+    assert.throws(
+      () => importPeft(folder, model),
+      (error: Error) =>
+        error instanceof InputError &&
+        error.message.startsWith(folder) &&
+        error.message.endsWith(
+          `tensor base_model.model.model.layers.1.mlp.experts.1.down_proj.lora_B.weight has ${broken} at [2, 1], ` +
+            "expected finite numbers",
+        ),
+    );
+  }
+});
+
 test("a rescaler other than 1 is not left behind in silence", (context) => {
   const folder = temporaryFolder(context);
   const exporting = (rescaler: number[]) =>

@@ -1,5 +1,4 @@
 /** `flame export`: what a run has learned, for others to load: a PEFT adapter, or a whole model with everything merged. */
-import { existsSync, readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { ScenarioError } from "../../base/errors.ts";
@@ -10,6 +9,7 @@ import type { StoredDtype } from "../../model/safetensors-writer.ts";
 import { writeCheckpoint } from "../../model/write-checkpoint.ts";
 import { isRunFolder } from "../../scenario/trained-adapter.ts";
 import { colors } from "../colors.ts";
+import { requireEmpty } from "../empty-folder.ts";
 import { checkBudget, openSubject, positiveNumber, type Subject, wholeNumber } from "../options.ts";
 import { terminal } from "../terminal.ts";
 
@@ -80,20 +80,6 @@ async function exportMerged({ model, trained }: Subject, topK: number, { to, dty
   const factors = Array.from(rescaler, (s) => s.toFixed(3)).join(", ");
   say(`${colors.bold(to)}: full model with the adapter of round ${trained.round}, num_experts_per_tok = ${topK}`);
   say(`rescaler merged into the down projections, by layer: ${factors}`);
-}
-
-/** An export never overwrites: the folder might be the base model's. */
-function requireEmpty(folder: string): void {
-  if (!existsSync(folder)) return;
-  let found: string | undefined;
-  try {
-    found = readdirSync(folder)[0];
-  } catch {
-    throw new ScenarioError(`--to ${folder} is a file, expected a folder that is empty or does not exist`);
-  }
-  if (found !== undefined) {
-    throw new ScenarioError(`--to ${folder} already holds ${found}, expected a folder that is empty or does not exist`);
-  }
 }
 
 const dtypes: Readonly<Record<string, StoredDtype>> = { float32: "F32", bfloat16: "BF16", float16: "F16" };

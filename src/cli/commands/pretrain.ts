@@ -22,6 +22,7 @@ import { awaitLock } from "../../scenario/lock.ts";
 import { onDisk, writeAtomically } from "../../scenario/run-folder.ts";
 import { OnnxExecutor } from "../../tensor/executors/onnx.ts";
 import { colors } from "../colors.ts";
+import { requireEmpty } from "../empty-folder.ts";
 import { exitCodes } from "../failure.ts";
 import { onInterrupt } from "../interrupt.ts";
 import { ProgressLine } from "../progress-line.ts";
@@ -32,6 +33,7 @@ interface Flags {
   readonly seed: number;
   readonly threads: number;
   readonly saveEvery: number;
+  readonly force?: boolean;
 }
 
 const curveSchema: z.ZodType<{ readonly curve: readonly PretrainReport[] }> = z.object({
@@ -53,23 +55,37 @@ export function register(program: Command): void {
     .option("--seed <number>", "seed of the weights and the corpus", positive, embeddedRecipe.seed)
     .option("--threads <number>", "threads of one step; the bytes depend on it", positive, 1)
     .option("--save-every <steps>", "how often the state is saved", positive, 200)
+    .option("--force", "make the model anew in the place of what the folder holds")
     .action(pretrain);
 }
 
 async function pretrain(flags: Flags): Promise<void> {
+  requireFree(flags);
   onDisk(`cannot write to ${flags.to}`, () => makeFolder(flags.to));
   const lock = await awaitLock(join(flags.to, "lock"), (text) => void process.stderr.write(`${text}\n`));
   try {
+    // The process that held the lock may have finished its model.
+    requireFree(flags);
     await train(flags);
   } finally {
     lock.release();
   }
 }
 
+const stateName = "pretraining.safetensors";
+const curveName = "training.json";
+
+/** An interrupted pre-training goes on; before its first state it leaves no more than a curve, and half-written files. */
+function requireFree({ to, force }: Flags): void {
+  if (force === true || existsSync(join(to, stateName))) return;
+  const isLeftover = (name: string) => name.startsWith("lock") || name === curveName || name.endsWith(".tmp");
+  requireEmpty(to, ", or --force to make the model anew in its place", isLeftover);
+}
+
 async function train(flags: Flags): Promise<void> {
   const recipe: PretrainRecipe = { ...embeddedRecipe, steps: flags.steps, seed: flags.seed };
-  const stateFile = join(flags.to, "pretraining.safetensors");
-  const curveFile = join(flags.to, "training.json");
+  const stateFile = join(flags.to, stateName);
+  const curveFile = join(flags.to, curveName);
   const resumed = existsSync(stateFile) ? readState(stateFile, recipe) : null;
   const trainer = await Pretrainer.create(
     new OnnxExecutor({ threads: flags.threads }),
