@@ -5,8 +5,10 @@
  */
 import { type ClientId, clientId } from "../base/ids.ts";
 import { formatTime } from "../base/units.ts";
+import { expectedDuration } from "../fl/samplers/choose.ts";
 import type { TraceSpec } from "../sim/availability-windows.ts";
 import type { Effect } from "../sim/effects.ts";
+import type { Fleet } from "../sim/fleet.ts";
 import { type Law, logNormalParameters } from "../sim/laws.ts";
 import type { Scenario } from "./define.ts";
 import { allSteps, trainedTokens } from "./effort.ts";
@@ -30,7 +32,7 @@ export function checkReach(scenario: Scenario, { fleet, bytes }: Pick<Prepared, 
     (luck.duration ?? (1_000 * leastTokens(data, fleet, client)) / fleet.tokensPerSecond[client]!) * luck.work +
     (1_000 * bytes.upload) / (fleet.uplink[client]! * luck.uplink);
   const needed = quorumOf(data);
-  return limitsOf(data).flatMap(({ path, got, of }) => {
+  const tooSlow = limitsOf(data).flatMap(({ path, got, of }) => {
     let fastest = Infinity;
     let inTime = 0;
     for (let client = 0; client < fleet.size && inTime < needed; client++) {
@@ -44,6 +46,33 @@ export function checkReach(scenario: Scenario, { fleet, bytes }: Pick<Prepared, 
     const who = inTime === 0 ? best : `${inTime} clients can be in time`;
     return [{ path, text: `is ${got}, expected milliseconds in which ${enough} can come: ${who}` }];
   });
+  return own.sampler === undefined ? [...tooSlow, ...checkTifl(data, fleet, needed)] : tooSlow;
+}
+
+/**
+ * A round of TiFL takes its clients from one tier, and who is too slow at first is in none for ever: only those that
+ * were invited are known to be faster.
+ */
+function checkTifl({ rounds: { sampler } }: ScenarioData, fleet: Fleet, needed: number): Problem[] {
+  if (sampler.type !== "tifl") return [];
+  const { tiers, latencyCap } = sampler;
+  let fastest = Infinity;
+  let included = 0;
+  for (let client = 0; client < fleet.size; client++) {
+    const duration = expectedDuration(fleet, null, clientId(client));
+    fastest = Math.min(fastest, duration);
+    if (latencyCap === null || duration <= latencyCap) included++;
+  }
+  const largest = Math.ceil(included / tiers);
+  if (largest >= needed) return [];
+  const enough = needed === 1 ? "a client" : `${needed} clients`;
+  if (latencyCap !== null && included < needed) {
+    const got = `${latencyCap} (${formatTime(latencyCap)})`;
+    const text = `is ${got}, expected milliseconds that let ${enough} in: the fastest takes ${formatTime(fastest)}`;
+    return [{ path: "rounds.sampler.latencyCap", text }];
+  }
+  const text = `is ${tiers}, expected tiers of at least ${enough}, the quorum: ${included} clients make tiers of ${largest}`;
+  return [{ path: "rounds.sampler.tiers", text }];
 }
 
 interface Limit {

@@ -48,6 +48,22 @@ test("a timeout after which nobody can have answered is named; a sweep may come 
   await prepared({ rounds: policy(1_100) });
 });
 
+test("TiFL takes a round from one tier: one that is smaller than the quorum can never meet it", async () => {
+  const with_ = (sampler: object, minUpdates = 1) =>
+    prepared({ rounds: { ...rounds, minUpdates, sampler: { type: "tifl", ...sampler } } });
+  // Ten clients in four tiers: three at most.
+  await assert.rejects(
+    with_({ tiers: 4 }, 4),
+    /rounds\.sampler\.tiers is 4, expected tiers of at least 4 clients, the quorum: 10 clients make tiers of 3/,
+  );
+  await with_({ tiers: 4 }, 3);
+  await assert.rejects(
+    with_({ latencyCap: 60 }),
+    /rounds\.sampler\.latencyCap is 60 \(60ms\), expected milliseconds that let a client in: the fastest takes 2s/,
+  );
+  await with_({ latencyCap: 2_000 });
+});
+
 test("recorded windows that are shorter than any part are named, wherever they are cut", async () => {
   const recorded = (windows: [number, number][], onIneligible: "abort" | "pause" = "abort") => {
     const trace = { type: "trace", period: minutes(10), devices: [windows], assignment: "random" } as const;

@@ -110,8 +110,8 @@ export function highest(scores: Float64Array, count: number): number[] {
  * Milliseconds a participation of the client takes: as last seen, or before that what its device and data suggest,
  * transfers left out.
  */
-export function expectedDuration(fleet: Fleet, history: History, client: ClientId): number {
-  const seen = history.duration[client]!;
+export function expectedDuration(fleet: Fleet, history: Pick<History, "duration"> | null, client: ClientId): number {
+  const seen = history === null ? Number.NaN : history.duration[client]!;
   if (!Number.isNaN(seen)) return seen;
   return (fleet.tokens[client]! / fleet.tokensPerSecond[client]!) * 1_000 + 2 * fleet.latency[client]!;
 }
