@@ -68,7 +68,8 @@ const deepest = (issues: readonly z.core.$ZodIssue[]): number => Math.max(...iss
 function suggestion(key: string, known: readonly string[]): string {
   const near = known
     .map((name) => ({ name, distance: editDistance(key.toLowerCase(), name.toLowerCase()) }))
-    .filter(({ distance }) => distance <= Math.max(1, Math.floor(key.length / 4)))
+    // A field of that very name belongs to something else.
+    .filter(({ name, distance }) => name !== key && distance <= Math.max(1, Math.floor(key.length / 4)))
     .sort((a, b) => a.distance - b.distance || (a.name < b.name ? -1 : 1))[0];
   return near === undefined ? "" : `; did you mean ${near.name}?`;
 }

@@ -4,9 +4,9 @@
  * A timeline that repeats for ever must not keep a finished run alive, so an entry comes again only while anything else
  * is still going to happen.
  */
-import { InvariantError, ScenarioError } from "../base/errors.ts";
+import { InvariantError, messageOf, ScenarioError } from "../base/errors.ts";
 import type { Rng } from "../base/random.ts";
-import { after, type Millis } from "../base/units.ts";
+import { after, formatTime, type Millis } from "../base/units.ts";
 import type { Conditions, LastingEffect } from "./conditions.ts";
 import { checkEffect, type PlainEffect, type SimulatedWorld } from "./effects.ts";
 import type { Kernel } from "./kernel.ts";
@@ -93,26 +93,35 @@ export class Director {
   #run(run: (sim: SimulatedWorld) => void, { entry, occurrence }: Cue): void {
     const { kernel, rng, trace } = this.#stage;
     const injected: PlainEffect[] = [];
-    const where = `timeline[${entry}].effect`;
+    const where = `world.timeline[${entry}].effect.run`;
     const view = this.#stage.view();
     let isOver = false;
     trace({ t: kernel.now, type: "hook", entry });
-    run({
+    const sim: SimulatedWorld = {
       ...view,
       now: kernel.now,
       draws: rng.at(`hook ${entry}`, occurrence).at(0),
+      isAvailable(client) {
+        if (Number.isInteger(client) && client >= 0 && client < view.fleet.size) return view.isAvailable(client);
+        throw new ScenarioError(`${where} asks for client ${client}, expected one in [0, ${view.fleet.size})`);
+      },
       inject(effect) {
-        if (isOver)
-          throw new ScenarioError(`${where}.run injects an effect after it has returned; expected that before`);
+        if (isOver) throw new ScenarioError(`${where} injects an effect after it has returned; expected that before`);
         const problems = checkEffect("effect", effect, view.fleet);
-        const type: string = effect.type;
+        const type: string | undefined = effect?.type;
         problems.push(...checkThat(type !== "hook", "effect.type", "an effect that is plain data", type));
         if (problems.length > 0) {
-          throw new ScenarioError(`${where}.run injects what cannot be: ${problems.map(formatProblem).join("; ")}`);
+          throw new ScenarioError(`${where} injects what cannot be: ${problems.map(formatProblem).join("; ")}`);
         }
         injected.push(effect);
       },
-    });
+    };
+    try {
+      run(sim);
+    } catch (cause) {
+      if (cause instanceof ScenarioError) throw cause;
+      throw new ScenarioError(`${where} failed at ${formatTime(kernel.now)}: ${messageOf(cause)}`, { cause });
+    }
     isOver = true;
     for (const effect of injected) this.begin(effect);
   }

@@ -9,7 +9,7 @@ import type { Draws } from "../base/random.ts";
 import type { Millis } from "../base/units.ts";
 import type { Traffic } from "./environment.ts";
 import type { FleetNames } from "./fleet.ts";
-import { checkCount, checkPositive, checkProbability, checkThat, type Problem } from "./problems.ts";
+import { checkCount, checkProbability, checkThat, type Problem, problem } from "./problems.ts";
 
 /** `all`, the name of a tier or of a region, or a list of clients. */
 export type Target = string | { readonly clients: readonly number[] };
@@ -114,6 +114,7 @@ export const hook = (run: (sim: SimulatedWorld) => void): Effect => ({ type: "ho
 /** Does the target name clients of this fleet? */
 export function checkTarget(path: string, target: Target, fleet: FleetNames): Problem[] {
   if (typeof target !== "string") {
+    if (!Array.isArray(target?.clients)) return [problem(path, "a name, or { clients: […] }", target)];
     const strangers = target.clients.filter(
       (client) => !(Number.isInteger(client) && client >= 0 && client < fleet.size),
     );
@@ -123,32 +124,49 @@ export function checkTarget(path: string, target: Target, fleet: FleetNames): Pr
   return checkThat(names.includes(target), path, `one of ${names.join(", ")}`, target);
 }
 
-const effectTypes: readonly Effect["type"][] = [
-  "outage",
-  "partition",
-  "slowdown",
-  "bandwidth",
-  "server-restart",
-  "dropout",
-  "message-loss",
-  "crash",
-  "hook",
-];
+/** What each effect has to say besides its type; all but a crash and a hook may say how long they last. */
+const fieldsOf: Readonly<Record<Effect["type"], readonly string[]>> = {
+  outage: ["target"],
+  partition: ["target"],
+  slowdown: ["target", "factor"],
+  bandwidth: ["target", "factor"],
+  "server-restart": [],
+  dropout: ["target", "probability"],
+  "message-loss": ["probability"],
+  crash: ["target"],
+  hook: ["run"],
+};
 
+/** A hook may inject anything: what the schema of a scenario finds has to be found here, too. */
 export function checkEffect(path: string, effect: Effect, fleet: FleetNames): Problem[] {
-  const problems = checkThat(
-    effectTypes.includes(effect.type),
-    `${path}.type`,
-    `one of ${effectTypes.join(", ")}`,
-    effect.type,
-  );
+  if (typeof effect !== "object" || effect === null) return [problem(path, "an effect", effect)];
+  const { type } = effect;
+  const types = Object.keys(fieldsOf);
+  if (!types.includes(type)) return [problem(`${path}.type`, `one of ${types.join(", ")}`, type)];
+  const needed = fieldsOf[type];
+  const known = ["type", ...needed, ...(type === "crash" || type === "hook" ? [] : ["duration"])];
+  const fields = effect as unknown as Readonly<Record<string, unknown>>;
+  const problems = [
+    ...needed.flatMap((field) =>
+      fields[field] === undefined ? [problem(`${path}.${field}`, `it for an effect of type ${type}`, undefined)] : [],
+    ),
+    ...Object.keys(fields).flatMap((field) =>
+      known.includes(field)
+        ? []
+        : [problem(`${path}.${field}`, `no such field, but ${known.join(", ")}`, fields[field])],
+    ),
+  ];
+  if (problems.length > 0) return problems;
   if ("target" in effect) problems.push(...checkTarget(`${path}.target`, effect.target, fleet));
   if ("duration" in effect && effect.duration !== undefined) {
     problems.push(...checkCount(`${path}.duration`, effect.duration, 1));
   }
-  if ("factor" in effect) problems.push(...checkPositive(`${path}.factor`, effect.factor));
+  if ("factor" in effect) {
+    const isFactor = effect.factor > 0 && effect.factor < Infinity;
+    problems.push(...checkThat(isFactor, `${path}.factor`, "a number above 0", effect.factor));
+  }
   if ("probability" in effect) problems.push(...checkProbability(`${path}.probability`, effect.probability));
-  if (effect.type === "hook") {
+  if (type === "hook") {
     problems.push(...checkThat(typeof effect.run === "function", `${path}.run`, "a function", effect.run));
   }
   return problems;

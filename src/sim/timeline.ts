@@ -68,6 +68,11 @@ export function checkTimeline(path: string, timeline: readonly TimelineEntry[], 
       ...checkNotNegative(entry.type === "at" ? `${here}.at` : `${here}.from`, firstTime(entry)),
       ...checkEffect(`${here}.effect`, entry.effect, fleet),
     ];
+    // Of two lengths, one would be overlooked.
+    if (entry.type === "between" && "duration" in entry.effect) {
+      const what = "nothing, since from and until say how long";
+      problems.push(...checkThat(false, `${here}.effect.duration`, what, entry.effect.duration));
+    }
     if (entry.type === "every") problems.push(...checkPositive(`${here}.period`, entry.period));
     if (entry.type !== "at" && entry.until !== undefined) {
       const { from, until } = entry;

@@ -74,6 +74,15 @@ test("probabilities and rates are checked by those who know what they mean", () 
   fails({ fleet: [{ ...phone, uplink: 0 }, ...others] }, /fleet\[0\]\.uplink is 0, expected a number above 0/);
 });
 
+test("a field that belongs to something else is not suggested as itself", () => {
+  const [phone, ...others] = threeTiers;
+  const tokensPerSecond = { type: "log-normal", median: 3, sigma: 1, mean: 2 };
+  fails(
+    { fleet: [{ ...phone, tokensPerSecond }, ...others] },
+    /tokensPerSecond\.mean is not a field that exists here$/,
+  );
+});
+
 test("contradictions between fields are mistakes", () => {
   fails({ rounds: { ...good.rounds, cohort: 25 } }, /rounds\.cohort is 25, but the fleet has 24 clients/);
   fails({ rounds: { ...good.rounds, minUpdates: 5 } }, /rounds\.minUpdates is 5, but a round ends with 4 updates/);

@@ -287,6 +287,27 @@ test("what a hook may not do is named: impossible effects, changes of the fleet,
   );
   await assert.rejects(injecting({ type: "earthquake" }), /effect\.type is "earthquake", expected one of outage/);
   await assert.rejects(injecting({ type: "hook", run: () => {} }), /expected an effect that is plain data/);
+  // A scenario's schema never sees these.
+  await assert.rejects(injecting({ type: "outage" }), /effect\.target is undefined, expected it for an effect of type/);
+  await assert.rejects(injecting({ type: "outage", target: {} }), /effect\.target is {}, expected a name, or/);
+  await assert.rejects(injecting({ type: "slowdown", target: "all" }), /effect\.factor is undefined/);
+  await assert.rejects(injecting({ type: "slowdown", target: "all", factor: Infinity }), /factor is Infinity/);
+  await assert.rejects(
+    injecting({ type: "server-restart", durration: 5 }),
+    /effect\.durration is 5, expected no such field, but type, duration/,
+  );
+  await assert.rejects(injecting(null), /injects what cannot be: effect is null, expected an effect/);
+  await assert.rejects(
+    played((sim) => void sim.isAvailable(clientId(1_000))),
+    /world\.timeline\[0\]\.effect\.run asks for client 1000, expected one in \[0, /,
+  );
+  await assert.rejects(
+    played(() => {
+      throw new Error("slipped");
+    }),
+    (error: Error) =>
+      error.name === "ScenarioError" && /^world\.timeline\[0\]\.effect\.run failed at 1s: slipped$/.test(error.message),
+  );
   await assert.rejects(
     played(({ fleet }) => {
       (fleet.tokensPerSecond as unknown as number[])[0] = 1;
@@ -319,6 +340,7 @@ test("a timeline that cannot be is named with its field", () => {
     at(minutes(30), outage("region-7", minutes(10))),
     between(minutes(5), minutes(5), slowdown("phone", 0)),
     every(0 as Millis, setDropout(1.2, { clients: [9] })),
+    between(minutes(1), minutes(5), outage("all", minutes(1))),
   ];
   assert.deepEqual(
     checkTimeline("timeline", timeline, fleet()).map(({ path, got }) => [path, got]),
@@ -329,6 +351,7 @@ test("a timeline that cannot be is named with its field", () => {
       ["timeline[2].effect.target.clients", "[9]"],
       ["timeline[2].effect.probability", "1.2"],
       ["timeline[2].period", "0"],
+      ["timeline[3].effect.duration", "60000"],
     ],
   );
 });
