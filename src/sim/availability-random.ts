@@ -44,7 +44,7 @@ export function localShift(zones: TimeZones | undefined, fleet: Fleet, rng: Rng)
 }
 
 /** Slots and cells searched for a change before it is said never to come. */
-const horizon = 20_000;
+export const horizon = 20_000;
 
 /** A stretch of this many slots is worth remembering. */
 const longStretch = 8;
@@ -119,7 +119,7 @@ export interface TwoStateSpec {
  * points in different cells of time are independent, any instant can be looked up without those before it.
  *
  * With a diurnal share the state is drawn from π(t). The process lags behind π by 1/λ and flattens it, so a larger and
- * earlier wave is put in that the wanted one comes out.
+ * earlier wave is put in that the wanted one comes out. Where a state is rare, `availability-rare.ts` takes over.
  */
 export class TwoState {
   readonly #rng: Rng;
@@ -139,16 +139,11 @@ export class TwoState {
   constructor(spec: TwoStateSpec, fleet: Fleet, rng: Rng, purpose: string) {
     this.#rng = rng;
     this.#purpose = purpose;
-    this.#cell = spec.meanOn * (1 - spec.onShare);
+    const { lag, share } = shareOfTwoStates(spec, fleet, rng);
+    this.#cell = lag;
+    this.#share = share;
     this.#on = new Stretches(fleet.size);
     this.#off = new Stretches(fleet.size);
-    const { onShare, diurnal } = spec;
-    if (diurnal === undefined) this.#share = () => onShare;
-    else {
-      const wave = waveBefore(diurnal, this.#cell);
-      const shift = localShift(diurnal.timeZones, fleet, rng);
-      this.#share = (client, time) => onShare * dailyShare(wave, time + shift(client));
-    }
   }
 
   isOn(client: ClientId, time: number): boolean {
@@ -246,6 +241,23 @@ class Stretches {
   end(client: ClientId): number {
     return this.#bounds![2 * client + 1]!;
   }
+}
+
+/** 1/λ in milliseconds, π(t) of each client, and how far it swings around its mean. */
+export function shareOfTwoStates(
+  { onShare, meanOn, diurnal }: TwoStateSpec,
+  fleet: Fleet,
+  rng: Rng,
+): { readonly lag: number; readonly swing: number; share(client: ClientId, time: number): number } {
+  const lag = meanOn * (1 - onShare);
+  if (diurnal === undefined) return { lag, swing: 0, share: () => onShare };
+  const wave = waveBefore(diurnal, lag);
+  const shift = localShift(diurnal.timeZones, fleet, rng);
+  return {
+    lag,
+    swing: wave.amplitude,
+    share: (client, time) => onShare * dailyShare(wave, time + shift(client)),
+  };
 }
 
 /** The wave that a lag of `lag` turns into the wanted one. */

@@ -20,6 +20,7 @@ import {
   TwoState,
   type TwoStateSpec,
 } from "./availability-random.ts";
+import { isRare, RareTwoState } from "./availability-rare.ts";
 import {
   type ChargingSpec,
   ChargingWindows,
@@ -85,7 +86,7 @@ function modelOf(spec: AvailabilitySpec, fleet: Fleet, rng: Rng, index: number, 
     case "bernoulli":
       return new Slotted(() => spec.probability, { slot: spec.slot, fleet, rng, purpose });
     case "two-state":
-      return new TwoState(spec, fleet, rng, purpose);
+      return isRare(spec) ? new RareTwoState(spec, fleet, rng, purpose) : new TwoState(spec, fleet, rng, purpose);
     case "diurnal": {
       const shift = localShift(spec.timeZones, fleet, rng);
       return new Slotted((client, slot) => spec.share * dailyShare(spec, (slot + 0.5) * spec.slot + shift(client)), {

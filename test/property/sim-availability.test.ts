@@ -94,7 +94,7 @@ const steady: fc.Arbitrary<AvailabilitySpec> = fc.oneof(
   }),
   fc.record({
     type: fc.constant("two-state" as const),
-    onShare: fc.constantFrom(0.01, 0.99),
+    onShare: fc.constantFrom(0.0001, 0.01, 0.99, 0.99999),
     meanOn: millis(60_000, hour),
   }),
   anyModel,
