@@ -5,7 +5,7 @@
  *   availability: [availabilityFrom("charging.json")]
  *
  * Devices are a CSV file with the columns tokensPerSecond, downlink, uplink (bytes per second), or a JSON list of such
- * records. Availability is a CSV file with the columns device, start, end; or JSON, of ours
+ * records. Availability is a CSV file with the columns device (any name), start, end; or JSON, of ours
  * `{ period, devices: [[[start, end], …], …] }` in milliseconds, or of FedScale's
  * `{ id: { active: […], inactive: […], finish_time } }` in seconds, where a device is on from active[i] to inactive[i].
  */
@@ -21,7 +21,7 @@ const columns = ["tokensPerSecond", "downlink", "uplink"] as const;
 
 /** @throws InputError that names the file and the line */
 export function devicesFrom(path: string, assignment: DeviceTrace["assignment"] = "cycle"): DeviceTrace {
-  const rows = isJson(path) ? listIn(path) : table(path, ["tokensPerSecond"], columns);
+  const rows = isJson(path) ? listIn(path) : table(path, ["tokensPerSecond"], columns).map(({ numbers }) => numbers);
   const records = rows.map((row, at): DeviceRecord => {
     const record: { -readonly [Key in keyof DeviceRecord]: number } = {};
     for (const name of columns) {
@@ -62,13 +62,16 @@ interface Windows {
 }
 
 function windowsInTable(path: string): Windows {
-  const byDevice = new Map<number, [number, number][]>();
-  for (const { device, start, end } of table(path, ["device", "start", "end"], ["device", "start", "end"])) {
-    const own = byDevice.get(device!);
-    if (own === undefined) byDevice.set(device!, [[start!, end!]]);
+  const columns = ["device", "start", "end"];
+  const byDevice = new Map<string, [number, number][]>();
+  for (const { name, numbers } of table(path, columns, columns, "device")) {
+    const { start, end } = numbers;
+    const own = byDevice.get(name);
+    if (own === undefined) byDevice.set(name, [[start!, end!]]);
     else own.push([start!, end!]);
   }
-  return { devices: [...byDevice.values()], period: null };
+  // A log has its lines in the order in which windows ended, or in none.
+  return { devices: [...byDevice.values()].map((own) => own.sort(([a], [b]) => a - b)), period: null };
 }
 
 function windowsInJson(path: string): Windows {
@@ -129,8 +132,14 @@ function listIn(path: string): readonly unknown[] {
   return value;
 }
 
-/** A comma-separated table of numbers with a line of names above it. */
-function table(path: string, needed: readonly string[], known: readonly string[]): Readonly<Record<string, number>>[] {
+interface TableRow {
+  /** What stands in the column of names; empty for a table without one. */
+  readonly name: string;
+  readonly numbers: Readonly<Record<string, number>>;
+}
+
+/** A comma-separated table with a line of names above it: numbers, and names in one column. */
+function table(path: string, needed: readonly string[], known: readonly string[], names = ""): TableRow[] {
   const lines = read(path).split(/\r?\n/);
   const head = (lines.shift() ?? "").split(",").map((name) => name.trim());
   for (const name of needed) {
@@ -140,19 +149,25 @@ function table(path: string, needed: readonly string[], known: readonly string[]
   return lines.flatMap((line, at) => {
     if (line.trim() === "") return [];
     const cells = line.split(",");
-    const row: Record<string, number> = {};
+    const numbers: Record<string, number> = {};
+    let of = "";
     for (const [column, name] of head.entries()) {
       const cell = cells[column]?.trim() ?? "";
       if (!known.includes(name) || cell === "") continue;
+      if (name === names) {
+        of = cell;
+        continue;
+      }
       const value = Number(cell);
       if (!Number.isFinite(value)) {
         throw new InputError(`${path} line ${at + 2}: ${name} is ${show(cell)}, expected a number`);
       }
-      row[name] = value;
+      numbers[name] = value;
     }
     for (const name of needed) {
-      if (row[name] === undefined) throw new InputError(`${path} line ${at + 2}: ${name} is missing`);
+      if (name === names ? of === "" : numbers[name] === undefined)
+        throw new InputError(`${path} line ${at + 2}: ${name} is missing`);
     }
-    return [row];
+    return [{ name: of, numbers }];
   });
 }

@@ -115,6 +115,12 @@ test("availability comes from a table, from JSON, or from FedScale's records", (
     availabilityFrom(write("a.csv", "device,start,end\n1,0,10000\n1,20000,30000\n2,5000,40000\n")),
     trace,
   );
+  // Devices have names as often as numbers, and a log is in no order.
+  assert.deepEqual(
+    availabilityFrom(write("n.csv", "start,device,end\n20000,phone-a,30000\n5000,pad,40000\n0,phone-a,10000\n")),
+    trace,
+  );
+  assert.throws(() => availabilityFrom(write("m.csv", "device,start,end\n,0,1\n")), /m\.csv line 2: device is missing/);
   assert.deepEqual(availabilityFrom(write("a.json", JSON.stringify({ period: 40_000, devices }))), trace);
   const fedscale = {
     "1": { duration: 40, active: [0, 20], inactive: [10, 30], finish_time: 40 },
