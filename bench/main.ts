@@ -1,5 +1,8 @@
 /** `npm run bench -- <name> [options]`: one benchmark per file; each prints its own reference, measured in the same run. */
 import { readdirSync } from "node:fs";
+import { restartWithHugePages } from "../src/cli/huge-pages.ts";
+
+restartWithHugePages();
 
 const names = readdirSync(import.meta.dirname)
   .filter((file) => file.endsWith(".bench.ts"))

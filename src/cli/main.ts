@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { Command, CommanderError } from "commander";
 import { programVersion } from "../scenario/package.ts";
 import { exitCodes, reportFailure } from "./failure.ts";
+import { restartWithHugePages } from "./huge-pages.ts";
 import { terminal } from "./terminal.ts";
 
 interface CommandFile {
@@ -58,4 +59,7 @@ function isEntry(path: string | undefined): boolean {
   }
 }
 
-if (isEntry(process.argv[1])) process.exitCode = await flame(process.argv.slice(2));
+if (isEntry(process.argv[1])) {
+  restartWithHugePages();
+  process.exitCode = await flame(process.argv.slice(2));
+}

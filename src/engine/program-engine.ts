@@ -26,7 +26,7 @@ export interface LogitsJob extends Omit<EvaluationJob, "batches"> {
 }
 
 export interface ProgramEngineOptions {
-  /** How LoRA is computed at every shape; without it, as is best for each. */
+  /** How LoRA is computed; without it, as is best for the model. */
   readonly form?: LoraForm | undefined;
   /** How many clients of one shape train in one call; one by one unless given. */
   readonly merge?: MergeLimit;
@@ -39,7 +39,7 @@ export class ProgramEngine implements TrainingEngine {
   readonly layout: AdapterLayout;
   private readonly executor: Executor;
   private readonly weights: BaseWeights;
-  private readonly form: LoraForm | undefined;
+  private readonly form: LoraForm;
   private readonly merge: MergeLimit;
   private readonly onStep: () => void;
   /** Clients per call, by step shape; less than the limit allows where memory did not last. */
@@ -54,7 +54,7 @@ export class ProgramEngine implements TrainingEngine {
     this.executor = executor;
     this.weights = weights;
     // The base products too are padded where pieces of rows do not run.
-    this.form = form ?? (executor.pads === true ? "padded" : undefined);
+    this.form = form ?? (executor.pads === true ? "padded" : loraFormFor(weights.config));
     this.merge = merge;
     this.onStep = onStep;
     this.name = executor.name;
@@ -211,16 +211,12 @@ export class ProgramEngine implements TrainingEngine {
 
   private trainProgram(shape: StepShape, optimizer: OptimizerConfig): Promise<Executable> {
     const { key, options } = stepOptions(shape, optimizer);
-    const form = this.formFor(shape);
+    const { form } = this;
     return this.program(key, () => trainStep(this.weights.config, this.layout, shape, { ...options, form }));
   }
 
   private evaluation(shape: StepShape, withLogits = false): Program {
-    return evaluationProgram(this.weights.config, this.layout, shape, this.formFor(shape), withLogits);
-  }
-
-  private formFor(shape: StepShape): LoraForm {
-    return this.form ?? loraFormFor(this.weights.config, this.layout.lora, shape);
+    return evaluationProgram(this.weights.config, this.layout, shape, this.form, withLogits);
   }
 
   private program(key: string, build: () => Program): Promise<Executable> {

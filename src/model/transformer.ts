@@ -31,6 +31,7 @@ import {
 import { gatherRows, scatterAddRows, topK } from "../tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../tensor/ops/layout.ts";
 import { matmul } from "../tensor/ops/matrix.ts";
+import { mergeFactors } from "../tensor/ops/merge-factors.ts";
 import { causalAttention, rmsNorm, rotary, softmax } from "../tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../tensor/ops/ragged.ts";
 import type { BlockName, LoraConfig } from "./adapter.ts";
@@ -41,7 +42,7 @@ export type LayerAdapter = Readonly<Record<BlockName, Tensor>>;
 
 /**
  * How LoRA enters an expert's product. `factored`: x·W + c·(x·Aᵀ)·Bᵀ, the cheaper one when experts are wide. `merged`:
- * x·(W + c·(B·A)ᵀ), fewer and larger products when experts are narrow, at the price of one more copy of the experts.
+ * x·(W + c·(B·A)ᵀ), fewer products when experts are narrow, at the price of one more copy of the experts.
  * `padded`: factored, in one product for all experts, on devices that `client-experts.ts` names.
  */
 export type LoraForm = "factored" | "merged" | "padded";
@@ -192,25 +193,19 @@ function expertOutputs(
     return groupedMatmul(mul(swiglu(gate, up), weight), down);
   }
   const { gateUpA, gateB, upB, downA, downB, scale: alpha, form } = adapter;
-  const rank = (gateUpA.shape[1] as number) / 2;
-  if (form === "merged") {
-    const delta = (a: Tensor, b: Tensor) => matmul(a, b, { transposeA: true, transposeB: true, alpha });
-    const [gateA, upA] = split(gateUpA, 1, [rank, rank]) as [Tensor, Tensor];
-    const merged = add(gateUp, concat([delta(gateA, gateB), delta(upA, upB)], 2));
-    const [gate, up] = halves(groupedMatmul(x, merged));
-    return groupedMatmul(mul(swiglu(gate, up), weight), add(down, delta(downA, downB)));
-  }
-  const low = groupedMatmul(x, gateUpA, { transposed: true });
-  const both = groupedMatmul(low, blockDiagonal(gateB, upB), {
-    transposed: true,
-    alpha,
-    base: groupedMatmul(x, gateUp),
-  });
-  const activated = swiglu(...halves(both));
-  const hidden = mul(activated, weight);
-  const lowDown = groupedMatmul(hidden, downA, { transposed: true });
-  return groupedMatmul(lowDown, downB, { transposed: true, alpha, base: groupedMatmul(hidden, down) });
+  const through = form === "merged" ? throughMerged : throughFactors;
+  const activated = swiglu(...halves(through(x, gateUp, gateUpA, blockDiagonal(gateB, upB), alpha)));
+  return through(mul(activated, weight), down, downA, downB, alpha);
 }
+
+type Adapted = (x: Tensor, weights: Tensor, a: Tensor, b: Tensor, alpha: number) => Tensor;
+
+const throughMerged: Adapted = (x, weights, a, b, alpha) => groupedMatmul(x, mergeFactors(weights, a, b, alpha));
+
+const throughFactors: Adapted = (x, weights, a, b, alpha) => {
+  const low = groupedMatmul(x, a, { transposed: true });
+  return groupedMatmul(low, b, { transposed: true, alpha, base: groupedMatmul(x, weights) });
+};
 
 /** `[groups, m, n]` twice → `[groups, 2m, 2n]`: `a` and `b` along the diagonal, zeros beside them. */
 function blockDiagonal(a: Tensor, b: Tensor): Tensor {

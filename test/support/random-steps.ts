@@ -28,6 +28,7 @@ import {
 import { gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
+import { mergeFactors } from "../../src/tensor/ops/merge-factors.ts";
 import { causalAttention, crossEntropy, rmsNorm, rotary, softmax } from "../../src/tensor/ops/nn.ts";
 import { groupSlots, padGroups, unpadGroups } from "../../src/tensor/ops/padded.ts";
 import { groupedMatmul, sortByGroup } from "../../src/tensor/ops/ragged.ts";
@@ -329,6 +330,13 @@ const expert: Grow = (growth, { a, b, c }) => {
   const base = useBase ? pick(growth, c, (t) => t.shape.length === 2 && t.shape[0] === x.shape[0]) : undefined;
   const out = base ? last(base)! : 1 + (c % 4);
   const { groups } = x.shape[0] as { groups: number };
+  if (!base && c % 2 === 0) {
+    const factors = [growth.parameter([groups, 2, last(x)!]), growth.parameter([groups, out, 2])] as const;
+    const merged = mergeFactors(growth.parameter([groups, last(x)!, out]), ...factors, alphaOf(a));
+    const y = groupedMatmul(x, merged, { alpha: alphaOf(b) });
+    // The gradient of a matrix that is used twice is formed.
+    return [a % 4 === 0 ? add(y, groupedMatmul(scale(x, 0.5), merged)) : y];
+  }
   const weights = growth.parameter(flip ? [groups, out, last(x)!] : [groups, last(x)!, out]);
   return [groupedMatmul(x, weights, { transposed: flip, alpha: alphaOf(c), ...(base && { base }) })];
 };

@@ -370,6 +370,20 @@ export const kernels: Readonly<Record<string, Kernel>> = {
     const products = piecesOf(a!, counts).map((left, group) => product(left, right[group]!, true, false, alpha));
     return [value([counts.length, a!.shape[1]!, b!.shape[1]!], join(products))];
   },
+  mergeFactors: ([weights, a, b], { alpha }) => {
+    const [as, bs] = [matricesOf(a!), matricesOf(b!)];
+    const change = join(as.map((left, group) => product(left, bs[group]!, true, true, alpha)));
+    return [build(weights!.shape, (_, i) => weights!.data[i]! + change[i]!)];
+  },
+  factorGradients: ([x, dy, a, b], { alpha }, node, run) => {
+    const counts = run.counts(node.inputs[0]!);
+    const [gradients, as, bs] = [piecesOf(dy!, counts), matricesOf(a!), matricesOf(b!)];
+    // Through the gradient of the whole matrix, which the executors avoid.
+    const whole = piecesOf(x!, counts).map((rows, group) => product(rows, gradients[group]!, true, false, alpha));
+    const ofA = whole.map((matrix, group) => product(bs[group]!, matrix, true, true, 1));
+    const ofB = whole.map((matrix, group) => product(matrix, as[group]!, true, true, 1));
+    return [value(a!.shape, join(ofA)), value(b!.shape, join(ofB))];
+  },
 };
 
 const flatOf = (shape: readonly number[], at: readonly number[]): number =>

@@ -5,6 +5,7 @@ import { add, broadcastLike, reduceMean, reduceSum, swiglu } from "../../src/ten
 import { gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
+import { mergeFactors } from "../../src/tensor/ops/merge-factors.ts";
 import { causalAttention, crossEntropy, rmsNorm, rotary } from "../../src/tensor/ops/nn.ts";
 import { groupSlots, padGroups, unpadGroups } from "../../src/tensor/ops/padded.ts";
 import { groupedMatmul, sortByGroup } from "../../src/tensor/ops/ragged.ts";
@@ -129,6 +130,12 @@ const mistakes: { build: () => unknown; message: string }[] = [
   {
     build: () => groupedMatmul(ragged, float(2, 4, 3), { base: ragged }),
     message: "groupedMatmul: expected a base shaped like the product, got [rows1/2, 3] and [rows1/2, 4]",
+  },
+  {
+    build: () => mergeFactors(float(2, 4, 3), float(2, 1, 4), float(2, 1, 3), 1),
+    message:
+      "mergeFactors: expected weights [groups, in, out] and factors [groups, rank, in] and [groups, out, rank], " +
+      "got [2, 4, 3] and [2, 1, 4] and [2, 1, 3]",
   },
   { build: () => graph.constant([1, 2, 3], [2]), message: "constant: expected 2 values, got 3" },
 ];

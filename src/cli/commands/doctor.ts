@@ -11,6 +11,7 @@ import { programVersion } from "../../scenario/package.ts";
 import { loadTensorflow } from "../../tensor/executors/tensorflow-addon.ts";
 import { colors } from "../colors.ts";
 import { exitCodes } from "../failure.ts";
+import { describeHugePages } from "../huge-pages.ts";
 import { terminal } from "../terminal.ts";
 
 interface Finding {
@@ -89,6 +90,7 @@ function describeMachine(): Finding[] {
       found: `${cores} (${cpus()[0]?.model.trim() || process.arch}); as many workers by default`,
     },
     { what: "memory", ok: true, found: `${formatBytes(freemem())} free of ${formatBytes(total)}` },
+    { what: "huge pages", ...describeHugePages() },
     { what: "gpu", ok: vendors.length > 0, found: vendors.join(", ") || "no GPU is in sight" },
     {
       what: "shared memory",

@@ -215,11 +215,14 @@ export class OnnxEmitter implements OnnxLowering {
       );
   }
 
-  /** Rows gathered by group are contiguous at once; other ops on large tensors go by group when an operand does. */
+  /**
+   * Whole rows gathered by group are contiguous at once, single numbers rather come together; other ops on large tensors
+   * go by group when an operand does.
+   */
   private inPieces(node: Node): boolean {
     const [output] = node.outputs as [Tensor];
     if (!isRagged(output.shape)) return false;
-    if (node.op.name === "gatherRows") return this.limits.whole !== true;
+    if (node.op.name === "gatherRows") return this.limits.whole !== true && sizeOf(output.shape.slice(1)) > 1;
     if (mostBytes(output.shape) <= cacheBytes) return false;
     return node.inputs.some((input) => isRagged(input.shape) && this.value(input).pieces !== undefined);
   }

@@ -199,3 +199,12 @@ const groupedOuterOp: Op = {
 
 /** alpha · Σ over the rows of each group of aᵀ·b: `[rows, m], [rows, n] → [groups, m, n]`. */
 const groupedOuter = (a: Tensor, b: Tensor, alpha: number): Tensor => apply(groupedOuterOp, [a, b], { alpha });
+
+/** The rows a and b and alpha, where a tensor is alpha · Σ aᵀ·b of each group. */
+export function outerOperands({
+  node,
+}: Tensor): { readonly a: Tensor; readonly b: Tensor; readonly alpha: number } | null {
+  if (node.op !== groupedOuterOp) return null;
+  const [a, b] = node.inputs as [Tensor, Tensor];
+  return { a, b, alpha: node.attributes.alpha as number };
+}
