@@ -42,7 +42,7 @@ ${loads.join("\n")}
 Made by the command below. The same version of the program gives the same bytes on the same machine; another one may
 round differently and end near these figures.
 
-    npx flame pretrain --to assets/base --steps ${recipe.steps} --seed ${recipe.seed}
+    npx flame pretrain --to my-base --steps ${recipe.steps} --seed ${recipe.seed}
 `;
 }
 
