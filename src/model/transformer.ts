@@ -156,7 +156,9 @@ function mixture(options: ForwardOptions, layer: number, x: Tensor, padding: Ten
   const logits = matmul(x, of("router"));
   const probabilities = softmax(logits);
   const { values, indices } = topK(probabilities, k);
-  const routed = config.normTopK ? div(values, reduceSum(values, [1], true)) : values;
+  const shares = config.normTopK ? div(values, reduceSum(values, [1], true)) : values;
+  // The rescaler multiplies the weights of a token's experts, which are fewer numbers than their outputs.
+  const routed = lora ? mul(shares, lora.rescaler[layer]!) : shares;
   const labels = reshape(add(indices, reshape(cast(padding, "int64"), [tokens, 1])), [tokens * k]);
   const { positions, counts } = sortByGroup(labels, experts);
   const token = integerDivide(positions, k);
@@ -166,9 +168,8 @@ function mixture(options: ForwardOptions, layer: number, x: Tensor, padding: Ten
   const outputs = lora?.experts
     ? lora.experts(layer, { ...rowsIn, positions, labels }, of("gateUp"), of("down"))
     : expertOutputs(config, rowsIn, of("gateUp"), of("down"), adapter);
-  const combined = scatterAddRows(outputs, token, tokens);
   return {
-    output: lora ? mul(combined, lora.rescaler[layer]!) : combined,
+    output: scatterAddRows(outputs, token, tokens),
     router: { logits, probabilities, counts },
   };
 }

@@ -3,7 +3,7 @@ import { invariant } from "../../base/errors.ts";
 import { apply, staticSize } from "../graph.ts";
 import type { Node, Op, Tensor } from "../ir.ts";
 import { sameShape, shapeError } from "../shape.ts";
-import { mul, reduceSum, scale, sub } from "./arithmetic.ts";
+import { mul, reduceSum, scale, square, sub } from "./arithmetic.ts";
 import { eagerOneHot, minusOneAt } from "./index-ops.ts";
 import { reshape } from "./layout.ts";
 import { matmul } from "./matrix.ts";
@@ -152,11 +152,12 @@ const rmsNormOp: Op = {
   },
   backward(node, [g]) {
     const [x, weight] = node.inputs as [Tensor, Tensor];
-    const [y, rstd] = node.outputs as [Tensor, Tensor];
-    // With n = x·r, y = n·w and h = g·w: dx = r·(h − n·mean(h·n)), where h·n is g·y, and dw = Σ g·n.
+    const rstd = node.outputs[1]!;
+    // With n = x·r, y = n·w and h = g·w: dx = r·(h − n·mean(h·n)), which needs x alone of the forward pass; dw = Σ g·n.
     const columns = x.shape.at(-1) as number;
-    const mean = scale(reduceSum(mul(g!, y), [-1], true), 1 / columns);
-    const dx = mul(sub(mul(g!, weight), mul(x, mul(rstd, mean))), rstd);
+    const h = mul(g!, weight);
+    const mean = scale(reduceSum(mul(h, x), [-1], true), 1 / columns);
+    const dx = mul(sub(h, mul(x, mul(mean, square(rstd)))), rstd);
     const lead = x.shape.map((_, axis) => axis).slice(0, -1);
     return [dx, reduceSum(mul(g!, mul(x, rstd)), lead)];
   },
