@@ -35,6 +35,13 @@ export class References {
     return this.#list;
   }
 
+  /** The list, and begins a new one. */
+  take(): readonly Held[] {
+    const list = this.#list;
+    this.#list = nothing;
+    return list;
+  }
+
   /** Mostly there are none or one, and an empty array that grows takes room for 17. */
   add(ref: Held): void {
     if (this.#list === nothing) this.#list = [ref];
@@ -95,7 +102,8 @@ export function stringSize(text: string): number {
   return bytes + (bytes < 0x20 ? 1 : bytes < 0x100 ? 2 : bytes < 0x10000 ? 3 : 5);
 }
 
-function sizeOf(value: unknown, depth: number, refs: References): number {
+/** {@link measure} within its walk: whoever calls it turns what it throws into words. */
+export function sizeOf(value: unknown, depth: number, refs: References): number {
   switch (typeof value) {
     case "number":
       return numberSize(value);
@@ -141,7 +149,7 @@ function objectSize(value: object, depth: number, refs: References): number {
 }
 
 /** A record whose field `ref` says what it is. */
-function isHeld(record: Record<string, unknown>): record is Record<string, unknown> & Held {
+export function isHeld(record: Record<string, unknown>): record is Record<string, unknown> & Held {
   const { ref, bytes } = record;
   if (ref !== "blob" && ref !== "pledge") return false;
   const named = ref === "blob" ? typeof record.digest === "string" : Number.isSafeInteger(record.id);

@@ -22,7 +22,7 @@ import { BlobStore } from "../runtime/blobs.ts";
 import type { Gathering } from "../runtime/pledges.ts";
 import type { WorkPool } from "../runtime/pool.ts";
 import { ActorSystem } from "../runtime/system.ts";
-import type { Loss } from "../sim/environment.ts";
+import type { Condition, Leg, Loss, Order } from "../sim/environment.ts";
 import { tierOf } from "../sim/fleet.ts";
 import { Kernel } from "../sim/kernel.ts";
 import { RowShape, Trace, type TraceSink } from "../sim/trace.ts";
@@ -36,7 +36,6 @@ import type { ParticipationRow } from "./participation.ts";
 import { deadlineOf, leastClientsOf, noticesLosses } from "./policy-facts.ts";
 import type { Prepared } from "./prepare.ts";
 import { RoundBook } from "./round-book.ts";
-import { Witness } from "./witness.ts";
 import { toWorldSpec } from "./world-schema.ts";
 
 export interface FederationOptions {
@@ -59,7 +58,6 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   readonly world: World;
   readonly #options: FederationOptions;
   readonly #system: ActorSystem;
-  readonly #witness: Witness;
   readonly #ledger: Ledger;
   readonly #book: RoundBook;
   readonly #roster: Roster;
@@ -88,22 +86,11 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       spec: toWorldSpec(data.world),
       ...(prepared.traits === null ? {} : { traits: prepared.traits }),
       onTrace: (row) => this.trace.record(row),
-    });
-    this.#witness = new Witness({
-      world: this.world,
-      onArrived: (leg, { client, participation, round }, condition) => {
-        const { now } = this.kernel;
-        if (leg === "upload") {
-          this.#ledger.arrived(participation, now);
-          // Also when the server has given up on it: a straggler that has reported has nothing left to do.
-          this.#roster.released(client, participation);
-        } else if (leg === "download" && condition === "intact") this.#ledger.downloaded(participation, now);
-        else if (leg === "download") {
-          this.#lose({ client, participation, round, phase: "download", reason: "corrupted", at: now });
-        }
+      onlooker: {
+        arrived: (order, leg, condition) => this.#arrived(order, leg, condition),
+        computed: ({ participation }) => this.#ledger.trained(participation, this.kernel.now),
+        lost: (loss) => this.#lose(loss),
       },
-      onComputed: (participation) => this.#ledger.trained(participation, this.kernel.now),
-      onLost: (loss) => this.#lose(loss),
     });
     this.#roster = new Roster(fleet.size);
     this.#learning = learningOf(scenario, prepared, rng);
@@ -128,7 +115,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     });
     this.#system = new ActorSystem({
       kernel: this.kernel,
-      environment: this.#witness,
+      environment: this.world,
       rng,
       trace: this.trace,
       pool,
@@ -144,7 +131,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
             sampler: samplerOf(scenario),
             fleet,
             roster: this.#roster,
-            environment: this.#witness,
+            environment: this.world,
             leastClients: leastClientsOf(scenario),
             minimumGap: data.rounds.minimumGap,
             ...(effort === null ? {} : { effortOf: effort }),
@@ -241,7 +228,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     return {
       kernel: this.kernel.snapshot(),
       trace: this.trace.snapshot(),
-      environment: this.#witness.snapshot(),
+      environment: this.world.snapshot(),
       system: this.#system.snapshot(),
       ledger: this.#ledger.snapshot(),
       book: this.#book.snapshot(),
@@ -254,7 +241,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   restore(state: Readonly<Record<string, unknown>>): void {
     this.kernel.restore(state.kernel as ReturnType<Kernel["snapshot"]>);
     this.trace.restore(state.trace as ReturnType<Trace["snapshot"]>);
-    this.#witness.restore(state.environment);
+    this.world.restore(state.environment);
     this.#system.restore(state.system as ReturnType<ActorSystem["snapshot"]>);
     this.#ledger.restore(state.ledger as ReturnType<Ledger["snapshot"]>);
     this.#roster.restore(state.roster as ReturnType<Roster["snapshot"]>);
@@ -348,6 +335,18 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.trace.end();
     this.#book.settled(row);
     this.#options.onParticipation(row);
+  }
+
+  #arrived({ client, participation, round }: Order, leg: Leg, condition: Condition): void {
+    const { now } = this.kernel;
+    if (leg === "upload") {
+      this.#ledger.arrived(participation, now);
+      // Also when the server has given up on it: a straggler that has reported has nothing left to do.
+      this.#roster.released(client, participation);
+    } else if (leg === "download" && condition === "intact") this.#ledger.downloaded(participation, now);
+    else if (leg === "download") {
+      this.#lose({ client, participation, round, phase: "download", reason: "corrupted", at: now });
+    }
   }
 
   #lose(loss: Loss): void {

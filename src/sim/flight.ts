@@ -8,7 +8,7 @@
  */
 import type { ClientId, ParticipationId, Round } from "../base/ids.ts";
 import type { Millis } from "../base/units.ts";
-import type { Condition, Leg, Phase } from "./environment.ts";
+import type { Condition, Leg, Order, Phase } from "./environment.ts";
 
 export type Step =
   /** All its work is done, or all it will ever do. */
@@ -27,11 +27,7 @@ export type Step =
   | "copy";
 
 /** Changed in place while it is under way; otherwise plain data. */
-export interface Flight {
-  readonly ticket: number;
-  readonly client: ClientId;
-  readonly participation: ParticipationId;
-  readonly round: Round;
+export interface Flight extends Order {
   readonly leg: Leg | "compute";
   /** Second, third… part of the same client in the same round; keys its luck. */
   readonly repeat: number;
@@ -66,9 +62,6 @@ export interface Flight {
   /** Sequence number of the kernel event it waits for; −1 while it waits for an effect to end. */
   event: number;
 }
-
-/** What the runtime hands over. */
-export type Order = Pick<Flight, "ticket" | "client" | "participation" | "round">;
 
 function blankFlight(): Flight {
   return {
