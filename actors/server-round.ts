@@ -7,7 +7,15 @@ import type { PledgeRef } from "../src/runtime/refs.ts";
 import type { TakenUp } from "./learning.ts";
 import { addTo, inOrder } from "./outstanding.ts";
 import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
-import { candidatesOf, type Draft, type Invitation, retryLater, type ServerContext, tell } from "./server-state.ts";
+import {
+  ask,
+  candidatesOf,
+  type Draft,
+  type Invitation,
+  retryLater,
+  type ServerContext,
+  tell,
+} from "./server-state.ts";
 import type { Trained } from "./training.ts";
 
 export const viewOf = (draft: Draft, ctx: ServerContext): PolicyView => ({
@@ -57,7 +65,7 @@ export function carryOut(
         break;
       case "timer":
         draft.timers++;
-        draft.effects.push(after(decision.after, { type: "timer", of: draft.round, name: decision.name }));
+        ask(draft, after(decision.after, { type: "timer", of: draft.round, name: decision.name }));
         break;
       case "close":
         draft.closing = { aggregate: decision.aggregate };
@@ -115,7 +123,7 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     const rescaler = learning === null ? null : learning.rescalers.forBudget(fleet.topK[client]!);
     const invitation = { type: "train", round, participation, adapter: draft.adapter, rescaler } as const;
     const work = effortOf === undefined ? invitation : { ...invitation, effort: effortOf(client, round) };
-    draft.effects.push(send(clientRef(client), work));
+    ask(draft, send(clientRef(client), work));
   }
   draft.wanted -= clients.length;
   if (draft.wanted > 0 && !retryLater(draft, ctx)) {
@@ -181,7 +189,7 @@ export function conclude(draft: Draft, ctx: ServerContext, taken: TakenUp | null
   });
   if (evaluated && draft.adapter.ref === "blob") {
     const budgets = learning.budgets.map((topK) => ({ topK, rescaler: learning.rescalers.forBudget(topK) }));
-    draft.effects.push(send(evaluatorRef, { type: "evaluate", of: round, adapter: draft.adapter, budgets }));
+    ask(draft, send(evaluatorRef, { type: "evaluate", of: round, adapter: draft.adapter, budgets }));
   }
   draft.closing = null;
   draft.accepted = [];
@@ -197,11 +205,12 @@ export function conclude(draft: Draft, ctx: ServerContext, taken: TakenUp | null
 /** Every accepted update ends here: counted, or rejected with the reason. */
 function settle(draft: Draft, ctx: ServerContext, counts: readonly Count[], taken: TakenUp | null): void {
   const { roster, learning } = ctx.services;
-  const counted = new Set(counts.map(({ participation }) => participation));
+  const areAll = counts.length === draft.accepted.length;
+  const counted = areAll ? null : new Set(counts.map(({ participation }) => participation));
   for (const { participation, client, base, result } of draft.accepted) {
     ctx.discard(base);
     ctx.discard(result);
-    if (!counted.has(participation)) {
+    if (counted !== null && !counted.has(participation)) {
       const reason = taken?.refusals.get(participation) ?? "too-few-updates";
       tell(ctx, { type: "refused", participation, as: "rejected", reason });
       continue;
@@ -210,7 +219,7 @@ function settle(draft: Draft, ctx: ServerContext, counts: readonly Count[], take
     roster.counted(client, draft.round, found?.meanLoss ?? Number.NaN);
     tell(ctx, { type: "counted", participation, client });
     const rescaler = learning === null ? null : found!.rescaler;
-    draft.effects.push(send(clientRef(client), { type: "acknowledge", round: draft.round, participation, rescaler }));
+    ask(draft, send(clientRef(client), { type: "acknowledge", round: draft.round, participation, rescaler }));
   }
 }
 

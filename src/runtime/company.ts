@@ -58,7 +58,7 @@ export class Company {
     const { kind, id } = ref;
     const role = this.role(kind);
     const seat = role.seats.get(id);
-    return seat === undefined ? this.#arrange(role, id) : seat;
+    return seat === undefined ? this.#arrange(role, ref) : seat;
   }
 
   *seats(): Generator<Seat<Role>> {
@@ -135,12 +135,12 @@ export class Company {
     for (const [kind, id, at] of crashes) this.role(kind).crashes.set(id, at);
   }
 
-  #arrange(role: Role, id: number): Seat<Role> {
-    const { kind } = role.definition;
+  #arrange(role: Role, ref: Ref): Seat<Role> {
+    const { kind, id } = ref;
     invariant(Number.isInteger(id) && id >= 0 && id < 2 ** 32, () => `${kind}/${id}: expected an id in [0, 2^32)`);
     const seat: Seat<Role> = {
       role,
-      ref: { kind, id },
+      ref,
       state: undefined,
       mailbox: [],
       current: null,

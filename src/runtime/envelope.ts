@@ -27,13 +27,41 @@ export interface Header {
   readonly message: Protocol;
 }
 
-export interface Envelope extends Header {
+/** Its fields are one by one what the constructor takes, so that sending makes one object and not two. */
+export class Envelope implements Header {
+  readonly from: Ref;
+  readonly to: Ref;
+  readonly sequence: number;
+  readonly sentAt: Millis;
+  readonly leg: Leg | null;
+  readonly message: Protocol;
   readonly participation: ParticipationId | null;
   readonly round: Round | null;
   /** What the message refers to, each once. */
   readonly refs: readonly Held[];
   /** The envelope's own bytes and those of everything it refers to. */
   readonly bytes: number;
+
+  constructor(from: Ref, to: Ref, sequence: number, sentAt: Millis, leg: Leg | null, message: Protocol) {
+    this.from = from;
+    this.to = to;
+    this.sequence = sequence;
+    this.sentAt = sentAt;
+    this.leg = leg;
+    this.message = message;
+    this.participation = message.participation ?? null;
+    this.round = message.round ?? null;
+    found.take();
+    const own = ownBytes(this, found);
+    this.refs = found.take();
+    let bytes = own + referencesSize(this.refs);
+    if (bytes > maxEnvelopeBytes) {
+      const [takes, most] = [formatBytes(bytes), formatBytes(maxEnvelopeBytes)];
+      throw new InvariantError(`message "${message.type}" takes ${takes}, expected at most ${most}`);
+    }
+    for (const ref of this.refs) bytes += ref.bytes;
+    this.bytes = bytes;
+  }
 }
 
 const version = 1;
@@ -49,25 +77,17 @@ const found = new References();
 
 /** The sender's side of an envelope; the other fields follow from the message. */
 export const envelope = ({ from, to, sequence, sentAt, leg, message }: Header): Envelope =>
-  weighed(from, to, sequence, sentAt, leg, message);
+  new Envelope(from, to, sequence, sentAt, leg, message);
 
-/** Its arguments are no record, so that sending makes one object and not two. */
-function weighed(from: Ref, to: Ref, sequence: number, sentAt: Millis, leg: Leg | null, message: Protocol): Envelope {
-  const { round = null, participation = null } = message;
+/** Header, message and checksum; references come on top. */
+function ownBytes(
+  { from, to, sequence, sentAt, leg, message, round, participation }: Envelope,
+  refs: References,
+): number {
   let size = 2 + 1 + wordSize(from.kind) + numberSize(from.id) + 1 + wordSize(to.kind) + numberSize(to.id);
   size += numberSize(sequence) + numberSize(sentAt) + (leg === null ? 1 : wordSize(leg));
   size += (round === null ? 1 : numberSize(round)) + (participation === null ? 1 : numberSize(participation));
-  found.take();
-  size += formOf(message.type).measure(message, found) + checksumBytes;
-  const refs = found.take();
-  size += referencesSize(refs);
-  if (size > maxEnvelopeBytes) {
-    const [takes, most] = [formatBytes(size), formatBytes(maxEnvelopeBytes)];
-    throw new InvariantError(`message "${message.type}" takes ${takes}, expected at most ${most}`);
-  }
-  let bytes = size;
-  for (const ref of refs) bytes += ref.bytes;
-  return { from, to, sequence, sentAt, leg, participation, round, message, refs, bytes };
+  return size + formOf(message.type).measure(message, refs) + checksumBytes;
 }
 
 function formOf(type: string): Form {

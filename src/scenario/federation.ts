@@ -25,14 +25,14 @@ import { ActorSystem } from "../runtime/system.ts";
 import type { Condition, Leg, Loss, Order } from "../sim/environment.ts";
 import { tierOf } from "../sim/fleet.ts";
 import { Kernel } from "../sim/kernel.ts";
-import { RowShape, Trace, type TraceSink } from "../sim/trace.ts";
+import { Piece, RowShape, Trace, type TraceSink } from "../sim/trace.ts";
 import { createWorld, type World } from "../sim/world.ts";
 import { attackOf } from "./attackers.ts";
 import { policyOf, type Scenario, samplerOf, strategyOf } from "./define.ts";
 import { effortOf, trainingTimeOf } from "./effort.ts";
 import { Ledger } from "./ledger.ts";
 import type { RoundMetrics } from "./metrics.ts";
-import type { ParticipationRow } from "./participation.ts";
+import type { Ended } from "./participation.ts";
 import { deadlineOf, leastClientsOf, noticesLosses } from "./policy-facts.ts";
 import type { Prepared } from "./prepare.ts";
 import { RoundBook } from "./round-book.ts";
@@ -46,7 +46,7 @@ export interface FederationOptions {
   readonly events: TraceSink | null;
   readonly reproduce: string;
   readonly gathering?: Gathering | null;
-  onParticipation(row: ParticipationRow): void;
+  onParticipation(ended: Ended): void;
   onRow(row: RoundMetrics): void;
   /** A round has closed; the present event is not over yet. */
   onRoundClosed(round: number): void;
@@ -99,9 +99,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     const trainingTime = (client: ClientId) => trainingTimeOf(fleet, data, client);
     const effort = effortOf(data, { fleet, rng, bytes, trainingTime });
     this.#ledger = new Ledger({
-      fleet,
       deadline: deadlineOf(scenario),
-      onSettled: (row) => this.#settled(row),
+      onSettled: (ended) => this.#settled(ended),
     });
     this.#book = new RoundBook({
       tiers: fleet.tierNames,
@@ -329,12 +328,13 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.#options.onRoundClosed(round);
   }
 
-  #settled(row: ParticipationRow): void {
-    const { participation, client, outcome, reason, endedAt } = row;
-    this.trace.begin(endedRow, endedAt).number(participation).text(client).text(outcome).text(reason);
+  #settled(ended: Ended): void {
+    const { participation, client, outcome, reason, endedAt } = ended;
+    const row = this.trace.begin(endedRow, endedAt).number(participation).numbered(clientPrefix, client);
+    row.text(outcome).text(reason ?? undefined);
     this.trace.end();
-    this.#book.settled(row);
-    this.#options.onParticipation(row);
+    this.#book.settled(this.#options.prepared.fleet.tier[client]!, outcome);
+    this.#options.onParticipation(ended);
   }
 
   #arrived({ client, participation, round }: Order, leg: Leg, condition: Condition): void {
@@ -369,6 +369,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   }
 }
 
+const clientPrefix = new Piece('"c-');
 const endedRow = new RowShape("ended", "participation", "client", "outcome", "reason");
 
 /**

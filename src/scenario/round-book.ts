@@ -11,7 +11,7 @@ import type { Evaluation } from "../engine/engine.ts";
 import { runFailure } from "../runtime/failure.ts";
 import type { PledgeRef } from "../runtime/refs.ts";
 import type { BudgetMetrics, RoundMetrics, TierMetrics } from "./metrics.ts";
-import type { Outcome, ParticipationRow } from "./participation.ts";
+import type { Outcome } from "./participation.ts";
 
 type Counts = { -readonly [Key in Exclude<keyof TierMetrics, "tier">]: number };
 
@@ -80,10 +80,8 @@ export class RoundBook implements Snapshot<RoundBookState> {
     this.#counts[tier]!.invited++;
   }
 
-  settled({ tier, outcome }: Pick<ParticipationRow, "tier" | "outcome">): void {
-    const row = this.#options.tiers.indexOf(tier);
-    invariant(row >= 0, () => `a participation ended in the unknown tier ${tier}`);
-    this.#counts[row]![outcome satisfies Outcome]++;
+  settled(tier: number, outcome: Outcome): void {
+    this.#counts[tier]![outcome]++;
   }
 
   /** The round is closed; its row comes out at once, or when its evaluation is done. */

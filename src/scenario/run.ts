@@ -18,6 +18,7 @@ import { awaitLock, type Lock } from "./lock.ts";
 import type { RoundMetrics } from "./metrics.ts";
 import { writeOutputs } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
+import { rowOf } from "./participation.ts";
 import { unusedFields } from "./policy-facts.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { throwProblems } from "./problems.ts";
@@ -156,7 +157,7 @@ export async function carryOn({
     events: data.trace === "full" ? files.events : null,
     reproduce,
     gathering,
-    onParticipation: files.participation,
+    onParticipation: (ended) => files.participation(rowOf(ended, prepared.fleet)),
     onRow(row) {
       // An event that was not waited for may still come to its end.
       if (isOver) return;

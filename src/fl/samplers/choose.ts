@@ -13,7 +13,7 @@ export function ascending(clients: readonly ClientId[]): ClientId[] {
 
 /** Those chosen so far. Asynchronous policies ask for one client at a time, for whom a set would be much ado. */
 class Chosen {
-  readonly clients: ClientId[] = [];
+  clients: ClientId[] = [];
   readonly #set: Set<ClientId> | null;
 
   constructor(count: number) {
@@ -25,7 +25,9 @@ class Chosen {
   }
 
   add(client: ClientId): void {
-    this.clients.push(client);
+    // The first is mostly the only one, and an empty list that grows takes room for 17.
+    if (this.clients.length === 0) this.clients = [client];
+    else this.clients.push(client);
     this.#set?.add(client);
   }
 }
@@ -54,22 +56,21 @@ export function sampleEligible(
   isEligible: (client: ClientId) => boolean,
 ): ClientId[] {
   const chosen = new Chosen(count);
-  const { clients } = chosen;
   // As many misses as the fleet has rows cost as much as the scan that would have been exact.
-  for (let attempts = 0; attempts < fleet.size && clients.length < count; attempts++) {
+  for (let attempts = 0; attempts < fleet.size && chosen.clients.length < count; attempts++) {
     const client = clientId(draws.below(fleet.size));
     if (!chosen.has(client) && isEligible(client)) chosen.add(client);
   }
-  if (clients.length < count) {
+  if (chosen.clients.length < count) {
     const rest: ClientId[] = [];
     for (let row = 0; row < fleet.size; row++) {
       const client = clientId(row);
       if (!chosen.has(client) && isEligible(client)) rest.push(client);
     }
-    const missing = Math.min(count - clients.length, rest.length);
+    const missing = Math.min(count - chosen.clients.length, rest.length);
     for (const index of draws.sample(rest.length, missing)) chosen.add(rest[index]!);
   }
-  return ascending(clients);
+  return chosen.clients.length < 2 ? chosen.clients : ascending(chosen.clients);
 }
 
 /**
