@@ -5,7 +5,7 @@ import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
 import { after, send } from "../src/runtime/actor.ts";
 import type { PledgeRef } from "../src/runtime/refs.ts";
 import type { TakenUp } from "./learning.ts";
-import { addTo, inOrder } from "./outstanding.ts";
+import { addTo, inOrder, takeFrom } from "./outstanding.ts";
 import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
 import {
   ask,
@@ -133,15 +133,11 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
 }
 
 export function giveUp(draft: Draft, ctx: ServerContext, isGivenUp: (invitation: Invitation) => boolean): void {
-  const kept: Invitation[] = [];
   for (const invitation of inOrder(draft.outstanding)) {
-    if (!isGivenUp(invitation)) {
-      kept.push(invitation);
-      continue;
-    }
+    if (!isGivenUp(invitation)) continue;
+    takeFrom(draft.outstanding, invitation.participation);
     letGo(invitation, ctx);
   }
-  draft.outstanding = kept;
 }
 
 /** What has been given up is not waited for any more. */

@@ -35,6 +35,8 @@ export class Envelope implements Header {
   readonly sentAt: Millis;
   readonly leg: Leg | null;
   readonly message: Protocol;
+  /** The message's own, like the two below: whoever handles messages of all kinds finds it here faster. */
+  readonly type: string;
   readonly participation: ParticipationId | null;
   readonly round: Round | null;
   /** What the message refers to, each once. */
@@ -49,6 +51,7 @@ export class Envelope implements Header {
     this.sentAt = sentAt;
     this.leg = leg;
     this.message = message;
+    this.type = message.type;
     this.participation = message.participation ?? null;
     this.round = message.round ?? null;
     found.take();
@@ -80,14 +83,12 @@ export const envelope = ({ from, to, sequence, sentAt, leg, message }: Header): 
   new Envelope(from, to, sequence, sentAt, leg, message);
 
 /** Header, message and checksum; references come on top. */
-function ownBytes(
-  { from, to, sequence, sentAt, leg, message, round, participation }: Envelope,
-  refs: References,
-): number {
+function ownBytes(envelope: Envelope, refs: References): number {
+  const { from, to, sequence, sentAt, leg, message, round, participation } = envelope;
   let size = 2 + 1 + wordSize(from.kind) + numberSize(from.id) + 1 + wordSize(to.kind) + numberSize(to.id);
   size += numberSize(sequence) + numberSize(sentAt) + (leg === null ? 1 : wordSize(leg));
   size += (round === null ? 1 : numberSize(round)) + (participation === null ? 1 : numberSize(participation));
-  return size + formOf(message.type).measure(message, refs) + checksumBytes;
+  return size + formOf(envelope.type).measure(message, refs) + checksumBytes;
 }
 
 function formOf(type: string): Form {
@@ -102,7 +103,7 @@ function formOf(type: string): Form {
 }
 
 /** The envelope as bytes, `bytes` less those of its references. */
-export function seal(envelope: Envelope): Uint8Array {
+export function seal(envelope: Omit<Envelope, "type">): Uint8Array {
   const { from, to, sequence, sentAt, leg, participation, round, refs, message } = envelope;
   const body = pack([
     version,

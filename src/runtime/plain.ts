@@ -79,12 +79,21 @@ export function numberSize(value: number): number {
 
 /** Sizes of the words that come again and again: keys, kinds of actors, legs. */
 const wordSizes = new Map<string, number>();
+/** The first few of them, found faster by looking at each than by a hash. */
+const firstWords: string[] = [];
+const firstSizes: number[] = [];
 
 /** {@link stringSize} of a word from a small vocabulary. */
 export function wordSize(word: string): number {
+  for (let i = 0; i < firstWords.length; i++) if (firstWords[i] === word) return firstSizes[i]!;
   const known = wordSizes.get(word);
   if (known !== undefined) return known;
   const size = stringSize(word);
+  if (firstWords.length < 8 && word.length < 16) {
+    firstWords.push(word);
+    firstSizes.push(size);
+    return size;
+  }
   // Keys may be data, too; then the words of the messages come back into an empty table soon enough.
   if (wordSizes.size >= 1_000) wordSizes.clear();
   wordSizes.set(word, size);

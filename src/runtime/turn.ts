@@ -51,8 +51,7 @@ class Pile<Item> {
   }
 
   clear(): void {
-    this.#items.fill(undefined, 0, this.#count);
-    this.#count = 0;
+    while (this.#count > 0) this.#items[--this.#count] = undefined;
   }
 }
 
