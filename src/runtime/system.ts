@@ -265,10 +265,10 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
   }
 
   #costOf(seat: Seat<Role>, letter: Envelope): Millis {
-    const { definition } = seat.role;
+    const { definition, services } = seat.role;
     if (definition.cost === undefined) return atOnce;
     try {
-      return definition.cost(this.#company.stateOf(seat), letter.message);
+      return definition.cost(this.#company.stateOf(seat), letter.message, services);
     } catch (cause) {
       throw this.#failure(cause, seat, letter);
     }

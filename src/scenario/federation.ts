@@ -11,7 +11,7 @@ import { server } from "../../actors/server.ts";
 import { type Learning, newServer, type ServerState } from "../../actors/server-state.ts";
 import { evaluationShards } from "../../actors/training.ts";
 import { invariant } from "../base/errors.ts";
-import { type ClientId, clientId, clientName } from "../base/ids.ts";
+import { type ClientId, clientName } from "../base/ids.ts";
 import { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { type Millis, millis, seconds } from "../base/units.ts";
@@ -141,10 +141,12 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
           },
         }),
         cast(client, {
-          hydrate: (id) => newClient(id, fleet.topK[id]!, trainingTime(clientId(id))),
+          hydrate: newClient,
           services: {
             keepsRescaler: data.rescaler.scope === "local",
             uploadBytes: bytes.upload,
+            topKOf: (id) => fleet.topK[id]!,
+            trainingTimeOf: trainingTime,
             attackOf: attackOf(data, fleet, rng),
           },
         }),
