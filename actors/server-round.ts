@@ -3,11 +3,11 @@ import { InvariantError, invariant } from "../src/base/errors.ts";
 import { type ParticipationId, participationId, round as roundOf } from "../src/base/ids.ts";
 import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
 import { after, send } from "../src/runtime/actor.ts";
-import type { PledgeRef } from "../src/runtime/refs.ts";
 import type { TakenUp } from "./learning.ts";
 import { addTo, inOrder, takeFrom } from "./outstanding.ts";
 import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
 import {
+  type Accepted,
   ask,
   candidatesOf,
   type Draft,
@@ -16,7 +16,6 @@ import {
   type ServerContext,
   tell,
 } from "./server-state.ts";
-import type { Trained } from "./training.ts";
 
 export const viewOf = (draft: Draft, ctx: ServerContext): PolicyView => ({
   now: ctx.now,
@@ -27,9 +26,9 @@ export const viewOf = (draft: Draft, ctx: ServerContext): PolicyView => ({
   outstanding: draft.outstanding.length,
 });
 
-/** An update that has arrived, with the invitation it answers. */
-export interface Answer extends Invitation {
-  readonly result: PledgeRef<Trained>;
+/** An update that has arrived, with the invitation it answers; its discount is set when it is accepted. */
+export interface Answer extends Omit<Accepted, "discount"> {
+  discount: number;
 }
 
 export function carryOut(
@@ -100,9 +99,9 @@ const refusal = (draft: Draft, as: "late" | "rejected", answer: Answer): string 
 function accept(draft: Draft, ctx: ServerContext, answer: Answer, discount: number): void {
   ctx.keep(answer.result);
   if (ctx.services.learning !== null) ctx.start(answer.result);
-  const { participation, client, round, sentAt, base, result } = answer;
-  draft.accepted.push({ participation, client, round, sentAt, base, result, discount });
-  tell(ctx, { type: "accepted", participation });
+  answer.discount = discount;
+  draft.accepted.push(answer);
+  tell(ctx, { type: "accepted", participation: answer.participation });
 }
 
 /** Invites up to `wanted` clients; the rest is tried again when clients come back. */

@@ -8,7 +8,7 @@ import { NumberMap } from "../base/number-map.ts";
 import type { Millis } from "../base/units.ts";
 import type { CastMember, Ref } from "./actor.ts";
 import { decode, encode } from "./codec.ts";
-import type { Seat } from "./mailbox.ts";
+import { noMail, type Seat } from "./mailbox.ts";
 import { type StateRecord, StateStore } from "./store.ts";
 
 export interface Role extends CastMember {
@@ -142,7 +142,7 @@ export class Company {
       role,
       ref,
       state: undefined,
-      mailbox: [],
+      mailbox: noMail,
       current: null,
       computation: 0,
       route: null,

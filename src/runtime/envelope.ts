@@ -54,7 +54,7 @@ export class Envelope implements Header {
     this.type = message.type;
     this.participation = message.participation ?? null;
     this.round = message.round ?? null;
-    found.take();
+    found.clear();
     const own = ownBytes(this, found);
     this.refs = found.take();
     let bytes = own + referencesSize(this.refs);

@@ -65,7 +65,8 @@ export interface Seat<Role extends Placed = Placed> {
   readonly ref: Ref;
   /** The decoded state; undefined until first needed. */
   state: unknown;
-  readonly mailbox: Envelope[];
+  /** Mostly {@link noMail}: who has something to do is mostly free to do it. */
+  mailbox: Envelope[];
   /** The message of the turn that is going on; null when the actor is free. */
   current: Envelope | null;
   /** What the environment calls the turn's work, while it takes virtual time; 0 otherwise. */
@@ -74,6 +75,14 @@ export interface Seat<Role extends Placed = Placed> {
   route: Transit<Role> | null;
   /** Direct messages under way to this actor. */
   expected: number;
+}
+
+/** The mailbox of everyone for whom nothing waits. Nobody puts anything into it. */
+export const noMail: Envelope[] = [];
+
+export function putInto<Role extends Placed>(seat: Seat<Role>, letter: Envelope): void {
+  if (seat.mailbox === noMail) seat.mailbox = [letter];
+  else seat.mailbox.push(letter);
 }
 
 /** Puts a message that leaves now at the end of the device's route. */

@@ -29,23 +29,30 @@ const typedPrototypes = new Set<unknown>(typedArrays.map(({ prototype }) => prot
 
 /** The distinct references in a value, in the order of their first appearance. */
 export class References {
-  #list: Held[] = nothing;
+  #list: readonly Held[] = nothing;
+  /** The list taken last: in a row of messages that refer to the same thing they share it. */
+  #last: readonly Held[] = nothing;
 
   get list(): readonly Held[] {
     return this.#list;
   }
 
+  /** Forgets what a walk found that did not come to its end. */
+  clear(): void {
+    this.#list = nothing;
+  }
+
   /** The list, and begins a new one. */
   take(): readonly Held[] {
-    const list = this.#list;
+    this.#last = this.#list;
     this.#list = nothing;
-    return list;
+    return this.#last;
   }
 
   /** Mostly there are none or one, and an empty array that grows takes room for 17. */
   add(ref: Held): void {
-    if (this.#list === nothing) this.#list = [ref];
-    else if (!this.#list.some((known) => sameRef(known, ref))) this.#list.push(ref);
+    if (this.#list === nothing) this.#list = this.#last.length === 1 && this.#last[0] === ref ? this.#last : [ref];
+    else if (!this.#list.some((known) => sameRef(known, ref))) this.#list = [...this.#list, ref];
   }
 }
 

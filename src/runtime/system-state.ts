@@ -4,7 +4,7 @@ import type { Ref } from "./actor.ts";
 import type { BlobRecord } from "./blobs.ts";
 import type { CompanyState, Role } from "./company.ts";
 import { open, seal } from "./envelope.ts";
-import { outside, putOn, type Seat, Transit } from "./mailbox.ts";
+import { outside, putInto, putOn, type Seat, Transit } from "./mailbox.ts";
 import type { PledgeState } from "./pledges.ts";
 
 export interface TransitRecord {
@@ -58,7 +58,7 @@ export function restoreMessages(
   for (const { kind, id, mailbox, current } of state.seats) {
     const seat = seatOf({ kind, id });
     const source = `message to ${kind} ${id}`;
-    seat.mailbox.push(...mailbox.map((bytes) => open(bytes, source)));
+    for (const bytes of mailbox) putInto(seat, open(bytes, source));
     if (current === null) continue;
     seat.current = open(current.envelope, source);
     seat.computation = current.ticket;

@@ -22,7 +22,7 @@ import { Chronicle } from "./chronicle.ts";
 import { Company, type Role } from "./company.ts";
 import type { Envelope } from "./envelope.ts";
 import { runFailure } from "./failure.ts";
-import { hasArrivals, type Seat, type Transit } from "./mailbox.ts";
+import { hasArrivals, putInto, type Seat, type Transit } from "./mailbox.ts";
 import { Observer } from "./observer.ts";
 import { type Gathering, PledgeBook, type PledgeCounts } from "./pledges.ts";
 import type { WorkPool } from "./pool.ts";
@@ -209,7 +209,7 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
     }
     if (seat.current !== null || seat.mailbox.length > 0) {
       this.#chronicle.delivered(this.#kernel.now, letter);
-      seat.mailbox.push(letter);
+      putInto(seat, letter);
       return undefined;
     }
     const pending = this.#begin(seat, letter);

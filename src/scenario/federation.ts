@@ -11,7 +11,7 @@ import { server } from "../../actors/server.ts";
 import { type Learning, newServer, type ServerState } from "../../actors/server-state.ts";
 import { evaluationShards } from "../../actors/training.ts";
 import { invariant } from "../base/errors.ts";
-import { type ClientId, clientName } from "../base/ids.ts";
+import type { ClientId } from "../base/ids.ts";
 import { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { type Millis, millis, seconds } from "../base/units.ts";
@@ -23,7 +23,6 @@ import type { Gathering } from "../runtime/pledges.ts";
 import type { WorkPool } from "../runtime/pool.ts";
 import { ActorSystem } from "../runtime/system.ts";
 import type { Condition, Leg, Loss, Order } from "../sim/environment.ts";
-import { tierOf } from "../sim/fleet.ts";
 import { Kernel } from "../sim/kernel.ts";
 import { Piece, RowShape, Trace, type TraceSink } from "../sim/trace.ts";
 import { createWorld, type World } from "../sim/world.ts";
@@ -31,7 +30,7 @@ import { attackOf } from "./attackers.ts";
 import { policyOf, type Scenario, samplerOf, strategyOf } from "./define.ts";
 import { effortOf, trainingTimeOf } from "./effort.ts";
 import { Ledger } from "./ledger.ts";
-import type { RoundMetrics } from "./metrics.ts";
+import type { RoundRow } from "./metrics.ts";
 import type { Ended } from "./participation.ts";
 import { deadlineOf, leastClientsOf, noticesLosses } from "./policy-facts.ts";
 import type { Prepared } from "./prepare.ts";
@@ -47,7 +46,7 @@ export interface FederationOptions {
   readonly reproduce: string;
   readonly gathering?: Gathering | null;
   onParticipation(ended: Ended): void;
-  onRow(row: RoundMetrics): void;
+  onRow(row: RoundRow): void;
   /** A round has closed; the present event is not over yet. */
   onRoundClosed(round: number): void;
 }
@@ -294,7 +293,6 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   #closed(closed: Extract<FederationEvent, { type: "round-closed" }>, at: Millis): void {
     const { round, startedAt, aggregated, counts, trainLoss, expertTokens, distinctClients, evaluated, isLast } =
       closed;
-    const { fleet } = this.#options.prepared;
     this.trace.record({ t: at, type: "round-closed", round, aggregated, counted: counts.length });
     this.#book.closed(
       {
@@ -307,11 +305,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
         uploadBytes: closed.uploadBytes,
         distinctClients,
         expertTokens,
-        weights: counts.map(({ client, weight }) => ({
-          client: clientName(client),
-          tier: tierOf(fleet, client),
-          weight,
-        })),
+        counts,
       },
       evaluated,
     );

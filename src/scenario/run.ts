@@ -15,7 +15,7 @@ import { guardScenario } from "./guard.ts";
 import { haltable } from "./haltable-pool.ts";
 import { readLines } from "./line-file.ts";
 import { awaitLock, type Lock } from "./lock.ts";
-import type { RoundMetrics } from "./metrics.ts";
+import { metricsOf, type RoundMetrics } from "./metrics.ts";
 import { writeOutputs } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
 import { rowOf } from "./participation.ts";
@@ -158,9 +158,10 @@ export async function carryOn({
     reproduce,
     gathering,
     onParticipation: (ended) => files.participation(rowOf(ended, prepared.fleet)),
-    onRow(row) {
+    onRow(closed) {
       // An event that was not waited for may still come to its end.
       if (isOver) return;
+      const row = metricsOf(closed, prepared.fleet);
       files.round(row);
       rows.push(compact(row));
       counted += row.counted;
