@@ -19,10 +19,6 @@ import type { Trained, TrainRecipe } from "./training.ts";
 
 export interface ClientState {
   readonly id: ClientId;
-  /** k_i, this client's expert budget. */
-  readonly topK: number;
-  /** What local training takes on this device, undisturbed. */
-  readonly trainingTime: Millis;
   /** s_i, one factor per layer; null before the first invitation. */
   readonly rescaler: Float32Array | null;
   /** Of clients with a stale model: what they were last sent, oldest first. Absent for all others. */
@@ -36,6 +32,10 @@ interface Model {
 }
 
 export interface ClientServices {
+  /** k_i, the client's expert budget. */
+  topKOf(client: ClientId): number;
+  /** What local training takes on the client's device, undisturbed. */
+  trainingTimeOf(client: ClientId): Millis;
   /** Whether clients go on from their own s_i or from what the server sends. */
   readonly keepsRescaler: boolean;
   /** What an update weighs on the wire. */
@@ -47,21 +47,21 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
   kind: "client",
   runsOn: "device",
   leg: ({ type }) => (type === "acknowledge" ? "acknowledge" : "download"),
-  cost: ({ trainingTime }, message) =>
-    message.type === "train" ? millis(trainingTime * (message.effort ?? 1)) : millis(0),
+  cost: ({ id }, message, { trainingTimeOf }) =>
+    message.type === "train" ? millis(trainingTimeOf(id) * (message.effort ?? 1)) : millis(0),
   receive(state, message, ctx) {
     switch (message.type) {
       case "train": {
         const { round, participation, adapter, effort = 1 } = message;
-        const { keepsRescaler, uploadBytes, attackOf } = ctx.services;
-        const { id, topK, models = [] } = state;
+        const { keepsRescaler, uploadBytes, topKOf, attackOf } = ctx.services;
+        const { id, models = [] } = state;
         const attack = adapter.ref === "blob" ? attackOf(id) : null;
         // The oldest model that a client with a stale one still has; what was just sent for everybody else.
         const from = models[0] ?? message;
         const start = keepsRescaler && state.rescaler !== null ? state.rescaler : from.rescaler;
         const job: TrainRecipe | null =
           adapter.ref === "blob" && start !== null
-            ? { client: id, round, participation, topK, adapter, rescaler: start, effort, attack }
+            ? { client: id, round, participation, topK: topKOf(id), adapter, rescaler: start, effort, attack }
             : null;
         const stale = models[0]?.adapter;
         const recipe = job === null || stale === undefined ? job : { ...job, stale };
@@ -97,10 +97,5 @@ function keptModels(
   return kept;
 }
 
-/** The first state of each client: a function of the fleet alone. */
-export const newClient = (id: number, topK: number, trainingTime: Millis): ClientState => ({
-  id: clientId(id),
-  topK,
-  trainingTime,
-  rescaler: null,
-});
+/** The first state of each client. */
+export const newClient = (id: number): ClientState => ({ id: clientId(id), rescaler: null });

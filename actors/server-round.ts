@@ -3,12 +3,19 @@ import { InvariantError, invariant } from "../src/base/errors.ts";
 import { type ParticipationId, participationId, round as roundOf } from "../src/base/ids.ts";
 import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
 import { after, send } from "../src/runtime/actor.ts";
-import type { PledgeRef } from "../src/runtime/refs.ts";
 import type { TakenUp } from "./learning.ts";
-import { addTo, inOrder } from "./outstanding.ts";
+import { addTo, inOrder, takeFrom } from "./outstanding.ts";
 import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
-import { candidatesOf, type Draft, type Invitation, retryLater, type ServerContext, tell } from "./server-state.ts";
-import type { Trained } from "./training.ts";
+import {
+  type Accepted,
+  ask,
+  candidatesOf,
+  type Draft,
+  type Invitation,
+  retryLater,
+  type ServerContext,
+  tell,
+} from "./server-state.ts";
 
 export const viewOf = (draft: Draft, ctx: ServerContext): PolicyView => ({
   now: ctx.now,
@@ -19,9 +26,9 @@ export const viewOf = (draft: Draft, ctx: ServerContext): PolicyView => ({
   outstanding: draft.outstanding.length,
 });
 
-/** An update that has arrived, with the invitation it answers. */
-export interface Answer extends Invitation {
-  readonly result: PledgeRef<Trained>;
+/** An update that has arrived, with the invitation it answers; its discount is set when it is accepted. */
+export interface Answer extends Omit<Accepted, "discount"> {
+  discount: number;
 }
 
 export function carryOut(
@@ -57,7 +64,7 @@ export function carryOut(
         break;
       case "timer":
         draft.timers++;
-        draft.effects.push(after(decision.after, { type: "timer", of: draft.round, name: decision.name }));
+        ask(draft, after(decision.after, { type: "timer", of: draft.round, name: decision.name }));
         break;
       case "close":
         draft.closing = { aggregate: decision.aggregate };
@@ -92,9 +99,9 @@ const refusal = (draft: Draft, as: "late" | "rejected", answer: Answer): string 
 function accept(draft: Draft, ctx: ServerContext, answer: Answer, discount: number): void {
   ctx.keep(answer.result);
   if (ctx.services.learning !== null) ctx.start(answer.result);
-  const { participation, client, round, sentAt, base, result } = answer;
-  draft.accepted.push({ participation, client, round, sentAt, base, result, discount });
-  tell(ctx, { type: "accepted", participation });
+  answer.discount = discount;
+  draft.accepted.push(answer);
+  tell(ctx, { type: "accepted", participation: answer.participation });
 }
 
 /** Invites up to `wanted` clients; the rest is tried again when clients come back. */
@@ -115,7 +122,7 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     const rescaler = learning === null ? null : learning.rescalers.forBudget(fleet.topK[client]!);
     const invitation = { type: "train", round, participation, adapter: draft.adapter, rescaler } as const;
     const work = effortOf === undefined ? invitation : { ...invitation, effort: effortOf(client, round) };
-    draft.effects.push(send(clientRef(client), work));
+    ask(draft, send(clientRef(client), work));
   }
   draft.wanted -= clients.length;
   if (draft.wanted > 0 && !retryLater(draft, ctx)) {
@@ -125,15 +132,11 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
 }
 
 export function giveUp(draft: Draft, ctx: ServerContext, isGivenUp: (invitation: Invitation) => boolean): void {
-  const kept: Invitation[] = [];
   for (const invitation of inOrder(draft.outstanding)) {
-    if (!isGivenUp(invitation)) {
-      kept.push(invitation);
-      continue;
-    }
+    if (!isGivenUp(invitation)) continue;
+    takeFrom(draft.outstanding, invitation.participation);
     letGo(invitation, ctx);
   }
-  draft.outstanding = kept;
 }
 
 /** What has been given up is not waited for any more. */
@@ -181,7 +184,7 @@ export function conclude(draft: Draft, ctx: ServerContext, taken: TakenUp | null
   });
   if (evaluated && draft.adapter.ref === "blob") {
     const budgets = learning.budgets.map((topK) => ({ topK, rescaler: learning.rescalers.forBudget(topK) }));
-    draft.effects.push(send(evaluatorRef, { type: "evaluate", of: round, adapter: draft.adapter, budgets }));
+    ask(draft, send(evaluatorRef, { type: "evaluate", of: round, adapter: draft.adapter, budgets }));
   }
   draft.closing = null;
   draft.accepted = [];
@@ -197,11 +200,12 @@ export function conclude(draft: Draft, ctx: ServerContext, taken: TakenUp | null
 /** Every accepted update ends here: counted, or rejected with the reason. */
 function settle(draft: Draft, ctx: ServerContext, counts: readonly Count[], taken: TakenUp | null): void {
   const { roster, learning } = ctx.services;
-  const counted = new Set(counts.map(({ participation }) => participation));
+  const areAll = counts.length === draft.accepted.length;
+  const counted = areAll ? null : new Set(counts.map(({ participation }) => participation));
   for (const { participation, client, base, result } of draft.accepted) {
     ctx.discard(base);
     ctx.discard(result);
-    if (!counted.has(participation)) {
+    if (counted !== null && !counted.has(participation)) {
       const reason = taken?.refusals.get(participation) ?? "too-few-updates";
       tell(ctx, { type: "refused", participation, as: "rejected", reason });
       continue;
@@ -210,7 +214,7 @@ function settle(draft: Draft, ctx: ServerContext, counts: readonly Count[], take
     roster.counted(client, draft.round, found?.meanLoss ?? Number.NaN);
     tell(ctx, { type: "counted", participation, client });
     const rescaler = learning === null ? null : found!.rescaler;
-    draft.effects.push(send(clientRef(client), { type: "acknowledge", round: draft.round, participation, rescaler }));
+    ask(draft, send(clientRef(client), { type: "acknowledge", round: draft.round, participation, rescaler }));
   }
 }
 

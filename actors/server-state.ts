@@ -3,7 +3,7 @@ import { type ClientId, type ParticipationId, type Round, round as roundOf } fro
 import { type Millis, millis } from "../src/base/units.ts";
 import type { RoundPolicy } from "../src/fl/policy.ts";
 import type { RescalerBook } from "../src/fl/rescaler.ts";
-import type { Candidates, ClientSampler } from "../src/fl/sampler.ts";
+import type { Candidates, ClientSampler, History } from "../src/fl/sampler.ts";
 import type { AggregationStrategy } from "../src/fl/strategy.ts";
 import type { AdapterLayout } from "../src/model/adapter.ts";
 import { type ActorEvent, after, type Effect, type TurnContext } from "../src/runtime/actor.ts";
@@ -111,7 +111,7 @@ export interface Draft {
   adapter: Held;
   moments: Readonly<Record<string, BlobRef>>;
   memory: unknown;
-  readonly effects: Effect<ServerMessage>[];
+  effects: Effect<ServerMessage>[];
   /** Set when the policy has closed the round and the turn has yet to carry it out. */
   closing: { readonly aggregate: boolean } | null;
   /** Clients were wanted in this turn, and none will ever come. */
@@ -137,6 +137,14 @@ export const newServer = (adapter: Held): ServerState => ({
   memory: null,
 });
 
+const nothing: Effect<ServerMessage>[] = [];
+
+/** Adds an effect. The first is mostly the only one, and an empty list that grows takes room for 17. */
+export function ask(draft: Draft, effect: Effect<ServerMessage>): void {
+  if (draft.effects.length === 0) draft.effects = [effect];
+  else draft.effects.push(effect);
+}
+
 export const tell = (ctx: ServerContext, event: ServerEvent & ActorEvent): void => ctx.emit(event);
 
 /** Field by field, as below: spreading an object of this size takes many times longer, and every turn does both. */
@@ -156,7 +164,7 @@ export const draftOf = (state: ServerState): Draft => ({
   adapter: state.adapter,
   moments: state.moments,
   memory: state.memory,
-  effects: [],
+  effects: nothing,
   closing: null,
   isDeserted: false,
 });
@@ -196,7 +204,7 @@ export function retryLater(draft: Draft, ctx: ServerContext): boolean {
   const least = ctx.now + retryInterval;
   const latest = Math.max(least, quietSince(draft) + patience);
   const at = Math.min(Math.max(soonest ?? ctx.now, least), latest);
-  draft.effects.push(after(millis(at - ctx.now), { type: "retry", of: draft.round }));
+  ask(draft, after(millis(at - ctx.now), { type: "retry", of: draft.round }));
   return true;
 }
 
@@ -205,17 +213,28 @@ export const quietSince = ({ phase, gatheringSince, startedAt, lastHeard }: Draf
   phase === "open" ? Math.max(startedAt, lastHeard) : gatheringSince;
 
 /** Whom a sampler may choose from now. */
-export function candidatesOf({ round, memory }: Draft, { services }: ServerContext): Candidates {
-  const { fleet, roster, environment, minimumGap } = services;
-  return {
-    fleet,
-    round,
-    history: roster.history,
-    ...(memory === null ? {} : { state: memory }),
-    isEligible(client: ClientId) {
-      if (!roster.isIdle(client)) return false;
-      const isRested = minimumGap === 0 || roster.roundsSinceInvited(client, round) > minimumGap;
-      return isRested && environment.isAvailable(client);
-    },
-  };
+export const candidatesOf = ({ round, memory }: Draft, { services }: ServerContext): Candidates =>
+  new Available(round, memory, services);
+
+class Available implements Candidates {
+  readonly fleet: Fleet;
+  readonly round: Round;
+  readonly history: History;
+  declare readonly state?: unknown;
+  readonly #services: ServerServices;
+
+  constructor(round: Round, memory: unknown, services: ServerServices) {
+    this.fleet = services.fleet;
+    this.round = round;
+    this.history = services.roster.history;
+    if (memory !== null) this.state = memory;
+    this.#services = services;
+  }
+
+  isEligible(client: ClientId): boolean {
+    const { roster, environment, minimumGap } = this.#services;
+    if (!roster.isIdle(client)) return false;
+    const isRested = minimumGap === 0 || roster.roundsSinceInvited(client, this.round) > minimumGap;
+    return isRested && environment.isAvailable(client);
+  }
 }

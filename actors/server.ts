@@ -73,7 +73,7 @@ function receiveUpdate(draft: Draft, message: Extract<ServerMessage, { type: "up
   if (invitation === null) return proceed(draft, ctx);
   draft.lastHeard = ctx.now;
   const { client, sentAt, round, base } = invitation;
-  const answer = { participation, client, round, sentAt, base, result };
+  const answer = { participation, client, round, sentAt, base, result, discount: 0 };
   roster.released(client, participation);
   roster.answered(client, ctx.now - sentAt);
   const decisions = policy.onUpdate(viewOf(draft, ctx), { client, participation, round });

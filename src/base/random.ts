@@ -55,7 +55,7 @@ export interface Lane {
 export class Rng {
   readonly seed: number;
   /** Purposes are a fixed vocabulary in the source, so this stays small. */
-  readonly #keys = new Map<string, Key>();
+  readonly #families = new Map<string, Family>();
 
   constructor(seed: number) {
     invariant(Number.isSafeInteger(seed) && seed >= 0, () => `seed is ${seed}, expected an integer in [0, 2^53)`);
@@ -64,12 +64,13 @@ export class Rng {
 
   /** `0 ≤ index < 2⁴⁸`; usually the round. */
   at(purpose: string, index = 0): Lane {
-    let key = this.#keys.get(purpose);
-    if (key === undefined) {
-      key = keyOf(this.seed, purpose);
-      this.#keys.set(purpose, key);
+    let family = this.#families.get(purpose);
+    if (family === undefined) {
+      family = { key: keyOf(this.seed, purpose), last: null };
+      this.#families.set(purpose, family);
     }
-    return new PhiloxLane(key, index);
+    if (family.last?.index !== index) family.last = new PhiloxLane(family.key, index);
+    return family.last;
   }
 }
 
@@ -110,6 +111,12 @@ interface Key {
   readonly k1: number;
 }
 
+/** The lanes of one purpose. A round draws from the same one again and again. */
+interface Family {
+  readonly key: Key;
+  last: PhiloxLane | null;
+}
+
 const words = new Int32Array(4);
 
 /** Philox in cipher-block chaining over the purpose's length and UTF-16 units, keyed with the seed. */
@@ -126,12 +133,14 @@ function keyOf(seed: number, purpose: string): Key {
 }
 
 class PhiloxLane implements Lane {
+  readonly index: number;
   readonly #key: Key;
   readonly #low: number;
   readonly #high: number;
 
   constructor(key: Key, index: number) {
     assertCoordinate("index", index);
+    this.index = index;
     this.#key = key;
     this.#low = index | 0;
     this.#high = Math.floor(index / 2 ** 32);

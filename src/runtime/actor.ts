@@ -119,7 +119,7 @@ export interface ActorDefinition<State, Message extends Protocol, Services = unk
   /** The leg of a participation on which the message comes here over the network. */
   leg?(message: Message): Leg;
   /** Virtual time the message keeps this actor busy, known before the work begins; whole milliseconds. */
-  cost?(state: State, message: Message): Millis;
+  cost?(state: State, message: Message, services: Services): Millis;
   /** One turn. Only turns that open pledges need to be asynchronous. */
   receive(
     state: State,

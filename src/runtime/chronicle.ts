@@ -52,11 +52,11 @@ export class Chronicle {
     }));
   }
 
-  sent({ sentAt, sequence, from, to, message, bytes }: Envelope): void {
+  sent({ sentAt, sequence, from, to, type, bytes }: Envelope): void {
     const row = this.#trace.begin(shapes.sent, sentAt).number(sequence);
     this.#name(row, from);
     this.#name(row, to);
-    row.text(message.type).number(bytes);
+    row.word(type).number(bytes);
     this.#end("sent");
   }
 
@@ -65,29 +65,29 @@ export class Chronicle {
     this.#end("delivered");
   }
 
-  turn(t: Millis, { sequence, to, message }: Envelope): void {
-    this.#name(this.#trace.begin(shapes.turn, t).number(sequence), to).text(message.type);
+  turn(t: Millis, { sequence, to, type }: Envelope): void {
+    this.#name(this.#trace.begin(shapes.turn, t).number(sequence), to).word(type);
     this.#end("turn");
   }
 
-  lost(t: Millis, { sequence, from, to, message }: Envelope, { phase, reason }: Loss): void {
+  lost(t: Millis, { sequence, from, to, type }: Envelope, { phase, reason }: Loss): void {
     const row = this.#trace.begin(shapes.lost, t).number(sequence);
     this.#name(row, from);
     this.#name(row, to);
-    row.text(message.type).text(phase).text(reason);
+    row.word(type).word(phase).word(reason);
     this.#end("lost");
   }
 
-  corrupted(t: Millis, { sequence, from, to, message }: Envelope): void {
+  corrupted(t: Millis, { sequence, from, to, type }: Envelope): void {
     const row = this.#trace.begin(shapes.corrupted, t).number(sequence);
     this.#name(row, from);
     this.#name(row, to);
-    row.text(message.type);
+    row.word(type);
     this.#end("corrupted");
   }
 
-  unheard(t: Millis, { sequence, to, message }: Envelope): void {
-    this.#name(this.#trace.begin(shapes.unheard, t).number(sequence), to).text(message.type);
+  unheard(t: Millis, { sequence, to, type }: Envelope): void {
+    this.#name(this.#trace.begin(shapes.unheard, t).number(sequence), to).word(type);
     this.#end("unheard");
   }
 

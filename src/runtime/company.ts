@@ -8,7 +8,7 @@ import { NumberMap } from "../base/number-map.ts";
 import type { Millis } from "../base/units.ts";
 import type { CastMember, Ref } from "./actor.ts";
 import { decode, encode } from "./codec.ts";
-import type { Seat } from "./mailbox.ts";
+import { noMail, type Seat } from "./mailbox.ts";
 import { type StateRecord, StateStore } from "./store.ts";
 
 export interface Role extends CastMember {
@@ -58,7 +58,7 @@ export class Company {
     const { kind, id } = ref;
     const role = this.role(kind);
     const seat = role.seats.get(id);
-    return seat === undefined ? this.#arrange(role, id) : seat;
+    return seat === undefined ? this.#arrange(role, ref) : seat;
   }
 
   *seats(): Generator<Seat<Role>> {
@@ -135,14 +135,14 @@ export class Company {
     for (const [kind, id, at] of crashes) this.role(kind).crashes.set(id, at);
   }
 
-  #arrange(role: Role, id: number): Seat<Role> {
-    const { kind } = role.definition;
+  #arrange(role: Role, ref: Ref): Seat<Role> {
+    const { kind, id } = ref;
     invariant(Number.isInteger(id) && id >= 0 && id < 2 ** 32, () => `${kind}/${id}: expected an id in [0, 2^32)`);
     const seat: Seat<Role> = {
       role,
-      ref: { kind, id },
+      ref,
       state: undefined,
-      mailbox: [],
+      mailbox: noMail,
       current: null,
       computation: 0,
       route: null,

@@ -5,16 +5,18 @@
  *
  *   [version, from, to, sequence, sentAt, leg, participation, round, references, message] ‖ CRC-32
  */
-import { InputError, invariant } from "../base/errors.ts";
+import { InputError, InvariantError } from "../base/errors.ts";
 import type { ParticipationId, Round } from "../base/ids.ts";
 import { formatBytes, type Millis } from "../base/units.ts";
 import type { Leg } from "../sim/environment.ts";
 import type { Protocol, Ref } from "./actor.ts";
 import { decodeUntrusted, pack } from "./codec.ts";
-import { measure, numberSize, References, stringSize, wordSize } from "./plain.ts";
+import { Form } from "./forms.ts";
+import { numberSize, References, stringSize, wordSize } from "./plain.ts";
 import { type Held, keyOf } from "./refs.ts";
 
-export interface Envelope {
+/** What the sender writes on an envelope. */
+export interface Header {
   readonly from: Ref;
   readonly to: Ref;
   /** Rises over the whole run, and so within each pair of sender and receiver. */
@@ -22,13 +24,47 @@ export interface Envelope {
   readonly sentAt: Millis;
   /** Null for messages that do not cross the network. */
   readonly leg: Leg | null;
+  readonly message: Protocol;
+}
+
+/** Its fields are one by one what the constructor takes, so that sending makes one object and not two. */
+export class Envelope implements Header {
+  readonly from: Ref;
+  readonly to: Ref;
+  readonly sequence: number;
+  readonly sentAt: Millis;
+  readonly leg: Leg | null;
+  readonly message: Protocol;
+  /** The message's own, like the two below: whoever handles messages of all kinds finds it here faster. */
+  readonly type: string;
   readonly participation: ParticipationId | null;
   readonly round: Round | null;
-  readonly message: Protocol;
   /** What the message refers to, each once. */
   readonly refs: readonly Held[];
   /** The envelope's own bytes and those of everything it refers to. */
   readonly bytes: number;
+
+  constructor(from: Ref, to: Ref, sequence: number, sentAt: Millis, leg: Leg | null, message: Protocol) {
+    this.from = from;
+    this.to = to;
+    this.sequence = sequence;
+    this.sentAt = sentAt;
+    this.leg = leg;
+    this.message = message;
+    this.type = message.type;
+    this.participation = message.participation ?? null;
+    this.round = message.round ?? null;
+    found.clear();
+    const own = ownBytes(this, found);
+    this.refs = found.take();
+    let bytes = own + referencesSize(this.refs);
+    if (bytes > maxEnvelopeBytes) {
+      const [takes, most] = [formatBytes(bytes), formatBytes(maxEnvelopeBytes)];
+      throw new InvariantError(`message "${message.type}" takes ${takes}, expected at most ${most}`);
+    }
+    for (const ref of this.refs) bytes += ref.bytes;
+    this.bytes = bytes;
+  }
 }
 
 const version = 1;
@@ -38,26 +74,36 @@ const legs: readonly unknown[] = ["download", "upload", "acknowledge", null];
 /** Larger content belongs into a blob. */
 export const maxEnvelopeBytes = 64 * 2 ** 20;
 
-/** The sender's side of an envelope; `refs` and `bytes` follow from the message. */
-export function envelope(header: Omit<Envelope, "refs" | "bytes" | "round" | "participation">): Envelope {
-  const { from, to, sequence, sentAt, leg, message } = header;
-  const found = new References();
-  const { round = null, participation = null } = message;
+/** By type of message. */
+const forms = new Map<string, Form>();
+const found = new References();
+
+/** The sender's side of an envelope; the other fields follow from the message. */
+export const envelope = ({ from, to, sequence, sentAt, leg, message }: Header): Envelope =>
+  new Envelope(from, to, sequence, sentAt, leg, message);
+
+/** Header, message and checksum; references come on top. */
+function ownBytes(envelope: Envelope, refs: References): number {
+  const { from, to, sequence, sentAt, leg, message, round, participation } = envelope;
   let size = 2 + 1 + wordSize(from.kind) + numberSize(from.id) + 1 + wordSize(to.kind) + numberSize(to.id);
   size += numberSize(sequence) + numberSize(sentAt) + (leg === null ? 1 : wordSize(leg));
   size += (round === null ? 1 : numberSize(round)) + (participation === null ? 1 : numberSize(participation));
-  size += measure(message, found) + referencesSize(found.list) + checksumBytes;
-  invariant(
-    size <= maxEnvelopeBytes,
-    () => `message "${message.type}" takes ${formatBytes(size)}, expected at most ${formatBytes(maxEnvelopeBytes)}`,
-  );
-  let bytes = size;
-  for (const ref of found.list) bytes += ref.bytes;
-  return { from, to, sequence, sentAt, leg, participation, round, message, refs: found.list, bytes };
+  return size + formOf(envelope.type).measure(message, refs) + checksumBytes;
+}
+
+function formOf(type: string): Form {
+  let form = forms.get(type);
+  if (form === undefined) {
+    // Types are few, unless somebody makes them up to fill memory.
+    if (forms.size >= 1_000) forms.clear();
+    form = new Form();
+    forms.set(type, form);
+  }
+  return form;
 }
 
 /** The envelope as bytes, `bytes` less those of its references. */
-export function seal(envelope: Envelope): Uint8Array {
+export function seal(envelope: Omit<Envelope, "type">): Uint8Array {
   const { from, to, sequence, sentAt, leg, participation, round, refs, message } = envelope;
   const body = pack([
     version,

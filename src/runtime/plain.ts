@@ -29,16 +29,30 @@ const typedPrototypes = new Set<unknown>(typedArrays.map(({ prototype }) => prot
 
 /** The distinct references in a value, in the order of their first appearance. */
 export class References {
-  #list: Held[] = nothing;
+  #list: readonly Held[] = nothing;
+  /** The list taken last: in a row of messages that refer to the same thing they share it. */
+  #last: readonly Held[] = nothing;
 
   get list(): readonly Held[] {
     return this.#list;
   }
 
+  /** Forgets what a walk found that did not come to its end. */
+  clear(): void {
+    this.#list = nothing;
+  }
+
+  /** The list, and begins a new one. */
+  take(): readonly Held[] {
+    this.#last = this.#list;
+    this.#list = nothing;
+    return this.#last;
+  }
+
   /** Mostly there are none or one, and an empty array that grows takes room for 17. */
   add(ref: Held): void {
-    if (this.#list === nothing) this.#list = [ref];
-    else if (!this.#list.some((known) => sameRef(known, ref))) this.#list.push(ref);
+    if (this.#list === nothing) this.#list = this.#last.length === 1 && this.#last[0] === ref ? this.#last : [ref];
+    else if (!this.#list.some((known) => sameRef(known, ref))) this.#list = [...this.#list, ref];
   }
 }
 
@@ -72,12 +86,21 @@ export function numberSize(value: number): number {
 
 /** Sizes of the words that come again and again: keys, kinds of actors, legs. */
 const wordSizes = new Map<string, number>();
+/** The first few of them, found faster by looking at each than by a hash. */
+const firstWords: string[] = [];
+const firstSizes: number[] = [];
 
 /** {@link stringSize} of a word from a small vocabulary. */
 export function wordSize(word: string): number {
+  for (let i = 0; i < firstWords.length; i++) if (firstWords[i] === word) return firstSizes[i]!;
   const known = wordSizes.get(word);
   if (known !== undefined) return known;
   const size = stringSize(word);
+  if (firstWords.length < 8 && word.length < 16) {
+    firstWords.push(word);
+    firstSizes.push(size);
+    return size;
+  }
   // Keys may be data, too; then the words of the messages come back into an empty table soon enough.
   if (wordSizes.size >= 1_000) wordSizes.clear();
   wordSizes.set(word, size);
@@ -95,7 +118,8 @@ export function stringSize(text: string): number {
   return bytes + (bytes < 0x20 ? 1 : bytes < 0x100 ? 2 : bytes < 0x10000 ? 3 : 5);
 }
 
-function sizeOf(value: unknown, depth: number, refs: References): number {
+/** {@link measure} within its walk: whoever calls it turns what it throws into words. */
+export function sizeOf(value: unknown, depth: number, refs: References): number {
   switch (typeof value) {
     case "number":
       return numberSize(value);
@@ -141,7 +165,7 @@ function objectSize(value: object, depth: number, refs: References): number {
 }
 
 /** A record whose field `ref` says what it is. */
-function isHeld(record: Record<string, unknown>): record is Record<string, unknown> & Held {
+export function isHeld(record: Record<string, unknown>): record is Record<string, unknown> & Held {
   const { ref, bytes } = record;
   if (ref !== "blob" && ref !== "pledge") return false;
   const named = ref === "blob" ? typeof record.digest === "string" : Number.isSafeInteger(record.id);

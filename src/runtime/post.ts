@@ -3,20 +3,16 @@
  * environment, which meters, delays and loses them; all others, and timers, are events of the kernel.
  */
 import { invariant } from "../base/errors.ts";
-import type { ClientId } from "../base/ids.ts";
 import { NumberMap } from "../base/number-map.ts";
 import { after, type Millis } from "../base/units.ts";
 import type { Environment } from "../sim/environment.ts";
 import type { Kernel } from "../sim/kernel.ts";
-import type { Protocol, Ref } from "./actor.ts";
+import type { Protocol } from "./actor.ts";
 import type { Chronicle } from "./chronicle.ts";
 import type { Role } from "./company.ts";
-import { damaged, type Envelope, envelope, open } from "./envelope.ts";
-import { putOn, type Seat, type Transit, takeArrived, takeOff } from "./mailbox.ts";
+import { damaged, type Envelope, open } from "./envelope.ts";
+import { isTransfer, putOn, type Seat, Transit, takeArrived, takeOff } from "./mailbox.ts";
 import type { Holdings } from "./turn.ts";
-
-/** The sender of messages that start a run. */
-export const outside: Ref = { kind: "outside", id: 0 };
 
 export class PostOffice {
   /** What is on its way, by ticket; the ticket of a message is its sequence number. */
@@ -46,31 +42,22 @@ export class PostOffice {
       leg !== undefined,
       () => `"${message.type}" goes to the ${receiver.ref.kind} over the network, but has no leg`,
     );
-    const letter = envelope({
-      from: sender === null ? outside : sender.ref,
-      to: receiver.ref,
-      sequence: this.nextTicket++,
-      sentAt: this.#kernel.now,
-      leg,
-      message,
-    });
-    for (const content of letter.refs) this.#holdings.retain(content);
-    const by = isNetwork ? "network" : "direct";
-    const transit: Transit<Role> = { envelope: letter, sender, receiver, by, hasArrived: false, next: null };
-    this.transits.set(letter.sequence, transit);
+    const transit = new Transit(sender, receiver, this.nextTicket++, this.#kernel.now, leg, message);
+    for (const content of transit.refs) this.#holdings.retain(content);
+    this.transits.set(transit.sequence, transit);
     this.sent++;
-    this.#chronicle.sent(letter);
+    this.#chronicle.sent(transit);
     if (isNetwork) this.#transfer(transit);
     else {
       receiver.expected++;
-      this.#kernel.schedule(after(this.#kernel.now, delay), "actor.message", letter.sequence);
+      this.#kernel.schedule(after(this.#kernel.now, delay), "actor.message", transit.sequence);
     }
   }
 
   /** Takes a direct message whose time has come. */
   collect(ticket: number): Transit<Role> {
     const transit = this.transits.get(ticket);
-    invariant(transit?.by === "direct", () => `message ${ticket} is not on its way`);
+    invariant(transit?.device === null, () => `message ${ticket} is not on its way`);
     this.transits.take(ticket);
     transit.receiver.expected--;
     return transit;
@@ -91,15 +78,15 @@ export class PostOffice {
   /** The next message to or from the device that is due in the order of sending. */
   takeDue(device: Seat<Role>): Transit<Role> | null {
     const transit = takeArrived(device);
-    if (transit !== null) this.transits.take(transit.envelope.sequence);
+    if (transit !== null) this.transits.take(transit.sequence);
     return transit;
   }
 
   /** Takes a message that will not be delivered. */
   withdraw(transit: Transit<Role>): void {
-    this.transits.take(transit.envelope.sequence);
-    takeOff(deviceOf(transit), transit);
-    this.letGo(transit.envelope);
+    this.transits.take(transit.sequence);
+    takeOff(transit.device!, transit);
+    this.letGo(transit);
   }
 
   /** What a message refers to is held for its sake until its turn has committed or it came to nothing. */
@@ -108,19 +95,13 @@ export class PostOffice {
   }
 
   #transfer(transit: Transit<Role>): void {
-    const { sequence: ticket, leg, bytes, participation, round, message } = transit.envelope;
-    const { sender, receiver } = transit;
-    const device = deviceOf(transit);
+    const { sender, receiver, message } = transit;
     invariant(!(sender!.role.isDevice && receiver.role.isDevice), () => `"${message.type}" goes from device to device`);
-    invariant(leg !== null && participation !== null && round !== null, () => unnamed(message));
-    putOn(device, transit);
-    this.#environment.transfer({ ticket, client: device.ref.id as ClientId, leg, bytes, participation, round });
+    invariant(isTransfer(transit), () => unnamed(message));
+    putOn(transit.device!, transit);
+    this.#environment.transfer(transit);
   }
 }
-
-/** The end of a network message that is a device. */
-export const deviceOf = ({ sender, receiver }: Transit<Role>): Seat<Role> =>
-  receiver.role.isDevice ? receiver : sender!;
 
 export const unnamed = ({ type }: Protocol): string =>
   `"${type}" has to do with a device, but names no round or no participation`;

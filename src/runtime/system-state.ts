@@ -4,13 +4,11 @@ import type { Ref } from "./actor.ts";
 import type { BlobRecord } from "./blobs.ts";
 import type { CompanyState, Role } from "./company.ts";
 import { open, seal } from "./envelope.ts";
-import { putOn, type Seat, type Transit } from "./mailbox.ts";
+import { outside, putInto, putOn, type Seat, Transit } from "./mailbox.ts";
 import type { PledgeState } from "./pledges.ts";
-import { deviceOf, outside } from "./post.ts";
 
 export interface TransitRecord {
   readonly envelope: Uint8Array;
-  readonly by: "network" | "direct";
   readonly hasArrived: boolean;
 }
 
@@ -38,7 +36,7 @@ export interface SystemState extends MessagesState {
 
 export function messagesOf(transits: Iterable<Transit<Role>>, seats: Iterable<Seat<Role>>): MessagesState {
   return {
-    transits: [...transits].map(({ envelope, by, hasArrived }) => ({ envelope: seal(envelope), by, hasArrived })),
+    transits: [...transits].map((transit) => ({ envelope: seal(transit), hasArrived: transit.hasArrived })),
     seats: [...seats]
       .filter(({ current, mailbox }) => current !== null || mailbox.length > 0)
       .map(({ ref, mailbox, current, computation }) => ({
@@ -60,19 +58,20 @@ export function restoreMessages(
   for (const { kind, id, mailbox, current } of state.seats) {
     const seat = seatOf({ kind, id });
     const source = `message to ${kind} ${id}`;
-    seat.mailbox.push(...mailbox.map((bytes) => open(bytes, source)));
+    for (const bytes of mailbox) putInto(seat, open(bytes, source));
     if (current === null) continue;
     seat.current = open(current.envelope, source);
     seat.computation = current.ticket;
     computing.set(current.ticket, seat);
   }
-  for (const { envelope: bytes, by, hasArrived } of state.transits) {
-    const envelope = open(bytes, "message on its way");
-    const receiver = seatOf(envelope.to);
-    const sender = envelope.from.kind === outside.kind ? null : seatOf(envelope.from);
-    const transit: Transit<Role> = { envelope, sender, receiver, by, hasArrived, next: null };
-    transits.set(envelope.sequence, transit);
-    if (by === "direct") receiver.expected++;
-    else putOn(deviceOf(transit), transit);
+  for (const { envelope: bytes, hasArrived } of state.transits) {
+    const { from, to, sequence, sentAt, leg, message } = open(bytes, "message on its way");
+    const receiver = seatOf(to);
+    const sender = from.kind === outside.kind ? null : seatOf(from);
+    const transit = new Transit(sender, receiver, sequence, sentAt, leg, message);
+    transit.hasArrived = hasArrived;
+    transits.set(sequence, transit);
+    if (transit.device === null) receiver.expected++;
+    else putOn(transit.device, transit);
   }
 }

@@ -22,15 +22,15 @@ import { Chronicle } from "./chronicle.ts";
 import { Company, type Role } from "./company.ts";
 import type { Envelope } from "./envelope.ts";
 import { runFailure } from "./failure.ts";
-import { hasArrivals, type Seat, type Transit } from "./mailbox.ts";
+import { hasArrivals, putInto, type Seat, type Transit } from "./mailbox.ts";
 import { Observer } from "./observer.ts";
 import { type Gathering, PledgeBook, type PledgeCounts } from "./pledges.ts";
 import type { WorkPool } from "./pool.ts";
-import { assertDamageShows, deviceOf, PostOffice, unnamed } from "./post.ts";
+import { assertDamageShows, PostOffice, unnamed } from "./post.ts";
 import type { Held, PledgeRef } from "./refs.ts";
 import { afterCrash } from "./supervision.ts";
 import { messagesOf, restoreMessages, type SystemState } from "./system-state.ts";
-import { Holdings, Turn } from "./turn.ts";
+import { Desk, Holdings, Turn } from "./turn.ts";
 
 export interface ActorSystemOptions {
   readonly actors: readonly CastMember[];
@@ -68,16 +68,16 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
   readonly #company: Company;
   readonly #kernel: Kernel;
   readonly #environment: Environment;
-  readonly #rng: Rng;
   readonly #blobs: BlobStore;
   readonly #pledges: PledgeBook;
   readonly #holdings: Holdings;
+  readonly #desk: Desk;
   readonly #chronicle: Chronicle;
   readonly #post: PostOffice;
   readonly #reproduce: string | null;
   /** Seats whose turn waits for its work, by ticket. */
   readonly #computing = new NumberMap<Seat<Role>>();
-  #turning = 0;
+  #isTurning = false;
   #turns = 0;
 
   constructor(options: ActorSystemOptions) {
@@ -86,17 +86,17 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
     this.#company = new Company(actors);
     this.#kernel = kernel;
     this.#environment = environment;
-    this.#rng = rng;
     this.#blobs = blobs;
     this.#pledges = new PledgeBook(pool, blobs, gathering);
     this.#holdings = new Holdings(blobs, this.#pledges);
+    this.#desk = new Desk(rng, this.#holdings);
     this.#chronicle = new Chronicle(trace, this.observer, this.#company);
     this.#post = new PostOffice(kernel, environment, this.#holdings, this.#chronicle);
     this.#reproduce = reproduce ?? null;
     environment.connect(this);
     kernel.on<number>("actor.message", (ticket) => {
-      const { receiver, envelope } = this.#post.collect(ticket);
-      return this.#deliver(receiver, envelope);
+      const transit = this.#post.collect(ticket);
+      return this.#deliver(transit.receiver, transit);
     });
     kernel.on<number>("actor.computed", (ticket) => this.computed(ticket));
     kernel.on<Ref>("actor.resume", (ref) => this.#resume(this.#company.seat(ref)));
@@ -147,7 +147,7 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
     const transit = this.#post.arrived(ticket);
     if (transit === null) return undefined;
     if (condition === "corrupted") this.#refuse(transit);
-    return this.#deliverDue(deviceOf(transit));
+    return this.#deliverDue(transit.device!);
   }
 
   /** Part of the environment's outlet. */
@@ -163,14 +163,13 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
       this.#cutOff(this.#endComputation(ticket), loss);
       return;
     }
-    const device = deviceOf(transit);
     this.#post.withdraw(transit);
-    this.#chronicle.lost(this.#kernel.now, transit.envelope, loss);
-    this.#resumeLater(device);
+    this.#chronicle.lost(this.#kernel.now, transit, loss);
+    this.#resumeLater(transit.device!);
   }
 
   snapshot(): SystemState {
-    invariant(this.#turning === 0, "a snapshot was asked for in the middle of a turn");
+    invariant(!this.#isTurning, "a snapshot was asked for in the middle of a turn");
     return {
       nextTicket: this.#post.nextTicket,
       ...messagesOf(this.#post.transits.values(), this.#company.seats()),
@@ -194,7 +193,7 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
   /** Delivers what has come to or from a device, in the order of sending. */
   #deliverDue(device: Seat<Role>): Pending {
     for (let transit = this.#post.takeDue(device); transit !== null; transit = this.#post.takeDue(device)) {
-      const pending = this.#deliver(transit.receiver, transit.envelope);
+      const pending = this.#deliver(transit.receiver, transit);
       if (pending !== undefined) return pending.then(() => this.#deliverDue(device));
     }
     this.#company.leave(device);
@@ -210,7 +209,7 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
     }
     if (seat.current !== null || seat.mailbox.length > 0) {
       this.#chronicle.delivered(this.#kernel.now, letter);
-      seat.mailbox.push(letter);
+      putInto(seat, letter);
       return undefined;
     }
     const pending = this.#begin(seat, letter);
@@ -220,11 +219,10 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
 
   /** A damaged envelope ends here; the receiver learns no more than that there was one. */
   #refuse(transit: Transit<Role>): void {
-    const { envelope: letter, receiver } = transit;
-    const { from, leg, round, participation } = letter;
-    assertDamageShows(letter);
+    const { receiver, from, leg, round, participation } = transit;
+    assertDamageShows(transit);
     this.#post.withdraw(transit);
-    this.#chronicle.corrupted(this.#kernel.now, letter);
+    this.#chronicle.corrupted(this.#kernel.now, transit);
     const substitute = receiver.role.definition.corrupted?.({ from, leg, round, participation }) ?? null;
     if (substitute !== null) this.#post.send(null, receiver, substitute, atOnce);
   }
@@ -267,10 +265,10 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
   }
 
   #costOf(seat: Seat<Role>, letter: Envelope): Millis {
-    const { definition } = seat.role;
+    const { definition, services } = seat.role;
     if (definition.cost === undefined) return atOnce;
     try {
-      return definition.cost(this.#company.stateOf(seat), letter.message);
+      return definition.cost(this.#company.stateOf(seat), letter.message, services);
     } catch (cause) {
       throw this.#failure(cause, seat, letter);
     }
@@ -278,8 +276,9 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
 
   #take(seat: Seat<Role>, letter: Envelope): Pending {
     const { role, ref } = seat;
-    const turn = new Turn(this.#kernel.now, ref, this.#rng, role.services, this.#holdings);
-    this.#turning++;
+    invariant(!this.#isTurning, () => `${ref.kind} begins a turn while another goes on`);
+    const turn = new Turn(this.#kernel.now, ref, role.services, this.#desk);
+    this.#isTurning = true;
     try {
       const outcome = role.definition.receive(this.#company.stateOf(seat), letter.message, turn);
       if (!(outcome instanceof Promise)) return this.#commit(seat, letter, turn, outcome);
@@ -296,14 +295,22 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
   #commit(seat: Seat<Role>, letter: Envelope, turn: Turn, { state, effects }: Next<unknown, Protocol>): undefined {
     if (state !== undefined) this.#company.commit(seat, state);
     for (const effect of effects) this.#carryOut(seat, effect);
-    const events = turn.end(letter.refs);
+    turn.end(letter.refs);
     seat.current = null;
-    this.#turning--;
+    this.#isTurning = false;
     this.#turns++;
     this.#chronicle.turn(turn.now, letter);
     if (state === undefined) this.#stop(seat, "itself");
-    for (const event of events) this.observer.event(event, this.#company.nameOf(seat.ref), turn.now);
+    this.#tell(seat, turn.now);
     return undefined;
+  }
+
+  #tell({ ref }: Seat<Role>, at: Millis): void {
+    const { events } = this.#desk;
+    if (events.count === 0) return;
+    const name = this.#company.nameOf(ref);
+    for (let i = 0; i < events.count; i++) this.observer.event(events.at(i), name, at);
+    events.clear();
   }
 
   #carryOut(seat: Seat<Role>, effect: Effect<Protocol>): void {

@@ -33,89 +33,121 @@ export class Holdings {
   }
 }
 
-/** Its lists are made with their first entry, mostly the only one: an empty array that grows takes room for 17. */
+/** A list that is filled and emptied again and again, and keeps its room. */
+class Pile<Item> {
+  readonly #items: (Item | undefined)[] = [];
+  #count = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  at(place: number): Item {
+    return this.#items[place]!;
+  }
+
+  add(item: Item): void {
+    this.#items[this.#count++] = item;
+  }
+
+  clear(): void {
+    while (this.#count > 0) this.#items[--this.#count] = undefined;
+  }
+}
+
+/** Where turns are held, one after the other: what they have in common, and the lists each of them fills. */
+export class Desk {
+  readonly rng: Rng;
+  readonly holdings: Holdings;
+  readonly made = new Pile<Held>();
+  readonly discarded = new Pile<Held>();
+  /** To tell onlookers of. */
+  readonly events = new Pile<ActorEvent>();
+
+  constructor(rng: Rng, holdings: Holdings) {
+    this.rng = rng;
+    this.holdings = holdings;
+  }
+}
+
 export class Turn implements TurnContext {
   readonly now: Millis;
   readonly self: Ref;
-  readonly rng: Rng;
   readonly services: unknown;
-  readonly #holdings: Holdings;
-  #made: Held[] | null = null;
-  #discarded: Held[] | null = null;
-  #events: ActorEvent[] | null = null;
+  readonly #desk: Desk;
   #hasEnded = false;
 
-  constructor(now: Millis, self: Ref, rng: Rng, services: unknown, holdings: Holdings) {
+  constructor(now: Millis, self: Ref, services: unknown, desk: Desk) {
     this.now = now;
     this.self = self;
-    this.rng = rng;
     this.services = services;
-    this.#holdings = holdings;
+    this.#desk = desk;
+  }
+
+  get rng(): Rng {
+    return this.#desk.rng;
   }
 
   put(content: Uint8Array | Float32Array): BlobRef {
     this.#assertGoingOn();
-    return this.#make(this.#holdings.blobs.put(content));
+    return this.#make(this.#desk.holdings.blobs.put(content));
   }
 
   pledge<Result>(recipe: Recipe): PledgeRef<Result> {
     this.#assertGoingOn();
-    return this.#make(this.#holdings.pledges.pledge(recipe)) as PledgeRef<Result>;
+    return this.#make(this.#desk.holdings.pledges.pledge(recipe)) as PledgeRef<Result>;
   }
 
   start(pledge: PledgeRef): void {
     this.#assertGoingOn();
-    this.#holdings.pledges.start(pledge);
+    this.#desk.holdings.pledges.start(pledge);
   }
 
   async open<Result>(pledges: readonly PledgeRef<Result>[]): Promise<Result[]> {
     this.#assertGoingOn();
-    return (await this.#holdings.pledges.open(pledges)) as Result[];
+    return (await this.#desk.holdings.pledges.open(pledges)) as Result[];
   }
 
   keep<Content extends Held>(content: Content): Content {
     this.#assertGoingOn();
-    this.#holdings.retain(content);
+    this.#desk.holdings.retain(content);
     return content;
   }
 
   discard(content: Held): void {
     this.#assertGoingOn();
-    if (this.#discarded === null) this.#discarded = [content];
-    else this.#discarded.push(content);
+    this.#desk.discarded.add(content);
   }
 
   bytes(ref: BlobRef): Uint8Array {
-    return this.#holdings.blobs.bytes(ref);
+    return this.#desk.holdings.blobs.bytes(ref);
   }
 
   floats(ref: BlobRef): Float32Array {
-    return this.#holdings.blobs.floats(ref);
+    return this.#desk.holdings.blobs.floats(ref);
   }
 
   emit(event: ActorEvent): void {
     this.#assertGoingOn();
-    if (this.#events === null) this.#events = [event];
-    else this.#events.push(event);
+    this.#desk.events.add(event);
   }
 
   /**
    * Called once the turn's effects hold what they need: lets go what was discarded, what came with the message, and
-   * what the turn made and nobody holds.
-   *
-   * @returns the events to tell onlookers of
+   * what the turn made and nobody holds. Its events are left on the desk.
    */
-  end(received: readonly Held[]): readonly ActorEvent[] {
+  end(received: readonly Held[]): void {
+    const { holdings, made, discarded } = this.#desk;
     this.#hasEnded = true;
-    if (this.#discarded !== null) for (const content of this.#discarded) this.#holdings.release(content);
-    for (const content of received) this.#holdings.release(content);
-    if (this.#made !== null) for (const content of this.#made) this.#holdings.drop(content);
-    return this.#events ?? nothing;
+    for (let i = 0; i < discarded.count; i++) holdings.release(discarded.at(i));
+    for (const content of received) holdings.release(content);
+    for (let i = 0; i < made.count; i++) holdings.drop(made.at(i));
+    discarded.clear();
+    made.clear();
   }
 
   #make<Content extends Held>(content: Content): Content {
-    if (this.#made === null) this.#made = [content];
-    else this.#made.push(content);
+    this.#desk.made.add(content);
     return content;
   }
 
@@ -123,5 +155,3 @@ export class Turn implements TurnContext {
     invariant(!this.#hasEnded, () => `${this.self.kind} used the context of a turn that has ended`);
   }
 }
-
-const nothing: readonly ActorEvent[] = [];

@@ -17,7 +17,7 @@ import type { FileMark } from "./line-file.ts";
 import { filesIn, onDisk, writeAtomically } from "./run-folder.ts";
 
 const magic = Buffer.from("FLAMECKP");
-const formatVersion = 3;
+const formatVersion = 4;
 const headerBytes = magic.length + 4 + 32;
 const ending = ".ckpt";
 

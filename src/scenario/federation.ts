@@ -11,7 +11,7 @@ import { server } from "../../actors/server.ts";
 import { type Learning, newServer, type ServerState } from "../../actors/server-state.ts";
 import { evaluationShards } from "../../actors/training.ts";
 import { invariant } from "../base/errors.ts";
-import { type ClientId, clientId, clientName } from "../base/ids.ts";
+import type { ClientId } from "../base/ids.ts";
 import { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { type Millis, millis, seconds } from "../base/units.ts";
@@ -22,21 +22,19 @@ import { BlobStore } from "../runtime/blobs.ts";
 import type { Gathering } from "../runtime/pledges.ts";
 import type { WorkPool } from "../runtime/pool.ts";
 import { ActorSystem } from "../runtime/system.ts";
-import type { Loss } from "../sim/environment.ts";
-import { tierOf } from "../sim/fleet.ts";
+import type { Condition, Leg, Loss, Order } from "../sim/environment.ts";
 import { Kernel } from "../sim/kernel.ts";
-import { RowShape, Trace, type TraceSink } from "../sim/trace.ts";
+import { Piece, RowShape, Trace, type TraceSink } from "../sim/trace.ts";
 import { createWorld, type World } from "../sim/world.ts";
 import { attackOf } from "./attackers.ts";
 import { policyOf, type Scenario, samplerOf, strategyOf } from "./define.ts";
 import { effortOf, trainingTimeOf } from "./effort.ts";
 import { Ledger } from "./ledger.ts";
-import type { RoundMetrics } from "./metrics.ts";
-import type { ParticipationRow } from "./participation.ts";
+import type { RoundRow } from "./metrics.ts";
+import type { Ended } from "./participation.ts";
 import { deadlineOf, leastClientsOf, noticesLosses } from "./policy-facts.ts";
 import type { Prepared } from "./prepare.ts";
 import { RoundBook } from "./round-book.ts";
-import { Witness } from "./witness.ts";
 import { toWorldSpec } from "./world-schema.ts";
 
 export interface FederationOptions {
@@ -47,8 +45,8 @@ export interface FederationOptions {
   readonly events: TraceSink | null;
   readonly reproduce: string;
   readonly gathering?: Gathering | null;
-  onParticipation(row: ParticipationRow): void;
-  onRow(row: RoundMetrics): void;
+  onParticipation(ended: Ended): void;
+  onRow(row: RoundRow): void;
   /** A round has closed; the present event is not over yet. */
   onRoundClosed(round: number): void;
 }
@@ -59,7 +57,6 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   readonly world: World;
   readonly #options: FederationOptions;
   readonly #system: ActorSystem;
-  readonly #witness: Witness;
   readonly #ledger: Ledger;
   readonly #book: RoundBook;
   readonly #roster: Roster;
@@ -88,22 +85,11 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       spec: toWorldSpec(data.world),
       ...(prepared.traits === null ? {} : { traits: prepared.traits }),
       onTrace: (row) => this.trace.record(row),
-    });
-    this.#witness = new Witness({
-      world: this.world,
-      onArrived: (leg, { client, participation, round }, condition) => {
-        const { now } = this.kernel;
-        if (leg === "upload") {
-          this.#ledger.arrived(participation, now);
-          // Also when the server has given up on it: a straggler that has reported has nothing left to do.
-          this.#roster.released(client, participation);
-        } else if (leg === "download" && condition === "intact") this.#ledger.downloaded(participation, now);
-        else if (leg === "download") {
-          this.#lose({ client, participation, round, phase: "download", reason: "corrupted", at: now });
-        }
+      onlooker: {
+        arrived: (order, leg, condition) => this.#arrived(order, leg, condition),
+        computed: ({ participation }) => this.#ledger.trained(participation, this.kernel.now),
+        lost: (loss) => this.#lose(loss),
       },
-      onComputed: (participation) => this.#ledger.trained(participation, this.kernel.now),
-      onLost: (loss) => this.#lose(loss),
     });
     this.#roster = new Roster(fleet.size);
     this.#learning = learningOf(scenario, prepared, rng);
@@ -112,9 +98,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     const trainingTime = (client: ClientId) => trainingTimeOf(fleet, data, client);
     const effort = effortOf(data, { fleet, rng, bytes, trainingTime });
     this.#ledger = new Ledger({
-      fleet,
       deadline: deadlineOf(scenario),
-      onSettled: (row) => this.#settled(row),
+      onSettled: (ended) => this.#settled(ended),
     });
     this.#book = new RoundBook({
       tiers: fleet.tierNames,
@@ -128,7 +113,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     });
     this.#system = new ActorSystem({
       kernel: this.kernel,
-      environment: this.#witness,
+      environment: this.world,
       rng,
       trace: this.trace,
       pool,
@@ -144,7 +129,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
             sampler: samplerOf(scenario),
             fleet,
             roster: this.#roster,
-            environment: this.#witness,
+            environment: this.world,
             leastClients: leastClientsOf(scenario),
             minimumGap: data.rounds.minimumGap,
             ...(effort === null ? {} : { effortOf: effort }),
@@ -155,10 +140,12 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
           },
         }),
         cast(client, {
-          hydrate: (id) => newClient(id, fleet.topK[id]!, trainingTime(clientId(id))),
+          hydrate: newClient,
           services: {
             keepsRescaler: data.rescaler.scope === "local",
             uploadBytes: bytes.upload,
+            topKOf: (id) => fleet.topK[id]!,
+            trainingTimeOf: trainingTime,
             attackOf: attackOf(data, fleet, rng),
           },
         }),
@@ -241,7 +228,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     return {
       kernel: this.kernel.snapshot(),
       trace: this.trace.snapshot(),
-      environment: this.#witness.snapshot(),
+      environment: this.world.snapshot(),
       system: this.#system.snapshot(),
       ledger: this.#ledger.snapshot(),
       book: this.#book.snapshot(),
@@ -254,7 +241,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   restore(state: Readonly<Record<string, unknown>>): void {
     this.kernel.restore(state.kernel as ReturnType<Kernel["snapshot"]>);
     this.trace.restore(state.trace as ReturnType<Trace["snapshot"]>);
-    this.#witness.restore(state.environment);
+    this.world.restore(state.environment);
     this.#system.restore(state.system as ReturnType<ActorSystem["snapshot"]>);
     this.#ledger.restore(state.ledger as ReturnType<Ledger["snapshot"]>);
     this.#roster.restore(state.roster as ReturnType<Roster["snapshot"]>);
@@ -306,7 +293,6 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   #closed(closed: Extract<FederationEvent, { type: "round-closed" }>, at: Millis): void {
     const { round, startedAt, aggregated, counts, trainLoss, expertTokens, distinctClients, evaluated, isLast } =
       closed;
-    const { fleet } = this.#options.prepared;
     this.trace.record({ t: at, type: "round-closed", round, aggregated, counted: counts.length });
     this.#book.closed(
       {
@@ -319,11 +305,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
         uploadBytes: closed.uploadBytes,
         distinctClients,
         expertTokens,
-        weights: counts.map(({ client, weight }) => ({
-          client: clientName(client),
-          tier: tierOf(fleet, client),
-          weight,
-        })),
+        counts,
       },
       evaluated,
     );
@@ -342,12 +324,25 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.#options.onRoundClosed(round);
   }
 
-  #settled(row: ParticipationRow): void {
-    const { participation, client, outcome, reason, endedAt } = row;
-    this.trace.begin(endedRow, endedAt).number(participation).text(client).text(outcome).text(reason);
+  #settled(ended: Ended): void {
+    const { participation, client, outcome, reason, endedAt } = ended;
+    const row = this.trace.begin(endedRow, endedAt).number(participation).numbered(clientPrefix, client);
+    row.text(outcome).text(reason ?? undefined);
     this.trace.end();
-    this.#book.settled(row);
-    this.#options.onParticipation(row);
+    this.#book.settled(this.#options.prepared.fleet.tier[client]!, outcome);
+    this.#options.onParticipation(ended);
+  }
+
+  #arrived({ client, participation, round }: Order, leg: Leg, condition: Condition): void {
+    const { now } = this.kernel;
+    if (leg === "upload") {
+      this.#ledger.arrived(participation, now);
+      // Also when the server has given up on it: a straggler that has reported has nothing left to do.
+      this.#roster.released(client, participation);
+    } else if (leg === "download" && condition === "intact") this.#ledger.downloaded(participation, now);
+    else if (leg === "download") {
+      this.#lose({ client, participation, round, phase: "download", reason: "corrupted", at: now });
+    }
   }
 
   #lose(loss: Loss): void {
@@ -370,6 +365,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   }
 }
 
+const clientPrefix = new Piece('"c-');
 const endedRow = new RowShape("ended", "participation", "client", "outcome", "reason");
 
 /**

@@ -14,43 +14,25 @@ import { type ClientId, clientName, type ParticipationId, type Round } from "../
 import { NumberMap } from "../base/number-map.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { formatTime, type Millis } from "../base/units.ts";
-import type { Loss, Phase } from "../sim/environment.ts";
-import { type Fleet, tierOf } from "../sim/fleet.ts";
-import type { Outcome, ParticipationRow } from "./participation.ts";
-
-/** What is known of a participation that has not ended. */
-interface Open {
-  readonly participation: ParticipationId;
-  readonly client: ClientId;
-  readonly round: Round;
-  readonly invitedAt: number;
-  downloadedAt: number | null;
-  trainedAt: number | null;
-  arrivedAt: number | null;
-  lostAt: number | null;
-  lostIn: Phase | null;
-  lostBecause: string | null;
-}
-
-type Writable<Row> = { -readonly [Field in keyof Row]: Row[Field] };
+import type { Loss } from "../sim/environment.ts";
+import type { Ended, Outcome, Participation } from "./participation.ts";
 
 interface LedgerState {
-  readonly open: readonly Open[];
+  readonly open: readonly Participation[];
   readonly next: number;
   readonly roundStartedAt: number;
 }
 
 export interface LedgerOptions {
-  readonly fleet: Fleet;
   /** Synchronous policies: an update counted for a round must have arrived this long after the round began. */
   readonly deadline: Millis | null;
   /** Called once for each participation, in the order of settling. */
-  onSettled(row: ParticipationRow): void;
+  onSettled(ended: Ended): void;
 }
 
 export class Ledger implements Snapshot<LedgerState> {
   readonly #options: LedgerOptions;
-  #open = new NumberMap<Open>();
+  #open = new NumberMap<Participation>();
   #next = 0;
   #roundStartedAt = 0;
 
@@ -81,6 +63,9 @@ export class Ledger implements Snapshot<LedgerState> {
       lostAt: null,
       lostIn: null,
       lostBecause: null,
+      endedAt: null,
+      outcome: null,
+      reason: null,
     });
   }
 
@@ -123,7 +108,7 @@ export class Ledger implements Snapshot<LedgerState> {
       () =>
         `the update of ${nameOf(open)} arrived at ${formatTime(open.arrivedAt!)}, after its deadline, and was counted`,
     );
-    this.#settle(open, "counted", at);
+    this.#settle(open, "counted", at, null);
   }
 
   /** An update that arrived and is not wanted. */
@@ -135,7 +120,7 @@ export class Ledger implements Snapshot<LedgerState> {
   gaveUp(participation: ParticipationId, at: Millis): void {
     const open = this.#get(participation, "given up");
     if (open.lostIn === null) this.#settle(open, "late", at, "deadline");
-    else this.#settle(open, "dropped", at, open.lostBecause ?? "lost", open.lostIn);
+    else this.#settle(open, "dropped", at, open.lostBecause ?? "lost");
   }
 
   snapshot(): LedgerState {
@@ -148,7 +133,7 @@ export class Ledger implements Snapshot<LedgerState> {
     this.#roundStartedAt = roundStartedAt;
   }
 
-  #get(participation: ParticipationId, as: string): Open {
+  #get(participation: ParticipationId, as: string): Participation {
     const open = this.#open.get(participation);
     invariant(open !== undefined, () =>
       participation < this.#next
@@ -158,30 +143,14 @@ export class Ledger implements Snapshot<LedgerState> {
     return open;
   }
 
-  #settle(open: Open, outcome: Outcome, at: Millis, reason?: string, phase?: Phase): void {
+  #settle(open: Participation, outcome: Outcome, at: Millis, reason: string | null): void {
     this.#open.take(open.participation);
-    const { fleet } = this.#options;
-    const row: Writable<ParticipationRow> = {
-      participation: open.participation,
-      client: clientName(open.client),
-      tier: tierOf(fleet, open.client),
-      round: open.round,
-      topK: fleet.topK[open.client]!,
-      invitedAt: open.invitedAt,
-      downloadedAt: open.downloadedAt,
-      trainedAt: open.trainedAt,
-      arrivedAt: open.arrivedAt,
-      endedAt: at,
-      outcome,
-    };
-    if (phase !== undefined) {
-      row.lostAt = open.lostAt!;
-      row.phase = phase;
-    }
-    if (reason !== undefined) row.reason = reason;
-    this.#options.onSettled(row);
+    open.endedAt = at;
+    open.outcome = outcome;
+    open.reason = reason;
+    this.#options.onSettled(open as Ended);
   }
 }
 
-const nameOf = ({ client, participation, round }: Open): string =>
+const nameOf = ({ client, participation, round }: Participation): string =>
   `${clientName(client)} (participation ${participation}, round ${round})`;

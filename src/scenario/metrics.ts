@@ -1,4 +1,6 @@
 /** What one closed round leaves in `metrics.jsonl`: one row a round, virtual time only. */
+import { type ClientId, clientName } from "../base/ids.ts";
+import { type Fleet, tierOf } from "../sim/fleet.ts";
 
 export interface BudgetMetrics {
   readonly topK: number;
@@ -46,4 +48,18 @@ export interface RoundMetrics {
   readonly activation: readonly (readonly number[])[];
   /** Mean aggregation weight of each counted client over experts; sums to 1. */
   readonly weights: readonly { readonly client: string; readonly tier: string; readonly weight: number }[];
+}
+
+/** A row before it is written: those who were counted are numbers still. */
+export interface RoundRow extends Omit<RoundMetrics, "weights"> {
+  readonly counts: readonly { readonly client: ClientId; readonly weight: number }[];
+}
+
+export function metricsOf({ counts, evaluations, ...row }: RoundRow, fleet: Fleet): RoundMetrics {
+  const weights = counts.map(({ client, weight }) => ({
+    client: clientName(client),
+    tier: tierOf(fleet, client),
+    weight,
+  }));
+  return { ...row, weights, evaluations };
 }

@@ -5,7 +5,9 @@
  *
  *   invitedAt ──download──▶ downloadedAt ──train──▶ trainedAt ──upload──▶ arrivedAt
  */
+import { type ClientId, clientName, type ParticipationId, type Round } from "../base/ids.ts";
 import type { Phase } from "../sim/environment.ts";
+import { type Fleet, tierOf } from "../sim/fleet.ts";
 
 /** Every invitation ends in exactly one of these. */
 export type Outcome = "counted" | "late" | "dropped" | "rejected";
@@ -33,4 +35,53 @@ export interface ParticipationRow {
   readonly phase?: Phase;
   /** Why it did not count, in a short word: `dropout`, `outage`, `deadline`, `corrupted`, `not-finite`, … */
   readonly reason?: string;
+}
+
+/** What is known of one client's part in one round: filled in as things happen, and text only where it is written. */
+export interface Participation {
+  readonly participation: ParticipationId;
+  readonly client: ClientId;
+  readonly round: Round;
+  readonly invitedAt: number;
+  downloadedAt: number | null;
+  trainedAt: number | null;
+  arrivedAt: number | null;
+  lostAt: number | null;
+  lostIn: Phase | null;
+  lostBecause: string | null;
+  /** These three are null until it has ended; the reason also where it was counted. */
+  endedAt: number | null;
+  outcome: Outcome | null;
+  reason: string | null;
+}
+
+/** Nobody changes it any more. */
+export interface Ended extends Readonly<Participation> {
+  readonly endedAt: number;
+  readonly outcome: Outcome;
+}
+
+type Writable<Row> = { -readonly [Field in keyof Row]: Row[Field] };
+
+export function rowOf(ended: Ended, fleet: Fleet): ParticipationRow {
+  const { participation, client, round, invitedAt, downloadedAt, trainedAt, arrivedAt, endedAt, outcome } = ended;
+  const row: Writable<ParticipationRow> = {
+    participation,
+    client: clientName(client),
+    tier: tierOf(fleet, client),
+    round,
+    topK: fleet.topK[client]!,
+    invitedAt,
+    downloadedAt,
+    trainedAt,
+    arrivedAt,
+    endedAt,
+    outcome,
+  };
+  if (outcome === "dropped") {
+    row.lostAt = ended.lostAt!;
+    row.phase = ended.lostIn!;
+  }
+  if (ended.reason !== null) row.reason = ended.reason;
+  return row;
 }

@@ -10,8 +10,8 @@ import { millis } from "../base/units.ts";
 import type { Evaluation } from "../engine/engine.ts";
 import { runFailure } from "../runtime/failure.ts";
 import type { PledgeRef } from "../runtime/refs.ts";
-import type { BudgetMetrics, RoundMetrics, TierMetrics } from "./metrics.ts";
-import type { Outcome, ParticipationRow } from "./participation.ts";
+import type { BudgetMetrics, RoundRow, TierMetrics } from "./metrics.ts";
+import type { Outcome } from "./participation.ts";
 
 type Counts = { -readonly [Key in Exclude<keyof TierMetrics, "tier">]: number };
 
@@ -23,7 +23,7 @@ export interface PendingEvaluation {
 
 /** A row whose evaluation is still going on. */
 interface PendingRow {
-  readonly row: Omit<RoundMetrics, "evaluations">;
+  readonly row: Omit<RoundRow, "evaluations">;
   /** Null until the evaluator has begun. */
   evaluations: readonly PendingEvaluation[] | null;
 }
@@ -34,7 +34,7 @@ export interface RoundBookState {
   readonly expertTokens: readonly (readonly number[])[];
 }
 
-export type ClosedRound = Omit<RoundMetrics, "evaluations" | "tiers" | keyof Counts | "activation"> & {
+export type ClosedRound = Omit<RoundRow, "evaluations" | "tiers" | keyof Counts | "activation"> & {
   /** Tokens routed to each expert over counted updates, `[layers · experts]`; null without training. */
   readonly expertTokens: Float64Array | null;
 };
@@ -46,7 +46,7 @@ export interface RoundBookOptions {
   open(shards: readonly PledgeRef<Evaluation>[]): Promise<Evaluation[]>;
   /** Lets go of what was opened. */
   release(shards: readonly PledgeRef<Evaluation>[]): void;
-  onRow(row: RoundMetrics): void;
+  onRow(row: RoundRow): void;
   /** The command line that shows a failure again. */
   readonly reproduce: string;
 }
@@ -80,10 +80,8 @@ export class RoundBook implements Snapshot<RoundBookState> {
     this.#counts[tier]!.invited++;
   }
 
-  settled({ tier, outcome }: Pick<ParticipationRow, "tier" | "outcome">): void {
-    const row = this.#options.tiers.indexOf(tier);
-    invariant(row >= 0, () => `a participation ended in the unknown tier ${tier}`);
-    this.#counts[row]![outcome satisfies Outcome]++;
+  settled(tier: number, outcome: Outcome): void {
+    this.#counts[tier]![outcome]++;
   }
 
   /** The round is closed; its row comes out at once, or when its evaluation is done. */
@@ -91,8 +89,17 @@ export class RoundBook implements Snapshot<RoundBookState> {
     const counts = this.#counts;
     this.#counts = this.#options.tiers.map(noCounts);
     const total = (key: keyof Counts) => counts.reduce((sum, tier) => sum + tier[key], 0);
-    const { round, startedAt, closedAt, aggregated, trainLoss, downloadBytes, uploadBytes, distinctClients, weights } =
-      closed;
+    const {
+      round,
+      startedAt,
+      closedAt,
+      aggregated,
+      trainLoss,
+      downloadBytes,
+      uploadBytes,
+      distinctClients,
+      counts: counted,
+    } = closed;
     const row: PendingRow["row"] = {
       round,
       startedAt,
@@ -109,7 +116,7 @@ export class RoundBook implements Snapshot<RoundBookState> {
       uploadBytes,
       distinctClients,
       activation: expertTokens === null ? [] : shares(this.#perLayer(expertTokens)),
-      weights,
+      counts: counted,
     };
     if (expertTokens !== null) this.#add(this.#perLayer(expertTokens));
     this.#pending.push({ row, evaluations: isEvaluated ? null : [] });

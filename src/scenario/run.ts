@@ -15,9 +15,10 @@ import { guardScenario } from "./guard.ts";
 import { haltable } from "./haltable-pool.ts";
 import { readLines } from "./line-file.ts";
 import { awaitLock, type Lock } from "./lock.ts";
-import type { RoundMetrics } from "./metrics.ts";
+import { metricsOf, type RoundMetrics } from "./metrics.ts";
 import { writeOutputs } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
+import { rowOf } from "./participation.ts";
 import { unusedFields } from "./policy-facts.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { throwProblems } from "./problems.ts";
@@ -158,10 +159,11 @@ export async function carryOn({
     events: data.trace === "full" ? files.events : null,
     reproduce,
     gathering,
-    onParticipation: files.participation,
-    onRow(row) {
+    onParticipation: (ended) => files.participation(rowOf(ended, prepared.fleet)),
+    onRow(closed) {
       // An event that was not waited for may still come to its end.
       if (isOver) return;
+      const row = metricsOf(closed, prepared.fleet);
       files.round(row);
       rows.push(compact(row));
       counted += row.counted;

@@ -16,21 +16,21 @@ export type Leg = "download" | "upload" | "acknowledge";
 /** Where a participation can fail. */
 export type Phase = "before-download" | "download" | "training" | "upload" | "acknowledge";
 
-export interface Transfer {
+/** Something that is to be under way, and what it belongs to. */
+export interface Order {
   readonly ticket: number;
   readonly client: ClientId;
-  readonly leg: Leg;
-  /** Envelope and the blobs it references, exactly as they would go over the wire. */
-  readonly bytes: number;
   readonly participation: ParticipationId;
   readonly round: Round;
 }
 
-export interface Computation {
-  readonly ticket: number;
-  readonly client: ClientId;
-  readonly participation: ParticipationId;
-  readonly round: Round;
+export interface Transfer extends Order {
+  readonly leg: Leg;
+  /** Envelope and the blobs it references, exactly as they would go over the wire. */
+  readonly bytes: number;
+}
+
+export interface Computation extends Order {
   /** What the work takes on an undisturbed device. */
   readonly duration: Millis;
 }
@@ -52,6 +52,14 @@ export interface Outlet {
   arrived(ticket: number, condition: Condition): void | Promise<void>;
   computed(ticket: number): void | Promise<void>;
   lost(ticket: number, loss: Loss): void;
+}
+
+/** Told of each ending before the actors are: of a message once, however many copies of it arrive. */
+export interface Onlooker {
+  /** `order` may be read during the call. */
+  arrived(order: Order, leg: Leg, condition: Condition): void;
+  computed(order: Order): void;
+  lost(loss: Loss): void;
 }
 
 /** Bytes that have left and bytes that have arrived, over the whole run. */

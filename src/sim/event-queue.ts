@@ -25,8 +25,8 @@ export class EventQueue implements Snapshot<SimEvent[]> {
   /** Index into `#names`. */
   #kinds = new Uint16Array(64);
   #data: unknown[] = new Array<unknown>(64).fill(undefined);
+  /** Few kinds, found faster by looking at each than by a hash. */
   readonly #names: string[] = [];
-  readonly #codes = new Map<string, number>();
 
   get size(): number {
     return this.#size;
@@ -52,13 +52,9 @@ export class EventQueue implements Snapshot<SimEvent[]> {
 
   /** A small number that stands for the kind: 0, 1, … in the order in which kinds become known. */
   codeOf(kind: string): number {
-    let code = this.#codes.get(kind);
-    if (code === undefined) {
-      code = this.#names.length;
-      this.#codes.set(kind, code);
-      this.#names.push(kind);
-    }
-    return code;
+    const names = this.#names;
+    for (let code = 0; code < names.length; code++) if (names[code] === kind) return code;
+    return names.push(kind) - 1;
   }
 
   kindOf(code: number): string {

@@ -8,7 +8,7 @@
  */
 import type { ClientId, ParticipationId, Round } from "../base/ids.ts";
 import type { Millis } from "../base/units.ts";
-import type { Condition, Leg, Phase } from "./environment.ts";
+import type { Condition, Leg, Order, Phase } from "./environment.ts";
 
 export type Step =
   /** All its work is done, or all it will ever do. */
@@ -26,115 +26,145 @@ export type Step =
   /** A second copy of a message that did arrive. */
   | "copy";
 
-/** Changed in place while it is under way; otherwise plain data. */
-export interface Flight {
-  readonly ticket: number;
-  readonly client: ClientId;
-  readonly participation: ParticipationId;
-  readonly round: Round;
-  readonly leg: Leg | "compute";
+/**
+ * Changed in place while it is under way; otherwise plain data. What is measured in fractions lies in a row of floats
+ * that many flights share: as fields each would be a box of its own, and a thousand flights more than a cache holds.
+ */
+export class Flight implements Order {
+  ticket = 0;
+  client = 0 as ClientId;
+  participation = 0 as ParticipationId;
+  round = 0 as Round;
+  leg: Leg | "compute" = "compute";
   /** Second, third… part of the same client in the same round; keys its luck. */
-  readonly repeat: number;
-  readonly startedAt: number;
-  /** Bytes, or milliseconds of undisturbed work. */
-  total: number;
-  /** Work per millisecond while nothing disturbs it. */
-  pace: number;
-  /** Work per millisecond since `since`, by when `done` of it was done. */
-  rate: number;
-  since: number;
-  done: number;
-  /** Work at which it stops: `total`, or less if it fails after a share. */
-  stopAt: number;
+  repeat = 0;
+  startedAt = 0;
   /** Why it fails at `stopAt`; empty if it does not. */
-  stopReason: string;
-  /** The instant that takes it away, if it is still under way then. */
-  cutAt: number;
-  cutReason: string;
-  /** Milliseconds between the last byte's departure and its arrival. */
-  tail: number;
+  stopReason = "";
+  cutReason = "";
   /** Copies sent before this one. */
-  attempt: number;
+  attempt = 0;
   /** What the network does with this copy. */
-  fate: Condition | "missing";
-  isDoubled: boolean;
+  fate: Condition | "missing" = "intact";
+  isDoubled = false;
   /** Has the present copy been counted as sent? */
-  isMetered: boolean;
+  isMetered = false;
   /** On a link it shares with others, which then sets its rate. */
-  isShared: boolean;
-  step: Step;
+  isShared = false;
+  step: Step = "end";
   /** Sequence number of the kernel event it waits for; −1 while it waits for an effect to end. */
-  event: number;
+  event = -1;
+  readonly #floats: Float64Array;
+  readonly #at: number;
+
+  /** @param floats nobody else uses `[at, at + floatsPerFlight)` */
+  constructor(floats: Float64Array, at: number) {
+    this.#floats = floats;
+    this.#at = at;
+  }
+
+  /** Bytes, or milliseconds of undisturbed work. */
+  get total(): number {
+    return this.#floats[this.#at]!;
+  }
+  set total(value: number) {
+    this.#floats[this.#at] = value;
+  }
+
+  /** Work per millisecond while nothing disturbs it. */
+  get pace(): number {
+    return this.#floats[this.#at + 1]!;
+  }
+  set pace(value: number) {
+    this.#floats[this.#at + 1] = value;
+  }
+
+  /** Work per millisecond since `since`, by when `done` of it was done. */
+  get rate(): number {
+    return this.#floats[this.#at + 2]!;
+  }
+  set rate(value: number) {
+    this.#floats[this.#at + 2] = value;
+  }
+
+  get since(): number {
+    return this.#floats[this.#at + 3]!;
+  }
+  set since(value: number) {
+    this.#floats[this.#at + 3] = value;
+  }
+
+  get done(): number {
+    return this.#floats[this.#at + 4]!;
+  }
+  set done(value: number) {
+    this.#floats[this.#at + 4] = value;
+  }
+
+  /** Work at which it stops: `total`, or less if it fails after a share. */
+  get stopAt(): number {
+    return this.#floats[this.#at + 5]!;
+  }
+  set stopAt(value: number) {
+    this.#floats[this.#at + 5] = value;
+  }
+
+  /** The instant that takes it away, if it is still under way then. */
+  get cutAt(): number {
+    return this.#floats[this.#at + 6]!;
+  }
+  set cutAt(value: number) {
+    this.#floats[this.#at + 6] = value;
+  }
+
+  /** Milliseconds between the last byte's departure and its arrival. */
+  get tail(): number {
+    return this.#floats[this.#at + 7]!;
+  }
+  set tail(value: number) {
+    this.#floats[this.#at + 7] = value;
+  }
+
+  begin(order: Order, leg: Flight["leg"], repeat: number, total: number, now: number): void {
+    this.ticket = order.ticket;
+    this.client = order.client;
+    this.participation = order.participation;
+    this.round = order.round;
+    this.leg = leg;
+    this.repeat = repeat;
+    this.startedAt = now;
+    this.total = total;
+    this.pace = 1;
+    this.rate = 0;
+    this.since = now;
+    this.done = 0;
+    this.stopAt = total;
+    this.stopReason = "";
+    this.cutAt = Infinity;
+    this.cutReason = "";
+    this.tail = 0;
+    this.attempt = 0;
+    this.fate = "intact";
+    this.isDoubled = false;
+    this.isMetered = false;
+    this.isShared = false;
+    this.step = "end";
+    this.event = -1;
+  }
+
+  /** As plain data. */
+  snapshot(): FlightState {
+    const { total, pace, rate, since, done, stopAt, cutAt, tail } = this;
+    return { ...this, total, pace, rate, since, done, stopAt, cutAt, tail };
+  }
 }
 
-/** What the runtime hands over. */
-export type Order = Pick<Flight, "ticket" | "client" | "participation" | "round">;
+/** All of a flight's fields. */
+export type FlightState = Readonly<Omit<Flight, "begin" | "snapshot">>;
 
-function blankFlight(): Flight {
-  return {
-    ticket: 0,
-    client: 0 as ClientId,
-    participation: 0 as ParticipationId,
-    round: 0 as Round,
-    leg: "compute",
-    repeat: 0,
-    startedAt: 0,
-    total: 0,
-    pace: 1,
-    rate: 0,
-    since: 0,
-    done: 0,
-    stopAt: 0,
-    stopReason: "",
-    cutAt: Infinity,
-    cutReason: "",
-    tail: 0,
-    attempt: 0,
-    fate: "intact",
-    isDoubled: false,
-    isMetered: false,
-    isShared: false,
-    step: "end",
-    event: -1,
-  };
-}
-
-type Writable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
-
-function begin(
-  flight: Writable<Flight>,
-  order: Order,
-  leg: Flight["leg"],
-  repeat: number,
-  total: number,
-  now: number,
-): Flight {
-  flight.ticket = order.ticket;
-  flight.client = order.client;
-  flight.participation = order.participation;
-  flight.round = order.round;
-  flight.leg = leg;
-  flight.repeat = repeat;
-  flight.startedAt = now;
-  flight.total = total;
-  flight.pace = 1;
-  flight.rate = 0;
-  flight.since = now;
-  flight.done = 0;
-  flight.stopAt = total;
-  flight.stopReason = "";
-  flight.cutAt = Infinity;
-  flight.cutReason = "";
-  flight.tail = 0;
-  flight.attempt = 0;
-  flight.fate = "intact";
-  flight.isDoubled = false;
-  flight.isMetered = false;
-  flight.isShared = false;
-  flight.step = "end";
-  flight.event = -1;
-  return flight;
-}
+const floatsPerFlight = 8;
+/** Flights whose rows lie in one stretch of memory. */
+const flightsPerStretch = 64;
 
 /** Floating-point sums of durations may miss a whole millisecond by this much. */
 const rounding = 1e-6;
@@ -173,7 +203,7 @@ export function settle(flight: Flight, now: number): void {
 export class FlightTable {
   #slots: (Flight | null)[] = [];
   #free: number[] = [];
-  /** Flights that have ended, to be used again: they come and go by the million, and are large. */
+  /** Flights that have ended or not begun, to be used again: they come and go by the million, and are large. */
   readonly #spare: Flight[] = [];
 
   get size(): number {
@@ -182,7 +212,9 @@ export class FlightTable {
 
   /** A flight that is about to begin. Once it is removed from its slot nobody may look at it any more. */
   prepare(order: Order, leg: Flight["leg"], repeat: number, total: number, now: number): Flight {
-    return begin(this.#spare.pop() ?? blankFlight(), order, leg, repeat, total, now);
+    const flight = this.#take();
+    flight.begin(order, leg, repeat, total, now);
+    return flight;
   }
 
   add(flight: Flight): number {
@@ -217,16 +249,24 @@ export class FlightTable {
   }
 
   snapshot(): FlightTableState {
-    return { slots: this.#slots.map((flight) => flight && { ...flight }), free: [...this.#free] };
+    return { slots: this.#slots.map((flight) => flight?.snapshot() ?? null), free: [...this.#free] };
   }
 
   restore({ slots, free }: FlightTableState): void {
-    this.#slots = slots.map((flight) => flight && { ...flight });
+    this.#slots = slots.map((state) => state && Object.assign(this.#take(), state));
     this.#free = [...free];
+  }
+
+  #take(): Flight {
+    if (this.#spare.length === 0) {
+      const floats = new Float64Array(flightsPerStretch * floatsPerFlight);
+      for (let at = 0; at < floats.length; at += floatsPerFlight) this.#spare.push(new Flight(floats, at));
+    }
+    return this.#spare.pop()!;
   }
 }
 
 export interface FlightTableState {
-  readonly slots: readonly (Flight | null)[];
+  readonly slots: readonly (FlightState | null)[];
   readonly free: readonly number[];
 }

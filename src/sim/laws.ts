@@ -26,6 +26,9 @@ export type Law =
   | { readonly type: "weibull"; readonly scale: number; readonly shape: number }
   | { readonly type: "gamma"; readonly scale: number; readonly shape: number };
 
+/** Of the log-normal law drawn from last: a run mostly draws from one. */
+let latest: { readonly law: Law; readonly mu: number; readonly sigma: number } | null = null;
+
 export function drawFrom(law: Law, draws: Draws): number {
   if (typeof law === "number") return law;
   switch (law.type) {
@@ -34,8 +37,8 @@ export function drawFrom(law: Law, draws: Draws): number {
     case "normal":
       return positiveNormal(law.mean, law.sd, draws);
     case "log-normal": {
-      const { mu, sigma } = logNormalParameters(law);
-      return draws.logNormal(mu, sigma);
+      if (latest?.law !== law) latest = { law, ...logNormalParameters(law) };
+      return draws.logNormal(latest.mu, latest.sigma);
     }
     case "exponential":
       return (law.minimum ?? 0) + draws.exponential(law.mean);

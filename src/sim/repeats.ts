@@ -15,7 +15,9 @@ export interface RepeatsState {
 
 export class Repeats {
   #round = -1;
-  #latest = new NumberMap<{ participation: number; before: number }>();
+  readonly #latest = new NumberMap<number>();
+  /** Only of those who have taken part before; mostly nobody has. */
+  readonly #before = new NumberMap<number>();
 
   of(client: ClientId, round: Round, participation: ParticipationId): number {
     if (round !== this.#round) {
@@ -23,29 +25,33 @@ export class Repeats {
       if (round < this.#round) return 0;
       this.#round = round;
       this.#latest.clear();
+      this.#before.clear();
     }
     const latest = this.#latest.get(client);
-    if (latest === undefined) {
-      this.#latest.set(client, { participation, before: 0 });
-      return 0;
-    }
-    if (participation < latest.participation) return Math.max(0, latest.before - 1);
-    if (latest.participation < participation) {
-      latest.participation = participation;
-      latest.before++;
-    }
-    return latest.before;
+    if (latest === undefined || latest < participation) this.#latest.set(client, participation);
+    if (latest === undefined) return 0;
+    const before = this.#before.size === 0 ? 0 : (this.#before.get(client) ?? 0);
+    if (participation === latest) return before;
+    if (participation < latest) return Math.max(0, before - 1);
+    this.#before.set(client, before + 1);
+    return before + 1;
   }
 
   snapshot(): RepeatsState {
+    const parts = this.#latest.entries();
     return {
       round: this.#round,
-      parts: this.#latest.entries().map(([client, { participation, before }]) => [client, participation, before]),
+      parts: parts.map(([client, latest]) => [client, latest, this.#before.get(client) ?? 0]),
     };
   }
 
   restore({ round, parts }: RepeatsState): void {
     this.#round = round;
-    this.#latest = new NumberMap(parts.map(([client, participation, before]) => [client, { participation, before }]));
+    this.#latest.clear();
+    this.#before.clear();
+    for (const [client, latest, before] of parts) {
+      this.#latest.set(client, latest);
+      if (before > 0) this.#before.set(client, before);
+    }
   }
 }

@@ -31,12 +31,16 @@ export class Piece {
  * run writes by the million are written by shape, without an object for each.
  */
 export class RowShape {
-  /** `,"type":"sent"`, then `,"n":`, `,"from":`, … */
+  /** `,"type":"sent","n":`, then what stands before the second field: `,"from":`, … */
   readonly parts: readonly Piece[];
+  /** Bytes that a row takes at most whose values are short. */
+  readonly room: number;
 
-  constructor(type: string, ...fields: readonly string[]) {
-    const texts = [`,"type":${quoted(type)}`, ...fields.map((field) => `,${quoted(field)}:`)];
+  /** @param first the field that every row has */
+  constructor(type: string, first: string, ...fields: readonly string[]) {
+    const texts = [`,"type":${quoted(type)},${quoted(first)}:`, ...fields.map((field) => `,${quoted(field)}:`)];
     this.parts = texts.map((text) => new Piece(text));
+    this.room = this.parts.reduce((sum, { length }) => sum + length + shortValue, shortValue);
   }
 }
 
@@ -47,17 +51,22 @@ const pairs = Uint8Array.from({ length: 200 }, (_, i) => 0x30 + (i % 2 === 0 ? M
 /** The smallest numbers of 1, 2, … digits. */
 const powers = Float64Array.from({ length: 10 }, (_, i) => (i === 0 ? 0 : 10 ** i));
 const head = new Piece('{"t":');
-/** A word beyond what a piece itself takes, and the digits of a whole number of 32 bits after it. */
-const roomAfter = 8 + 10;
+/** Values that take no more bytes than this, with the rest of a word and a number after them, have their room already. */
+const shortValue = 48;
+const longestShort = 24;
+/** Words that are remembered as pieces. */
+const mostWords = 16;
 
 export class RowBytes {
   #bytes = Buffer.alloc(1 << 16);
   #view = new DataView(this.#bytes.buffer);
   #length = 0;
   /** Of the row that is being written by shape, and its next field. */
-  #parts: readonly Piece[] = [];
+  #shape: RowShape | null = null;
   #field = 0;
   #begun = 0;
+  readonly #words: string[] = [];
+  readonly #pieces: Piece[] = [];
 
   get length(): number {
     return this.#length;
@@ -78,7 +87,7 @@ export class RowBytes {
     for (const key in row) {
       const value = row[key];
       if (value === undefined) continue;
-      this.#reserve(key.length + 24);
+      this.#reserve(key.length + 2 * longestShort);
       this.#bytes[this.#length++] = mark;
       mark = 0x2c;
       this.#text(key);
@@ -92,51 +101,63 @@ export class RowBytes {
 
   /** Begins a row. Its fields follow in the order of the shape, one call for each, and then `end`. */
   begin(shape: RowShape, t: number): this {
-    this.#parts = shape.parts;
-    this.#field = 1;
+    this.#reserve(shape.room);
+    this.#shape = shape;
+    this.#field = 0;
     this.#begun = this.#length;
     this.#piece(head);
     this.#number(t);
-    this.#piece(shape.parts[0]!);
     return this;
   }
 
   number(value: number): this {
-    this.#piece(this.#parts[this.#field++]!);
+    this.#name();
     this.#number(value);
     return this;
   }
 
   /** A text as it stands in JSON, quotes included. */
   piece(text: Piece): this {
-    this.#piece(this.#parts[this.#field++]!);
+    this.#name();
     this.#piece(text);
     return this;
   }
 
+  /** A text from a small vocabulary. */
+  word(text: string): this {
+    const words = this.#words;
+    for (let i = 0; i < words.length; i++) if (words[i] === text) return this.piece(this.#pieces[i]!);
+    if (words.length < mostWords && text.length <= longestShort) {
+      words.push(text);
+      this.#pieces.push(new Piece(quoted(text)));
+    }
+    return this.text(text);
+  }
+
   /** The text that `prefix` begins, opening quote included, and a number of at least three digits ends. */
   numbered(prefix: Piece, number: number): this {
-    this.#piece(this.#parts[this.#field++]!);
+    this.#name();
     this.#piece(prefix);
     if (number < 100) this.#bytes[this.#length++] = 0x30;
     if (number < 10) this.#bytes[this.#length++] = 0x30;
     this.#number(number);
-    this.#reserve(1);
     this.#bytes[this.#length++] = quote;
     return this;
   }
 
   /** Undefined where the row does not have the field. */
   text(value: string | undefined): this {
-    const part = this.#parts[this.#field++]!;
-    if (value === undefined) return this;
-    this.#piece(part);
+    if (value === undefined) {
+      this.#field++;
+      return this;
+    }
+    this.#name();
     this.#text(value);
     return this;
   }
 
   boolean(value: boolean): this {
-    this.#piece(this.#parts[this.#field++]!);
+    this.#name();
     this.addText(value ? "true" : "false");
     return this;
   }
@@ -158,8 +179,12 @@ export class RowBytes {
     this.#length += this.#bytes.write(text, this.#length, "utf8");
   }
 
+  #name(): void {
+    this.#piece(this.#shape!.parts[this.#field++]!);
+  }
+
   #piece({ words, length }: Piece): void {
-    this.#reserve(length + roomAfter);
+    if (length > longestShort) this.#reserve(length + 8);
     const view = this.#view;
     const from = this.#length;
     for (let i = 0; i < words.length; i++) view.setFloat64(from + 8 * i, words[i]!, true);
@@ -168,7 +193,7 @@ export class RowBytes {
 
   #text(text: string): void {
     const { length } = text;
-    this.#reserve(length + 8);
+    if (length > longestShort) this.#reserve(length + 8);
     const bytes = this.#bytes;
     let at = this.#length;
     bytes[at++] = quote;
@@ -210,6 +235,7 @@ export class RowBytes {
   }
 
   #reserve(count: number): void {
+    count += this.#shape?.room ?? 0;
     if (this.#length + count <= this.#bytes.length) return;
     const larger = Buffer.alloc(2 * (this.#length + count));
     larger.set(this.#bytes.subarray(0, this.#length));

@@ -14,7 +14,7 @@ import type { BatteryState } from "./battery.ts";
 import { Conditions, type ConditionsState } from "./conditions.ts";
 import { Director, type DirectorState } from "./director.ts";
 import type { PlainEffect } from "./effects.ts";
-import type { Computation, Environment, Outlet, Phase, Transfer } from "./environment.ts";
+import type { Computation, Environment, Loss, Onlooker, Outlet, Phase, Transfer } from "./environment.ts";
 import { Faults } from "./faults.ts";
 import type { Fleet } from "./fleet.ts";
 import { viewOfFleet } from "./fleet-view.ts";
@@ -41,6 +41,7 @@ export interface WorldOptions {
   readonly traits?: DataTraits;
   /** Takes a row for every effect, hook, and message that is sent again. */
   readonly onTrace?: (row: TraceRow) => void;
+  readonly onlooker?: Onlooker;
 }
 
 export interface WorldState {
@@ -69,9 +70,10 @@ export class World implements Environment {
   readonly #repeats = new Repeats();
   readonly #meter = new Meter();
   readonly #links: ServerLinks;
+  readonly #onlooker: Onlooker | null;
   #outlet: Outlet | null = null;
 
-  constructor({ kernel, rng, fleet, spec, traits, onTrace }: WorldOptions) {
+  constructor({ kernel, rng, fleet, spec, traits, onTrace, onlooker }: WorldOptions) {
     const shown = viewOfFleet(fleet);
     this.#kernel = kernel;
     this.#rng = rng;
@@ -81,6 +83,7 @@ export class World implements Environment {
     this.#conditions = new Conditions(fleet);
     this.#presence = new Presence(spec, fleet, rng, this.#conditions, traits);
     this.#trace = onTrace ?? (() => {});
+    this.#onlooker = onlooker ?? null;
     this.#links = new ServerLinks(spec.network, {
       kernel,
       flights: this.#flights,
@@ -291,26 +294,28 @@ export class World implements Environment {
   #finish(flight: Flight, slot: number): void | Promise<void> {
     const { now } = this.#kernel;
     settle(flight, now);
-    const { client, ticket, leg, startedAt } = flight;
+    const { client, ticket, leg, startedAt, fate } = flight;
     const failure = flight.stopReason === "" ? this.#presence.endCheck(client, now) : flight.stopReason;
     if (failure !== null) {
       this.#lose(flight, slot, failure);
       return;
     }
-    if (flight.fate === "missing") {
+    if (fate === "missing") {
       this.#miss(flight, slot);
       return;
     }
     this.#meter.occupied(leg, now - startedAt);
     this.#presence.batteries?.debit(client, leg, now, now - startedAt);
     if (leg === "compute") {
+      this.#onlooker?.computed(flight);
       this.#flights.remove(slot);
       return this.#outlet!.computed(ticket);
     }
     this.#meter.received(flight);
+    this.#onlooker?.arrived(flight, leg, fate);
     if (flight.isDoubled) this.#await(flight, slot, now + this.#network.retry.timeout, "copy");
     else this.#flights.remove(slot);
-    return this.#outlet!.arrived(ticket, flight.fate);
+    return this.#outlet!.arrived(ticket, fate);
   }
 
   /** A copy was lost in the network: its sender waits, and tries again or gives up. */
@@ -349,7 +354,9 @@ export class World implements Environment {
     const { ticket, client, participation, round } = flight;
     this.#flights.remove(slot);
     if (flight.isShared) this.#links.leave(flight, slot);
-    this.#outlet!.lost(ticket, { client, participation, round, phase, reason, at: this.#kernel.now });
+    const loss: Loss = { client, participation, round, phase, reason, at: this.#kernel.now };
+    this.#onlooker?.lost(loss);
+    this.#outlet!.lost(ticket, loss);
   }
 
   /** Lets everything under way feel an effect that has begun or ended. */

@@ -45,15 +45,16 @@ test("a row written by shape has the bytes of the same row as an object, whereve
   const number = fc.oneof(fc.nat(), fc.integer(), fc.double(), fc.maxSafeInteger());
   const fields = fc.array(fc.oneof(number, text, fc.boolean(), fc.constant(undefined)), { maxLength: 6 });
   fc.assert(
-    fc.property(fc.array(fc.tuple(number, text, fields), { maxLength: 20 }), (rows) => {
+    fc.property(fc.array(fc.tuple(number, text, number, fields), { maxLength: 20 }), (rows) => {
       const [shaped, whole] = [new RowBytes(), new RowBytes()];
-      for (const [t, type, values] of rows) {
-        const row = { t, type, ...Object.fromEntries(values.map((value, at) => [`field ${at}`, value])) };
+      for (const [t, type, n, values] of rows) {
+        const row = { t, type, n, ...Object.fromEntries(values.map((value, at) => [`field ${at}`, value])) };
         whole.add(row);
-        shaped.begin(new RowShape(type, ...values.map((_, at) => `field ${at}`)), t);
-        for (const value of values) {
+        shaped.begin(new RowShape(type, "n", ...values.map((_, at) => `field ${at}`)), t).number(n);
+        for (const [at, value] of values.entries()) {
           if (typeof value === "number") shaped.number(value);
           else if (typeof value === "boolean") shaped.boolean(value);
+          else if (value !== undefined && at % 2 === 0) shaped.word(value);
           else shaped.text(value);
         }
         assert.deepEqual(shaped.current(), JSON.parse(JSON.stringify(row)));
@@ -66,7 +67,8 @@ test("a row written by shape has the bytes of the same row as an object, whereve
 });
 
 test("long texts in a row leave room for the fields after them", () => {
-  const shape = new RowShape("x", ...Array.from({ length: 40 }, (_, at) => `a field with a long name, number ${at}`));
+  const names = Array.from({ length: 39 }, (_, at) => `a field with a long name, number ${at}`);
+  const shape = new RowShape("x", "n", ...names);
   const rows = new RowBytes();
   for (let row = 0; row < 2_000; row++) {
     rows.begin(shape, row);

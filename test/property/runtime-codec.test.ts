@@ -6,6 +6,7 @@ import type { ParticipationId, Round } from "../../src/base/ids.ts";
 import type { Millis } from "../../src/base/units.ts";
 import { decode, decodeUntrusted, encode } from "../../src/runtime/codec.ts";
 import { crc32, envelope, open, seal } from "../../src/runtime/envelope.ts";
+import { Form } from "../../src/runtime/forms.ts";
 import { measure, References } from "../../src/runtime/plain.ts";
 import type { BlobRef, PledgeRef } from "../../src/runtime/refs.ts";
 
@@ -72,6 +73,44 @@ test("plain data come back from bytes as they were, and weigh what was computed"
     }),
     { numRuns: 500, seed: 2 },
   );
+});
+
+/** Records alike and less alike, one after the other. */
+const alike = fc.array(
+  fc.record(
+    {
+      type: fc.constantFrom("train", "update"),
+      part: fc.oneof(reference, fc.record({ ref: fc.constantFrom("none", "blob2"), inner: plain }, clean), plain),
+      number: fc.oneof(fc.nat(), fc.constant(-0), plain),
+    },
+    { requiredKeys: ["type"], noNullPrototype: true },
+  ),
+  { maxLength: 12 },
+);
+
+test("a form that has seen other records weighs the next one exactly and finds what it refers to", () => {
+  fc.assert(
+    fc.property(alike, (records) => {
+      const form = new Form();
+      for (const record of [...records, ...records]) {
+        const [refs, expected] = [new References(), new References()];
+        assert.equal(form.measure(record, refs), measure(record, expected));
+        assert.equal(form.measure(record, refs), encode(record).length);
+        assert.deepStrictEqual(refs.list, expected.list);
+      }
+    }),
+    { numRuns: 500, seed: 7 },
+  );
+});
+
+test("a form takes nothing that is not plain, however well it knows the rest", () => {
+  const form = new Form();
+  const record = (part: unknown) => ({ type: "note", inner: { part } });
+  form.measure(record(1), new References());
+  for (const part of [() => 1, 1n, new Date(0), new Map(), Symbol("part"), "\ud800", { ref: "blob", digest: 7 }]) {
+    assert.throws(() => form.measure(record(part), new References()), /expected plain data, but value\.inner/);
+  }
+  assert.equal(form.measure(record(2), new References()), encode(record(2)).length);
 });
 
 test("an envelope comes back as it was sent, and is metered with its blobs and pledges", () => {

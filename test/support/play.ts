@@ -2,8 +2,8 @@
 import { InlinePool } from "../../src/runtime/inline-pool.ts";
 import type { Scenario } from "../../src/scenario/define.ts";
 import { Federation } from "../../src/scenario/federation.ts";
-import type { RoundMetrics } from "../../src/scenario/metrics.ts";
-import type { ParticipationRow } from "../../src/scenario/participation.ts";
+import { metricsOf, type RoundMetrics } from "../../src/scenario/metrics.ts";
+import { type ParticipationRow, rowOf } from "../../src/scenario/participation.ts";
 import { prepareRun } from "../../src/scenario/run.ts";
 import type { TraceRow } from "../../src/sim/trace.ts";
 
@@ -30,11 +30,11 @@ export async function playTiming(scenario: Scenario): Promise<Played> {
     pool: new InlinePool({}),
     events: { write: (text) => void lines.push(text) },
     reproduce: "",
-    onParticipation(row) {
-      parts.push(row);
+    onParticipation(ended) {
+      parts.push(rowOf(ended, prepared.fleet));
       endedIn.push(open);
     },
-    onRow: (row) => void rounds.push(row),
+    onRow: (row) => void rounds.push(metricsOf(row, prepared.fleet)),
     onRoundClosed: (round) => {
       open = round + 1;
     },

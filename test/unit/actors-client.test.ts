@@ -11,8 +11,14 @@ import { seconds } from "../../src/base/units.ts";
 import type { Next } from "../../src/runtime/actor.ts";
 import { sentBy, TurnLab } from "../support/turns.ts";
 
-const state = newClient(7, 2, seconds(30));
-const services: ClientServices = { keepsRescaler: true, uploadBytes: 1_234, attackOf: () => null };
+const state = newClient(7);
+const services: ClientServices = {
+  keepsRescaler: true,
+  uploadBytes: 1_234,
+  topKOf: () => 2,
+  trainingTimeOf: () => seconds(30),
+  attackOf: () => null,
+};
 
 function turn(from: ClientState, message: ClientMessage, changes: Partial<ClientServices> = {}) {
   const lab = new TurnLab();
@@ -37,8 +43,8 @@ const acknowledge = (rescaler: Float32Array): ClientMessage => ({
 });
 
 test("training takes the time the device needs, acknowledgements none", () => {
-  assert.equal(client.cost!(state, train(null)), 30_000);
-  assert.equal(client.cost!(state, acknowledge(Float32Array.of(1))), 0);
+  assert.equal(client.cost!(state, train(null), services), 30_000);
+  assert.equal(client.cost!(state, acknowledge(Float32Array.of(1)), services), 0);
 });
 
 test("the reply is a promise of known size; nothing is computed", () => {

@@ -6,7 +6,7 @@ import { Rng } from "../../src/base/random.ts";
 import { millis, seconds } from "../../src/base/units.ts";
 import { toTierSpec } from "../../src/scenario/fleet-schema.ts";
 import { Ledger } from "../../src/scenario/ledger.ts";
-import type { ParticipationRow } from "../../src/scenario/participation.ts";
+import { type ParticipationRow, rowOf } from "../../src/scenario/participation.ts";
 import { buildFleet } from "../../src/sim/devices.ts";
 import { threeTiers } from "../support/scenarios.ts";
 
@@ -21,9 +21,8 @@ const at = millis;
 function books(deadline: number | null = 60_000) {
   const rows: ParticipationRow[] = [];
   const ledger = new Ledger({
-    fleet,
     deadline: deadline === null ? null : millis(deadline),
-    onSettled: (row) => void rows.push(row),
+    onSettled: (ended) => void rows.push(rowOf(ended, fleet)),
   });
   ledger.roundBegan(at(0));
   ledger.invited(p(0), clientId(3), round(1), at(0));

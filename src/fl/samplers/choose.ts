@@ -6,14 +6,26 @@ import type { Candidates, History } from "../sampler.ts";
 
 /** Sorting bare numbers needs no comparison function. */
 export function ascending(clients: readonly ClientId[]): ClientId[] {
-  if (clients.length < 2) return [...clients];
+  if (clients.length <= 32) return insertionSorted(clients);
   const sorted = new Uint32Array(clients).sort();
   return clients.map((_, at) => clientId(sorted[at]!));
 }
 
+/** Of a few numbers this is the fastest, and makes no typed array. */
+function insertionSorted(clients: readonly ClientId[]): ClientId[] {
+  const sorted = [...clients];
+  for (let next = 1; next < sorted.length; next++) {
+    const client = sorted[next]!;
+    let place = next;
+    for (; place > 0 && sorted[place - 1]! > client; place--) sorted[place] = sorted[place - 1]!;
+    sorted[place] = client;
+  }
+  return sorted;
+}
+
 /** Those chosen so far. Asynchronous policies ask for one client at a time, for whom a set would be much ado. */
 class Chosen {
-  readonly clients: ClientId[] = [];
+  clients: ClientId[] = [];
   readonly #set: Set<ClientId> | null;
 
   constructor(count: number) {
@@ -25,7 +37,9 @@ class Chosen {
   }
 
   add(client: ClientId): void {
-    this.clients.push(client);
+    // The first is mostly the only one, and an empty list that grows takes room for 17.
+    if (this.clients.length === 0) this.clients = [client];
+    else this.clients.push(client);
     this.#set?.add(client);
   }
 }
@@ -54,22 +68,21 @@ export function sampleEligible(
   isEligible: (client: ClientId) => boolean,
 ): ClientId[] {
   const chosen = new Chosen(count);
-  const { clients } = chosen;
   // As many misses as the fleet has rows cost as much as the scan that would have been exact.
-  for (let attempts = 0; attempts < fleet.size && clients.length < count; attempts++) {
+  for (let attempts = 0; attempts < fleet.size && chosen.clients.length < count; attempts++) {
     const client = clientId(draws.below(fleet.size));
     if (!chosen.has(client) && isEligible(client)) chosen.add(client);
   }
-  if (clients.length < count) {
+  if (chosen.clients.length < count) {
     const rest: ClientId[] = [];
     for (let row = 0; row < fleet.size; row++) {
       const client = clientId(row);
       if (!chosen.has(client) && isEligible(client)) rest.push(client);
     }
-    const missing = Math.min(count - clients.length, rest.length);
+    const missing = Math.min(count - chosen.clients.length, rest.length);
     for (const index of draws.sample(rest.length, missing)) chosen.add(rest[index]!);
   }
-  return ascending(clients);
+  return chosen.clients.length < 2 ? chosen.clients : ascending(chosen.clients);
 }
 
 /**

@@ -9,8 +9,8 @@ import { decodeCheckpoint, encodeCheckpoint } from "../../../src/scenario/checkp
 import type { Scenario } from "../../../src/scenario/define.ts";
 import { Federation } from "../../../src/scenario/federation.ts";
 import { emptyFile } from "../../../src/scenario/line-file.ts";
-import type { RoundMetrics } from "../../../src/scenario/metrics.ts";
-import type { ParticipationRow } from "../../../src/scenario/participation.ts";
+import { metricsOf, type RoundMetrics } from "../../../src/scenario/metrics.ts";
+import { type ParticipationRow, rowOf } from "../../../src/scenario/participation.ts";
 import type { Prepared } from "../../../src/scenario/prepare.ts";
 import type { TraceRow } from "../../../src/sim/trace.ts";
 
@@ -82,12 +82,14 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
       pool,
       events: sink,
       reproduce: "",
-      onParticipation(row) {
+      onParticipation(ended) {
+        const row = rowOf(ended, prepared.fleet);
         texts.participations += `${JSON.stringify(row)}\n`;
         fresh.participations.push(row);
       },
-      onRow(row) {
+      onRow(closed) {
         if (own !== leg) return;
+        const row = metricsOf(closed, prepared.fleet);
         texts.metrics += `${JSON.stringify(row)}\n`;
         fresh.rounds.push(row);
       },
