@@ -76,6 +76,9 @@ export const maxEnvelopeBytes = 64 * 2 ** 20;
 
 /** By type of message. */
 const forms = new Map<string, Form>();
+/** Of the message sent last: many go out in a row. */
+let latestType = "";
+let latestForm = new Form();
 const found = new References();
 
 /** The sender's side of an envelope; the other fields follow from the message. */
@@ -92,6 +95,7 @@ function ownBytes(envelope: Envelope, refs: References): number {
 }
 
 function formOf(type: string): Form {
+  if (type === latestType) return latestForm;
   let form = forms.get(type);
   if (form === undefined) {
     // Types are few, unless somebody makes them up to fill memory.
@@ -99,6 +103,8 @@ function formOf(type: string): Form {
     form = new Form();
     forms.set(type, form);
   }
+  latestType = type;
+  latestForm = form;
   return form;
 }
 

@@ -33,7 +33,10 @@ export function trainedTokens({ training }: ScenarioData, examples: number, toke
 
 /** What all its local training takes on the client's device, undisturbed, whether or not it is really done. */
 export function trainingTimeOf(fleet: Fleet, data: ScenarioData, client: ClientId): Millis {
-  const tokens = trainedTokens(data, fleet.examples[client]!, fleet.tokens[client]!);
+  // Where steps have no limit their number does not matter: one column less of a large fleet is read.
+  const { epochs, maxSteps } = data.training;
+  const all = fleet.tokens[client]!;
+  const tokens = maxSteps === undefined ? epochs * all : trainedTokens(data, fleet.examples[client]!, all);
   return millis((1_000 * tokens) / fleet.tokensPerSecond[client]!);
 }
 
