@@ -102,9 +102,9 @@ export function forward(options: ForwardOptions, ids: Tensor, padding: Tensor): 
   for (let layer = 0; layer < config.layers; layer++) {
     const of = (name: string) => weight(`layers.${layer}.${name}`);
     h = add(h, attention(options, rmsNorm(h, of("inputNorm"), config.normEpsilon), of));
-    const mixed = mixture(options, layer, rmsNorm(h, of("postNorm"), config.normEpsilon), padding, of);
+    const mixed = mixture(options, layer, h, padding, of);
     routers.push(mixed.router);
-    h = add(h, mixed.output);
+    h = mixed.output;
   }
   return {
     hidden: h,
@@ -148,9 +148,11 @@ function attention(options: ForwardOptions, x: Tensor, of: (name: string) => Ten
   return attentionBias ? add(output, of("oBias")) : output;
 }
 
-function mixture(options: ForwardOptions, layer: number, x: Tensor, padding: Tensor, of: (name: string) => Tensor) {
+/** @param h `[tokens, width]`; the output is `h` and what the experts add to it */
+function mixture(options: ForwardOptions, layer: number, h: Tensor, padding: Tensor, of: (name: string) => Tensor) {
   const { config, rows, length, topK: k, lora } = options;
   const { experts } = config;
+  const x = rmsNorm(h, of("postNorm"), config.normEpsilon);
   const tokens = rows * length;
 
   const logits = matmul(x, of("router"));
@@ -169,7 +171,7 @@ function mixture(options: ForwardOptions, layer: number, x: Tensor, padding: Ten
     ? lora.experts(layer, { ...rowsIn, positions, labels }, of("gateUp"), of("down"))
     : expertOutputs(config, rowsIn, of("gateUp"), of("down"), adapter);
   return {
-    output: scatterAddRows(outputs, token, tokens),
+    output: scatterAddRows(outputs, token, tokens, h),
     router: { logits, probabilities, counts },
   };
 }

@@ -250,8 +250,9 @@ const scattered: Grow = (growth, { a, b }) => {
   const values = pick(growth, a, ({ shape }) => shape.length > 0 && shape.every((dim) => typeof dim === "number"))!;
   const rows = 1 + (b % 4);
   const lead = values.shape.length > 2 && b % 2 === 0 ? 2 : 1;
-  const shape = values.shape.slice(0, lead);
-  return [scatterAddRows(values, growth.labels(shape, sizeOf(shape), rows, "int64"), rows)];
+  const index = growth.labels(values.shape.slice(0, lead), sizeOf(values.shape.slice(0, lead)), rows, "int64");
+  const sums = scatterAddRows(values, index, rows);
+  return [b % 3 === 0 ? scatterAddRows(values, index, rows, sums) : sums];
 };
 
 /** Whether the `k` largest of each row stand clear of each other and of the rest. */
@@ -364,9 +365,8 @@ const paddedExpert: Grow = (growth, { a, b, c }) => {
 
 const returned: Grow = (growth, { a }) => {
   const x = pick(growth, a, ({ shape }) => isRagged(shape));
-  if (!x) return [];
-  const { token, rows } = growth.origins.get(x.shape[0] as SymbolicDim)!;
-  return [scatterAddRows(x, token, rows)];
+  const origin = x && growth.origins.get(x.shape[0] as SymbolicDim)!;
+  return origin ? [scatterAddRows(x, origin.token, origin.rows)] : [];
 };
 
 const steps: readonly Grow[] = [

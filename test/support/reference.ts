@@ -271,10 +271,10 @@ export const kernels: Readonly<Record<string, Kernel>> = {
     const picked = Array.from(index!.data, (i) => [...(rows[i] ?? missing(`row ${i}`))]);
     return [value([...index!.shape, ...table!.shape.slice(1)], picked.flat())];
   },
-  scatterAddRows: ([values, index], { rows: [rows] }, _, run) => {
+  scatterAddRows: ([values, index, onto], { rows: [rows] }, _, run) => {
     const rest = values!.shape.slice(index!.shape.length);
     const size = sizeOf(rest);
-    const sums = new Float64Array(run.sizeOf(rows!) * size);
+    const sums = onto ? Float64Array.from(onto.data) : new Float64Array(run.sizeOf(rows!) * size);
     for (const [i, row] of index!.data.entries()) {
       for (let column = 0; column < size; column++) sums[row * size + column]! += values!.data[i * size + column]!;
     }

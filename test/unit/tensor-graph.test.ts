@@ -70,18 +70,28 @@ test("the gradient alone does not compute the loss", () => {
   assert.ok(!operators({ name: "slope", inputs: { x }, outputs: { slope: slope! } }).includes("ReduceSum"));
 });
 
-test("experts are one matrix product per group, and what is done to every row is done once for all groups", () => {
+/** Three experts on `rows` rows of `width` numbers. */
+function expertOperators(rows: number, width: number): (op: string) => number {
   const graph = new Graph();
-  const x = graph.input("x", "float32", [6, 4]);
-  const labels = graph.input("labels", "int64", [6]);
-  const up = graph.input("up", "float32", [3, 4, 5]);
-  const down = graph.input("down", "float32", [3, 5, 4]);
+  const x = graph.input("x", "float32", [rows, width]);
+  const labels = graph.input("labels", "int64", [rows]);
+  const up = graph.input("up", "float32", [3, width, 5]);
+  const down = graph.input("down", "float32", [3, 5, width]);
   const { positions } = sortByGroup(labels, 3);
   const hidden = sigmoid(groupedMatmul(gatherRows(x, positions), up));
-  const y = scatterAddRows(groupedMatmul(hidden, down), positions, 6);
+  const y = scatterAddRows(groupedMatmul(hidden, down), positions, rows);
   const emitted = operators({ name: "experts", inputs: { x, labels, up, down }, outputs: { y } });
-  const count = (op: string) => emitted.filter((other) => other === op).length;
-  assert.deepEqual([count("MatMul"), count("Sigmoid"), count("Gather") - 1, count("Concat")], [6, 1, 3, 2]);
+  return (op) => emitted.filter((other) => other === op).length;
+}
+
+test("experts are one matrix product per group, and what is done to every row is done once for all groups", () => {
+  const count = expertOperators(6, 4);
+  assert.deepEqual([count("MatMul"), count("Sigmoid"), count("Gather") - 1, count("Concat")], [6, 1, 1, 2]);
+});
+
+test("rows of more than a megabyte are gathered group by group, and not cut afterwards", () => {
+  const count = expertOperators(300, 1_024);
+  assert.deepEqual([count("MatMul"), count("Gather") - 1], [6, 3]);
 });
 
 test("a stretched operand is not materialised where the other has the full shape", () => {

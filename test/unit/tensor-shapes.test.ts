@@ -90,6 +90,10 @@ const mistakes: { build: () => unknown; message: string }[] = [
     build: () => scatterAddRows(float(3, 4), integer(2), 5),
     message: "scatterAddRows: expected one row per index, got [3, 4] and [2]",
   },
+  {
+    build: () => scatterAddRows(float(2, 4), integer(2), 5, float(4, 5)),
+    message: "scatterAddRows: expected rows to add to, got [5, 4] and [4, 5]",
+  },
   { build: () => topK(float(2, 3), 4), message: "topK: expected at least 4 columns, got [2, 3]" },
   { build: () => topK(float(2, 3), 0), message: "topK: expected at least 0 columns, got [2, 3]" },
   {

@@ -32,6 +32,9 @@ export const outputName = (name: string): string => `out.${name}`;
  */
 const cacheBytes = 4 * 2 ** 20;
 
+/** Up to this size of the result, one gather and a cut take less time than a gather for each of 16 groups. */
+const smallBytes = 2 ** 20;
+
 /** Bytes a ragged float tensor may have. */
 const mostBytes = ([rows, ...rest]: Shape): number =>
   4 * sizeOf(rest) * ((rows as SymbolicDim).most ?? Number.POSITIVE_INFINITY);
@@ -215,14 +218,11 @@ export class OnnxEmitter implements OnnxLowering {
       );
   }
 
-  /**
-   * Whole rows gathered by group are contiguous at once, single numbers rather come together; other ops on large tensors
-   * go by group when an operand does.
-   */
+  /** Many rows gathered by group are contiguous at once; other ops on large tensors go by group when an operand does. */
   private inPieces(node: Node): boolean {
     const [output] = node.outputs as [Tensor];
     if (!isRagged(output.shape)) return false;
-    if (node.op.name === "gatherRows") return this.limits.whole !== true && sizeOf(output.shape.slice(1)) > 1;
+    if (node.op.name === "gatherRows") return this.limits.whole !== true && mostBytes(output.shape) > smallBytes;
     if (mostBytes(output.shape) <= cacheBytes) return false;
     return node.inputs.some((input) => isRagged(input.shape) && this.value(input).pieces !== undefined);
   }

@@ -32,39 +32,42 @@ export const gatherRows = (table: Tensor, index: Tensor): Tensor => apply(gather
 
 const scatterAddRowsOp: Op = {
   name: "scatterAddRows",
-  infer([values, index], attributes) {
+  infer([values, index, onto], attributes) {
     const [rows] = attributes.rows as readonly Dim[];
     if (!sameShape(values!.shape.slice(0, index!.shape.length), index!.shape)) {
       throw shapeError("scatterAddRows", "one row per index", values!.shape, index!.shape);
     }
-    return [{ shape: [rows!, ...values!.shape.slice(index!.shape.length)], dtype: values!.dtype }];
+    const shape = [rows!, ...values!.shape.slice(index!.shape.length)];
+    if (onto && !sameShape(onto.shape, shape)) throw shapeError("scatterAddRows", "rows to add to", shape, onto.shape);
+    return [{ shape, dtype: values!.dtype }];
   },
-  backward: (node, [g]) => [gatherRows(g!, node.inputs[1]!), null],
+  backward: (node, [g]) => [gatherRows(g!, node.inputs[1]!), null, ...(node.inputs.length > 2 ? [g!] : [])],
   onnxGrouped(emit, node) {
-    const [values, index] = node.inputs as [Tensor, Tensor];
-    const shape = node.outputs[0]!.shape as readonly number[];
+    const [values, index, onto] = node.inputs as [Tensor, Tensor, Tensor?];
+    const start = onto ? emit.whole(onto) : emit.filled(node.outputs[0]!.shape as readonly number[]);
     const [positions] = emit.node("Unsqueeze", [emit.wide(emit.whole(index), index.dtype), emit.integers([-1])]);
-    const zeros = emit.filled(shape);
-    emit.define(node, emit.node("ScatterND", [zeros, positions!, emit.whole(values)], { reduction: "add" }));
+    emit.define(node, emit.node("ScatterND", [start, positions!, emit.whole(values)], { reduction: "add" }));
   },
-  tensorflow(emit, [values, index], node) {
+  tensorflow(emit, [values, index, onto], node) {
     const rows = emit.scalar(node.outputs[0]!.shape[0] as number, "int32");
-    const types = { T: node.inputs[0]!.dtype, Tindices: node.inputs[1]!.dtype };
-    return emit.node("UnsortedSegmentSum", [values!, index!, rows], types);
+    const T = node.inputs[0]!.dtype;
+    const sums = emit.node("UnsortedSegmentSum", [values!, index!, rows], { T, Tindices: node.inputs[1]!.dtype });
+    return onto === undefined ? sums : emit.node("AddV2", [onto, ...sums], { T });
   },
   eager(run, node) {
-    const [values, index] = node.inputs as [Tensor, Tensor];
+    const [values, index, onto] = node.inputs as [Tensor, Tensor, Tensor?];
     const tf = run.tf;
     // A one-hot product: slow, and obviously right.
     const shape = node.outputs[0]!.shape as number[];
     const chosen = tf.reshape(eagerOneHot(run, index, shape[0]!), [-1, shape[0]!]) as Tf.Tensor2D;
     const rows = tf.reshape(run.get(values), [chosen.shape[0], sizeOf(shape) / shape[0]!]) as Tf.Tensor2D;
-    run.set(node, tf.reshape(tf.matMul(chosen, rows, true), shape));
+    const sums = tf.reshape(tf.matMul(chosen, rows, true), shape);
+    run.set(node, onto ? tf.add(run.get(onto), sums) : sums);
   },
 };
-/** Sums `values[i]` into row `index[i]` of a zero tensor with `rows` rows. */
-export const scatterAddRows = (values: Tensor, index: Tensor, rows: Dim): Tensor =>
-  apply(scatterAddRowsOp, [values, index], { rows: [rows] });
+/** Sums `values[i]` into row `index[i]` of a zero tensor with `rows` rows, or of `onto`. */
+export const scatterAddRows = (values: Tensor, index: Tensor, rows: Dim, onto?: Tensor): Tensor =>
+  apply(scatterAddRowsOp, onto ? [values, index, onto] : [values, index], { rows: [rows] });
 
 const topKOp: Op = {
   name: "topK",

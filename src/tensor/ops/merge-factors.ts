@@ -24,11 +24,15 @@ const factorGradientsOp: Op = {
       const gradient = gradients[group]!;
       const [low] = emit.node("Gemm", [row, as[group]!], { transB: 1 });
       const [back] = emit.node("MatMul", [gradient, bs[group]!]);
-      const [ofA] = emit.node("Gemm", [back!, row], outer);
-      const [ofB] = emit.node("Gemm", [low!, gradient], outer);
-      return emit.node("Concat", [ofA!, ofB!], { axis: 1 })[0]!;
+      return [emit.node("Gemm", [back!, row], outer)[0]!, emit.node("Gemm", [low!, gradient], outer)[0]!];
     });
-    const [ofA, ofB] = emit.cut(emit.node("Concat", trees, { axis: 0 })[0]!, [input, output], 1);
+    // What is equally wide is stacked as it is.
+    const same = input === output;
+    const stack = same ? trees.flat() : trees.map((pair) => emit.node("Concat", pair, { axis: 1 })[0]!);
+    const [all] = emit.node("Concat", stack, { axis: 0 });
+    const [ofA, ofB] = same
+      ? emit.cut(emit.node("Reshape", [all!, emit.integers([groups, 2 * rank, input])])[0]!, [rank, rank], 1)
+      : emit.cut(all!, [input, output], 1);
     const [da] = emit.node("Reshape", [ofA!, emit.integers([groups, rank, input])]);
     const [columns] = emit.node("Reshape", [ofB!, emit.integers([groups, rank, output])]);
     emit.define(node, [da!, emit.node("Transpose", [columns!], { perm: [0, 2, 1] })[0]!]);
