@@ -51,8 +51,12 @@ const transposeOp: Op = {
   eager: (run, node) =>
     run.set(node, run.tf.transpose(run.get(node.inputs[0]!), node.attributes.permutation as number[])),
 };
-export const transpose = (x: Tensor, permutation: readonly number[]): Tensor =>
-  apply(transposeOp, [x], { permutation });
+/** A transpose of a transpose is one. */
+export function transpose(x: Tensor, permutation: readonly number[]): Tensor {
+  if (x.node.op !== transposeOp) return apply(transposeOp, [x], { permutation });
+  const first = x.node.attributes.permutation as number[];
+  return apply(transposeOp, x.node.inputs, { permutation: permutation.map((axis) => first[axis]!) });
+}
 
 const concatOp: Op = {
   name: "concat",

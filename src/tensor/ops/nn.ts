@@ -5,7 +5,7 @@ import type { Node, Op, Tensor } from "../ir.ts";
 import { sameShape, shapeError } from "../shape.ts";
 import { mul, reduceSum, scale, square, sub } from "./arithmetic.ts";
 import { eagerOneHot, minusOneAt } from "./index-ops.ts";
-import { reshape } from "./layout.ts";
+import { reshape, transpose } from "./layout.ts";
 import { matmul } from "./matrix.ts";
 
 const softmaxOp: Op = {
@@ -47,7 +47,13 @@ const causalAttentionOp: Op = {
     // Σ over keys of p·dp is Σ over columns of g·attended, which are fewer (Dao et al., https://arxiv.org/abs/2205.14135).
     const dp = matmul(g, v, { transposeB: true });
     const ds = mul(p, sub(dp, reduceSum(mul(g, attended), [-1], true)));
-    return [matmul(ds, k, { alpha }), matmul(ds, q, { transposeA: true, alpha }), matmul(p, g, { transposeA: true })];
+    // (gᵀ·p)ᵀ and not pᵀ·g: the transposed operand is better the narrow one.
+    const turned = (narrow: Tensor, wide: Tensor, factor = 1) => {
+      const product = matmul(narrow, wide, { transposeA: true, alpha: factor });
+      const axes = [...product.shape.keys()];
+      return transpose(product, [...axes.slice(0, -2), axes.at(-1)!, axes.at(-2)!]);
+    };
+    return [matmul(ds, k, { alpha }), turned(q, ds, alpha), turned(g, p)];
   },
   onnx(emit, [q, k, v], node) {
     const { square, flat, length } = scoreShapes(node);
