@@ -1,7 +1,7 @@
 /**
  * The local training step, as fast as the machine's matrix products allow?
  *
- *   npm run bench -- engine [--engine onnx] [--form merged|factored] [--peer <python with torch, transformers, peft>]
+ *   npm run bench -- engine [--form merged|factored] [--peer <python with torch, transformers, peft>]
  *
  * Configuration of the peers: 4 layers, width 128, 16 experts of width 64, vocabulary 512, rank 8, 4 × 128 tokens, one
  * thread. Model FLOP count matrix products alone, forward and backward, LoRA in its factored form.

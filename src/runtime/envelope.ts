@@ -15,24 +15,14 @@ import { Form } from "./forms.ts";
 import { numberSize, References, stringSize, wordSize } from "./plain.ts";
 import { type Held, keyOf } from "./refs.ts";
 
-/** What the sender writes on an envelope. */
-export interface Header {
+/** Its fields are one by one what the constructor takes, so that sending makes one object and not two. */
+export class Envelope {
   readonly from: Ref;
   readonly to: Ref;
   /** Rises over the whole run, and so within each pair of sender and receiver. */
   readonly sequence: number;
   readonly sentAt: Millis;
   /** Null for messages that do not cross the network. */
-  readonly leg: Leg | null;
-  readonly message: Protocol;
-}
-
-/** Its fields are one by one what the constructor takes, so that sending makes one object and not two. */
-export class Envelope implements Header {
-  readonly from: Ref;
-  readonly to: Ref;
-  readonly sequence: number;
-  readonly sentAt: Millis;
   readonly leg: Leg | null;
   readonly message: Protocol;
   /** The message's own, like the two below: whoever handles messages of all kinds finds it here faster. */
@@ -80,10 +70,6 @@ const forms = new Map<string, Form>();
 let latestType = "";
 let latestForm = new Form();
 const found = new References();
-
-/** The sender's side of an envelope; the other fields follow from the message. */
-export const envelope = ({ from, to, sequence, sentAt, leg, message }: Header): Envelope =>
-  new Envelope(from, to, sequence, sentAt, leg, message);
 
 /** Header, message and checksum; references come on top. */
 function ownBytes(envelope: Envelope, refs: References): number {
@@ -154,15 +140,10 @@ export function open(bytes: Uint8Array, source = "envelope"): Envelope {
   if (!legs.includes(leg)) fail("has an unknown leg");
   if ([participation, round].some((number) => number !== null && !isCount(number))) fail("has no round");
   if (!isProtocol(message, participation, round)) return fail("holds no message");
-  const known = guarded(source, () =>
-    envelope({
-      from: { kind: from[0], id: from[1] },
-      to: { kind: to[0], id: to[1] },
-      sequence,
-      sentAt: sentAt as Millis,
-      leg: leg as Leg | null,
-      message,
-    }),
+  const [sender, receiver] = [from, to].map(([kind, id]): Ref => ({ kind, id })) as [Ref, Ref];
+  const known = guarded(
+    source,
+    () => new Envelope(sender, receiver, sequence, sentAt as Millis, leg as Leg | null, message),
   );
   const keys = known.refs.map(keyOf);
   if (!Array.isArray(references) || keys.length !== references.length || keys.some((key, i) => key !== references[i])) {

@@ -5,7 +5,7 @@ import { InputError } from "../../src/base/errors.ts";
 import type { ParticipationId, Round } from "../../src/base/ids.ts";
 import type { Millis } from "../../src/base/units.ts";
 import { decode, decodeUntrusted, encode } from "../../src/runtime/codec.ts";
-import { crc32, envelope, open, seal } from "../../src/runtime/envelope.ts";
+import { crc32, Envelope, open, seal } from "../../src/runtime/envelope.ts";
 import { Form } from "../../src/runtime/forms.ts";
 import { measure, References } from "../../src/runtime/plain.ts";
 import type { BlobRef, PledgeRef } from "../../src/runtime/refs.ts";
@@ -112,6 +112,10 @@ test("a form takes nothing that is not plain, however well it knows the rest", (
   }
   assert.equal(form.measure(record(2), new References()), encode(record(2)).length);
 });
+
+type Letter = Pick<Envelope, "from" | "to" | "sequence" | "sentAt" | "leg" | "message">;
+const envelope = ({ from, to, sequence, sentAt, leg, message }: Letter): Envelope =>
+  new Envelope(from, to, sequence, sentAt, leg, message);
 
 test("an envelope comes back as it was sent, and is metered with its blobs and pledges", () => {
   fc.assert(
