@@ -9,13 +9,14 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { register as registerHooks } from "node:module";
 import { extname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { sha256 } from "../base/digest.ts";
 import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
+import { readText } from "../base/text.ts";
 import { configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { type Scenario, scenarioFromJson } from "../scenario/define.ts";
 import { guardLoading } from "../scenario/guard.ts";
-import { readText } from "../scenario/lines.ts";
 import { packageRoot } from "../scenario/package.ts";
-import { type ScenarioSource, sha256 } from "../scenario/provenance.ts";
+import type { ScenarioSource } from "../scenario/provenance.ts";
 import { largestScenario, type Reload } from "../scenario/resume.ts";
 
 export interface LoadedScenario {

@@ -2,8 +2,8 @@
 import { closeSync, fsyncSync, openSync, readdirSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
+import { makeFolder } from "../base/disk.ts";
 import { InputError, InvariantError, MachineError, messageOf } from "../base/errors.ts";
-import { makeFolder } from "../base/folders.ts";
 import { isRunning } from "../base/processes.ts";
 
 /**

@@ -23,8 +23,8 @@ import {
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { threadId } from "node:worker_threads";
+import { makeFolder } from "../base/disk.ts";
 import { InvariantError, invariant } from "../base/errors.ts";
-import { makeFolder } from "../base/folders.ts";
 import { type BaseWeights, baseWeightPlan, sizeOf, type WeightSource } from "./base-weights.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { checkpointDigest } from "./checkpoint-digest.ts";

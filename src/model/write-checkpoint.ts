@@ -4,7 +4,7 @@
  */
 import { copyFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
-import { makeFolder } from "../base/folders.ts";
+import { makeFolder } from "../base/disk.ts";
 import type { WeightSource } from "./base-weights.ts";
 import { asMachineError, writeAtomically, writeFully } from "./file-io.ts";
 import { huggingFaceConfigText } from "./hf-config.ts";

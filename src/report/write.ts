@@ -1,4 +1,4 @@
-import { writeAtomically } from "../scenario/run-folder.ts";
+import { writeAtomically } from "../base/disk.ts";
 
 /**
  * Writes a file whole and returns its path: whoever is killed meanwhile leaves none, or the one that was there.

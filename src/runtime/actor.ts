@@ -9,29 +9,8 @@ import type { Millis } from "../base/units.ts";
 import type { Leg } from "../sim/environment.ts";
 import type { BlobReader } from "./blobs.ts";
 import type { Recipe } from "./pledges.ts";
-import type { BlobRef, Held, PledgeRef } from "./refs.ts";
+import type { BlobRef, Held, PledgeRef, Protocol, Ref } from "./refs.ts";
 import type { Supervision } from "./supervision.ts";
-
-/**
- * What every message has. A protocol is a union of such types, of plain data that nobody changes once it is sent.
- * Messages between the server's side and a device name the round and the participation they belong to.
- */
-export interface Protocol {
-  readonly type: string;
-  readonly round?: Round;
-  readonly participation?: ParticipationId;
-}
-
-declare const accepts: unique symbol;
-
-/** The address of an actor that takes `Message`; plain data. A client's id is its row in the fleet. */
-export interface Ref<Message = never> {
-  readonly kind: string;
-  /** A whole number in [0, 2^32). */
-  readonly id: number;
-  /** Never present; keeps addresses of different protocols apart. */
-  readonly [accepts]?: (message: Message) => void;
-}
 
 export type Effect<Own extends Protocol = never> =
   | { readonly type: "send"; readonly to: Ref; readonly message: Protocol }

@@ -4,7 +4,7 @@
  * Content lives while somebody holds it: an envelope on its way, a pledge that will read it, or whoever called
  * `retain`. `put` alone holds nothing.
  */
-import { createHash } from "node:crypto";
+import { sha256 } from "../base/digest.ts";
 import { InputError, InvariantError, invariant, MachineError } from "../base/errors.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { formatBytes } from "../base/units.ts";
@@ -163,7 +163,5 @@ export function blobReader(views: BlobViews): BlobReader {
     },
   };
 }
-
-const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
 const short = (digest: string): string => digest.slice(0, 12);

@@ -9,10 +9,10 @@ import { InputError, InvariantError } from "../base/errors.ts";
 import type { ParticipationId, Round } from "../base/ids.ts";
 import { formatBytes, type Millis } from "../base/units.ts";
 import type { Leg } from "../sim/environment.ts";
-import type { Protocol, Ref } from "./actor.ts";
 import { decodeUntrusted, pack } from "./codec.ts";
 import { Form } from "./forms.ts";
 import { numberSize, References, stringSize, wordSize } from "./plain.ts";
+import type { Protocol, Ref } from "./refs.ts";
 import { type Held, keyOf } from "./refs.ts";
 
 /** Its fields are one by one what the constructor takes, so that sending makes one object and not two. */

@@ -7,11 +7,11 @@ import { NumberMap } from "../base/number-map.ts";
 import { after, type Millis } from "../base/units.ts";
 import type { Environment } from "../sim/environment.ts";
 import type { Kernel } from "../sim/kernel.ts";
-import type { Protocol } from "./actor.ts";
 import type { Chronicle } from "./chronicle.ts";
 import type { Role } from "./company.ts";
 import { damaged, type Envelope, open } from "./envelope.ts";
 import { isTransfer, putOn, type Seat, Transit, takeArrived, takeOff } from "./mailbox.ts";
+import type { Protocol } from "./refs.ts";
 import type { Holdings } from "./turn.ts";
 
 export class PostOffice {

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
-import { readText } from "./lines.ts";
+import { readText } from "../base/text.ts";
 
 const positive = z.number().positive();
 

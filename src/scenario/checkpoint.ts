@@ -11,10 +11,11 @@ import { createHash } from "node:crypto";
 import { readFileSync, renameSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import { z } from "zod";
+import { onDisk, writeAtomically } from "../base/disk.ts";
 import { InputError } from "../base/errors.ts";
 import { decodeUntrusted, encode } from "../runtime/codec.ts";
 import type { FileMark } from "./line-file.ts";
-import { filesIn, onDisk, writeAtomically } from "./run-folder.ts";
+import { filesIn } from "./run-folder.ts";
 
 const magic = Buffer.from("FLAMECKP");
 const formatVersion = 4;

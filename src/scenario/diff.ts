@@ -1,7 +1,7 @@
 /** Where two runs part: the first event, the first row of metrics, and what else is not the same. */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { linesOf } from "./lines.ts";
+import { linesOf } from "../base/text.ts";
 import { openRunFolder, type ResultRecord, type RunFolder } from "./run-folder.ts";
 
 /** The first line in which two files differ. */

@@ -4,8 +4,8 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync, readSync, statSync, writeSync } from "node:fs";
+import { onDisk } from "../base/disk.ts";
 import { InputError, messageOf } from "../base/errors.ts";
-import { onDisk } from "./run-folder.ts";
 
 /** How far a file of lines had come, and what was in it: its first `bytes` bytes have this SHA-256, in hexadecimal. */
 export interface FileMark {

@@ -9,9 +9,10 @@ import { closeSync, linkSync, openSync, readFileSync, renameSync, rmSync, statSy
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { onDisk } from "../base/disk.ts";
 import { MachineError } from "../base/errors.ts";
 import { isRunning } from "../base/processes.ts";
-import { filesIn, onDisk } from "./run-folder.ts";
+import { filesIn } from "./run-folder.ts";
 
 interface Owner {
   readonly process: number;

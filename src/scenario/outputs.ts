@@ -1,13 +1,13 @@
 /** What is made of a run that has finished: its result, the adapter, the report, the timeline. */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { makeFolder } from "../base/folders.ts";
+import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
 import { exportPeft } from "../model/peft.ts";
 import type { Scenario } from "./define.ts";
 import type { Federation } from "./federation.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RunResult } from "./result.ts";
-import { filesIn, onDisk, type RunFolder, writeAtomically } from "./run-folder.ts";
+import { filesIn, type RunFolder } from "./run-folder.ts";
 import { sealed } from "./seal.ts";
 
 interface Finished {

@@ -1,6 +1,7 @@
 /** What a run is made of, so that nobody continues it with something else. */
-import { createHash } from "node:crypto";
+
 import { cpus } from "node:os";
+import { sha256 } from "../base/digest.ts";
 import { ScenarioError } from "../base/errors.ts";
 import { chooseEngine, mergeLimit } from "../engine/create.ts";
 import { formatMerge, type MergeLimit } from "../engine/merge-limit.ts";
@@ -50,5 +51,3 @@ export function engineNameOf(name: string): EngineName {
   if (!isEngineName(name)) throw new ScenarioError(`--engine is ${name}, expected one of ${engineNames.join(", ")}`);
   return name;
 }
-
-export const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").update(bytes).digest("hex");

@@ -11,10 +11,10 @@
  */
 import { extname } from "node:path";
 import { InputError, messageOf } from "../base/errors.ts";
+import { readText } from "../base/text.ts";
 import type { Millis } from "../base/units.ts";
 import type { TraceSpec } from "../sim/availability-windows.ts";
 import type { DeviceRecord, DeviceTrace } from "../sim/fleet-spec.ts";
-import { readText } from "./lines.ts";
 import { show } from "./problems.ts";
 
 const columns = ["tokensPerSecond", "downlink", "uplink"] as const;

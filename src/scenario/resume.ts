@@ -4,19 +4,19 @@
  */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { makeFolder, onDisk } from "../base/disk.ts";
 import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
-import { makeFolder } from "../base/folders.ts";
+import { readText } from "../base/text.ts";
 import { type Checkpoint, differences, newestCheckpoint, remarkOn, setAside } from "./checkpoint.ts";
 import { hasCode, type Scenario, scenarioFromJson, scenarioToJson } from "./define.ts";
 import { openDiagnostics } from "./diagnostics.ts";
 import { guardScenario } from "./guard.ts";
 import { flawOfFile } from "./line-file.ts";
-import { readText } from "./lines.ts";
 import { awaitLock } from "./lock.ts";
 import { provenanceOf, type ScenarioSource } from "./provenance.ts";
 import type { RunResult } from "./result.ts";
 import { carryOn, prepareRun, type RunOptions } from "./run.ts";
-import { filesIn, onDisk, openRunFolder, type RunFolder, readRecord } from "./run-folder.ts";
+import { filesIn, openRunFolder, type RunFolder, readRecord } from "./run-folder.ts";
 
 /** Recorded traces of a large fleet may be in it. */
 export const largestScenario = 2 ** 29;

@@ -8,22 +8,11 @@
  *   result.json      digests and expectations          diagnostics.log       wall-clock things
  *   participations.jsonl  one row for each client's part in a round
  */
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, existsSync, lstatSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { z } from "zod";
-import { InputError, invariant, MachineError, messageOf, ScenarioError } from "../base/errors.ts";
-import { makeFolder } from "../base/folders.ts";
+import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
+import { InputError, invariant, messageOf, ScenarioError } from "../base/errors.ts";
 
 export interface RunFolder {
   readonly path: string;
@@ -153,73 +142,6 @@ function refuseLinks({ path: _, ...parts }: RunFolder): void {
       throw new InputError(`${path} is a link; a run writes only inside its own folder`);
     }
   }
-}
-
-/** Turns a failed file operation into a {@link MachineError} that says what was being done and what to do about it. */
-export function onDisk<Result>(doing: string, action: () => Result): Result {
-  try {
-    return action();
-  } catch (cause) {
-    if (cause instanceof InputError) throw cause;
-    const code = (cause as NodeJS.ErrnoException).code ?? "";
-    throw new MachineError(`${doing}: ${diskTroubles[code] ?? messageOf(cause)}`, { cause });
-  }
-}
-
-const diskTroubles: Readonly<Record<string, string>> = {
-  EACCES: "permission denied; choose another folder with --out",
-  EPERM: "operation not permitted; choose another folder with --out",
-  EROFS: "the file system is read-only; choose another folder with --out",
-  ENOTDIR: "a part of the path is a file, not a folder",
-  EEXIST: "a file of that name is in the way",
-  ENOSPC: "the disk is full; free some space, then continue with flame resume",
-  EDQUOT: "the disk quota is used up; free some space, then continue with flame resume",
-  EFBIG: "the file would grow over the size limit",
-};
-
-/** Replaces `path` in one step: after a crash it holds either the old bytes or the new ones. */
-export function writeAtomically(path: string, bytes: Uint8Array | string): void {
-  const temporary = `${path}.tmp`;
-  onDisk(`cannot write ${path}`, () => {
-    // One that was left behind, or a link in its place, is not written to.
-    rmSync(temporary, { force: true });
-    try {
-      const file = openSync(temporary, "wx");
-      try {
-        writeFully(file, typeof bytes === "string" ? Buffer.from(bytes) : bytes);
-        fsyncSync(file);
-      } finally {
-        closeSync(file);
-      }
-      renameSync(temporary, path);
-    } catch (error) {
-      // Half a file would only take the space that is missing.
-      rmSync(temporary, { force: true });
-      throw error;
-    }
-    syncFolder(join(path, ".."));
-  });
-}
-
-/** Makes a rename durable. Not every file system can; those that cannot say so and lose nothing else. */
-function syncFolder(path: string): void {
-  let folder: number;
-  try {
-    folder = openSync(path, "r");
-  } catch {
-    return;
-  }
-  try {
-    fsyncSync(folder);
-  } catch (error) {
-    if (!["EINVAL", "EPERM", "EBADF"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
-  } finally {
-    closeSync(folder);
-  }
-}
-
-function writeFully(file: number, bytes: Uint8Array): void {
-  for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
 }
 
 export const readRecord = (folder: RunFolder): RunRecord | null => readJson(folder.record, recordSchema);

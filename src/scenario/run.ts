@@ -3,6 +3,8 @@
  * the wall clock, to measure the simulator; nothing simulated depends on it.
  */
 import { availableParallelism } from "node:os";
+import { sha256 } from "../base/digest.ts";
+import { writeAtomically } from "../base/disk.ts";
 import { messageOf } from "../base/errors.ts";
 import { chooseEngine, mergeLimit } from "../engine/create.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
@@ -23,7 +25,7 @@ import { unusedFields } from "./policy-facts.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { throwProblems } from "./problems.ts";
 import type { ProgressListener } from "./progress.ts";
-import { engineNameOf, provenanceOf, type ScenarioSource, sha256 } from "./provenance.ts";
+import { engineNameOf, provenanceOf, type ScenarioSource } from "./provenance.ts";
 import { checkQuorum } from "./quorum.ts";
 import { checkReach } from "./reach.ts";
 import { restore } from "./restore.ts";
@@ -35,7 +37,6 @@ import {
   defaultFolder,
   type RunFolder,
   type RunRecord,
-  writeAtomically,
   writeRecord,
 } from "./run-folder.ts";
 import { stoppedInTime } from "./stop.ts";

@@ -7,8 +7,9 @@
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
-import { sha256 } from "./provenance.ts";
-import { onDisk, type ResultRecord, type RunFolder } from "./run-folder.ts";
+import { sha256 } from "../base/digest.ts";
+import { onDisk } from "../base/disk.ts";
+import type { ResultRecord, RunFolder } from "./run-folder.ts";
 
 const sealedFiles = [
   "scenario.json",

@@ -5,10 +5,9 @@
 import { appendFileSync, closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { makeFolder, onDisk } from "../base/disk.ts";
 import { InputError, messageOf } from "../base/errors.ts";
-import { makeFolder } from "../base/folders.ts";
 import { acquireLock, type Lock } from "./lock.ts";
-import { onDisk } from "./run-folder.ts";
 
 export const lockIn = (path: string): string => join(path, "lock");
 

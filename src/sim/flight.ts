@@ -10,6 +10,12 @@ import type { ClientId, ParticipationId, Round } from "../base/ids.ts";
 import type { Millis } from "../base/units.ts";
 import type { Condition, Leg, Order, Phase } from "./environment.ts";
 
+/**
+ * Nothing is scheduled further ahead than a day: an event that an effect overtakes stays in the queue, and the run
+ * lasts until it is past.
+ */
+export const farAhead = 86_400_000 as Millis;
+
 export type Step =
   /** All its work is done, or all it will ever do. */
   | "end"

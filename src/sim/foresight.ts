@@ -2,14 +2,8 @@
 import type { Millis } from "../base/units.ts";
 import type { Conditions } from "./conditions.ts";
 import { cutAt } from "./faults.ts";
-import type { Flight } from "./flight.ts";
+import { type Flight, farAhead } from "./flight.ts";
 import type { Presence } from "./presence.ts";
-
-/**
- * Nothing is scheduled further ahead than a day: an event that an effect overtakes stays in the queue, and the run
- * lasts until it is past.
- */
-export const farAhead = 86_400_000 as Millis;
 
 /**
  * Sets the flight's next step. The flight must be settled and have the rate that is right now.

@@ -2,8 +2,7 @@
  * The server's own links, where all downloads or all uploads share one. Each link waits for the first of its messages
  * to be through; a message that comes or goes changes when that is.
  */
-import { type Flight, type FlightTable, settle, soonest } from "./flight.ts";
-import { farAhead } from "./foresight.ts";
+import { type Flight, type FlightTable, farAhead, settle, soonest } from "./flight.ts";
 import type { Kernel } from "./kernel.ts";
 import type { NetworkSpec } from "./network.ts";
 import { SharedLink } from "./shared-link.ts";

@@ -1,9 +1,10 @@
 /** A turn of an actor as a function call: a context that writes down what the actor asked for. */
 import { Rng } from "../../src/base/random.ts";
 import type { Millis } from "../../src/base/units.ts";
-import type { ActorEvent, Effect, Protocol, Ref, TurnContext } from "../../src/runtime/actor.ts";
+import type { ActorEvent, Effect, TurnContext } from "../../src/runtime/actor.ts";
 import { BlobStore } from "../../src/runtime/blobs.ts";
 import type { Recipe } from "../../src/runtime/pledges.ts";
+import type { Protocol, Ref } from "../../src/runtime/refs.ts";
 import { type Held, keyOf, type PledgeRef } from "../../src/runtime/refs.ts";
 
 export interface RecordedTurn<Services> extends TurnContext<Services> {

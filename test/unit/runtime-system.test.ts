@@ -3,17 +3,8 @@ import { test } from "node:test";
 import { InvariantError, MachineError } from "../../src/base/errors.ts";
 import { type ParticipationId, participationId, type Round, round } from "../../src/base/ids.ts";
 import { type Millis, millis, minutes, seconds } from "../../src/base/units.ts";
-import {
-  type ActorDefinition,
-  after,
-  cast,
-  defineActor,
-  next,
-  type Ref,
-  refTo,
-  send,
-  stop,
-} from "../../src/runtime/actor.ts";
+import { type ActorDefinition, after, cast, defineActor, next, refTo, send, stop } from "../../src/runtime/actor.ts";
+import type { Ref } from "../../src/runtime/refs.ts";
 import { type Fate, type LabWeather, openLab } from "../support/actor-lab.ts";
 
 type ClientMessage = {

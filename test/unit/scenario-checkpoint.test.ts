@@ -13,6 +13,7 @@ import {
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
+import { writeAtomically } from "../../src/base/disk.ts";
 import { InputError, MachineError, ScenarioError } from "../../src/base/errors.ts";
 import {
   type Checkpoint,
@@ -26,7 +27,7 @@ import {
 } from "../../src/scenario/checkpoint.ts";
 import { emptyFile, flawOfFile, LineFile, readLines } from "../../src/scenario/line-file.ts";
 import { acquireLock, awaitLock } from "../../src/scenario/lock.ts";
-import { createRunFolder, openRunFolder, writeAtomically } from "../../src/scenario/run-folder.ts";
+import { createRunFolder, openRunFolder } from "../../src/scenario/run-folder.ts";
 import { temporaryFolder } from "../support/run-folders.ts";
 
 const made = {

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { InputError, MachineError } from "../../src/base/errors.ts";
+import { linesOf, readText } from "../../src/base/text.ts";
 import { openDiagnostics } from "../../src/scenario/diagnostics.ts";
 import { fieldDifferences, partingOf } from "../../src/scenario/diff.ts";
 import { LineFile } from "../../src/scenario/line-file.ts";
-import { linesOf, readText } from "../../src/scenario/lines.ts";
 import { stoppedInTime } from "../../src/scenario/stop.ts";
 import { temporaryFolder } from "../support/run-folders.ts";
 

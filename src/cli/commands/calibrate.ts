@@ -1,6 +1,7 @@
 /** `flame calibrate <scenario>`: how fast this machine really trains at each budget, for plans without training. */
 import { cpus } from "node:os";
 import type { Command } from "commander";
+import { writeAtomically } from "../../base/disk.ts";
 import { ScenarioError } from "../../base/errors.ts";
 import { Rng } from "../../base/random.ts";
 import { type Batch, trainBatches } from "../../data/batches.ts";
@@ -14,7 +15,6 @@ import type { Calibration } from "../../scenario/calibration.ts";
 import { configure } from "../../scenario/configure.ts";
 import type { Prepared } from "../../scenario/prepare.ts";
 import { prepareRun } from "../../scenario/run.ts";
-import { writeAtomically } from "../../scenario/run-folder.ts";
 import { colors } from "../colors.ts";
 import { loadScenario } from "../load-scenario.ts";
 import { budgetList, positiveNumber } from "../options.ts";

@@ -3,8 +3,8 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { z } from "zod";
+import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import { InputError, messageOf } from "../../base/errors.ts";
-import { makeFolder } from "../../base/folders.ts";
 import { byteTokenizer } from "../../data/tokenizer.ts";
 import { modelCard } from "../../engine/model-card.ts";
 import {
@@ -19,7 +19,6 @@ import { SafetensorsFile } from "../../model/safetensors.ts";
 import { writeSafetensors } from "../../model/safetensors-writer.ts";
 import { writeCheckpoint } from "../../model/write-checkpoint.ts";
 import { awaitLock } from "../../scenario/lock.ts";
-import { onDisk, writeAtomically } from "../../scenario/run-folder.ts";
 import { OnnxExecutor } from "../../tensor/executors/onnx.ts";
 import { colors } from "../colors.ts";
 import { requireEmpty } from "../empty-folder.ts";

@@ -1,8 +1,8 @@
 /** Text from files: whole, of a size that is bounded, or line by line, without holding more than a stretch of it. */
 import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
-import { InputError } from "../base/errors.ts";
-import { formatBytes } from "../base/units.ts";
-import { onDisk } from "./run-folder.ts";
+import { onDisk } from "./disk.ts";
+import { InputError } from "./errors.ts";
+import { formatBytes } from "./units.ts";
 
 /** @throws InputError for a file of more than `most` bytes; MachineError when it cannot be read */
 export function readText(path: string, most: number): string {
