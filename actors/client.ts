@@ -12,7 +12,7 @@ import { unreachable } from "../src/base/errors.ts";
 import { type ClientId, clientId } from "../src/base/ids.ts";
 import { type Millis, millis } from "../src/base/units.ts";
 import { type ActorDefinition, defineActor, next, send, type TurnContext } from "../src/runtime/actor.ts";
-import type { BlobRef } from "../src/runtime/refs.ts";
+import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { Attack } from "./attack.ts";
 import { type ClientMessage, serverRef } from "./protocol.ts";
 import type { Trained, TrainRecipe } from "./training.ts";

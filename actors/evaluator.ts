@@ -5,7 +5,7 @@
 
 import type { Evaluation } from "../src/engine/engine.ts";
 import { type ActorDefinition, defineActor, next } from "../src/runtime/actor.ts";
-import type { PledgeRef } from "../src/runtime/refs.ts";
+import type { PledgeRef } from "../src/runtime/messages/refs.ts";
 import type { EvaluatorEvent, EvaluatorMessage } from "./protocol.ts";
 import type { EvaluateRecipe } from "./training.ts";
 

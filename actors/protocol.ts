@@ -11,7 +11,7 @@
 import type { ClientId, ParticipationId, Round } from "../src/base/ids.ts";
 import type { Millis } from "../src/base/units.ts";
 import type { Evaluation } from "../src/engine/engine.ts";
-import type { BlobRef, Held, PledgeRef, Ref } from "../src/runtime/refs.ts";
+import type { BlobRef, Held, PledgeRef, Ref } from "../src/runtime/messages/refs.ts";
 import type { Trained } from "./training.ts";
 
 export type ClientMessage =

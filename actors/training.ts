@@ -9,10 +9,10 @@ import { examplesOf, type Partition } from "../src/data/deal.ts";
 import type { TokenizedData } from "../src/data/tokenized.ts";
 import type { Evaluation, OptimizerConfig, TrainingEngine, TrainJob, TrainResult } from "../src/engine/engine.ts";
 import { cut } from "../src/engine/merging.ts";
-import type { BlobReader } from "../src/runtime/blobs.ts";
+import type { BlobReader } from "../src/runtime/messages/blobs.ts";
+import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { GatheredJob, GatheredResult, Gathering } from "../src/runtime/pledges.ts";
-import type { Handler } from "../src/runtime/pool.ts";
-import type { BlobRef } from "../src/runtime/refs.ts";
+import type { Handler } from "../src/runtime/pools/pool.ts";
 import { type Attack, attacked, dated, flippedLabels } from "./attack.ts";
 
 /** What every worker knows: plain data, its large parts in shared memory. */

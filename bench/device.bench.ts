@@ -19,7 +19,7 @@ import { trainingFlops } from "../src/model/accounting.ts";
 import { adapterLayout } from "../src/model/adapter.ts";
 import { formatTable } from "../src/report/table.ts";
 import type { Executor } from "../src/tensor/executors/executor.ts";
-import { Graph } from "../src/tensor/graph.ts";
+import { Graph } from "../src/tensor/graph/graph.ts";
 import { reduceSum } from "../src/tensor/ops/arithmetic.ts";
 import { matmul } from "../src/tensor/ops/matrix.ts";
 import { median, timings } from "./measure.ts";

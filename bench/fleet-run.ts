@@ -1,9 +1,9 @@
 /** A fleet in a process of its own, so that its memory can be told from everything else's; prints one JSON object. */
 import { readFileSync } from "node:fs";
-import { InlinePool } from "../src/runtime/inline-pool.ts";
-import { Federation } from "../src/scenario/federation.ts";
-import type { Prepared } from "../src/scenario/prepare.ts";
-import { prepareRun } from "../src/scenario/run.ts";
+import { Federation } from "../src/run/federation.ts";
+import type { Prepared } from "../src/run/prepare.ts";
+import { prepareRun } from "../src/run/run.ts";
+import { InlinePool } from "../src/runtime/pools/inline-pool.ts";
 import { benchFleet, type FleetSize } from "./fleet-scenario.ts";
 
 export interface FleetRun {

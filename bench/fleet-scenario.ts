@@ -1,9 +1,9 @@
 /** The fleet that is benchmarked: phones and laptops as unlike as real ones, some of which drop out. Timing only. */
 import { minutes } from "../src/base/units.ts";
-import { fedbuff } from "../src/fl/policies.ts";
+import { fedbuff } from "../src/fl/policies/registry.ts";
 import { defineScenario, type Scenario } from "../src/scenario/define.ts";
-import { flashLink } from "../src/sim/links.ts";
-import { aiBenchmark } from "../src/sim/speed-laws.ts";
+import { flashLink } from "../src/sim/fleet/links.ts";
+import { aiBenchmark } from "../src/sim/fleet/speed-laws.ts";
 
 export interface FleetSize {
   readonly clients: number;

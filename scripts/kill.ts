@@ -16,7 +16,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { type Draws, Rng } from "../src/base/random.ts";
-import { exitCodes } from "../src/cli/failure.ts";
+import { exitCodes } from "../src/cli/screen/failure.ts";
 import { type Scenario, scenarioFromJson, scenarioToJson } from "../src/scenario/define.ts";
 import { embeddedScenario } from "../test/support/embedded-scenario.ts";
 import { type Aftermath, killAndResume, type Moment } from "../test/support/kill.ts";

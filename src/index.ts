@@ -4,13 +4,17 @@ export { days, hours, megabits, megabytes, millis, minutes, seconds } from "./ba
 export { byQuantity, dirichlet, iid, type PartitionSpec, shards } from "./data/partition.ts";
 export { type DataSource, file, instructions } from "./data/source.ts";
 export { compact, custom, headings, type PromptTemplate } from "./data/template.ts";
-export { fedasync, fedbuff, semiSynchronous, synchronous } from "./fl/policies.ts";
+export { fedasync, fedbuff, semiSynchronous, synchronous } from "./fl/policies/registry.ts";
 export type { Decision, PolicyView, RoundPolicy } from "./fl/policy.ts";
 export type { Candidates, ClientSampler, History } from "./fl/sampler.ts";
-export * from "./fl/samplers.ts";
-export * from "./fl/strategies.ts";
+export * from "./fl/samplers/registry.ts";
+export * from "./fl/strategies/registry.ts";
 export type { AggregationStrategy, GlobalState } from "./fl/strategy.ts";
 export type { Update } from "./fl/update.ts";
+export type { BudgetMetrics, RoundMetrics, TierMetrics } from "./records/metrics.ts";
+export type { RunResult } from "./run/result.ts";
+export { loadRun, resume } from "./run/resume.ts";
+export { type RunOptions, run } from "./run/run.ts";
 export { type Calibration, calibrationFrom } from "./scenario/calibration.ts";
 export { defineScenario, type Scenario, type ScenarioInput } from "./scenario/define.ts";
 export {
@@ -26,11 +30,11 @@ export {
   lossFalls,
   participationAtLeast,
 } from "./scenario/expect.ts";
-export type { BudgetMetrics, RoundMetrics, TierMetrics } from "./scenario/metrics.ts";
 export { availabilityFrom, devicesFrom } from "./scenario/recorded.ts";
-export type { RunResult } from "./scenario/result.ts";
-export { loadRun, resume } from "./scenario/resume.ts";
-export { type RunOptions, run } from "./scenario/run.ts";
+export { flashLink } from "./sim/fleet/links.ts";
+export { aiBenchmark, flashPhones } from "./sim/fleet/speed-laws.ts";
+export { hazardLosing } from "./sim/flight/faults.ts";
+export { type Preset, type PresetName, preset } from "./sim/presets.ts";
 export {
   bandwidth,
   crash,
@@ -42,9 +46,5 @@ export {
   setDropout,
   setMessageLoss,
   slowdown,
-} from "./sim/effects.ts";
-export { hazardLosing } from "./sim/faults.ts";
-export { flashLink } from "./sim/links.ts";
-export { type Preset, type PresetName, preset } from "./sim/presets.ts";
-export { aiBenchmark, flashPhones } from "./sim/speed-laws.ts";
-export { at, between, every, type TimelineEntry } from "./sim/timeline.ts";
+} from "./sim/script/effects.ts";
+export { at, between, every, type TimelineEntry } from "./sim/script/timeline.ts";

@@ -8,10 +8,10 @@
 import { readdirSync, realpathSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Command, CommanderError } from "commander";
-import { programVersion } from "../scenario/package.ts";
-import { exitCodes, reportFailure } from "./failure.ts";
+import { programVersion } from "../run/package.ts";
 import { restartWithHugePages } from "./huge-pages.ts";
-import { terminal } from "./terminal.ts";
+import { exitCodes, reportFailure } from "./screen/failure.ts";
+import { terminal } from "./screen/terminal.ts";
 
 interface CommandFile {
   register(program: Command): void;

@@ -4,7 +4,7 @@ import { InputError, ScenarioError } from "../base/errors.ts";
 import { type OpenedModel, openModel } from "../engine/load-model.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { embeddedModel } from "../scenario/package.ts";
+import { embeddedModel } from "../run/package.ts";
 import {
   isRunFolder,
   noAdapter,
@@ -13,7 +13,7 @@ import {
   readRunAdapter,
   recordedScenario,
   type TrainedAdapter,
-} from "../scenario/trained-adapter.ts";
+} from "../run/trained-adapter.ts";
 
 export function wholeNumber(text: string): number {
   const value = Number(text);

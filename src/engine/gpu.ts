@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { OnnxEmitter, outputName } from "../tensor/executors/onnx-emitter.ts";
-import { Graph } from "../tensor/graph.ts";
+import { Graph } from "../tensor/graph/graph.ts";
 import { matmul } from "../tensor/ops/matrix.ts";
 
 export interface Gpus {

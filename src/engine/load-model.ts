@@ -5,10 +5,10 @@ import { InputError } from "../base/errors.ts";
 import { loadHuggingFaceTokenizer } from "../data/hf-tokenizer.ts";
 import { byteTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import type { BaseWeights } from "../model/base-weights.ts";
-import { loadCheckpoint } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { type HuggingFaceConfig, readHuggingFaceConfig } from "../model/hf-config.ts";
-import { defaultWeightsCache, prepareBaseWeights } from "../model/prepare-weights.ts";
+import { loadCheckpoint } from "../model/formats/checkpoint.ts";
+import { type HuggingFaceConfig, readHuggingFaceConfig } from "../model/formats/hf-config.ts";
+import { defaultWeightsCache, prepareBaseWeights } from "../model/formats/prepare-weights.ts";
 
 export interface OpenedModel {
   readonly folder: string;

@@ -6,7 +6,7 @@ import { type AdapterLayout, adapterLayout, type LoraConfig } from "../model/ada
 import type { ModelConfig } from "../model/config.ts";
 import { expectedSizes, mergedTrainStep } from "../model/merged-clients.ts";
 import type { StepShape } from "../model/programs.ts";
-import { peakBytes } from "../tensor/footprint.ts";
+import { peakBytes } from "../tensor/graph/footprint.ts";
 import type { TrainJob } from "./engine.ts";
 import type { MergeLimit } from "./merge-limit.ts";
 

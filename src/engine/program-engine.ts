@@ -11,7 +11,7 @@ import { mergedTrainStep } from "../model/merged-clients.ts";
 import { evaluationProgram, type StepShape, trainStep } from "../model/programs.ts";
 import type { LoraForm } from "../model/transformer.ts";
 import type { Executable, Executor } from "../tensor/executors/executor.ts";
-import type { Program } from "../tensor/ir.ts";
+import type { Program } from "../tensor/graph/ir.ts";
 import type { Evaluation, EvaluationJob, OptimizerConfig, TrainingEngine, TrainJob, TrainResult } from "./engine.ts";
 import { loraFormFor } from "./lora-form.ts";
 import { alone, type MergeLimit } from "./merge-limit.ts";

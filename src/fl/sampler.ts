@@ -2,7 +2,7 @@
 
 import type { ClientId, Round } from "../base/ids.ts";
 import type { Draws } from "../base/random.ts";
-import type { Fleet } from "../sim/fleet.ts";
+import type { Fleet } from "../sim/fleet/fleet.ts";
 
 export type SamplerSpec = { readonly type: string } & Readonly<Record<string, unknown>>;
 

@@ -7,7 +7,7 @@
  * Rows of an expert come client after client, because copies of tokens do and sorting by expert keeps their order. LoRA is
  * one batched product per factor, on groups padded to the longest (`tensor/ops/padded.ts`).
  */
-import type { Tensor } from "../tensor/ir.ts";
+import type { Tensor } from "../tensor/graph/ir.ts";
 import { add, mul, swiglu } from "../tensor/ops/arithmetic.ts";
 import { reshape, split } from "../tensor/ops/layout.ts";
 import { matmul } from "../tensor/ops/matrix.ts";

@@ -8,14 +8,14 @@
  * LoRA is factored here whatever the model: to merge it into the base weights would copy every expert for every client.
  */
 import { gradients } from "../tensor/autodiff.ts";
-import { Graph } from "../tensor/graph.ts";
-import type { Program, Tensor } from "../tensor/ir.ts";
+import { Graph } from "../tensor/graph/graph.ts";
+import type { Program, Tensor } from "../tensor/graph/ir.ts";
+import { type SymbolicDim, sizeOf } from "../tensor/graph/shape.ts";
 import { integerDivide, mul, reduceSum } from "../tensor/ops/arithmetic.ts";
 import { scatterAddRows } from "../tensor/ops/index-ops.ts";
 import { concat, reshape, split } from "../tensor/ops/layout.ts";
 import { crossEntropy } from "../tensor/ops/nn.ts";
 import { adamW, clipFactor } from "../tensor/optimizer.ts";
-import { type SymbolicDim, sizeOf } from "../tensor/shape.ts";
 import { type AdapterLayout, blockNames } from "./adapter.ts";
 import { type BaseProducts, clientExperts } from "./client-experts.ts";
 import type { ModelConfig } from "./config.ts";

@@ -2,13 +2,13 @@
  * The programs an engine runs: a local training step, an evaluation, and a pre-training step. Each is one native call.
  */
 import { gradients } from "../tensor/autodiff.ts";
-import { Graph } from "../tensor/graph.ts";
-import type { Program, Tensor } from "../tensor/ir.ts";
+import { Graph } from "../tensor/graph/graph.ts";
+import type { Program, Tensor } from "../tensor/graph/ir.ts";
+import { sizeOf } from "../tensor/graph/shape.ts";
 import { add, argMax, mul, reduceSum, scale } from "../tensor/ops/arithmetic.ts";
 import { concat, reshape, split, transpose } from "../tensor/ops/layout.ts";
 import { crossEntropy } from "../tensor/ops/nn.ts";
 import { type AdamWOptions, type AdamWState, type AdamWStep, adamW, clipFactor } from "../tensor/optimizer.ts";
-import { sizeOf } from "../tensor/shape.ts";
 import { type AdapterLayout, blockNames } from "./adapter.ts";
 import { baseWeightShapes } from "./base-weights.ts";
 import { clientExperts } from "./client-experts.ts";

@@ -9,8 +9,8 @@
  * Muennighoff et al., "OLMoE", 2024, https://arxiv.org/abs/2409.02060;
  * Le et al., "FLAME", 2025, https://arxiv.org/abs/2506.16600.
  */
-import type { Graph } from "../tensor/graph.ts";
-import type { Tensor } from "../tensor/ir.ts";
+import type { Graph } from "../tensor/graph/graph.ts";
+import type { Tensor } from "../tensor/graph/ir.ts";
 import {
   add,
   cast,

@@ -1,7 +1,7 @@
 /** Plots of what FLAME is about: which experts the fleet activates, and whom each aggregate listens to. */
 import * as Plot from "@observablehq/plot";
 import { quantileSorted } from "simple-statistics";
-import type { RoundMetrics } from "../scenario/metrics.ts";
+import type { RoundMetrics } from "../records/metrics.ts";
 import type { Palette, Style } from "./colours.ts";
 import { asAreas, draw, type Figure, FULL, HALF, lines, stackedBars } from "./figure.ts";
 import { edges, nameOf } from "./fleet.ts";

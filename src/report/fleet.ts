@@ -2,30 +2,14 @@
 import * as Plot from "@observablehq/plot";
 import { median } from "simple-statistics";
 import { formatBytes, formatTime } from "../base/units.ts";
-import type { RoundMetrics, TierMetrics } from "../scenario/metrics.ts";
-import type { Outcome } from "../scenario/participation.ts";
+import type { RoundMetrics, TierMetrics } from "../records/metrics.ts";
+import type { Outcome } from "../records/participation.ts";
+import { tierTotals } from "../records/totals.ts";
 import { OUTCOMES, outcomeStyle, type Palette, seriesStyle } from "./colours.ts";
 import { asAreas, asLines, draw, endLabels, type Figure, FULL, lines, stackedBars } from "./figure.ts";
 import { binned, bins, byteUnit, percent, roundTicks, shareOf, timeUnit, whole } from "./numbers.ts";
 
 const BARS = 120;
-
-/** Outcomes of all participations of a tier, over the whole run. */
-export function tierTotals(rounds: readonly RoundMetrics[]): Map<string, TierMetrics> {
-  const totals = new Map<string, { -readonly [K in keyof TierMetrics]: TierMetrics[K] }>();
-  for (const row of rounds) {
-    for (const { tier, invited, counted, late, dropped, rejected } of row.tiers) {
-      const total = totals.get(tier) ?? { tier, invited: 0, counted: 0, late: 0, dropped: 0, rejected: 0 };
-      total.invited += invited;
-      total.counted += counted;
-      total.late += late;
-      total.dropped += dropped;
-      total.rejected += rejected;
-      totals.set(tier, total);
-    }
-  }
-  return totals;
-}
 
 /** @param rounds those after the base model; at least one */
 export function fleetFigures(rounds: readonly RoundMetrics[], palette: Palette, clients: number | null): Figure[] {

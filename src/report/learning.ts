@@ -1,7 +1,7 @@
 /** Plots of what the fleet learned: held-out loss and accuracy at every budget. */
 import type * as Plot from "@observablehq/plot";
 import { formatTime } from "../base/units.ts";
-import type { BudgetMetrics, RoundMetrics } from "../scenario/metrics.ts";
+import type { BudgetMetrics, RoundMetrics } from "../records/metrics.ts";
 import type { Palette, Style } from "./colours.ts";
 import { asLines, draw, endLabels, type Figure, lines, type Series } from "./figure.ts";
 import { bins, nats, percent, type RoundTicks, roundTicks, timeUnit } from "./numbers.ts";

@@ -1,6 +1,7 @@
 /** Run folder → `report.html`: one file that a person opens, reads and prints. The same run gives the same bytes. */
 import { join } from "node:path";
 import { formatBytes, formatTime } from "../base/units.ts";
+import { playedRounds, totalsOf } from "../records/totals.ts";
 import { type Palette, paletteOf } from "./colours.ts";
 import { activationFigures, weightFigures } from "./experts.ts";
 import { fleetFigures } from "./fleet.ts";
@@ -8,15 +9,7 @@ import { learningFigures } from "./learning.ts";
 import { nats, percent, shareOf, whole } from "./numbers.ts";
 import { escapeHtml, renderNote, renderPage, renderTable, renderTiles, type Section } from "./page.ts";
 import { hasParticipations, type RunRecord, readParticipations, readRun } from "./run-folder.ts";
-import {
-  BUDGET_COLUMNS,
-  budgetChanges,
-  budgetRows,
-  playedRounds,
-  TIER_COLUMNS,
-  tierRows,
-  totalsOf,
-} from "./summary.ts";
+import { BUDGET_COLUMNS, budgetChanges, budgetRows, TIER_COLUMNS, tierRows } from "./summary.ts";
 import { legRows, lossRows, type ParticipationSummary, summarise, trackFigures } from "./tracks.ts";
 import { writeFile } from "./write.ts";
 

@@ -6,8 +6,8 @@ import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
-import type { RoundMetrics } from "../scenario/metrics.ts";
-import type { ParticipationRow } from "../scenario/participation.ts";
+import type { RoundMetrics } from "../records/metrics.ts";
+import type { ParticipationRow } from "../records/participation.ts";
 
 /** A claim of the scenario and whether the run bore it out. */
 export interface Expectation {

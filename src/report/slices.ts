@@ -1,5 +1,5 @@
 /** A participation as the stretches of time it was made of; shared by the client tracks and `timeline.json`. */
-import type { ParticipationRow } from "../scenario/participation.ts";
+import type { ParticipationRow } from "../records/participation.ts";
 
 export type Leg = "download" | "train" | "upload";
 

@@ -1,7 +1,7 @@
 /** A run in figures: what the report's head, the terminal's last table and `--json` say alike. */
 import { formatBytes, formatTime } from "../base/units.ts";
-import type { BudgetMetrics, RoundMetrics } from "../scenario/metrics.ts";
-import { tierTotals } from "./fleet.ts";
+import type { BudgetMetrics, RoundMetrics } from "../records/metrics.ts";
+import { tierTotals, totalsOf } from "../records/totals.ts";
 import { nats, percent, points, shareOf, signed, whole } from "./numbers.ts";
 import type { RunRecord } from "./run-folder.ts";
 import { type Column, formatTable, type TableOptions } from "./table.ts";
@@ -13,10 +13,6 @@ export interface BudgetChange {
   readonly last: BudgetMetrics;
 }
 
-/** Rounds after the base model's row. */
-export const playedRounds = (rounds: readonly RoundMetrics[]): RoundMetrics[] =>
-  rounds.filter(({ round }) => round > 0);
-
 /** First and last evaluation at each budget, largest first; empty for timing-only runs. */
 export function budgetChanges(rounds: readonly RoundMetrics[]): BudgetChange[] {
   const changes = new Map<number, BudgetChange>();
@@ -27,39 +23,6 @@ export function budgetChanges(rounds: readonly RoundMetrics[]): BudgetChange[] {
     }
   }
   return [...changes.values()].sort((a, b) => b.topK - a.topK);
-}
-
-export interface Totals {
-  readonly rounds: number;
-  readonly aggregated: number;
-  readonly virtualTime: number;
-  readonly invited: number;
-  readonly counted: number;
-  readonly late: number;
-  readonly dropped: number;
-  readonly rejected: number;
-  readonly distinctClients: number;
-  readonly downloadBytes: number;
-  readonly uploadBytes: number;
-}
-
-export function totalsOf(rounds: readonly RoundMetrics[]): Totals {
-  const played = playedRounds(rounds);
-  const sum = (pick: (row: RoundMetrics) => number) => played.reduce((total, row) => total + pick(row), 0);
-  const last = rounds.at(-1)!;
-  return {
-    rounds: played.length,
-    aggregated: sum(({ aggregated }) => (aggregated ? 1 : 0)),
-    virtualTime: last.closedAt,
-    invited: sum(({ invited }) => invited),
-    counted: sum(({ counted }) => counted),
-    late: sum(({ late }) => late),
-    dropped: sum(({ dropped }) => dropped),
-    rejected: sum(({ rejected }) => rejected),
-    distinctClients: last.distinctClients,
-    downloadBytes: last.downloadBytes,
-    uploadBytes: last.uploadBytes,
-  };
 }
 
 export const BUDGET_COLUMNS: readonly string[] = [

@@ -6,12 +6,12 @@ import { join } from "node:path";
 import * as Plot from "@observablehq/plot";
 import { InputError } from "../base/errors.ts";
 import { formatTime } from "../base/units.ts";
+import { type StressCell, type Target, tierFairness } from "../study/stress-cell.ts";
 import { type Style, seriesStyle } from "./colours.ts";
 import { type Estimate, estimate } from "./confidence.ts";
 import { asLines, draw, endLabels, type Figure, lines } from "./figure.ts";
 import { percent, timeUnit, whole } from "./numbers.ts";
 import { escapeHtml, renderNote, renderPage, renderTable, renderTiles } from "./page.ts";
-import { type StressCell, type Target, tierFairness } from "./stress-cell.ts";
 import { type Cell, formatTable, type TableOptions } from "./table.ts";
 import { writeFile } from "./write.ts";
 

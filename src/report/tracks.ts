@@ -2,8 +2,8 @@
 import * as Plot from "@observablehq/plot";
 import { median } from "simple-statistics";
 import { formatTime } from "../base/units.ts";
-import type { RoundMetrics } from "../scenario/metrics.ts";
-import type { ParticipationRow } from "../scenario/participation.ts";
+import type { RoundMetrics } from "../records/metrics.ts";
+import type { ParticipationRow } from "../records/participation.ts";
 import { OUTCOMES, outcomeStyle, type Palette } from "./colours.ts";
 import { asAreas, draw, type Figure, FULL } from "./figure.ts";
 import { timeUnit, whole } from "./numbers.ts";

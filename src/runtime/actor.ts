@@ -6,10 +6,10 @@
 import type { ParticipationId, Round } from "../base/ids.ts";
 import type { Rng } from "../base/random.ts";
 import type { Millis } from "../base/units.ts";
-import type { Leg } from "../sim/environment.ts";
-import type { BlobReader } from "./blobs.ts";
+import type { Leg } from "../sim/flight/environment.ts";
+import type { BlobReader } from "./messages/blobs.ts";
+import type { BlobRef, Held, PledgeRef, Protocol, Ref } from "./messages/refs.ts";
 import type { Recipe } from "./pledges.ts";
-import type { BlobRef, Held, PledgeRef, Protocol, Ref } from "./refs.ts";
 import type { Supervision } from "./supervision.ts";
 
 export type Effect<Own extends Protocol = never> =

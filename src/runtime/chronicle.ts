@@ -10,12 +10,12 @@
  *   stopped    actor, reason: `itself`, or `crashes`
  */
 import type { Millis } from "../base/units.ts";
-import type { Loss } from "../sim/environment.ts";
-import { Piece, type RowBytes, RowShape, type Trace } from "../sim/trace.ts";
+import type { Loss } from "../sim/flight/environment.ts";
+import { Piece, type RowBytes, RowShape, type Trace } from "../sim/kernel/trace.ts";
 import type { Company } from "./company.ts";
-import type { Envelope } from "./envelope.ts";
+import type { Envelope } from "./messages/envelope.ts";
+import type { Ref } from "./messages/refs.ts";
 import type { Observer, RowEvent } from "./observer.ts";
-import type { Ref } from "./refs.ts";
 
 const shapes = {
   sent: new RowShape("sent", "n", "from", "to", "message", "bytes"),

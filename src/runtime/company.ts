@@ -7,9 +7,9 @@ import { type ClientId, clientName } from "../base/ids.ts";
 import { NumberMap } from "../base/number-map.ts";
 import type { Millis } from "../base/units.ts";
 import type { CastMember } from "./actor.ts";
-import { decode, encode } from "./codec.ts";
 import { noMail, type Seat } from "./mailbox.ts";
-import type { Ref } from "./refs.ts";
+import { decode, encode } from "./messages/codec.ts";
+import type { Ref } from "./messages/refs.ts";
 import { type StateRecord, StateStore } from "./store.ts";
 
 export interface Role extends CastMember {

@@ -1,7 +1,7 @@
 /** How a run that met a bug ends: when, who, handling what, why, and the command that shows it again. */
 import { InputError, InvariantError, MachineError, messageOf } from "../base/errors.ts";
 import { formatTime, type Millis } from "../base/units.ts";
-import type { Protocol } from "./refs.ts";
+import type { Protocol } from "./messages/refs.ts";
 
 export interface Circumstances {
   readonly at: Millis;

@@ -8,9 +8,9 @@
  */
 import type { ClientId } from "../base/ids.ts";
 import type { Millis } from "../base/units.ts";
-import type { Leg, Transfer } from "../sim/environment.ts";
-import { Envelope } from "./envelope.ts";
-import type { Protocol, Ref } from "./refs.ts";
+import type { Leg, Transfer } from "../sim/flight/environment.ts";
+import { Envelope } from "./messages/envelope.ts";
+import type { Protocol, Ref } from "./messages/refs.ts";
 
 /** The sender of messages that start a run. */
 export const outside: Ref = { kind: "outside", id: 0 };

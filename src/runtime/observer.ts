@@ -5,9 +5,9 @@
 import { EventEmitter } from "eventemitter3";
 import { messageOf } from "../base/errors.ts";
 import type { Millis } from "../base/units.ts";
-import type { TraceRow } from "../sim/trace.ts";
+import type { TraceRow } from "../sim/kernel/trace.ts";
 import type { ActorEvent } from "./actor.ts";
-import { remember } from "./pool.ts";
+import { remember } from "./pools/pool.ts";
 
 /** The rows are those of the trace; `chronicle.ts` says what is in them. */
 export interface RuntimeEvents {

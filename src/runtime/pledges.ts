@@ -12,10 +12,10 @@
 import { InvariantError, invariant } from "../base/errors.ts";
 import { NumberMap } from "../base/number-map.ts";
 import type { Snapshot } from "../base/snapshot.ts";
-import type { BlobStore } from "./blobs.ts";
-import { measure, References } from "./plain.ts";
-import type { WorkPool } from "./pool.ts";
-import type { BlobRef, PledgeRef } from "./refs.ts";
+import type { BlobStore } from "./messages/blobs.ts";
+import { measure, References } from "./messages/plain.ts";
+import type { BlobRef, PledgeRef } from "./messages/refs.ts";
+import type { WorkPool } from "./pools/pool.ts";
 
 /** What to do, and what its result will weigh. */
 export interface Recipe<Job = unknown> {

@@ -5,13 +5,13 @@
 import { invariant } from "../base/errors.ts";
 import { NumberMap } from "../base/number-map.ts";
 import { after, type Millis } from "../base/units.ts";
-import type { Environment } from "../sim/environment.ts";
-import type { Kernel } from "../sim/kernel.ts";
+import type { Environment } from "../sim/flight/environment.ts";
+import type { Kernel } from "../sim/kernel/kernel.ts";
 import type { Chronicle } from "./chronicle.ts";
 import type { Role } from "./company.ts";
-import { damaged, type Envelope, open } from "./envelope.ts";
 import { isTransfer, putOn, type Seat, Transit, takeArrived, takeOff } from "./mailbox.ts";
-import type { Protocol } from "./refs.ts";
+import { damaged, type Envelope, open } from "./messages/envelope.ts";
+import type { Protocol } from "./messages/refs.ts";
 import type { Holdings } from "./turn.ts";
 
 export class PostOffice {

@@ -3,7 +3,7 @@
  * a million idle clients has no entry here.
  */
 import type { Snapshot } from "../base/snapshot.ts";
-import { decode, encode } from "./codec.ts";
+import { decode, encode } from "./messages/codec.ts";
 
 export type StateRecord = readonly [kind: string, id: number, bytes: Uint8Array];
 

@@ -1,11 +1,11 @@
 /** The messages of a system as plain data: on their way, in mailboxes, and in turns that wait for their work. */
 import type { NumberMap } from "../base/number-map.ts";
-import type { BlobRecord } from "./blobs.ts";
 import type { CompanyState, Role } from "./company.ts";
-import { open, seal } from "./envelope.ts";
 import { outside, putInto, putOn, type Seat, Transit } from "./mailbox.ts";
+import type { BlobRecord } from "./messages/blobs.ts";
+import { open, seal } from "./messages/envelope.ts";
+import type { Ref } from "./messages/refs.ts";
 import type { PledgeState } from "./pledges.ts";
-import type { Ref } from "./refs.ts";
 
 export interface TransitRecord {
   readonly envelope: Uint8Array;

@@ -3,9 +3,9 @@ import { invariant } from "../base/errors.ts";
 import type { Rng } from "../base/random.ts";
 import type { Millis } from "../base/units.ts";
 import type { ActorEvent, TurnContext } from "./actor.ts";
-import type { BlobStore } from "./blobs.ts";
+import type { BlobStore } from "./messages/blobs.ts";
+import type { BlobRef, Held, PledgeRef, Ref } from "./messages/refs.ts";
 import type { PledgeBook, Recipe } from "./pledges.ts";
-import type { BlobRef, Held, PledgeRef, Ref } from "./refs.ts";
 
 /** Counts who holds what, blobs and pledges alike. */
 export class Holdings {

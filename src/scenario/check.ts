@@ -1,8 +1,8 @@
 /** Mistakes that no field shows by itself: what contradicts what, before anything runs. */
-import { checkPolicy, policySpecSchema } from "../fl/policies.ts";
+import { checkPolicy, policySpecSchema } from "../fl/policies/registry.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { checkFleet } from "../sim/devices.ts";
-import { checkLaw } from "../sim/laws.ts";
+import { checkFleet } from "../sim/fleet/devices.ts";
+import { checkLaw } from "../sim/fleet/laws.ts";
 import { checkWorld } from "../sim/world-spec.ts";
 import { checkEffort } from "./effort.ts";
 import { toTierSpec } from "./fleet-schema.ts";

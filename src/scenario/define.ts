@@ -7,11 +7,11 @@
  */
 
 import { ScenarioError } from "../base/errors.ts";
-import { policyFromSpec, policySpecSchema } from "../fl/policies.ts";
+import { policyFromSpec, policySpecSchema } from "../fl/policies/registry.ts";
 import type { RoundPolicy } from "../fl/policy.ts";
 import type { ClientSampler } from "../fl/sampler.ts";
-import { samplerFromSpec, samplerSpecSchema } from "../fl/samplers.ts";
-import { strategyFromSpec, strategySpecSchema } from "../fl/strategies.ts";
+import { samplerFromSpec, samplerSpecSchema } from "../fl/samplers/registry.ts";
+import { strategyFromSpec, strategySpecSchema } from "../fl/strategies/registry.ts";
 import type { AggregationStrategy } from "../fl/strategy.ts";
 import { checkScenario } from "./check.ts";
 import { type Expectation, fromSpec } from "./expect.ts";

@@ -12,7 +12,7 @@
 import type { ClientId, Round } from "../base/ids.ts";
 import type { Rng } from "../base/random.ts";
 import { type Millis, millis } from "../base/units.ts";
-import type { Fleet } from "../sim/fleet.ts";
+import type { Fleet } from "../sim/fleet/fleet.ts";
 import type { Problem } from "./problems.ts";
 import { policySpecOf, type ScenarioData } from "./schema.ts";
 

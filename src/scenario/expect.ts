@@ -6,7 +6,7 @@
  */
 import { z } from "zod";
 import { formatTime } from "../base/units.ts";
-import type { BudgetMetrics, RoundMetrics } from "./metrics.ts";
+import type { BudgetMetrics, RoundMetrics } from "../records/metrics.ts";
 
 export interface Findings {
   /** Row 0 is the base model. */

@@ -1,9 +1,9 @@
 /** The shape of a fleet in a scenario. What its numbers may be is checked by `sim/`, which knows what they mean. */
 import { z } from "zod";
-import type { DeviceTrace, TierSpec } from "../sim/devices.ts";
-import type { Law } from "../sim/laws.ts";
-import type { LinkLaw } from "../sim/links.ts";
-import type { SpeedLaw } from "../sim/speed-laws.ts";
+import type { DeviceTrace, TierSpec } from "../sim/fleet/devices.ts";
+import type { Law } from "../sim/fleet/laws.ts";
+import type { LinkLaw } from "../sim/fleet/links.ts";
+import type { SpeedLaw } from "../sim/fleet/speed-laws.ts";
 
 const number = z.number();
 const count = z.int().min(1);

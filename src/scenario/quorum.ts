@@ -3,9 +3,9 @@
  * clients that are never there, a script that takes them away from the beginning and for good. What is merely unlikely
  * runs. Whoever wants a run in which nobody ever answers, as the end of a curve, says so: `rounds.mayStayEmpty`.
  */
-import type { AvailabilitySpec } from "../sim/availability.ts";
-import type { Effect } from "../sim/effects.ts";
-import { effectOf, firstTime } from "../sim/timeline.ts";
+import type { AvailabilitySpec } from "../sim/availability/availability.ts";
+import type { Effect } from "../sim/script/effects.ts";
+import { effectOf, firstTime } from "../sim/script/timeline.ts";
 import type { WorldSpec } from "../sim/world-spec.ts";
 import { clientsOf } from "./check.ts";
 import type { Scenario } from "./define.ts";

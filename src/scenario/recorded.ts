@@ -13,8 +13,8 @@ import { extname } from "node:path";
 import { InputError, messageOf } from "../base/errors.ts";
 import { readText } from "../base/text.ts";
 import type { Millis } from "../base/units.ts";
-import type { TraceSpec } from "../sim/availability-windows.ts";
-import type { DeviceRecord, DeviceTrace } from "../sim/fleet-spec.ts";
+import type { TraceSpec } from "../sim/availability/availability-windows.ts";
+import type { DeviceRecord, DeviceTrace } from "../sim/fleet/fleet-spec.ts";
 import { show } from "./problems.ts";
 
 const columns = ["tokensPerSecond", "downlink", "uplink"] as const;

@@ -1,11 +1,11 @@
 /** The shape of the simulated world in a scenario. What its numbers may be is checked by `sim/`. */
 import { z } from "zod";
 import { longestTime } from "../base/units.ts";
-import type { AvailabilitySpec } from "../sim/availability.ts";
-import type { Effect, SimulatedWorld } from "../sim/effects.ts";
-import type { FaultSpec } from "../sim/faults.ts";
-import type { NetworkSpec } from "../sim/network.ts";
-import type { TimelineEntry } from "../sim/timeline.ts";
+import type { AvailabilitySpec } from "../sim/availability/availability.ts";
+import type { FaultSpec } from "../sim/flight/faults.ts";
+import type { NetworkSpec } from "../sim/network/network.ts";
+import type { Effect, SimulatedWorld } from "../sim/script/effects.ts";
+import type { TimelineEntry } from "../sim/script/timeline.ts";
 import type { WorldSpec } from "../sim/world-spec.ts";
 import { lawSchema, ownFunction } from "./fleet-schema.ts";
 

@@ -1,9 +1,9 @@
 /** What will happen next to something under way, if nothing disturbs it. */
 import type { Millis } from "../base/units.ts";
-import type { Conditions } from "./conditions.ts";
-import { cutAt } from "./faults.ts";
-import { type Flight, farAhead } from "./flight.ts";
+import { cutAt } from "./flight/faults.ts";
+import { type Flight, farAhead } from "./flight/flight.ts";
 import type { Presence } from "./presence.ts";
+import type { Conditions } from "./script/conditions.ts";
 
 /**
  * Sets the flight's next step. The flight must be settled and have the rate that is right now.

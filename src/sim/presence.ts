@@ -3,14 +3,14 @@
  */
 import type { ClientId } from "../base/ids.ts";
 import type { Rng } from "../base/random.ts";
-import { type Availability, availabilityOf, type OnIneligible } from "./availability.ts";
-import type { DataTraits } from "./availability-data.ts";
-import { Batteries } from "./battery.ts";
-import { Churn } from "./churn.ts";
-import type { Conditions } from "./conditions.ts";
-import { cutAt } from "./faults.ts";
-import type { Fleet } from "./fleet.ts";
-import type { Flight } from "./flight.ts";
+import { type Availability, availabilityOf, type OnIneligible } from "./availability/availability.ts";
+import type { DataTraits } from "./availability/availability-data.ts";
+import { Batteries } from "./availability/battery.ts";
+import { Churn } from "./availability/churn.ts";
+import type { Fleet } from "./fleet/fleet.ts";
+import { cutAt } from "./flight/faults.ts";
+import type { Flight } from "./flight/flight.ts";
+import type { Conditions } from "./script/conditions.ts";
 import type { WorldSpec } from "./world-spec.ts";
 
 /** Clients asked when the next one becomes available; of a larger fleet, this many spread over it. */

@@ -12,10 +12,10 @@
  * The combination is a choice of this project; the single figures come from the sources named where they are defined.
  */
 import { hours, type Millis, minutes } from "../base/units.ts";
-import { amplitudeOf } from "./availability-random.ts";
-import { hazardLosing } from "./faults.ts";
-import { flashLink, type LinkLaw } from "./links.ts";
-import type { SpeedLaw } from "./speed-laws.ts";
+import { amplitudeOf } from "./availability/availability-random.ts";
+import { flashLink, type LinkLaw } from "./fleet/links.ts";
+import type { SpeedLaw } from "./fleet/speed-laws.ts";
+import { hazardLosing } from "./flight/faults.ts";
 import { defaultWorldSpec, type WorldSpec } from "./world-spec.ts";
 
 export const presetNames = ["ideal", "mild", "phones", "harsh", "silo"] as const;

@@ -6,8 +6,8 @@
  * [end…], finish_time} in seconds, with time folded modulo finish_time.
  */
 import { seconds } from "../base/units.ts";
-import type { TraceSpec } from "./availability-windows.ts";
-import type { DeviceRecord } from "./fleet-spec.ts";
+import type { TraceSpec } from "./availability/availability-windows.ts";
+import type { DeviceRecord } from "./fleet/fleet-spec.ts";
 
 export interface FedScaleDevice {
   readonly computation: number;

@@ -1,15 +1,16 @@
 /** Everything about the simulated world that is not a device: the part of a scenario this room understands. */
-import { type AvailabilitySpec, checkAvailability, type OnIneligible } from "./availability.ts";
-import type { DataTraits } from "./availability-data.ts";
-import { type BatterySpec, checkBattery } from "./battery.ts";
-import { type ChurnSpec, checkChurn } from "./churn.ts";
-import { checkFaults, type FaultSpec } from "./faults.ts";
-import type { FleetNames } from "./fleet.ts";
-import { checkLaw } from "./laws.ts";
-import { checkNetwork, type NetworkSpec } from "./network.ts";
-import { checkThat, type Problem } from "./problems.ts";
-import type { ComputeSpec } from "./tasks.ts";
-import { checkTimeline, type TimelineEntry } from "./timeline.ts";
+
+import { checkThat, type Problem } from "../base/problem.ts";
+import { type AvailabilitySpec, checkAvailability, type OnIneligible } from "./availability/availability.ts";
+import type { DataTraits } from "./availability/availability-data.ts";
+import { type BatterySpec, checkBattery } from "./availability/battery.ts";
+import { type ChurnSpec, checkChurn } from "./availability/churn.ts";
+import type { FleetNames } from "./fleet/fleet.ts";
+import { checkLaw } from "./fleet/laws.ts";
+import { checkFaults, type FaultSpec } from "./flight/faults.ts";
+import type { ComputeSpec } from "./flight/tasks.ts";
+import { checkNetwork, type NetworkSpec } from "./network/network.ts";
+import { checkTimeline, type TimelineEntry } from "./script/timeline.ts";
 
 export interface WorldSpec {
   readonly network: NetworkSpec;

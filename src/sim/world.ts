@@ -9,25 +9,33 @@ import { invariant } from "../base/errors.ts";
 import type { ClientId } from "../base/ids.ts";
 import type { Rng } from "../base/random.ts";
 import { after, type Millis } from "../base/units.ts";
-import type { DataTraits } from "./availability-data.ts";
-import type { BatteryState } from "./battery.ts";
-import { Conditions, type ConditionsState } from "./conditions.ts";
-import { Director, type DirectorState } from "./director.ts";
-import type { PlainEffect } from "./effects.ts";
-import type { Computation, Environment, Loss, Onlooker, Outlet, Phase, Transfer } from "./environment.ts";
-import { Faults } from "./faults.ts";
-import type { Fleet } from "./fleet.ts";
-import { viewOfFleet } from "./fleet-view.ts";
-import { type Flight, FlightTable, type FlightTableState, phaseOf, type Step, settle, soonest } from "./flight.ts";
+import type { DataTraits } from "./availability/availability-data.ts";
+import type { BatteryState } from "./availability/battery.ts";
+import type { Fleet } from "./fleet/fleet.ts";
+import type { Computation, Environment, Loss, Onlooker, Outlet, Phase, Transfer } from "./flight/environment.ts";
+import { Faults } from "./flight/faults.ts";
+import {
+  type Flight,
+  FlightTable,
+  type FlightTableState,
+  phaseOf,
+  type Step,
+  settle,
+  soonest,
+} from "./flight/flight.ts";
+import { type ComputeSpec, setWork } from "./flight/tasks.ts";
 import { foresee } from "./foresight.ts";
-import type { Kernel } from "./kernel.ts";
-import { Meter, type Occupation, type WorldTraffic } from "./meter.ts";
-import { Network } from "./network.ts";
+import type { Kernel } from "./kernel/kernel.ts";
+import type { TraceRow } from "./kernel/trace.ts";
+import { Meter, type Occupation, type WorldTraffic } from "./network/meter.ts";
+import { Network } from "./network/network.ts";
+import { Repeats, type RepeatsState } from "./network/repeats.ts";
+import { ServerLinks, type ServerLinksState } from "./network/server-links.ts";
 import { Presence } from "./presence.ts";
-import { Repeats, type RepeatsState } from "./repeats.ts";
-import { ServerLinks, type ServerLinksState } from "./server-links.ts";
-import { type ComputeSpec, setWork } from "./tasks.ts";
-import type { TraceRow } from "./trace.ts";
+import { Conditions, type ConditionsState } from "./script/conditions.ts";
+import { Director, type DirectorState } from "./script/director.ts";
+import type { PlainEffect } from "./script/effects.ts";
+import { viewOfFleet } from "./script/fleet-view.ts";
 import type { WorldSpec } from "./world-spec.ts";
 
 export { checkWorld, defaultWorldSpec, type WorldSpec } from "./world-spec.ts";

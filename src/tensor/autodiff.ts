@@ -4,10 +4,10 @@
  * Only nodes on a path from a parameter to the loss are visited: nothing is computed below the lowest trainable.
  */
 import { InvariantError, invariant } from "../base/errors.ts";
-import { reachable } from "./graph.ts";
-import type { Node, Tensor } from "./ir.ts";
+import { reachable } from "./graph/graph.ts";
+import type { Node, Tensor } from "./graph/ir.ts";
+import { sameShape, shapeError, sizeOf } from "./graph/shape.ts";
 import { add } from "./ops/arithmetic.ts";
-import { sameShape, shapeError, sizeOf } from "./shape.ts";
 
 /**
  * Gradients of the scalar `loss` with respect to `parameters`, in the same order and shapes.

@@ -1,5 +1,5 @@
 /** Optimizer steps as programs over one flattened parameter vector. */
-import type { Tensor } from "./ir.ts";
+import type { Tensor } from "./graph/ir.ts";
 import { add, addScalar, div, minimum, mul, reduceSum, scale, sqrt, square, sub } from "./ops/arithmetic.ts";
 
 export interface AdamWOptions {

@@ -10,7 +10,7 @@ import { ProgramEngine } from "../../src/engine/program-engine.ts";
 import { adapterLayout, type LoraConfig } from "../../src/model/adapter.ts";
 import type { LoraForm } from "../../src/model/transformer.ts";
 import type { Executor } from "../../src/tensor/executors/executor.ts";
-import { Graph } from "../../src/tensor/graph.ts";
+import { Graph } from "../../src/tensor/graph/graph.ts";
 import { reduceSum } from "../../src/tensor/ops/arithmetic.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
 import { executors } from "../support/executors.ts";

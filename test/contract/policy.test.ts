@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { type Draws, Rng } from "../../src/base/random.ts";
 import { type Millis, millis } from "../../src/base/units.ts";
-import { fedasync, fedbuff, policyFromSpec, semiSynchronous, synchronous } from "../../src/fl/policies.ts";
+import { fedasync, fedbuff, policyFromSpec, semiSynchronous, synchronous } from "../../src/fl/policies/registry.ts";
 import type { Decision, PolicyView, RoundPolicy } from "../../src/fl/policy.ts";
 
 policyContract(() => synchronous({ cohort: 10, deadline: 2_000, minUpdates: 4 }));

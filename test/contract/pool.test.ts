@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { InvariantError, MachineError } from "../../src/base/errors.ts";
-import { BlobStore } from "../../src/runtime/blobs.ts";
-import { InlinePool } from "../../src/runtime/inline-pool.ts";
-import { PiscinaPool } from "../../src/runtime/piscina-pool.ts";
-import type { Task, WorkPool } from "../../src/runtime/pool.ts";
+import { BlobStore } from "../../src/runtime/messages/blobs.ts";
+import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
+import { PiscinaPool } from "../../src/runtime/pools/piscina-pool.ts";
+import type { Task, WorkPool } from "../../src/runtime/pools/pool.ts";
 import { handlers } from "../support/pool-worker.ts";
 
 const worker = new URL("../support/pool-worker.ts", import.meta.url);

@@ -4,7 +4,15 @@ import { test } from "node:test";
 import type { ClientId } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import type { ClientSampler, History } from "../../src/fl/sampler.ts";
-import { oort, powerOfChoice, roundRobin, samplerFromSpec, tifl, uniform, weighted } from "../../src/fl/samplers.ts";
+import {
+  oort,
+  powerOfChoice,
+  roundRobin,
+  samplerFromSpec,
+  tifl,
+  uniform,
+  weighted,
+} from "../../src/fl/samplers/registry.ts";
 import { candidatesOf, count, makeFleet, makeHistory } from "../support/fl-fleet.ts";
 
 samplerContract(() => uniform());

@@ -16,7 +16,7 @@ import {
   multiKrum,
   strategyFromSpec,
   trimmedMean,
-} from "../../src/fl/strategies.ts";
+} from "../../src/fl/strategies/registry.ts";
 import type { AggregationStrategy, GlobalState } from "../../src/fl/strategy.ts";
 import type { Update } from "../../src/fl/update.ts";
 import { aggregate, elementsOf, experts, layout, makeUpdate } from "../support/fl-updates.ts";

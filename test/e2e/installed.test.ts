@@ -5,7 +5,7 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { packageRoot } from "../../src/scenario/package.ts";
+import { packageRoot } from "../../src/run/package.ts";
 import { otherNodes } from "../support/nodes.ts";
 import { temporaryFolder } from "../support/run-folders.ts";
 import { tinyModel } from "../support/tiny-model.ts";

@@ -4,9 +4,9 @@ import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, truncate
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { loadScenario, sourceOf } from "../../src/cli/load-scenario.ts";
-import { decodeCheckpoint, encodeCheckpoint, type Provenance } from "../../src/scenario/checkpoint.ts";
-import { run } from "../../src/scenario/run.ts";
+import { decodeCheckpoint, encodeCheckpoint, type Provenance } from "../../src/folder/saved-state.ts";
+import { run } from "../../src/run/run.ts";
+import { loadScenario, sourceOf } from "../../src/study/load-scenario.ts";
 import { runFlame } from "../support/command-line.ts";
 import { assertSameRun, interruptAfter, temporaryFolder } from "../support/run-folders.ts";
 import { stormy } from "../support/weather.ts";

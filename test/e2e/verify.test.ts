@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { run } from "../../src/scenario/run.ts";
+import { run } from "../../src/run/run.ts";
 import { runFlame } from "../support/command-line.ts";
 import { interruptAfter, temporaryFolder } from "../support/run-folders.ts";
 import { training } from "../support/scenarios.ts";

@@ -4,12 +4,12 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { adapterLayout } from "../../src/model/adapter.ts";
-import { loadCheckpoint } from "../../src/model/checkpoint.ts";
-import { exportPeft, importPeft } from "../../src/model/peft.ts";
-import { BaseWeightsFile, prepareBaseWeights } from "../../src/model/prepare-weights.ts";
-import { SafetensorsFile } from "../../src/model/safetensors.ts";
-import { writeSafetensors } from "../../src/model/safetensors-writer.ts";
-import { writeCheckpoint } from "../../src/model/write-checkpoint.ts";
+import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
+import { exportPeft, importPeft } from "../../src/model/formats/peft.ts";
+import { BaseWeightsFile, prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
+import { SafetensorsFile } from "../../src/model/formats/safetensors.ts";
+import { writeSafetensors } from "../../src/model/formats/safetensors-writer.ts";
+import { writeCheckpoint } from "../../src/model/formats/write-checkpoint.ts";
 import { temporaryFolder } from "../support/model-folder.ts";
 
 const golden = join(import.meta.dirname, "../../../shared/golden/olmoe-a");

@@ -11,7 +11,7 @@ import { providerFault } from "../../src/engine/gpu.ts";
 import { isOutOfMemory } from "../../src/engine/merging.ts";
 import { ProgramEngine } from "../../src/engine/program-engine.ts";
 import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
-import { Graph } from "../../src/tensor/graph.ts";
+import { Graph } from "../../src/tensor/graph/graph.ts";
 import { reduceSum } from "../../src/tensor/ops/arithmetic.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
 import { type Golden, goldenAbsent, loadGolden, optimizer, relativeError } from "../support/golden.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { Millis } from "../../src/base/units.ts";
-import { EventQueue, type SimEvent } from "../../src/sim/event-queue.ts";
+import { EventQueue, type SimEvent } from "../../src/sim/kernel/event-queue.ts";
 
 /** Few distinct times, so that ties are common; a null pops, "restart" replaces the queue by its restored snapshot. */
 const operation = fc.oneof(

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { coordinateMedian, fedavg, flame, krum, mix, trimmedMean } from "../../src/fl/strategies.ts";
+import { coordinateMedian, fedavg, flame, krum, mix, trimmedMean } from "../../src/fl/strategies/registry.ts";
 import type { Update } from "../../src/fl/update.ts";
 import { aggregate, experts, layout, makeUpdate } from "../support/fl-updates.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { RowBytes, RowShape, type TraceRow } from "../../src/sim/row-bytes.ts";
+import { RowBytes, RowShape, type TraceRow } from "../../src/sim/kernel/row-bytes.ts";
 
 const value = fc.oneof(
   fc.integer(),

@@ -4,11 +4,11 @@ import fc from "fast-check";
 import { InputError } from "../../src/base/errors.ts";
 import type { ParticipationId, Round } from "../../src/base/ids.ts";
 import type { Millis } from "../../src/base/units.ts";
-import { decode, decodeUntrusted, encode } from "../../src/runtime/codec.ts";
-import { crc32, Envelope, open, seal } from "../../src/runtime/envelope.ts";
-import { Form } from "../../src/runtime/forms.ts";
-import { measure, References } from "../../src/runtime/plain.ts";
-import type { BlobRef, PledgeRef } from "../../src/runtime/refs.ts";
+import { decode, decodeUntrusted, encode } from "../../src/runtime/messages/codec.ts";
+import { crc32, Envelope, open, seal } from "../../src/runtime/messages/envelope.ts";
+import { Form } from "../../src/runtime/messages/forms.ts";
+import { measure, References } from "../../src/runtime/messages/plain.ts";
+import type { BlobRef, PledgeRef } from "../../src/runtime/messages/refs.ts";
 
 /** Bits of any sort; NaNs of other patterns are the same NaN to JavaScript. */
 const floats = fc.float32Array({ maxLength: 80 });

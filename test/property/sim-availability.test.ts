@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { clientId } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import type { Millis } from "../../src/base/units.ts";
-import { type AvailabilitySpec, availabilityOf } from "../../src/sim/availability.ts";
+import { type AvailabilitySpec, availabilityOf } from "../../src/sim/availability/availability.ts";
 import { equalFleet } from "../support/sim-world.ts";
 
 const hour = 3_600_000;

@@ -3,8 +3,8 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { Rng } from "../../src/base/random.ts";
 import { gradients } from "../../src/tensor/autodiff.ts";
-import { reachable } from "../../src/tensor/graph.ts";
-import type { Tensor } from "../../src/tensor/ir.ts";
+import { reachable } from "../../src/tensor/graph/graph.ts";
+import type { Tensor } from "../../src/tensor/graph/ir.ts";
 import { Growth, lossOf, recipes } from "../support/random-programs.ts";
 import { kernels, Reference } from "../support/reference.ts";
 

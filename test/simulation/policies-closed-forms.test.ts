@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { hours, minutes, seconds } from "../../src/base/units.ts";
-import { fedasync, fedbuff } from "../../src/fl/policies.ts";
+import { fedasync, fedbuff } from "../../src/fl/policies/registry.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
-import type { Law } from "../../src/sim/laws.ts";
+import type { Law } from "../../src/sim/fleet/laws.ts";
 import { mean, type Played, playTiming, standardError } from "../support/play.ts";
 import { timingOnly } from "../support/scenarios.ts";
 

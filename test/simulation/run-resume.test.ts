@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { loadRun, resume } from "../../src/scenario/resume.ts";
-import { run } from "../../src/scenario/run.ts";
+import { loadRun, resume } from "../../src/run/resume.ts";
+import { run } from "../../src/run/run.ts";
 import { assertSameRun, interruptAfter, temporaryFolder } from "../support/run-folders.ts";
 import { stormy } from "../support/weather.ts";
 

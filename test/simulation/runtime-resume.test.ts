@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../src/base/random.ts";
 import { refTo } from "../../src/runtime/actor.ts";
-import { decode, encode } from "../../src/runtime/codec.ts";
-import { PiscinaPool } from "../../src/runtime/piscina-pool.ts";
-import type { WorkPool } from "../../src/runtime/pool.ts";
+import { decode, encode } from "../../src/runtime/messages/codec.ts";
+import { PiscinaPool } from "../../src/runtime/pools/piscina-pool.ts";
+import type { WorkPool } from "../../src/runtime/pools/pool.ts";
 import type { SystemState } from "../../src/runtime/system-state.ts";
-import type { KernelState } from "../../src/sim/kernel.ts";
-import type { TraceState } from "../../src/sim/trace.ts";
+import type { KernelState } from "../../src/sim/kernel/kernel.ts";
+import type { TraceState } from "../../src/sim/kernel/trace.ts";
 import { type Lab, openLab, ScrambledPool } from "../support/actor-lab.ts";
 import {
   program,

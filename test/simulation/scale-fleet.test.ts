@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { minutes } from "../../src/base/units.ts";
-import { oort, tifl, uniform } from "../../src/fl/samplers.ts";
-import { encode } from "../../src/runtime/codec.ts";
-import { prepareRun } from "../../src/scenario/run.ts";
+import { oort, tifl, uniform } from "../../src/fl/samplers/registry.ts";
+import { prepareRun } from "../../src/run/run.ts";
+import { encode } from "../../src/runtime/messages/codec.ts";
 import { playTiming } from "../support/play.ts";
 import { timingOnly } from "../support/scenarios.ts";
 

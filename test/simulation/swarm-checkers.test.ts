@@ -1,8 +1,8 @@
 /** Each rule of the swarm is broken once, to see that it would show. */
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { InlinePool } from "../../src/runtime/inline-pool.ts";
-import type { TraceRow } from "../../src/sim/trace.ts";
+import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
+import type { TraceRow } from "../../src/sim/kernel/trace.ts";
 import { checkersFor } from "../support/swarm/checkers.ts";
 import { type Checker, type Look, play } from "../support/swarm/drive.ts";
 import { caseOf, scenarioOf } from "../support/swarm/generate.ts";

@@ -3,13 +3,13 @@ import type { ClientId, ParticipationId, Round } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import type { Millis } from "../../src/base/units.ts";
 import type { CastMember } from "../../src/runtime/actor.ts";
-import { BlobStore } from "../../src/runtime/blobs.ts";
-import { InlinePool } from "../../src/runtime/inline-pool.ts";
-import type { PoolDiagnostics, Task, WorkPool } from "../../src/runtime/pool.ts";
+import { BlobStore } from "../../src/runtime/messages/blobs.ts";
+import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
+import type { PoolDiagnostics, Task, WorkPool } from "../../src/runtime/pools/pool.ts";
 import { ActorSystem } from "../../src/runtime/system.ts";
-import type { Computation, Condition, Environment, Outlet, Transfer } from "../../src/sim/environment.ts";
-import { Kernel } from "../../src/sim/kernel.ts";
-import { Trace } from "../../src/sim/trace.ts";
+import type { Computation, Condition, Environment, Outlet, Transfer } from "../../src/sim/flight/environment.ts";
+import { Kernel } from "../../src/sim/kernel/kernel.ts";
+import { Trace } from "../../src/sim/kernel/trace.ts";
 import { handlers } from "./pool-worker.ts";
 
 /** What happens to a message or a computation: answers, each some time after it began. */

@@ -1,6 +1,6 @@
 /** Plain numbers as the arrays that executors take. */
 import type { TensorData } from "../../src/tensor/executors/executor.ts";
-import type { Program } from "../../src/tensor/ir.ts";
+import type { Program } from "../../src/tensor/graph/ir.ts";
 import type { Numbers } from "./reference.ts";
 
 /** Each input in the type the program declares. */

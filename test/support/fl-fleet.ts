@@ -1,7 +1,7 @@
 /** Fleets and histories for tests of samplers: plain columns, every client alike unless said otherwise. */
 import { type ClientId, clientId, round } from "../../src/base/ids.ts";
 import type { Candidates, History } from "../../src/fl/sampler.ts";
-import type { Fleet } from "../../src/sim/fleet.ts";
+import type { Fleet } from "../../src/sim/fleet/fleet.ts";
 
 export interface FleetSketch {
   examples?(row: number): number;

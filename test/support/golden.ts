@@ -5,9 +5,9 @@ import { join } from "node:path";
 import type { Batch } from "../../src/data/batches.ts";
 import { type AdapterLayout, adapterLayout } from "../../src/model/adapter.ts";
 import type { BaseWeights } from "../../src/model/base-weights.ts";
-import { loadCheckpoint } from "../../src/model/checkpoint.ts";
-import { prepareBaseWeights } from "../../src/model/prepare-weights.ts";
-import { SafetensorsFile } from "../../src/model/safetensors.ts";
+import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
+import { prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
+import { SafetensorsFile } from "../../src/model/formats/safetensors.ts";
 
 export const goldenFolder = join(import.meta.dirname, "../../../shared/golden/olmoe-a");
 

@@ -3,7 +3,7 @@ import { threadId, workerData } from "node:worker_threads";
 import { trainingHandlers } from "../../actors/training.ts";
 import type { WorkerData } from "../../actors/worker.ts";
 import { createEngine } from "../../src/engine/create.ts";
-import { hostWorker } from "../../src/runtime/worker-host.ts";
+import { hostWorker } from "../../src/runtime/pools/worker-host.ts";
 
 export interface MortalData extends WorkerData {
   /** Shared by all threads: tasks taken, and whether one has died. */

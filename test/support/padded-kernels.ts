@@ -1,6 +1,6 @@
 /** The reference's padded groups, from their definitions in `src/tensor/ops/padded.ts`. */
-import type { Node } from "../../src/tensor/ir.ts";
-import type { Dim, SymbolicDim } from "../../src/tensor/shape.ts";
+import type { Node } from "../../src/tensor/graph/ir.ts";
+import type { Dim, SymbolicDim } from "../../src/tensor/graph/shape.ts";
 import { type Value, value } from "./reference-value.ts";
 
 /** What the kernels ask of a run. */

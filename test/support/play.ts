@@ -1,11 +1,12 @@
 /** Plays a timing-only scenario on this thread and keeps what came out of it, without a folder. */
-import { InlinePool } from "../../src/runtime/inline-pool.ts";
+
+import { metricsOf, type RoundMetrics } from "../../src/records/metrics.ts";
+import { type ParticipationRow, rowOf } from "../../src/records/participation.ts";
+import { Federation } from "../../src/run/federation.ts";
+import { prepareRun } from "../../src/run/run.ts";
+import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import type { Scenario } from "../../src/scenario/define.ts";
-import { Federation } from "../../src/scenario/federation.ts";
-import { metricsOf, type RoundMetrics } from "../../src/scenario/metrics.ts";
-import { type ParticipationRow, rowOf } from "../../src/scenario/participation.ts";
-import { prepareRun } from "../../src/scenario/run.ts";
-import type { TraceRow } from "../../src/sim/trace.ts";
+import type { TraceRow } from "../../src/sim/kernel/trace.ts";
 
 export interface Played {
   readonly federation: Federation;

@@ -1,7 +1,7 @@
 /** Work for the tests of pools: some of it well-behaved, some of it not. */
-import type { BlobReader } from "../../src/runtime/blobs.ts";
-import type { BlobRef } from "../../src/runtime/refs.ts";
-import { hostWorker } from "../../src/runtime/worker-host.ts";
+import type { BlobReader } from "../../src/runtime/messages/blobs.ts";
+import type { BlobRef } from "../../src/runtime/messages/refs.ts";
+import { hostWorker } from "../../src/runtime/pools/worker-host.ts";
 
 interface Attempts {
   /** Shared memory that counts how often the task was begun. */

@@ -8,12 +8,12 @@
  */
 import fc from "fast-check";
 import { type Draws, Rng } from "../../src/base/random.ts";
-import { Graph } from "../../src/tensor/graph.ts";
-import type { Node, Program, Tensor } from "../../src/tensor/ir.ts";
+import { Graph } from "../../src/tensor/graph/graph.ts";
+import type { Node, Program, Tensor } from "../../src/tensor/graph/ir.ts";
+import { type DType, isRagged, type Shape, type SymbolicDim, sizeOf } from "../../src/tensor/graph/shape.ts";
 import { add, cast, mul, reduceSum, scale, square } from "../../src/tensor/ops/arithmetic.ts";
 import { scatterAddRows } from "../../src/tensor/ops/index-ops.ts";
 import { reshape } from "../../src/tensor/ops/layout.ts";
-import { type DType, isRagged, type Shape, type SymbolicDim, sizeOf } from "../../src/tensor/shape.ts";
 import { grow } from "./random-steps.ts";
 import { Reference, type Value } from "./reference.ts";
 

@@ -1,5 +1,6 @@
 /** The steps a random program grows by. Each returns its results, or none where no operand fits. */
-import type { Tensor } from "../../src/tensor/ir.ts";
+import type { Tensor } from "../../src/tensor/graph/ir.ts";
+import { type Dim, isRagged, type Shape, type SymbolicDim, sameShape, sizeOf } from "../../src/tensor/graph/shape.ts";
 import {
   add,
   addScalar,
@@ -32,7 +33,6 @@ import { mergeFactors } from "../../src/tensor/ops/merge-factors.ts";
 import { causalAttention, crossEntropy, rmsNorm, rotary, softmax } from "../../src/tensor/ops/nn.ts";
 import { groupSlots, padGroups, unpadGroups } from "../../src/tensor/ops/padded.ts";
 import { groupedMatmul, sortByGroup } from "../../src/tensor/ops/ragged.ts";
-import { type Dim, isRagged, type Shape, type SymbolicDim, sameShape, sizeOf } from "../../src/tensor/shape.ts";
 import { type Growth, margin, type Step } from "./random-programs.ts";
 
 type Grow = (growth: Growth, step: Step) => readonly Tensor[];

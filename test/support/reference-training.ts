@@ -5,7 +5,7 @@ import type { AdapterLayout } from "../../src/model/adapter.ts";
 import { baseWeightShapes } from "../../src/model/base-weights.ts";
 import { evaluationProgram, trainStep } from "../../src/model/programs.ts";
 import { forward, logitsAt } from "../../src/model/transformer.ts";
-import { Graph } from "../../src/tensor/graph.ts";
+import { Graph } from "../../src/tensor/graph/graph.ts";
 import { argMax } from "../../src/tensor/ops/arithmetic.ts";
 import { crossEntropy } from "../../src/tensor/ops/nn.ts";
 import { interpret, type Numbers } from "./reference.ts";

@@ -5,9 +5,9 @@
  * Ragged tensors are whole here; the rows of each group are remembered per ragged dimension.
  */
 import assert from "node:assert/strict";
-import { reachable } from "../../src/tensor/graph.ts";
-import type { Node, Program, Tensor } from "../../src/tensor/ir.ts";
-import type { Dim, DType, Shape, SymbolicDim } from "../../src/tensor/shape.ts";
+import { reachable } from "../../src/tensor/graph/graph.ts";
+import type { Node, Program, Tensor } from "../../src/tensor/graph/ir.ts";
+import type { Dim, DType, Shape, SymbolicDim } from "../../src/tensor/graph/shape.ts";
 import { groupSlots, padGroups, unpadGroups } from "./padded-kernels.ts";
 import { build, coordinates, read, sizeOf, type Value, value } from "./reference-value.ts";
 

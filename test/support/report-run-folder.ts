@@ -3,9 +3,9 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { clientId, clientName } from "../../src/base/ids.ts";
+import type { RoundMetrics, TierMetrics } from "../../src/records/metrics.ts";
+import type { Outcome, ParticipationRow } from "../../src/records/participation.ts";
 import { busyUntil } from "../../src/report/slices.ts";
-import type { RoundMetrics, TierMetrics } from "../../src/scenario/metrics.ts";
-import type { Outcome, ParticipationRow } from "../../src/scenario/participation.ts";
 
 const TIERS = [
   { name: "workstation", clients: 4, topK: 8, speed: 9_000, uplink: 25e6, loss: 0.02 },

@@ -2,10 +2,10 @@
 import { type ClientId, clientId, participationId, round } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import { type Millis, seconds } from "../../src/base/units.ts";
-import type { Leg, Loss } from "../../src/sim/environment.ts";
-import type { Fleet } from "../../src/sim/fleet.ts";
-import { Kernel } from "../../src/sim/kernel.ts";
-import type { TraceRow } from "../../src/sim/trace.ts";
+import type { Fleet } from "../../src/sim/fleet/fleet.ts";
+import type { Leg, Loss } from "../../src/sim/flight/environment.ts";
+import { Kernel } from "../../src/sim/kernel/kernel.ts";
+import type { TraceRow } from "../../src/sim/kernel/trace.ts";
 import { createWorld, defaultWorldSpec, type World, type WorldSpec } from "../../src/sim/world.ts";
 
 export interface FleetShape {

@@ -6,11 +6,11 @@ import { type Draws, Rng } from "../../src/base/random.ts";
 import type { Batch } from "../../src/data/batches.ts";
 import type { AdapterLayout } from "../../src/model/adapter.ts";
 import { type BaseWeights, baseWeightShapes, weightsInMemory } from "../../src/model/base-weights.ts";
-import { loadCheckpoint } from "../../src/model/checkpoint.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
-import { prepareBaseWeights } from "../../src/model/prepare-weights.ts";
-import { writeCheckpoint } from "../../src/model/write-checkpoint.ts";
-import { sizeOf } from "../../src/tensor/shape.ts";
+import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
+import { prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
+import { writeCheckpoint } from "../../src/model/formats/write-checkpoint.ts";
+import { sizeOf } from "../../src/tensor/graph/shape.ts";
 
 export const smallModel: ModelConfig = {
   vocabulary: 13,

@@ -17,7 +17,7 @@ import {
   stop,
   type TurnContext,
 } from "../../src/runtime/actor.ts";
-import type { BlobRef, PledgeRef } from "../../src/runtime/refs.ts";
+import type { BlobRef, PledgeRef } from "../../src/runtime/messages/refs.ts";
 import type { LabWeather } from "./actor-lab.ts";
 
 const clients = 24;

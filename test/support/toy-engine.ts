@@ -7,9 +7,9 @@ import { trainingHandlers } from "../../actors/training.ts";
 import type { Batch } from "../../src/data/batches.ts";
 import type { Evaluation, EvaluationJob, TrainingEngine, TrainJob, TrainResult } from "../../src/engine/engine.ts";
 import type { AdapterLayout } from "../../src/model/adapter.ts";
-import { InlinePool } from "../../src/runtime/inline-pool.ts";
-import type { Handlers, PoolDiagnostics, Task, WorkPool } from "../../src/runtime/pool.ts";
-import type { Prepared } from "../../src/scenario/prepare.ts";
+import type { Prepared } from "../../src/run/prepare.ts";
+import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
+import type { Handlers, PoolDiagnostics, Task, WorkPool } from "../../src/runtime/pools/pool.ts";
 
 export class ToyEngine implements TrainingEngine {
   readonly name = "toy";

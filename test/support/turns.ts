@@ -2,10 +2,10 @@
 import { Rng } from "../../src/base/random.ts";
 import type { Millis } from "../../src/base/units.ts";
 import type { ActorEvent, Effect, TurnContext } from "../../src/runtime/actor.ts";
-import { BlobStore } from "../../src/runtime/blobs.ts";
+import { BlobStore } from "../../src/runtime/messages/blobs.ts";
+import type { Protocol, Ref } from "../../src/runtime/messages/refs.ts";
+import { type Held, keyOf, type PledgeRef } from "../../src/runtime/messages/refs.ts";
 import type { Recipe } from "../../src/runtime/pledges.ts";
-import type { Protocol, Ref } from "../../src/runtime/refs.ts";
-import { type Held, keyOf, type PledgeRef } from "../../src/runtime/refs.ts";
 
 export interface RecordedTurn<Services> extends TurnContext<Services> {
   readonly events: ActorEvent[];

@@ -3,7 +3,7 @@ import { workerData } from "node:worker_threads";
 import { trainingHandlers } from "../../actors/training.ts";
 import type { WorkerData } from "../../actors/worker.ts";
 import { createEngine } from "../../src/engine/create.ts";
-import { hostWorker } from "../../src/runtime/worker-host.ts";
+import { hostWorker } from "../../src/runtime/pools/worker-host.ts";
 
 export interface UnrulyData extends WorkerData {
   /** `hang`: never comes back. `exhaust`: fills its heap. `scribble`: writes over the blobs it reads. */

@@ -1,9 +1,9 @@
 /** Everything that can go wrong in the simulated world, all at once. */
 import { minutes, seconds } from "../../src/base/units.ts";
-import { fedasync, fedbuff, semiSynchronous } from "../../src/fl/policies.ts";
+import { fedasync, fedbuff, semiSynchronous } from "../../src/fl/policies/registry.ts";
 import type { Scenario, ScenarioInput } from "../../src/scenario/define.ts";
-import { crash, outage, serverRestart, slowdown } from "../../src/sim/effects.ts";
-import { at, between, every } from "../../src/sim/timeline.ts";
+import { crash, outage, serverRestart, slowdown } from "../../src/sim/script/effects.ts";
+import { at, between, every } from "../../src/sim/script/timeline.ts";
 import { timingOnly } from "./scenarios.ts";
 
 const modes = ["abort", "abort-at-end-check", "pause"] as const;

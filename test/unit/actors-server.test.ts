@@ -7,12 +7,12 @@ import { newServer, type ServerServices, type ServerState } from "../../actors/s
 import { clientId, participationId } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import { millis, minutes } from "../../src/base/units.ts";
-import { synchronous } from "../../src/fl/policies.ts";
+import { synchronous } from "../../src/fl/policies/registry.ts";
 import type { RoundPolicy } from "../../src/fl/policy.ts";
-import { uniform } from "../../src/fl/samplers.ts";
+import { uniform } from "../../src/fl/samplers/registry.ts";
 import type { Effect, Next } from "../../src/runtime/actor.ts";
 import { toTierSpec } from "../../src/scenario/fleet-schema.ts";
-import { buildFleet } from "../../src/sim/devices.ts";
+import { buildFleet } from "../../src/sim/fleet/devices.ts";
 import { threeTiers } from "../support/scenarios.ts";
 import { sentBy, TurnLab } from "../support/turns.ts";
 

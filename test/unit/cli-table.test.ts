@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { stripVTControlCharacters } from "node:util";
 import { reproduce } from "../../src/cli/commands/run.ts";
-import { openDisplay } from "../../src/cli/display.ts";
-import { duration, header, roundLine } from "../../src/cli/table.ts";
-import type { RoundMetrics } from "../../src/scenario/metrics.ts";
+import { openDisplay } from "../../src/cli/screen/display.ts";
+import { duration, header, roundLine } from "../../src/cli/screen/table.ts";
+import type { RoundMetrics } from "../../src/records/metrics.ts";
 
 const row: RoundMetrics = {
   round: 3,

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../src/base/errors.ts";
 import { Rng } from "../../src/base/random.ts";
-import { corpusBatch, corpusDocument, corpusDocuments } from "../../src/data/corpus.ts";
-import { SKILL_NAMES } from "../../src/data/corpus-skills.ts";
 import type { Example } from "../../src/data/example.ts";
 import { FAMILIES, FAMILY_NAMES } from "../../src/data/families.ts";
 import { generateExamples } from "../../src/data/generate.ts";
 import { instructions, loadData, sourceSchema } from "../../src/data/source.ts";
 import { byteTokenizer } from "../../src/data/tokenizer.ts";
+import { corpusBatch, corpusDocument, corpusDocuments } from "../../src/pretraining/corpus.ts";
+import { SKILL_NAMES } from "../../src/pretraining/corpus-skills.ts";
 
 const examples = generateExamples({ examples: 20_000, seed: 1 });
 

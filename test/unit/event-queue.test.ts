@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { millis } from "../../src/base/units.ts";
-import { EventQueue, type SimEvent } from "../../src/sim/event-queue.ts";
+import { EventQueue, type SimEvent } from "../../src/sim/kernel/event-queue.ts";
 
 const event = (time: number, sequence: number): SimEvent => ({ time: millis(time), sequence, kind: "k", data: null });
 

@@ -2,9 +2,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { type Millis, minutes } from "../../src/base/units.ts";
+import {
+  checkPolicy,
+  fedasync,
+  fedbuff,
+  policyFromSpec,
+  semiSynchronous,
+  synchronous,
+} from "../../src/fl/policies/registry.ts";
 import { stalenessWeight } from "../../src/fl/policies/staleness.ts";
 import { invitations } from "../../src/fl/policies/synchronous.ts";
-import { checkPolicy, fedasync, fedbuff, policyFromSpec, semiSynchronous, synchronous } from "../../src/fl/policies.ts";
 import type { PolicyView } from "../../src/fl/policy.ts";
 
 const view = (change: Partial<Record<keyof PolicyView, number>> = {}): PolicyView => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { krumScores } from "../../src/fl/strategies/krum.ts";
-import { coordinateMedian, fedavg, krum, multiKrum, trimmedMean } from "../../src/fl/strategies.ts";
+import { coordinateMedian, fedavg, krum, multiKrum, trimmedMean } from "../../src/fl/strategies/registry.ts";
 import type { AggregationStrategy } from "../../src/fl/strategy.ts";
 import { aggregate, assertClose, at, makeUpdate, zeros } from "../support/fl-updates.ts";
 

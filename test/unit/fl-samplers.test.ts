@@ -11,8 +11,8 @@ import {
   score,
   statisticalUtility,
 } from "../../src/fl/samplers/oort.ts";
+import { oort, powerOfChoice, roundRobin, tifl, uniform, weighted } from "../../src/fl/samplers/registry.ts";
 import { adaptiveProbabilities, type TiflState } from "../../src/fl/samplers/tifl.ts";
-import { oort, powerOfChoice, roundRobin, tifl, uniform, weighted } from "../../src/fl/samplers.ts";
 import { candidatesOf, count, makeFleet, makeHistory } from "../support/fl-fleet.ts";
 
 const draws = (item: number) => new Rng(11).at("fl-samplers").at(item);

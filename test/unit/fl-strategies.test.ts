@@ -12,7 +12,7 @@ import {
   flame,
   mix,
   strategyFromSpec,
-} from "../../src/fl/strategies.ts";
+} from "../../src/fl/strategies/registry.ts";
 import type { AggregationStrategy } from "../../src/fl/strategy.ts";
 import { aggregate, assertClose, at, elementsOf, layout, makeUpdate, zeros } from "../support/fl-updates.ts";
 

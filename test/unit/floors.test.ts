@@ -11,30 +11,39 @@ const floors: Readonly<Record<string, number>> = {
   "src/tensor": 1,
   "src/data": 1,
   "src/model": 2,
-  "src/fl": 3,
   "src/runtime": 3,
   "src/engine": 3,
-  actors: 4,
+  "src/fl": 4,
+  "src/pretraining": 4,
+  "src/records": 4,
+  actors: 5,
   "src/scenario": 5,
-  "src/report": 6,
-  "src/cli": 7,
+  "src/folder": 5,
+  "src/run": 6,
+  "src/study": 7,
+  "src/report": 8,
+  "src/cli": 9,
   /** `src/index.ts`, what the package exports. */
-  src: 7,
-  scenarios: 8,
-  bench: 9,
-  test: 9,
-  scripts: 10,
+  src: 9,
+  scenarios: 10,
+  bench: 11,
+  test: 11,
+  scripts: 12,
 };
 
 /** Where the machine is measured, or talked to a person about, and not the simulated world. */
 const readsTheClock = [
-  "src/scenario/run.ts",
-  "src/scenario/diagnostics.ts",
+  "src/run/run.ts",
+  "src/run/diagnostics.ts",
   /** Names what it keeps scenarios from reading. */
-  "src/scenario/guard.ts",
+  "src/run/guard.ts",
+  "src/study/",
   "src/cli/",
   "src/report/",
 ];
+
+/** More files than this in a folder are more than one subject. */
+const mostFiles = 20;
 
 /** Files over 400 lines, each with the reason why it is not two. */
 const longFiles: Readonly<Record<string, string>> = {};
@@ -95,15 +104,29 @@ function floorMistakes(sources: Sources): string[] {
   return mistakes;
 }
 
-/** The first cycle that a depth-first walk meets, as the files along it; null when there is none. */
-function importCycle(sources: Sources): string[] | null {
+/** Folder → folders that its files import from. */
+function foldersOf(sources: Sources): Map<string, Set<string>> {
+  const folders = new Map<string, Set<string>>();
+  for (const [path, text] of sources) {
+    const targets = folders.get(dirname(path)) ?? new Set();
+    for (const target of importsOf(path, text)) if (dirname(target) !== dirname(path)) targets.add(dirname(target));
+    folders.set(dirname(path), targets);
+  }
+  return folders;
+}
+
+const filesOf = (sources: Sources): Map<string, string[]> =>
+  new Map([...sources].map(([path, text]) => [path, importsOf(path, text)]));
+
+/** The first cycle that a depth-first walk meets, as the places along it; null when there is none. */
+function importCycle(targetsOf: ReadonlyMap<string, Iterable<string>>): string[] | null {
   const done = new Set<string>();
   const trail: string[] = [];
   const visit = (path: string): string[] | null => {
     if (trail.includes(path)) return [...trail.slice(trail.indexOf(path)), path];
     if (done.has(path)) return null;
     trail.push(path);
-    for (const target of importsOf(path, sources.get(path) ?? "")) {
+    for (const target of targetsOf.get(path) ?? []) {
       const cycle = visit(target);
       if (cycle !== null) return cycle;
     }
@@ -111,7 +134,7 @@ function importCycle(sources: Sources): string[] | null {
     done.add(path);
     return null;
   };
-  for (const path of sources.keys()) {
+  for (const path of targetsOf.keys()) {
     const cycle = visit(path);
     if (cycle !== null) return cycle;
   }
@@ -137,8 +160,20 @@ test("every import goes to the file's own room or to a lower floor", () => {
   assert.deepEqual(floorMistakes(everything), []);
 });
 
-test("no file imports itself by way of others", () => {
-  assert.equal(importCycle(program), null);
+test("no file imports itself by way of others, and no folder does", () => {
+  assert.equal(importCycle(filesOf(program)), null);
+  assert.equal(importCycle(foldersOf(program)), null);
+});
+
+test("a folder holds one subject: at most about twenty files", () => {
+  const sizes = new Map<string, number>();
+  for (const path of sourcesUnder("src", "actors").keys()) {
+    sizes.set(dirname(path), (sizes.get(dirname(path)) ?? 0) + 1);
+  }
+  assert.deepEqual(
+    [...sizes].filter(([, files]) => files > mostFiles),
+    [],
+  );
 });
 
 test("nothing that is simulated reads the wall clock or an unkeyed random number", () => {
@@ -165,6 +200,7 @@ test("the checks above see an upward import, a neighbour, a cycle and a clock", 
     "src/data/c.ts (src/data, floor 1) imports src/sim/b.ts (floor 1)",
     "src/cellar/d.ts lies in no known room",
   ]);
-  assert.deepEqual(importCycle(made), ["src/base/a.ts", "src/sim/b.ts", "src/base/a.ts"]);
+  assert.deepEqual(importCycle(filesOf(made)), ["src/base/a.ts", "src/sim/b.ts", "src/base/a.ts"]);
+  assert.deepEqual(importCycle(foldersOf(made)), ["src/base", "src/sim", "src/base"]);
   assert.deepEqual(clockReaders(made), ["src/data/c.ts:3 reads Date.now"]);
 });

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Packr } from "msgpackr";
 import { InvariantError } from "../../src/base/errors.ts";
 import { after, type Millis, millis } from "../../src/base/units.ts";
-import { Kernel } from "../../src/sim/kernel.ts";
+import { Kernel } from "../../src/sim/kernel/kernel.ts";
 
 const at = millis;
 

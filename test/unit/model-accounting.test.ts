@@ -15,7 +15,7 @@ import {
 } from "../../src/model/accounting.ts";
 import { baseWeightShapes, sizeOf } from "../../src/model/base-weights.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
-import { huggingFaceShapes } from "../../src/model/weight-table.ts";
+import { huggingFaceShapes } from "../../src/model/formats/weight-table.ts";
 
 const olmoe: ModelConfig = {
   vocabulary: 50_304,

@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { InputError } from "../../src/base/errors.ts";
 import { baseWeightShapes, readAll, tensorAlignment } from "../../src/model/base-weights.ts";
-import { loadCheckpoint } from "../../src/model/checkpoint.ts";
-import { BaseWeightsFile, defaultWeightsCache, prepareBaseWeights } from "../../src/model/prepare-weights.ts";
-import { writeSafetensors } from "../../src/model/safetensors-writer.ts";
-import { writeCheckpoint } from "../../src/model/write-checkpoint.ts";
+import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
+import { BaseWeightsFile, defaultWeightsCache, prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
+import { writeSafetensors } from "../../src/model/formats/safetensors-writer.ts";
+import { writeCheckpoint } from "../../src/model/formats/write-checkpoint.ts";
 import {
   fuseExperts,
   type PlainConfig,

@@ -8,7 +8,7 @@ import {
   parseHuggingFaceConfig,
   readHuggingFaceConfig,
   toHuggingFaceConfig,
-} from "../../src/model/hf-config.ts";
+} from "../../src/model/formats/hf-config.ts";
 import { smallConfig, temporaryFolder } from "../support/model-folder.ts";
 
 const parse = (change: Record<string, unknown> = {}) =>

@@ -4,7 +4,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { MachineError } from "../../src/base/errors.ts";
-import { writeAtomically, writeFully } from "../../src/model/file-io.ts";
+import { writeAtomically, writeFully } from "../../src/model/formats/file-io.ts";
 import { temporaryFolder } from "../support/run-folders.ts";
 
 test("a file in the way is an error that names it", (t) => {

@@ -3,11 +3,11 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from "node:path";
 import { test } from "node:test";
 import { InputError, InvariantError, MachineError } from "../../src/base/errors.ts";
-import { halfToFloat, narrowBfloat, narrowHalf, widenBfloat, widenHalf } from "../../src/model/half.ts";
-import { duplicateNames } from "../../src/model/json-names.ts";
-import { SafetensorsFile } from "../../src/model/safetensors.ts";
-import { streamSafetensors, writeSafetensors } from "../../src/model/safetensors-writer.ts";
-import { TensorFolder } from "../../src/model/tensor-folder.ts";
+import { halfToFloat, narrowBfloat, narrowHalf, widenBfloat, widenHalf } from "../../src/model/formats/half.ts";
+import { duplicateNames } from "../../src/model/formats/json-names.ts";
+import { SafetensorsFile } from "../../src/model/formats/safetensors.ts";
+import { streamSafetensors, writeSafetensors } from "../../src/model/formats/safetensors-writer.ts";
+import { TensorFolder } from "../../src/model/formats/tensor-folder.ts";
 import {
   plainSafetensors,
   randomTensors,

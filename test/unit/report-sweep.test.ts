@@ -6,8 +6,8 @@ import { test } from "node:test";
 import { parseHTML } from "linkedom";
 import { InputError } from "../../src/base/errors.ts";
 import { estimate, tQuantile } from "../../src/report/confidence.ts";
-import { type StressCell, stressCell, tierFairness } from "../../src/report/stress-cell.ts";
 import { formatSweep, renderSweep, writeSweepReport } from "../../src/report/sweep.ts";
+import { type StressCell, stressCell, tierFairness } from "../../src/study/stress-cell.ts";
 import { fakeRun } from "../support/report-run-folder.ts";
 
 const target = { topK: 8, loss: 2 };

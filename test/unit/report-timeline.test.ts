@@ -3,9 +3,9 @@ import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { InputError } from "../../src/base/errors.ts";
+import type { ParticipationRow } from "../../src/records/participation.ts";
 import { readRun } from "../../src/report/run-folder.ts";
 import { timelineOf, writeTimeline } from "../../src/report/timeline.ts";
-import type { ParticipationRow } from "../../src/scenario/participation.ts";
 import { fakeRun, fakeRunFolder } from "../support/report-run-folder.ts";
 
 function folder(t: TestContext): string {

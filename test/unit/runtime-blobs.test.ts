@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { InputError, MachineError } from "../../src/base/errors.ts";
-import { BlobStore } from "../../src/runtime/blobs.ts";
-import { decode, encode } from "../../src/runtime/codec.ts";
+import { BlobStore } from "../../src/runtime/messages/blobs.ts";
+import { decode, encode } from "../../src/runtime/messages/codec.ts";
 
 test("content is named by its SHA-256 and stored once", () => {
   const blobs = new BlobStore();

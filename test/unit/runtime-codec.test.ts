@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Packr } from "msgpackr";
 import { InputError, InvariantError } from "../../src/base/errors.ts";
-import { decode, decodeUntrusted, encode } from "../../src/runtime/codec.ts";
-import { measure, References } from "../../src/runtime/plain.ts";
+import { decode, decodeUntrusted, encode } from "../../src/runtime/messages/codec.ts";
+import { measure, References } from "../../src/runtime/messages/plain.ts";
 
 test("equal data give equal bytes, whatever was encoded before", () => {
   const before = encode({ round: 3, type: "train", values: Float32Array.of(1, 2) });

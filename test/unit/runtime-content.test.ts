@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { type ParticipationId, participationId, type Round, round } from "../../src/base/ids.ts";
 import { minutes } from "../../src/base/units.ts";
 import { after, cast, defineActor, next, refTo, send } from "../../src/runtime/actor.ts";
-import type { BlobRef, PledgeRef, Ref } from "../../src/runtime/refs.ts";
+import type { BlobRef, PledgeRef, Ref } from "../../src/runtime/messages/refs.ts";
 import { calm, type Fate, openLab } from "../support/actor-lab.ts";
 
 interface Mixed {

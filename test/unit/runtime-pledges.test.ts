@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BlobStore } from "../../src/runtime/blobs.ts";
-import { decode, encode } from "../../src/runtime/codec.ts";
-import { InlinePool } from "../../src/runtime/inline-pool.ts";
+import { BlobStore } from "../../src/runtime/messages/blobs.ts";
+import { decode, encode } from "../../src/runtime/messages/codec.ts";
+import type { BlobRef, PledgeRef } from "../../src/runtime/messages/refs.ts";
 import { type Gathering, PledgeBook, type PledgeState } from "../../src/runtime/pledges.ts";
-import type { BlobRef, PledgeRef } from "../../src/runtime/refs.ts";
+import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 
 /** A pool that counts how often each seed is worked on. */
 function openBook() {

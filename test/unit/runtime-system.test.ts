@@ -4,7 +4,7 @@ import { InvariantError, MachineError } from "../../src/base/errors.ts";
 import { type ParticipationId, participationId, type Round, round } from "../../src/base/ids.ts";
 import { type Millis, millis, minutes, seconds } from "../../src/base/units.ts";
 import { type ActorDefinition, after, cast, defineActor, next, refTo, send, stop } from "../../src/runtime/actor.ts";
-import type { Ref } from "../../src/runtime/refs.ts";
+import type { Ref } from "../../src/runtime/messages/refs.ts";
 import { type Fate, type LabWeather, openLab } from "../support/actor-lab.ts";
 
 type ClientMessage = {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { newPulse, watch } from "../../src/runtime/watchdog.ts";
-import { beat, hostWorker } from "../../src/runtime/worker-host.ts";
+import { newPulse, watch } from "../../src/runtime/pools/watchdog.ts";
+import { beat, hostWorker } from "../../src/runtime/pools/worker-host.ts";
 
 function watched(limit: number) {
   const pulse = newPulse();

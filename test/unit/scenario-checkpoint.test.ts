@@ -15,6 +15,9 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { writeAtomically } from "../../src/base/disk.ts";
 import { InputError, MachineError, ScenarioError } from "../../src/base/errors.ts";
+import { emptyFile, flawOfFile, LineFile, readLines } from "../../src/folder/line-file.ts";
+import { acquireLock, awaitLock } from "../../src/folder/lock.ts";
+import { createRunFolder, openRunFolder } from "../../src/folder/run-folder.ts";
 import {
   type Checkpoint,
   decodeCheckpoint,
@@ -24,10 +27,7 @@ import {
   remarkOn,
   setAside,
   writeCheckpoint,
-} from "../../src/scenario/checkpoint.ts";
-import { emptyFile, flawOfFile, LineFile, readLines } from "../../src/scenario/line-file.ts";
-import { acquireLock, awaitLock } from "../../src/scenario/lock.ts";
-import { createRunFolder, openRunFolder } from "../../src/scenario/run-folder.ts";
+} from "../../src/folder/saved-state.ts";
 import { temporaryFolder } from "../support/run-folders.ts";
 
 const made = {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { RoundMetrics } from "../../src/records/metrics.ts";
 import {
   accuracyReaches,
   accuracyRises,
@@ -12,7 +13,6 @@ import {
   lossFalls,
   participationAtLeast,
 } from "../../src/scenario/expect.ts";
-import type { RoundMetrics } from "../../src/scenario/metrics.ts";
 
 const row = (round: number, changes: Partial<RoundMetrics> = {}): RoundMetrics => ({
   round,

@@ -4,10 +4,10 @@ import { InvariantError } from "../../src/base/errors.ts";
 import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import { millis, seconds } from "../../src/base/units.ts";
+import { Ledger } from "../../src/records/ledger.ts";
+import { type ParticipationRow, rowOf } from "../../src/records/participation.ts";
 import { toTierSpec } from "../../src/scenario/fleet-schema.ts";
-import { Ledger } from "../../src/scenario/ledger.ts";
-import { type ParticipationRow, rowOf } from "../../src/scenario/participation.ts";
-import { buildFleet } from "../../src/sim/devices.ts";
+import { buildFleet } from "../../src/sim/fleet/devices.ts";
 import { threeTiers } from "../support/scenarios.ts";
 
 const fleet = buildFleet(

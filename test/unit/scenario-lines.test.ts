@@ -5,10 +5,10 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { InputError, MachineError } from "../../src/base/errors.ts";
 import { linesOf, readText } from "../../src/base/text.ts";
-import { openDiagnostics } from "../../src/scenario/diagnostics.ts";
-import { fieldDifferences, partingOf } from "../../src/scenario/diff.ts";
-import { LineFile } from "../../src/scenario/line-file.ts";
-import { stoppedInTime } from "../../src/scenario/stop.ts";
+import { LineFile } from "../../src/folder/line-file.ts";
+import { openDiagnostics } from "../../src/run/diagnostics.ts";
+import { stoppedInTime } from "../../src/run/stop.ts";
+import { fieldDifferences, partingOf } from "../../src/study/diff.ts";
 import { temporaryFolder } from "../support/run-folders.ts";
 
 test("the lines of a file are its text, cut at its line feeds", (t) => {

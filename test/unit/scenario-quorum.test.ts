@@ -2,12 +2,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { hours, millis, minutes } from "../../src/base/units.ts";
-import { fedbuff } from "../../src/fl/policies.ts";
+import { fedbuff } from "../../src/fl/policies/registry.ts";
+import { prepareRun, run } from "../../src/run/run.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
-import { prepareRun, run } from "../../src/scenario/run.ts";
-import { stressPlans } from "../../src/scenario/stress.ts";
-import { crash, hook, outage, partition, serverRestart, setDropout, setMessageLoss } from "../../src/sim/effects.ts";
-import { at, between, every } from "../../src/sim/timeline.ts";
+import {
+  crash,
+  hook,
+  outage,
+  partition,
+  serverRestart,
+  setDropout,
+  setMessageLoss,
+} from "../../src/sim/script/effects.ts";
+import { at, between, every } from "../../src/sim/script/timeline.ts";
+import { stressPlans } from "../../src/study/stress.ts";
 import { threeTiers, timingOnly } from "../support/scenarios.ts";
 
 type World = NonNullable<ScenarioInput["world"]>;

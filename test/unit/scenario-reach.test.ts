@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { minutes } from "../../src/base/units.ts";
+import { prepareRun, run } from "../../src/run/run.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
-import { prepareRun, run } from "../../src/scenario/run.ts";
-import { hook, slowdown } from "../../src/sim/effects.ts";
-import { at } from "../../src/sim/timeline.ts";
+import { hook, slowdown } from "../../src/sim/script/effects.ts";
+import { at } from "../../src/sim/script/timeline.ts";
 import { timingOnly } from "../support/scenarios.ts";
 
 /** Nine clients that need 10 s for their 3,000 tokens, and one that needs 2 s. */

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { dirichlet, iid } from "../../src/data/partition.ts";
+import { prepareRun } from "../../src/run/run.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
-import { prepareRun } from "../../src/scenario/run.ts";
 import { timingOnly } from "../support/scenarios.ts";
 
 const clients = 2_000;

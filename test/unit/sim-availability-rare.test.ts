@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { clientId } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import { hours, minutes } from "../../src/base/units.ts";
-import { type AvailabilitySpec, availabilityOf } from "../../src/sim/availability.ts";
+import { type AvailabilitySpec, availabilityOf } from "../../src/sim/availability/availability.ts";
 import { equalFleet } from "../support/sim-world.ts";
 
 const model = (spec: AvailabilitySpec, size: number) => availabilityOf([spec], equalFleet({ size }), new Rng(7))!;

@@ -9,10 +9,10 @@ import {
   availabilityOf,
   checkAvailability,
   type OnIneligible,
-} from "../../src/sim/availability.ts";
-import type { DataTraits } from "../../src/sim/availability-data.ts";
-import { amplitudeOf } from "../../src/sim/availability-random.ts";
-import { Churn } from "../../src/sim/churn.ts";
+} from "../../src/sim/availability/availability.ts";
+import type { DataTraits } from "../../src/sim/availability/availability-data.ts";
+import { amplitudeOf } from "../../src/sim/availability/availability-random.ts";
+import { Churn } from "../../src/sim/availability/churn.ts";
 import { checkWorld, defaultWorldSpec, type WorldSpec } from "../../src/sim/world.ts";
 import { equalFleet, listen, moments, Parts, play, shareError, stage } from "../support/sim-world.ts";
 

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { clientId } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import { hours, type Millis, minutes } from "../../src/base/units.ts";
-import { Batteries, type BatterySpec, checkBattery } from "../../src/sim/battery.ts";
+import { Batteries, type BatterySpec, checkBattery } from "../../src/sim/availability/battery.ts";
 import { equalFleet, listen, Parts, play, stage } from "../support/sim-world.ts";
 
 /** On the charger from 22:00 to 4:00, every night, on time. */

@@ -10,12 +10,12 @@ import {
   type FleetSpec,
   type RoundCost,
   type TierSpec,
-} from "../../src/sim/devices.ts";
-import type { Fleet } from "../../src/sim/fleet.ts";
-import { flashLink } from "../../src/sim/links.ts";
+} from "../../src/sim/fleet/devices.ts";
+import type { Fleet } from "../../src/sim/fleet/fleet.ts";
+import { flashLink } from "../../src/sim/fleet/links.ts";
+import { aiBenchmark, flashPhones, type SpeedLaw } from "../../src/sim/fleet/speed-laws.ts";
 import { preset, presetNames } from "../../src/sim/presets.ts";
 import { fromFedScaleAvailability, fromFedScaleDevice } from "../../src/sim/recorded.ts";
-import { aiBenchmark, flashPhones, type SpeedLaw } from "../../src/sim/speed-laws.ts";
 import { checkWorld } from "../../src/sim/world.ts";
 import { moments, shareError } from "../support/sim-world.ts";
 

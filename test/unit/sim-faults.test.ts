@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../src/base/random.ts";
 import { hours, minutes, seconds } from "../../src/base/units.ts";
-import { checkFaults, drawRoundRate, hazardLosing } from "../../src/sim/faults.ts";
+import { checkFaults, drawRoundRate, hazardLosing } from "../../src/sim/flight/faults.ts";
 import { computeRounds, equalFleet, moments, type Part, play, shareError } from "../support/sim-world.ts";
 
 const parts = (clients: number, rounds: number): Part[] =>

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../src/base/random.ts";
-import { checkLaw, drawFrom, type Law } from "../../src/sim/laws.ts";
+import { checkLaw, drawFrom, type Law } from "../../src/sim/fleet/laws.ts";
 import { computeRounds, equalFleet, moments } from "../support/sim-world.ts";
 
 const draws = 40_000;

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { type BytesPerSecond, type Millis, millis, seconds } from "../../src/base/units.ts";
-import { crash } from "../../src/sim/effects.ts";
-import type { Leg } from "../../src/sim/environment.ts";
-import { checkNetwork } from "../../src/sim/network.ts";
-import { at } from "../../src/sim/timeline.ts";
+import type { Leg } from "../../src/sim/flight/environment.ts";
+import { checkNetwork } from "../../src/sim/network/network.ts";
+import { crash } from "../../src/sim/script/effects.ts";
+import { at } from "../../src/sim/script/timeline.ts";
 import type { World } from "../../src/sim/world.ts";
 import { equalFleet, listen, moments, Parts, play, Script, shareError, stage } from "../support/sim-world.ts";
 

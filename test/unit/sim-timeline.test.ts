@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { hours, type Millis, minutes, seconds } from "../../src/base/units.ts";
-import { Conditions } from "../../src/sim/conditions.ts";
+import { Conditions } from "../../src/sim/script/conditions.ts";
 import {
   bandwidth,
   crash,
@@ -16,8 +16,8 @@ import {
   setDropout,
   setMessageLoss,
   slowdown,
-} from "../../src/sim/effects.ts";
-import { at, between, checkTimeline, every, type TimelineEntry } from "../../src/sim/timeline.ts";
+} from "../../src/sim/script/effects.ts";
+import { at, between, checkTimeline, every, type TimelineEntry } from "../../src/sim/script/timeline.ts";
 import type { WorldSpec } from "../../src/sim/world.ts";
 import { type Ending, equalFleet, listen, play, Script, type Stage, stage } from "../support/sim-world.ts";
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { z } from "zod";
 import { InputError, MachineError } from "../../src/base/errors.ts";
-import { StressFolder } from "../../src/scenario/stress-folder.ts";
+import { StressFolder } from "../../src/study/stress-folder.ts";
 import { temporaryFolder } from "../support/run-folders.ts";
 
 const cell = z.object({ loss: z.number() });

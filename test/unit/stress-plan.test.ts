@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { configure } from "../../src/scenario/configure.ts";
 import { scenarioToJson } from "../../src/scenario/define.ts";
-import { partOf, type StressMatrix, stressPlans } from "../../src/scenario/stress.ts";
+import { partOf, type StressMatrix, stressPlans } from "../../src/study/stress.ts";
 import { timingOnly } from "../support/scenarios.ts";
 
 const scenario = timingOnly();

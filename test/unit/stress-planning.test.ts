@@ -7,12 +7,12 @@ import { InputError, ScenarioError } from "../../src/base/errors.ts";
 import { clientId, round } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import { hours } from "../../src/base/units.ts";
+import { prepareRun } from "../../src/run/run.ts";
+import { traitsOf } from "../../src/run/traits.ts";
 import { calibrationFrom, measuredCost } from "../../src/scenario/calibration.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
 import { effortOf } from "../../src/scenario/effort.ts";
 import { availabilityFrom, devicesFrom } from "../../src/scenario/recorded.ts";
-import { prepareRun } from "../../src/scenario/run.ts";
-import { traitsOf } from "../../src/scenario/traits.ts";
 import { temporaryFolder } from "../support/run-folders.ts";
 import { timingOnly } from "../support/scenarios.ts";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { gradients } from "../../src/tensor/autodiff.ts";
-import { Graph, reachable } from "../../src/tensor/graph.ts";
-import type { Tensor } from "../../src/tensor/ir.ts";
+import { Graph, reachable } from "../../src/tensor/graph/graph.ts";
+import type { Tensor } from "../../src/tensor/graph/ir.ts";
 import {
   add,
   argMax,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { peakBytes } from "../../src/tensor/footprint.ts";
-import { Graph } from "../../src/tensor/graph.ts";
+import { peakBytes } from "../../src/tensor/graph/footprint.ts";
+import { Graph } from "../../src/tensor/graph/graph.ts";
 import { add, exp, scale } from "../../src/tensor/ops/arithmetic.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
 

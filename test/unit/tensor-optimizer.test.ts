@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Graph } from "../../src/tensor/graph.ts";
-import type { Tensor } from "../../src/tensor/ir.ts";
+import { Graph } from "../../src/tensor/graph/graph.ts";
+import type { Tensor } from "../../src/tensor/graph/ir.ts";
 import { adamW, clipFactor, sgd } from "../../src/tensor/optimizer.ts";
 import { type Numbers, Reference } from "../support/reference.ts";
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Graph } from "../../src/tensor/graph.ts";
+import { Graph } from "../../src/tensor/graph/graph.ts";
+import type { Shape } from "../../src/tensor/graph/shape.ts";
 import { add, broadcastLike, reduceMean, reduceSum, swiglu } from "../../src/tensor/ops/arithmetic.ts";
 import { gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
@@ -9,7 +10,6 @@ import { mergeFactors } from "../../src/tensor/ops/merge-factors.ts";
 import { causalAttention, crossEntropy, rmsNorm, rotary } from "../../src/tensor/ops/nn.ts";
 import { groupSlots, padGroups, unpadGroups } from "../../src/tensor/ops/padded.ts";
 import { groupedMatmul, sortByGroup } from "../../src/tensor/ops/ragged.ts";
-import type { Shape } from "../../src/tensor/shape.ts";
 
 const graph = new Graph();
 const rows = graph.symbol("tokens");

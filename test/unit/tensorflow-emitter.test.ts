@@ -5,7 +5,7 @@ import { baseWeightPlan } from "../../src/model/base-weights.ts";
 import { trainStep } from "../../src/model/programs.ts";
 import { TensorflowEmitter } from "../../src/tensor/executors/tensorflow-emitter.ts";
 import { decodeSavedModel, type NodeDef } from "../../src/tensor/executors/tensorflow-proto.ts";
-import { Graph } from "../../src/tensor/graph.ts";
+import { Graph } from "../../src/tensor/graph/graph.ts";
 import { add, square } from "../../src/tensor/ops/arithmetic.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
 import { smallModel } from "../support/small-model.ts";

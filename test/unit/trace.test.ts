@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { InputError } from "../../src/base/errors.ts";
-import { digestOfLines, Trace, type TraceRow } from "../../src/sim/trace.ts";
+import { digestOfLines, Trace, type TraceRow } from "../../src/sim/kernel/trace.ts";
 
 const row = (i: number): TraceRow => ({ t: i * 10, type: "arrived", client: i % 7, bytes: 1_000 + i });
 

@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../src/base/random.ts";
-import { Pretrainer } from "../../src/engine/pretrainer.ts";
 import { adapterLayout } from "../../src/model/adapter.ts";
 import { readAll } from "../../src/model/base-weights.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
 import { evaluationProgram, gradientProgram, pretrainStep } from "../../src/model/programs.ts";
+import { Pretrainer } from "../../src/pretraining/pretrainer.ts";
 import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
 import { interpret, type Numbers } from "../support/reference.ts";
 import { batchNumbers, batchOf, randomAdapter, randomWeights, smallModel } from "../support/small-model.ts";

@@ -11,14 +11,14 @@ import { engineNames, isEngineName } from "../../engine/names.ts";
 import { trainingFlops } from "../../model/accounting.ts";
 import { initialAdapter } from "../../model/initial-adapter.ts";
 import { formatTable } from "../../report/table.ts";
+import type { Prepared } from "../../run/prepare.ts";
+import { prepareRun } from "../../run/run.ts";
 import type { Calibration } from "../../scenario/calibration.ts";
 import { configure } from "../../scenario/configure.ts";
-import type { Prepared } from "../../scenario/prepare.ts";
-import { prepareRun } from "../../scenario/run.ts";
-import { colors } from "../colors.ts";
-import { loadScenario } from "../load-scenario.ts";
+import { loadScenario } from "../../study/load-scenario.ts";
 import { budgetList, positiveNumber } from "../options.ts";
-import { terminal } from "../terminal.ts";
+import { colors } from "../screen/colors.ts";
+import { terminal } from "../screen/terminal.ts";
 
 interface CalibrateFlags {
   readonly to: string;

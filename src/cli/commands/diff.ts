@@ -1,10 +1,10 @@
 /** `flame diff <runA> <runB>`. */
 import type { Command } from "commander";
 import { formatTime } from "../../base/units.ts";
-import { compareRuns, type FieldDifference, isSame, type Parting, type RunDifference } from "../../scenario/diff.ts";
-import { colors } from "../colors.ts";
-import { exitCodes } from "../failure.ts";
-import { terminal } from "../terminal.ts";
+import { compareRuns, type FieldDifference, isSame, type Parting, type RunDifference } from "../../study/diff.ts";
+import { colors } from "../screen/colors.ts";
+import { exitCodes } from "../screen/failure.ts";
+import { terminal } from "../screen/terminal.ts";
 
 export function register(program: Command): void {
   program

@@ -7,12 +7,12 @@ import { formatBytes } from "../../base/units.ts";
 import { chooseEngine, mergeLimit } from "../../engine/create.ts";
 import { findGpus } from "../../engine/gpu.ts";
 import { formatMerge } from "../../engine/merge-limit.ts";
-import { programVersion } from "../../scenario/package.ts";
+import { programVersion } from "../../run/package.ts";
 import { loadTensorflow } from "../../tensor/executors/tensorflow-addon.ts";
-import { colors } from "../colors.ts";
-import { exitCodes } from "../failure.ts";
 import { describeHugePages } from "../huge-pages.ts";
-import { terminal } from "../terminal.ts";
+import { colors } from "../screen/colors.ts";
+import { exitCodes } from "../screen/failure.ts";
+import { terminal } from "../screen/terminal.ts";
 
 interface Finding {
   readonly what: string;

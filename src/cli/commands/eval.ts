@@ -6,7 +6,7 @@ import type { Batch } from "../../data/batches.ts";
 import { createEngine } from "../../engine/create.ts";
 import { type EngineName, engineNames, isEngineName } from "../../engine/names.ts";
 import type { ProgramEngine } from "../../engine/program-engine.ts";
-import { asMachineError } from "../../model/file-io.ts";
+import { asMachineError } from "../../model/formats/file-io.ts";
 import { formatTable } from "../../report/table.ts";
 import { type QuestionFlags, questionsFor } from "../evaluation-data.ts";
 import {
@@ -19,7 +19,7 @@ import {
   usualBudgets,
   wholeNumber,
 } from "../options.ts";
-import { terminal } from "../terminal.ts";
+import { terminal } from "../screen/terminal.ts";
 
 interface EvalFlags extends SubjectFlags, QuestionFlags {
   readonly budget?: readonly number[];

@@ -2,16 +2,16 @@
 import { resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { ScenarioError } from "../../base/errors.ts";
+import { exportPeft } from "../../model/formats/peft.ts";
+import { BaseWeightsFile } from "../../model/formats/prepare-weights.ts";
+import type { StoredDtype } from "../../model/formats/safetensors-writer.ts";
+import { writeCheckpoint } from "../../model/formats/write-checkpoint.ts";
 import { mergedWeights } from "../../model/merge.ts";
-import { exportPeft } from "../../model/peft.ts";
-import { BaseWeightsFile } from "../../model/prepare-weights.ts";
-import type { StoredDtype } from "../../model/safetensors-writer.ts";
-import { writeCheckpoint } from "../../model/write-checkpoint.ts";
-import { isRunFolder } from "../../scenario/trained-adapter.ts";
-import { colors } from "../colors.ts";
+import { isRunFolder } from "../../run/trained-adapter.ts";
 import { requireEmpty } from "../empty-folder.ts";
 import { checkBudget, openSubject, positiveNumber, type Subject, wholeNumber } from "../options.ts";
-import { terminal } from "../terminal.ts";
+import { colors } from "../screen/colors.ts";
+import { terminal } from "../screen/terminal.ts";
 
 interface ExportFlags {
   readonly to: string;

@@ -7,9 +7,9 @@ import { promptTokens } from "../../data/tokenized.ts";
 import type { Tokenizer } from "../../data/tokenizer.ts";
 import { createEngine } from "../../engine/create.ts";
 import { type Ending, generate, TextStream } from "../../engine/generate.ts";
-import { colors } from "../colors.ts";
 import { checkBudget, openSubject, positiveNumber, type Subject, type SubjectFlags, wholeNumber } from "../options.ts";
-import { terminal } from "../terminal.ts";
+import { colors } from "../screen/colors.ts";
+import { terminal } from "../screen/terminal.ts";
 
 interface GenerateFlags extends SubjectFlags {
   readonly prompt: string;

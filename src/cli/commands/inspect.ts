@@ -15,13 +15,13 @@ import {
   trainingFlops,
   trainingMemory,
 } from "../../model/accounting.ts";
-import { loadCheckpoint } from "../../model/checkpoint.ts";
 import type { ModelConfig } from "../../model/config.ts";
+import { loadCheckpoint } from "../../model/formats/checkpoint.ts";
 import { formatTable } from "../../report/table.ts";
-import { embeddedModel } from "../../scenario/package.ts";
-import { colors } from "../colors.ts";
+import { embeddedModel } from "../../run/package.ts";
 import { budgetList, checkBudget, positiveNumber, usualBudgets } from "../options.ts";
-import { terminal } from "../terminal.ts";
+import { colors } from "../screen/colors.ts";
+import { terminal } from "../screen/terminal.ts";
 
 interface InspectFlags {
   readonly rank: number;

@@ -6,7 +6,11 @@ import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import { InputError, messageOf } from "../../base/errors.ts";
 import { byteTokenizer } from "../../data/tokenizer.ts";
-import { modelCard } from "../../engine/model-card.ts";
+import { awaitLock } from "../../folder/lock.ts";
+import { SafetensorsFile } from "../../model/formats/safetensors.ts";
+import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
+import { writeCheckpoint } from "../../model/formats/write-checkpoint.ts";
+import { modelCard } from "../../pretraining/model-card.ts";
 import {
   embeddedConfig,
   embeddedRecipe,
@@ -14,17 +18,13 @@ import {
   type PretrainRecipe,
   type PretrainReport,
   type PretrainState,
-} from "../../engine/pretrainer.ts";
-import { SafetensorsFile } from "../../model/safetensors.ts";
-import { writeSafetensors } from "../../model/safetensors-writer.ts";
-import { writeCheckpoint } from "../../model/write-checkpoint.ts";
-import { awaitLock } from "../../scenario/lock.ts";
+} from "../../pretraining/pretrainer.ts";
 import { OnnxExecutor } from "../../tensor/executors/onnx.ts";
-import { colors } from "../colors.ts";
 import { requireEmpty } from "../empty-folder.ts";
-import { exitCodes } from "../failure.ts";
-import { onInterrupt } from "../interrupt.ts";
-import { ProgressLine } from "../progress-line.ts";
+import { colors } from "../screen/colors.ts";
+import { exitCodes } from "../screen/failure.ts";
+import { onInterrupt } from "../screen/interrupt.ts";
+import { ProgressLine } from "../screen/progress-line.ts";
 
 interface Flags {
   readonly to: string;

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { MergeLimit } from "../../engine/merge-limit.ts";
 import { mergeOption, minutesOption } from "../options.ts";
-import { watchResume } from "../watch.ts";
+import { watchResume } from "../screen/watch.ts";
 
 interface ResumeFlags {
   readonly workers?: number;

@@ -2,14 +2,14 @@
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import type { MergeLimit } from "../../engine/merge-limit.ts";
+import type { RunResult } from "../../run/result.ts";
 import { configure, type ScenarioChanges } from "../../scenario/configure.ts";
 import type { Scenario } from "../../scenario/define.ts";
-import type { RunResult } from "../../scenario/result.ts";
-import { comparison } from "../comparison.ts";
-import { loadScenario, sourceOf } from "../load-scenario.ts";
+import { loadScenario, sourceOf } from "../../study/load-scenario.ts";
 import { mergeOption, minutesOption } from "../options.ts";
-import { terminal } from "../terminal.ts";
-import { watchRun } from "../watch.ts";
+import { comparison } from "../screen/comparison.ts";
+import { terminal } from "../screen/terminal.ts";
+import { watchRun } from "../screen/watch.ts";
 
 export interface RunFlags extends ScenarioChanges {
   readonly workers?: number;

@@ -1,12 +1,12 @@
 /** `flame timeline <run>`: the clients of a run as tracks over virtual time. */
 import type { Command } from "commander";
 import { InputError } from "../../base/errors.ts";
+import { openRunFolder } from "../../folder/run-folder.ts";
 import { writeReport } from "../../report/report.ts";
 import { hasParticipations } from "../../report/run-folder.ts";
 import { writeTimeline } from "../../report/timeline.ts";
-import { openRunFolder } from "../../scenario/run-folder.ts";
-import { colors } from "../colors.ts";
-import { terminal } from "../terminal.ts";
+import { colors } from "../screen/colors.ts";
+import { terminal } from "../screen/terminal.ts";
 
 export function register(program: Command): void {
   program

@@ -1,12 +1,12 @@
 /** `flame verify <run>`. */
 import type { Command } from "commander";
-import { type Check, holds, verifyByRerun, verifyRun } from "../../scenario/verify.ts";
-import { colors } from "../colors.ts";
-import { exitCodes } from "../failure.ts";
-import { onInterrupt } from "../interrupt.ts";
-import { reload } from "../load-scenario.ts";
+import { reload } from "../../study/load-scenario.ts";
+import { type Check, holds, verifyByRerun, verifyRun } from "../../study/verify.ts";
 import { positiveNumber } from "../options.ts";
-import { terminal } from "../terminal.ts";
+import { colors } from "../screen/colors.ts";
+import { exitCodes } from "../screen/failure.ts";
+import { onInterrupt } from "../screen/interrupt.ts";
+import { terminal } from "../screen/terminal.ts";
 
 interface VerifyFlags {
   readonly rerun?: boolean;

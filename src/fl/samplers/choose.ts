@@ -1,7 +1,7 @@
 /** Ways to choose clients that several samplers share. */
 import { type ClientId, clientId } from "../../base/ids.ts";
 import type { Draws } from "../../base/random.ts";
-import type { Fleet } from "../../sim/fleet.ts";
+import type { Fleet } from "../../sim/fleet/fleet.ts";
 import type { Candidates, History } from "../sampler.ts";
 
 /** Sorting bare numbers needs no comparison function. */

@@ -6,9 +6,9 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import type * as Tf from "@tensorflow/tfjs-core";
 import { InvariantError, invariant } from "../../base/errors.ts";
-import { constantOp, inputOp, reachable, weightOp, zerosOp } from "../graph.ts";
-import type { EagerLowering, Node, Program, Tensor } from "../ir.ts";
-import { type DType, type SymbolicDim, sizeOf } from "../shape.ts";
+import { constantOp, inputOp, reachable, weightOp, zerosOp } from "../graph/graph.ts";
+import type { EagerLowering, Node, Program, Tensor } from "../graph/ir.ts";
+import { type DType, type SymbolicDim, sizeOf } from "../graph/shape.ts";
 import { type Executable, type Executor, sizesOf, type TensorData, type WeightSource } from "./executor.ts";
 
 /** One run of a program: the values so far. */

@@ -1,7 +1,7 @@
 /** What every executor offers: compile a program once, run it many times. */
 import { InvariantError } from "../../base/errors.ts";
-import type { Program, TensorType } from "../ir.ts";
-import { formatShape } from "../shape.ts";
+import type { Program, TensorType } from "../graph/ir.ts";
+import { formatShape } from "../graph/shape.ts";
 
 export type TensorData = Float32Array | Int32Array | BigInt64Array;
 

@@ -7,9 +7,9 @@
  */
 import { basename } from "node:path";
 import { InvariantError, invariant } from "../../base/errors.ts";
-import { constantOp, inputOp, reachable, staticSize, weightOp, zerosOp } from "../graph.ts";
-import type { Node, OnnxAttributes, OnnxLimits, OnnxLowering, Program, Tensor } from "../ir.ts";
-import { type DType, groupsOf, isRagged, type Shape, type SymbolicDim, sizeOf } from "../shape.ts";
+import { constantOp, inputOp, reachable, staticSize, weightOp, zerosOp } from "../graph/graph.ts";
+import type { Node, OnnxAttributes, OnnxLimits, OnnxLowering, Program, Tensor } from "../graph/ir.ts";
+import { type DType, groupsOf, isRagged, type Shape, type SymbolicDim, sizeOf } from "../graph/shape.ts";
 import type { WeightSource } from "./executor.ts";
 import { attributeProtos, elementTypes, encodeModel, type NodeProto, type TensorProto } from "./onnx-proto.ts";
 

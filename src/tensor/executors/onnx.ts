@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 import { dirname } from "node:path";
 import type { InferenceSession, OnnxValue, Tensor as OrtTensor } from "onnxruntime-node";
 import { InvariantError, MachineError, messageOf } from "../../base/errors.ts";
-import type { Program, TensorType } from "../ir.ts";
+import type { Program, TensorType } from "../graph/ir.ts";
 import { type Executable, type Executor, sizesOf, type TensorData, type WeightSource } from "./executor.ts";
 import { OnnxEmitter, outputName } from "./onnx-emitter.ts";
 

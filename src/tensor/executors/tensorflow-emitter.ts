@@ -12,9 +12,9 @@
  * views, and the pieces of a product are joined once.
  */
 import { InvariantError, invariant } from "../../base/errors.ts";
-import { constantOp, inputOp, reachable, staticSize, weightOp, zerosOp } from "../graph.ts";
-import type { Node, Program, Tensor, TensorflowAttributes, TensorflowLowering } from "../ir.ts";
-import { type DType, groupsOf, type Shape, type SymbolicDim, sameShape, sizeOf } from "../shape.ts";
+import { constantOp, inputOp, reachable, staticSize, weightOp, zerosOp } from "../graph/graph.ts";
+import type { Node, Program, Tensor, TensorflowAttributes, TensorflowLowering } from "../graph/ir.ts";
+import { type DType, groupsOf, type Shape, type SymbolicDim, sameShape, sizeOf } from "../graph/shape.ts";
 import type { WeightSource } from "./executor.ts";
 import { type AttrValue, dataTypes, encodeSavedModel, type NodeDef, shapeProto } from "./tensorflow-proto.ts";
 

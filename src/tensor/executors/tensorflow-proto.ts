@@ -3,7 +3,7 @@
  * `attr_value.proto`, `tensor.proto`, `meta_graph.proto` and `saved_model.proto` in TensorFlow 2.
  */
 import protobuf from "protobufjs";
-import type { DType } from "../shape.ts";
+import type { DType } from "../graph/shape.ts";
 
 const schema = `
 syntax = "proto2";

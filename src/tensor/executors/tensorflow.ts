@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InvariantError, invariant, MachineError, messageOf } from "../../base/errors.ts";
-import type { Program } from "../ir.ts";
+import type { Program } from "../graph/ir.ts";
 import {
   type Executable,
   type Executor,

@@ -1,8 +1,8 @@
 /**
  * Elementwise arithmetic with NumPy broadcasting, and reductions: each is the other's derivative.
  */
-import { apply } from "../graph.ts";
-import type { Node, Op, Tensor, TensorflowLowering, TensorType } from "../ir.ts";
+import { apply } from "../graph/graph.ts";
+import type { Node, Op, Tensor, TensorflowLowering, TensorType } from "../graph/ir.ts";
 import {
   broadcastShapes,
   type Dim,
@@ -13,7 +13,7 @@ import {
   sameShape,
   shapeError,
   stretchedAxes,
-} from "../shape.ts";
+} from "../graph/shape.ts";
 import { reshape } from "./layout.ts";
 
 type Binary = "Add" | "Sub" | "Mul" | "Div";

@@ -1,8 +1,8 @@
 /** Operations that choose by index: gather, scatter-add, top-k, one-hot. */
 import type * as Tf from "@tensorflow/tfjs-core";
-import { apply } from "../graph.ts";
-import type { EagerLowering, Op, Tensor } from "../ir.ts";
-import { type Dim, isRagged, sameShape, shapeError, sizeOf } from "../shape.ts";
+import { apply } from "../graph/graph.ts";
+import type { EagerLowering, Op, Tensor } from "../graph/ir.ts";
+import { type Dim, isRagged, sameShape, shapeError, sizeOf } from "../graph/shape.ts";
 
 /** `[.., columns]` with a 1 in column `index[..]`, for eager runs; TensorFlow.js's own refuses a single column. */
 export function eagerOneHot(run: EagerLowering, index: Tensor, columns: number): Tf.Tensor {

@@ -1,8 +1,8 @@
 /** Operations that move elements without changing them. */
 import { invariant } from "../../base/errors.ts";
-import { apply, staticSize } from "../graph.ts";
-import type { Op, Tensor } from "../ir.ts";
-import { type Dim, isRagged, normalAxis, type Shape, sameShape, shapeError } from "../shape.ts";
+import { apply, staticSize } from "../graph/graph.ts";
+import type { Op, Tensor } from "../graph/ir.ts";
+import { type Dim, isRagged, normalAxis, type Shape, sameShape, shapeError } from "../graph/shape.ts";
 
 const reshapeOp: Op = {
   name: "reshape",

@@ -1,7 +1,7 @@
 /** Matrix products: plain and batched. Ragged ones are in `ragged.ts`. */
-import { apply } from "../graph.ts";
-import type { Op, Tensor } from "../ir.ts";
-import { isRagged, type Shape, shapeError } from "../shape.ts";
+import { apply } from "../graph/graph.ts";
+import type { Op, Tensor } from "../graph/ir.ts";
+import { isRagged, type Shape, shapeError } from "../graph/shape.ts";
 import { sumTo } from "./arithmetic.ts";
 
 export interface MatmulOptions {

@@ -1,8 +1,8 @@
 /** Matrices that carry a low-rank change, of which only the factors are trained. */
 import type * as Tf from "@tensorflow/tfjs-core";
-import { apply } from "../graph.ts";
-import type { Op, Tensor } from "../ir.ts";
-import { type Shape, sameShape, shapeError } from "../shape.ts";
+import { apply } from "../graph/graph.ts";
+import type { Op, Tensor } from "../graph/ir.ts";
+import { type Shape, sameShape, shapeError } from "../graph/shape.ts";
 import { matmul } from "./matrix.ts";
 import { outerOperands } from "./ragged.ts";
 

@@ -1,8 +1,8 @@
 /** Operations of transformers that deserve one fused node. */
 import { invariant } from "../../base/errors.ts";
-import { apply, staticSize } from "../graph.ts";
-import type { Node, Op, Tensor } from "../ir.ts";
-import { sameShape, shapeError } from "../shape.ts";
+import { apply, staticSize } from "../graph/graph.ts";
+import type { Node, Op, Tensor } from "../graph/ir.ts";
+import { sameShape, shapeError } from "../graph/shape.ts";
 import { mul, reduceSum, scale, square, sub } from "./arithmetic.ts";
 import { eagerOneHot, minusOneAt } from "./index-ops.ts";
 import { reshape, transpose } from "./layout.ts";

@@ -7,9 +7,9 @@
  *
  *   [rows, columns], ragged over groups  ⇄  [parts · groups, longest, columns]
  */
-import { apply } from "../graph.ts";
-import type { Op, Tensor } from "../ir.ts";
-import { isRagged, type Shape, type SymbolicDim, shapeError } from "../shape.ts";
+import { apply } from "../graph/graph.ts";
+import type { Op, Tensor } from "../graph/ir.ts";
+import { isRagged, type Shape, type SymbolicDim, shapeError } from "../graph/shape.ts";
 
 interface Sizes {
   readonly groups: number;

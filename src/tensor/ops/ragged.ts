@@ -4,9 +4,9 @@
  * These are what a sparse mixture of experts is made of. Nothing is padded: a group without rows costs nothing, and
  * its weight gradient is zero.
  */
-import { apply } from "../graph.ts";
-import type { Op, Tensor } from "../ir.ts";
-import { groupsOf, isRagged, type Shape, shapeError } from "../shape.ts";
+import { apply } from "../graph/graph.ts";
+import type { Op, Tensor } from "../graph/ir.ts";
+import { groupsOf, isRagged, type Shape, shapeError } from "../graph/shape.ts";
 
 const sortByGroupOp: Op = {
   name: "sortByGroup",

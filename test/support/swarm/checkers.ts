@@ -8,8 +8,8 @@ import { Rng } from "../../../src/base/random.ts";
 import { invitations } from "../../../src/fl/policies/synchronous.ts";
 import type { Scenario } from "../../../src/scenario/define.ts";
 import { policySpecOf } from "../../../src/scenario/schema.ts";
-import { Churn } from "../../../src/sim/churn.ts";
-import { digestOfLines, type TraceRow } from "../../../src/sim/trace.ts";
+import { Churn } from "../../../src/sim/availability/churn.ts";
+import { digestOfLines, type TraceRow } from "../../../src/sim/kernel/trace.ts";
 import type { Checker, Look } from "./drive.ts";
 import { nothingLeaks } from "./holdings.ts";
 

@@ -4,15 +4,15 @@
  * made anew, as another process would.
  */
 import { invariant, messageOf } from "../../../src/base/errors.ts";
-import type { WorkPool } from "../../../src/runtime/pool.ts";
-import { decodeCheckpoint, encodeCheckpoint } from "../../../src/scenario/checkpoint.ts";
+import { emptyFile } from "../../../src/folder/line-file.ts";
+import { decodeCheckpoint, encodeCheckpoint } from "../../../src/folder/saved-state.ts";
+import { metricsOf, type RoundMetrics } from "../../../src/records/metrics.ts";
+import { type ParticipationRow, rowOf } from "../../../src/records/participation.ts";
+import { Federation } from "../../../src/run/federation.ts";
+import type { Prepared } from "../../../src/run/prepare.ts";
+import type { WorkPool } from "../../../src/runtime/pools/pool.ts";
 import type { Scenario } from "../../../src/scenario/define.ts";
-import { Federation } from "../../../src/scenario/federation.ts";
-import { emptyFile } from "../../../src/scenario/line-file.ts";
-import { metricsOf, type RoundMetrics } from "../../../src/scenario/metrics.ts";
-import { type ParticipationRow, rowOf } from "../../../src/scenario/participation.ts";
-import type { Prepared } from "../../../src/scenario/prepare.ts";
-import type { TraceRow } from "../../../src/sim/trace.ts";
+import type { TraceRow } from "../../../src/sim/kernel/trace.ts";
 
 /** What has happened since the checkers last looked, and how things stand now. */
 export interface Look {

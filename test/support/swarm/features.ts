@@ -4,7 +4,7 @@
  */
 import type { Draws } from "../../../src/base/random.ts";
 import type { Millis } from "../../../src/base/units.ts";
-import type { TimelineEntry } from "../../../src/sim/timeline.ts";
+import type { TimelineEntry } from "../../../src/sim/script/timeline.ts";
 
 export type Fields = Record<string, unknown>;
 

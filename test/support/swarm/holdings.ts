@@ -5,12 +5,12 @@
 import assert from "node:assert/strict";
 import type { ClientState } from "../../../actors/client.ts";
 import type { ServerState } from "../../../actors/server-state.ts";
-import { decode } from "../../../src/runtime/codec.ts";
-import { open } from "../../../src/runtime/envelope.ts";
-import { measure, References } from "../../../src/runtime/plain.ts";
-import { type Held, keyOf } from "../../../src/runtime/refs.ts";
+import type { RoundBookState } from "../../../src/records/round-book.ts";
+import { decode } from "../../../src/runtime/messages/codec.ts";
+import { open } from "../../../src/runtime/messages/envelope.ts";
+import { measure, References } from "../../../src/runtime/messages/plain.ts";
+import { type Held, keyOf } from "../../../src/runtime/messages/refs.ts";
 import type { SystemState } from "../../../src/runtime/system-state.ts";
-import type { RoundBookState } from "../../../src/scenario/round-book.ts";
 import type { Checker, Look } from "./drive.ts";
 
 /** Snapshots cost time, so the books are audited now and then, and at the end. */

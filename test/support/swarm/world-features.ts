@@ -1,7 +1,7 @@
 /** Features of devices, network, availability, faults and the script. */
 import type { Draws } from "../../../src/base/random.ts";
-import { hook } from "../../../src/sim/effects.ts";
-import type { TimelineEntry } from "../../../src/sim/timeline.ts";
+import { hook } from "../../../src/sim/script/effects.ts";
+import type { TimelineEntry } from "../../../src/sim/script/timeline.ts";
 import {
   anyTier,
   type Draft,

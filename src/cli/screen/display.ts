@@ -1,0 +1,92 @@
+/** Shows a run: a live table on a terminal, plain lines in a log, one JSON object per line for a script. */
+import { createLogUpdate } from "log-update";
+import { formatTime } from "../../base/units.ts";
+import type { Progress, ProgressListener } from "../../run/progress.ts";
+import { colors } from "./colors.ts";
+import { type Columns, duration, header, roundLine, statusLine } from "./table.ts";
+import { type Terminal, terminal } from "./terminal.ts";
+
+export interface DisplayOptions {
+  readonly json: boolean;
+  readonly quiet: boolean;
+}
+
+export interface Display {
+  readonly listen: ProgressListener;
+  /** Leaves the terminal as a shell expects it. */
+  close(): void;
+}
+
+export function openDisplay({ json, quiet }: DisplayOptions, { out }: Terminal = terminal): Display {
+  if (json) return { listen: (progress) => void out.write(`${jsonLine(progress)}\n`), close: () => {} };
+  const live = out.isTTY === true && !quiet ? createLogUpdate(out as NodeJS.WriteStream) : null;
+  const print = (text: string) => {
+    live?.clear();
+    out.write(`${text}\n`);
+  };
+  let columns: Columns = { budgets: [] };
+  let rounds = 0;
+  let hasHeader = false;
+  return {
+    listen(progress) {
+      switch (progress.type) {
+        case "began":
+          columns = { budgets: progress.budgets };
+          rounds = progress.rounds;
+          if (!quiet) for (const line of opening(progress)) print(line);
+          break;
+        case "status":
+          live?.(statusLine({ ...progress, rounds }));
+          break;
+        case "round":
+          if (quiet) break;
+          if (!hasHeader) print(colors.bold(`\n${header(columns)}`));
+          hasHeader = true;
+          print(roundLine(progress.row, columns, progress));
+          break;
+        case "note":
+          print(colors.yellow(progress.text));
+          break;
+        case "ended":
+          for (const line of closing(progress, quiet)) print(line);
+          break;
+      }
+    },
+    close: () => live?.done(),
+  };
+}
+
+type Began = Extract<Progress, { type: "began" }>;
+type Ended = Extract<Progress, { type: "ended" }>;
+
+function opening(began: Began): string[] {
+  const { name, question, seed, clients, rounds, strategy, engine, workers, folder, resumedAfter } = began;
+  const lines = [colors.bold(name), ...(question === null ? [] : [colors.dim(question)])];
+  const work = engine === null ? "timing only" : `${engine}, ${workers} ${workers === 1 ? "worker" : "workers"}`;
+  lines.push(`${clients} clients, ${rounds} rounds, ${strategy}, seed ${seed}, ${work}`);
+  if (folder !== null) lines.push(colors.dim(folder));
+  if (resumedAfter !== null) lines.push(`continues after round ${resumedAfter}`);
+  return lines;
+}
+
+function closing({ result }: Ended, quiet: boolean): string[] {
+  const lines: string[] = [];
+  for (const { name, held, detail } of result.expectations) {
+    lines.push(`${held ? colors.green("holds") : colors.red("fails")}  ${name}: ${detail}`);
+  }
+  if (quiet && result.expectations.length === 0) return [];
+  const time = `${formatTime(result.virtualTime)} of virtual time in ${duration(result.seconds)}`;
+  lines.push(`${result.state}: ${result.rounds} rounds, ${time}, digest ${result.digest.slice(0, 16)}`);
+  if (result.folder !== null && result.state === "finished") lines.push(colors.dim(`${result.folder}/report.html`));
+  if (result.folder !== null && result.state === "interrupted") {
+    lines.push(`continue with: npx flame resume ${result.folder}`);
+  }
+  return quiet ? lines : ["", ...lines];
+}
+
+function jsonLine(progress: Progress): string {
+  const { type, ...rest } = progress;
+  if (progress.type !== "ended") return JSON.stringify({ event: type, ...rest });
+  const { rows: _, adapter: __, ...result } = progress.result;
+  return JSON.stringify({ event: type, ...result });
+}

@@ -1,0 +1,85 @@
+/** Runs a scenario under the eyes of a user: display, Ctrl-C, exit code. */
+
+import { existsSync } from "node:fs";
+import { InputError } from "../../base/errors.ts";
+import { awaitLock } from "../../folder/lock.ts";
+import { openRunFolder, readRecord, readResult } from "../../folder/run-folder.ts";
+import { writeReport } from "../../report/report.ts";
+import { writeTimeline } from "../../report/timeline.ts";
+import type { RunResult } from "../../run/result.ts";
+import { loadRun, type ResumeOptions, resume } from "../../run/resume.ts";
+import { type RunOptions, run } from "../../run/run.ts";
+import type { Scenario } from "../../scenario/define.ts";
+import { reload } from "../../study/load-scenario.ts";
+import { openDisplay } from "./display.ts";
+import { exitCodes } from "./failure.ts";
+import { onInterrupt } from "./interrupt.ts";
+
+interface Looks {
+  readonly json: boolean;
+  readonly quiet: boolean;
+}
+
+export const watchRun = ({ json, quiet, scenario, ...options }: Looks & RunOptions & { scenario: Scenario }) =>
+  watch({ json, quiet }, (more) => run(scenario, { ...options, ...more }));
+
+/** Null for a run that has finished already: then only what is missing of its report is made. */
+export async function watchResume(options: Looks & ResumeOptions & { folder: string }): Promise<RunResult | null> {
+  const { json, quiet, folder, ...rest } = options;
+  if (isFinished(folder)) return finishReport(folder, { json, quiet });
+  return watch({ json, quiet }, async (more) => resume(await loadRun(folder, reload), { ...rest, ...more }));
+}
+
+const isFinished = (folder: string): boolean => readRecord(openRunFolder(folder))?.state === "finished";
+
+/** A process may be killed after its run has finished, before it lets go of the lock or before its report is written. */
+async function finishReport(path: string, { json, quiet }: Looks): Promise<null> {
+  const folder = openRunFolder(path);
+  const display = openDisplay({ json, quiet });
+  try {
+    const missing = [folder.timeline, folder.report].filter((file) => !existsSync(file));
+    if (missing.length > 0 || existsSync(folder.lock)) {
+      const lock = await awaitLock(folder.lock, (text) => display.listen({ type: "note", text }));
+      try {
+        if (missing.includes(folder.timeline)) writeTimeline(folder.path);
+        if (missing.includes(folder.report)) writeReport(folder.path);
+      } finally {
+        lock.release();
+      }
+    }
+    const result = readResult(folder);
+    if (result === null) throw new InputError(`the run in ${path} has finished, but its result.json is gone`);
+    if (result.expectations.some(({ held }) => !held)) process.exitCode = exitCodes.expectationsNotMet;
+    display.listen({ type: "note", text: `the run in ${path} has finished already` });
+  } finally {
+    display.close();
+  }
+  return null;
+}
+
+type Watched = Required<Pick<RunOptions, "signal" | "listen">>;
+
+async function watch(looks: Looks, start: (options: Watched) => Promise<RunResult>): Promise<RunResult> {
+  const display = openDisplay(looks);
+  const abort = new AbortController();
+  // A second one does not wait for a checkpoint.
+  const deafen = onInterrupt(() => abort.abort());
+  // A file-size limit is then an error of the write, which says so, and not the end of the process.
+  process.on("SIGXFSZ" as NodeJS.Signals, ignore);
+  try {
+    const result = await start({ signal: abort.signal, listen: display.listen });
+    if (result.state === "finished" && result.folder !== null) {
+      writeTimeline(result.folder);
+      writeReport(result.folder);
+    }
+    if (result.state === "interrupted") process.exitCode = exitCodes.interrupted;
+    else if (result.expectations.some(({ held }) => !held)) process.exitCode = exitCodes.expectationsNotMet;
+    return result;
+  } finally {
+    deafen();
+    process.off("SIGXFSZ" as NodeJS.Signals, ignore);
+    display.close();
+  }
+}
+
+const ignore = (): void => {};

@@ -1,0 +1,53 @@
+/** The files that grow while a run goes on. A checkpoint records how far they are; a resumed run cuts them there. */
+
+import type { RoundMetrics } from "../records/metrics.ts";
+import type { ParticipationRow } from "../records/participation.ts";
+import type { TraceSink } from "../sim/kernel/trace.ts";
+import { emptyFile, LineFile } from "./line-file.ts";
+import type { RunFolder } from "./run-folder.ts";
+import type { Checkpoint } from "./saved-state.ts";
+
+export interface RunFiles {
+  /** Takes the trace's lines; null where nothing is written. */
+  readonly events: TraceSink | null;
+  round(row: RoundMetrics): void;
+  participation(row: ParticipationRow): void;
+  /** Makes everything written so far durable. */
+  sync(): Checkpoint["files"];
+  close(): void;
+}
+
+const nothing: Checkpoint["files"] = { metrics: emptyFile, events: emptyFile, participations: emptyFile };
+
+/** A run without a folder writes nothing. */
+export const noFiles: RunFiles = {
+  events: null,
+  round: () => {},
+  participation: () => {},
+  sync: () => nothing,
+  close: () => {},
+};
+
+export function openRunFiles(folder: RunFolder, marks: Checkpoint["files"] = nothing): RunFiles {
+  const events = new LineFile(folder.events, marks.events);
+  const metrics = new LineFile(folder.metrics, marks.metrics);
+  const participations = new LineFile(folder.participations, marks.participations);
+  return {
+    events,
+    round: (row) => metrics.write(`${JSON.stringify(row)}\n`),
+    participation: (row) => participations.write(`${JSON.stringify(row)}\n`),
+    sync: () => ({ metrics: metrics.sync(), events: events.sync(), participations: participations.sync() }),
+    close() {
+      // Each is closed, whatever happens to the others.
+      const problems = [events, metrics, participations].flatMap((file) => {
+        try {
+          file.close();
+          return [];
+        } catch (error) {
+          return [error];
+        }
+      });
+      if (problems.length > 0) throw problems[0];
+    },
+  };
+}

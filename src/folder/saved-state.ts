@@ -1,0 +1,184 @@
+/**
+ * A run's whole state at one instant, on disk.
+ *
+ *   magic "FLAMECKP" | format version u32 | SHA-256 of the payload, 32 bytes | payload: msgpack
+ *
+ * Little-endian. A file is written under another name and renamed when it is durable, so a checkpoint that has its
+ * name is whole, unless the disk damaged it; then the digest says so, and the one before it is used. Rotation removes
+ * old files only after the newest has been read back.
+ */
+import { createHash } from "node:crypto";
+import { readFileSync, renameSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
+import { z } from "zod";
+import { onDisk, writeAtomically } from "../base/disk.ts";
+import { InputError } from "../base/errors.ts";
+import { decodeUntrusted, encode } from "../runtime/messages/codec.ts";
+import type { FileMark } from "./line-file.ts";
+import { filesIn } from "./run-folder.ts";
+
+const magic = Buffer.from("FLAMECKP");
+const formatVersion = 4;
+const headerBytes = magic.length + 4 + 32;
+const ending = ".ckpt";
+
+export interface Checkpoint {
+  /** What a run must agree on to be continued. */
+  readonly made: Provenance;
+  /** Rounds closed, and events handled, when it was taken. */
+  readonly round: number;
+  readonly events: number;
+  /** How far the files were that grow; a resumed run cuts them here. */
+  readonly files: { readonly metrics: FileMark; readonly events: FileMark; readonly participations: FileMark };
+  /** Snapshots by part: kernel, world, system, trace, ledger, … */
+  readonly parts: Readonly<Record<string, unknown>>;
+}
+
+/** What a run is made of: whoever continues it has to have the same. */
+export interface Provenance {
+  readonly program: string;
+  /** Digest of the program's code and of the versions of its libraries. */
+  readonly code: string;
+  /** SHA-256 of the resolved scenario's JSON. */
+  readonly scenario: string;
+  /** SHA-256 of the scenario's file, where the scenario has functions that its JSON cannot hold. */
+  readonly source: string | null;
+  /** Null without training. */
+  readonly engine: string | null;
+  /** How many clients share a call: their number reaches the last digits. Null without training. */
+  readonly merge: string | null;
+  /** Digest of the base weights. */
+  readonly model: string | null;
+  /** The processor, since no two kinds of it round alike; null without training. */
+  readonly machine: string | null;
+}
+
+const count = z.int().min(0);
+const nullable = z.string().nullable();
+const mark = z.strictObject({ bytes: count, digest: z.string() });
+const checkpointSchema = z.strictObject({
+  made: z.strictObject({
+    program: z.string(),
+    code: z.string(),
+    scenario: z.string(),
+    source: nullable,
+    engine: nullable,
+    merge: nullable,
+    model: nullable,
+    machine: nullable,
+  }),
+  round: count,
+  events: count,
+  files: z.strictObject({ metrics: mark, events: mark, participations: mark }),
+  parts: z.record(z.string(), z.unknown()),
+});
+
+/** Writes the checkpoint and keeps the newest `keep`. Returns the file's length. */
+export function writeCheckpoint(folder: string, checkpoint: Checkpoint, keep: number): number {
+  const bytes = encodeCheckpoint(checkpoint);
+  const name = `${String(checkpoint.round).padStart(6, "0")}-${String(checkpoint.events).padStart(12, "0")}${ending}`;
+  const path = join(folder, name);
+  writeAtomically(path, bytes);
+  rotate(folder, name, keep);
+  return bytes.length;
+}
+
+/**
+ * The newest good checkpoint, or null when there is none.
+ *
+ * @param report is told of each damaged one that was passed over
+ * @param flawOf why a checkpoint that is whole cannot be used; null for one that can
+ */
+export function newestCheckpoint(
+  folder: string,
+  report: (damage: string, name: string) => void,
+  flawOf: (checkpoint: Checkpoint) => string | null = () => null,
+): Checkpoint | null {
+  for (const name of filesIn(folder, ending).reverse()) {
+    const path = join(folder, name);
+    try {
+      const bytes = onDisk(`cannot read ${path}`, () => readFileSync(path));
+      const checkpoint = decodeCheckpoint(bytes, name);
+      const flaw = flawOf(checkpoint);
+      if (flaw === null) return checkpoint;
+      report(`checkpoint ${name} cannot be used: ${flaw}`, name);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      report(error.message, name);
+    }
+  }
+  return null;
+}
+
+/** Gives a damaged checkpoint another name, so that it is never again taken for the newest. */
+export function setAside(folder: string, name: string): void {
+  const path = join(folder, name);
+  onDisk(`cannot rename ${path}`, () => renameSync(path, `${path}.damaged`));
+}
+
+export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array {
+  const payload = encode(checkpoint);
+  const header = Buffer.alloc(headerBytes);
+  magic.copy(header);
+  header.writeUInt32LE(formatVersion, magic.length);
+  createHash("sha256")
+    .update(payload)
+    .digest()
+    .copy(header, magic.length + 4);
+  return Buffer.concat([header, payload]);
+}
+
+/** @throws InputError that names the file and what is wrong with it. */
+export function decodeCheckpoint(stored: Uint8Array, name: string): Checkpoint {
+  const bytes = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
+  const damaged = (what: string) => new InputError(`checkpoint ${name} ${what}`);
+  if (bytes.length < headerBytes) throw damaged(`is cut off: ${bytes.length} bytes are less than a header`);
+  if (!bytes.subarray(0, magic.length).equals(magic)) throw damaged("is not a checkpoint: its first bytes are wrong");
+  const version = bytes.readUInt32LE(magic.length);
+  if (version !== formatVersion) throw damaged(`has format ${version}; this program reads ${formatVersion}`);
+  const payload = bytes.subarray(headerBytes);
+  const digest = createHash("sha256").update(payload).digest();
+  if (!digest.equals(bytes.subarray(magic.length + 4, headerBytes))) {
+    throw damaged("is damaged: its bytes do not match their digest");
+  }
+  const parsed = checkpointSchema.safeParse(decodeUntrusted(payload, `checkpoint ${name}`));
+  if (!parsed.success) throw damaged(`is not what this program writes: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
+}
+
+/** Why a run made like `made` cannot be continued by a program made like `now`; empty when it can. */
+export function differences(made: Provenance, now: Provenance): string[] {
+  const found: string[] = [];
+  if (made.program !== now.program) found.push(`it was written by flame-sim ${made.program}, this is ${now.program}`);
+  else if (made.code !== now.code) {
+    found.push(`it was written by flame-sim ${made.program} with other code or other libraries than this one's`);
+  }
+  if (made.scenario !== now.scenario) found.push("its scenario.json has changed since");
+  if (made.source !== now.source) found.push("the file of its scenario has changed since");
+  if (made.engine !== now.engine) {
+    found.push(`it trained with ${made.engine ?? "no engine"}, this run would use ${now.engine ?? "none"}`);
+  }
+  if (made.merge !== now.merge && made.merge !== null && now.merge !== null) {
+    found.push(`it trained with ${made.merge}, this run would with ${now.merge}`);
+  }
+  if (made.model !== now.model) found.push("its base model has changed since");
+  return found;
+}
+
+/** What may let a run part from one that was not interrupted, and does not forbid to continue it; null if nothing. */
+export function remarkOn(made: Provenance, now: Provenance): string | null {
+  if (made.machine === now.machine) return null;
+  return `it trained on ${made.machine}, this is ${now.machine}: the last digits of the adapter may differ`;
+}
+
+function rotate(folder: string, newest: string, keep: number): void {
+  const names = filesIn(folder, ending);
+  const old = names.slice(0, Math.max(0, names.length - keep)).filter((name) => name !== newest);
+  if (old.length === 0) return;
+  const path = join(folder, newest);
+  decodeCheckpoint(
+    onDisk(`cannot read back ${path}`, () => readFileSync(path)),
+    basename(path),
+  );
+  for (const name of old) rmSync(join(folder, name), { force: true });
+}

@@ -1,0 +1,112 @@
+/**
+ * A Hugging Face OLMoE folder, opened and checked: `config.json` and safetensors, one file or several, experts stored
+ * one by one or fused. Nothing is read beyond the headers until someone asks for a tensor.
+ */
+import { join } from "node:path";
+import { InputError } from "../../base/errors.ts";
+import type { ModelConfig } from "../config.ts";
+import { Problems } from "../problems.ts";
+import { type HuggingFaceConfig, readHuggingFaceConfig } from "./hf-config.ts";
+import { floatDtypes } from "./safetensors.ts";
+import { TensorFolder } from "./tensor-folder.ts";
+import {
+  type ExpertForms,
+  embedName,
+  fusedDownName,
+  fusedGateUpName,
+  headName,
+  huggingFaceShapes,
+} from "./weight-table.ts";
+
+export interface Checkpoint {
+  readonly folder: string;
+  readonly config: ModelConfig;
+  readonly description: HuggingFaceConfig;
+  readonly forms: ExpertForms;
+  /** The tensors as they are stored, under their Hugging Face names. */
+  readonly weights: TensorFolder;
+  /** Closes the files. */
+  close(): void;
+}
+
+/**
+ * Opens a model folder and checks all of it that can be checked without reading the weights.
+ *
+ * @throws InputError naming the file, the tensors that are missing, unexpected or misshaped, what was expected and what came
+ */
+export function loadCheckpoint(folder: string): Checkpoint {
+  const description = readHuggingFaceConfig(join(folder, "config.json"));
+  const weights = TensorFolder.open(folder);
+  try {
+    const config = description.model;
+    const forms = expertForms(config, weights);
+    checkTensors(config, forms, weights);
+    if (config.tiedEmbeddings && weights.tensors.has(headName)) checkTied(weights);
+    return { folder, config, description, forms, weights, close: () => weights.close() };
+  } catch (error) {
+    weights.close();
+    throw error;
+  }
+}
+
+function expertForms({ layers }: ModelConfig, { tensors }: TensorFolder): ExpertForms {
+  const numbers = Array.from({ length: layers }, (_, layer) => layer);
+  return {
+    gateUpFused: numbers.map((layer) => tensors.has(fusedGateUpName(layer))),
+    downFused: numbers.map((layer) => tensors.has(fusedDownName(layer))),
+  };
+}
+
+function checkTensors(config: ModelConfig, forms: ExpertForms, { folder, tensors }: TensorFolder): void {
+  const problems = new Problems(folder);
+  const expected = huggingFaceShapes(config, forms);
+  for (const [name, shape] of expected) {
+    const entry = tensors.get(name);
+    if (entry === undefined) {
+      problems.add(`tensor ${name} is missing, expected shape [${shape.join(", ")}]`);
+      continue;
+    }
+    if (entry.shape.length !== shape.length || shape.some((length, axis) => entry.shape[axis] !== length)) {
+      problems.add(`tensor ${name} has shape [${entry.shape.join(", ")}], expected [${shape.join(", ")}]`);
+    }
+    if (!floatDtypes.has(entry.dtype)) {
+      problems.add(`tensor ${name} is ${entry.dtype}, expected a floating-point type (F32, BF16 or F16)`);
+    }
+  }
+  for (const name of tensors.keys()) {
+    if (!expected.has(name) && !isIgnored(name, config)) problems.add(unexpected(name, config));
+  }
+  problems.throwIfAny();
+}
+
+/** Old checkpoints carry the RoPE frequencies, which the configuration fixes; a tied head repeats the embedding. */
+const isIgnored = (name: string, { tiedEmbeddings }: ModelConfig): boolean =>
+  name.endsWith(".self_attn.rotary_emb.inv_freq") || (tiedEmbeddings && name === headName);
+
+function unexpected(name: string, { attentionBias }: ModelConfig): string {
+  const quoted = JSON.stringify(name.length > 120 ? `${name.slice(0, 117)}...` : name);
+  if (!attentionBias && /\.self_attn\.[qkvo]_proj\.bias$/.test(name)) {
+    return `tensor ${quoted} is unexpected: attention_bias is false in config.json`;
+  }
+  if (name.includes("shared_expert")) return `tensor ${quoted} is unexpected: OLMoE has no shared expert`;
+  if (name.includes("lora_")) return `tensor ${quoted} is unexpected: this is an adapter, not a model`;
+  return `tensor ${quoted} is unexpected`;
+}
+
+/** A head stored beside tied embeddings: harmless if it repeats the embedding, two models in one folder if not. */
+function checkTied(weights: TensorFolder): void {
+  const { size } = weights.tensors.get(embedName)!;
+  let same = weights.tensors.get(headName)!.size === size;
+  const chunk = 1 << 20;
+  for (let first = 0; same && first < size; first += chunk) {
+    const embed = new Float32Array(Math.min(chunk, size - first));
+    const head = new Float32Array(embed.length);
+    weights.readFloats(embedName, embed, first);
+    weights.readFloats(headName, head, first);
+    same = embed.every((value, i) => Object.is(value, head[i]));
+  }
+  if (!same) {
+    const clash = `${headName} is stored and differs from ${embedName}`;
+    throw new InputError(`${weights.folder}: tie_word_embeddings is true in config.json, but ${clash}`);
+  }
+}

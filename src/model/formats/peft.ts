@@ -1,0 +1,257 @@
+/**
+ * Adapters as PEFT stores them: a folder with `adapter_config.json` and `adapter_model.safetensors`, one pair A, B per
+ * expert and projection. PEFT loads it on transformers 4 and, converted on the way, on 5 (PEFT ≥ 0.19).
+ *
+ *   base_model.model.model.layers.{l}.mlp.experts.{e}.{gate,up,down}_proj.lora_{A,B}.weight
+ *
+ * "model" stands there twice because PEFT wraps a causal LM, which wraps the transformer. All experts of all layers are
+ * written, also those never trained: PEFT refuses a layer with a gap. Both directions are exact in float32.
+ *
+ * https://github.com/huggingface/peft; Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { InputError, invariant, messageOf, ScenarioError } from "../../base/errors.ts";
+import { type AdapterLayout, adapterLayout, type BlockName, type LoraConfig } from "../adapter.ts";
+import type { ModelConfig } from "../config.ts";
+import { Problems } from "../problems.ts";
+import { writeAtomically, writeFully } from "./file-io.ts";
+import { floatDtypes, SafetensorsFile } from "./safetensors.ts";
+import { writeSafetensors } from "./safetensors-writer.ts";
+
+/** What PEFT adapts by these leaf names; gate and up go together, and without down PEFT 0.21 ignores both. */
+const targetModules = ["gate_proj", "up_proj", "down_proj"] as const;
+
+const configName = "adapter_config.json";
+const weightsName = "adapter_model.safetensors";
+
+interface AdapterTensor {
+  readonly name: string;
+  readonly shape: readonly [rows: number, columns: number];
+  /** First element in the flat vector. */
+  readonly start: number;
+  readonly size: number;
+}
+
+/** Every tensor of the file, and where it lies in the flat vector: the table of both directions. */
+function* adapterTensors(layout: AdapterLayout): Generator<AdapterTensor> {
+  const { layers, experts, lora, blocks } = layout;
+  const { rank } = lora;
+  const block = (name: BlockName) => blocks.find((candidate) => candidate.name === name)!;
+  const width = block("gateUpA").columns;
+  const expertWidth = block("gateB").rows;
+  const tensor = (prefix: string, name: string, shape: [number, number], from: BlockName, expert: number, skip = 0) => {
+    const start = layout.matrix(from, expert).start + skip;
+    return { name: `${prefix}.${name}.weight`, shape, start, size: shape[0] * shape[1] };
+  };
+  for (let layer = 0; layer < layers; layer++) {
+    for (let local = 0; local < experts; local++) {
+      const prefix = `base_model.model.model.layers.${layer}.mlp.experts.${local}`;
+      const expert = layer * experts + local;
+      yield tensor(prefix, "gate_proj.lora_A", [rank, width], "gateUpA", expert);
+      yield tensor(prefix, "gate_proj.lora_B", [expertWidth, rank], "gateB", expert);
+      yield tensor(prefix, "up_proj.lora_A", [rank, width], "gateUpA", expert, rank * width);
+      yield tensor(prefix, "up_proj.lora_B", [expertWidth, rank], "upB", expert);
+      yield tensor(prefix, "down_proj.lora_A", [rank, expertWidth], "downA", expert);
+      yield tensor(prefix, "down_proj.lora_B", [width, rank], "downB", expert);
+    }
+  }
+}
+
+export interface ExportOptions {
+  /** Hub name or folder of the base model, for whoever loads the adapter. */
+  readonly baseModelName: string;
+  /** s, one per layer, that the adapter was trained with. Only 1 can be left behind. */
+  readonly rescaler: ArrayLike<number>;
+}
+
+/**
+ * Writes an adapter for PEFT, each file whole or not at all. The number of experts per token is not part of an adapter:
+ * set `num_experts_per_tok` of the base model to the budget.
+ *
+ * @param adapter flat vector in `layout`
+ * @throws ScenarioError if the rescaler is not 1 everywhere
+ */
+export function exportPeft(
+  folder: string,
+  layout: AdapterLayout,
+  adapter: Float32Array,
+  { baseModelName, rescaler }: ExportOptions,
+): void {
+  invariant(
+    adapter.length === layout.size,
+    () => `the adapter has ${adapter.length} elements, its layout ${layout.size}`,
+  );
+  invariant(rescaler.length === layout.layers, () => `${rescaler.length} rescalers for ${layout.layers} layers`);
+  requirePlainRescaler(rescaler);
+  const tensors = [...adapterTensors(layout)].map(({ name, shape, start, size }) => ({
+    name,
+    shape,
+    values: adapter.subarray(start, start + size),
+  }));
+  writeSafetensors(join(folder, weightsName), tensors);
+  const text = `${JSON.stringify(adapterConfig(baseModelName, layout.lora), null, 2)}\n`;
+  writeAtomically(join(folder, configName), (file) => writeFully(file, new TextEncoder().encode(text), 0));
+}
+
+/**
+ * y = s · Σ_j w_j · E_j(x) scales base and LoRA alike, so no LoRA on top of the unscaled base equals it unless s = 1.
+ * A merge carries it: `mergedWeights` multiplies the down projections.
+ *
+ * @throws ScenarioError naming the layers
+ */
+export function requirePlainRescaler(rescaler: ArrayLike<number>): void {
+  const layers = Array.from(rescaler).flatMap((s, layer) =>
+    s === 1 ? [] : [`${Number(s.toPrecision(6))} in layer ${layer}`],
+  );
+  if (layers.length === 0) return;
+  const listed =
+    layers.length > 4 ? `${layers.slice(0, 4).join(", ")} and ${layers.length - 4} more` : layers.join(", ");
+  throw new ScenarioError(
+    `the adapter was trained with a rescaler other than 1 (${listed}): it scales the base weights too, which a LoRA ` +
+      "cannot carry. Merge adapter and rescaler into a full model instead (--merge)",
+  );
+}
+
+/** The least that PEFT needs. `lora_dropout` other than 0 makes loading fail on transformers 5. */
+const adapterConfig = (baseModelName: string, { rank, alpha }: LoraConfig) => ({
+  peft_type: "LORA",
+  task_type: "CAUSAL_LM",
+  base_model_name_or_path: baseModelName,
+  r: rank,
+  lora_alpha: alpha,
+  lora_dropout: 0,
+  bias: "none",
+  target_modules: targetModules,
+  fan_in_fan_out: false,
+  init_lora_weights: true,
+  modules_to_save: null,
+  inference_mode: true,
+});
+
+export interface ImportedAdapter {
+  readonly layout: AdapterLayout;
+  /** Flat vector in `layout`. */
+  readonly adapter: Float32Array;
+  /** What the file says it belongs to. */
+  readonly baseModelName: string | null;
+}
+
+/**
+ * Reads an adapter that PEFT or {@link exportPeft} wrote for the experts of this model.
+ *
+ * @throws InputError naming the file and everything that is missing, unexpected, misshaped or beyond per-expert LoRA; or
+ *   the first element that is not a finite number
+ */
+export function importPeft(folder: string, model: ModelConfig): ImportedAdapter {
+  const { lora, baseModelName } = readAdapterConfig(join(folder, configName));
+  const path = join(folder, weightsName);
+  if (!existsSync(path) && existsSync(join(folder, "adapter_model.bin"))) {
+    throw new InputError(
+      `${path}: missing, got adapter_model.bin: a pickle can run code, so convert it to safetensors`,
+    );
+  }
+  const file = SafetensorsFile.open(path);
+  try {
+    const layout = adapterLayout(model, lora);
+    const expected = new Map([...adapterTensors(layout)].map((tensor) => [tensor.name, tensor]));
+    checkTensors(file, expected);
+    const adapter = new Float32Array(layout.size);
+    for (const tensor of expected.values()) readTensor(file, tensor, adapter);
+    return { layout, adapter, baseModelName };
+  } finally {
+    file.close();
+  }
+}
+
+/** A diverged training leaves NaN behind, which would make every answer NaN and nobody know why. */
+function readTensor(file: SafetensorsFile, { name, shape, start, size }: AdapterTensor, adapter: Float32Array): void {
+  const values = adapter.subarray(start, start + size);
+  file.readFloats(name, values);
+  const at = values.findIndex((value) => !Number.isFinite(value));
+  if (at < 0) return;
+  const place = `[${Math.floor(at / shape[1])}, ${at % shape[1]}]`;
+  throw new InputError(`${file.path}: tensor ${name} has ${values[at]} at ${place}, expected finite numbers`);
+}
+
+function checkTensors(file: SafetensorsFile, expected: ReadonlyMap<string, AdapterTensor>): void {
+  const problems = new Problems(file.path);
+  for (const [name, { shape }] of expected) {
+    const entry = file.tensors.get(name);
+    if (entry === undefined) problems.add(`tensor ${name} is missing, expected shape [${shape.join(", ")}]`);
+    else if (entry.shape.join() !== shape.join()) {
+      problems.add(`tensor ${name} has shape [${entry.shape.join(", ")}], expected [${shape.join(", ")}]`);
+    } else if (!floatDtypes.has(entry.dtype))
+      problems.add(`tensor ${name} is ${entry.dtype}, expected a floating-point type`);
+  }
+  for (const name of file.tensors.keys()) {
+    if (!expected.has(name)) problems.add(`tensor ${JSON.stringify(name.slice(0, 160))} is unexpected`);
+  }
+  problems.throwIfAny();
+}
+
+const pattern = z.record(z.string(), z.unknown()).nullish();
+
+const schema = z.looseObject({
+  peft_type: z.literal("LORA"),
+  base_model_name_or_path: z.string().nullish(),
+  r: z.int().min(1).max(65_536),
+  lora_alpha: z.number(),
+  use_rslora: z.boolean().nullish(),
+  use_dora: z.boolean().nullish(),
+  fan_in_fan_out: z.boolean().nullish(),
+  bias: z.string().nullish(),
+  lora_bias: z.boolean().nullish(),
+  target_modules: z.union([z.array(z.string()), z.string()]).nullish(),
+  target_parameters: z.array(z.string()).nullish(),
+  modules_to_save: z.array(z.string()).nullish(),
+  rank_pattern: pattern,
+  alpha_pattern: pattern,
+});
+
+function readAdapterConfig(path: string): { lora: LoraConfig; baseModelName: string | null } {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw new InputError(`${path}: cannot be read as JSON: ${messageOf(error)}`, { cause: error });
+  }
+  const problems = new Problems(path);
+  const result = schema.safeParse(parsed);
+  if (!result.success) {
+    for (const { path: field, message } of result.error.issues) problems.add(`${field.join(".")}: ${message}`);
+    problems.throwIfAny();
+    throw new InputError(`${path}: not an adapter configuration`);
+  }
+  checkKind(result.data, problems);
+  problems.throwIfAny();
+  const { r: rank, lora_alpha, use_rslora, base_model_name_or_path } = result.data;
+  // Rank-stabilised LoRA scales by alpha ÷ √rank; as alpha ÷ rank that is a larger alpha.
+  const alpha = use_rslora ? lora_alpha * Math.sqrt(rank) : lora_alpha;
+  return { lora: { rank, alpha }, baseModelName: base_model_name_or_path ?? null };
+}
+
+function checkKind(fields: z.infer<typeof schema>, problems: Problems): void {
+  const { target_modules: targets, target_parameters, bias, modules_to_save } = fields;
+  if (target_parameters != null && target_parameters.length > 0) {
+    problems.add(
+      `target_parameters is ${JSON.stringify(target_parameters)}: that is PEFT's fused form, whose factors are not one ` +
+        "A and B per projection; expected target_modules with gate_proj, up_proj and down_proj",
+    );
+  } else if (!Array.isArray(targets) || [...targets].sort().join() !== [...targetModules].sort().join()) {
+    problems.add(
+      `target_modules is ${JSON.stringify(targets)}, expected exactly ${targetModules.join(", ")}: LoRA is on experts only`,
+    );
+  }
+  if (fields.use_dora) problems.add("use_dora is true: DoRA has magnitudes that LoRA has not");
+  if (fields.fan_in_fan_out) problems.add("fan_in_fan_out is true, expected false: OLMoE stores weights as [out, in]");
+  if (fields.lora_bias || (bias != null && bias !== "none")) problems.add(`bias is "${bias}", expected "none"`);
+  if (modules_to_save != null && modules_to_save.length > 0) {
+    problems.add(`modules_to_save is ${JSON.stringify(modules_to_save)}, expected none: the base stays frozen`);
+  }
+  for (const name of ["rank_pattern", "alpha_pattern"] as const) {
+    if (Object.keys(fields[name] ?? {}).length > 0)
+      problems.add(`${name} is set, expected one rank and alpha for all experts`);
+  }
+}

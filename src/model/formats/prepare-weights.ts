@@ -1,0 +1,193 @@
+/**
+ * Converts a checkpoint once and finds the result again:
+ *
+ *   <cache>/<digest>/weights.bin     the executor layout, to be mapped
+ *   <cache>/<digest>/weights.json    what it is
+ *   <cache>/seen-<key>.json          the digest of large source files, as long as they are untouched
+ *
+ * The folder gets its name when both files are complete and on disk; until then it is called `….partial`, and is removed
+ * by whoever fails, or by the next run if the machine stopped.
+ */
+import {
+  closeSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { threadId } from "node:worker_threads";
+import { makeFolder } from "../../base/disk.ts";
+import { InvariantError, invariant } from "../../base/errors.ts";
+import { type BaseWeights, baseWeightPlan, sizeOf, type WeightSource } from "../base-weights.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { checkpointDigest } from "./checkpoint-digest.ts";
+import { type ConversionOptions, convertWeights } from "./convert-weights.ts";
+import { asMachineError, readFully, syncFolder, writeFully } from "./file-io.ts";
+
+/** Where converted weights are kept unless the user says otherwise. */
+export function defaultWeightsCache(environment: Readonly<Record<string, string | undefined>> = process.env): string {
+  const base = environment.XDG_CACHE_HOME || join(homedir(), ".cache");
+  return join(base, "flame-sim", "weights");
+}
+
+/**
+ * The checkpoint in executor layout: from the cache if it was converted before, else converted now.
+ *
+ * @throws MachineError if the disk refuses; nothing is left behind then, nor after an abort
+ */
+export async function prepareBaseWeights(
+  checkpoint: Checkpoint,
+  cache: string = defaultWeightsCache(),
+  options: ConversionOptions = {},
+): Promise<BaseWeights> {
+  const { config } = checkpoint;
+  let digest: string;
+  try {
+    makeFolder(cache);
+    removeLeftovers(cache);
+    digest = checkpointDigest(checkpoint, cache);
+  } catch (error) {
+    throw asMachineError(error, cache);
+  }
+  const folder = join(cache, digest);
+  const plan = baseWeightPlan(config);
+  const weights: BaseWeights = { path: join(folder, "weights.bin"), digest, config, ...plan };
+  if (!isComplete(folder, weights)) await convertInto(cache, folder, checkpoint, weights, options);
+  return weights;
+}
+
+/** Base weights as a file that pieces are read from. */
+export class BaseWeightsFile implements WeightSource {
+  readonly config: WeightSource["config"];
+  readonly #weights: BaseWeights;
+  #descriptor: number | null;
+
+  constructor(weights: BaseWeights) {
+    this.config = weights.config;
+    this.#weights = weights;
+    this.#descriptor = openSync(weights.path, "r");
+  }
+
+  read(name: string, target: Float32Array, first = 0): void {
+    const { offset, shape } = this.#weights.tensors.get(name) ?? unknownTensor(name);
+    invariant(first + target.length <= sizeOf(shape), () => `elements up to ${first + target.length} of ${name}`);
+    invariant(this.#descriptor !== null, "base weights are read after they were closed");
+    const bytes = new Uint8Array(target.buffer, target.byteOffset, target.byteLength);
+    readFully(this.#descriptor, bytes, offset + first * 4, this.#weights.path);
+  }
+
+  /** Closes the file; a second call does nothing. */
+  close(): void {
+    if (this.#descriptor !== null) closeSync(this.#descriptor);
+    this.#descriptor = null;
+  }
+}
+
+function unknownTensor(name: string): never {
+  throw new InvariantError(`base weights have no tensor ${name}`);
+}
+
+/** The name was given last, so that a folder of this name is whole; what is checked is that nobody cut it since. */
+function isComplete(folder: string, { path, bytes, ...weights }: BaseWeights): boolean {
+  try {
+    return (
+      statSync(path).size === bytes && readFileSync(join(folder, "weights.json"), "utf8") === sidecar(weights, bytes)
+    );
+  } catch {
+    return false;
+  }
+}
+
+function sidecar({ digest, config, tensors }: Omit<BaseWeights, "path" | "bytes">, bytes: number): string {
+  return `${JSON.stringify({ digest, dtype: "float32", config, bytes, tensors: Object.fromEntries(tensors) })}\n`;
+}
+
+/** Conversions under way in this thread. */
+const active = new Set<string>();
+let conversions = 0;
+
+async function convertInto(
+  cache: string,
+  folder: string,
+  checkpoint: Checkpoint,
+  weights: BaseWeights,
+  options: ConversionOptions,
+): Promise<void> {
+  const name = `${weights.digest}.${process.pid}.${threadId}.${conversions++}.partial`;
+  const partial = join(cache, name);
+  const remove = () => rmSync(partial, { recursive: true, force: true });
+  active.add(name);
+  // `process.exit` while this waits for its turn: no `finally` runs then.
+  process.once("exit", remove);
+  try {
+    mkdirSync(partial);
+    await writeSynced(join(partial, "weights.bin"), async (descriptor) => {
+      // The gaps between tensors are zeros.
+      ftruncateSync(descriptor, weights.bytes);
+      await convertWeights(checkpoint, descriptor, options);
+    });
+    await writeSynced(join(partial, "weights.json"), async (descriptor) => {
+      writeFully(descriptor, new TextEncoder().encode(sidecar(weights, weights.bytes)), 0);
+    });
+    syncFolder(partial);
+    publish(partial, folder, weights);
+  } catch (error) {
+    throw asMachineError(error, folder);
+  } finally {
+    remove();
+    process.off("exit", remove);
+    active.delete(name);
+  }
+}
+
+async function writeSynced(path: string, write: (descriptor: number) => Promise<void>): Promise<void> {
+  const descriptor = openSync(path, "wx");
+  try {
+    await write(descriptor);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** Gives the finished folder its name. If somebody else finished first, theirs has the same bytes and stays. */
+function publish(partial: string, folder: string, weights: BaseWeights): void {
+  if (isComplete(folder, weights)) return;
+  rmSync(folder, { recursive: true, force: true });
+  try {
+    renameSync(partial, folder);
+  } catch (error) {
+    if (!isComplete(folder, weights)) throw error;
+  }
+  syncFolder(join(folder, ".."));
+}
+
+/** Removes what interrupted conversions left: folders of processes that are gone. */
+function removeLeftovers(cache: string): void {
+  for (const name of readdirSync(cache)) {
+    const match = /^[0-9a-f]{64}\.(\d+)\.(\d+)\.\d+\.partial$/.exec(name);
+    if (match === null) continue;
+    const [pid, thread] = [Number(match[1]), Number(match[2])];
+    const isOurs = pid === process.pid && thread === threadId;
+    if (isOurs ? !active.has(name) : pid !== process.pid && !isAlive(pid)) {
+      rmSync(join(cache, name), { recursive: true, force: true });
+    }
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // EPERM: it lives, and belongs to somebody else.
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}

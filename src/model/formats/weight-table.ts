@@ -1,0 +1,161 @@
+/**
+ * Which tensors of a Hugging Face OLMoE folder make up which tensor of the executor layout. Both directions of the
+ * conversion walk this one table, so what one writes the other reads.
+ *
+ * Hugging Face stores a linear map as `[out, in]`, executors read `[in, out]`: a block is the transposes of its sources
+ * side by side. Names are exactly those of transformers: `mlp.gate` is the router and
+ * `gate_proj` a part of an expert.
+ */
+import { attentionWidths } from "../base-weights.ts";
+import type { ModelConfig } from "../config.ts";
+
+export interface BlockSource {
+  readonly name: string;
+  /** First element within the source tensor. */
+  readonly start: number;
+  /** Rows taken from the source, or its elements where nothing is transposed. */
+  readonly outputs: number;
+}
+
+/** A stretch of one executor tensor. Blocks in table order fill every tensor from its first element to its last. */
+export interface Block {
+  readonly tensor: string;
+  /** First element within the executor tensor. */
+  readonly start: number;
+  /** Rows of the block, each as long as all `outputs` together; null if the sources are copied end to end instead. */
+  readonly inputs: number | null;
+  readonly sources: readonly BlockSource[];
+}
+
+/**
+ * How the experts of each layer are stored: one tensor per expert and projection (transformers 4, and what 5 writes),
+ * or `gate_up_proj` and `down_proj` with all experts in one (transformers 5 in memory).
+ */
+export interface ExpertForms {
+  /** `[layers]` */
+  readonly gateUpFused: readonly boolean[];
+  /** `[layers]` */
+  readonly downFused: readonly boolean[];
+}
+
+export const perExpert = ({ layers }: ModelConfig): ExpertForms => ({
+  gateUpFused: new Array<boolean>(layers).fill(false),
+  downFused: new Array<boolean>(layers).fill(false),
+});
+
+export const embedName = "model.embed_tokens.weight";
+export const headName = "lm_head.weight";
+const expertsOf = (layer: number) => `model.layers.${layer}.mlp.experts`;
+export const fusedGateUpName = (layer: number): string => `${expertsOf(layer)}.gate_up_proj`;
+export const fusedDownName = (layer: number): string => `${expertsOf(layer)}.down_proj`;
+const expertName = (layer: number, expert: number, projection: "gate" | "up" | "down") =>
+  `${expertsOf(layer)}.${expert}.${projection}_proj.weight`;
+
+/** The whole table, in the order of the executor layout. */
+export function* weightTable(config: ModelConfig, forms: ExpertForms = perExpert(config)): Generator<Block> {
+  const { vocabulary, width: d, tiedEmbeddings } = config;
+  yield copy("embed", [embedName, vocabulary * d]);
+  yield transpose("head", d, [tiedEmbeddings ? embedName : headName, vocabulary]);
+  yield copy("norm", ["model.norm.weight", d]);
+  for (let layer = 0; layer < config.layers; layer++) {
+    yield* attentionBlocks(config, layer);
+    yield* expertBlocks(config, layer, forms);
+  }
+}
+
+function* attentionBlocks(config: ModelConfig, layer: number): Generator<Block> {
+  const { width: d, experts, attentionBias } = config;
+  const { query, keyValue } = attentionWidths(config);
+  const to = (name: string) => `layers.${layer}.${name}`;
+  const from = (name: string) => `model.layers.${layer}.${name}`;
+  const attention = (name: string) => from(`self_attn.${name}`);
+  yield copy(to("inputNorm"), [from("input_layernorm.weight"), d]);
+  yield copy(to("postNorm"), [from("post_attention_layernorm.weight"), d]);
+  const qkv = (part: "weight" | "bias"): [name: string, outputs: number][] => [
+    [attention(`q_proj.${part}`), query],
+    [attention(`k_proj.${part}`), keyValue],
+    [attention(`v_proj.${part}`), keyValue],
+  ];
+  yield transpose(to("qkv"), d, ...qkv("weight"));
+  if (attentionBias) yield copy(to("qkvBias"), ...qkv("bias"));
+  yield copy(to("qNorm"), [attention("q_norm.weight"), query]);
+  yield copy(to("kNorm"), [attention("k_norm.weight"), keyValue]);
+  yield transpose(to("o"), query, [attention("o_proj.weight"), d]);
+  if (attentionBias) yield copy(to("oBias"), [attention("o_proj.bias"), d]);
+  yield transpose(to("router"), d, [from("mlp.gate.weight"), experts]);
+}
+
+function* expertBlocks(config: ModelConfig, layer: number, forms: ExpertForms): Generator<Block> {
+  const { width: d, experts, expertWidth: f } = config;
+  for (let expert = 0; expert < experts; expert++) {
+    const size = 2 * f * d;
+    const sources = forms.gateUpFused[layer]
+      ? // Rows 0 … f − 1 of an expert are gate, the rest up.
+        [{ name: fusedGateUpName(layer), start: expert * size, outputs: 2 * f }]
+      : [whole(expertName(layer, expert, "gate"), f), whole(expertName(layer, expert, "up"), f)];
+    yield { tensor: `layers.${layer}.gateUp`, start: expert * size, inputs: d, sources };
+  }
+  for (let expert = 0; expert < experts; expert++) {
+    const size = f * d;
+    const source = forms.downFused[layer]
+      ? { name: fusedDownName(layer), start: expert * size, outputs: d }
+      : whole(expertName(layer, expert, "down"), d);
+    yield { tensor: `layers.${layer}.down`, start: expert * size, inputs: f, sources: [source] };
+  }
+}
+
+const whole = (name: string, outputs: number): BlockSource => ({ name, start: 0, outputs });
+
+const copy = (tensor: string, ...sources: [name: string, elements: number][]): Block => ({
+  tensor,
+  start: 0,
+  inputs: null,
+  sources: sources.map(([name, elements]) => whole(name, elements)),
+});
+
+const transpose = (tensor: string, inputs: number, ...sources: [name: string, outputs: number][]): Block => ({
+  tensor,
+  start: 0,
+  inputs,
+  sources: sources.map(([name, outputs]) => whole(name, outputs)),
+});
+
+/** Name and shape of every tensor that a folder of this configuration holds. */
+export function huggingFaceShapes(
+  config: ModelConfig,
+  forms: ExpertForms = perExpert(config),
+): Map<string, readonly number[]> {
+  const { vocabulary, layers, width: d, experts, expertWidth: f, attentionBias, tiedEmbeddings } = config;
+  const { query, keyValue } = attentionWidths(config);
+  const shapes = new Map<string, readonly number[]>([[embedName, [vocabulary, d]]]);
+  for (let layer = 0; layer < layers; layer++) {
+    const set = (name: string, ...shape: number[]) => shapes.set(`model.layers.${layer}.${name}`, shape);
+    set("input_layernorm.weight", d);
+    set("post_attention_layernorm.weight", d);
+    set("self_attn.q_proj.weight", query, d);
+    set("self_attn.k_proj.weight", keyValue, d);
+    set("self_attn.v_proj.weight", keyValue, d);
+    set("self_attn.o_proj.weight", d, query);
+    if (attentionBias) {
+      set("self_attn.q_proj.bias", query);
+      set("self_attn.k_proj.bias", keyValue);
+      set("self_attn.v_proj.bias", keyValue);
+      set("self_attn.o_proj.bias", d);
+    }
+    set("self_attn.q_norm.weight", query);
+    set("self_attn.k_norm.weight", keyValue);
+    set("mlp.gate.weight", experts, d);
+    if (forms.gateUpFused[layer]) shapes.set(fusedGateUpName(layer), [experts, 2 * f, d]);
+    if (forms.downFused[layer]) shapes.set(fusedDownName(layer), [experts, d, f]);
+    for (let expert = 0; expert < experts; expert++) {
+      if (!forms.gateUpFused[layer]) {
+        shapes.set(expertName(layer, expert, "gate"), [f, d]);
+        shapes.set(expertName(layer, expert, "up"), [f, d]);
+      }
+      if (!forms.downFused[layer]) shapes.set(expertName(layer, expert, "down"), [d, f]);
+    }
+  }
+  shapes.set("model.norm.weight", [d]);
+  if (!tiedEmbeddings) shapes.set(headName, [vocabulary, d]);
+  return shapes;
+}

@@ -1,0 +1,109 @@
+/**
+ * The pre-training corpus: an endless stream of generated documents, two thirds drills and one third plain text.
+ * Document n is a function of the seed and n, and batch n of the seed and n, so pre-training can go on anywhere.
+ *
+ * No document holds a wording of the instruction families. In batches, one document in seven is in the prompt format,
+ * so that its marks mean something to the base model, but drills only skills that no family asks for.
+ */
+import type { Draws, Rng } from "../base/random.ts";
+import { type Batch, packedBatch } from "../data/batches.ts";
+import { defaultTemplate, type PromptEncoder, promptEncoder } from "../data/template.ts";
+import { pick } from "../data/text.ts";
+import type { Tokenizer } from "../data/tokenizer.ts";
+import { type Drill, drawDrill, drawSkill, UNASKED_SKILLS } from "./corpus-skills.ts";
+import { drawStory } from "./corpus-stories.ts";
+
+/** Which stream: the one to train on, or a fresh one to measure with. */
+export type CorpusPart = "train" | "heldOut";
+
+const lane = (rng: Rng, part: CorpusPart, index: number) =>
+  rng.at(part === "train" ? "corpus" : "corpus held out", index);
+
+/** Document `index ≥ 0`, up to about 200 characters. */
+export const corpusDocument = (rng: Rng, index: number, part: CorpusPart = "train"): string =>
+  drawDocument(lane(rng, part, 0).at(index));
+
+export function* corpusDocuments(rng: Rng, part: CorpusPart = "train"): Generator<string, never> {
+  for (let index = 0; ; index++) yield corpusDocument(rng, index, part);
+}
+
+export interface CorpusBatchOptions {
+  readonly rows: number;
+  readonly length: number;
+  readonly tokenizer: Tokenizer;
+  readonly part?: CorpusPart;
+}
+
+/**
+ * The batch of pre-training step `step ≥ 1`. Each row is a run of documents of its own, closed by end tokens, that
+ * begins with a document and is cut off at `length`; there is loss on every token.
+ */
+export function corpusBatch(rng: Rng, step: number, options: CorpusBatchOptions): Batch {
+  const { rows, length, tokenizer, part = "train" } = options;
+  const tokens = new Int32Array(rows * (length + 1));
+  const prompt = promptEncoder(defaultTemplate(tokenizer), tokenizer);
+  const streams = lane(rng, part, step);
+  for (let row = 0; row < rows; row++) {
+    const draws = streams.at(row);
+    const run = tokens.subarray(row * (length + 1), (row + 1) * (length + 1));
+    for (let filled = 0; filled < run.length; ) {
+      const whole =
+        draws.below(7) === 0 ? drawPrompted(draws, prompt, tokenizer) : tokenizer.encode(drawDocument(draws));
+      const document = whole.subarray(0, run.length - filled);
+      run.set(document, filled);
+      filled += document.length;
+      if (filled < run.length) run[filled++] = tokenizer.end;
+    }
+  }
+  return packedBatch(tokens, rows, length);
+}
+
+function drawPrompted(draws: Draws, prompt: PromptEncoder, tokenizer: Tokenizer): Int32Array {
+  const { cue, data, answer } = drawDrill(pick(UNASKED_SKILLS, draws), draws);
+  return Int32Array.from(
+    [...prompt(cue, data).map(({ ids }) => ids), tokenizer.encode(answer)].flatMap((ids) => [...ids]),
+  );
+}
+
+type Layout = (drill: Drill) => string;
+
+const LAYOUTS: readonly Layout[] = [
+  ({ cue, data, answer }) => `${cue} ${data} = ${answer}`,
+  ({ cue, data, answer }) => `${cue}(${data}) ${answer}`,
+  ({ cue, data, answer }) => `${cue}: ${data} -> ${answer}`,
+  ({ cue, data, answer }) => `${cue} | ${data} | ${answer}`,
+  ({ cue, data, answer }) => `[${cue}] ${data} [${answer}]`,
+  ({ cue, data, answer }) => `${cue} "${data}" gives ${answer}.`,
+  ({ cue, data, answer }) => `${cue}\n${data}\n${answer}`,
+  ({ cue, data, answer }) => `${data} ${cue} > ${answer}`,
+];
+
+/** Under a title that says what to do, lines show only data and answer. */
+const TABLES: readonly Layout[] = [
+  ({ data, answer }) => `${data} ${answer}`,
+  ({ data, answer }) => `${data}=${answer}`,
+  ({ data, answer }) => `${data} -> ${answer}`,
+  ({ data, answer }) => `${data}\t${answer}`,
+];
+
+function drawDocument(draws: Draws): string {
+  const kind = draws.uniform();
+  if (kind < 0.3) return drawStory(draws);
+  // A drill alone ends where its document ends, so the answer's end is learned, too.
+  if (kind < 0.55) return pick(LAYOUTS, draws)(drawDrill(drawSkill(draws), draws));
+  const count = 2 + draws.below(4);
+  if (kind < 0.8) {
+    const layout = pick(LAYOUTS, draws);
+    return Array.from({ length: count }, () => layout(drawDrill(drawSkill(draws), draws))).join("\n");
+  }
+  return drawTable(draws, count);
+}
+
+function drawTable(draws: Draws, count: number): string {
+  const skill = drawSkill(draws);
+  const layout = pick(TABLES, draws);
+  const drills = Array.from({ length: count }, () => drawDrill(skill, draws));
+  // A cue that names a letter belongs to its own line; the others share the title.
+  if (skill === "tally" || skill === "lookUp") return drills.map((one) => `${one.cue} ${layout(one)}`).join("\n");
+  return `${drills[0]!.cue}:\n${drills.map(layout).join("\n")}`;
+}

@@ -1,0 +1,156 @@
+/**
+ * Keeps the books of a run as an onlooker: it sees what the server decided and what happened to messages, works out
+ * how each participation ended, and stops the run when the rules were broken.
+ *
+ *   invited ─▶ downloaded ─▶ trained ─▶ arrived ─▶ counted | late | rejected
+ *        └───────────┴───────────┴──▶ lost ─▶ dropped
+ *
+ * The server cannot know why a client is silent. When it gives up on one, the ledger does: a client whose part was
+ * already lost has dropped out, one still at it is late.
+ */
+
+import { invariant } from "../base/errors.ts";
+import { type ClientId, clientName, type ParticipationId, type Round } from "../base/ids.ts";
+import { NumberMap } from "../base/number-map.ts";
+import type { Snapshot } from "../base/snapshot.ts";
+import { formatTime, type Millis } from "../base/units.ts";
+import type { Loss } from "../sim/flight/environment.ts";
+import type { Ended, Outcome, Participation } from "./participation.ts";
+
+interface LedgerState {
+  readonly open: readonly Participation[];
+  readonly next: number;
+  readonly roundStartedAt: number;
+}
+
+export interface LedgerOptions {
+  /** Synchronous policies: an update counted for a round must have arrived this long after the round began. */
+  readonly deadline: Millis | null;
+  /** Called once for each participation, in the order of settling. */
+  onSettled(ended: Ended): void;
+}
+
+export class Ledger implements Snapshot<LedgerState> {
+  readonly #options: LedgerOptions;
+  #open = new NumberMap<Participation>();
+  #next = 0;
+  #roundStartedAt = 0;
+
+  constructor(options: LedgerOptions) {
+    this.#options = options;
+  }
+
+  /** Participations that have not ended. */
+  get outstanding(): number {
+    return this.#open.size;
+  }
+
+  roundBegan(at: Millis): void {
+    this.#roundStartedAt = at;
+  }
+
+  invited(participation: ParticipationId, client: ClientId, round: Round, at: Millis): void {
+    invariant(participation === this.#next, () => `participation ${participation} follows ${this.#next - 1}`);
+    this.#next++;
+    this.#open.set(participation, {
+      participation,
+      client,
+      round,
+      invitedAt: at,
+      downloadedAt: null,
+      trainedAt: null,
+      arrivedAt: null,
+      lostAt: null,
+      lostIn: null,
+      lostBecause: null,
+      endedAt: null,
+      outcome: null,
+      reason: null,
+    });
+  }
+
+  /** These four also hear of participations that have ended, such as a late update, and of duplicates. */
+  downloaded(participation: ParticipationId, at: Millis): void {
+    const open = this.#open.get(participation);
+    if (open !== undefined) open.downloadedAt ??= at;
+  }
+
+  trained(participation: ParticipationId, at: Millis): void {
+    const open = this.#open.get(participation);
+    if (open !== undefined) open.trainedAt ??= at;
+  }
+
+  arrived(participation: ParticipationId, at: Millis): void {
+    const open = this.#open.get(participation);
+    if (open !== undefined) open.arrivedAt ??= at;
+  }
+
+  lost({ participation, phase, reason, at }: Loss): void {
+    const open = this.#open.get(participation);
+    // A lost acknowledgement loses nothing the server counts.
+    if (open === undefined || phase === "acknowledge" || open.arrivedAt !== null) return;
+    open.lostAt ??= at;
+    open.lostIn ??= phase;
+    open.lostBecause ??= reason;
+  }
+
+  /** The server counted the update in the aggregation that closes a round. */
+  counted(participation: ParticipationId, at: Millis): void {
+    const open = this.#get(participation, "counted");
+    const { deadline } = this.#options;
+    invariant(open.arrivedAt !== null, () => `the update of ${nameOf(open)} was counted and never arrived`);
+    invariant(
+      open.lostIn === null,
+      () => `the update of ${nameOf(open)} was counted, but it was gone in ${open.lostIn}`,
+    );
+    invariant(
+      deadline === null || open.arrivedAt <= this.#roundStartedAt + deadline,
+      () =>
+        `the update of ${nameOf(open)} arrived at ${formatTime(open.arrivedAt!)}, after its deadline, and was counted`,
+    );
+    this.#settle(open, "counted", at, null);
+  }
+
+  /** An update that arrived and is not wanted. */
+  refused(participation: ParticipationId, as: "late" | "rejected", reason: string, at: Millis): void {
+    this.#settle(this.#get(participation, as), as, at, reason);
+  }
+
+  /** The server no longer waits for the client. */
+  gaveUp(participation: ParticipationId, at: Millis): void {
+    const open = this.#get(participation, "given up");
+    if (open.lostIn === null) this.#settle(open, "late", at, "deadline");
+    else this.#settle(open, "dropped", at, open.lostBecause ?? "lost");
+  }
+
+  snapshot(): LedgerState {
+    return { open: this.#open.values(), next: this.#next, roundStartedAt: this.#roundStartedAt };
+  }
+
+  restore({ open, next, roundStartedAt }: LedgerState): void {
+    this.#open = new NumberMap(open.map((entry) => [entry.participation, { ...entry }]));
+    this.#next = next;
+    this.#roundStartedAt = roundStartedAt;
+  }
+
+  #get(participation: ParticipationId, as: string): Participation {
+    const open = this.#open.get(participation);
+    invariant(open !== undefined, () =>
+      participation < this.#next
+        ? `participation ${participation} has ended, and was to be ${as} as well`
+        : `participation ${participation} was to be ${as}, but nobody was invited under that number`,
+    );
+    return open;
+  }
+
+  #settle(open: Participation, outcome: Outcome, at: Millis, reason: string | null): void {
+    this.#open.take(open.participation);
+    open.endedAt = at;
+    open.outcome = outcome;
+    open.reason = reason;
+    this.#options.onSettled(open as Ended);
+  }
+}
+
+const nameOf = ({ client, participation, round }: Participation): string =>
+  `${clientName(client)} (participation ${participation}, round ${round})`;

@@ -1,0 +1,230 @@
+/**
+ * Makes one row of metrics per round: counts participations as they end, takes what the server says when it closes a
+ * round, and holds the row until its evaluation is there. Rows come out in order of rounds.
+ */
+
+import { InvariantError, invariant } from "../base/errors.ts";
+import { round as roundOf } from "../base/ids.ts";
+import type { Snapshot } from "../base/snapshot.ts";
+import { millis } from "../base/units.ts";
+import type { Evaluation } from "../engine/engine.ts";
+import { runFailure } from "../runtime/failure.ts";
+import type { PledgeRef } from "../runtime/messages/refs.ts";
+import type { BudgetMetrics, RoundRow, TierMetrics } from "./metrics.ts";
+import type { Outcome } from "./participation.ts";
+
+type Counts = { -readonly [Key in Exclude<keyof TierMetrics, "tier">]: number };
+
+/** One budget's evaluation: the shards that are being worked on. */
+export interface PendingEvaluation {
+  readonly topK: number;
+  readonly shards: readonly PledgeRef<Evaluation>[];
+}
+
+/** A row whose evaluation is still going on. */
+interface PendingRow {
+  readonly row: Omit<RoundRow, "evaluations">;
+  /** Null until the evaluator has begun. */
+  evaluations: readonly PendingEvaluation[] | null;
+}
+
+export interface RoundBookState {
+  readonly counts: readonly Counts[];
+  readonly pending: readonly PendingRow[];
+  readonly expertTokens: readonly (readonly number[])[];
+}
+
+export type ClosedRound = Omit<RoundRow, "evaluations" | "tiers" | keyof Counts | "activation"> & {
+  /** Tokens routed to each expert over counted updates, `[layers · experts]`; null without training. */
+  readonly expertTokens: Float64Array | null;
+};
+
+export interface RoundBookOptions {
+  readonly tiers: readonly string[];
+  readonly layers: number;
+  /** The results of finished work; waits for it. */
+  open(shards: readonly PledgeRef<Evaluation>[]): Promise<Evaluation[]>;
+  /** Lets go of what was opened. */
+  release(shards: readonly PledgeRef<Evaluation>[]): void;
+  onRow(row: RoundRow): void;
+  /** The command line that shows a failure again. */
+  readonly reproduce: string;
+}
+
+export class RoundBook implements Snapshot<RoundBookState> {
+  readonly #options: RoundBookOptions;
+  #counts: Counts[];
+  #pending: PendingRow[] = [];
+  #expertTokens: number[][] = [];
+  /** The head of `#pending` is being finished. */
+  #isFinishing = false;
+  #whenDone: (() => void)[] = [];
+  #failure: unknown = null;
+
+  constructor(options: RoundBookOptions) {
+    this.#options = options;
+    this.#counts = options.tiers.map(noCounts);
+  }
+
+  /** Rows that wait for their evaluation. */
+  get pending(): number {
+    return this.#pending.length;
+  }
+
+  /** Tokens routed to each expert in counted updates, over the whole run. */
+  get expertTokens(): readonly (readonly number[])[] {
+    return this.#expertTokens;
+  }
+
+  invited(tier: number): void {
+    this.#counts[tier]!.invited++;
+  }
+
+  settled(tier: number, outcome: Outcome): void {
+    this.#counts[tier]![outcome]++;
+  }
+
+  /** The round is closed; its row comes out at once, or when its evaluation is done. */
+  closed({ expertTokens, ...closed }: ClosedRound, isEvaluated: boolean): void {
+    const counts = this.#counts;
+    this.#counts = this.#options.tiers.map(noCounts);
+    const total = (key: keyof Counts) => counts.reduce((sum, tier) => sum + tier[key], 0);
+    const {
+      round,
+      startedAt,
+      closedAt,
+      aggregated,
+      trainLoss,
+      downloadBytes,
+      uploadBytes,
+      distinctClients,
+      counts: counted,
+    } = closed;
+    const row: PendingRow["row"] = {
+      round,
+      startedAt,
+      closedAt,
+      invited: total("invited"),
+      counted: total("counted"),
+      late: total("late"),
+      dropped: total("dropped"),
+      rejected: total("rejected"),
+      aggregated,
+      tiers: this.#options.tiers.map((tier, at) => ({ tier, ...counts[at]! })),
+      trainLoss,
+      downloadBytes,
+      uploadBytes,
+      distinctClients,
+      activation: expertTokens === null ? [] : shares(this.#perLayer(expertTokens)),
+      counts: counted,
+    };
+    if (expertTokens !== null) this.#add(this.#perLayer(expertTokens));
+    this.#pending.push({ row, evaluations: isEvaluated ? null : [] });
+    void this.#finishAll();
+  }
+
+  /** The evaluation of a closed round has begun. */
+  evaluating(round: number, evaluations: readonly PendingEvaluation[]): void {
+    const pending = this.#pending.find(({ row }) => row.round === round);
+    invariant(pending?.evaluations === null, () => `round ${round} is evaluated, but its row does not wait for that`);
+    pending.evaluations = evaluations;
+    void this.#finishAll();
+  }
+
+  /** What went wrong with an evaluation; null while all is well. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
+  /** Resolves when all rows are out. */
+  async settle(): Promise<void> {
+    while (this.#pending.length > 0 && this.#failure === null) {
+      await new Promise<void>((resolve) => this.#whenDone.push(resolve));
+    }
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  snapshot(): RoundBookState {
+    return {
+      counts: this.#counts.map((tier) => ({ ...tier })),
+      pending: this.#pending,
+      expertTokens: this.#expertTokens,
+    };
+  }
+
+  /** Begins again to wait for the evaluations that were going on. */
+  restore({ counts, pending, expertTokens }: RoundBookState): void {
+    this.#counts = counts.map((tier) => ({ ...tier }));
+    this.#expertTokens = expertTokens.map((layer) => [...layer]);
+    this.#pending = pending.map((entry) => ({ ...entry }));
+    void this.#finishAll();
+  }
+
+  async #finishAll(): Promise<void> {
+    if (this.#isFinishing) return;
+    this.#isFinishing = true;
+    for (let next = this.#pending[0]; next?.evaluations && this.#failure === null; next = this.#pending[0]) {
+      try {
+        await this.#finish(next.row, next.evaluations);
+      } catch (cause) {
+        const { round, closedAt } = next.row;
+        const message = { type: "evaluate", round: roundOf(round) };
+        const { reproduce } = this.#options;
+        this.#failure = runFailure(cause, { at: millis(closedAt), actor: "evaluator", message, reproduce });
+      }
+    }
+    this.#isFinishing = false;
+    for (const resolve of this.#whenDone.splice(0)) resolve();
+  }
+
+  async #finish(row: PendingRow["row"], evaluations: readonly PendingEvaluation[]): Promise<void> {
+    const shards = evaluations.flatMap(({ shards }) => shards);
+    const results = await this.#options.open(shards);
+    let at = 0;
+    const measured = evaluations.map(({ topK, shards: { length } }) => {
+      const part = results.slice(at, at + length);
+      at += length;
+      return toMetrics(topK, part);
+    });
+    this.#options.release(shards);
+    this.#pending.shift();
+    this.#options.onRow({ ...row, evaluations: measured });
+  }
+
+  #perLayer(tokens: Float64Array): number[][] {
+    const { layers } = this.#options;
+    const experts = tokens.length / layers;
+    return Array.from({ length: layers }, (_, layer) => [...tokens.subarray(layer * experts, (layer + 1) * experts)]);
+  }
+
+  #add(tokens: readonly (readonly number[])[]): void {
+    if (this.#expertTokens.length === 0) this.#expertTokens = tokens.map((layer) => layer.map(() => 0));
+    for (const [layer, row] of tokens.entries()) {
+      for (const [expert, count] of row.entries()) this.#expertTokens[layer]![expert]! += count;
+    }
+  }
+}
+
+const noCounts = (): Counts => ({ invited: 0, counted: 0, late: 0, dropped: 0, rejected: 0 });
+
+/** Shards fold in their own order, so the sum does not depend on which was ready first. */
+function toMetrics(topK: number, shards: readonly Evaluation[]): BudgetMetrics {
+  const sum = (key: "loss" | "responseTokens" | "correctTokens" | "exact" | "examples") =>
+    shards.reduce((total, shard) => total + shard[key], 0);
+  const tokens = sum("responseTokens");
+  const examples = sum("examples");
+  if (tokens === 0 || examples === 0) throw new InvariantError(`the evaluation at k=${topK} saw no response tokens`);
+  return {
+    topK,
+    loss: sum("loss") / tokens,
+    tokenAccuracy: sum("correctTokens") / tokens,
+    exactMatch: sum("exact") / examples,
+  };
+}
+
+function shares(tokens: readonly (readonly number[])[]): number[][] {
+  return tokens.map((layer) => {
+    const total = layer.reduce((sum, count) => sum + count, 0);
+    return layer.map((count) => (total === 0 ? 0 : count / total));
+  });
+}

@@ -1,0 +1,393 @@
+/**
+ * A whole simulated federation on this thread: kernel, world, actors, and those who keep its books. It can be written
+ * down between two events and taken up again; it knows nothing of files, clocks or terminals.
+ */
+
+import { client, newClient } from "../../actors/client.ts";
+import { evaluator } from "../../actors/evaluator.ts";
+import { type FederationEvent, serverRef } from "../../actors/protocol.ts";
+import { Roster } from "../../actors/roster.ts";
+import { server } from "../../actors/server.ts";
+import { type Learning, newServer, type ServerState } from "../../actors/server-state.ts";
+import { evaluationShards } from "../../actors/training.ts";
+import { invariant } from "../base/errors.ts";
+import type { ClientId } from "../base/ids.ts";
+import { Rng } from "../base/random.ts";
+import type { Snapshot } from "../base/snapshot.ts";
+import { type Millis, millis, seconds } from "../base/units.ts";
+import { RescalerBook } from "../fl/rescaler.ts";
+import { initialAdapter } from "../model/initial-adapter.ts";
+import { Ledger } from "../records/ledger.ts";
+import type { RoundRow } from "../records/metrics.ts";
+import type { Ended } from "../records/participation.ts";
+import { RoundBook } from "../records/round-book.ts";
+import { type ActorEvent, cast } from "../runtime/actor.ts";
+import { BlobStore } from "../runtime/messages/blobs.ts";
+import type { Gathering } from "../runtime/pledges.ts";
+import type { WorkPool } from "../runtime/pools/pool.ts";
+import { ActorSystem } from "../runtime/system.ts";
+import { policyOf, type Scenario, samplerOf, strategyOf } from "../scenario/define.ts";
+import { effortOf, trainingTimeOf } from "../scenario/effort.ts";
+import { deadlineOf, leastClientsOf, noticesLosses } from "../scenario/policy-facts.ts";
+import { toWorldSpec } from "../scenario/world-schema.ts";
+import type { Condition, Leg, Loss, Order } from "../sim/flight/environment.ts";
+import { Kernel } from "../sim/kernel/kernel.ts";
+import { Piece, RowShape, Trace, type TraceSink } from "../sim/kernel/trace.ts";
+import { createWorld, type World } from "../sim/world.ts";
+import { attackOf } from "./attackers.ts";
+import type { Prepared } from "./prepare.ts";
+
+export interface FederationOptions {
+  readonly scenario: Scenario;
+  readonly prepared: Prepared;
+  readonly pool: WorkPool;
+  /** Takes the lines of the trace; null keeps only its digest. */
+  readonly events: TraceSink | null;
+  readonly reproduce: string;
+  readonly gathering?: Gathering | null;
+  onParticipation(ended: Ended): void;
+  onRow(row: RoundRow): void;
+  /** A round has closed; the present event is not over yet. */
+  onRoundClosed(round: number): void;
+}
+
+export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
+  readonly kernel = new Kernel();
+  readonly trace: Trace;
+  readonly world: World;
+  readonly #options: FederationOptions;
+  readonly #system: ActorSystem;
+  readonly #ledger: Ledger;
+  readonly #book: RoundBook;
+  readonly #roster: Roster;
+  readonly #learning: Learning | null;
+  readonly #noticesLosses: boolean;
+  readonly #blobs = new BlobStore();
+  /** Of the open round, for those who watch. */
+  #invited = 0;
+  #accepted = 0;
+  #round = 0;
+  #hasFinished = false;
+  /** What an onlooker found wrong; ends the run. */
+  #failure: unknown = null;
+
+  constructor(options: FederationOptions) {
+    this.#options = options;
+    const { scenario, prepared, pool, events, gathering = null, reproduce } = options;
+    const { data } = scenario;
+    const { fleet, bytes, training } = prepared;
+    const rng = new Rng(data.seed);
+    this.trace = new Trace(events === null ? { mode: "digest" } : { mode: "full", sink: events });
+    this.world = createWorld({
+      kernel: this.kernel,
+      rng,
+      fleet,
+      spec: toWorldSpec(data.world),
+      ...(prepared.traits === null ? {} : { traits: prepared.traits }),
+      onTrace: (row) => this.trace.record(row),
+      onlooker: {
+        arrived: (order, leg, condition) => this.#arrived(order, leg, condition),
+        computed: ({ participation }) => this.#ledger.trained(participation, this.kernel.now),
+        lost: (loss) => this.#lose(loss),
+      },
+    });
+    this.#roster = new Roster(fleet.size);
+    this.#learning = learningOf(scenario, prepared, rng);
+    this.#noticesLosses = noticesLosses(scenario);
+    const policy = policyOf(scenario);
+    const trainingTime = (client: ClientId) => trainingTimeOf(fleet, data, client);
+    const effort = effortOf(data, { fleet, rng, bytes, trainingTime });
+    this.#ledger = new Ledger({
+      deadline: deadlineOf(scenario),
+      onSettled: (ended) => this.#settled(ended),
+    });
+    this.#book = new RoundBook({
+      tiers: fleet.tierNames,
+      layers: prepared.layout.layers,
+      open: (shards) => this.#system.openOutside(shards),
+      release: (shards) => {
+        for (const shard of shards) this.#system.releaseOutside(shard);
+      },
+      onRow: options.onRow,
+      reproduce,
+    });
+    this.#system = new ActorSystem({
+      kernel: this.kernel,
+      environment: this.world,
+      rng,
+      trace: this.trace,
+      pool,
+      blobs: this.#blobs,
+      gathering,
+      reproduce,
+      actors: [
+        cast(server, {
+          hydrate: () => newServer({ ref: "blob", digest: "", bytes: 0 }),
+          services: {
+            rounds: data.rounds.count,
+            policy,
+            sampler: samplerOf(scenario),
+            fleet,
+            roster: this.#roster,
+            environment: this.world,
+            leastClients: leastClientsOf(scenario),
+            minimumGap: data.rounds.minimumGap,
+            ...(effort === null ? {} : { effortOf: effort }),
+            patience: millis(data.rounds.patience),
+            evaluateEvery: data.evaluateEvery,
+            downloadBytes: bytes.download,
+            learning: this.#learning,
+          },
+        }),
+        cast(client, {
+          hydrate: newClient,
+          services: {
+            keepsRescaler: data.rescaler.scope === "local",
+            uploadBytes: bytes.upload,
+            topKOf: (id) => fleet.topK[id]!,
+            trainingTimeOf: trainingTime,
+            attackOf: attackOf(data, fleet, rng),
+          },
+        }),
+        cast(evaluator, {
+          hydrate: () => null,
+          services: {
+            shards:
+              training === null ? [] : evaluationShards(training.setup.evaluation.length, training.setup.batchSize),
+          },
+        }),
+      ],
+    });
+    this.#system.observer.on("event", (event, _, at) => this.#guarded(event, at));
+  }
+
+  /** Of the open round: how it stands. */
+  get status() {
+    const { kernel } = this;
+    return {
+      round: this.#round,
+      time: kernel.now as number,
+      invited: this.#invited,
+      accepted: this.#accepted,
+      evaluating: this.#book.pending,
+    };
+  }
+
+  get hasFinished(): boolean {
+    return this.#hasFinished;
+  }
+
+  /** Tokens routed to each expert in counted updates over the whole run. */
+  get expertTokens(): readonly (readonly number[])[] {
+    return this.#book.expertTokens;
+  }
+
+  get diagnostics() {
+    return this.#system.diagnostics;
+  }
+
+  /** The global adapter as it stands; null without training. @throws MachineError when its memory was overwritten */
+  get adapter(): Float32Array | null {
+    const { adapter } = this.#system.state(serverRef) as ServerState;
+    if (adapter.ref !== "blob" || adapter.digest === "") return null;
+    this.#blobs.verify(adapter);
+    return this.#blobs.floats(adapter);
+  }
+
+  /** The rescaler that goes with the adapter at each budget from K down to 1; empty without training. */
+  rescalers(): { topK: number; factors: number[] }[] {
+    const learning = this.#learning;
+    if (learning === null) return [];
+    const { topK: most } = this.#options.prepared.config;
+    const budgets = Array.from({ length: most }, (_, at) => most - at);
+    return budgets.map((topK) => ({ topK, factors: [...learning.rescalers.forBudget(topK)] }));
+  }
+
+  begin(): void {
+    this.#system.post(serverRef, { type: "begin" });
+  }
+
+  /** Lets virtual time pass until the last round has closed or `until` holds; it is asked between any two events. */
+  async advance(until: () => boolean): Promise<void> {
+    const stops = () => this.#hasFinished || this.#failure !== null || this.#book.failure !== null || until();
+    await this.kernel.run({ until: stops });
+    if (this.#failure !== null) throw this.#failure;
+    if (this.#book.failure !== null) throw this.#book.failure;
+    invariant(
+      this.kernel.pending > 0 || this.#hasFinished,
+      () => `nothing is left to happen, but round ${this.#round} is not closed`,
+    );
+  }
+
+  /** Waits for the rows of rounds that have closed. */
+  settle(): Promise<void> {
+    return this.#book.settle();
+  }
+
+  snapshot(): Readonly<Record<string, unknown>> {
+    return {
+      kernel: this.kernel.snapshot(),
+      trace: this.trace.snapshot(),
+      environment: this.world.snapshot(),
+      system: this.#system.snapshot(),
+      ledger: this.#ledger.snapshot(),
+      book: this.#book.snapshot(),
+      roster: this.#roster.snapshot(),
+      rescalers: this.#learning?.rescalers.snapshot() ?? null,
+      progress: { invited: this.#invited, accepted: this.#accepted, round: this.#round, done: this.#hasFinished },
+    };
+  }
+
+  restore(state: Readonly<Record<string, unknown>>): void {
+    this.kernel.restore(state.kernel as ReturnType<Kernel["snapshot"]>);
+    this.trace.restore(state.trace as ReturnType<Trace["snapshot"]>);
+    this.world.restore(state.environment);
+    this.#system.restore(state.system as ReturnType<ActorSystem["snapshot"]>);
+    this.#ledger.restore(state.ledger as ReturnType<Ledger["snapshot"]>);
+    this.#roster.restore(state.roster as ReturnType<Roster["snapshot"]>);
+    this.#learning?.rescalers.restore(state.rescalers as ReturnType<RescalerBook["snapshot"]>);
+    const { invited, accepted, round, done } = state.progress as Record<string, number> & { done: boolean };
+    this.#invited = invited!;
+    this.#accepted = accepted!;
+    this.#round = round!;
+    this.#hasFinished = done;
+    // Last: it asks the system for evaluations that were going on.
+    this.#book.restore(state.book as ReturnType<RoundBook["snapshot"]>);
+  }
+
+  #witnessed(event: ActorEvent, at: Millis): void {
+    const told = event as unknown as FederationEvent;
+    switch (told.type) {
+      case "round-began":
+        this.#round = told.round;
+        this.#ledger.roundBegan(told.at);
+        this.trace.record({ t: at, type: "round-began", round: told.round });
+        break;
+      case "invited":
+        this.#invited++;
+        this.#ledger.invited(told.participation, told.client, told.round, at);
+        this.#book.invited(this.#options.prepared.fleet.tier[told.client]!);
+        break;
+      case "accepted":
+        this.#accepted++;
+        break;
+      case "refused":
+        this.#ledger.refused(told.participation, told.as, told.reason, at);
+        break;
+      case "gave-up":
+        this.#ledger.gaveUp(told.participation, at);
+        break;
+      case "counted":
+        this.#ledger.counted(told.participation, at);
+        break;
+      case "round-closed":
+        this.#closed(told, at);
+        break;
+      case "evaluating":
+        this.#book.evaluating(told.round, told.evaluations);
+        if (told.round === this.#options.scenario.data.rounds.count) this.#hasFinished = true;
+        break;
+    }
+  }
+
+  #closed(closed: Extract<FederationEvent, { type: "round-closed" }>, at: Millis): void {
+    const { round, startedAt, aggregated, counts, trainLoss, expertTokens, distinctClients, evaluated, isLast } =
+      closed;
+    this.trace.record({ t: at, type: "round-closed", round, aggregated, counted: counts.length });
+    this.#book.closed(
+      {
+        round,
+        startedAt,
+        closedAt: at,
+        aggregated,
+        trainLoss,
+        downloadBytes: closed.downloadBytes,
+        uploadBytes: closed.uploadBytes,
+        distinctClients,
+        expertTokens,
+        counts,
+      },
+      evaluated,
+    );
+    this.#invited = 0;
+    this.#accepted = 0;
+    const { downloadSent, downloadReceived, downloadLost, uploadSent, uploadReceived, uploadLost } = this.world.traffic;
+    invariant(
+      downloadSent >= downloadReceived + downloadLost && uploadSent >= uploadReceived + uploadLost,
+      () => `more bytes arrived or were lost than were sent: ${JSON.stringify(this.world.traffic)}`,
+    );
+    if (isLast) {
+      invariant(this.#ledger.outstanding === 0, () => `${this.#ledger.outstanding} participations never ended`);
+      // An evaluation that was asked for begins with the next event.
+      if (!evaluated) this.#hasFinished = true;
+    }
+    this.#options.onRoundClosed(round);
+  }
+
+  #settled(ended: Ended): void {
+    const { participation, client, outcome, reason, endedAt } = ended;
+    const row = this.trace.begin(endedRow, endedAt).number(participation).numbered(clientPrefix, client);
+    row.text(outcome).text(reason ?? undefined);
+    this.trace.end();
+    this.#book.settled(this.#options.prepared.fleet.tier[client]!, outcome);
+    this.#options.onParticipation(ended);
+  }
+
+  #arrived({ client, participation, round }: Order, leg: Leg, condition: Condition): void {
+    const { now } = this.kernel;
+    if (leg === "upload") {
+      this.#ledger.arrived(participation, now);
+      // Also when the server has given up on it: a straggler that has reported has nothing left to do.
+      this.#roster.released(client, participation);
+    } else if (leg === "download" && condition === "intact") this.#ledger.downloaded(participation, now);
+    else if (leg === "download") {
+      this.#lose({ client, participation, round, phase: "download", reason: "corrupted", at: now });
+    }
+  }
+
+  #lose(loss: Loss): void {
+    this.#ledger.lost(loss);
+    if (loss.phase === "acknowledge") return;
+    this.#roster.released(loss.client, loss.participation);
+    if (this.#noticesLosses) {
+      this.#system.post(serverRef, { type: "gone", of: loss.participation }, noticeAfter);
+    }
+  }
+
+  /** The observer swallows what its onlookers throw; here a broken rule has to end the run. */
+  #guarded(event: ActorEvent, at: Millis): void {
+    if (this.#failure !== null) return;
+    try {
+      this.#witnessed(event, at);
+    } catch (error) {
+      this.#failure = error;
+    }
+  }
+}
+
+const clientPrefix = new Piece('"c-');
+const endedRow = new RowShape("ended", "participation", "client", "outcome", "reason");
+
+/**
+ * How long it takes until a broken connection shows at the server. Some time has to pass, or a server that at once
+ * invites a client that at once is lost again would keep virtual time from passing at all.
+ */
+const noticeAfter = seconds(1);
+
+function learningOf(scenario: Scenario, { config, layout, budgets, training }: Prepared, rng: Rng): Learning | null {
+  if (training === null) return null;
+  const { rescaler } = scenario.data;
+  return {
+    layout,
+    strategy: strategyOf(scenario),
+    rescalers: new RescalerBook({
+      layers: config.layers,
+      topK: config.topK,
+      init: rescaler.init,
+      scope: rescaler.scope,
+    }),
+    budgets,
+    initial: initialAdapter(layout, rng),
+    minUpdates: leastClientsOf(scenario),
+  };
+}

@@ -1,0 +1,46 @@
+/** What is made of a run that has finished: its result, the adapter, the report, the timeline. */
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
+import { filesIn, type RunFolder } from "../folder/run-folder.ts";
+import { sealed } from "../folder/seal.ts";
+import { exportPeft } from "../model/formats/peft.ts";
+import type { Scenario } from "../scenario/define.ts";
+import type { Federation } from "./federation.ts";
+import type { Prepared } from "./prepare.ts";
+import type { RunResult } from "./result.ts";
+
+interface Finished {
+  readonly scenario: Scenario;
+  readonly prepared: Prepared;
+  readonly federation: Federation;
+  readonly result: RunResult;
+  readonly reproduce: string;
+}
+
+export function writeOutputs(folder: RunFolder, finished: Finished): void {
+  writeAdapter(folder, finished);
+  const { digest, adapterDigest, rounds, expectations } = finished.result;
+  const { reproduce } = finished;
+  const record = sealed(folder, { digest, adapterDigest, rounds, expectations, reproduce });
+  writeAtomically(folder.result, `${JSON.stringify(record, null, 2)}\n`);
+}
+
+function writeAdapter(folder: RunFolder, { scenario, prepared, federation, result: { adapter } }: Finished): void {
+  if (adapter === null) return;
+  onDisk(`cannot write ${folder.adapter}`, () => {
+    makeFolder(folder.adapter);
+    // Of a process that was killed here, maybe on another machine.
+    for (const name of filesIn(folder.adapter, ".tmp")) rmSync(join(folder.adapter, name));
+  });
+  const { model } = scenario.data;
+  exportPeft(folder.adapter, prepared.layout, adapter, {
+    baseModelName: typeof model === "string" ? model : scenario.data.name,
+    // The factors of each budget lie beside the adapter: PEFT has no place for them.
+    rescaler: new Float32Array(prepared.layout.layers).fill(1),
+  });
+  writeAtomically(
+    join(folder.adapter, "rescalers.json"),
+    `${JSON.stringify({ rescalers: federation.rescalers() }, null, 2)}\n`,
+  );
+}

@@ -1,0 +1,74 @@
+/** Where the program's own files are: the same code runs from `src/` under tsx and from `dist/src/` when installed. */
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, extname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** The folder that holds package.json, assets/ and scenarios/. */
+export function packageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, "package.json"))) {
+    const parent = dirname(folder);
+    if (parent === folder) throw new Error("package.json of flame-sim is missing: the installation is damaged");
+    folder = parent;
+  }
+  return folder;
+}
+
+export function programVersion(): string {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string };
+  return version;
+}
+
+/** The base model that comes with the program. */
+export const embeddedModel = (): string => join(packageRoot(), "assets", "base");
+
+/** The rooms that have a say in what a run comes to. */
+const rooms = [
+  ...["actors", "base", "data", "engine", "fl", "folder", "model", "records"],
+  ...["run", "runtime", "scenario", "sim", "tensor"],
+];
+
+/**
+ * SHA-256 of the code that a run's results depend on, and of the versions of the libraries it uses: what a version number
+ * says only once it has been raised.
+ */
+export function codeDigest(): string {
+  if (digest !== null) return digest;
+  const hash = createHash("sha256");
+  const here = fileURLToPath(import.meta.url);
+  const root = dirname(dirname(dirname(here)));
+  for (const room of rooms) {
+    const folder = join(root, room === "actors" ? room : join("src", room));
+    const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter(
+      (name) => extname(name) === extname(here) && !name.endsWith(".d.ts"),
+    );
+    for (const name of files.sort()) {
+      const path = join(folder, name);
+      hash
+        .update(`${relative(root, path)}\0`)
+        .update(readFileSync(path))
+        .update("\0");
+    }
+  }
+  for (const [name, version] of libraries()) hash.update(`${name}@${version}\0`);
+  digest = hash.digest("hex");
+  return digest;
+}
+
+/** The program does not change while it runs. */
+let digest: string | null = null;
+
+/** What is installed may be newer than what package.json asks for. */
+function libraries(): [name: string, version: string][] {
+  const manifest = (path: string) =>
+    JSON.parse(readFileSync(path, "utf8")) as { version: string; dependencies?: Record<string, string> };
+  const names = Object.keys(manifest(join(packageRoot(), "package.json")).dependencies ?? {});
+  return [...names, "@tensorflow/tfjs-node", "@tensorflow/tfjs-node-gpu"].sort().flatMap((name) => {
+    for (let folder = packageRoot(); ; folder = dirname(folder)) {
+      const path = join(folder, "node_modules", name, "package.json");
+      if (existsSync(path)) return [[name, manifest(path).version]];
+      if (dirname(folder) === folder) return [];
+    }
+  });
+}

@@ -1,0 +1,53 @@
+/** What a run is made of, so that nobody continues it with something else. */
+
+import { cpus } from "node:os";
+import { sha256 } from "../base/digest.ts";
+import { ScenarioError } from "../base/errors.ts";
+import { chooseEngine, mergeLimit } from "../engine/create.ts";
+import { formatMerge, type MergeLimit } from "../engine/merge-limit.ts";
+import { type EngineName, engineNames, isEngineName } from "../engine/names.ts";
+import type { Provenance } from "../folder/saved-state.ts";
+import { hasCode, type Scenario, scenarioToJson } from "../scenario/define.ts";
+import { codeDigest, programVersion } from "./package.ts";
+import type { Prepared } from "./prepare.ts";
+
+/** A file that gives the scenario again, functions and all. */
+export interface ScenarioSource {
+  readonly file: string;
+  /** SHA-256 of its bytes. */
+  readonly digest: string;
+  /** What the command line changed. */
+  readonly changes: Readonly<Record<string, unknown>>;
+}
+
+/** How a run was asked to be made. */
+export interface Making {
+  readonly engine?: string;
+  readonly merge?: "auto" | MergeLimit;
+  readonly source?: ScenarioSource;
+}
+
+/** What a run has to have in common with the one that continues it. */
+export function provenanceOf(
+  scenario: Scenario,
+  { engine = "auto", merge = "auto", source }: Making,
+  { training }: Prepared,
+): Provenance {
+  const json = scenarioToJson(scenario);
+  const choice = training === null ? null : chooseEngine(engineNameOf(engine));
+  return {
+    program: programVersion(),
+    code: codeDigest(),
+    scenario: sha256(json),
+    source: hasCode(json) ? (source?.digest ?? null) : null,
+    engine: choice?.engine ?? null,
+    merge: choice === null ? null : formatMerge(mergeLimit(merge, choice.gpu)),
+    model: training?.weights.digest ?? null,
+    machine: training === null ? null : `${process.arch}, ${cpus()[0]?.model ?? "unknown"}`,
+  };
+}
+
+export function engineNameOf(name: string): EngineName {
+  if (!isEngineName(name)) throw new ScenarioError(`--engine is ${name}, expected one of ${engineNames.join(", ")}`);
+  return name;
+}

@@ -1,0 +1,183 @@
+/**
+ * Can a round ever hear from enough clients before its deadline, its timeout or the end of a recorded window? What is
+ * asked is whether so many of the fleet could report in time on their best day: nobody else on a shared link, no loss,
+ * six standard deviations of luck. Durations written in seconds instead of milliseconds show here.
+ */
+import { type ClientId, clientId } from "../base/ids.ts";
+import { formatTime } from "../base/units.ts";
+import { expectedDuration } from "../fl/samplers/choose.ts";
+import type { Scenario } from "../scenario/define.ts";
+import { allSteps, trainedTokens } from "../scenario/effort.ts";
+import type { Problem } from "../scenario/problems.ts";
+import { quorumOf } from "../scenario/quorum.ts";
+import { policySpecOf, type ScenarioData } from "../scenario/schema.ts";
+import { toWorldSpec } from "../scenario/world-schema.ts";
+import type { TraceSpec } from "../sim/availability/availability-windows.ts";
+import type { Fleet } from "../sim/fleet/fleet.ts";
+import { type Law, logNormalParameters } from "../sim/fleet/laws.ts";
+import type { Effect } from "../sim/script/effects.ts";
+import type { Prepared } from "./prepare.ts";
+
+const deviations = 6;
+
+export function checkReach(scenario: Scenario, { fleet, bytes }: Pick<Prepared, "fleet" | "bytes">): Problem[] {
+  const { data, own } = scenario;
+  const luck = luckOf(data);
+  if (own.policy !== undefined || data.rounds.count === 0 || data.rounds.mayStayEmpty === true || luck === null) {
+    return [];
+  }
+  const part = (client: ClientId): number =>
+    2 * fleet.latency[client]! +
+    (1_000 * bytes.download) / (fleet.downlink[client]! * luck.downlink) +
+    (luck.duration ?? (1_000 * leastTokens(data, fleet, client)) / fleet.tokensPerSecond[client]!) * luck.work +
+    (1_000 * bytes.upload) / (fleet.uplink[client]! * luck.uplink);
+  const needed = quorumOf(data);
+  const tooSlow = limitsOf(data).flatMap(({ path, got, of }) => {
+    let fastest = Infinity;
+    let inTime = 0;
+    for (let client = 0; client < fleet.size && inTime < needed; client++) {
+      const time = part(clientId(client));
+      fastest = Math.min(fastest, time);
+      if (time <= of(client)) inTime++;
+    }
+    if (inTime >= needed) return [];
+    const enough = needed === 1 ? "an update" : `${needed} updates`;
+    const best = `the fastest client takes ${formatTime(fastest)} at best`;
+    const who = inTime === 0 ? best : `${inTime} clients can be in time`;
+    return [{ path, text: `is ${got}, expected milliseconds in which ${enough} can come: ${who}` }];
+  });
+  return own.sampler === undefined ? [...tooSlow, ...checkTifl(data, fleet, needed)] : tooSlow;
+}
+
+/**
+ * A round of TiFL takes its clients from one tier, and who is too slow at first is in none for ever: only those that
+ * were invited are known to be faster.
+ */
+function checkTifl({ rounds: { sampler } }: ScenarioData, fleet: Fleet, needed: number): Problem[] {
+  if (sampler.type !== "tifl") return [];
+  const { tiers, latencyCap } = sampler;
+  let fastest = Infinity;
+  let included = 0;
+  for (let client = 0; client < fleet.size; client++) {
+    const duration = expectedDuration(fleet, null, clientId(client));
+    fastest = Math.min(fastest, duration);
+    if (latencyCap === null || duration <= latencyCap) included++;
+  }
+  const largest = Math.ceil(included / tiers);
+  if (largest >= needed) return [];
+  const enough = needed === 1 ? "a client" : `${needed} clients`;
+  if (latencyCap !== null && included < needed) {
+    const got = `${latencyCap} (${formatTime(latencyCap)})`;
+    const text = `is ${got}, expected milliseconds that let ${enough} in: the fastest takes ${formatTime(fastest)}`;
+    return [{ path: "rounds.sampler.latencyCap", text }];
+  }
+  const text = `is ${tiers}, expected tiers of at least ${enough}, the quorum: ${included} clients make tiers of ${largest}`;
+  return [{ path: "rounds.sampler.tiers", text }];
+}
+
+interface Limit {
+  readonly path: string;
+  readonly got: string;
+  /** Milliseconds that a client has for its part. */
+  of(client: number): number;
+}
+
+function limitsOf(data: ScenarioData): Limit[] {
+  const { deadline, timeout, late } = policySpecOf(data) as Readonly<Record<string, unknown>>;
+  const shown = (time: number): string => `${time} (${formatTime(time)})`;
+  const isOwn = data.rounds.policy !== undefined;
+  const limits: Limit[] = [];
+  // Late updates that are used have all the time there is.
+  if (typeof deadline === "number" && late !== "stale") {
+    const path = isOwn ? "rounds.policy.deadline" : "rounds.deadline";
+    limits.push({ path, got: shown(deadline), of: () => deadline });
+  }
+  // The server sweeps once in each timeout, so an invitation may be out for nearly twice as long.
+  if (typeof timeout === "number") {
+    limits.push({ path: "rounds.policy.timeout", got: shown(timeout), of: () => 2 * timeout });
+  }
+  const { availability, onIneligible } = toWorldSpec(data.world);
+  for (const [i, spec] of availability.entries()) {
+    if (spec.type !== "trace" || onIneligible !== "abort") continue;
+    const longest = spec.devices.map((windows) => longestStretch(windows, spec.period));
+    const most = longest.reduce((a, b) => Math.max(a, b), 0);
+    limits.push({
+      path: `world.availability[${i}].devices`,
+      got: `recorded with windows of at most ${shown(most)}`,
+      of: (client) => (spec.assignment === "cycle" ? longest[client % longest.length]! : most),
+    });
+  }
+  return limits;
+}
+
+/** Of windows that may touch, also from one period to the next. */
+function longestStretch(windows: TraceSpec["devices"][number], period: number): number {
+  let longest = 0;
+  let length = 0;
+  let before = Number.NaN;
+  // Twice round, so that a stretch across the end of the period is seen whole.
+  for (const shift of [0, period]) {
+    for (const [start, end] of windows) {
+      length = start + shift === before ? length + end - start : end - start;
+      before = end + shift;
+      longest = Math.max(longest, length);
+    }
+  }
+  return longest > period ? Infinity : longest;
+}
+
+/** The fewest tokens that a client may train on in a round. */
+function leastTokens(data: ScenarioData, { examples, tokens }: Prepared["fleet"], client: ClientId): number {
+  const all = trainedTokens(data, examples[client]!, tokens[client]!);
+  const { effort, epochs } = data.training;
+  if (effort === undefined) return all;
+  return effort.type === "epochs" ? (all * effort.from) / epochs : all / allSteps({ examples }, data, client);
+}
+
+interface Luck {
+  /** Milliseconds every task takes at least; null where the device says. */
+  readonly duration: number | null;
+  /** Factors on what a task takes, and on what links carry. */
+  readonly work: number;
+  readonly downlink: number;
+  readonly uplink: number;
+}
+
+/** Null where a script may make anything faster than it is. */
+function luckOf({ world }: ScenarioData): Luck | null {
+  const { network, compute, timeline } = toWorldSpec(world);
+  if (timeline.some(({ effect }) => hastens(effect))) return null;
+  const { down = 0, up = 0 } = network.taskVariation ?? {};
+  return {
+    duration: compute.duration === undefined ? null : 1_000 * least(compute.duration),
+    work: compute.noise === undefined ? 1 : least(compute.noise),
+    downlink: 1 + deviations * down,
+    uplink: 1 + deviations * up,
+  };
+}
+
+function hastens(effect: Effect): boolean {
+  if (effect.type === "slowdown") return effect.factor < 1;
+  return effect.type === "bandwidth" ? effect.factor > 1 : effect.type === "hook";
+}
+
+/** What draws from the law hardly ever, or never, fall below. */
+function least(law: Law): number {
+  if (typeof law === "number") return law;
+  switch (law.type) {
+    case "uniform":
+      return law.min;
+    case "normal":
+      return Math.max(0, law.mean - deviations * law.sd);
+    case "log-normal": {
+      const { mu, sigma } = logNormalParameters(law);
+      return Math.exp(mu - deviations * sigma);
+    }
+    case "pareto":
+    case "exponential":
+    case "half-normal":
+      return law.minimum ?? 0;
+    default:
+      return 0;
+  }
+}

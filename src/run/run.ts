@@ -1,0 +1,345 @@
+/**
+ * Runs a scenario from its first event, or from a checkpoint, to its last, and leaves the run folder. This file reads
+ * the wall clock, to measure the simulator; nothing simulated depends on it.
+ */
+import { availableParallelism } from "node:os";
+import { sha256 } from "../base/digest.ts";
+import { writeAtomically } from "../base/disk.ts";
+import { messageOf } from "../base/errors.ts";
+import { chooseEngine, mergeLimit } from "../engine/create.ts";
+import type { MergeLimit } from "../engine/merge-limit.ts";
+import { readLines } from "../folder/line-file.ts";
+import { awaitLock, type Lock } from "../folder/lock.ts";
+import { noFiles, openRunFiles } from "../folder/run-files.ts";
+import {
+  createRunFolder,
+  defaultCommand,
+  defaultFolder,
+  type RunFolder,
+  type RunRecord,
+  writeRecord,
+} from "../folder/run-folder.ts";
+import { type Checkpoint, type Provenance, writeCheckpoint } from "../folder/saved-state.ts";
+import { metricsOf, type RoundMetrics } from "../records/metrics.ts";
+import { rowOf } from "../records/participation.ts";
+import type { WorkPool } from "../runtime/pools/pool.ts";
+import { expectationsOf, type Scenario, scenarioToJson, strategyOf } from "../scenario/define.ts";
+import { unusedFields } from "../scenario/policy-facts.ts";
+import { throwProblems } from "../scenario/problems.ts";
+import { checkQuorum } from "../scenario/quorum.ts";
+import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";
+import { Federation } from "./federation.ts";
+import { guardScenario } from "./guard.ts";
+import { haltable } from "./haltable-pool.ts";
+import { writeOutputs } from "./outputs.ts";
+import { embeddedModel } from "./package.ts";
+import { type Prepared, prepare } from "./prepare.ts";
+import type { ProgressListener } from "./progress.ts";
+import { engineNameOf, provenanceOf, type ScenarioSource } from "./provenance.ts";
+import { checkReach } from "./reach.ts";
+import { restore } from "./restore.ts";
+import type { RunResult } from "./result.ts";
+import { stoppedInTime } from "./stop.ts";
+import { gatheringOf, makePool } from "./workforce.ts";
+
+export interface RunOptions {
+  /** Worker threads; 0 works on this thread. One per core unless given, on a GPU always one. The result does not depend on it. */
+  readonly workers?: number;
+  readonly engine?: string;
+  /** How many clients share a call; `auto`, the default, is one on a CPU, and on a GPU as many as its memory holds. */
+  readonly merge?: "auto" | MergeLimit;
+  /** The run's folder; null leaves nothing on disk. */
+  readonly out?: string | null;
+  /** The command line that runs this scenario and seed again. */
+  readonly reproduce?: string;
+  /** Ends the run after the present event, with a checkpoint. */
+  readonly signal?: AbortSignal;
+  readonly listen?: ProgressListener;
+  /** Stands in for the pool that would be made. The run closes it. */
+  readonly pool?: (prepared: Prepared) => WorkPool;
+  /** Real minutes without a finished step after which a worker is held to be stuck; 10 unless given. */
+  readonly taskLimit?: number;
+  /** Where the scenario came from, when that was a file with code. */
+  readonly source?: ScenarioSource;
+}
+
+/** Where a run goes on. */
+export interface Continuation {
+  readonly folder: RunFolder;
+  readonly checkpoint: Checkpoint | null;
+  readonly despite: readonly string[];
+}
+
+export async function run(given: Scenario, options: RunOptions = {}): Promise<RunResult> {
+  const scenario = guardScenario(given);
+  const { data } = scenario;
+  const diagnostics = openDiagnostics(null);
+  const prepared = await prepareRun(scenario, options);
+  const out = options.out === undefined ? defaultFolder(data.name, data.seed, new Date()) : options.out;
+  if (out === null) return carryOn({ scenario, prepared, options, diagnostics, folder: null, lock: null, from: null });
+  const folder = createRunFolder(out);
+  const lock = await awaitLock(folder.lock, (text) => options.listen?.({ type: "note", text }));
+  try {
+    // Another process may have been faster to the lock.
+    createRunFolder(out);
+    writeRecord(folder, recordOf("running", provenanceOf(scenario, options, prepared), options, []));
+    // With this file in it, the folder is a run.
+    writeAtomically(folder.scenario, scenarioToJson(scenario));
+    return await carryOn({
+      scenario,
+      prepared,
+      options,
+      diagnostics: openDiagnostics(folder.diagnostics),
+      folder,
+      lock,
+      from: null,
+    });
+  } finally {
+    lock.release();
+  }
+}
+
+/** Checks the engine's name, builds the fleet, reads the data, converts the base model. */
+export async function prepareRun(
+  scenario: Scenario,
+  { engine = "auto" }: Pick<RunOptions, "engine">,
+): Promise<Prepared> {
+  engineNameOf(engine);
+  throwProblems(scenario.data.name, checkQuorum(scenario));
+  const prepared = await prepare(scenario, { embedded: embeddedModel() });
+  throwProblems(scenario.data.name, checkReach(scenario, prepared));
+  return { ...prepared, notes: [...prepared.notes, ...unusedFields(scenario)] };
+}
+
+interface Undertaking {
+  readonly scenario: Scenario;
+  readonly prepared: Prepared;
+  readonly options: RunOptions;
+  readonly diagnostics: Diagnostics;
+  readonly folder: RunFolder | null;
+  readonly lock: Lock | null;
+  readonly from: Continuation | null;
+}
+
+/** The run itself, from its beginning or from a checkpoint. */
+export async function carryOn({
+  scenario,
+  prepared,
+  options,
+  diagnostics,
+  folder,
+  lock,
+  from,
+}: Undertaking): Promise<RunResult> {
+  const { data } = scenario;
+  const { listen = () => {}, signal, reproduce = defaultCommand } = options;
+  const checkpoint = from?.checkpoint ?? null;
+  const begunAfter = checkpoint?.round ?? 0;
+  const engine = engineNameOf(options.engine ?? "auto");
+  const files = folder === null ? noFiles : openRunFiles(folder, checkpoint?.files);
+  const rows: RoundMetrics[] = checkpoint && folder ? readLines<RoundMetrics>(folder.metrics).map(compact) : [];
+  const workers = options.workers ?? availableParallelism();
+  const { merge = "auto", taskLimit } = options;
+  const equipment = { engine, lora: data.lora, merge, ...(taskLimit === undefined ? {} : { taskLimit }) };
+  const pool = haltable(options.pool?.(prepared) ?? makePool(prepared, workers, equipment));
+  const made = provenanceOf(scenario, options, prepared);
+  let counted = 0;
+  let closed = checkpoint?.round ?? -1;
+  let written = closed;
+  let isOver = false;
+  let savedAt = 0;
+  let saving = 0;
+  const gathering = gatheringOf(prepared, equipment, (problem) => {
+    diagnostics.note("memory", problem);
+    listen({ type: "note", text: problem });
+  });
+  const federation = new Federation({
+    scenario,
+    prepared,
+    pool,
+    events: data.trace === "full" ? files.events : null,
+    reproduce,
+    gathering,
+    onParticipation: (ended) => files.participation(rowOf(ended, prepared.fleet)),
+    onRow(closed) {
+      // An event that was not waited for may still come to its end.
+      if (isOver) return;
+      const row = metricsOf(closed, prepared.fleet);
+      files.round(row);
+      rows.push(compact(row));
+      counted += row.counted;
+      const seconds = diagnostics.elapsed();
+      const rate = counted / seconds;
+      const done = row.round - begunAfter;
+      const remaining = done > 0 ? (seconds / done) * (data.rounds.count - row.round) : null;
+      diagnostics.note("round", `${row.round} ${row.counted}/${row.invited} counted, ${rate.toFixed(2)} updates/s`);
+      listen({ type: "round", row, seconds, rate, remaining });
+    },
+    onRoundClosed: (round) => {
+      closed = round;
+    },
+  });
+  const save = () => {
+    if (folder === null) return;
+    lock?.check();
+    const begun = performance.now();
+    const round = Math.max(0, closed);
+    // The snapshot first: it makes the trace hand over its lines.
+    const parts = federation.snapshot();
+    const state = { made, round, events: federation.kernel.processed, files: files.sync(), parts };
+    const bytes = writeCheckpoint(folder.checkpoints, state, data.checkpoints.keep);
+    written = closed;
+    savedAt = performance.now();
+    saving = savedAt - begun;
+    diagnostics.count("checkpoints");
+    diagnostics.count("checkpoint bytes", bytes);
+    diagnostics.count("checkpoint seconds", saving / 1_000);
+  };
+  /** Without training a round may take less time than to write it down; then a fiftieth of the time has to do. */
+  const isDue = () => {
+    if (closed <= written) return false;
+    const { every } = data.checkpoints;
+    if (every !== undefined) return closed % every === 0;
+    return !data.timingOnly || performance.now() - savedAt >= 50 * saving;
+  };
+  const record = (state: RunRecord["state"]) => {
+    if (folder !== null) writeRecord(folder, recordOf(state, made, options, from?.despite ?? []));
+  };
+  const ticker = setInterval(() => listen({ type: "status", ...federation.status }), 200);
+  ticker.unref();
+  try {
+    record("running");
+    listen({
+      type: "began",
+      name: data.name,
+      question: data.question ?? null,
+      seed: data.seed,
+      folder: folder?.path ?? null,
+      clients: prepared.fleet.size,
+      rounds: data.rounds.count,
+      budgets: prepared.budgets,
+      strategy: strategyOf(scenario).name,
+      engine: made.engine,
+      workers: pool.workers,
+      resumedAfter: checkpoint?.round ?? null,
+    });
+    const why = made.engine === null ? [] : [chooseEngine(engine).reason];
+    if (gathering !== null) why.push(`clients share calls: ${made.merge}`);
+    for (const text of [...why, ...prepared.notes, ...(from?.despite ?? [])]) listen({ type: "note", text });
+    if (checkpoint === null) federation.begin();
+    else restore(federation, checkpoint);
+    const isStopped = await stoppedInTime(signal, () =>
+      federation.advance(() => {
+        if (isDue()) save();
+        return signal?.aborted === true;
+      }),
+    );
+    if (federation.hasFinished) await federation.settle();
+    else if (isStopped) save();
+    else {
+      isOver = true;
+      listen({ type: "note", text: "the work under way takes too long to wait for: the last checkpoint stands" });
+    }
+    const state = federation.hasFinished ? "finished" : "interrupted";
+    federation.trace.flush();
+    files.close();
+    const result = resultOf(scenario, prepared, federation, { state, folder, rows, diagnostics, pool });
+    if (state === "finished" && folder !== null) {
+      writeOutputs(folder, { scenario, prepared, federation, result, reproduce });
+    }
+    record(state);
+    listen({ type: "ended", result });
+    return result;
+  } catch (error) {
+    diagnostics.note("failure", messageOf(error));
+    // Whatever has been decided so far stays readable; a disk that is full keeps what it has.
+    attempt(() => files.close());
+    attempt(() => record("failed"));
+    throw error;
+  } finally {
+    clearInterval(ticker);
+    pool.halt();
+    for (const problem of pool.diagnostics.problems) diagnostics.note("worker", problem);
+    for (const problem of federation.diagnostics.onlookers) diagnostics.note("onlooker", problem);
+    diagnostics.count("tasks", pool.diagnostics.completed);
+    diagnostics.count("retries", pool.diagnostics.retries);
+    diagnostics.count("events", federation.kernel.processed);
+    diagnostics.close();
+    await pool.close();
+  }
+}
+
+function recordOf(
+  state: RunRecord["state"],
+  made: Provenance,
+  { engine = "auto", merge = "auto", reproduce = defaultCommand, source }: RunOptions,
+  despite: readonly string[],
+): RunRecord {
+  return {
+    version: made.program,
+    engine: made.engine,
+    merge: made.engine === null ? null : mergeLimit(merge, chooseEngine(engineNameOf(engine)).gpu),
+    state,
+    continuedDespite: [...despite],
+    reproduce,
+    source: source === undefined ? null : { ...source, changes: { ...source.changes } },
+  };
+}
+
+interface Ending {
+  readonly state: "finished" | "interrupted";
+  readonly folder: RunFolder | null;
+  readonly rows: readonly RoundMetrics[];
+  readonly diagnostics: Diagnostics;
+  readonly pool: WorkPool;
+}
+
+function resultOf(scenario: Scenario, prepared: Prepared, federation: Federation, ending: Ending): RunResult {
+  const { state, folder, rows, diagnostics, pool } = ending;
+  // The blob belongs to the federation; the result outlives it.
+  const adapter = federation.adapter?.slice() ?? null;
+  const findings = { rows, clients: prepared.fleet.size, expertTokens: federation.expertTokens };
+  const claims = expectationsOf(scenario).filter(
+    ({ needsTraining }) => state === "finished" && !(needsTraining && scenario.data.timingOnly),
+  );
+  const { pledges } = federation.diagnostics;
+  return {
+    state,
+    folder: folder?.path ?? null,
+    digest: federation.trace.digest(),
+    adapterDigest:
+      adapter === null ? null : sha256(new Uint8Array(adapter.buffer, adapter.byteOffset, adapter.byteLength)),
+    adapter,
+    rounds: rows.at(-1)?.round ?? 0,
+    rows,
+    virtualTime: federation.kernel.now,
+    seconds: diagnostics.elapsed(),
+    expectations: claims.map(({ claim, check }) => {
+      const { holds, found } = check(findings);
+      return { name: claim, held: holds, detail: found };
+    }),
+    diagnostics: {
+      ...diagnostics.totals(),
+      pledgesBegun: pledges.begun,
+      pledgesDiscarded: pledges.discarded,
+      retries: pool.diagnostics.retries,
+      events: federation.kernel.processed,
+    },
+  };
+}
+
+/** What claims need of a row; a long run keeps no more. JSON has no NaN: a loss that left the numbers comes back as null. */
+const compact = (row: RoundMetrics): RoundMetrics => ({
+  ...row,
+  weights: [],
+  activation: [],
+  evaluations: row.evaluations.map((metrics) => ({ ...metrics, loss: metrics.loss ?? Number.NaN })),
+});
+
+function attempt(action: () => void): void {
+  try {
+    action();
+  } catch {
+    // The error that is being reported matters more.
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * What a run has learned, read back from its folder: the final adapter, or the adapter after any round of which a
+ * checkpoint is left, with the rescaler of every budget. A folder in PEFT's layout reads the same way; it has no
+ * rescaler unless a run wrote it.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { serverRef } from "../../actors/protocol.ts";
+import type { ServerState } from "../../actors/server-state.ts";
+import { InputError, invariant, messageOf, ScenarioError } from "../base/errors.ts";
+import { RescalerBook, type RescalerState } from "../fl/rescaler.ts";
+import { filesIn, openRunFolder, type RunFolder, readResult } from "../folder/run-folder.ts";
+import { type Checkpoint, decodeCheckpoint } from "../folder/saved-state.ts";
+import { type AdapterLayout, adapterLayout } from "../model/adapter.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { importPeft } from "../model/formats/peft.ts";
+import { decode } from "../runtime/messages/codec.ts";
+import type { SystemState } from "../runtime/system-state.ts";
+import { scenarioSchema } from "../scenario/schema.ts";
+
+export interface TrainedAdapter {
+  readonly layout: AdapterLayout;
+  /** Flat vector in `layout`. */
+  readonly adapter: Float32Array;
+  /** Rounds it was trained for; null when nobody wrote that down. */
+  readonly round: number | null;
+  /** Budgets the rescaler is known for, largest first; null when it is 1 at all of them. */
+  readonly budgets: readonly number[] | null;
+  /** s, one factor per layer. @throws ScenarioError for a budget that the rescaler is not known for */
+  rescaler(topK: number): Float32Array;
+}
+
+const { shape } = scenarioSchema;
+/** The fields that matter after a run; a scenario with code of its author's is read as well. */
+const recordSchema = z.object({
+  name: shape.name,
+  seed: shape.seed,
+  model: shape.model,
+  lora: shape.lora,
+  rescaler: shape.rescaler,
+  data: shape.data,
+  training: z.object({ batchSize: z.int().min(1) }),
+  evaluationExamples: shape.evaluationExamples,
+});
+
+/** The scenario of a finished run, as far as its adapter is concerned. */
+export type RecordedScenario = z.output<typeof recordSchema>;
+
+/** Whether the folder is a run's; else it should be PEFT's. */
+export const isRunFolder = (path: string): boolean => existsSync(join(path, "scenario.json"));
+
+/** @throws InputError when the folder holds no run that this program understands */
+export function recordedScenario(path: string): RecordedScenario {
+  const { scenario } = openRunFolder(path);
+  const result = recordSchema.safeParse(readJson(scenario));
+  if (!result.success) throw new InputError(`${scenario}: ${z.prettifyError(result.error)}`);
+  return result.data;
+}
+
+/** An adapter that does nothing: the base model, in terms of whoever expects an adapter. */
+export function noAdapter(config: ModelConfig): TrainedAdapter {
+  const layout = adapterLayout(config, { rank: 1, alpha: 1 });
+  return { layout, adapter: new Float32Array(layout.size), round: null, budgets: null, rescaler: ones(config) };
+}
+
+/** @throws InputError naming what is wrong with the folder */
+export function readPeftAdapter(folder: string, config: ModelConfig): TrainedAdapter {
+  const { layout, adapter } = importPeft(folder, config);
+  const path = join(folder, rescalersName);
+  if (!existsSync(path)) return { layout, adapter, round: null, budgets: null, rescaler: ones(config) };
+  return { layout, adapter, round: null, ...readRescalers(path, config) };
+}
+
+/**
+ * @param round null for the newest there is: the final one, or that of the last checkpoint of a run that did not finish
+ * @throws ScenarioError when there is nothing of that round; it names the rounds there are
+ */
+export function readRunAdapter(path: string, config: ModelConfig, round: number | null): TrainedAdapter {
+  const folder = openRunFolder(path);
+  const last = finalRound(folder);
+  if (last !== null && (round === null || round === last)) {
+    return { ...readPeftAdapter(folder.adapter, config), round: last };
+  }
+  const checkpoints = checkpointsOf(folder);
+  const available = [...new Set([...checkpoints.map((found) => found.round), ...(last === null ? [] : [last])])];
+  const wanted = round ?? available.at(-1);
+  for (const { name } of checkpoints.filter((found) => found.round === wanted).reverse()) {
+    return fromCheckpoint(decodeCheckpoint(readFileSync(join(folder.checkpoints, name)), name), path, config);
+  }
+  if (available.length === 0)
+    throw new ScenarioError(`${path} holds no adapter: the run has neither finished nor left a checkpoint`);
+  throw new ScenarioError(
+    `${path} holds no adapter of round ${wanted}, expected one of ${available.join(", ")}; ` +
+      "checkpoints.keep of a scenario says how many are kept",
+  );
+}
+
+const rescalersName = "rescalers.json";
+
+const rescalersSchema = z.object({
+  rescalers: z.array(z.object({ topK: z.int().min(1), factors: z.array(z.number()) })),
+});
+
+type Rescalers = Pick<TrainedAdapter, "budgets" | "rescaler">;
+
+function readRescalers(path: string, { layers }: ModelConfig): Rescalers {
+  const result = rescalersSchema.safeParse(readJson(path));
+  if (!result.success) throw new InputError(`${path}: ${z.prettifyError(result.error)}`);
+  const { rescalers } = result.data;
+  for (const { topK, factors } of rescalers) {
+    if (factors.length !== layers) {
+      throw new InputError(
+        `${path}: k = ${topK} has ${factors.length} factors, expected one for each of ${layers} layers`,
+      );
+    }
+  }
+  const budgets = rescalers.map(({ topK }) => topK).sort((a, b) => b - a);
+  return {
+    budgets,
+    rescaler(topK) {
+      const found = rescalers.find((entry) => entry.topK === topK);
+      if (found === undefined) {
+        throw new ScenarioError(`${path} has no rescaler for k = ${topK}, expected one of ${budgets.join(", ")}`);
+      }
+      return Float32Array.from(found.factors);
+    },
+  };
+}
+
+const ones =
+  ({ layers }: ModelConfig) =>
+  (): Float32Array =>
+    new Float32Array(layers).fill(1);
+
+function finalRound(folder: RunFolder): number | null {
+  if (!existsSync(join(folder.adapter, "adapter_config.json"))) return null;
+  return readResult(folder)?.rounds ?? null;
+}
+
+/** Ascending; their names begin with the round. */
+const checkpointsOf = ({ checkpoints }: RunFolder): { readonly name: string; readonly round: number }[] =>
+  filesIn(checkpoints, ".ckpt").map((name) => ({ name, round: Number.parseInt(name, 10) }));
+
+/** The server's adapter, looked up in the state of a system that is not running. */
+function fromCheckpoint({ round, parts }: Checkpoint, path: string, config: ModelConfig): TrainedAdapter {
+  const { lora, rescaler } = recordedScenario(path);
+  const layout = adapterLayout(config, lora);
+  const { company, blobs } = parts.system as SystemState;
+  const server = company.residents.find(([kind, id]) => kind === serverRef.kind && id === serverRef.id);
+  invariant(server !== undefined, "the checkpoint has no server");
+  const held = (decode(server[2]) as ServerState).adapter;
+  const blob = held.ref === "blob" ? blobs.find(({ digest }) => digest === held.digest) : undefined;
+  if (blob === undefined) throw new ScenarioError(`${path} was run without training: it holds no adapter`);
+  // The bytes lie anywhere in the file; floats have to be aligned.
+  const adapter = new Float32Array(Uint8Array.from(blob.content).buffer);
+  if (adapter.length !== layout.size) {
+    throw new InputError(`${path}: the adapter has ${adapter.length} values, but the model's has ${layout.size}`);
+  }
+  const { layers, topK } = config;
+  const book = new RescalerBook({ layers, topK, init: rescaler.init, scope: rescaler.scope });
+  book.restore(parts.rescalers as RescalerState);
+  const budgets = Array.from({ length: topK }, (_, i) => topK - i);
+  return { layout, adapter, round, budgets, rescaler: (k) => book.forBudget(k) };
+}
+
+function readJson(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    throw new InputError(`${path} cannot be read as JSON: ${messageOf(cause)}`, { cause });
+  }
+}

@@ -1,0 +1,60 @@
+/** Who trains: worker threads, and how clients share the calls they make. */
+import { extname } from "node:path";
+import { gatherTraining } from "../../actors/training.ts";
+import type { WorkerData } from "../../actors/worker.ts";
+import { ScenarioError } from "../base/errors.ts";
+import { chooseEngine, mergeLimit } from "../engine/create.ts";
+import { isAlone, type MergeLimit } from "../engine/merge-limit.ts";
+import { clientsPerCall } from "../engine/merging.ts";
+import type { EngineName } from "../engine/names.ts";
+import type { LoraConfig } from "../model/adapter.ts";
+import type { Gathering } from "../runtime/pledges.ts";
+import { InlinePool } from "../runtime/pools/inline-pool.ts";
+import { PiscinaPool } from "../runtime/pools/piscina-pool.ts";
+import type { WorkPool } from "../runtime/pools/pool.ts";
+import type { Prepared } from "./prepare.ts";
+
+export interface Equipment {
+  readonly lora: LoraConfig;
+  readonly engine: EngineName;
+  readonly merge?: "auto" | MergeLimit;
+  /** Real minutes after which a worker that finishes no step is held to be stuck; 10 unless given. */
+  readonly taskLimit?: number;
+}
+
+/** A device has one owner: on a GPU there is one worker, whatever was asked for. */
+export function makePool({ training }: Prepared, workers: number, equipment: Equipment): WorkPool {
+  // Without training there is nothing to do elsewhere.
+  if (training === null) return new InlinePool({});
+  if (workers === 0) throw new ScenarioError("--workers is 0, expected at least 1");
+  const { lora, taskLimit, merge = "auto" } = equipment;
+  const { engine, gpu } = chooseEngine(equipment.engine);
+  const chosen = { baseWeights: training.weights, lora, engine, merge: mergeLimit(merge, gpu) };
+  const workerData: WorkerData = { setup: training.setup, engine: chosen };
+  const worker = new URL(`../../actors/worker${extname(import.meta.url)}`, import.meta.url);
+  const limit = taskLimit === undefined ? {} : { stuckAfter: taskLimit * 60_000 };
+  return new PiscinaPool({ worker, workers: gpu ? 1 : workers, workerData, ...limit });
+}
+
+/** Null when every client has a call of its own: then it trains as soon as its update is accepted. */
+export function gatheringOf(
+  { training, config }: Prepared,
+  { lora, engine, merge = "auto" }: Equipment,
+  onProblem: (problem: string) => void,
+): Gathering | null {
+  if (training === null) return null;
+  const limit = mergeLimit(merge, chooseEngine(engine).gpu);
+  if (isAlone(limit)) return null;
+  const { setup } = training;
+  const shape = { rows: setup.batchSize, length: setup.length };
+  const most = new Map<number, number>();
+  return gatherTraining(
+    setup,
+    (topK) => {
+      const known = most.get(topK) ?? clientsPerCall(limit, config, lora, { ...shape, topK });
+      most.set(topK, known);
+      return known;
+    },
+    onProblem,
+  );
+}

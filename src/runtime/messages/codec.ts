@@ -1,0 +1,70 @@
+/**
+ * Plain data as msgpack bytes and back, exactly.
+ *
+ * msgpackr's defaults corrupt typed arrays (`moreTypes` keeps them), write objects as records that depend on what was
+ * written before (switched off, so equal data give equal bytes), lose the sign of −0 (an extension keeps it), and hand
+ * out views of a shared pool (copied here).
+ */
+import { addExtension, Packr } from "msgpackr";
+import { InputError, messageOf } from "../../base/errors.ts";
+import { measure, References } from "./plain.ts";
+import { assertBounded, negativeZeroType } from "./scan.ts";
+
+class NegativeZero {}
+const negativeZero = new NegativeZero();
+
+addExtension({
+  Class: NegativeZero,
+  type: negativeZeroType,
+  pack: () => new Uint8Array(1) as Buffer,
+  unpack: () => -0,
+});
+
+const packr = new Packr({ useRecords: false, variableMapSize: true, moreTypes: true, structuredClone: false });
+
+/** @throws InvariantError when `value` is not plain data */
+export function encode(value: unknown): Uint8Array {
+  measure(value, new References());
+  return pack(value);
+}
+
+/** Encodes a value that {@link measure} has already walked. */
+export function pack(value: unknown): Uint8Array {
+  return new Uint8Array(packr.pack(hasNegativeZero(value) ? marked(value) : value));
+}
+
+/** Decodes what {@link encode} wrote in this process or in a file whose checksum was right. */
+export function decode(bytes: Uint8Array): unknown {
+  return packr.unpack(bytes);
+}
+
+/**
+ * Decodes bytes of any origin.
+ *
+ * @param source what the bytes claim to be, for the error
+ * @throws InputError and nothing else, without allocating much more than the bytes themselves hold
+ */
+export function decodeUntrusted(bytes: Uint8Array, source: string): unknown {
+  assertBounded(bytes, source);
+  try {
+    return decode(bytes);
+  } catch (error) {
+    throw new InputError(`${source} is not msgpack: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function hasNegativeZero(value: unknown): boolean {
+  if (typeof value === "number") return Object.is(value, -0);
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return false;
+  if (Array.isArray(value)) return value.some(hasNegativeZero);
+  for (const key in value) if (hasNegativeZero((value as Record<string, unknown>)[key])) return true;
+  return false;
+}
+
+/** A copy with every −0 replaced by what the extension writes. */
+function marked(value: unknown): unknown {
+  if (Object.is(value, -0)) return negativeZero;
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
+  if (Array.isArray(value)) return value.map(marked);
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, marked(part)]));
+}

@@ -1,0 +1,186 @@
+/**
+ * The pool with threads, on piscina: one task at a time per worker, every worker started at once and kept.
+ *
+ * A worker that dies takes nothing with it but time: its task is run again and gives the same result. A worker that
+ * shows no sign of life within the watchdog's limit is ended. Where it hangs in JavaScript its task begins anew; where it
+ * hangs in native code, ending the thread ends the process, and `flame resume` goes on from the last checkpoint. The
+ * stopwatch here watches the machine; no simulated thing depends on it.
+ */
+import { fileURLToPath } from "node:url";
+import { Piscina } from "piscina";
+import { InvariantError, invariant, MachineError, messageOf } from "../../base/errors.ts";
+import { failureOf, type PoolDiagnostics, type Reply, remember, type Task, type WorkPool } from "./pool.ts";
+import { newPulse, watch } from "./watchdog.ts";
+import type { WatchedTask } from "./worker-host.ts";
+
+export interface PiscinaPoolOptions {
+  /** Module whose default export is `hostWorker(handlers)`; `.ts` modules are loaded through tsx. */
+  readonly worker: URL;
+  readonly workers: number;
+  /** What every worker is given on its way, as `workerData` of `node:worker_threads`; shared memory stays shared. */
+  readonly workerData?: unknown;
+  /** How often a task is begun before the pool gives up on it. Default 3. */
+  readonly attempts?: number;
+  /** Real milliseconds without a finished step after which a task is stuck and its worker is ended. Default ten minutes. */
+  readonly stuckAfter?: number;
+  /** JavaScript heap of a worker in megabytes; native memory does not count. Node's own limit unless given. */
+  readonly heapLimit?: number;
+}
+
+interface Order {
+  readonly task: Task;
+  readonly isWanted: () => boolean;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+  attempts: number;
+}
+
+export class PiscinaPool implements WorkPool {
+  readonly workers: number;
+  readonly #piscina: Piscina<WatchedTask, Reply>;
+  readonly #attempts: number;
+  readonly #stuckAfter: number;
+  readonly #problems: string[] = [];
+  readonly #waiting: Order[] = [];
+  readonly #running = new Set<Order>();
+  #completed = 0;
+  #retries = 0;
+  #stuck = 0;
+  /** Workers that died before they took a task, since the last task that ended. */
+  #stillborn = 0;
+  #closed = false;
+  #whenIdle: (() => void) | null = null;
+
+  constructor(options: PiscinaPoolOptions) {
+    const { worker, workers, workerData, attempts = 3, stuckAfter = 600_000, heapLimit } = options;
+    invariant(Number.isInteger(workers) && workers >= 1, () => `a pool of ${workers} workers, expected at least 1`);
+    this.workers = workers;
+    this.#attempts = attempts;
+    this.#stuckAfter = stuckAfter;
+    this.#piscina = new Piscina<WatchedTask, Reply>({
+      filename: fileURLToPath(worker),
+      minThreads: workers,
+      maxThreads: workers,
+      idleTimeout: Number.POSITIVE_INFINITY,
+      concurrentTasksPerWorker: 1,
+      recordTiming: false,
+      closeTimeout: stuckAfter,
+      ...(workerData === undefined ? {} : { workerData }),
+      ...(heapLimit === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: heapLimit } }),
+      ...(worker.pathname.endsWith(".ts") ? { execArgv: ["--import", import.meta.resolve("tsx")] } : {}),
+    });
+    this.#piscina.on("error", (error) => this.#bury(error));
+  }
+
+  get diagnostics(): PoolDiagnostics {
+    return {
+      completed: this.#completed,
+      retries: this.#retries,
+      stuck: this.#stuck,
+      problems: this.#problems,
+    };
+  }
+
+  run(task: Task, isWanted: () => boolean = () => true): Promise<unknown> {
+    if (this.#closed) return Promise.reject(new InvariantError(`"${task.work}" came to a pool that is closed`));
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ task, isWanted, resolve, reject, attempts: 0 });
+      this.#dispatch();
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.#running.size + this.#waiting.length > 0) {
+      await new Promise<void>((resolve) => {
+        this.#whenIdle = resolve;
+      });
+    }
+    await this.#piscina.close();
+  }
+
+  #dispatch(): void {
+    while (this.#running.size < this.workers) {
+      const order = this.#waiting.shift();
+      if (order === undefined) break;
+      if (order.isWanted()) this.#begin(order);
+      else order.resolve(undefined);
+    }
+    if (this.#running.size === 0) this.#whenIdle?.();
+  }
+
+  #begin(order: Order): void {
+    const { task } = order;
+    order.attempts++;
+    this.#running.add(order);
+    const watchdog = new AbortController();
+    const pulse = newPulse();
+    const stopWatching = watch(pulse, this.#stuckAfter, {
+      quiet: () => remember(this.#problems, `"${task.work}" has finished no step for ${this.#stuckAfter / 2_000} s`),
+      stuck: () => {
+        this.#stuck++;
+        watchdog.abort();
+      },
+    });
+    this.#piscina
+      .run({ ...task, pulse }, { signal: watchdog.signal })
+      .then(
+        (reply) => this.#settle(order, reply),
+        (error: unknown) =>
+          this.#retry(
+            order,
+            watchdog.signal.aborted ? `stuck for ${this.#stuckAfter / 1_000} s` : messageOf(error),
+            error,
+          ),
+      )
+      .finally(() => {
+        stopWatching();
+        this.#dispatch();
+      });
+  }
+
+  #settle(order: Order, reply: Reply): void {
+    this.#running.delete(order);
+    this.#stillborn = 0;
+    if (reply.ok) {
+      this.#completed++;
+      order.resolve(reply.value);
+    } else {
+      remember(this.#problems, `"${order.task.work}" threw: ${reply.message}`);
+      order.reject(failureOf(reply));
+    }
+  }
+
+  /** The worker died, or the task never reached it. */
+  #retry(order: Order, reason: string, cause: unknown): void {
+    if (!this.#running.delete(order)) return;
+    const { work } = order.task;
+    remember(this.#problems, `worker lost under "${work}" (attempt ${order.attempts}): ${reason}`);
+    if (cause instanceof Error && cause.name === "DataCloneError") {
+      order.reject(new InvariantError(`"${work}" cannot travel to or from a worker: ${reason}`, { cause }));
+    } else if (order.attempts < this.#attempts) {
+      this.#retries++;
+      this.#waiting.unshift(order);
+    } else {
+      order.reject(
+        new MachineError(`worker lost ${order.attempts} times under "${work}", giving up: ${reason}`, { cause }),
+      );
+    }
+  }
+
+  /** A worker died without a task. When none comes up any more, nobody waits for ever. */
+  #bury(cause: unknown): void {
+    remember(this.#problems, `worker lost without a task: ${messageOf(cause)}`);
+    if (++this.#stillborn <= this.#attempts) {
+      // Piscina starts no worker in the place of one that never came up, until it is given another task.
+      this.#piscina.run({ work: "wake up", job: null, blobs: [] }).catch(() => undefined);
+      return;
+    }
+    const orders = [...this.#running, ...this.#waiting.splice(0)];
+    this.#running.clear();
+    for (const order of orders) {
+      order.reject(new MachineError(`no worker starts: ${messageOf(cause)}`, { cause }));
+    }
+    this.#dispatch();
+  }
+}

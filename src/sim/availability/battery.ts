@@ -1,0 +1,156 @@
+/**
+ * Batteries: charged in windows of time, drained by idling and by work.
+ *
+ *   E ← clip(E − (P_c·T_comp + P_r·T_radio) ÷ capacity − idle·dt + charge·dt·[plugged], 0, 1)
+ *
+ * A client is eligible while plugged or at `minimumLevel` and above; work is cut off when the level reaches 0. Levels
+ * are written down at midnights and at the ends of tasks only, so asking for one changes nothing. The default numbers
+ * are placeholders without a source.
+ */
+import type { ClientId } from "../../base/ids.ts";
+import { checkNotNegative, checkPositive, checkThat, type Problem } from "../../base/problem.ts";
+import type { Rng } from "../../base/random.ts";
+import type { Fleet, FleetNames } from "../fleet/fleet.ts";
+import type { Flight } from "../flight/flight.ts";
+import { type ChargingSpec, ChargingWindows, checkCharging } from "./availability-windows.ts";
+
+export interface BatterySpec {
+  /** 15 Wh. */
+  readonly capacityWattHours?: number;
+  /** 3 W while training. */
+  readonly computeWatts?: number;
+  /** 1 W while sending or receiving. */
+  readonly radioWatts?: number;
+  /** Level from which an unplugged client is eligible; 0.3. */
+  readonly minimumLevel?: number;
+  /** Levels lost per idle hour; 0.01. */
+  readonly idlePerHour?: number;
+  /** Levels gained per hour on the charger; 0.5. */
+  readonly chargePerHour?: number;
+  readonly charging?: Omit<ChargingSpec, "type">;
+}
+
+export interface BatteryState {
+  readonly levels: Float64Array;
+  readonly times: Float64Array;
+}
+
+const hour = 3_600_000;
+const day = 24 * hour;
+
+export class Batteries {
+  readonly #plugged: ChargingWindows;
+  readonly #minimum: number;
+  /** All per millisecond, in levels. */
+  readonly #idle: number;
+  readonly #charge: number;
+  readonly #compute: number;
+  readonly #radio: number;
+  readonly #rng: Rng;
+  /** Level at the time beside it; NaN until the client is first looked at. */
+  #levels: Float64Array;
+  #times: Float64Array;
+
+  constructor(spec: BatterySpec, fleet: Fleet, rng: Rng) {
+    const capacity = (spec.capacityWattHours ?? 15) * hour;
+    this.#plugged = new ChargingWindows({ type: "charging", wifi: 1, ...spec.charging }, fleet, rng, "plugged in");
+    this.#minimum = spec.minimumLevel ?? 0.3;
+    this.#idle = (spec.idlePerHour ?? 0.01) / hour;
+    this.#charge = (spec.chargePerHour ?? 0.5) / hour;
+    this.#compute = (spec.computeWatts ?? 3) / capacity;
+    this.#radio = (spec.radioWatts ?? 1) / capacity;
+    this.#rng = rng;
+    this.#levels = new Float64Array(fleet.size).fill(NaN);
+    this.#times = new Float64Array(fleet.size);
+  }
+
+  isEligible(client: ClientId, time: number): boolean {
+    return this.#plugged.isOn(client, time) || this.level(client, time) >= this.#minimum;
+  }
+
+  /** First instant from `time` on at which the client, left alone, is eligible. */
+  eligibleFrom(client: ClientId, time: number): number {
+    return this.level(client, time) >= this.#minimum ? time : this.#plugged.onFrom(client, time);
+  }
+
+  /** In [0, 1]. */
+  level(client: ClientId, time: number): number {
+    if (Number.isNaN(this.#levels[client]!)) {
+      this.#levels[client] = 0.3 + 0.7 * this.#rng.at("battery").at(client).uniform();
+    }
+    for (;;) {
+      const midnight = (Math.floor(this.#times[client]! / day) + 1) * day;
+      if (midnight > time) break;
+      this.#levels[client] = this.#idleUntil(client, this.#levels[client]!, this.#times[client]!, midnight);
+      this.#times[client] = midnight;
+    }
+    return this.#idleUntil(client, this.#levels[client]!, this.#times[client]!, time);
+  }
+
+  /** When work that begins now would empty the battery. */
+  emptyAt(client: ClientId, leg: Flight["leg"], now: number): number {
+    const drain = this.#idle + this.#drain(leg);
+    let level = this.level(client, now);
+    // A battery that outlasts this many changes of the charger outlasts any task.
+    for (let time = now, changes = 0; changes < 16; changes++) {
+      const isPlugged = this.#plugged.isOn(client, time);
+      const next = isPlugged ? this.#plugged.onUntil(client, time) : this.#plugged.onFrom(client, time);
+      const loss = isPlugged ? drain - this.#charge : drain;
+      if (loss > 0 && level <= loss * (next - time)) return time + level / loss;
+      level = Math.min(1, level - loss * (next - time));
+      time = next;
+    }
+    return Infinity;
+  }
+
+  /** Takes what `duration` milliseconds of work up to `now` have used. @returns levels used */
+  debit(client: ClientId, leg: Flight["leg"], now: number, duration: number): void {
+    const level = this.level(client, now) - this.#drain(leg) * duration;
+    this.#levels[client] = Math.max(0, level);
+    this.#times[client] = now;
+  }
+
+  snapshot(): BatteryState {
+    return { levels: this.#levels.slice(), times: this.#times.slice() };
+  }
+
+  restore({ levels, times }: BatteryState): void {
+    this.#levels = levels.slice();
+    this.#times = times.slice();
+  }
+
+  #drain(leg: Flight["leg"]): number {
+    return leg === "compute" ? this.#compute : this.#radio;
+  }
+
+  #idleUntil(client: ClientId, level: number, from: number, until: number): number {
+    let time = from;
+    while (time < until) {
+      const isPlugged = this.#plugged.isOn(client, time);
+      const change = isPlugged ? this.#plugged.onUntil(client, time) : this.#plugged.onFrom(client, time);
+      const next = Math.min(until, change);
+      const gain = (isPlugged ? this.#charge : 0) - this.#idle;
+      level = Math.max(0, Math.min(1, level + gain * (next - time)));
+      time = next;
+    }
+    return level;
+  }
+}
+
+export function checkBattery(path: string, spec: BatterySpec, fleet: FleetNames): Problem[] {
+  const { minimumLevel, charging } = spec;
+  return [
+    ...checkPositive(`${path}.capacityWattHours`, spec.capacityWattHours),
+    ...checkNotNegative(`${path}.computeWatts`, spec.computeWatts),
+    ...checkNotNegative(`${path}.radioWatts`, spec.radioWatts),
+    ...checkNotNegative(`${path}.idlePerHour`, spec.idlePerHour),
+    ...checkPositive(`${path}.chargePerHour`, spec.chargePerHour),
+    ...checkThat(
+      minimumLevel !== undefined && minimumLevel >= 0 && minimumLevel < 1,
+      `${path}.minimumLevel`,
+      "a level in [0, 1)",
+      minimumLevel,
+    ),
+    ...(charging === undefined ? [] : checkCharging(`${path}.charging`, { type: "charging", ...charging }, fleet)),
+  ];
+}

@@ -1,0 +1,60 @@
+/**
+ * Clients that join late and leave for good.
+ *
+ * Both instants follow from the client alone, so membership can be asked at any time and costs no memory.
+ */
+import type { ClientId } from "../../base/ids.ts";
+import { checkPositive, checkProbability, checkThat, type Problem } from "../../base/problem.ts";
+import type { Rng } from "../../base/random.ts";
+import type { Millis } from "../../base/units.ts";
+
+export interface ChurnSpec {
+  /** Share of the fleet that is there from the beginning; 1 if left out. */
+  readonly presentAtStart?: number;
+  /** Mean of the exponential time until each of the others joins. Left out: they never do. */
+  readonly meanWait?: Millis;
+  /** Mean of the exponential time from joining to leaving. Left out: nobody leaves. */
+  readonly meanStay?: Millis;
+}
+
+export class Churn {
+  readonly #spec: ChurnSpec;
+  readonly #rng: Rng;
+
+  constructor(spec: ChurnSpec, rng: Rng) {
+    this.#spec = spec;
+    this.#rng = rng;
+  }
+
+  joinsAt(client: ClientId): number {
+    const { presentAtStart = 1, meanWait } = this.#spec;
+    if (presentAtStart >= 1) return 0;
+    const draws = this.#rng.at("joining").at(client);
+    if (draws.bernoulli(presentAtStart)) return 0;
+    return meanWait === undefined ? Infinity : draws.exponential(meanWait);
+  }
+
+  leavesAt(client: ClientId): number {
+    const { meanStay } = this.#spec;
+    if (meanStay === undefined) return Infinity;
+    return this.joinsAt(client) + this.#rng.at("leaving").at(client).exponential(meanStay);
+  }
+
+  isMember(client: ClientId, time: number): boolean {
+    return this.joinsAt(client) <= time && time < this.leavesAt(client);
+  }
+}
+
+export function checkChurn(path: string, spec: ChurnSpec): Problem[] {
+  return [
+    ...checkProbability(`${path}.presentAtStart`, spec.presentAtStart),
+    ...checkThat(
+      spec.presentAtStart !== 0 || spec.meanWait !== undefined,
+      `${path}.presentAtStart`,
+      "a share above 0, or a meanWait after which clients join",
+      spec.presentAtStart,
+    ),
+    ...checkPositive(`${path}.meanWait`, spec.meanWait),
+    ...checkPositive(`${path}.meanStay`, spec.meanStay),
+  ];
+}

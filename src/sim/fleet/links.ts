@@ -1,0 +1,117 @@
+/**
+ * What a device's own network link can carry. Links are asymmetric, and a good downlink tends to come with a good
+ * uplink: ln down and ln up are correlated normals.
+ */
+import { unreachable } from "../../base/errors.ts";
+import type { ClientId } from "../../base/ids.ts";
+import { checkNotNegative, checkPositive, checkThat, type Problem, problem } from "../../base/problem.ts";
+import type { Draws, Rng } from "../../base/random.ts";
+import { checkLaw, drawFrom, type Law } from "./laws.ts";
+
+/** All rates in bytes per second; drawn once per device. */
+export type LinkLaw =
+  | { readonly type: "rates"; readonly down: Law; readonly up: Law }
+  | {
+      readonly type: "log-normal";
+      readonly down: { readonly median: number; readonly sigma: number };
+      readonly up: { readonly median: number; readonly sigma: number };
+      /** Of ln down and ln up, in [−1, 1]. */
+      readonly correlation: number;
+    }
+  /** `downlink` and `uplink` of the client's record in the tier's device trace; one of them serves for both. */
+  | { readonly type: "trace" }
+  /** A user's own law. It must draw all its chance from `draws`. */
+  | { readonly type: "function"; readonly of: (client: ClientId, draws: Draws) => LinkRates };
+
+export interface LinkRates {
+  readonly down: number;
+  readonly up: number;
+}
+
+/**
+ * FLASH's 19 measured WiFi profiles: medians and spread of ln, correlation 0.45.
+ * `share` scales both medians, e.g. 1/4 for phones on worse networks.
+ */
+export const flashLink = (share = 1): LinkLaw => ({
+  type: "log-normal",
+  down: { median: share * 4.318e6, sigma: 0.471 },
+  up: { median: share * 3.286e6, sigma: 0.682 },
+  correlation: 0.45,
+});
+
+/** A function that writes a client's rates into `into`. */
+export function linkOf(
+  law: LinkLaw,
+  rng: Rng,
+  traced: (client: number) => { readonly downlink?: number; readonly uplink?: number },
+): (client: number, into: { down: number; up: number }) => void {
+  const lane = rng.at("device link");
+  switch (law.type) {
+    case "rates": {
+      const { down, up } = law;
+      if (typeof down === "number" && typeof up === "number") {
+        return (_, into) => {
+          into.down = down;
+          into.up = up;
+        };
+      }
+      return (client, into) => {
+        const draws = lane.at(client);
+        into.down = drawFrom(down, draws);
+        into.up = drawFrom(up, draws);
+      };
+    }
+    case "log-normal": {
+      const { down, up, correlation } = law;
+      const rest = Math.sqrt(1 - correlation ** 2);
+      return (client, into) => {
+        const draws = lane.at(client);
+        const x = draws.normal();
+        const y = correlation * x + rest * draws.normal();
+        into.down = down.median * Math.exp(down.sigma * x);
+        into.up = up.median * Math.exp(up.sigma * y);
+      };
+    }
+    case "trace":
+      return (client, into) => {
+        const { downlink, uplink } = traced(client);
+        into.down = downlink ?? uplink ?? NaN;
+        into.up = uplink ?? downlink ?? NaN;
+      };
+    case "function":
+      return (client, into) => {
+        // What the function of an author returns is checked where the fleet is built.
+        const rates = law.of(client as ClientId, lane.at(client)) as Partial<LinkRates> | undefined;
+        into.down = rates?.down ?? NaN;
+        into.up = rates?.up ?? NaN;
+      };
+    default:
+      return unreachable(law);
+  }
+}
+
+export function checkLinkLaw(path: string, law: LinkLaw): Problem[] {
+  switch (law.type) {
+    case "rates":
+      return [...checkLaw(`${path}.down`, law.down), ...checkLaw(`${path}.up`, law.up)];
+    case "log-normal":
+      return [
+        ...checkPositive(`${path}.down.median`, law.down.median),
+        ...checkNotNegative(`${path}.down.sigma`, law.down.sigma),
+        ...checkPositive(`${path}.up.median`, law.up.median),
+        ...checkNotNegative(`${path}.up.sigma`, law.up.sigma),
+        ...checkThat(
+          Math.abs(law.correlation) <= 1,
+          `${path}.correlation`,
+          "a correlation in [-1, 1]",
+          law.correlation,
+        ),
+      ];
+    case "trace":
+      return [];
+    case "function":
+      return checkThat(typeof law.of === "function", `${path}.of`, "a function (client, draws) => rates", law.of);
+    default:
+      return [problem(path, "a law of network links", law)];
+  }
+}

@@ -1,0 +1,21 @@
+/** What makes two tasks on one device differ. */
+import type { Rng } from "../../base/random.ts";
+import { drawFrom, type Law } from "../fleet/laws.ts";
+import { type Flight, itemOf } from "./flight.ts";
+
+export interface ComputeSpec {
+  /** Factor on each task's duration: heat, other apps. A log-normal with mean 1 and cv 0.1 to 0.3 is usual. */
+  readonly noise?: Law;
+  /** Seconds each task takes, instead of what the device would need: for models that know response times only. */
+  readonly duration?: Law;
+}
+
+/** Sets what the task takes on its device today. */
+export function setWork(flight: Flight, { noise, duration }: ComputeSpec, rng: Rng): void {
+  if (noise === undefined && duration === undefined) return;
+  const { round } = flight;
+  const item = itemOf(flight);
+  if (duration !== undefined) flight.total = 1_000 * drawFrom(duration, rng.at("task duration", round).at(item));
+  if (noise !== undefined) flight.total *= drawFrom(noise, rng.at("task noise", round).at(item));
+  flight.stopAt = flight.total;
+}

@@ -1,0 +1,66 @@
+/** A few processes that run cells; one that dies takes nothing with it but time. */
+import { type ChildProcess, fork } from "node:child_process";
+import { extname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { MachineError, ScenarioError } from "../base/errors.ts";
+import { failureOf } from "../runtime/pools/pool.ts";
+import type { CellOutcome } from "./stress.ts";
+import type { CellJob, CellReply } from "./stress-worker.ts";
+
+const attempts = 3;
+
+export class CellProcesses {
+  readonly #idle: ChildProcess[] = [];
+  readonly #all = new Set<ChildProcess>();
+
+  /** Runs one cell in a process of its own until it is done. As many run at a time as there are calls under way. */
+  async run(job: CellJob): Promise<CellOutcome | null> {
+    for (let attempt = 1; ; attempt++) {
+      const child = this.#idle.pop() ?? this.#start();
+      const reply = await ask(child, job);
+      if (reply !== null) {
+        this.#idle.push(child);
+        if (reply.ok) return reply.outcome;
+        throw reply.name === "ScenarioError" ? new ScenarioError(reply.message) : failureOf(reply);
+      }
+      this.#all.delete(child);
+      if (attempt === attempts) throw new MachineError(`a process died ${attempts} times under: ${job.reproduce}`);
+    }
+  }
+
+  close(): void {
+    for (const child of this.#all) if (child.connected) child.disconnect();
+  }
+
+  #start(): ChildProcess {
+    const extension = extname(import.meta.url);
+    const child = fork(fileURLToPath(new URL(`./stress-worker${extension}`, import.meta.url)), {
+      // A simulation makes many objects that live for one participation: with more room for the young, a fifth faster.
+      execArgv: ["--max-semi-space-size=64", ...(extension === ".ts" ? ["--import", import.meta.resolve("tsx")] : [])],
+      serialization: "advanced",
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+    });
+    this.#all.add(child);
+    return child;
+  }
+}
+
+/** Null when the process died. */
+function ask(child: ChildProcess, job: CellJob): Promise<CellReply | null> {
+  return new Promise((resolve) => {
+    const settle = (reply: CellReply | null) => {
+      child.off("message", onMessage);
+      child.off("exit", onExit);
+      child.off("error", onExit);
+      resolve(reply);
+    };
+    const onMessage = (reply: unknown) => settle(reply as CellReply);
+    const onExit = () => settle(null);
+    child.on("message", onMessage);
+    child.on("exit", onExit);
+    child.on("error", onExit);
+    child.send(job, (error) => {
+      if (error !== null) onExit();
+    });
+  });
+}

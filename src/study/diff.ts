@@ -1,0 +1,122 @@
+/** Where two runs part: the first event, the first row of metrics, and what else is not the same. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { linesOf } from "../base/text.ts";
+import { openRunFolder, type ResultRecord, type RunFolder } from "../folder/run-folder.ts";
+
+/** The first line in which two files differ. */
+export interface Parting {
+  /** From 1. */
+  readonly line: number;
+  /** Up to three lines before it, which are the same in both. */
+  readonly before: readonly string[];
+  /** Null where the file has ended. */
+  readonly a: string | null;
+  readonly b: string | null;
+}
+
+export interface FieldDifference {
+  /** `rounds.cohort`, `evaluations[0].loss`. */
+  readonly path: string;
+  readonly a: unknown;
+  readonly b: unknown;
+}
+
+export interface RunDifference {
+  /** Fields of scenario.json. */
+  readonly scenario: readonly FieldDifference[];
+  readonly events: Parting | null;
+  readonly metrics: Parting | null;
+  /** What differs within that row of metrics. */
+  readonly metricsFields: readonly FieldDifference[];
+  readonly participations: Parting | null;
+  /** Other files that are not the same, or of only one of the runs: of the adapter, and what was found. */
+  readonly files: readonly string[];
+}
+
+export const isSame = ({ scenario, events, metrics, participations, files }: RunDifference): boolean =>
+  scenario.length + files.length === 0 && events === null && metrics === null && participations === null;
+
+const adapterFiles = ["adapter_config.json", "adapter_model.safetensors", "rescalers.json"];
+const mostFields = 20;
+
+/** @throws InputError when one of the folders holds no run */
+export function compareRuns(a: string, b: string): RunDifference {
+  const [first, second] = [openRunFolder(a), openRunFolder(b)];
+  const metrics = partingOf(first.metrics, second.metrics);
+  const files = adapterFiles
+    .filter((name) => !sameBytes(join(first.adapter, name), join(second.adapter, name)))
+    .map((name) => `adapter/${name}`);
+  if (fieldDifferences(foundBy(first), foundBy(second)).length > 0) files.push("result.json");
+  return {
+    scenario: fieldDifferences(jsonOf(first, "scenario"), jsonOf(second, "scenario")),
+    events: partingOf(first.events, second.events),
+    metrics,
+    metricsFields:
+      metrics === null || metrics.a === null || metrics.b === null
+        ? []
+        : fieldDifferences(parsed(metrics.a), parsed(metrics.b)),
+    participations: partingOf(first.participations, second.participations),
+    files,
+  };
+}
+
+/** Null when the files are the same, or neither is there. */
+export function partingOf(a: string, b: string): Parting | null {
+  const [ours, theirs] = [a, b].map((path) => (existsSync(path) ? linesOf(path) : [][Symbol.iterator]()));
+  const before: string[] = [];
+  for (let line = 1; ; line++) {
+    const [x, y] = [ours!.next(), theirs!.next()];
+    if (x.done === true && y.done === true) return null;
+    const [left, right] = [x.done === true ? null : x.value, y.done === true ? null : y.value];
+    if (left !== right) return { line, before, a: left, b: right };
+    before.push(left!);
+    if (before.length > 3) before.shift();
+  }
+}
+
+/** In the order of the first object's fields; at most twenty. */
+export function fieldDifferences(a: unknown, b: unknown): FieldDifference[] {
+  const found: FieldDifference[] = [];
+  const visit = (x: unknown, y: unknown, path: string): void => {
+    if (found.length >= mostFields || Object.is(x, y)) return;
+    if (!isObject(x) || !isObject(y) || Array.isArray(x) !== Array.isArray(y)) {
+      found.push({ path, a: x, b: y });
+      return;
+    }
+    for (const key of new Set([...Object.keys(x), ...Object.keys(y)])) {
+      const here = Array.isArray(x) ? `${path}[${key}]` : path === "" ? key : `${path}.${key}`;
+      visit(x[key], y[key], here);
+    }
+  };
+  visit(a, b, "");
+  return found;
+}
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null;
+
+const sameBytes = (a: string, b: string): boolean => {
+  if (!existsSync(a) || !existsSync(b)) return existsSync(a) === existsSync(b);
+  return readFileSync(a).equals(readFileSync(b));
+};
+
+/** What the run came to, without the command that began it; nothing while it has not finished. */
+function foundBy({ result }: RunFolder): unknown {
+  if (!existsSync(result)) return null;
+  const found = parsed(readFileSync(result, "utf8"));
+  if (!isObject(found)) return found;
+  const { digest, adapterDigest, rounds, expectations } = found as unknown as ResultRecord;
+  return { digest, adapterDigest, rounds, expectations };
+}
+
+const jsonOf = (folder: RunFolder, name: "scenario"): unknown => parsed(readFileSync(folder[name], "utf8"));
+
+/** Text that is not JSON is compared as it stands. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * Finds and loads a scenario: a TypeScript or JavaScript file with a default export, the scenario.json of an earlier
+ * run, or the bare name of a scenario that comes with the program.
+ *
+ * Wherever the file lies, `import … from "flame-sim"` in it means the running program, so that a scenario works from
+ * a clone, from a project that depends on flame-sim, and under a global installation.
+ */
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { register as registerHooks } from "node:module";
+import { extname, join, relative, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { sha256 } from "../base/digest.ts";
+import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
+import { readText } from "../base/text.ts";
+import { guardLoading } from "../run/guard.ts";
+import { packageRoot } from "../run/package.ts";
+import type { ScenarioSource } from "../run/provenance.ts";
+import { largestScenario, type Reload } from "../run/resume.ts";
+import { configure, type ScenarioChanges } from "../scenario/configure.ts";
+import { type Scenario, scenarioFromJson } from "../scenario/define.ts";
+
+export interface LoadedScenario {
+  /** More than one when the file compares variants: then they have different names. */
+  readonly scenarios: readonly Scenario[];
+  /** As the user would type it again. */
+  readonly path: string;
+  /** The file itself; null for a scenario.json, which holds everything. */
+  readonly file: string | null;
+}
+
+export async function loadScenario(name: string): Promise<LoadedScenario> {
+  const path = find(name);
+  const shown = shortest(path);
+  if (extname(path) === ".json") {
+    const text = readText(path, largestScenario);
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (cause) {
+      throw new InputError(`${shown} is not JSON: ${messageOf(cause)}`, { cause });
+    }
+    return { scenarios: [scenarioFromJson(value)], path: shown, file: null };
+  }
+  await prepareImports();
+  const module = await guardLoading(path, () => import(pathToFileURL(path).href) as Promise<{ default?: unknown }>);
+  const scenarios: unknown[] = Array.isArray(module.default) ? module.default : [module.default];
+  if (scenarios.length === 0 || !scenarios.every(isScenario)) {
+    throw new ScenarioError(
+      `${shown} has no scenario: expected "export default defineScenario({ … })" or a list of them`,
+    );
+  }
+  const names = new Set(scenarios.map(({ data }) => data.name));
+  if (names.size < scenarios.length) throw new ScenarioError(`${shown}: two of its scenarios have the same name`);
+  return { scenarios, path: shown, file: path };
+}
+
+/** What a run writes down of where its scenario came from. */
+export const sourceOf = (file: string | null, changes: ScenarioChanges): ScenarioSource | null =>
+  file === null ? null : { file, digest: sha256(readFileSync(file)), changes: { ...changes } };
+
+/** Loads the scenario of a run again from the file it came from. */
+export const reload: Reload = async ({ file, changes }, name) => {
+  const { scenarios } = await loadScenario(file);
+  const configured = scenarios.map((scenario) => configure(scenario, changes as ScenarioChanges));
+  const scenario = configured.find(({ data }) => data.name === name);
+  if (scenario === undefined) throw new InputError(`${file} has no scenario ${JSON.stringify(name)} any more`);
+  return { scenario, digest: sha256(readFileSync(file)) };
+};
+
+function find(name: string): string {
+  const own = resolve(name);
+  if (existsSync(own) && statSync(own).isFile()) return own;
+  if (existsSync(own) && existsSync(join(own, "scenario.json"))) return join(own, "scenario.json");
+  const packaged = join(packageRoot(), "scenarios");
+  for (const candidate of [`${name}.ts`, name.replace(/^scenarios[\\/]/, "")]) {
+    const path = join(packaged, candidate);
+    if (/^[\w.-]+$/.test(candidate) && existsSync(path)) return path;
+  }
+  throw new ScenarioError(
+    `there is no scenario ${name}: expected a .ts, .js or .json file, or the name of one in ${shortest(packaged)}`,
+  );
+}
+
+/** Relative when that is inside the working folder. */
+function shortest(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near === "" || near.startsWith("..") ? path : near;
+}
+
+let prepared = false;
+
+async function prepareImports(): Promise<void> {
+  if (prepared) return;
+  prepared = true;
+  // Under tsx, `.ts` files already load. An installed program is JavaScript and has to ask for it.
+  if (extname(import.meta.url) === ".js") {
+    const tsx = await import("tsx/esm/api");
+    tsx.register();
+  }
+  const index = new URL(`../index${extname(import.meta.url)}`, import.meta.url).href;
+  // A scenario is a module, whatever the package.json above it says or does not say: `npm init` writes "commonjs", and
+  // what to make of neither is different in every version of Node. Other people's `.js` keeps its meaning.
+  const hook = `export async function resolve(name, context, next) {
+    const found = await next(name === "flame-sim" ? ${JSON.stringify(index)} : name, context);
+    const isScenario = context.parentURL === ${JSON.stringify(import.meta.url)} && /\\.[jt]s(\\?|$)/.test(found.url);
+    const isBeside = /^file:.*\\.ts(\\?|$)/.test(found.url) && !found.url.includes("/node_modules/");
+    return isScenario || isBeside ? { ...found, format: "module" } : found;
+  }`;
+  registerHooks(`data:text/javascript,${encodeURIComponent(hook)}`);
+}
+
+const isScenario = (value: unknown): value is Scenario =>
+  typeof value === "object" && value !== null && (value as { kind?: unknown }).kind === "scenario";

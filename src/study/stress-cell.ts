@@ -1,0 +1,82 @@
+/** One run of a stress matrix, boiled down to what its comparison with others needs. Plain data, fit for a JSONL row. */
+import type { BudgetMetrics, RoundMetrics } from "../records/metrics.ts";
+import { tierTotals, totalsOf } from "../records/totals.ts";
+
+/** What "good enough" means when time to target is measured. */
+export interface Target {
+  /** Budget at which it is measured. */
+  readonly topK: number;
+  /** Held-out loss at or below which the target is reached, in nats. */
+  readonly loss: number;
+}
+
+export interface StressCell {
+  readonly strategy: string;
+  /** The dropout rate asked for, in [0, 1]. */
+  readonly dropout: number;
+  readonly seed: number;
+  readonly rounds: number;
+  /** Milliseconds. */
+  readonly virtualTime: number;
+  readonly invited: number;
+  readonly counted: number;
+  /** Distinct clients ever counted, of so many in the fleet. */
+  readonly distinctClients: number;
+  readonly clients: number;
+  readonly tiers: readonly { readonly tier: string; readonly invited: number; readonly counted: number }[];
+  /** The last held-out results, largest budget first; empty for timing-only runs. */
+  readonly evaluations: readonly BudgetMetrics[];
+  /** Virtual milliseconds until the target was first met; null when it never was or none was set. */
+  readonly timeToTarget: number | null;
+  /** Invariants that did not hold, in a sentence each; a sound cell has none. */
+  readonly violations: readonly string[];
+}
+
+export interface CellFacts {
+  readonly strategy: string;
+  readonly dropout: number;
+  readonly seed: number;
+  readonly clients: number;
+  readonly target?: Target | null;
+  readonly violations?: readonly string[];
+}
+
+/** @param rounds the rows of a finished run's `metrics.jsonl`, at least one */
+export function stressCell(rounds: readonly RoundMetrics[], facts: CellFacts): StressCell {
+  const { strategy, dropout, seed, clients, target = null, violations = [] } = facts;
+  const totals = totalsOf(rounds);
+  const reached =
+    target === null
+      ? undefined
+      : rounds.find(({ evaluations }) =>
+          evaluations.some(({ topK, loss }) => topK === target.topK && loss <= target.loss),
+        );
+  return {
+    strategy,
+    dropout,
+    seed,
+    rounds: totals.rounds,
+    virtualTime: totals.virtualTime,
+    invited: totals.invited,
+    counted: totals.counted,
+    distinctClients: totals.distinctClients,
+    clients,
+    tiers: [...tierTotals(rounds).values()].map(({ tier, invited, counted }) => ({ tier, invited, counted })),
+    evaluations: rounds.findLast(({ evaluations }) => evaluations.length > 0)?.evaluations ?? [],
+    timeToTarget: reached?.closedAt ?? null,
+    violations,
+  };
+}
+
+/**
+ * Jain's index of the tiers' counted shares, (Σx)² ÷ (n·Σx²): 1 when an invitation counts equally often in every tier,
+ * 1/n when only one tier ever counts. Null when nobody was counted.
+ *
+ * Jain, Chiu & Hawe, "A quantitative measure of fairness", DEC-TR-301, 1984.
+ */
+export function tierFairness({ tiers }: StressCell): number | null {
+  const shares = tiers.filter(({ invited }) => invited > 0).map(({ invited, counted }) => counted / invited);
+  const sum = shares.reduce((total, share) => total + share, 0);
+  const squares = shares.reduce((total, share) => total + share ** 2, 0);
+  return squares === 0 ? null : sum ** 2 / (shares.length * squares);
+}

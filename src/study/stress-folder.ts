@@ -1,0 +1,75 @@
+/**
+ * Finished cells of stress matrices, a line each. A line is written in one call and made durable before the next cell
+ * is begun, so a test that is killed loses the cells under way and nothing else; a line it was cut off in is dropped.
+ */
+import { appendFileSync, closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { makeFolder, onDisk } from "../base/disk.ts";
+import { InputError, messageOf } from "../base/errors.ts";
+import { acquireLock, type Lock } from "../folder/lock.ts";
+
+export const lockIn = (path: string): string => join(path, "lock");
+
+export class StressFolder<Cell> {
+  readonly path: string;
+  readonly #lock: Lock;
+  readonly #file: number;
+  readonly #cells = new Map<string, Cell>();
+
+  /**
+   * @param schema of a cell: whoever wrote the file need not have been this program
+   * @throws InputError when a line in the middle is damaged; MachineError when another process writes here
+   */
+  constructor(path: string, schema: z.ZodType<Cell>) {
+    this.path = path;
+    onDisk(`cannot write to output folder ${path}`, () => makeFolder(path));
+    this.#lock = acquireLock(lockIn(path));
+    const name = join(path, "cells.jsonl");
+    try {
+      const whole = existsSync(name) ? this.#read(name, schema) : 0;
+      this.#file = onDisk(`cannot write ${name}`, () => openSync(name, "a"));
+      onDisk(`cannot write ${name}`, () => ftruncateSync(this.#file, whole));
+    } catch (error) {
+      this.#lock.release();
+      throw error;
+    }
+  }
+
+  get(key: string): Cell | undefined {
+    return this.#cells.get(key);
+  }
+
+  add(key: string, cell: Cell): void {
+    this.#cells.set(key, cell);
+    onDisk(`cannot write ${join(this.path, "cells.jsonl")}`, () => {
+      appendFileSync(this.#file, `${JSON.stringify({ key, cell })}\n`);
+      fsyncSync(this.#file);
+    });
+  }
+
+  close(): void {
+    closeSync(this.#file);
+    this.#lock.release();
+  }
+
+  /** @returns bytes of whole lines */
+  #read(name: string, schema: z.ZodType<Cell>): number {
+    const row = z.object({ key: z.string(), cell: schema });
+    const bytes = onDisk(`cannot read ${name}`, () => readFileSync(name));
+    const end = bytes.lastIndexOf(0x0a) + 1;
+    const lines = bytes.subarray(0, end).toString().split("\n").slice(0, -1);
+    for (const [at, line] of lines.entries()) {
+      let value: unknown;
+      try {
+        value = JSON.parse(line);
+      } catch (cause) {
+        throw new InputError(`${name} line ${at + 1} is not JSON: ${messageOf(cause)}`, { cause });
+      }
+      const parsed = row.safeParse(value);
+      if (!parsed.success) throw new InputError(`${name} line ${at + 1}: ${z.prettifyError(parsed.error)}`);
+      this.#cells.set(parsed.data.key, parsed.data.cell);
+    }
+    return end;
+  }
+}

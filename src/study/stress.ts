@@ -1,0 +1,189 @@
+/**
+ * A stress matrix: one scenario under every combination of strategy, round policy, dropout rate and seed.
+ *
+ * A cell is nothing but changes to the scenario, in the words of `flame run --set`, so every cell can be run alone. Its
+ * key is the digest of the scenario it resolves to and of the program: a cell that has been run is known again however
+ * the matrix grows, and run anew when anything in it changes.
+ */
+import { createHash } from "node:crypto";
+import { InvariantError, ScenarioError } from "../base/errors.ts";
+import type { RoundMetrics } from "../records/metrics.ts";
+import { programVersion } from "../run/package.ts";
+import type { Prepared } from "../run/prepare.ts";
+import { run } from "../run/run.ts";
+import type { WorkPool } from "../runtime/pools/pool.ts";
+import { clientsOf } from "../scenario/check.ts";
+import { configure, type ScenarioChanges } from "../scenario/configure.ts";
+import { policyOf, type Scenario, scenarioToJson, strategyOf } from "../scenario/define.ts";
+
+export interface StressMatrix {
+  /** In the words of the command line: `flame`, `flame:frequencyExponent=4`. Empty: the scenario's own. */
+  readonly strategies: readonly string[];
+  /** As strategies; sizes that are not given follow from the scenario's cohort. */
+  readonly policies: readonly string[];
+  /** Probability of dropping out of every tier. Empty: the scenario's own. */
+  readonly dropouts: readonly number[];
+  readonly seeds: readonly number[];
+  readonly rounds?: number;
+  readonly timingOnly?: boolean;
+  readonly calibration?: string;
+  /** Changes for all cells, as `flame run --set` takes them. */
+  readonly set?: readonly string[];
+}
+
+export interface StressPlan {
+  readonly key: string;
+  /** Names the line of a plot: strategy, and policy where there are several. */
+  readonly label: string;
+  readonly dropout: number;
+  readonly seed: number;
+  readonly changes: ScenarioChanges;
+  readonly scenario: Scenario;
+}
+
+export interface StressSource {
+  readonly engine: string;
+  /** The text of the file the scenario came from; null for one that is plain data. */
+  readonly source: string | null;
+}
+
+/** All cells, one seed after the other, so that an unfinished matrix is one with fewer seeds. */
+export function stressPlans(scenario: Scenario, matrix: StressMatrix, { engine, source }: StressSource): StressPlan[] {
+  const { seeds, rounds, timingOnly, calibration, set = [] } = matrix;
+  const strategies = orOwn(matrix.strategies);
+  const policies = orOwn(matrix.policies);
+  const dropouts = orOwn(matrix.dropouts);
+  const plans = new Map<string, StressPlan>();
+  for (const seed of seeds) {
+    for (const strategy of strategies) {
+      for (const policy of policies) {
+        for (const dropout of dropouts) {
+          const changes: ScenarioChanges = {
+            seed,
+            ...(rounds === undefined ? {} : { rounds }),
+            ...(timingOnly === true ? { timingOnly } : {}),
+            ...(calibration === undefined ? {} : { calibration }),
+            set: [
+              ...set,
+              ...(strategy === null ? [] : [`strategy=${JSON.stringify(partOf(strategy))}`]),
+              ...(policy === null ? [] : [`rounds.policy=${JSON.stringify(policySpec(policy, scenario))}`]),
+              // The end of the curve, at which nobody ever answers, is asked for and no mistake.
+              ...(dropout === 1 ? ["rounds.mayStayEmpty=true"] : []),
+              ...(dropout === null ? [] : scenario.data.fleet.map((_, tier) => `fleet[${tier}].dropout=${dropout}`)),
+            ],
+          };
+          const resolved = configure(scenario, changes);
+          // A name that all lines share tells nobody anything.
+          const names = policies.length > 1 && strategies.length === 1 ? [] : [strategy ?? strategyOf(resolved).name];
+          if (policies.length > 1) names.push(policyOf(resolved).name);
+          const key = keyOf(resolved, engine, source);
+          plans.set(key, {
+            key,
+            label: names.join(" · "),
+            dropout: dropout ?? meanDropout(scenario),
+            seed,
+            changes,
+            scenario: resolved,
+          });
+        }
+      }
+    }
+  }
+  return [...plans.values()];
+}
+
+const orOwn = <Item>(items: readonly Item[]): readonly (Item | null)[] => (items.length === 0 ? [null] : items);
+
+/** `fedbuff:buffer=5:maxStaleness=10` → `{ type: "fedbuff", buffer: 5, maxStaleness: 10 }`. */
+export function partOf(text: string): Record<string, unknown> {
+  const [type, ...assignments] = text.split(":");
+  const spec: Record<string, unknown> = { type };
+  for (const assignment of assignments) {
+    const [, key, value] = /^(\w+)=(.+)$/.exec(assignment) ?? [];
+    if (key === undefined || value === undefined) {
+      throw new ScenarioError(`${text}: expected name or name:key=value, as in flame:frequencyExponent=4`);
+    }
+    try {
+      spec[key] = JSON.parse(value);
+    } catch {
+      spec[key] = value;
+    }
+  }
+  return spec;
+}
+
+/** A policy by its bare name is as large as the scenario's rounds. */
+function policySpec(text: string, { data }: Scenario): Record<string, unknown> {
+  const spec = partOf(text);
+  const { cohort, deadline, minUpdates, overSelection } = data.rounds;
+  switch (spec.type) {
+    case "synchronous":
+      return { cohort, deadline, minUpdates, overSelection, ...spec };
+    case "fedbuff":
+      return { concurrency: cohort, buffer: Math.max(1, Math.ceil(cohort / 4)), timeout: deadline, ...spec };
+    case "fedasync":
+      return { concurrency: cohort, timeout: deadline, ...spec };
+    case "semi-synchronous":
+      return { concurrency: cohort, timeout: deadline, ...(deadline === null ? {} : { period: deadline }), ...spec };
+    default:
+      return spec;
+  }
+}
+
+function meanDropout(scenario: Scenario): number {
+  const { fleet } = scenario.data;
+  return fleet.reduce((sum, { clients, dropout = 0 }) => sum + clients * dropout, 0) / clientsOf(scenario.data);
+}
+
+function keyOf(scenario: Scenario, engine: string, source: string | null): string {
+  const text = scenarioToJson(scenario);
+  const parts = [programVersion(), scenario.data.timingOnly ? "timing" : engine, text];
+  // What came from code is not in the text; then the whole file counts.
+  if (source !== null && "own" in (JSON.parse(text) as object)) parts.push(source);
+  return createHash("sha256").update(parts.join("\n")).digest("hex").slice(0, 16);
+}
+
+/** What a cell came to. Plain data: it travels between threads. */
+export interface CellOutcome {
+  /** At least the base model's, unless the run broke before. */
+  readonly rows: readonly RoundMetrics[];
+  readonly clients: number;
+  /** Of the trace; null where an invariant broke. */
+  readonly digest: string | null;
+  /** Invariants that did not hold. */
+  readonly violations: readonly string[];
+}
+
+export interface CellOptions {
+  readonly workers: number;
+  readonly engine?: string;
+  readonly reproduce: string;
+  readonly signal?: AbortSignal;
+  /** A pool that outlives the cell. */
+  readonly pool?: (prepared: Prepared) => WorkPool;
+  readonly onRound?: (round: number) => void;
+}
+
+/** Runs a cell and leaves nothing on disk. Null when it was interrupted. */
+export async function runCell(scenario: Scenario, options: CellOptions): Promise<CellOutcome | null> {
+  const { onRound, ...rest } = options;
+  const rows: RoundMetrics[] = [];
+  const clients = clientsOf(scenario.data);
+  try {
+    const result = await run(scenario, {
+      ...rest,
+      out: null,
+      listen: (progress) => {
+        if (progress.type !== "round") return;
+        rows.push(withoutDetail(progress.row));
+        onRound?.(progress.row.round);
+      },
+    });
+    return result.state === "interrupted" ? null : { rows, clients, digest: result.digest, violations: [] };
+  } catch (error) {
+    if (!(error instanceof InvariantError)) throw error;
+    return { rows, clients, digest: null, violations: [error.message] };
+  }
+}
+
+const withoutDetail = (row: RoundMetrics): RoundMetrics => ({ ...row, weights: [], activation: [] });

@@ -1,0 +1,265 @@
+/**
+ * Is a run what it claims to be? Its files are held against each other, and on request against a run of the same
+ * scenario made anew.
+ *
+ * Files alone can show that nothing was damaged or changed by hand; that these events follow from this scenario, only
+ * another run can show.
+ */
+import { createHash } from "node:crypto";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { z } from "zod";
+import { InputError, MachineError, messageOf } from "../base/errors.ts";
+import { linesOf } from "../base/text.ts";
+import {
+  filesIn,
+  openRunFolder,
+  type RunFolder,
+  type RunRecord,
+  readRecord,
+  readResult,
+} from "../folder/run-folder.ts";
+import { decodeCheckpoint } from "../folder/saved-state.ts";
+import { broken } from "../folder/seal.ts";
+import { readHuggingFaceConfig } from "../model/formats/hf-config.ts";
+import { embeddedModel } from "../run/package.ts";
+import { type LoadedRun, loadRun, type Reload } from "../run/resume.ts";
+import { type RunOptions, run } from "../run/run.ts";
+import { readPeftAdapter, recordedScenario } from "../run/trained-adapter.ts";
+import { digestOfLines } from "../sim/kernel/trace.ts";
+import { compareRuns, isSame } from "./diff.ts";
+
+export interface Check {
+  readonly name: string;
+  /** Null: there was nothing to check. */
+  readonly holds: boolean | null;
+  /** What was found, in words. */
+  readonly found: string;
+}
+
+export interface Verification {
+  readonly checks: readonly Check[];
+  /** What somebody who relies on the run should know. */
+  readonly remarks: readonly string[];
+}
+
+export const holds = ({ checks }: Verification): boolean => checks.every((check) => check.holds !== false);
+
+/** @throws InputError when the folder holds no run */
+export async function verifyRun(path: string): Promise<Verification> {
+  const folder = openRunFolder(path);
+  const record = readRecord(folder);
+  const remarks = (record?.continuedDespite ?? []).map((what) => `continued with --force or elsewhere: ${what}`);
+  if (record?.state !== "finished") {
+    remarks.push(`the run has not finished (${record?.state ?? "it never began"}): only what there is was checked`);
+  }
+  const books = new Books();
+  const checks = [
+    await checkAsync("the event log has the digest that the result states", () => checkDigest(folder, books)),
+    check("events, participations and rounds tell the same story", () => books.compare(folder)),
+    check("the adapter has the digest that the result states", () => checkAdapter(folder)),
+    check("every checkpoint is whole", () => checkCheckpoints(folder)),
+    check("the files are those that the run left when it had finished", () => checkSeal(folder, record)),
+  ];
+  return { checks, remarks };
+}
+
+/** Runs the scenario again, in a folder that is gone afterwards, and compares bytes. */
+export async function verifyByRerun(path: string, options: RunOptions, reload?: Reload): Promise<Check> {
+  const name = "the scenario gives these very bytes when it is run again";
+  const loaded = await loadRun(path, reload);
+  const parent = mkdtempSync(join(tmpdir(), "flame-verify-"));
+  const again = join(parent, "run");
+  try {
+    const { state } = await rerun(loaded, { ...options, out: again });
+    if (state === "interrupted") return { name, holds: null, found: "it was interrupted" };
+    const difference = compareRuns(path, again);
+    if (isSame(difference)) return { name, holds: true, found: "events, metrics, participations and adapter" };
+    const { events, metrics, participations, files } = difference;
+    const parts = [
+      ...(events === null ? [] : [`event ${events.line}`]),
+      ...(metrics === null ? [] : [`row ${metrics.line} of metrics`]),
+      ...(participations === null ? [] : [`participation row ${participations.line}`]),
+      ...files,
+    ];
+    return { name, holds: false, found: `first differences: ${parts.join(", ")}` };
+  } finally {
+    rmSync(parent, { recursive: true, force: true });
+  }
+}
+
+function rerun({ folder, scenario, source }: LoadedRun, options: RunOptions) {
+  const record = readRecord(folder);
+  return run(scenario, {
+    ...options,
+    engine: options.engine ?? record?.engine ?? "auto",
+    merge: options.merge ?? record?.merge ?? "auto",
+    ...(record === null ? {} : { reproduce: record.reproduce }),
+    ...(source === undefined ? {} : { source }),
+  });
+}
+
+/** What goes wrong with the files is what the check is there to find. */
+async function checkAsync(name: string, find: () => Promise<Omit<Check, "name">>): Promise<Check> {
+  try {
+    return { name, ...(await find()) };
+  } catch (error) {
+    if (!(error instanceof InputError || error instanceof MachineError)) throw error;
+    return { name, holds: false, found: error.message };
+  }
+}
+
+function check(name: string, find: () => Omit<Check, "name">): Check {
+  try {
+    return { name, ...find() };
+  } catch (error) {
+    if (!(error instanceof InputError || error instanceof MachineError)) throw error;
+    return { name, holds: false, found: error.message };
+  }
+}
+
+/** A process that was killed leaves its files cut off anywhere; the next one cuts them where its checkpoint was. */
+const unfinished: Omit<Check, "name"> = { holds: null, found: "the run has not finished" };
+
+async function checkDigest(folder: RunFolder, books: Books): Promise<Omit<Check, "name">> {
+  const result = readResult(folder);
+  if (result === null) return unfinished;
+  if (!keepsEvents(folder)) return { holds: null, found: 'the scenario kept none: its trace is "digest"' };
+  function* lines(): Generator<string> {
+    let at = 0;
+    for (const line of linesOf(folder.events)) {
+      books.event(rowOf(eventSchema, line, folder.events, ++at), at);
+      yield line;
+    }
+  }
+  const found = await digestOfLines(lines());
+  return result.digest === found
+    ? { holds: true, found: `${books.events} events, ${found.slice(0, 16)}…` }
+    : { holds: false, found: `the log gives ${found}, the result states ${result.digest}` };
+}
+
+const keepsEvents = ({ scenario }: RunFolder): boolean =>
+  rowOf(z.looseObject({ trace: z.unknown() }), readFileSync(scenario, "utf8"), scenario, 1).trace !== "digest";
+
+/** What the event log says of participations, held against the other two files; where there is none, they alone. */
+class Books {
+  events = 0;
+  #time = 0;
+  #invited = 0;
+  readonly #outcomes = new Map<unknown, unknown>();
+  readonly #closed: EventRow[] = [];
+
+  event(row: EventRow, line: number): void {
+    this.events++;
+    if (!(row.t >= this.#time))
+      throw new InputError(`events.jsonl line ${line}: time goes from ${this.#time} to ${row.t}`);
+    this.#time = row.t;
+    if (row.type === "sent" && row.message === "train") this.#invited++;
+    if (row.type === "round-closed") this.#closed.push(row);
+    if (row.type !== "ended") return;
+    const { participation, outcome } = row;
+    if (this.#outcomes.has(participation)) {
+      throw new InputError(`events.jsonl line ${line}: participation ${participation} ends a second time`);
+    }
+    this.#outcomes.set(participation, outcome);
+  }
+
+  compare(folder: RunFolder): Omit<Check, "name"> {
+    if (readResult(folder) === null) return unfinished;
+    const hasEvents = keepsEvents(folder);
+    const totals = { counted: 0, late: 0, dropped: 0, rejected: 0 };
+    let line = 0;
+    for (const text of linesOf(folder.participations)) {
+      const { participation, outcome } = rowOf(participationSchema, text, folder.participations, ++line);
+      const traced = hasEvents ? this.#outcomes.get(participation) : outcome;
+      if (traced !== outcome) {
+        return no(`participation ${participation} was ${outcome}, and by the event log ${String(traced ?? "nothing")}`);
+      }
+      totals[outcome]++;
+    }
+    const ended = hasEvents ? this.#outcomes.size : line;
+    if (line !== ended) return no(`${ended} participations ended, ${line} have a row`);
+    let round = 0;
+    const summed = { counted: 0, late: 0, dropped: 0, rejected: 0 };
+    let invited = 0;
+    for (const text of linesOf(folder.metrics)) {
+      const row = rowOf(roundSchema, text, folder.metrics, round + 1);
+      const closed = hasEvents ? this.#closed[round] : { round, t: row.closedAt, counted: row.counted };
+      round++;
+      if (closed?.round !== row.round || closed.t !== row.closedAt || closed.counted !== row.counted) {
+        return no(`round ${row.round} of metrics.jsonl is not closed like that in the event log`);
+      }
+      for (const key of ["counted", "late", "dropped", "rejected"] as const) summed[key] += row[key];
+      invited += row.invited;
+      const weight = row.weights.reduce((sum, part) => sum + part.weight, 0);
+      if (row.counted > 0 && !(Math.abs(weight - 1) < 1e-6)) {
+        return no(`the weights of round ${row.round} sum to ${weight}, expected 1`);
+      }
+    }
+    const wasInvited = hasEvents ? this.#invited : line;
+    if (invited !== wasInvited) return no(`${invited} invitations in metrics, and in fact ${wasInvited}`);
+    const closed = hasEvents ? this.#closed.length : round;
+    if (round !== closed) return no(`${round} rounds in metrics, ${closed} in events`);
+    for (const key of ["counted", "late", "dropped", "rejected"] as const) {
+      if (summed[key] !== totals[key]) return no(`${summed[key]} ${key} in metrics, ${totals[key]} in rows`);
+    }
+    return { holds: true, found: `${round} rounds, ${line} participations` };
+  }
+}
+
+const no = (found: string): Omit<Check, "name"> => ({ holds: false, found });
+
+function checkAdapter(folder: RunFolder): Omit<Check, "name"> {
+  const result = readResult(folder);
+  if (result === null || result.adapterDigest === null) return { holds: null, found: "there is none" };
+  const { model } = recordedScenario(folder.path);
+  if (typeof model !== "string") return no("the scenario has no model to train");
+  const path = join(model === "embedded" ? embeddedModel() : model, "config.json");
+  if (!existsSync(path)) throw new InputError(`${path} is missing: the base model tells how the adapter is laid out`);
+  const { adapter } = readPeftAdapter(folder.adapter, readHuggingFaceConfig(path).model);
+  const bytes = new Uint8Array(adapter.buffer, adapter.byteOffset, adapter.byteLength);
+  const found = createHash("sha256").update(bytes).digest("hex");
+  if (found !== result.adapterDigest) return no(`its values give ${found}, the result states ${result.adapterDigest}`);
+  return { holds: true, found: `${adapter.length} values, ${found.slice(0, 16)}…` };
+}
+
+function checkCheckpoints(folder: RunFolder): Omit<Check, "name"> {
+  const names = filesIn(folder.checkpoints, ".ckpt");
+  if (names.length === 0) return { holds: null, found: "there is none" };
+  for (const name of names) decodeCheckpoint(readFileSync(join(folder.checkpoints, name)), name);
+  return { holds: true, found: names.join(", ") };
+}
+
+function checkSeal(folder: RunFolder, record: RunRecord | null): Omit<Check, "name"> {
+  const result = readResult(folder);
+  if (result === null) return record?.state === "finished" ? no("result.json is missing") : unfinished;
+  const problems = broken(folder, result);
+  return problems.length > 0
+    ? no(problems.join(", "))
+    : { holds: true, found: ["result.json", ...Object.keys(result.files)].join(", ") };
+}
+
+const eventSchema = z.looseObject({ t: z.number(), type: z.string() });
+type EventRow = z.output<typeof eventSchema>;
+const outcome = z.enum(["counted", "late", "dropped", "rejected"]);
+const participationSchema = z.object({ participation: z.number(), outcome });
+const roundSchema = z.object({
+  round: z.number(),
+  closedAt: z.number(),
+  invited: z.number(),
+  ...{ counted: z.number(), late: z.number(), dropped: z.number(), rejected: z.number() },
+  weights: z.array(z.object({ weight: z.number() })),
+});
+
+function rowOf<Row>(schema: z.ZodType<Row>, text: string, path: string, line: number): Row {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new InputError(`${path} line ${line} is not JSON: ${messageOf(cause)}`, { cause });
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw new InputError(`${path} line ${line}: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
+}
