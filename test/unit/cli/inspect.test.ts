@@ -1,0 +1,72 @@
+/** `flame inspect`: the published figures from a configuration alone, and weights that are not whole. */
+import assert from "node:assert/strict";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { runFlame } from "../../support/command-line.ts";
+import { temporaryFolder } from "../../support/model-folder.ts";
+import { tinyModel } from "../../support/tiny-model.ts";
+
+/** OLMoE-1B-7B as its config.json says. */
+const olmoe = {
+  model_type: "olmoe",
+  vocab_size: 50_304,
+  hidden_size: 2048,
+  intermediate_size: 1024,
+  num_hidden_layers: 16,
+  num_attention_heads: 16,
+  num_key_value_heads: 16,
+  num_experts: 64,
+  num_experts_per_tok: 8,
+  max_position_embeddings: 4096,
+};
+
+test("OLMoE-1B-7B's figures follow from its config.json alone", async (t) => {
+  const folder = join(temporaryFolder(t), "OLMoE-1B-7B");
+  mkdirSync(folder);
+  writeFileSync(join(folder, "config.json"), JSON.stringify(olmoe));
+  const words = ["inspect", folder, "--rank", "16", "--adapter-bytes", "2"];
+  const { code, out } = await runFlame(...words);
+  assert.equal(code, 0);
+  assert.match(out, /6,919,161,856/);
+  assert.match(out, /figures are from config\.json alone/);
+  const rows = out
+    .split("\n")
+    .filter((line) => /^[8421] {2}/.test(line))
+    .map((line) => line.split(/ {2,}/).slice(0, 4));
+  assert.deepEqual(rows, [
+    ["8", "1,282,017,280", "2.358", "301.8"],
+    ["4", "879,364,096", "1.552", "198.7"],
+    ["2", "678,037,504", "1.150", "147.2"],
+    ["1", "577,374,208", "0.948", "121.4"],
+  ]);
+  assert.equal(out.match(/302 MB/g)?.length, 8, "302 MB each way at every budget");
+
+  const json = JSON.parse((await runFlame(...words, "--json")).out);
+  assert.equal(json.stored, null);
+  assert.equal(json.lora.perExpert, 9216 * 16);
+  assert.equal(json.lora.parameters, 9_437_184 * 16);
+  assert.equal(json.budgets[0].downloadBytes, 2 * 9_437_184 * 16);
+  const asFile = JSON.parse((await runFlame("inspect", join(folder, "config.json"), "--json")).out);
+  assert.equal(asFile.parameters.total, 6_919_161_856);
+});
+
+test("weights that are there are checked against the configuration", async (t) => {
+  const whole = await runFlame("inspect", tinyModel(temporaryFolder(t)));
+  assert.equal(whole.code, 0);
+  assert.match(whole.out, /in 1 file: 45 tensors, F32, all as expected/);
+  const missing = "model.layers.1.mlp.experts.2.up_proj.weight";
+  const broken = await runFlame("inspect", tinyModel(temporaryFolder(t), missing));
+  assert.equal(broken.code, 2);
+  assert.match(broken.err, new RegExp(`${missing.replaceAll(".", "\\.")} is missing, expected shape \\[8, 16\\]`));
+});
+
+test("a budget beyond the model's own and a folder that is no model are refused with the reason", async (t) => {
+  const folder = tinyModel(temporaryFolder(t));
+  const tooMany = await runFlame("inspect", folder, "--budget", "4,5");
+  assert.equal(tooMany.code, 2);
+  assert.match(tooMany.err, /--budget is 5, but the model has 4 experts/);
+  const nowhere = await runFlame("inspect", join(folder, "elsewhere"));
+  assert.equal(nowhere.code, 2);
+  assert.match(nowhere.err, /config\.json does not exist/);
+});

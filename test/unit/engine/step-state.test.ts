@@ -1,0 +1,69 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { StepState } from "../../../src/engine/step-state.ts";
+import type { Executable, TensorData } from "../../../src/tensor/executors/executor.ts";
+
+type Vectors = Readonly<Record<string, TensorData>>;
+
+/** Adds `by` to every value of `a` and twice that to `b`, through the arrays it is handed. */
+const plain = (by: number): Executable => ({
+  async run(feeds, into = {}) {
+    for (const [name, factor] of [
+      ["a", 1],
+      ["b", 2],
+    ] as const) {
+      into[name]!.set(Float32Array.from(feeds[name] as Float32Array, (x) => x + factor * by));
+    }
+    return { ...into, loss: Float32Array.of(by) };
+  },
+  dispose() {},
+});
+
+/** The same with the state kept out of sight; counts how often state crosses. */
+function holding(by: number): Executable & { crossings: number } {
+  const executable = {
+    ...plain(by),
+    crossings: 0,
+    hold(state: Vectors) {
+      executable.crossings++;
+      const kept = { a: Float32Array.from(state.a as Float32Array), b: Float32Array.from(state.b as Float32Array) };
+      return {
+        async run(): Promise<Record<string, TensorData>> {
+          kept.a = kept.a.map((x) => x + by);
+          kept.b = kept.b.map((x) => x + 2 * by);
+          return { loss: Float32Array.of(by) };
+        },
+        async read(into: Readonly<Record<string, Float32Array>>) {
+          executable.crossings++;
+          for (const [name, target] of Object.entries(into)) target.set(kept[name as "a" | "b"]);
+        },
+      };
+    },
+  };
+  return executable;
+}
+
+const start = () => ({ a: Float32Array.of(1, 2), b: Float32Array.of(10) });
+
+test("steps on arrays go from one to the next", async () => {
+  const state = new StepState(start());
+  const executable = plain(1);
+  for (let i = 0; i < 3; i++) assert.deepEqual((await state.step(executable, {})).loss, Float32Array.of(1));
+  assert.deepEqual(await state.read(["a", "b"]), { a: Float32Array.of(4, 5), b: Float32Array.of(16) });
+});
+
+test("a device that holds the state is asked for it once", async () => {
+  const state = new StepState(start());
+  const executable = holding(1);
+  for (let i = 0; i < 5; i++) await state.step(executable, {});
+  assert.deepEqual((await state.read(["a", "b"])).b, Float32Array.of(20));
+  assert.equal(executable.crossings, 2);
+});
+
+test("the state follows when batches of another shape need another executable", async () => {
+  const state = new StepState(start());
+  const path = [holding(1), plain(10), holding(100), holding(1_000), plain(10_000)];
+  for (const executable of path) await state.step(executable, {});
+  const { a, b } = await state.read(["a", "b"]);
+  assert.deepEqual([a, b], [Float32Array.of(11_112, 11_113), Float32Array.of(22_232)]);
+});

@@ -1,0 +1,122 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { InvariantError } from "../../../src/base/errors.ts";
+import { clientId, participationId, round } from "../../../src/base/ids.ts";
+import { Rng } from "../../../src/base/random.ts";
+import { millis, seconds } from "../../../src/base/units.ts";
+import { Ledger } from "../../../src/records/ledger.ts";
+import { type ParticipationRow, rowOf } from "../../../src/records/participation.ts";
+import { toTierSpec } from "../../../src/scenario/fleet-schema.ts";
+import { buildFleet } from "../../../src/sim/fleet/devices.ts";
+import { threeTiers } from "../../support/scenarios.ts";
+
+const fleet = buildFleet(
+  { tiers: threeTiers.map((tier) => toTierSpec(tier)) },
+  { examplesPerClient: 1, tokensPerExample: 1 },
+  new Rng(1),
+);
+const p = participationId;
+const at = millis;
+
+function books(deadline: number | null = 60_000) {
+  const rows: ParticipationRow[] = [];
+  const ledger = new Ledger({
+    deadline: deadline === null ? null : millis(deadline),
+    onSettled: (ended) => void rows.push(rowOf(ended, fleet)),
+  });
+  ledger.roundBegan(at(0));
+  ledger.invited(p(0), clientId(3), round(1), at(0));
+  return { ledger, rows };
+}
+
+const lost = (participation: number, phase: "training" | "acknowledge") => ({
+  client: clientId(3),
+  participation: p(participation),
+  round: round(1),
+  phase,
+  reason: "dropout",
+  at: at(50),
+});
+
+test("a participation that was counted has all its instants", () => {
+  const { ledger, rows } = books();
+  ledger.downloaded(p(0), at(10));
+  ledger.trained(p(0), at(20));
+  ledger.arrived(p(0), at(30));
+  ledger.counted(p(0), at(40));
+  assert.deepEqual(rows, [
+    {
+      participation: 0,
+      client: "c-003",
+      tier: "phone",
+      round: 1,
+      topK: 1,
+      invitedAt: 0,
+      downloadedAt: 10,
+      trainedAt: 20,
+      arrivedAt: 30,
+      endedAt: 40,
+      outcome: "counted",
+    },
+  ]);
+  assert.equal(ledger.outstanding, 0);
+});
+
+test("whom the server gives up has dropped out if its part was lost, and is late if not", () => {
+  const { ledger, rows } = books();
+  ledger.invited(p(1), clientId(4), round(1), at(0));
+  ledger.lost(lost(0, "training"));
+  ledger.gaveUp(p(0), at(60));
+  ledger.gaveUp(p(1), at(60));
+  assert.deepEqual(
+    rows.map(({ outcome, phase, reason, lostAt, endedAt }) => [outcome, phase, reason, lostAt, endedAt]),
+    [
+      ["dropped", "training", "dropout", 50, 60],
+      ["late", undefined, "deadline", undefined, 60],
+    ],
+  );
+});
+
+test("a lost acknowledgement does not undo a participation", () => {
+  const { ledger, rows } = books();
+  ledger.arrived(p(0), at(30));
+  ledger.lost(lost(0, "acknowledge"));
+  ledger.counted(p(0), at(40));
+  assert.equal(rows[0]!.outcome, "counted");
+});
+
+test("an update counted twice stops the run", () => {
+  const { ledger } = books();
+  ledger.arrived(p(0), at(30));
+  ledger.counted(p(0), at(40));
+  assert.throws(() => ledger.counted(p(0), at(40)), InvariantError);
+});
+
+test("an update counted after its deadline stops the run", () => {
+  const { ledger } = books();
+  ledger.arrived(p(0), seconds(61));
+  assert.throws(() => ledger.counted(p(0), seconds(61)), /arrived at 1m01s, after its deadline, and was counted/);
+});
+
+test("an update counted from a client that was gone, or that never came, stops the run", () => {
+  const first = books();
+  first.ledger.lost(lost(0, "training"));
+  first.ledger.arrived(p(0), at(60));
+  assert.throws(() => first.ledger.counted(p(0), at(60)), /was gone in training/);
+  const second = books();
+  assert.throws(() => second.ledger.counted(p(0), at(60)), /never arrived/);
+});
+
+test("invitations are numbered without gaps", () => {
+  const { ledger } = books();
+  assert.throws(() => ledger.invited(p(2), clientId(0), round(1), at(0)), /participation 2 follows 0/);
+});
+
+test("a ledger that was written down goes on as if nothing had been", () => {
+  const { ledger } = books();
+  ledger.arrived(p(0), at(30));
+  const copy = books();
+  copy.ledger.restore(structuredClone(ledger.snapshot()));
+  copy.ledger.counted(p(0), at(40));
+  assert.equal(copy.rows[0]!.arrivedAt, 30);
+});

@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { TrainRecipe } from "../../../actors/training.ts";
+import { type Prepared, prepare } from "../../../src/run/prepare.ts";
+import { gatheringOf, makePool } from "../../../src/run/workforce.ts";
+import { temporaryFolder } from "../../support/run-folders.ts";
+import { training } from "../../support/scenarios.ts";
+import { tinyModel } from "../../support/tiny-model.ts";
+
+let prepared: Prepared;
+const cleanUps: (() => void)[] = [];
+before(async () => {
+  const folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
+  prepared = await prepare(training(tinyModel(folder)), { embedded: folder, cache: join(folder, "cache") });
+});
+after(() => {
+  for (const cleanUp of cleanUps) cleanUp();
+});
+
+const lora = { rank: 2, alpha: 4 };
+
+test("a GPU has one worker, however many were asked for", async () => {
+  for (const [engine, workers] of [
+    ["onnx-webgpu", 1],
+    ["onnx", 3],
+  ] as const) {
+    const pool = makePool(prepared, 3, { engine, lora });
+    assert.equal(pool.workers, workers);
+    await pool.close();
+  }
+});
+
+test("clients train one by one on a CPU unless they are told to share", () => {
+  assert.equal(gatheringOf(prepared, { engine: "onnx", lora }, assert.fail), null);
+  assert.notEqual(gatheringOf(prepared, { engine: "onnx", lora, merge: { clients: 2 } }, assert.fail), null);
+  assert.notEqual(gatheringOf(prepared, { engine: "onnx-webgpu", lora }, assert.fail), null);
+});
+
+test("clients of one budget share a call, those with the most steps first, whoever is asked for first", () => {
+  const gathering = gatheringOf(prepared, { engine: "onnx", lora, merge: { clients: 4 } }, assert.fail)!;
+  const jobs = Array.from(
+    { length: 13 },
+    (_, client) => ({ client, topK: client % 3 === 0 ? 1 : 2, effort: client % 2 === 0 ? 1 : 0.2 }) as TrainRecipe,
+  );
+  const groups = gathering.group(jobs);
+  assert.deepEqual(
+    groups.flat().toSorted((a, b) => a - b),
+    jobs.map((_, index) => index),
+  );
+  assert.deepEqual(
+    groups.map((group) => group.length),
+    [4, 1, 4, 4],
+  );
+  for (const group of groups) assert.equal(new Set(group.map((index) => jobs[index]!.topK)).size, 1);
+  const efforts = groups.slice(2).flatMap((group) => group.map((index) => jobs[index]!.effort));
+  assert.ok(efforts.indexOf(0.2) > 0 && efforts.at(-1) === 0.2);
+});
