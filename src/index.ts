@@ -4,12 +4,12 @@ export { days, hours, megabits, megabytes, millis, minutes, seconds } from "./ba
 export { byQuantity, dirichlet, iid, type PartitionSpec, shards } from "./data/partition.ts";
 export { type DataSource, file, instructions } from "./data/source.ts";
 export { compact, custom, headings, type PromptTemplate } from "./data/template.ts";
-export { fedasync, fedbuff, semiSynchronous, synchronous } from "./fl/policies/registry.ts";
-export type { Decision, PolicyView, RoundPolicy } from "./fl/policy.ts";
+export * from "./fl/policies/all.ts";
+export type { Decision, PolicyFacts, PolicyView, RoundPolicy } from "./fl/policy.ts";
 export type { Candidates, ClientSampler, History } from "./fl/sampler.ts";
-export * from "./fl/samplers/registry.ts";
-export * from "./fl/strategies/registry.ts";
-export type { AggregationStrategy, GlobalState } from "./fl/strategy.ts";
+export * from "./fl/samplers/all.ts";
+export * from "./fl/strategies/all.ts";
+export { type AggregationStrategy, clipped, type GlobalState } from "./fl/strategy.ts";
 export type { Update } from "./fl/update.ts";
 export type { BudgetMetrics, RoundMetrics, TierMetrics } from "./records/metrics.ts";
 export type { RunResult } from "./run/result.ts";

@@ -4,10 +4,11 @@
  * A policy reacts to three things (a round begins, an update arrives, a timer rings) with decisions the server carries
  * out in order. It keeps no state of its own; what it needs is in the view. A policy is one file.
  */
+import type { z } from "zod";
 import type { ClientId, ParticipationId, Round } from "../base/ids.ts";
 import type { Millis } from "../base/units.ts";
-
-export type PolicySpec = { readonly type: string } & Readonly<Record<string, unknown>>;
+import { type Definition, define, type Factory, type Named, nothing } from "./define.ts";
+import type { Problem } from "./problem.ts";
 
 /** What the server knows when it decides. */
 export interface PolicyView {
@@ -47,9 +48,7 @@ export type Decision =
   /** Close the round: aggregate what was accepted, or (`aggregate: false`) leave the adapter as it is. */
   | { readonly type: "close"; readonly aggregate: boolean };
 
-export interface RoundPolicy {
-  readonly name: string;
-  readonly spec: PolicySpec;
+export interface PolicyBehaviour {
   /** A round begins. Invitations of earlier rounds may still be outstanding. */
   onRound(view: PolicyView): readonly Decision[];
   onUpdate(view: PolicyView, arrival: Arrival): readonly Decision[];
@@ -62,4 +61,58 @@ export interface RoundPolicy {
   onQuiet(view: PolicyView): readonly Decision[];
   /** Asynchronous policies: invitations outlive the round they were sent in. Synchronous ones give them up at close. */
   readonly carriesOver: boolean;
+  /** What others may rely on, where it is not what {@link PolicyFacts} says of a policy without. */
+  facts?(): Partial<PolicyFacts>;
+  /** Why no round could ever come to something with so many clients. */
+  problems?(fleetSize: number): readonly Problem[];
 }
+
+export type RoundPolicy = Named & PolicyBehaviour;
+
+/** What a policy promises to those who never see it decide. */
+export interface PolicyFacts {
+  /** Milliseconds after a round's beginning by which every update counted in it has arrived; null without a limit. */
+  readonly deadline: number | null;
+  /** Milliseconds after which an invitation without an answer is given up; null unless the policy does that. */
+  readonly timeout: number | null;
+  /** Updates without which a round leaves the adapter as it is; 1 unless given. */
+  readonly minUpdates: number;
+}
+
+export const factsOf = (policy: RoundPolicy): PolicyFacts => ({
+  deadline: null,
+  timeout: null,
+  minUpdates: 1,
+  ...policy.facts?.(),
+});
+
+/** Different clients without which a round comes to nothing. Where clients work on, the same one may be counted twice. */
+export const quorumOf = (policy: RoundPolicy): number => (policy.carriesOver ? 1 : factsOf(policy).minUpdates);
+
+/**
+ * A server that sets itself no limit has to hear of broken connections, or it would wait for ever. A deadline is no limit
+ * to invitations that outlive their round.
+ */
+export function waitsForAll(policy: RoundPolicy): boolean {
+  const { deadline, timeout } = factsOf(policy);
+  return timeout === null && (deadline === null || policy.carriesOver);
+}
+
+/** What the fields of a scenario's rounds say of their size. */
+export interface RoundSize {
+  readonly cohort: number;
+  readonly deadline: number | null;
+  readonly minUpdates: number;
+  readonly overSelection: number;
+}
+
+interface PolicyDefinition<Type extends string, Shape extends z.ZodRawShape>
+  extends Definition<Type, Shape, PolicyBehaviour> {
+  /** Options that make it as large as rounds of this size: what its bare name means to a stress test. */
+  readonly sizedLike: (rounds: RoundSize) => Readonly<Record<string, unknown>>;
+}
+
+export const definePolicy = <const Type extends string, Shape extends z.ZodRawShape>(
+  definition: PolicyDefinition<Type, Shape>,
+): Factory<Type, Shape, RoundPolicy> & Pick<PolicyDefinition<Type, Shape>, "sizedLike"> =>
+  Object.assign(define("policy", definition, nothing), { sizedLike: definition.sizedLike });

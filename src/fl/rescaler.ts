@@ -4,27 +4,22 @@
  *
  *   s_k = Σ_{i: k_i = k} n_i · s_i / Σ_{i: k_i = k} n_i        per layer, s_i last reported by client i
  *
- * A budget nobody has reported from starts at 1, at K/k, or at m_K/m_k, where m_k is the routing weight the k largest
- * experts of a token hold on average. K/k overcorrects when kept weights are not renormalised, because the experts
- * that are left out are the light ones.
+ * A budget nobody has reported from starts at 1 or at K/k, which overcorrects when kept weights are not renormalised,
+ * because the experts that are left out are the light ones.
  * Le et al., "FLAME", 2025. https://arxiv.org/abs/2506.16600
  */
-import { invariant, ScenarioError } from "../base/errors.ts";
+import { invariant } from "../base/errors.ts";
 import { type ClientId, clientId } from "../base/ids.ts";
 import type { Snapshot } from "../base/snapshot.ts";
-
-export type RescalerInit = "one" | "ratio" | "mass";
-/** Whose mean a client goes on from: its own last factor, that of its budget's clients, or that of all. */
-export type RescalerScope = "local" | "budget" | "global";
+import type { Update } from "./update.ts";
 
 export interface RescalerOptions {
   readonly layers: number;
   /** K, experts per token of the base model. */
   readonly topK: number;
-  readonly init: RescalerInit;
-  readonly scope: RescalerScope;
-  /** `mass[layer][k − 1]` = m_k for k = 1…K, each > 0; needed for `init: "mass"`. */
-  readonly mass?: readonly (readonly number[])[];
+  readonly init: "one" | "ratio";
+  /** Whose mean a client goes on from: its own last factor, that of its budget's clients, or that of all. */
+  readonly scope: "local" | "budget" | "global";
 }
 
 interface Report {
@@ -47,22 +42,11 @@ export class RescalerBook implements Snapshot<RescalerState> {
   readonly #means = new Map<number, Float32Array | null>();
 
   constructor(options: RescalerOptions) {
-    if (options.init === "mass") checkMass(options);
     this.#options = options;
   }
 
   /** Takes up what a counted update says. `factors` is copied. */
-  report({
-    client,
-    topK,
-    examples,
-    rescaler,
-  }: {
-    client: ClientId;
-    topK: number;
-    examples: number;
-    rescaler: Float32Array;
-  }) {
+  report({ client, topK, examples, rescaler }: Pick<Update, "client" | "topK" | "examples" | "rescaler">): void {
     invariant(
       rescaler.length === this.#options.layers,
       () => `rescaler of client ${client} has ${rescaler.length} factors, expected ${this.#options.layers}`,
@@ -85,12 +69,8 @@ export class RescalerBook implements Snapshot<RescalerState> {
 
   /** Before anyone has reported. */
   initial(topK: number): Float32Array {
-    const { layers, topK: full, init, mass } = this.#options;
-    return Float32Array.from({ length: layers }, (_, layer) => {
-      if (init === "one") return 1;
-      if (init === "ratio") return full / topK;
-      return mass![layer]![full - 1]! / mass![layer]![topK - 1]!;
-    });
+    const { layers, topK: full, init } = this.#options;
+    return new Float32Array(layers).fill(init === "one" ? 1 : full / topK);
   }
 
   snapshot(): RescalerState {
@@ -131,15 +111,4 @@ function meanOf(reports: readonly Report[], layers: number): Float32Array | null
     for (let layer = 0; layer < layers; layer++) mean[layer]! += (examples / total) * (factors[layer]! - mean[layer]!);
   }
   return total === 0 ? null : Float32Array.from(mean);
-}
-
-function checkMass({ layers, topK, mass }: RescalerOptions): void {
-  if (mass === undefined)
-    throw new ScenarioError('rescaler init "mass" needs the routing mass of each layer, got none');
-  if (mass.length !== layers) throw new ScenarioError(`rescaler mass has ${mass.length} layers, expected ${layers}`);
-  for (const [layer, masses] of mass.entries()) {
-    if (masses.length !== topK || !masses.every((m) => m > 0 && m < Infinity)) {
-      throw new ScenarioError(`rescaler mass of layer ${layer} is [${masses}], expected ${topK} positive numbers`);
-    }
-  }
 }

@@ -1,10 +1,10 @@
 /** Who is invited. A sampler picks among clients that are available and idle. */
-
+import type { z } from "zod";
 import type { ClientId, Round } from "../base/ids.ts";
 import type { Draws } from "../base/random.ts";
 import type { Fleet } from "../sim/fleet/fleet.ts";
-
-export type SamplerSpec = { readonly type: string } & Readonly<Record<string, unknown>>;
+import { type Definition, define, type Factory, type Named, nothing } from "./define.ts";
+import type { Problem } from "./problem.ts";
 
 /** What guided samplers remember of each client, as columns over the fleet; NaN or 0 where nothing is known. */
 export interface History {
@@ -28,9 +28,7 @@ export interface Candidates<State = unknown> {
   isEligible(client: ClientId): boolean;
 }
 
-export interface ClientSampler<State = unknown> {
-  readonly name: string;
-  readonly spec: SamplerSpec;
+export interface SamplerBehaviour<State = unknown> {
   /** True when `select` reads `history.loss`: the server then opens updates before it invites again. */
   readonly needsLosses: boolean;
   /** At most `count` distinct eligible clients, ascending by id; fewer when fewer are eligible. */
@@ -40,4 +38,12 @@ export interface ClientSampler<State = unknown> {
    * selected from `candidates`. Changes nothing itself.
    */
   nextState?(candidates: Candidates<State>, chosen: readonly ClientId[]): State;
+  /** Why no round could ever bring so many clients together. */
+  problems?(fleet: Fleet, needed: number): readonly Problem[];
 }
+
+export type ClientSampler<State = unknown> = Named & SamplerBehaviour<State>;
+
+export const defineSampler = <const Type extends string, Shape extends z.ZodRawShape, State>(
+  definition: Definition<Type, Shape, SamplerBehaviour<State>>,
+): Factory<Type, Shape, ClientSampler<State>> => define("sampler", definition, nothing);

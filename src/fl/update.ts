@@ -32,6 +32,22 @@ export interface Update {
 /** Did at least one local step give this expert a gradient? `expert` = layer · experts + expert. */
 export const hasTrained = (update: Update, expert: number): boolean => update.activations[expert]! > 0;
 
+/** The same update with the factor that brings its delta's norm down to at most `norm`. */
+export function clipUpdate(update: Update, norm: number): Update {
+  const length = deltaNorm(update);
+  return length <= norm ? update : { ...update, clip: (update.clip ?? 1) * (norm / length) };
+}
+
+/** ‖Δ‖₂ of what is left of the delta after clips so far. */
+export function deltaNorm({ values, base, clip = 1 }: Update): number {
+  let square = 0;
+  for (let i = 0; i < values.length; i++) {
+    const delta = values[i]! - base[i]!;
+    square += delta * delta;
+  }
+  return clip * Math.sqrt(square);
+}
+
 /**
  * Whether the server may count the update. It must fit the layout, hold only finite numbers, and its activation counts
  * must be possible: topK experts per token in every layer, and no expert more than once per token.

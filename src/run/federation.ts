@@ -15,6 +15,7 @@ import type { ClientId } from "../base/ids.ts";
 import { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { type Millis, millis, seconds } from "../base/units.ts";
+import { factsOf, waitsForAll } from "../fl/policy.ts";
 import { RescalerBook } from "../fl/rescaler.ts";
 import { initialAdapter } from "../model/initial-adapter.ts";
 import { Ledger } from "../records/ledger.ts";
@@ -28,7 +29,6 @@ import type { WorkPool } from "../runtime/pools/pool.ts";
 import { ActorSystem } from "../runtime/system.ts";
 import { policyOf, type Scenario, samplerOf, strategyOf } from "../scenario/define.ts";
 import { effortOf, trainingTimeOf } from "../scenario/effort.ts";
-import { deadlineOf, leastClientsOf, noticesLosses } from "../scenario/policy-facts.ts";
 import { toWorldSpec } from "../scenario/world-schema.ts";
 import type { Condition, Leg, Loss, Order } from "../sim/flight/environment.ts";
 import { Kernel } from "../sim/kernel/kernel.ts";
@@ -92,13 +92,14 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       },
     });
     this.#roster = new Roster(fleet.size);
-    this.#learning = learningOf(scenario, prepared, rng);
-    this.#noticesLosses = noticesLosses(scenario);
     const policy = policyOf(scenario);
+    const { deadline, minUpdates } = factsOf(policy);
+    this.#learning = learningOf(scenario, minUpdates, prepared, rng);
+    this.#noticesLosses = waitsForAll(policy);
     const trainingTime = (client: ClientId) => trainingTimeOf(fleet, data, client);
-    const effort = effortOf(data, { fleet, rng, bytes, trainingTime });
+    const effort = effortOf(data, { policy, fleet, rng, bytes, trainingTime });
     this.#ledger = new Ledger({
-      deadline: deadlineOf(scenario),
+      deadline: deadline === null ? null : millis(deadline),
       onSettled: (ended) => this.#settled(ended),
     });
     this.#book = new RoundBook({
@@ -130,7 +131,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
             fleet,
             roster: this.#roster,
             environment: this.world,
-            leastClients: leastClientsOf(scenario),
+            leastClients: minUpdates,
             minimumGap: data.rounds.minimumGap,
             ...(effort === null ? {} : { effortOf: effort }),
             patience: millis(data.rounds.patience),
@@ -374,7 +375,12 @@ const endedRow = new RowShape("ended", "participation", "client", "outcome", "re
  */
 const noticeAfter = seconds(1);
 
-function learningOf(scenario: Scenario, { config, layout, budgets, training }: Prepared, rng: Rng): Learning | null {
+function learningOf(
+  scenario: Scenario,
+  minUpdates: number,
+  { config, layout, budgets, training }: Prepared,
+  rng: Rng,
+): Learning | null {
   if (training === null) return null;
   const { rescaler } = scenario.data;
   return {
@@ -388,6 +394,6 @@ function learningOf(scenario: Scenario, { config, layout, budgets, training }: P
     }),
     budgets,
     initial: initialAdapter(layout, rng),
-    minUpdates: leastClientsOf(scenario),
+    minUpdates,
   };
 }

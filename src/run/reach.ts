@@ -5,15 +5,13 @@
  */
 import { type ClientId, clientId } from "../base/ids.ts";
 import { formatTime } from "../base/units.ts";
-import { expectedDuration } from "../fl/samplers/choose.ts";
-import type { Scenario } from "../scenario/define.ts";
+import { factsOf, quorumOf, type RoundPolicy } from "../fl/policy.ts";
+import { policyOf, type Scenario, samplerOf } from "../scenario/define.ts";
 import { allSteps, trainedTokens } from "../scenario/effort.ts";
 import type { Problem } from "../scenario/problems.ts";
-import { quorumOf } from "../scenario/quorum.ts";
-import { policySpecOf, type ScenarioData } from "../scenario/schema.ts";
+import type { ScenarioData } from "../scenario/schema.ts";
 import { toWorldSpec } from "../scenario/world-schema.ts";
 import type { TraceSpec } from "../sim/availability/availability-windows.ts";
-import type { Fleet } from "../sim/fleet/fleet.ts";
 import { type Law, logNormalParameters } from "../sim/fleet/laws.ts";
 import type { Effect } from "../sim/script/effects.ts";
 import type { Prepared } from "./prepare.ts";
@@ -31,8 +29,9 @@ export function checkReach(scenario: Scenario, { fleet, bytes }: Pick<Prepared, 
     (1_000 * bytes.download) / (fleet.downlink[client]! * luck.downlink) +
     (luck.duration ?? (1_000 * leastTokens(data, fleet, client)) / fleet.tokensPerSecond[client]!) * luck.work +
     (1_000 * bytes.upload) / (fleet.uplink[client]! * luck.uplink);
-  const needed = quorumOf(data);
-  const tooSlow = limitsOf(data).flatMap(({ path, got, of }) => {
+  const policy = policyOf(scenario);
+  const needed = quorumOf(policy);
+  const tooSlow = limitsOf(data, policy).flatMap(({ path, got, of }) => {
     let fastest = Infinity;
     let inTime = 0;
     for (let client = 0; client < fleet.size && inTime < needed; client++) {
@@ -46,33 +45,14 @@ export function checkReach(scenario: Scenario, { fleet, bytes }: Pick<Prepared, 
     const who = inTime === 0 ? best : `${inTime} clients can be in time`;
     return [{ path, text: `is ${got}, expected milliseconds in which ${enough} can come: ${who}` }];
   });
-  return own.sampler === undefined ? [...tooSlow, ...checkTifl(data, fleet, needed)] : tooSlow;
-}
-
-/**
- * A round of TiFL takes its clients from one tier, and who is too slow at first is in none for ever: only those that
- * were invited are known to be faster.
- */
-function checkTifl({ rounds: { sampler } }: ScenarioData, fleet: Fleet, needed: number): Problem[] {
-  if (sampler.type !== "tifl") return [];
-  const { tiers, latencyCap } = sampler;
-  let fastest = Infinity;
-  let included = 0;
-  for (let client = 0; client < fleet.size; client++) {
-    const duration = expectedDuration(fleet, null, clientId(client));
-    fastest = Math.min(fastest, duration);
-    if (latencyCap === null || duration <= latencyCap) included++;
-  }
-  const largest = Math.ceil(included / tiers);
-  if (largest >= needed) return [];
-  const enough = needed === 1 ? "a client" : `${needed} clients`;
-  if (latencyCap !== null && included < needed) {
-    const got = `${latencyCap} (${formatTime(latencyCap)})`;
-    const text = `is ${got}, expected milliseconds that let ${enough} in: the fastest takes ${formatTime(fastest)}`;
-    return [{ path: "rounds.sampler.latencyCap", text }];
-  }
-  const text = `is ${tiers}, expected tiers of at least ${enough}, the quorum: ${included} clients make tiers of ${largest}`;
-  return [{ path: "rounds.sampler.tiers", text }];
+  const found = samplerOf(scenario).problems?.(fleet, needed) ?? [];
+  return [
+    ...tooSlow,
+    ...found.map(({ path, got, expected }) => ({
+      path: `rounds.sampler.${path}`,
+      text: `is ${got}, expected ${expected}`,
+    })),
+  ];
 }
 
 interface Limit {
@@ -82,18 +62,18 @@ interface Limit {
   of(client: number): number;
 }
 
-function limitsOf(data: ScenarioData): Limit[] {
-  const { deadline, timeout, late } = policySpecOf(data) as Readonly<Record<string, unknown>>;
+function limitsOf(data: ScenarioData, policy: RoundPolicy): Limit[] {
+  const { deadline, timeout } = factsOf(policy);
   const shown = (time: number): string => `${time} (${formatTime(time)})`;
   const isOwn = data.rounds.policy !== undefined;
   const limits: Limit[] = [];
   // Late updates that are used have all the time there is.
-  if (typeof deadline === "number" && late !== "stale") {
+  if (deadline !== null && !policy.carriesOver) {
     const path = isOwn ? "rounds.policy.deadline" : "rounds.deadline";
     limits.push({ path, got: shown(deadline), of: () => deadline });
   }
   // The server sweeps once in each timeout, so an invitation may be out for nearly twice as long.
-  if (typeof timeout === "number") {
+  if (timeout !== null) {
     limits.push({ path: "rounds.policy.timeout", got: shown(timeout), of: () => 2 * timeout });
   }
   const { availability, onIneligible } = toWorldSpec(data.world);

@@ -23,8 +23,7 @@ import { type Checkpoint, type Provenance, writeCheckpoint } from "../folder/sav
 import { metricsOf, type RoundMetrics } from "../records/metrics.ts";
 import { rowOf } from "../records/participation.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
-import { expectationsOf, type Scenario, scenarioToJson, strategyOf } from "../scenario/define.ts";
-import { unusedFields } from "../scenario/policy-facts.ts";
+import { expectationsOf, type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
 import { throwProblems } from "../scenario/problems.ts";
 import { checkQuorum } from "../scenario/quorum.ts";
 import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";

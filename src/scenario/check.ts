@@ -1,5 +1,6 @@
 /** Mistakes that no field shows by itself: what contradicts what, before anything runs. */
-import { checkPolicy, policySpecSchema } from "../fl/policies/registry.ts";
+import { checkPolicy, policyFromSpec, policySpecSchema } from "../fl/policies/registry.ts";
+import type { RoundPolicy } from "../fl/policy.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { checkFleet } from "../sim/fleet/devices.ts";
 import { checkLaw } from "../sim/fleet/laws.ts";
@@ -10,13 +11,15 @@ import { expected, type Problem } from "./problems.ts";
 import { policySpecOf, type ScenarioData } from "./schema.ts";
 import { toWorldSpec } from "./world-schema.ts";
 
-/** What the scenario alone shows. */
-export function checkScenario(data: ScenarioData): Problem[] {
+/** What the scenario alone shows. @param own a policy of the author's, in the place of the one that `data` names */
+export function checkScenario(data: ScenarioData, own?: RoundPolicy): Problem[] {
+  const spec = policySpecOf(data);
+  const policy = own ?? (policySpecSchema.safeParse(spec).success ? policyFromSpec(spec) : null);
   return [
     ...checkTiers(data),
     ...checkWorldNames(data),
     ...checkRounds(data),
-    ...checkEffort(data),
+    ...(policy === null ? [] : checkEffort(data, policy)),
     ...checkAttackers(data),
     ...checkSizes(data),
     ...checkClaims(data),

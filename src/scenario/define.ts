@@ -93,7 +93,7 @@ function resolve(fields: unknown, own: OwnParts): Scenario {
   const name = typeof given === "string" ? given : "unnamed";
   throwProblems(name, schemaProblems(scenarioSchema, fields));
   const data = scenarioSchema.parse(fields);
-  throwProblems(name, checkScenario(data));
+  throwProblems(name, checkScenario(data, own.policy));
   return { kind: "scenario", data, own };
 }
 
@@ -138,6 +138,16 @@ function separate<Part>(
   const isPart = typeof value === "object" && value !== null && "spec" in value && "name" in value;
   if (!isPart) return { spec: value };
   return schema.safeParse(value.spec).success ? { spec: value.spec } : { own: value as Part };
+}
+
+/** What a scenario says of its rounds although its policy brings its own. */
+export function unusedFields({ data, own }: Scenario): string[] {
+  const { policy, deadline, minUpdates, overSelection } = data.rounds;
+  if (policy === undefined && own.policy === undefined) return [];
+  const given = { deadline: deadline !== null, minUpdates: minUpdates !== 1, overSelection: overSelection !== 1 };
+  return Object.entries(given).flatMap(([field, isGiven]) =>
+    isGiven ? [`rounds.${field} is not used: the round policy brings its own`] : [],
+  );
 }
 
 const field = <Key extends string, Value>(key: Key, value: Value | undefined): { [K in Key]?: Value } =>

@@ -12,9 +12,10 @@
 import type { ClientId, Round } from "../base/ids.ts";
 import type { Rng } from "../base/random.ts";
 import { type Millis, millis } from "../base/units.ts";
+import { factsOf, type RoundPolicy } from "../fl/policy.ts";
 import type { Fleet } from "../sim/fleet/fleet.ts";
 import type { Problem } from "./problems.ts";
-import { policySpecOf, type ScenarioData } from "./schema.ts";
+import type { ScenarioData } from "./schema.ts";
 
 /** Share of its local steps that a client takes in a round, in (0, 1]. */
 export type EffortOf = (client: ClientId, round: Round) => number;
@@ -41,6 +42,7 @@ export function trainingTimeOf(fleet: Fleet, data: ScenarioData, client: ClientI
 }
 
 export interface EffortContext {
+  readonly policy: RoundPolicy;
   readonly fleet: Fleet;
   readonly rng: Rng;
   readonly bytes: { readonly download: number; readonly upload: number };
@@ -49,7 +51,10 @@ export interface EffortContext {
 }
 
 /** Null when every client always does all of it. */
-export function effortOf(data: ScenarioData, { fleet, rng, bytes, trainingTime }: EffortContext): EffortOf | null {
+export function effortOf(
+  data: ScenarioData,
+  { policy, fleet, rng, bytes, trainingTime }: EffortContext,
+): EffortOf | null {
   const { effort } = data.training;
   if (effort === undefined) return null;
   const inSteps = (client: ClientId, share: number): number => {
@@ -58,7 +63,7 @@ export function effortOf(data: ScenarioData, { fleet, rng, bytes, trainingTime }
   };
   switch (effort.type) {
     case "fit": {
-      const deadline = effort.deadline ?? deadlineOf(data) ?? Infinity;
+      const deadline = effort.deadline ?? deadlineOf(policy) ?? Infinity;
       return (client) => {
         const transfers =
           2 * fleet.latency[client]! +
@@ -82,9 +87,9 @@ export function effortOf(data: ScenarioData, { fleet, rng, bytes, trainingTime }
   }
 }
 
-export function checkEffort(data: ScenarioData): Problem[] {
-  const { effort, epochs } = data.training;
-  if (effort?.type === "fit" && effort.deadline === undefined && deadlineOf(data) === null) {
+export function checkEffort({ training }: ScenarioData, policy: RoundPolicy): Problem[] {
+  const { effort, epochs } = training;
+  if (effort?.type === "fit" && effort.deadline === undefined && deadlineOf(policy) === null) {
     return [{ path: "training.effort.deadline", text: "is missing, and the rounds have no deadline to fit" }];
   }
   if (effort?.type !== "epochs") return [];
@@ -97,8 +102,7 @@ export function checkEffort(data: ScenarioData): Problem[] {
 }
 
 /** Asynchronous policies give up after their timeout. */
-function deadlineOf(data: ScenarioData): number | null {
-  const { deadline, timeout } = policySpecOf(data) as { readonly deadline?: unknown; readonly timeout?: unknown };
-  if (typeof deadline === "number") return deadline;
-  return typeof timeout === "number" ? timeout : null;
+function deadlineOf(policy: RoundPolicy): number | null {
+  const { deadline, timeout } = factsOf(policy);
+  return deadline ?? timeout;
 }

@@ -3,14 +3,15 @@
  * clients that are never there, a script that takes them away from the beginning and for good. What is merely unlikely
  * runs. Whoever wants a run in which nobody ever answers, as the end of a curve, says so: `rounds.mayStayEmpty`.
  */
+import { quorumOf } from "../fl/policy.ts";
 import type { AvailabilitySpec } from "../sim/availability/availability.ts";
 import type { Effect } from "../sim/script/effects.ts";
 import { effectOf, firstTime } from "../sim/script/timeline.ts";
 import type { WorldSpec } from "../sim/world-spec.ts";
 import { clientsOf } from "./check.ts";
-import type { Scenario } from "./define.ts";
+import { policyOf, type Scenario } from "./define.ts";
 import { type Problem, show } from "./problems.ts";
-import { policySpecOf, type ScenarioData } from "./schema.ts";
+import type { ScenarioData } from "./schema.ts";
 import { toWorldSpec } from "./world-schema.ts";
 
 /** Something that keeps clients from ever being counted. */
@@ -23,13 +24,14 @@ interface Hindrance {
 
 type Tier = ScenarioData["fleet"][number];
 
-export function checkQuorum({ data, own }: Scenario): Problem[] {
+export function checkQuorum(scenario: Scenario): Problem[] {
+  const { data, own } = scenario;
   const { rounds, fleet } = data;
   if (own.policy !== undefined || rounds.count === 0 || rounds.mayStayEmpty === true) return [];
   const world = toWorldSpec(data.world);
   const found = [...ofFaults(world), ...ofAvailability(world), ...ofScript(world), ...ofTiers(data, world)];
   if (found.length === 0) return [];
-  const needed = quorumOf(data);
+  const needed = quorumOf(policyOf(scenario));
   let reporting = 0;
   let client = 0;
   for (const tier of fleet) {
@@ -45,12 +47,6 @@ export function checkQuorum({ data, own }: Scenario): Problem[] {
       `is ${show(got)}, expected ${expected}: ${few} could ever be counted, and a round needs ` +
       `${needed === 1 ? "an update" : `${needed} updates`}; with rounds.mayStayEmpty: true it runs all the same`,
   }));
-}
-
-/** Different clients without which a round comes to nothing. Where clients work on, the same one may be counted twice. */
-export function quorumOf(data: ScenarioData): number {
-  const { type, late, minUpdates = 1 } = policySpecOf(data) as { type: string; late?: string; minUpdates?: number };
-  return type === "synchronous" && late !== "stale" ? minUpdates : 1;
 }
 
 const everybody = () => true;

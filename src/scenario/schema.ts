@@ -5,10 +5,11 @@ import { z } from "zod";
 import { partitionSchema } from "../data/partition.ts";
 import { sourceSchema } from "../data/source.ts";
 import { templateSchema } from "../data/template.ts";
+import type { Spec } from "../fl/define.ts";
 import { duration, patience } from "../fl/policies/fields.ts";
-import type { PolicySpec } from "../fl/policy.ts";
-import { samplerSpecSchema } from "../fl/samplers/registry.ts";
-import { strategySpecSchema } from "../fl/strategies/registry.ts";
+import { usualPolicySpec } from "../fl/policies/registry.ts";
+import { samplerSpecSchema, usualSamplerSpec } from "../fl/samplers/registry.ts";
+import { strategySpecSchema, usualStrategySpec } from "../fl/strategies/registry.ts";
 import { calibrationSchema } from "./calibration.ts";
 import { expectationSpecSchema } from "./expect.ts";
 import { fleetSchema, lawSchema, regionsSchema } from "./fleet-schema.ts";
@@ -62,7 +63,7 @@ const roundsSchema = z.strictObject({
   overSelection: z.number().min(1).default(1),
   /** Any other rule of rounds; it brings its own cohort and deadline. */
   policy: z.record(z.string(), z.unknown()).exactOptional(),
-  sampler: samplerSpecSchema.prefault({ type: "uniform" }),
+  sampler: samplerSpecSchema.prefault(usualSamplerSpec),
   /** Rounds a client sits out after it was invited. */
   minimumGap: z.int().min(0).default(0),
   /** How long a round goes on without hearing of any client before it is closed as it is, in virtual milliseconds. */
@@ -151,7 +152,7 @@ export const scenarioSchema = z.strictObject({
     .default([]),
   /** Simulates fleet, network and rounds, and trains nothing. */
   timingOnly: z.boolean().default(false),
-  strategy: strategySpecSchema.prefault({ type: "flame" }),
+  strategy: strategySpecSchema.prefault(usualStrategySpec),
   rescaler: rescalerSchema.prefault({}),
   /** Rounds from one evaluation to the next; the last round is always evaluated. */
   evaluateEvery: count.default(1),
@@ -173,9 +174,6 @@ export const scenarioSchema = z.strictObject({
 export type ScenarioData = z.output<typeof scenarioSchema>;
 export type ScenarioFields = z.input<typeof scenarioSchema>;
 
-/** The policy that was given, or the synchronous one that the fields of `rounds` describe. */
-export function policySpecOf({ rounds }: ScenarioData): PolicySpec {
-  const { policy, cohort, deadline, minUpdates, overSelection } = rounds;
-  if (policy !== undefined) return policy as PolicySpec;
-  return { type: "synchronous", cohort, deadline, minUpdates, overSelection };
-}
+/** The policy that was given, or the one that the fields of `rounds` describe. */
+export const policySpecOf = ({ rounds }: ScenarioData): Spec =>
+  rounds.policy === undefined ? usualPolicySpec(rounds) : (rounds.policy as Spec);

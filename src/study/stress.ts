@@ -7,6 +7,8 @@
  */
 import { createHash } from "node:crypto";
 import { InvariantError, ScenarioError } from "../base/errors.ts";
+import type { Spec } from "../fl/define.ts";
+import { sizedLike } from "../fl/policies/registry.ts";
 import type { RoundMetrics } from "../records/metrics.ts";
 import { programVersion } from "../run/package.ts";
 import type { Prepared } from "../run/prepare.ts";
@@ -66,7 +68,9 @@ export function stressPlans(scenario: Scenario, matrix: StressMatrix, { engine, 
             set: [
               ...set,
               ...(strategy === null ? [] : [`strategy=${JSON.stringify(partOf(strategy))}`]),
-              ...(policy === null ? [] : [`rounds.policy=${JSON.stringify(policySpec(policy, scenario))}`]),
+              ...(policy === null
+                ? []
+                : [`rounds.policy=${JSON.stringify(sizedLike(partOf(policy), scenario.data.rounds))}`]),
               // The end of the curve, at which nobody ever answers, is asked for and no mistake.
               ...(dropout === 1 ? ["rounds.mayStayEmpty=true"] : []),
               ...(dropout === null ? [] : scenario.data.fleet.map((_, tier) => `fleet[${tier}].dropout=${dropout}`)),
@@ -95,9 +99,9 @@ export function stressPlans(scenario: Scenario, matrix: StressMatrix, { engine, 
 const orOwn = <Item>(items: readonly Item[]): readonly (Item | null)[] => (items.length === 0 ? [null] : items);
 
 /** `fedbuff:buffer=5:maxStaleness=10` → `{ type: "fedbuff", buffer: 5, maxStaleness: 10 }`. */
-export function partOf(text: string): Record<string, unknown> {
-  const [type, ...assignments] = text.split(":");
-  const spec: Record<string, unknown> = { type };
+export function partOf(text: string): Spec {
+  const [type = "", ...assignments] = text.split(":");
+  const spec: { type: string } & Record<string, unknown> = { type };
   for (const assignment of assignments) {
     const [, key, value] = /^(\w+)=(.+)$/.exec(assignment) ?? [];
     if (key === undefined || value === undefined) {
@@ -110,24 +114,6 @@ export function partOf(text: string): Record<string, unknown> {
     }
   }
   return spec;
-}
-
-/** A policy by its bare name is as large as the scenario's rounds. */
-function policySpec(text: string, { data }: Scenario): Record<string, unknown> {
-  const spec = partOf(text);
-  const { cohort, deadline, minUpdates, overSelection } = data.rounds;
-  switch (spec.type) {
-    case "synchronous":
-      return { cohort, deadline, minUpdates, overSelection, ...spec };
-    case "fedbuff":
-      return { concurrency: cohort, buffer: Math.max(1, Math.ceil(cohort / 4)), timeout: deadline, ...spec };
-    case "fedasync":
-      return { concurrency: cohort, timeout: deadline, ...spec };
-    case "semi-synchronous":
-      return { concurrency: cohort, timeout: deadline, ...(deadline === null ? {} : { period: deadline }), ...spec };
-    default:
-      return spec;
-  }
 }
 
 function meanDropout(scenario: Scenario): number {

@@ -6,8 +6,8 @@
  * clients are replaced only when the server sees the loss.
  */
 import { type Millis, millis } from "../../base/units.ts";
-import type { Arrival, Decision, PolicySpec, PolicyView, RoundPolicy } from "../policy.ts";
-import { patience } from "./fields.ts";
+import type { Arrival, Decision, PolicyBehaviour, PolicyView } from "../policy.ts";
+import { atMost, patience } from "./fields.ts";
 import { type StalenessOptions, stalenessWeight } from "./staleness.ts";
 
 export const timeoutField = {
@@ -24,12 +24,15 @@ export interface BufferedOptions extends StalenessOptions {
   readonly timeout: number | null;
 }
 
-export function buffered(name: string, spec: PolicySpec, options: BufferedOptions): RoundPolicy {
+export function buffered(options: BufferedOptions): PolicyBehaviour {
   const { concurrency, buffer, share, timeout } = options;
   return {
-    name,
-    spec,
     carriesOver: true,
+    facts: () => ({ timeout }),
+    problems: (fleetSize) => [
+      ...atMost("concurrency", concurrency, fleetSize, "the clients of the fleet"),
+      ...atMost("buffer", buffer, fleetSize, "the clients of the fleet"),
+    ],
     onRound: (view) => sweep(view, concurrency, timeout),
     onUpdate(view, arrival) {
       const answer = judge(view, arrival, options, share);

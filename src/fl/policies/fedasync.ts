@@ -9,28 +9,21 @@
  * Xie, Koyejo, Gupta, "Asynchronous Federated Optimization", 2019. https://arxiv.org/abs/1903.03934
  */
 import { z } from "zod";
-import type { RoundPolicy } from "../policy.ts";
-import { type Problem, parseSpec } from "../problem.ts";
+import { definePolicy } from "../policy.ts";
 import { buffered, timeoutField } from "./buffered.ts";
-import { atMost } from "./fields.ts";
 import { stalenessFields } from "./staleness.ts";
 
-export const fedasyncSpec = z.strictObject({
-  type: z.literal("fedasync"),
-  /** Clients at work at any time. */
-  concurrency: z.int().min(1),
-  /** α. */
-  mixing: z.number().positive().max(1).default(0.6),
-  ...stalenessFields,
-  ...timeoutField,
+export const fedasync = definePolicy({
+  type: "fedasync",
+  options: {
+    /** Clients at work at any time. */
+    concurrency: z.int().min(1),
+    /** α. */
+    mixing: z.number().positive().max(1).default(0.6),
+    ...stalenessFields,
+    ...timeoutField,
+  },
+  name: ({ concurrency, mixing }) => `fedasync(${concurrency},α=${mixing})`,
+  sizedLike: ({ cohort, deadline }) => ({ concurrency: cohort, timeout: deadline }),
+  make: (options) => buffered({ ...options, buffer: 1, share: options.mixing }),
 });
-
-export type FedasyncOptions = Omit<z.input<typeof fedasyncSpec>, "type">;
-
-export function fedasync(options: FedasyncOptions): RoundPolicy {
-  const spec = parseSpec("policy", fedasyncSpec, { type: "fedasync", ...options });
-  return buffered(`fedasync(${spec.concurrency},α=${spec.mixing})`, spec, { ...spec, buffer: 1, share: spec.mixing });
-}
-
-export const checkFedasync = ({ concurrency }: z.output<typeof fedasyncSpec>, fleetSize: number): Problem[] =>
-  atMost("concurrency", concurrency, fleetSize, "the clients of the fleet");

@@ -9,32 +9,25 @@
  * Nguyen et al., "Federated Learning with Buffered Asynchronous Aggregation", 2022. https://arxiv.org/abs/2106.06639
  */
 import { z } from "zod";
-import type { RoundPolicy } from "../policy.ts";
-import { type Problem, parseSpec } from "../problem.ts";
+import { definePolicy } from "../policy.ts";
 import { buffered, timeoutField } from "./buffered.ts";
-import { atMost } from "./fields.ts";
 import { stalenessFields } from "./staleness.ts";
 
-export const fedbuffSpec = z.strictObject({
-  type: z.literal("fedbuff"),
-  /** C, clients at work at any time. */
-  concurrency: z.int().min(1),
-  /** M, updates to a version. */
-  buffer: z.int().min(1).default(10),
-  ...stalenessFields,
-  ...timeoutField,
+export const fedbuff = definePolicy({
+  type: "fedbuff",
+  options: {
+    /** C, clients at work at any time. */
+    concurrency: z.int().min(1),
+    /** M, updates to a version. */
+    buffer: z.int().min(1).default(10),
+    ...stalenessFields,
+    ...timeoutField,
+  },
+  name: ({ concurrency, buffer }) => `fedbuff(${concurrency}/${buffer})`,
+  sizedLike: ({ cohort, deadline }) => ({
+    concurrency: cohort,
+    buffer: Math.max(1, Math.ceil(cohort / 4)),
+    timeout: deadline,
+  }),
+  make: (options) => buffered({ ...options, share: 1 }),
 });
-
-export type FedbuffOptions = Omit<z.input<typeof fedbuffSpec>, "type">;
-
-export function fedbuff(options: FedbuffOptions): RoundPolicy {
-  const spec = parseSpec("policy", fedbuffSpec, { type: "fedbuff", ...options });
-  return buffered(`fedbuff(${spec.concurrency}/${spec.buffer})`, spec, { ...spec, share: 1 });
-}
-
-export function checkFedbuff({ concurrency, buffer }: z.output<typeof fedbuffSpec>, fleetSize: number): Problem[] {
-  return [
-    ...atMost("concurrency", concurrency, fleetSize, "the clients of the fleet"),
-    ...atMost("buffer", buffer, fleetSize, "the clients of the fleet"),
-  ];
-}

@@ -1,54 +1,25 @@
-/** Every round policy by name: from plain data to a policy, the schema of that data, and what can be wrong with it. */
-import { z } from "zod";
-import { unreachable } from "../../base/errors.ts";
-import type { PolicySpec, RoundPolicy } from "../policy.ts";
-import { type Problem, parseSpec, problemsOf } from "../problem.ts";
-import { checkFedasync, fedasync, fedasyncSpec } from "./fedasync.ts";
-import { checkFedbuff, fedbuff, fedbuffSpec } from "./fedbuff.ts";
-import { checkSemiSynchronous, semiSynchronous, semiSynchronousSpec } from "./semi-synchronous.ts";
-import { checkSynchronous, synchronous, synchronousSpec } from "./synchronous.ts";
+/** Round policies by name: from plain data to a policy, the schema of that data, and what can be wrong with it. */
+import { registryOf, type Spec } from "../define.ts";
+import type { RoundSize } from "../policy.ts";
+import { type Problem, problemsOf } from "../problem.ts";
+import * as all from "./all.ts";
 
-export { fedasync, fedbuff, semiSynchronous, synchronous };
+export * from "./all.ts";
 
-export const policySpecSchema = z.discriminatedUnion("type", [
-  synchronousSpec,
-  fedbuffSpec,
-  fedasyncSpec,
-  semiSynchronousSpec,
-]);
+export const policies = registryOf("policy", all);
+export const { schema: policySpecSchema, fromSpec: policyFromSpec } = policies;
 
-/** The policy a spec names. `policyFromSpec(p.spec)` is `p` again. */
-export function policyFromSpec(spec: PolicySpec): RoundPolicy {
-  const parsed = parseSpec("policy", policySpecSchema, spec);
-  switch (parsed.type) {
-    case "synchronous":
-      return synchronous(parsed);
-    case "fedbuff":
-      return fedbuff(parsed);
-    case "fedasync":
-      return fedasync(parsed);
-    case "semi-synchronous":
-      return semiSynchronous(parsed);
-    default:
-      return unreachable(parsed);
-  }
-}
+/** What a scenario that names no policy gets. */
+export const usualPolicySpec = (rounds: RoundSize): Spec => sizedLike({ type: all.synchronous.type }, rounds);
+
+/** The policy of this spec as large as these rounds, where the spec does not say how large. */
+export const sizedLike = (spec: Spec, rounds: RoundSize): Spec => ({
+  ...policies.entries.get(spec.type)?.sizedLike(rounds),
+  ...spec,
+});
 
 /** Everything wrong with a policy for a fleet of this size, such as a quorum that can never be met. */
-export function checkPolicy(spec: PolicySpec, { fleetSize }: { fleetSize: number }): Problem[] {
+export function checkPolicy(spec: Spec, { fleetSize }: { fleetSize: number }): readonly Problem[] {
   const problems = problemsOf(policySpecSchema, spec);
-  if (problems.length > 0) return problems;
-  const parsed = policySpecSchema.parse(spec);
-  switch (parsed.type) {
-    case "synchronous":
-      return checkSynchronous(parsed, fleetSize);
-    case "fedbuff":
-      return checkFedbuff(parsed, fleetSize);
-    case "fedasync":
-      return checkFedasync(parsed, fleetSize);
-    case "semi-synchronous":
-      return checkSemiSynchronous(parsed, fleetSize);
-    default:
-      return unreachable(parsed);
-  }
+  return problems.length > 0 ? problems : (policyFromSpec(spec).problems?.(fleetSize) ?? []);
 }

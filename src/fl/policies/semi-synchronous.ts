@@ -10,52 +10,48 @@
  */
 import { z } from "zod";
 import { millis } from "../../base/units.ts";
-import type { Decision, RoundPolicy } from "../policy.ts";
-import { type Problem, parseSpec } from "../problem.ts";
+import { type Decision, definePolicy } from "../policy.ts";
 import { judge, refill, sweep, timeoutField } from "./buffered.ts";
 import { atMost, duration } from "./fields.ts";
 import { stalenessFields } from "./staleness.ts";
 
-export const semiSynchronousSpec = z.strictObject({
-  type: z.literal("semi-synchronous"),
-  /** Milliseconds of virtual time between aggregations. */
-  period: duration,
-  /** Clients at work after each aggregation. */
-  concurrency: z.int().min(1),
-  minUpdates: z.int().min(1).default(1),
-  ...stalenessFields,
-  ...timeoutField,
+export const semiSynchronous = definePolicy({
+  type: "semi-synchronous",
+  options: {
+    /** Milliseconds of virtual time between aggregations. */
+    period: duration,
+    /** Clients at work after each aggregation. */
+    concurrency: z.int().min(1),
+    minUpdates: z.int().min(1).default(1),
+    ...stalenessFields,
+    ...timeoutField,
+  },
+  name: ({ concurrency }) => `semi-synchronous(${concurrency})`,
+  sizedLike: ({ cohort, deadline }) => ({
+    concurrency: cohort,
+    timeout: deadline,
+    ...(deadline === null ? {} : { period: deadline }),
+  }),
+  make: (options) => {
+    const { period, concurrency, minUpdates, timeout } = options;
+    const endOfPeriod: Decision = { type: "timer", after: millis(period), name: "period" };
+    return {
+      carriesOver: true,
+      facts: () => ({ timeout, minUpdates }),
+      problems: (fleetSize) => [
+        ...atMost("concurrency", concurrency, fleetSize, "the clients of the fleet"),
+        ...atMost("minUpdates", minUpdates, fleetSize, "the clients of the fleet"),
+      ],
+      onRound: (view) => [...sweep(view, concurrency, timeout), endOfPeriod],
+      onUpdate: (view, arrival) => [judge(view, arrival, options)],
+      onTimer(view, name) {
+        if (name === "refill") return refill(view, concurrency);
+        if (name === "sweep") return sweep(view, concurrency, timeout);
+        if (view.accepted >= minUpdates) return [{ type: "close", aggregate: true }];
+        // Those who have answered go back to work, or an extended period could wait for nobody.
+        return [...refill(view, concurrency), endOfPeriod];
+      },
+      onQuiet: (view) => refill(view, concurrency),
+    };
+  },
 });
-
-export type SemiSynchronousOptions = Omit<z.input<typeof semiSynchronousSpec>, "type">;
-
-export function semiSynchronous(options: SemiSynchronousOptions): RoundPolicy {
-  const spec = parseSpec("policy", semiSynchronousSpec, { type: "semi-synchronous", ...options });
-  const { period, concurrency, minUpdates, timeout } = spec;
-  const endOfPeriod: Decision = { type: "timer", after: millis(period), name: "period" };
-  return {
-    name: `semi-synchronous(${concurrency})`,
-    spec,
-    carriesOver: true,
-    onRound: (view) => [...sweep(view, concurrency, timeout), endOfPeriod],
-    onUpdate: (view, arrival) => [judge(view, arrival, spec)],
-    onTimer(view, name) {
-      if (name === "refill") return refill(view, concurrency);
-      if (name === "sweep") return sweep(view, concurrency, timeout);
-      if (view.accepted >= minUpdates) return [{ type: "close", aggregate: true }];
-      // Those who have answered go back to work, or an extended period could wait for nobody.
-      return [...refill(view, concurrency), endOfPeriod];
-    },
-    onQuiet: (view) => refill(view, concurrency),
-  };
-}
-
-export function checkSemiSynchronous(
-  { concurrency, minUpdates }: z.output<typeof semiSynchronousSpec>,
-  fleetSize: number,
-): Problem[] {
-  return [
-    ...atMost("concurrency", concurrency, fleetSize, "the clients of the fleet"),
-    ...atMost("minUpdates", minUpdates, fleetSize, "the clients of the fleet"),
-  ];
-}

@@ -10,70 +10,67 @@
  */
 import { z } from "zod";
 import { millis } from "../../base/units.ts";
-import type { Decision, RoundPolicy } from "../policy.ts";
-import { type Problem, parseSpec } from "../problem.ts";
+import { type Decision, definePolicy } from "../policy.ts";
 import { judge } from "./buffered.ts";
 import { atMost, patience } from "./fields.ts";
 import { stalenessFields } from "./staleness.ts";
 
-export const synchronousSpec = z.strictObject({
-  type: z.literal("synchronous"),
-  /** Updates a full round is made of. */
-  cohort: z.int().min(1),
-  /** Milliseconds of virtual time from the start of the round; null waits for everyone. */
-  deadline: patience.default(null),
-  /** Fewer than this at the deadline, and the adapter stays as it is. */
-  minUpdates: z.int().min(1).default(1),
-  /** Invitations per member of the cohort, ≥ 1. */
-  overSelection: z.number().min(1).default(1),
-  /** Updates at which the round closes at once; the cohort unless given. */
-  goal: z.int().min(1).exactOptional(),
-  /** What becomes of an update that arrives after its round has closed. Its staleness matters to `stale` alone. */
-  late: z.enum(["drop", "stale"]).default("drop"),
-  ...stalenessFields,
+export const synchronous = definePolicy({
+  type: "synchronous",
+  options: {
+    /** Updates a full round is made of. */
+    cohort: z.int().min(1),
+    /** Milliseconds of virtual time from the start of the round; null waits for everyone. */
+    deadline: patience.default(null),
+    /** Fewer than this at the deadline, and the adapter stays as it is. */
+    minUpdates: z.int().min(1).default(1),
+    /** Invitations per member of the cohort, ≥ 1. */
+    overSelection: z.number().min(1).default(1),
+    /** Updates at which the round closes at once; the cohort unless given. */
+    goal: z.int().min(1).exactOptional(),
+    /** What becomes of an update that arrives after its round has closed. Its staleness matters to `stale` alone. */
+    late: z.enum(["drop", "stale"]).default("drop"),
+    ...stalenessFields,
+  },
+  name({ cohort, overSelection, late }) {
+    const factor = overSelection === 1 ? "" : `×${overSelection}`;
+    return `synchronous(${cohort}${factor}${late === "stale" ? ", late as stale" : ""})`;
+  },
+  sizedLike: ({ cohort, deadline, minUpdates, overSelection }) => ({ cohort, deadline, minUpdates, overSelection }),
+  make(options) {
+    const { cohort, deadline, minUpdates, overSelection, goal = cohort, late } = options;
+    const usesLate = late === "stale";
+    const close = (accepted: number): Decision => ({ type: "close", aggregate: accepted >= minUpdates });
+    return {
+      carriesOver: usesLate,
+      facts: () => ({ deadline, minUpdates }),
+      problems(fleetSize) {
+        const invited = Math.min(invitations(cohort, overSelection), fleetSize);
+        return [
+          ...atMost("cohort", cohort, fleetSize, "the clients of the fleet"),
+          ...atMost("goal", goal, invited, "the clients that are invited"),
+          ...atMost("minUpdates", minUpdates, Math.min(goal, invited), "the updates a round can bring"),
+        ];
+      },
+      onRound() {
+        const invite: Decision = { type: "invite", count: invitations(cohort, overSelection) };
+        return deadline === null ? [invite] : [invite, { type: "timer", after: millis(deadline), name: "deadline" }];
+      },
+      onUpdate(view, arrival) {
+        const { participation, round } = arrival;
+        if (round !== view.round && !usesLate) return [{ type: "refuse", participation, as: "late" }];
+        const answer = judge(view, arrival, options);
+        const accepted = view.accepted + (answer.type === "accept" ? 1 : 0);
+        // With nobody left to wait for, more time would bring no more updates.
+        const complete = accepted >= goal || (view.outstanding === 0 && accepted >= minUpdates);
+        return complete ? [answer, close(accepted)] : [answer];
+      },
+      onTimer: (view) => [close(view.accepted)],
+      onQuiet: (view) => [close(view.accepted)],
+    };
+  },
 });
-
-export type SynchronousOptions = Omit<z.input<typeof synchronousSpec>, "type">;
-
-export function synchronous(options: SynchronousOptions): RoundPolicy {
-  const spec = parseSpec("policy", synchronousSpec, { type: "synchronous", ...options });
-  const { cohort, deadline, minUpdates, overSelection, goal = cohort } = spec;
-  const usesLate = spec.late === "stale";
-  const factor = overSelection === 1 ? "" : `×${overSelection}`;
-  const close = (accepted: number): Decision => ({ type: "close", aggregate: accepted >= minUpdates });
-
-  return {
-    name: `synchronous(${cohort}${factor}${usesLate ? ", late as stale" : ""})`,
-    spec,
-    carriesOver: usesLate,
-    onRound() {
-      const invite: Decision = { type: "invite", count: invitations(cohort, overSelection) };
-      return deadline === null ? [invite] : [invite, { type: "timer", after: millis(deadline), name: "deadline" }];
-    },
-    onUpdate(view, arrival) {
-      const { participation, round } = arrival;
-      if (round !== view.round && !usesLate) return [{ type: "refuse", participation, as: "late" }];
-      const answer = judge(view, arrival, spec);
-      const accepted = view.accepted + (answer.type === "accept" ? 1 : 0);
-      // With nobody left to wait for, more time would bring no more updates.
-      const complete = accepted >= goal || (view.outstanding === 0 && accepted >= minUpdates);
-      return complete ? [answer, close(accepted)] : [answer];
-    },
-    onTimer: (view) => [close(view.accepted)],
-    onQuiet: (view) => [close(view.accepted)],
-  };
-}
 
 /** Rounded to a millionth first: 10 · 1.1 is 11 invitations, not the 12 of its float. */
 export const invitations = (cohort: number, overSelection: number): number =>
   Math.ceil(Math.round(cohort * overSelection * 1e6) / 1e6);
-
-export function checkSynchronous(spec: z.output<typeof synchronousSpec>, fleetSize: number): Problem[] {
-  const { cohort, minUpdates, overSelection, goal = cohort } = spec;
-  const invited = Math.min(invitations(cohort, overSelection), fleetSize);
-  return [
-    ...atMost("cohort", cohort, fleetSize, "the clients of the fleet"),
-    ...atMost("goal", goal, invited, "the clients that are invited"),
-    ...atMost("minUpdates", minUpdates, Math.min(goal, invited), "the updates a round can bring"),
-  ];
-}

@@ -103,6 +103,31 @@ export function sampleWeighted(
   return highest(waits, count).map((index) => clients[index]!);
 }
 
+/**
+ * `count` of the eligible clients in proportion to their number of examples, ascending. A client without examples is
+ * never drawn.
+ *
+ * Drawing a row uniformly and keeping it with probability n_i / max n does the same without a sum over the eligible;
+ * when that misses too often, one scan finishes the choice exactly.
+ */
+export function sampleByExamples(candidates: Candidates, count: number, draws: Draws): ClientId[] {
+  const { fleet } = candidates;
+  let most = 0;
+  for (let row = 0; row < fleet.size; row++) most = Math.max(most, fleet.examples[row]!);
+  const chosen = new Set<ClientId>();
+  for (let attempts = 0; attempts < fleet.size && chosen.size < count; attempts++) {
+    const client = clientId(draws.below(fleet.size));
+    const kept = draws.uniform() * most < fleet.examples[client]!;
+    if (kept && !chosen.has(client) && candidates.isEligible(client)) chosen.add(client);
+  }
+  if (chosen.size < count) {
+    const rest = allEligible(candidates).filter((client) => !chosen.has(client));
+    const weights = rest.map((client) => fleet.examples[client]!);
+    for (const client of sampleWeighted(rest, weights, count - chosen.size, draws)) chosen.add(client);
+  }
+  return ascending([...chosen]);
+}
+
 /** Where the `count` highest scores are, ascending; of equal ones the lower index, and −Infinity never. */
 export function highest(scores: Float64Array, count: number): number[] {
   const wanted = Math.min(count, scores.length);

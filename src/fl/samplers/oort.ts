@@ -15,12 +15,10 @@
 import { z } from "zod";
 import { type ClientId, clientId } from "../../base/ids.ts";
 import type { Draws } from "../../base/random.ts";
-import { parseSpec } from "../problem.ts";
-import type { Candidates, ClientSampler } from "../sampler.ts";
+import { type Candidates, defineSampler, type SamplerBehaviour } from "../sampler.ts";
 import { allEligible, ascending, expectedDuration, highest, sampleWeighted } from "./choose.ts";
 
-export const oortSpec = z.strictObject({
-  type: z.literal("oort"),
+const oortFields = {
   /** ε in the first round, its factor per round, and its floor. */
   exploration: z.number().min(0).max(1).default(0.9),
   explorationDecay: z.number().min(0).max(1).default(0.98),
@@ -42,10 +40,9 @@ export const oortSpec = z.strictObject({
   maxExamples: z.int().min(1).nullable().default(null),
   /** Clients counted more often than this rest, but never more than 30 % of the fleet; null for no such cap. */
   maxUses: z.int().min(1).nullable().default(null),
-});
+};
 
-export type OortOptions = Omit<z.input<typeof oortSpec>, "type">;
-type OortSpec = z.output<typeof oortSpec>;
+type OortOptions = z.output<z.ZodObject<typeof oortFields>>;
 
 export interface OortState {
   /** The round the pacer has last seen. */
@@ -57,27 +54,19 @@ export interface OortState {
   readonly utilities: readonly number[];
 }
 
-export function oort(options: OortOptions = {}): ClientSampler<OortState> {
-  const spec = parseSpec("sampler", oortSpec, { type: "oort", ...options });
-  return {
-    name: "oort",
-    spec,
+export const oort = defineSampler({
+  type: "oort",
+  options: oortFields,
+  make: (options): SamplerBehaviour<OortState> => ({
     needsLosses: true,
-    select: (candidates, count, draws) => select(spec, candidates, count, draws),
+    select: (candidates, count, draws) => select(options, candidates, count, draws),
     nextState(candidates, chosen) {
-      const state = paced(spec, candidates);
+      const state = paced(options, candidates);
       const known = chosen.filter((client) => candidates.history.timesCounted[client]! > 0);
       return { ...state, exploited: [...state.exploited, ...known] };
     },
-  };
-}
-
-/** U of a client whose samples had these losses, in nats: |S| · √(mean of loss²). */
-export function statisticalUtility(losses: ArrayLike<number>): number {
-  let square = 0;
-  for (let i = 0; i < losses.length; i++) square += losses[i]! ** 2;
-  return losses.length === 0 ? 0 : losses.length * Math.sqrt(square / losses.length);
-}
+  }),
+});
 
 /** ε in a round, counted from 1. */
 export const explorationShare = (
@@ -85,7 +74,7 @@ export const explorationShare = (
     exploration,
     explorationDecay,
     explorationMin,
-  }: Pick<OortSpec, "exploration" | "explorationDecay" | "explorationMin">,
+  }: Pick<OortOptions, "exploration" | "explorationDecay" | "explorationMin">,
   round: number,
 ): number => Math.max(explorationMin, exploration * explorationDecay ** Math.max(0, round - 1));
 
@@ -113,33 +102,33 @@ export function score(
 const slowness = (duration: number, preferred: number, penalty: number): number =>
   duration > preferred ? (preferred / duration) ** penalty : 1;
 
-function select(spec: OortSpec, candidates: Candidates<OortState>, count: number, draws: Draws): ClientId[] {
+function select(options: OortOptions, candidates: Candidates<OortState>, count: number, draws: Draws): ClientId[] {
   const { fleet, history, round } = candidates;
-  const rested = rests(spec, candidates);
+  const rested = rests(options, candidates);
   const eligible = allEligible(candidates).filter((client) => !rested.has(client));
   const untried = eligible.filter((client) => history.timesCounted[client] === 0);
   const known = eligible.filter((client) => history.timesCounted[client]! > 0);
-  const preferredDuration = durationAt(paced(spec, candidates).percentile, candidates);
+  const preferredDuration = durationAt(paced(options, candidates).percentile, candidates);
 
   // Each part takes over the slots that the other cannot fill. Rounded first, as 1 − 0.9 is a little less than 0.1.
-  const explore = count - Math.floor(Math.round(count * (1 - explorationShare(spec, round)) * 1e6) / 1e6);
+  const explore = count - Math.floor(Math.round(count * (1 - explorationShare(options, round)) * 1e6) / 1e6);
   const exploitSlots = Math.min(known.length, Math.max(count - explore, count - untried.length));
   const exploreSlots = Math.min(untried.length, count - exploitSlots);
 
-  const chosen = exploit(spec, candidates, known, exploitSlots, preferredDuration, draws);
+  const chosen = exploit(options, candidates, known, exploitSlots, preferredDuration, draws);
   const rewards = Float64Array.from(untried, (client) => {
-    const size = Math.min(fleet.examples[client]!, spec.maxExamples ?? Infinity);
+    const size = Math.min(fleet.examples[client]!, options.maxExamples ?? Infinity);
     const duration = expectedDuration(fleet, history, client);
-    return Math.max(size, 1e-9) * slowness(duration, preferredDuration, spec.durationPenalty);
+    return Math.max(size, 1e-9) * slowness(duration, preferredDuration, options.durationPenalty);
   });
-  const best = highest(rewards, Math.ceil(spec.exploreWindow * exploreSlots));
+  const best = highest(rewards, Math.ceil(options.exploreWindow * exploreSlots));
   chosen.push(...drawAmong(best, untried, rewards, exploreSlots, draws));
   return ascending(chosen);
 }
 
 /** Draws `slots` known clients, in proportion to score, from those near or above the score at the cut-off rank. */
 function exploit(
-  spec: OortSpec,
+  options: OortOptions,
   { fleet, history, round }: Candidates,
   known: readonly ClientId[],
   slots: number,
@@ -154,9 +143,9 @@ function exploit(
     round,
     least,
     range: Math.max(sorted[sorted.length - 1]! - least, 1e-4),
-    clip: sorted[Math.min(Math.floor(sorted.length * spec.clipQuantile), sorted.length - 1)]!,
+    clip: sorted[Math.min(Math.floor(sorted.length * options.clipQuantile), sorted.length - 1)]!,
     preferredDuration,
-    durationPenalty: spec.durationPenalty,
+    durationPenalty: options.durationPenalty,
   };
   const scores = Float64Array.from(known, (client, index) => {
     const duration = expectedDuration(fleet, history, client);
@@ -167,7 +156,7 @@ function exploit(
     );
   });
   const descending = scores.slice().sort().reverse();
-  const cut = descending[Math.min(slots, descending.length - 1)]! * spec.cutOff;
+  const cut = descending[Math.min(slots, descending.length - 1)]! * options.cutOff;
   const above = descending.findLastIndex((value) => value >= cut) + 1;
   return drawAmong(highest(scores, Math.max(above, 10 * slots)), known, scores, slots, draws);
 }
@@ -205,7 +194,7 @@ function durationAt(percentile: number, { fleet, history }: Candidates): number 
 }
 
 /** Clients that were counted more than `maxUses` times, most used first, at most 30 % of the fleet. */
-function rests({ maxUses }: OortSpec, { fleet, history }: Candidates): ReadonlySet<ClientId> {
+function rests({ maxUses }: OortOptions, { fleet, history }: Candidates): ReadonlySet<ClientId> {
   if (maxUses === null) return new Set();
   const tired: ClientId[] = [];
   for (let row = 0; row < fleet.size; row++) if (history.timesCounted[row]! > maxUses) tired.push(clientId(row));
@@ -217,20 +206,20 @@ function rests({ maxUses }: OortSpec, { fleet, history }: Candidates): ReadonlyS
  * The pacer's step, once a round: every W rounds, raise the percentile if the exploited utility of the last W rounds
  * differs by at most 10 % from that of the W before, lower it if by 500 % or more.
  */
-export function paced(spec: OortSpec, { fleet, history, round, state }: Candidates<OortState>): OortState {
-  const before = state ?? { round: 0, percentile: spec.percentile, exploited: [], utilities: [] };
+export function paced(options: OortOptions, { fleet, history, round, state }: Candidates<OortState>): OortState {
+  const before = state ?? { round: 0, percentile: options.percentile, exploited: [], utilities: [] };
   if (before.round === round) return before;
   const counted = before.exploited.filter((client) => history.lastCounted[client]! >= before.round);
   const sum = counted.reduce((total, client) => total + utilityOf(client, fleet, history), 0);
-  const window = spec.paceWindow;
+  const window = options.paceWindow;
   const utilities = [...before.utilities, counted.length === 0 ? 0 : sum / counted.length].slice(-2 * window);
   let { percentile } = before;
   if (utilities.length === 2 * window && round % window === 0) {
     const total = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
     const earlier = total(utilities.slice(0, window));
     const change = Math.abs(total(utilities.slice(window)) - earlier);
-    if (change <= 0.1 * earlier) percentile = Math.min(100, percentile + spec.paceStep);
-    else if (change >= 5 * earlier) percentile = Math.max(spec.paceStep, percentile - spec.paceStep);
+    if (change <= 0.1 * earlier) percentile = Math.min(100, percentile + options.paceStep);
+    else if (change >= 5 * earlier) percentile = Math.max(options.paceStep, percentile - options.paceStep);
   }
   return { round, percentile, exploited: [], utilities };
 }

@@ -11,12 +11,13 @@
 import { z } from "zod";
 import { type ClientId, clientId } from "../../base/ids.ts";
 import type { Draws } from "../../base/random.ts";
-import { parseSpec } from "../problem.ts";
-import type { Candidates, ClientSampler } from "../sampler.ts";
+import { formatTime } from "../../base/units.ts";
+import type { Fleet } from "../../sim/fleet/fleet.ts";
+import type { Problem } from "../problem.ts";
+import { type Candidates, defineSampler, type SamplerBehaviour } from "../sampler.ts";
 import { expectedDuration, sampleEligible } from "./choose.ts";
 
-export const tiflSpec = z.strictObject({
-  type: z.literal("tifl"),
+const tiflFields = {
   /** T. */
   tiers: z.int().min(1).max(255).default(5),
   /** I, rounds between profiles. */
@@ -27,10 +28,9 @@ export const tiflSpec = z.strictObject({
   adaptive: z.boolean().default(true),
   /** Clients slower than this many milliseconds are in no tier; null takes everyone. */
   latencyCap: z.number().positive().nullable().default(null),
-});
+};
 
-export type TiflOptions = Omit<z.input<typeof tiflSpec>, "type">;
-type TiflSpec = z.output<typeof tiflSpec>;
+type TiflOptions = z.output<z.ZodObject<typeof tiflFields>>;
 
 export interface TiflState {
   /** Round of the last profile. */
@@ -48,14 +48,14 @@ export interface TiflState {
 
 const excluded = 255;
 
-export function tifl(options: TiflOptions = {}): ClientSampler<TiflState> {
-  const spec = parseSpec("sampler", tiflSpec, { type: "tifl", ...options });
-  return {
-    name: `tifl(${spec.tiers})`,
-    spec,
-    needsLosses: spec.adaptive,
+export const tifl = defineSampler({
+  type: "tifl",
+  options: tiflFields,
+  name: ({ tiers }) => `tifl(${tiers})`,
+  make: (options): SamplerBehaviour<TiflState> => ({
+    needsLosses: options.adaptive,
     select(candidates, count, draws) {
-      const { tierOf, credits, weights } = profiled(spec, candidates);
+      const { tierOf, credits, weights } = profiled(options, candidates);
       const open = weights.map((weight, tier) => (credits[tier]! > 0 ? weight : 0));
       const spent = weights.map((weight, tier) => (credits[tier]! > 0 ? 0 : weight));
       // A tier whose clients are all away passes its turn on, in the end also to tiers without credits.
@@ -70,14 +70,38 @@ export function tifl(options: TiflOptions = {}): ClientSampler<TiflState> {
       return [];
     },
     nextState(candidates, chosen) {
-      const state = profiled(spec, candidates);
+      const state = profiled(options, candidates);
       const [first] = chosen;
       if (first === undefined) return state;
       const last = state.tierOf[first]!;
       const credits = state.credits.map((left, tier) => (tier === last ? Math.max(0, left - 1) : left));
-      return { ...state, last, credits: credits.some((left) => left > 0) ? credits : fullCredits(spec) };
+      return { ...state, last, credits: credits.some((left) => left > 0) ? credits : fullCredits(options) };
     },
-  };
+    problems: (fleet, needed) => tooSmallTiers(options, fleet, needed),
+  }),
+});
+
+/**
+ * A round takes its clients from one tier, and who is too slow at first is in none for ever: only those that were
+ * invited are known to be faster.
+ */
+function tooSmallTiers({ tiers, latencyCap }: TiflOptions, fleet: Fleet, needed: number): Problem[] {
+  let fastest = Infinity;
+  let included = 0;
+  for (let client = 0; client < fleet.size; client++) {
+    const duration = expectedDuration(fleet, null, clientId(client));
+    fastest = Math.min(fastest, duration);
+    if (latencyCap === null || duration <= latencyCap) included++;
+  }
+  const largest = Math.ceil(included / tiers);
+  if (largest >= needed) return [];
+  const enough = needed === 1 ? "a client" : `${needed} clients`;
+  if (latencyCap !== null && included < needed) {
+    const expected = `milliseconds that let ${enough} in: the fastest takes ${formatTime(fastest)}`;
+    return [{ path: "latencyCap", expected, got: `${latencyCap} (${formatTime(latencyCap)})` }];
+  }
+  const expected = `tiers of at least ${enough}, the quorum: ${included} clients make tiers of ${largest}`;
+  return [{ path: "tiers", expected, got: String(tiers) }];
 }
 
 /** Probabilities of tiers with these mean losses: weights n…1 from the highest loss down, over n(n + 1)/2. */
@@ -89,27 +113,27 @@ export function adaptiveProbabilities(losses: readonly number[]): number[] {
   return probabilities;
 }
 
-const fullCredits = ({ credits, tiers }: TiflSpec): number[] =>
+const fullCredits = ({ credits, tiers }: TiflOptions): number[] =>
   Array.from({ length: tiers }, (_, tier) =>
     credits === null ? Number.MAX_SAFE_INTEGER : Math.ceil((credits * (tiers - tier)) / tiers),
   );
 
 /** The state for this round: profiled anew in the first round and then every `interval` rounds. */
-function profiled(spec: TiflSpec, candidates: Candidates<TiflState>): TiflState {
+function profiled(options: TiflOptions, candidates: Candidates<TiflState>): TiflState {
   const { state, round } = candidates;
-  if (state !== undefined && round - state.profiledAt < spec.interval) return state;
-  const tierOf = cutIntoTiers(spec, candidates);
-  const losses = meanLosses(spec, candidates, state?.tierOf ?? tierOf);
-  const equal = new Array<number>(spec.tiers).fill(1 / spec.tiers);
+  if (state !== undefined && round - state.profiledAt < options.interval) return state;
+  const tierOf = cutIntoTiers(options, candidates);
+  const losses = meanLosses(options, candidates, state?.tierOf ?? tierOf);
+  const equal = new Array<number>(options.tiers).fill(1 / options.tiers);
   const stuck = state !== undefined && hasStopped(state, losses);
   return {
     profiledAt: round,
     tierOf,
     losses,
-    credits: state?.credits ?? fullCredits(spec),
+    credits: state?.credits ?? fullCredits(options),
     // A tier nobody has reported from yet ranks worst, so it is soon tried.
     weights:
-      spec.adaptive && stuck
+      options.adaptive && stuck
         ? adaptiveProbabilities(losses.map((loss) => loss ?? Infinity))
         : (state?.weights ?? equal),
     last: state?.last ?? null,
@@ -122,7 +146,7 @@ function hasStopped({ last, losses: before }: TiflState, now: readonly (number |
   return then !== null && current !== null && current >= then;
 }
 
-function cutIntoTiers({ tiers, latencyCap }: TiflSpec, { fleet, history }: Candidates): Uint8Array {
+function cutIntoTiers({ tiers, latencyCap }: TiflOptions, { fleet, history }: Candidates): Uint8Array {
   const durations = new Float64Array(fleet.size);
   for (let row = 0; row < fleet.size; row++) durations[row] = expectedDuration(fleet, history, clientId(row));
   const rows = Uint32Array.from({ length: fleet.size }, (_, row) => row)
@@ -133,7 +157,7 @@ function cutIntoTiers({ tiers, latencyCap }: TiflSpec, { fleet, history }: Candi
   return tierOf;
 }
 
-function meanLosses({ tiers }: TiflSpec, { history }: Candidates, tierOf: Uint8Array): (number | null)[] {
+function meanLosses({ tiers }: TiflOptions, { history }: Candidates, tierOf: Uint8Array): (number | null)[] {
   const sums = new Float64Array(tiers);
   const counts = new Uint32Array(tiers);
   for (const [row, tier] of tierOf.entries()) {

@@ -7,39 +7,21 @@
  * Hsu, Qi, Brown, "Measuring the Effects of Non-Identical Data Distribution", 2019. https://arxiv.org/abs/1909.06335
  */
 import { z } from "zod";
-import { parseSpec } from "../problem.ts";
-import type { AggregationStrategy } from "../strategy.ts";
-import type { Update } from "../update.ts";
-import {
-  accumulateMean,
-  averagingFields,
-  averagingWeight,
-  emptyMean,
-  moves,
-  type WeightedMean,
-} from "./weighted-average.ts";
+import { defineStrategy, type StrategyBehaviour } from "../strategy.ts";
+import { averagingBy, averagingFields, moves, type WeightedMean } from "./weighted-average.ts";
 
-export const fedavgmSpec = z.strictObject({
-  type: z.literal("fedavgm"),
-  /** β. */
-  momentum: z.number().min(0).lt(1).default(0.9),
-  /** η_s. */
-  serverLearningRate: z.number().positive().default(1),
-  ...averagingFields,
-});
-
-export type FedavgmOptions = Omit<z.input<typeof fedavgmSpec>, "type">;
-
-export function fedavgm(options: FedavgmOptions = {}): AggregationStrategy<WeightedMean> {
-  const spec = parseSpec("strategy", fedavgmSpec, { type: "fedavgm", ...options });
-  const { momentum, serverLearningRate } = spec;
-  const weight = (update: Update, expert: number) => averagingWeight(spec, update, expert);
-  return {
-    name: `fedavgm(β=${momentum})`,
-    spec,
-    weight: (update, expert) => weight(update, expert) * update.discount,
-    init: emptyMean,
-    accumulate: (sum, update, layout) => accumulateMean(sum, update, layout, spec.discounts, weight),
+export const fedavgm = defineStrategy({
+  type: "fedavgm",
+  options: {
+    /** β. */
+    momentum: z.number().min(0).lt(1).default(0.9),
+    /** η_s. */
+    serverLearningRate: z.number().positive().default(1),
+    ...averagingFields,
+  },
+  name: ({ momentum }) => `fedavgm(β=${momentum})`,
+  make: ({ momentum, serverLearningRate, ...averaged }): StrategyBehaviour<WeightedMean> => ({
+    ...averagingBy(averaged),
     finish(sum, state, layout) {
       if (sum.updates === 0) return state;
       const adapter = state.adapter.slice();
@@ -56,5 +38,5 @@ export function fedavgm(options: FedavgmOptions = {}): AggregationStrategy<Weigh
       }
       return { adapter, moments: { ...state.moments, v } };
     },
-  };
-}
+  }),
+});

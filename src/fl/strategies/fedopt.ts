@@ -13,17 +13,8 @@
  */
 import { z } from "zod";
 import type { AdapterLayout } from "../../model/adapter.ts";
-import { parseSpec } from "../problem.ts";
-import type { AggregationStrategy, GlobalState } from "../strategy.ts";
-import type { Update } from "../update.ts";
-import {
-  accumulateMean,
-  averagingFields,
-  averagingWeight,
-  emptyMean,
-  moves,
-  type WeightedMean,
-} from "./weighted-average.ts";
+import { defineStrategy, type GlobalState, type StrategyBehaviour } from "../strategy.ts";
+import { averagingBy, averagingFields, moves, type WeightedMean } from "./weighted-average.ts";
 
 const fedoptFields = {
   /** β₁. */
@@ -35,74 +26,54 @@ const fedoptFields = {
   /** The paper's D is the plain mean. */
   weighting: averagingFields.weighting.unwrap().default("uniform"),
 };
+/** η_s. */
+const rateField = { serverLearningRate: z.number().positive().default(1e-2) };
 const decayField = { beta2: z.number().min(0).lt(1).default(0.99) };
 
-export const fedadamSpec = z.strictObject({
-  type: z.literal("fedadam"),
-  /** η_s. */
-  serverLearningRate: z.number().positive().default(1e-2),
-  biasCorrection: z.enum(["off", "flower"]).default("off"),
-  ...decayField,
-  ...fedoptFields,
-});
-export const fedyogiSpec = z.strictObject({
-  type: z.literal("fedyogi"),
-  serverLearningRate: z.number().positive().default(1e-2),
-  ...decayField,
-  ...fedoptFields,
-});
-export const fedadagradSpec = z.strictObject({
-  type: z.literal("fedadagrad"),
-  serverLearningRate: z.number().positive().default(1e-2),
-  ...fedoptFields,
-  beta1: fedoptFields.beta1.unwrap().default(0),
+type FedoptOptions = z.output<z.ZodObject<typeof fedoptFields & typeof rateField>>;
+
+export const fedadam = defineStrategy({
+  type: "fedadam",
+  options: { ...rateField, biasCorrection: z.enum(["off", "flower"]).default("off"), ...decayField, ...fedoptFields },
+  name: ({ serverLearningRate: rate }) => `fedadam(η=${rate})`,
+  make(options) {
+    const { beta1, beta2, biasCorrection } = options;
+    const corrected = (t: number) => Math.sqrt(1 - beta2 ** (t + 1)) / (1 - beta1 ** (t + 1));
+    return fedopt(
+      options,
+      (v, square) => beta2 * v + (1 - beta2) * square,
+      (t) => (biasCorrection === "flower" ? corrected(t) : 1),
+    );
+  },
 });
 
-export type FedadamOptions = Omit<z.input<typeof fedadamSpec>, "type">;
-export type FedyogiOptions = Omit<z.input<typeof fedyogiSpec>, "type">;
-export type FedadagradOptions = Omit<z.input<typeof fedadagradSpec>, "type">;
+export const fedyogi = defineStrategy({
+  type: "fedyogi",
+  options: { ...rateField, ...decayField, ...fedoptFields },
+  name: ({ serverLearningRate: rate }) => `fedyogi(η=${rate})`,
+  make: (options) => fedopt(options, (v, square) => v - (1 - options.beta2) * square * Math.sign(v - square)),
+});
 
-export function fedadam(options: FedadamOptions = {}): AggregationStrategy<WeightedMean> {
-  const spec = parseSpec("strategy", fedadamSpec, { type: "fedadam", ...options });
-  const { beta1, beta2 } = spec;
-  const corrected = (t: number) => Math.sqrt(1 - beta2 ** (t + 1)) / (1 - beta1 ** (t + 1));
-  return fedopt(
-    spec,
-    (v, square) => beta2 * v + (1 - beta2) * square,
-    (t) => (spec.biasCorrection === "flower" ? corrected(t) : 1),
-  );
-}
-
-export function fedyogi(options: FedyogiOptions = {}): AggregationStrategy<WeightedMean> {
-  const spec = parseSpec("strategy", fedyogiSpec, { type: "fedyogi", ...options });
-  return fedopt(spec, (v, square) => v - (1 - spec.beta2) * square * Math.sign(v - square));
-}
-
-export function fedadagrad(options: FedadagradOptions = {}): AggregationStrategy<WeightedMean> {
-  const spec = parseSpec("strategy", fedadagradSpec, { type: "fedadagrad", ...options });
-  return fedopt(spec, (v, square) => v + square);
-}
-
-type FedoptSpec = z.output<typeof fedadamSpec | typeof fedyogiSpec | typeof fedadagradSpec>;
+export const fedadagrad = defineStrategy({
+  type: "fedadagrad",
+  options: { ...rateField, ...fedoptFields, beta1: fedoptFields.beta1.unwrap().default(0) },
+  name: ({ serverLearningRate: rate }) => `fedadagrad(η=${rate})`,
+  make: (options) => fedopt(options, (v, square) => v + square),
+});
 
 /** @param rateFactor multiplies η_s in the t-th aggregation, t ≥ 1 */
 function fedopt(
-  spec: FedoptSpec,
+  options: FedoptOptions,
   nextVariance: (v: number, square: number) => number,
   rateFactor: (t: number) => number = () => 1,
-): AggregationStrategy<WeightedMean> {
-  const weight = (update: Update, expert: number) => averagingWeight(spec, update, expert);
+): StrategyBehaviour<WeightedMean> {
+  const { beta1, tau, serverLearningRate } = options;
   return {
-    name: `${spec.type}(η=${spec.serverLearningRate})`,
-    spec,
-    weight: (update, expert) => weight(update, expert) * update.discount,
-    init: emptyMean,
-    accumulate: (sum, update, layout) => accumulateMean(sum, update, layout, spec.discounts, weight),
+    ...averagingBy(options),
     finish(sum, state, layout) {
       if (sum.updates === 0) return state;
-      const { beta1, tau } = spec;
-      const { m, v, t } = nextMoments(spec, state, layout);
-      const rate = spec.serverLearningRate * rateFactor(t[0]!);
+      const { m, v, t } = nextMoments(options, state, layout);
+      const rate = serverLearningRate * rateFactor(t[0]!);
       const adapter = state.adapter.slice();
       for (let expert = 0; expert < sum.weight.length; expert++) {
         // D = 0 would still move an expert by its old m, so one that nobody trained is left out altogether.
@@ -122,7 +93,7 @@ function fedopt(
 }
 
 /** Copies to write into, with t counted on; the starting values in the first aggregation. */
-function nextMoments({ tau, initialVariance }: FedoptSpec, { moments }: GlobalState, { size }: AdapterLayout) {
+function nextMoments({ tau, initialVariance }: FedoptOptions, { moments }: GlobalState, { size }: AdapterLayout) {
   return {
     m: moments.m?.slice() ?? new Float64Array(size),
     v: moments.v?.slice() ?? new Float64Array(size).fill(initialVariance === "zero" ? 0 : tau * tau),

@@ -12,37 +12,22 @@
  * Le et al., "FLAME", 2025. https://arxiv.org/abs/2506.16600
  */
 import { z } from "zod";
-import { parseSpec } from "../problem.ts";
-import type { AggregationStrategy } from "../strategy.ts";
-import type { Update } from "../update.ts";
-import { accumulateMean, addMean, discountField, emptyMean, type WeightedMean } from "./weighted-average.ts";
+import { defineStrategy } from "../strategy.ts";
+import { averaging, discountField } from "./weighted-average.ts";
 
-export const flameSpec = z.strictObject({
-  type: z.literal("flame"),
-  /** t. Up to 16, f^t of a single token among 2³² is still a normal float64, so no weight is lost to underflow. */
-  frequencyExponent: z.number().min(0).max(16).default(2),
-  frequencyNorm: z.enum(["tokens", "share"]).default("tokens"),
-  ...discountField,
+export const flame = defineStrategy({
+  type: "flame",
+  options: {
+    /** t. Up to 16, f^t of a single token among 2³² is still a normal float64, so no weight is lost to underflow. */
+    frequencyExponent: z.number().min(0).max(16).default(2),
+    frequencyNorm: z.enum(["tokens", "share"]).default("tokens"),
+    ...discountField,
+  },
+  name: ({ frequencyExponent: t, frequencyNorm }) => `flame(t=${t}${frequencyNorm === "share" ? ",share" : ""})`,
+  make: ({ frequencyExponent: t, frequencyNorm, discounts }) =>
+    averaging(discounts, (update, expert) => {
+      const tokens = frequencyNorm === "share" ? update.tokens * update.topK : update.tokens;
+      const frequency = tokens === 0 ? 0 : update.activations[expert]! / tokens;
+      return update.examples * frequency ** t;
+    }),
 });
-
-export type FlameOptions = Omit<z.input<typeof flameSpec>, "type">;
-
-export function flame(options: FlameOptions = {}): AggregationStrategy<WeightedMean> {
-  const spec = parseSpec("strategy", flameSpec, { type: "flame", ...options });
-  const { frequencyExponent: t, frequencyNorm, discounts } = spec;
-
-  const weight = (update: Update, expert: number): number => {
-    const tokens = frequencyNorm === "share" ? update.tokens * update.topK : update.tokens;
-    const frequency = tokens === 0 ? 0 : update.activations[expert]! / tokens;
-    return update.examples * frequency ** t;
-  };
-
-  return {
-    name: frequencyNorm === "share" ? `flame(t=${t},share)` : `flame(t=${t})`,
-    spec,
-    weight: (update, expert) => weight(update, expert) * update.discount,
-    init: emptyMean,
-    accumulate: (sum, update, layout) => accumulateMean(sum, update, layout, discounts, weight),
-    finish: addMean,
-  };
-}

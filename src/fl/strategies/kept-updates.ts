@@ -7,7 +7,7 @@
  */
 import { z } from "zod";
 import type { AdapterLayout } from "../../model/adapter.ts";
-import type { AggregationStrategy, GlobalState, StrategySpec } from "../strategy.ts";
+import type { StrategyBehaviour } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
 import { addDelta } from "./weighted-average.ts";
 
@@ -16,44 +16,31 @@ export const minTrainersField = {
   minTrainers: z.int().min(1).default(1),
 };
 
-/** Writes what `trainers` agree on for one expert into `delta`; false leaves the expert as it is. */
-export type ExpertRule = (
-  trainers: readonly Update[],
-  expert: number,
-  layout: AdapterLayout,
-  delta: Float64Array,
-) => boolean;
+/** Writes what `trainers` agree on for one expert into `delta`. */
+type ExpertRule = (trainers: readonly Update[], expert: number, layout: AdapterLayout, delta: Float64Array) => void;
 
-/** A strategy that keeps the updates and applies `rule` to each expert in the end. */
-export function perExpert(
-  name: string,
-  spec: StrategySpec,
-  minTrainers: number,
-  rule: ExpertRule,
-): AggregationStrategy<Update[]> {
-  return {
-    name,
-    spec,
-    weight: unweighted,
-    init: () => [],
-    accumulate: (kept, update) => void kept.push(update),
-    finish(kept, state, layout): GlobalState {
-      if (kept.length === 0) return state;
-      const adapter = state.adapter.slice();
-      const delta = new Float64Array(layout.size);
-      for (let expert = 0; expert < layout.layers * layout.experts; expert++) {
-        const trainers = kept.filter((update) => hasTrained(update, expert));
-        if (trainers.length < minTrainers || !rule(trainers, expert, layout, delta)) continue;
-        addDelta(adapter, delta, layout.ranges(expert));
-      }
-      return { ...state, adapter };
-    },
-  };
-}
+/** A strategy that keeps the updates until the round ends. Nothing changes where there are fewer than `least`. */
+export const keeping = (least: number, finish: StrategyBehaviour<Update[]>["finish"]): StrategyBehaviour<Update[]> => ({
+  /** Who takes part; what each part weighs in the end is decided coordinate by coordinate or by selection. */
+  weight: (update, expert) => (hasTrained(update, expert) ? update.discount : 0),
+  init: () => [],
+  accumulate: (kept, update) => void kept.push(update),
+  finish: (kept, state, layout) => (kept.length < least ? state : finish(kept, state, layout)),
+});
 
-/** Who takes part; what each part weighs in the end is decided coordinate by coordinate or by selection. */
-export const unweighted = (update: Update, expert: number): number =>
-  hasTrained(update, expert) ? update.discount : 0;
+/** Applies `rule` to each expert that at least `minTrainers` clients trained. */
+export const perExpert = (minTrainers: number, rule: ExpertRule): StrategyBehaviour<Update[]> =>
+  keeping(1, (kept, state, layout) => {
+    const adapter = state.adapter.slice();
+    const delta = new Float64Array(layout.size);
+    for (let expert = 0; expert < layout.layers * layout.experts; expert++) {
+      const trainers = kept.filter((update) => hasTrained(update, expert));
+      if (trainers.length < minTrainers) continue;
+      rule(trainers, expert, layout, delta);
+      addDelta(adapter, delta, layout.ranges(expert));
+    }
+    return { ...state, adapter };
+  });
 
 /** What the delta is multiplied by before any rule sees it. */
 export const deltaFactor = ({ discount, clip = 1 }: Update): number => discount * clip;

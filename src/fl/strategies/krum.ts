@@ -9,11 +9,10 @@
  * Blanchard et al., "Machine Learning with Adversaries", 2017. https://arxiv.org/abs/1703.02757
  */
 import { z } from "zod";
-import type { AdapterLayout, Range } from "../../model/adapter.ts";
-import { parseSpec } from "../problem.ts";
-import type { AggregationStrategy, GlobalState, StrategySpec } from "../strategy.ts";
+import type { Range } from "../../model/adapter.ts";
+import { defineStrategy, type StrategyBehaviour } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
-import { deltaFactor, perExpert, unweighted } from "./kept-updates.ts";
+import { deltaFactor, keeping, perExpert } from "./kept-updates.ts";
 import { addDelta } from "./weighted-average.ts";
 
 const krumFields = {
@@ -22,76 +21,52 @@ const krumFields = {
   scope: z.enum(["expert", "adapter"]).default("expert"),
 };
 
-export const krumSpec = z.strictObject({ type: z.literal("krum"), ...krumFields });
-
-export const multiKrumSpec = z.strictObject({
-  type: z.literal("multi-krum"),
-  ...krumFields,
-  /** m, the number of updates to average; n − f − 2 unless given. */
-  keep: z.int().min(1).exactOptional(),
+export const krum = defineStrategy({
+  type: "krum",
+  options: krumFields,
+  name: ({ malicious }) => `krum(f=${malicious})`,
+  make: (options) => selecting(options, () => 1),
 });
 
-export type KrumOptions = Omit<z.input<typeof krumSpec>, "type">;
-export type MultiKrumOptions = Omit<z.input<typeof multiKrumSpec>, "type">;
+export const multiKrum = defineStrategy({
+  type: "multi-krum",
+  options: {
+    ...krumFields,
+    /** m, the number of updates to average; n − f − 2 unless given. */
+    keep: z.int().min(1).exactOptional(),
+  },
+  name: ({ malicious }) => `multi-krum(f=${malicious})`,
+  make: (options) => selecting(options, (n) => Math.min(n, options.keep ?? n - options.malicious - 2)),
+});
 
-export function krum(options: KrumOptions = {}): AggregationStrategy<Update[]> {
-  const spec = parseSpec("strategy", krumSpec, { type: "krum", ...options });
-  return selecting(`krum(f=${spec.malicious})`, spec, spec, () => 1);
-}
-
-export function multiKrum(options: MultiKrumOptions = {}): AggregationStrategy<Update[]> {
-  const spec = parseSpec("strategy", multiKrumSpec, { type: "multi-krum", ...options });
-  return selecting(`multi-krum(f=${spec.malicious})`, spec, spec, (n) =>
-    Math.min(n, spec.keep ?? n - spec.malicious - 2),
-  );
-}
-
+/** @param keep how many of n updates are averaged */
 function selecting(
-  name: string,
-  spec: StrategySpec,
-  { malicious, scope }: { malicious: number; scope: "expert" | "adapter" },
+  { malicious, scope }: z.output<z.ZodObject<typeof krumFields>>,
   keep: (n: number) => number,
-): AggregationStrategy<Update[]> {
+): StrategyBehaviour<Update[]> {
   const quorum = 2 * malicious + 3;
   if (scope === "expert") {
-    return perExpert(name, spec, quorum, (trainers, expert, layout, delta) => {
+    return perExpert(quorum, (trainers, expert, layout, delta) => {
       const ranges = layout.ranges(expert);
       writeMean(lowest(trainers, ranges, malicious, keep(trainers.length)), ranges, delta);
-      return true;
     });
   }
-  return {
-    name,
-    spec,
-    weight: unweighted,
-    init: () => [],
-    accumulate: (kept, update) => void kept.push(update),
-    finish: (kept, state, layout) =>
-      kept.length < quorum
-        ? state
-        : wholeAdapter(lowest(kept, [{ start: 0, end: layout.size }], malicious, keep(kept.length)), state, layout),
-  };
-}
-
-/** Adds the mean delta of `chosen`; in it, a client that did not train an expert counts as unchanged. */
-function wholeAdapter(chosen: readonly Update[], state: GlobalState, layout: AdapterLayout): GlobalState {
-  const adapter = state.adapter.slice();
-  const delta = new Float64Array(layout.size);
-  for (let expert = 0; expert < layout.layers * layout.experts; expert++) {
-    if (!chosen.some((update) => hasTrained(update, expert))) continue;
-    writeMean(chosen, layout.ranges(expert), delta);
-    addDelta(adapter, delta, layout.ranges(expert));
-  }
-  return { ...state, adapter };
+  return keeping(quorum, (kept, state, layout) => {
+    const chosen = lowest(kept, [{ start: 0, end: layout.size }], malicious, keep(kept.length));
+    const adapter = state.adapter.slice();
+    const delta = new Float64Array(layout.size);
+    for (let expert = 0; expert < layout.layers * layout.experts; expert++) {
+      // A client that did not train an expert counts as unchanged in it.
+      if (!chosen.some((update) => hasTrained(update, expert))) continue;
+      writeMean(chosen, layout.ranges(expert), delta);
+      addDelta(adapter, delta, layout.ranges(expert));
+    }
+    return { ...state, adapter };
+  });
 }
 
 /** The `count` updates with the lowest Krum scores, in order of score. */
-export function lowest(
-  updates: readonly Update[],
-  ranges: readonly Range[],
-  malicious: number,
-  count: number,
-): Update[] {
+function lowest(updates: readonly Update[], ranges: readonly Range[], malicious: number, count: number): Update[] {
   const scores = krumScores(updates, ranges, malicious);
   return updates
     .map((update, index) => ({ update, score: scores[index]! }))

@@ -8,25 +8,22 @@
  * one factor and one vector before θ is known; a client does not pull at experts it has not trained.
  * Xie, Koyejo, Gupta, "Asynchronous Federated Optimization", 2019. https://arxiv.org/abs/1903.03934
  */
-import { z } from "zod";
-import { parseSpec } from "../problem.ts";
-import type { AggregationStrategy } from "../strategy.ts";
+import { defineStrategy, type StrategyBehaviour } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
 
-export const mixSpec = z.strictObject({ type: z.literal("mix") });
-
 /** θ_j becomes keep_j·θ_j + values_j. */
-export interface Mixture {
+interface Mixture {
   readonly keep: Float64Array;
   readonly values: Float64Array;
   updates: number;
 }
 
-export function mix(): AggregationStrategy<Mixture> {
-  const weight = (update: Update, expert: number) => (hasTrained(update, expert) ? update.discount : 0);
-  return {
-    name: "mix",
-    spec: parseSpec("strategy", mixSpec, { type: "mix" }),
+const weight = (update: Update, expert: number): number => (hasTrained(update, expert) ? update.discount : 0);
+
+export const mix = defineStrategy({
+  type: "mix",
+  options: {},
+  make: (): StrategyBehaviour<Mixture> => ({
     weight,
     init: (layout) => ({
       keep: new Float64Array(layout.layers * layout.experts).fill(1),
@@ -60,5 +57,5 @@ export function mix(): AggregationStrategy<Mixture> {
       }
       return { ...state, adapter };
     },
-  };
-}
+  }),
+});

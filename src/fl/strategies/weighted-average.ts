@@ -8,7 +8,7 @@
  */
 import { z } from "zod";
 import type { AdapterLayout, Range } from "../../model/adapter.ts";
-import type { GlobalState } from "../strategy.ts";
+import type { GlobalState, StrategyBehaviour } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
 
 export interface WeightedMean {
@@ -40,32 +40,43 @@ export const averagingFields = {
   ...discountField,
 };
 
-export interface AveragingOptions {
-  readonly weighting: "examples" | "uniform";
-  readonly absentPolicy: "renormalise" | "dilute";
-  readonly discounts: "damp" | "reweigh";
-}
+type AveragingOptions = z.output<z.ZodObject<typeof averagingFields>>;
 
-/** The weight of an update for one expert before any discount. */
-export function averagingWeight({ weighting, absentPolicy }: AveragingOptions, update: Update, expert: number): number {
-  if (absentPolicy === "renormalise" && !hasTrained(update, expert)) return 0;
-  return weighting === "examples" ? update.examples : 1;
-}
+type WeightOf = (update: Update, expert: number) => number;
 
-export const emptyMean = (layout: AdapterLayout): WeightedMean => ({
+/** A strategy that adds the weighted mean; `weightOf` gives an update's weight for an expert before any discount. */
+export const averaging = (discounts: "damp" | "reweigh", weightOf: WeightOf): StrategyBehaviour<WeightedMean> => ({
+  weight: (update, expert) => weightOf(update, expert) * update.discount,
+  init: emptyMean,
+  accumulate: (sum, update, layout) => accumulateMean(sum, update, layout, discounts, weightOf),
+  finish: addMean,
+});
+
+/** The same with the weights of the {@link averagingFields}. */
+export const averagingBy = ({
+  weighting,
+  absentPolicy,
+  discounts,
+}: AveragingOptions): StrategyBehaviour<WeightedMean> =>
+  averaging(discounts, (update, expert) => {
+    if (absentPolicy === "renormalise" && !hasTrained(update, expert)) return 0;
+    return weighting === "examples" ? update.examples : 1;
+  });
+
+const emptyMean = (layout: AdapterLayout): WeightedMean => ({
   delta: new Float64Array(layout.size),
   weight: new Float64Array(layout.layers * layout.experts),
   trainers: new Uint32Array(layout.layers * layout.experts),
   updates: 0,
 });
 
-/** Folds one update into the mean; `weightOf` gives its undiscounted weight for an expert. */
-export function accumulateMean(
+/** Folds one update into the mean. */
+function accumulateMean(
   sum: WeightedMean,
   update: Update,
   layout: AdapterLayout,
   discounts: "damp" | "reweigh",
-  weightOf: (update: Update, expert: number) => number,
+  weightOf: WeightOf,
 ): void {
   const clip = update.clip ?? 1;
   const weightFactor = discounts === "reweigh" ? update.discount : 1;
@@ -96,7 +107,7 @@ export const moves = (sum: WeightedMean, expert: number): boolean =>
   sum.trainers[expert]! > 0 && sum.weight[expert]! > 0;
 
 /** θ_j ← θ_j + mean_j for every expert that moves. */
-export function addMean(sum: WeightedMean, state: GlobalState, layout: AdapterLayout): GlobalState {
+function addMean(sum: WeightedMean, state: GlobalState, layout: AdapterLayout): GlobalState {
   if (sum.updates === 0) return state;
   const adapter = state.adapter.slice();
   for (let expert = 0; expert < sum.weight.length; expert++) {

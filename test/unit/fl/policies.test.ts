@@ -167,7 +167,7 @@ const mistakes = [
     "at most 100, the clients of the fleet",
     "101",
   ],
-  [{ type: "gossip" }, "type", 'one of "synchronous", "fedbuff", "fedasync", "semi-synchronous"', '"gossip"'],
+  [{ type: "gossip" }, "type", 'one of "fedasync", "fedbuff", "semi-synchronous", "synchronous"', '"gossip"'],
 ] as const;
 
 for (const [spec, path, expected, got] of mistakes) {

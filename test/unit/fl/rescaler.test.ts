@@ -11,16 +11,9 @@ const report = (client: number, topK: number, examples: number, ...rescaler: num
   rescaler: Float32Array.from(rescaler),
 });
 
-test("before anyone has reported, factors are one, K over k, or the ratio of routing masses", () => {
+test("before anyone has reported, factors are one, or K over k", () => {
   assert.deepEqual([...new RescalerBook(options).forBudget(2)], [1, 1]);
   assert.deepEqual([...new RescalerBook({ ...options, init: "ratio" }).forBudget(2)], [4, 4]);
-  const mass = [
-    [0.25, 0.375, 0.5, 0.5, 0.5, 0.5, 0.5, 0.75],
-    [0.5, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75],
-  ];
-  const byMass = new RescalerBook({ ...options, init: "mass", mass });
-  assert.deepEqual([...byMass.forBudget(2)], [2, 1]);
-  assert.deepEqual([...byMass.forBudget(8)], [1, 1]);
 });
 
 test("a budget's factor is the mean of its clients' last reports, by examples", () => {
@@ -73,9 +66,4 @@ test("a restored book says what the old one said", () => {
   assert.deepEqual(restored.forBudget(2), book.forBudget(2));
   assert.deepEqual(restored.forClient(clientId(7), 2), book.forClient(clientId(7), 2));
   assert.deepEqual(restored.snapshot(), book.snapshot());
-});
-
-test("mass without calibration is a mistake in the scenario", () => {
-  assert.throws(() => new RescalerBook({ ...options, init: "mass" }), /needs the routing mass of each layer/);
-  assert.throws(() => new RescalerBook({ ...options, init: "mass", mass: [[1], [1]] }), /layer 0 is \[1\], expected 8/);
 });

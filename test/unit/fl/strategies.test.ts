@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../../src/base/errors.ts";
-import { clipUpdate, deltaNorm } from "../../../src/fl/strategies/clipped.ts";
 import {
   clipped,
   fedadagrad,
@@ -14,6 +13,7 @@ import {
   strategyFromSpec,
 } from "../../../src/fl/strategies/registry.ts";
 import type { AggregationStrategy } from "../../../src/fl/strategy.ts";
+import { clipUpdate, deltaNorm } from "../../../src/fl/update.ts";
 import { aggregate, assertClose, at, elementsOf, layout, makeUpdate, zeros } from "../../support/fl-updates.ts";
 
 test("a frequent expert outweighs a rare one", () => {

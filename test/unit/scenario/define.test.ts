@@ -5,9 +5,14 @@ import { minutes } from "../../../src/base/units.ts";
 import { fedbuff } from "../../../src/fl/policies/registry.ts";
 import { fedavg, flame } from "../../../src/fl/strategies/registry.ts";
 import { configure } from "../../../src/scenario/configure.ts";
-import { defineScenario, type ScenarioInput, scenarioFromJson, scenarioToJson } from "../../../src/scenario/define.ts";
+import {
+  defineScenario,
+  type ScenarioInput,
+  scenarioFromJson,
+  scenarioToJson,
+  unusedFields,
+} from "../../../src/scenario/define.ts";
 import { expectThat, lossFalls } from "../../../src/scenario/expect.ts";
-import { unusedFields } from "../../../src/scenario/policy-facts.ts";
 import { hook } from "../../../src/sim/script/effects.ts";
 import { at } from "../../../src/sim/script/timeline.ts";
 import { threeTiers, timingOnly } from "../../support/scenarios.ts";

@@ -11,6 +11,7 @@ import { prepareRun } from "../../../src/run/run.ts";
 import { traitsOf } from "../../../src/run/traits.ts";
 import { calibrationFrom, measuredCost } from "../../../src/scenario/calibration.ts";
 import type { ScenarioInput } from "../../../src/scenario/define.ts";
+import { policyOf } from "../../../src/scenario/define.ts";
 import { effortOf } from "../../../src/scenario/effort.ts";
 import { availabilityFrom, devicesFrom } from "../../../src/scenario/recorded.ts";
 import { temporaryFolder } from "../../support/run-folders.ts";
@@ -159,7 +160,7 @@ async function efforts(effort: NonNullable<ScenarioInput["training"]>["effort"],
   prepared.fleet.examples.set([128, 256, 640]);
   prepared.fleet.tokens.set([128, 256, 640]);
   const trainingTime = (client: number) => (1_000 * epochs * prepared.fleet.tokens[client]!) / 16;
-  return effortOf(scenario.data, { ...prepared, rng: new Rng(1), trainingTime });
+  return effortOf(scenario.data, { ...prepared, policy: policyOf(scenario), rng: new Rng(1), trainingTime });
 }
 
 test("without effort everybody takes all steps", async () => assert.equal(await efforts(undefined), null));
