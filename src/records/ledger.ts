@@ -15,7 +15,8 @@ import { NumberMap } from "../base/number-map.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { formatTime, type Millis } from "../base/units.ts";
 import type { Loss } from "../sim/flight/environment.ts";
-import type { Ended, Outcome, Participation } from "./participation.ts";
+import type { Outcome } from "./counts.ts";
+import type { Ended, Participation } from "./participation.ts";
 
 interface LedgerState {
   readonly open: readonly Participation[];

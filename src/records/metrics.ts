@@ -1,54 +1,51 @@
 /** What one closed round leaves in `metrics.jsonl`: one row a round, virtual time only. */
+import { z } from "zod";
 import { type ClientId, clientName } from "../base/ids.ts";
 import { type Fleet, tierOf } from "../sim/fleet/fleet.ts";
+import { count, countFields, instant, measured } from "./counts.ts";
 
-export interface BudgetMetrics {
-  readonly topK: number;
+export const budgetMetricsSchema = z.object({
+  topK: count,
   /** Held-out cross-entropy per response token, in nats. */
-  readonly loss: number;
+  loss: measured,
   /** Share of held-out response tokens predicted right, in [0, 1]. */
-  readonly tokenAccuracy: number;
+  tokenAccuracy: measured,
   /** Share of held-out examples whose whole response greedy decoding would write, in [0, 1]. */
-  readonly exactMatch: number;
-}
+  exactMatch: measured,
+});
+export type BudgetMetrics = Readonly<z.output<typeof budgetMetricsSchema>>;
 
-export interface TierMetrics {
-  readonly tier: string;
-  readonly invited: number;
-  readonly counted: number;
-  readonly late: number;
-  readonly dropped: number;
-  readonly rejected: number;
-}
+const tierMetricsSchema = z.object({ tier: z.string(), ...countFields });
+export type TierMetrics = Readonly<z.output<typeof tierMetricsSchema>>;
 
-export interface RoundMetrics {
+export const roundMetricsSchema = z.object({
   /** 0 is the base model before the first round. */
-  readonly round: number;
+  round: count,
   /** When the round began and closed, in milliseconds of virtual time. */
-  readonly startedAt: number;
-  readonly closedAt: number;
-  readonly invited: number;
-  readonly counted: number;
-  readonly late: number;
-  readonly dropped: number;
-  readonly rejected: number;
+  startedAt: instant,
+  closedAt: instant,
+  ...countFields,
   /** False when too few updates came: the adapter is then untouched. */
-  readonly aggregated: boolean;
-  readonly tiers: readonly TierMetrics[];
+  aggregated: z.boolean(),
+  tiers: z.array(tierMetricsSchema).readonly(),
   /** Mean training loss over counted updates, in nats; null without training or without updates. */
-  readonly trainLoss: number | null;
+  trainLoss: z.number().nullable(),
   /** Bytes sent since the run began. */
-  readonly downloadBytes: number;
-  readonly uploadBytes: number;
+  downloadBytes: z.number().min(0),
+  uploadBytes: z.number().min(0),
   /** Distinct clients counted since the run began. */
-  readonly distinctClients: number;
+  distinctClients: count,
   /** Held-out results at every budget, largest first; empty in rounds that are not evaluated. */
-  readonly evaluations: readonly BudgetMetrics[];
+  evaluations: z.array(budgetMetricsSchema).readonly(),
   /** Share of routed tokens that went to each expert over counted updates, `[layers][experts]`; empty without training. */
-  readonly activation: readonly (readonly number[])[];
+  activation: z.array(z.array(z.number()).readonly()).readonly(),
   /** Mean aggregation weight of each counted client over experts; sums to 1. */
-  readonly weights: readonly { readonly client: string; readonly tier: string; readonly weight: number }[];
-}
+  weights: z.array(z.object({ client: z.string(), tier: z.string(), weight: z.number() })).readonly(),
+});
+export type RoundMetrics = Readonly<z.output<typeof roundMetricsSchema>>;
+
+/** What a long run keeps of its rows in memory. */
+export const withoutDetail = (row: RoundMetrics): RoundMetrics => ({ ...row, weights: [], activation: [] });
 
 /** A row before it is written: those who were counted are numbers still. */
 export interface RoundRow extends Omit<RoundMetrics, "weights"> {

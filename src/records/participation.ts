@@ -5,37 +5,37 @@
  *
  *   invitedAt ──download──▶ downloadedAt ──train──▶ trainedAt ──upload──▶ arrivedAt
  */
+import { z } from "zod";
 import { type ClientId, clientName, type ParticipationId, type Round } from "../base/ids.ts";
 import { type Fleet, tierOf } from "../sim/fleet/fleet.ts";
-import type { Phase } from "../sim/flight/environment.ts";
+import { type Phase, phases } from "../sim/flight/environment.ts";
+import { count, instant, type Outcome, outcomes } from "./counts.ts";
 
-/** Every invitation ends in exactly one of these. */
-export type Outcome = "counted" | "late" | "dropped" | "rejected";
-
-export interface ParticipationRow {
+export const participationSchema = z.object({
   /** Numbered over the whole run from 0. */
-  readonly participation: number;
+  participation: count,
   /** The client's name, as in `c-017`. */
-  readonly client: string;
-  readonly tier: string;
-  readonly round: number;
-  readonly topK: number;
+  client: z.string(),
+  tier: z.string(),
+  round: count,
+  topK: count,
   /** Milliseconds of virtual time; null where the participation never got that far. */
-  readonly invitedAt: number;
-  readonly downloadedAt: number | null;
-  readonly trainedAt: number | null;
+  invitedAt: instant,
+  downloadedAt: instant.nullable(),
+  trainedAt: instant.nullable(),
   /** When the update reached the server, whatever the server then did with it. */
-  readonly arrivedAt: number | null;
+  arrivedAt: instant.nullable(),
   /** When the client was lost: a dropped participation's last sign of life. The server learns of it later. */
-  readonly lostAt?: number;
+  lostAt: instant.exactOptional(),
   /** When the server settled the outcome; no earlier than any instant above. */
-  readonly endedAt: number;
-  readonly outcome: Outcome;
+  endedAt: instant,
+  outcome: z.enum(outcomes),
   /** Where a dropped participation failed. */
-  readonly phase?: Phase;
+  phase: z.enum(phases).exactOptional(),
   /** Why it did not count, in a short word: `dropout`, `outage`, `deadline`, `corrupted`, `not-finite`, … */
-  readonly reason?: string;
-}
+  reason: z.string().exactOptional(),
+});
+export type ParticipationRow = Readonly<z.output<typeof participationSchema>>;
 
 /** What is known of one client's part in one round: filled in as things happen, and text only where it is written. */
 export interface Participation {
@@ -61,11 +61,9 @@ export interface Ended extends Readonly<Participation> {
   readonly outcome: Outcome;
 }
 
-type Writable<Row> = { -readonly [Field in keyof Row]: Row[Field] };
-
 export function rowOf(ended: Ended, fleet: Fleet): ParticipationRow {
   const { participation, client, round, invitedAt, downloadedAt, trainedAt, arrivedAt, endedAt, outcome } = ended;
-  const row: Writable<ParticipationRow> = {
+  const row: z.output<typeof participationSchema> = {
     participation,
     client: clientName(client),
     tier: tierOf(fleet, client),

@@ -10,10 +10,8 @@ import { millis } from "../base/units.ts";
 import type { Evaluation } from "../engine/engine.ts";
 import { runFailure } from "../runtime/failure.ts";
 import type { PledgeRef } from "../runtime/messages/refs.ts";
-import type { BudgetMetrics, RoundRow, TierMetrics } from "./metrics.ts";
-import type { Outcome } from "./participation.ts";
-
-type Counts = { -readonly [Key in Exclude<keyof TierMetrics, "tier">]: number };
+import { type Counts, noCounts, type Outcome, sumOf } from "./counts.ts";
+import type { BudgetMetrics, RoundRow } from "./metrics.ts";
 
 /** One budget's evaluation: the shards that are being worked on. */
 export interface PendingEvaluation {
@@ -88,33 +86,18 @@ export class RoundBook implements Snapshot<RoundBookState> {
   closed({ expertTokens, ...closed }: ClosedRound, isEvaluated: boolean): void {
     const counts = this.#counts;
     this.#counts = this.#options.tiers.map(noCounts);
-    const total = (key: keyof Counts) => counts.reduce((sum, tier) => sum + tier[key], 0);
-    const {
-      round,
-      startedAt,
-      closedAt,
-      aggregated,
-      trainLoss,
-      downloadBytes,
-      uploadBytes,
-      distinctClients,
-      counts: counted,
-    } = closed;
+    const { round, startedAt, closedAt, aggregated, trainLoss, counts: counted } = closed;
     const row: PendingRow["row"] = {
       round,
       startedAt,
       closedAt,
-      invited: total("invited"),
-      counted: total("counted"),
-      late: total("late"),
-      dropped: total("dropped"),
-      rejected: total("rejected"),
+      ...sumOf(counts),
       aggregated,
       tiers: this.#options.tiers.map((tier, at) => ({ tier, ...counts[at]! })),
       trainLoss,
-      downloadBytes,
-      uploadBytes,
-      distinctClients,
+      downloadBytes: closed.downloadBytes,
+      uploadBytes: closed.uploadBytes,
+      distinctClients: closed.distinctClients,
       activation: expertTokens === null ? [] : shares(this.#perLayer(expertTokens)),
       counts: counted,
     };
@@ -204,8 +187,6 @@ export class RoundBook implements Snapshot<RoundBookState> {
     }
   }
 }
-
-const noCounts = (): Counts => ({ invited: 0, counted: 0, late: 0, dropped: 0, rejected: 0 });
 
 /** Shards fold in their own order, so the sum does not depend on which was ready first. */
 function toMetrics(topK: number, shards: readonly Evaluation[]): BudgetMetrics {

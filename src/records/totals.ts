@@ -1,19 +1,15 @@
 /** A run's rounds, added up. */
+import { type Counts, noCounts, sumOf } from "./counts.ts";
 import type { RoundMetrics, TierMetrics } from "./metrics.ts";
 
 /** Rounds after the base model's row. */
 export const playedRounds = (rounds: readonly RoundMetrics[]): RoundMetrics[] =>
   rounds.filter(({ round }) => round > 0);
 
-export interface Totals {
+export interface Totals extends Readonly<Counts> {
   readonly rounds: number;
   readonly aggregated: number;
   readonly virtualTime: number;
-  readonly invited: number;
-  readonly counted: number;
-  readonly late: number;
-  readonly dropped: number;
-  readonly rejected: number;
   readonly distinctClients: number;
   readonly downloadBytes: number;
   readonly uploadBytes: number;
@@ -21,35 +17,25 @@ export interface Totals {
 
 export function totalsOf(rounds: readonly RoundMetrics[]): Totals {
   const played = playedRounds(rounds);
-  const sum = (pick: (row: RoundMetrics) => number) => played.reduce((total, row) => total + pick(row), 0);
-  const last = rounds.at(-1)!;
+  const { closedAt, distinctClients, downloadBytes, uploadBytes } = rounds.at(-1)!;
   return {
+    ...sumOf(played),
     rounds: played.length,
-    aggregated: sum(({ aggregated }) => (aggregated ? 1 : 0)),
-    virtualTime: last.closedAt,
-    invited: sum(({ invited }) => invited),
-    counted: sum(({ counted }) => counted),
-    late: sum(({ late }) => late),
-    dropped: sum(({ dropped }) => dropped),
-    rejected: sum(({ rejected }) => rejected),
-    distinctClients: last.distinctClients,
-    downloadBytes: last.downloadBytes,
-    uploadBytes: last.uploadBytes,
+    aggregated: played.filter(({ aggregated }) => aggregated).length,
+    virtualTime: closedAt,
+    distinctClients,
+    downloadBytes,
+    uploadBytes,
   };
 }
 
 /** Outcomes of all participations of a tier, over the whole run. */
 export function tierTotals(rounds: readonly RoundMetrics[]): Map<string, TierMetrics> {
-  const totals = new Map<string, { -readonly [K in keyof TierMetrics]: TierMetrics[K] }>();
+  const totals = new Map<string, TierMetrics>();
   for (const row of rounds) {
-    for (const { tier, invited, counted, late, dropped, rejected } of row.tiers) {
-      const total = totals.get(tier) ?? { tier, invited: 0, counted: 0, late: 0, dropped: 0, rejected: 0 };
-      total.invited += invited;
-      total.counted += counted;
-      total.late += late;
-      total.dropped += dropped;
-      total.rejected += rejected;
-      totals.set(tier, total);
+    for (const part of row.tiers) {
+      const { tier } = part;
+      totals.set(tier, { tier, ...sumOf([totals.get(tier) ?? noCounts(), part]) });
     }
   }
   return totals;

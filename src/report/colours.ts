@@ -2,7 +2,7 @@
  * Colours by meaning. Plots refer to CSS variables, so one drawing serves light and dark pages, screen and paper. A
  * budget keeps its colour through the whole report; a tier wears its budget's colour where the two are one to one.
  */
-import type { Outcome } from "../records/participation.ts";
+import type { Outcome } from "../records/counts.ts";
 import type { RunRecord } from "./run-folder.ts";
 
 /** How a line or an area is drawn, and what the legend calls it. */
@@ -22,8 +22,6 @@ export function seriesStyle(index: number, label: string): Style {
     dash: index < SERIES ? null : index < 2 * SERIES ? "6 3" : "2 3",
   };
 }
-
-export const OUTCOMES: readonly Outcome[] = ["counted", "late", "dropped", "rejected"];
 
 export const outcomeStyle = (outcome: Outcome): Style => ({ label: outcome, colour: `var(--${outcome})`, dash: null });
 

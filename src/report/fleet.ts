@@ -2,10 +2,10 @@
 import * as Plot from "@observablehq/plot";
 import { median } from "simple-statistics";
 import { formatBytes, formatTime } from "../base/units.ts";
+import { type Outcome, outcomes } from "../records/counts.ts";
 import type { RoundMetrics, TierMetrics } from "../records/metrics.ts";
-import type { Outcome } from "../records/participation.ts";
 import { tierTotals } from "../records/totals.ts";
-import { OUTCOMES, outcomeStyle, type Palette, seriesStyle } from "./colours.ts";
+import { outcomeStyle, type Palette, seriesStyle } from "./colours.ts";
 import { asAreas, asLines, draw, endLabels, type Figure, FULL, lines, stackedBars } from "./figure.ts";
 import { binned, bins, byteUnit, percent, roundTicks, shareOf, timeUnit, whole } from "./numbers.ts";
 
@@ -13,7 +13,7 @@ const BARS = 120;
 
 /** @param rounds those after the base model; at least one */
 export function fleetFigures(rounds: readonly RoundMetrics[], palette: Palette, clients: number | null): Figure[] {
-  const seen = OUTCOMES.filter((outcome) => rounds.some((row) => row[outcome] > 0));
+  const seen = outcomes.filter((outcome) => rounds.some((row) => row[outcome] > 0));
   return [
     outcomesByRound(rounds, seen),
     sharesByTier(rounds, palette, seen),

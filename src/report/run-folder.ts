@@ -6,8 +6,9 @@ import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
-import type { RoundMetrics } from "../records/metrics.ts";
-import type { ParticipationRow } from "../records/participation.ts";
+import { count } from "../records/counts.ts";
+import { type RoundMetrics, roundMetricsSchema } from "../records/metrics.ts";
+import { type ParticipationRow, participationSchema } from "../records/participation.ts";
 
 /** A claim of the scenario and whether the run bore it out. */
 export interface Expectation {
@@ -39,47 +40,6 @@ export interface RunRecord {
   readonly expectations: readonly Expectation[];
   readonly reproduce: string;
 }
-
-const count = z.number().int().nonnegative();
-/** JSON has no NaN: a loss that left the finite numbers arrives as null. */
-const measured = z.union([z.number(), z.null().transform(() => Number.NaN)]);
-const instant = z.number().nonnegative();
-
-const outcomes = { counted: count, late: count, dropped: count, rejected: count };
-
-const roundSchema = z.object({
-  round: count,
-  startedAt: instant,
-  closedAt: instant,
-  invited: count,
-  ...outcomes,
-  aggregated: z.boolean(),
-  tiers: z.array(z.object({ tier: z.string(), invited: count, ...outcomes })),
-  trainLoss: z.number().nullable(),
-  downloadBytes: z.number().nonnegative(),
-  uploadBytes: z.number().nonnegative(),
-  distinctClients: count,
-  evaluations: z.array(z.object({ topK: count, loss: measured, tokenAccuracy: measured, exactMatch: measured })),
-  activation: z.array(z.array(z.number())),
-  weights: z.array(z.object({ client: z.string(), tier: z.string(), weight: z.number() })),
-});
-
-const participationSchema = z.object({
-  participation: count,
-  client: z.string(),
-  tier: z.string(),
-  round: count,
-  topK: count,
-  invitedAt: instant,
-  downloadedAt: instant.nullable(),
-  trainedAt: instant.nullable(),
-  arrivedAt: instant.nullable(),
-  lostAt: instant.exactOptional(),
-  endedAt: instant,
-  outcome: z.enum(["counted", "late", "dropped", "rejected"]),
-  phase: z.enum(["before-download", "download", "training", "upload", "acknowledge"]).exactOptional(),
-  reason: z.string().exactOptional(),
-});
 
 /** A budget may also be a law or follow from the device; only a plain number is one for the whole tier. */
 const plainCount = count.optional().catch(undefined);
@@ -113,7 +73,7 @@ export function readRun(folder: string): RunRecord {
   const scenario = readJson(folder, "scenario.json", scenarioSchema);
   const result = existsSync(join(folder, "result.json")) ? readJson(folder, "result.json", resultSchema) : {};
   const rounds: RoundMetrics[] = [];
-  for (const { value, line } of readRows(folder, "metrics.jsonl", roundSchema)) {
+  for (const { value, line } of readRows(folder, "metrics.jsonl", roundMetricsSchema)) {
     const before = rounds.at(-1);
     if (before !== undefined && value.round <= before.round) {
       throw new InputError(`metrics.jsonl line ${line}: round ${value.round} follows round ${before.round}`);

@@ -9,8 +9,9 @@
  */
 import { join } from "node:path";
 import { formatTime } from "../base/units.ts";
+import type { Outcome } from "../records/counts.ts";
 import type { RoundMetrics } from "../records/metrics.ts";
-import type { Outcome, ParticipationRow } from "../records/participation.ts";
+import type { ParticipationRow } from "../records/participation.ts";
 import { whole } from "./numbers.ts";
 import { type RunRecord, readParticipations, readRun } from "./run-folder.ts";
 import { busyUntil, slicesOf, verdict } from "./slices.ts";

@@ -2,9 +2,10 @@
 import * as Plot from "@observablehq/plot";
 import { median } from "simple-statistics";
 import { formatTime } from "../base/units.ts";
+import { outcomes } from "../records/counts.ts";
 import type { RoundMetrics } from "../records/metrics.ts";
 import type { ParticipationRow } from "../records/participation.ts";
-import { OUTCOMES, outcomeStyle, type Palette } from "./colours.ts";
+import { outcomeStyle, type Palette } from "./colours.ts";
 import { asAreas, draw, type Figure, FULL } from "./figure.ts";
 import { timeUnit, whole } from "./numbers.ts";
 import { busyUntil, type Leg, slicesOf, verdict } from "./slices.ts";
@@ -110,7 +111,7 @@ export function trackFigures(
           ? "Clients without an invitation in these rounds are left out."
           : `The first ${CLIENTS} clients invited are shown; timeline.json has more.`
       }`,
-      legend: asAreas(OUTCOMES.filter((outcome) => shown.some((row) => row.outcome === outcome)).map(outcomeStyle)),
+      legend: asAreas(outcomes.filter((outcome) => shown.some((row) => row.outcome === outcome)).map(outcomeStyle)),
       svg: draw({
         ariaLabel: "what each client did over virtual time in the first rounds",
         width: FULL,

@@ -20,7 +20,7 @@ import {
   writeRecord,
 } from "../folder/run-folder.ts";
 import { type Checkpoint, type Provenance, writeCheckpoint } from "../folder/saved-state.ts";
-import { metricsOf, type RoundMetrics } from "../records/metrics.ts";
+import { metricsOf, type RoundMetrics, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
 import { rowOf } from "../records/participation.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import { expectationsOf, type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
@@ -136,7 +136,8 @@ export async function carryOn({
   const begunAfter = checkpoint?.round ?? 0;
   const engine = engineNameOf(options.engine ?? "auto");
   const files = folder === null ? noFiles : openRunFiles(folder, checkpoint?.files);
-  const rows: RoundMetrics[] = checkpoint && folder ? readLines<RoundMetrics>(folder.metrics).map(compact) : [];
+  const kept = checkpoint && folder ? readLines<unknown>(folder.metrics) : [];
+  const rows = kept.map((row) => withoutDetail(roundMetricsSchema.parse(row)));
   const workers = options.workers ?? availableParallelism();
   const { merge = "auto", taskLimit } = options;
   const equipment = { engine, lora: data.lora, merge, ...(taskLimit === undefined ? {} : { taskLimit }) };
@@ -165,7 +166,7 @@ export async function carryOn({
       if (isOver) return;
       const row = metricsOf(closed, prepared.fleet);
       files.round(row);
-      rows.push(compact(row));
+      rows.push(withoutDetail(row));
       counted += row.counted;
       const seconds = diagnostics.elapsed();
       const rate = counted / seconds;
@@ -328,13 +329,6 @@ function resultOf(scenario: Scenario, prepared: Prepared, federation: Federation
 }
 
 /** What claims need of a row; a long run keeps no more. JSON has no NaN: a loss that left the numbers comes back as null. */
-const compact = (row: RoundMetrics): RoundMetrics => ({
-  ...row,
-  weights: [],
-  activation: [],
-  evaluations: row.evaluations.map((metrics) => ({ ...metrics, loss: metrics.loss ?? Number.NaN })),
-});
-
 function attempt(action: () => void): void {
   try {
     action();

@@ -1,5 +1,7 @@
 /** One run of a stress matrix, boiled down to what its comparison with others needs. Plain data, fit for a JSONL row. */
-import type { BudgetMetrics, RoundMetrics } from "../records/metrics.ts";
+import { z } from "zod";
+import { count } from "../records/counts.ts";
+import { budgetMetricsSchema, type RoundMetrics } from "../records/metrics.ts";
 import { tierTotals, totalsOf } from "../records/totals.ts";
 
 /** What "good enough" means when time to target is measured. */
@@ -10,27 +12,28 @@ export interface Target {
   readonly loss: number;
 }
 
-export interface StressCell {
-  readonly strategy: string;
+export const stressCellSchema = z.object({
+  strategy: z.string(),
   /** The dropout rate asked for, in [0, 1]. */
-  readonly dropout: number;
-  readonly seed: number;
-  readonly rounds: number;
+  dropout: z.number(),
+  seed: count,
+  rounds: count,
   /** Milliseconds. */
-  readonly virtualTime: number;
-  readonly invited: number;
-  readonly counted: number;
+  virtualTime: z.number(),
+  invited: count,
+  counted: count,
   /** Distinct clients ever counted, of so many in the fleet. */
-  readonly distinctClients: number;
-  readonly clients: number;
-  readonly tiers: readonly { readonly tier: string; readonly invited: number; readonly counted: number }[];
+  distinctClients: count,
+  clients: count,
+  tiers: z.array(z.object({ tier: z.string(), invited: count, counted: count })).readonly(),
   /** The last held-out results, largest budget first; empty for timing-only runs. */
-  readonly evaluations: readonly BudgetMetrics[];
+  evaluations: z.array(budgetMetricsSchema).readonly(),
   /** Virtual milliseconds until the target was first met; null when it never was or none was set. */
-  readonly timeToTarget: number | null;
+  timeToTarget: z.number().nullable(),
   /** Invariants that did not hold, in a sentence each; a sound cell has none. */
-  readonly violations: readonly string[];
-}
+  violations: z.array(z.string()).readonly(),
+});
+export type StressCell = Readonly<z.output<typeof stressCellSchema>>;
 
 export interface CellFacts {
   readonly strategy: string;
@@ -45,12 +48,6 @@ export interface CellFacts {
 export function stressCell(rounds: readonly RoundMetrics[], facts: CellFacts): StressCell {
   const { strategy, dropout, seed, clients, target = null, violations = [] } = facts;
   const totals = totalsOf(rounds);
-  const reached =
-    target === null
-      ? undefined
-      : rounds.find(({ evaluations }) =>
-          evaluations.some(({ topK, loss }) => topK === target.topK && loss <= target.loss),
-        );
   return {
     strategy,
     dropout,
@@ -63,9 +60,20 @@ export function stressCell(rounds: readonly RoundMetrics[], facts: CellFacts): S
     clients,
     tiers: [...tierTotals(rounds).values()].map(({ tier, invited, counted }) => ({ tier, invited, counted })),
     evaluations: rounds.findLast(({ evaluations }) => evaluations.length > 0)?.evaluations ?? [],
-    timeToTarget: reached?.closedAt ?? null,
+    timeToTarget: reachedAt(rounds, target),
     violations,
   };
+}
+
+/** When the rows first show the target met; null when they never do or there is none. */
+export function reachedAt(
+  rows: readonly Pick<RoundMetrics, "closedAt" | "evaluations">[],
+  target: Target | null,
+): number | null {
+  const reached = rows.find(({ evaluations }) =>
+    evaluations.some(({ topK, loss }) => topK === target?.topK && loss <= target.loss),
+  );
+  return reached?.closedAt ?? null;
 }
 
 /**

@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { InvariantError, ScenarioError } from "../base/errors.ts";
 import type { Spec } from "../fl/define.ts";
 import { sizedLike } from "../fl/policies/registry.ts";
-import type { RoundMetrics } from "../records/metrics.ts";
+import { type RoundMetrics, withoutDetail } from "../records/metrics.ts";
 import { programVersion } from "../run/package.ts";
 import type { Prepared } from "../run/prepare.ts";
 import { run } from "../run/run.ts";
@@ -171,5 +171,3 @@ export async function runCell(scenario: Scenario, options: CellOptions): Promise
     return { rows, clients, digest: null, violations: [error.message] };
   }
 }
-
-const withoutDetail = (row: RoundMetrics): RoundMetrics => ({ ...row, weights: [], activation: [] });

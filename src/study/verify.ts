@@ -23,6 +23,9 @@ import {
 import { decodeCheckpoint } from "../folder/saved-state.ts";
 import { broken } from "../folder/seal.ts";
 import { readHuggingFaceConfig } from "../model/formats/hf-config.ts";
+import { noCounts, outcomes, sumOf } from "../records/counts.ts";
+import { roundMetricsSchema } from "../records/metrics.ts";
+import { participationSchema } from "../records/participation.ts";
 import { embeddedModel } from "../run/package.ts";
 import { type LoadedRun, loadRun, type Reload } from "../run/resume.ts";
 import { type RunOptions, run } from "../run/run.ts";
@@ -168,7 +171,7 @@ class Books {
   compare(folder: RunFolder): Omit<Check, "name"> {
     if (readResult(folder) === null) return unfinished;
     const hasEvents = keepsEvents(folder);
-    const totals = { counted: 0, late: 0, dropped: 0, rejected: 0 };
+    const totals = noCounts();
     let line = 0;
     for (const text of linesOf(folder.participations)) {
       const { participation, outcome } = rowOf(participationSchema, text, folder.participations, ++line);
@@ -181,27 +184,25 @@ class Books {
     const ended = hasEvents ? this.#outcomes.size : line;
     if (line !== ended) return no(`${ended} participations ended, ${line} have a row`);
     let round = 0;
-    const summed = { counted: 0, late: 0, dropped: 0, rejected: 0 };
-    let invited = 0;
+    let summed = noCounts();
     for (const text of linesOf(folder.metrics)) {
-      const row = rowOf(roundSchema, text, folder.metrics, round + 1);
+      const row = rowOf(roundMetricsSchema, text, folder.metrics, round + 1);
       const closed = hasEvents ? this.#closed[round] : { round, t: row.closedAt, counted: row.counted };
       round++;
       if (closed?.round !== row.round || closed.t !== row.closedAt || closed.counted !== row.counted) {
         return no(`round ${row.round} of metrics.jsonl is not closed like that in the event log`);
       }
-      for (const key of ["counted", "late", "dropped", "rejected"] as const) summed[key] += row[key];
-      invited += row.invited;
+      summed = sumOf([summed, row]);
       const weight = row.weights.reduce((sum, part) => sum + part.weight, 0);
       if (row.counted > 0 && !(Math.abs(weight - 1) < 1e-6)) {
         return no(`the weights of round ${row.round} sum to ${weight}, expected 1`);
       }
     }
     const wasInvited = hasEvents ? this.#invited : line;
-    if (invited !== wasInvited) return no(`${invited} invitations in metrics, and in fact ${wasInvited}`);
+    if (summed.invited !== wasInvited) return no(`${summed.invited} invitations in metrics, and in fact ${wasInvited}`);
     const closed = hasEvents ? this.#closed.length : round;
     if (round !== closed) return no(`${round} rounds in metrics, ${closed} in events`);
-    for (const key of ["counted", "late", "dropped", "rejected"] as const) {
+    for (const key of outcomes) {
       if (summed[key] !== totals[key]) return no(`${summed[key]} ${key} in metrics, ${totals[key]} in rows`);
     }
     return { holds: true, found: `${round} rounds, ${line} participations` };
@@ -242,15 +243,6 @@ function checkSeal(folder: RunFolder, record: RunRecord | null): Omit<Check, "na
 
 const eventSchema = z.looseObject({ t: z.number(), type: z.string() });
 type EventRow = z.output<typeof eventSchema>;
-const outcome = z.enum(["counted", "late", "dropped", "rejected"]);
-const participationSchema = z.object({ participation: z.number(), outcome });
-const roundSchema = z.object({
-  round: z.number(),
-  closedAt: z.number(),
-  invited: z.number(),
-  ...{ counted: z.number(), late: z.number(), dropped: z.number(), rejected: z.number() },
-  weights: z.array(z.object({ weight: z.number() })),
-});
 
 function rowOf<Row>(schema: z.ZodType<Row>, text: string, path: string, line: number): Row {
   let value: unknown;

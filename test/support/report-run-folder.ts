@@ -3,8 +3,9 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { clientId, clientName } from "../../src/base/ids.ts";
+import type { Outcome } from "../../src/records/counts.ts";
 import type { RoundMetrics, TierMetrics } from "../../src/records/metrics.ts";
-import type { Outcome, ParticipationRow } from "../../src/records/participation.ts";
+import type { ParticipationRow } from "../../src/records/participation.ts";
 import { busyUntil } from "../../src/report/slices.ts";
 
 const TIERS = [

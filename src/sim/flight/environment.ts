@@ -14,7 +14,8 @@ import type { Millis } from "../../base/units.ts";
 export type Leg = "download" | "upload" | "acknowledge";
 
 /** Where a participation can fail. */
-export type Phase = "before-download" | "download" | "training" | "upload" | "acknowledge";
+export const phases = ["before-download", "download", "training", "upload", "acknowledge"] as const;
+export type Phase = (typeof phases)[number];
 
 /** Something that is to be under way, and what it belongs to. */
 export interface Order {
