@@ -47,7 +47,7 @@ export function takeUp(draft: Draft, ctx: ServerContext, learning: Learning, ope
       good.push(update);
       found.set(accepted.participation, trained);
     } else {
-      refusals.set(accepted.participation, problem.includes("finite") ? "not-finite" : problem);
+      refusals.set(accepted.participation, problem.kind === "misfit" ? problem.text : problem.kind);
     }
   }
   if (good.length < minUpdates) {

@@ -39,7 +39,7 @@ export interface Factory<Type extends string, Shape extends z.ZodRawShape, Part>
 }
 
 /** What every part of a kind may have besides its own options, and what that makes of it. */
-export interface Common<Shape extends z.ZodRawShape, Behaviour> {
+interface Common<Shape extends z.ZodRawShape, Behaviour> {
   readonly fields: Shape;
   apply(part: Named & Behaviour): Named & Behaviour;
 }
@@ -74,7 +74,7 @@ interface Entry {
 }
 
 /** Everything of one kind by the type that a spec names. */
-export interface Registry<Item extends Entry> {
+interface Registry<Item extends Entry> {
   readonly entries: ReadonlyMap<string, Item>;
   readonly schema: z.ZodDiscriminatedUnion<[Item["schema"], ...Item["schema"][]], "type">;
   /** The part a spec names; `fromSpec(part.spec)` is `part` again. @throws ScenarioError that lists every mistake */

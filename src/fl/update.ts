@@ -48,13 +48,29 @@ export function deltaNorm({ values, base, clip = 1 }: Update): number {
   return clip * Math.sqrt(square);
 }
 
+/** Why an update is not counted. */
+export interface Refusal {
+  readonly kind: "misfit" | "not-finite";
+  readonly text: string;
+}
+
 /**
  * Whether the server may count the update. It must fit the layout, hold only finite numbers, and its activation counts
  * must be possible: topK experts per token in every layer, and no expert more than once per token.
  *
  * @returns why it must be refused, or null
  */
-export function checkUpdate(update: Update, layout: AdapterLayout): string | null {
+export function checkUpdate(update: Update, layout: AdapterLayout): Refusal | null {
+  const misfit = misfitOf(update, layout);
+  if (misfit !== null) return { kind: "misfit", text: misfit };
+  const text =
+    firstNonFinite("adapter", update.values) ??
+    firstNonFinite("base adapter", update.base) ??
+    firstNonFinite("rescaler", update.rescaler);
+  return text === null ? null : { kind: "not-finite", text };
+}
+
+function misfitOf(update: Update, layout: AdapterLayout): string | null {
   const { values, base, rescaler, activations, topK, tokens, examples } = update;
   const { layers, experts, size } = layout;
   if (values.length !== size) return `adapter has ${values.length} values, expected ${size}`;
@@ -72,12 +88,7 @@ export function checkUpdate(update: Update, layout: AdapterLayout): string | nul
   for (const name of ["firstLoss", "meanLoss"] as const) {
     if (!isNonNegative(update[name])) return `${name} is ${update[name]}, expected a non-negative number`;
   }
-  return (
-    activationProblem(update, layout) ??
-    firstNonFinite("adapter", values) ??
-    firstNonFinite("base adapter", base) ??
-    firstNonFinite("rescaler", rescaler)
-  );
+  return activationProblem(update, layout);
 }
 
 const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;

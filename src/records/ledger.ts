@@ -24,7 +24,7 @@ interface LedgerState {
   readonly roundStartedAt: number;
 }
 
-export interface LedgerOptions {
+interface LedgerOptions {
   /** Synchronous policies: an update counted for a round must have arrived this long after the round began. */
   readonly deadline: Millis | null;
   /** Called once for each participation, in the order of settling. */

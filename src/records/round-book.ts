@@ -14,7 +14,7 @@ import { type Counts, noCounts, type Outcome, sumOf } from "./counts.ts";
 import type { BudgetMetrics, RoundRow } from "./metrics.ts";
 
 /** One budget's evaluation: the shards that are being worked on. */
-export interface PendingEvaluation {
+interface PendingEvaluation {
   readonly topK: number;
   readonly shards: readonly PledgeRef<Evaluation>[];
 }
@@ -32,12 +32,12 @@ export interface RoundBookState {
   readonly expertTokens: readonly (readonly number[])[];
 }
 
-export type ClosedRound = Omit<RoundRow, "evaluations" | "tiers" | keyof Counts | "activation"> & {
+type ClosedRound = Omit<RoundRow, "evaluations" | "tiers" | keyof Counts | "activation"> & {
   /** Tokens routed to each expert over counted updates, `[layers · experts]`; null without training. */
   readonly expertTokens: Float64Array | null;
 };
 
-export interface RoundBookOptions {
+interface RoundBookOptions {
   readonly tiers: readonly string[];
   readonly layers: number;
   /** The results of finished work; waits for it. */

@@ -6,7 +6,7 @@ import type { RoundMetrics, TierMetrics } from "./metrics.ts";
 export const playedRounds = (rounds: readonly RoundMetrics[]): RoundMetrics[] =>
   rounds.filter(({ round }) => round > 0);
 
-export interface Totals extends Readonly<Counts> {
+interface Totals extends Readonly<Counts> {
   readonly rounds: number;
   readonly aggregated: number;
   readonly virtualTime: number;

@@ -35,7 +35,7 @@ export const stressCellSchema = z.object({
 });
 export type StressCell = Readonly<z.output<typeof stressCellSchema>>;
 
-export interface CellFacts {
+interface CellFacts {
   readonly strategy: string;
   readonly dropout: number;
   readonly seed: number;

@@ -15,7 +15,7 @@ export const timeoutField = {
   timeout: patience.default(null),
 };
 
-export interface BufferedOptions extends StalenessOptions {
+interface BufferedOptions extends StalenessOptions {
   readonly concurrency: number;
   readonly buffer: number;
   /** Share of a fresh update that is let through. */

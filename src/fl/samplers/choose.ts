@@ -4,45 +4,7 @@ import type { Draws } from "../../base/random.ts";
 import type { Fleet } from "../../sim/fleet/fleet.ts";
 import type { Candidates, History } from "../sampler.ts";
 
-/** Sorting bare numbers needs no comparison function. */
-export function ascending(clients: readonly ClientId[]): ClientId[] {
-  if (clients.length <= 32) return insertionSorted(clients);
-  const sorted = new Uint32Array(clients).sort();
-  return clients.map((_, at) => clientId(sorted[at]!));
-}
-
-/** Of a few numbers this is the fastest, and makes no typed array. */
-function insertionSorted(clients: readonly ClientId[]): ClientId[] {
-  const sorted = [...clients];
-  for (let next = 1; next < sorted.length; next++) {
-    const client = sorted[next]!;
-    let place = next;
-    for (; place > 0 && sorted[place - 1]! > client; place--) sorted[place] = sorted[place - 1]!;
-    sorted[place] = client;
-  }
-  return sorted;
-}
-
-/** Those chosen so far. Asynchronous policies ask for one client at a time, for whom a set would be much ado. */
-class Chosen {
-  clients: ClientId[] = [];
-  readonly #set: Set<ClientId> | null;
-
-  constructor(count: number) {
-    this.#set = count > 8 ? new Set() : null;
-  }
-
-  has(client: ClientId): boolean {
-    return this.#set?.has(client) ?? this.clients.includes(client);
-  }
-
-  add(client: ClientId): void {
-    // The first is mostly the only one, and an empty list that grows takes room for 17.
-    if (this.clients.length === 0) this.clients = [client];
-    else this.clients.push(client);
-    this.#set?.add(client);
-  }
-}
+export const ascending = (clients: Iterable<ClientId>): ClientId[] => [...clients].sort((a, b) => a - b);
 
 /** All eligible clients, ascending: one scan of the fleet. */
 export function allEligible(candidates: Candidates): ClientId[] {
@@ -67,22 +29,22 @@ export function sampleEligible(
   draws: Draws,
   isEligible: (client: ClientId) => boolean,
 ): ClientId[] {
-  const chosen = new Chosen(count);
+  const chosen = new Set<ClientId>();
   // As many misses as the fleet has rows cost as much as the scan that would have been exact.
-  for (let attempts = 0; attempts < fleet.size && chosen.clients.length < count; attempts++) {
+  for (let attempts = 0; attempts < fleet.size && chosen.size < count; attempts++) {
     const client = clientId(draws.below(fleet.size));
     if (!chosen.has(client) && isEligible(client)) chosen.add(client);
   }
-  if (chosen.clients.length < count) {
+  if (chosen.size < count) {
     const rest: ClientId[] = [];
     for (let row = 0; row < fleet.size; row++) {
       const client = clientId(row);
       if (!chosen.has(client) && isEligible(client)) rest.push(client);
     }
-    const missing = Math.min(count - chosen.clients.length, rest.length);
+    const missing = Math.min(count - chosen.size, rest.length);
     for (const index of draws.sample(rest.length, missing)) chosen.add(rest[index]!);
   }
-  return chosen.clients.length < 2 ? chosen.clients : ascending(chosen.clients);
+  return ascending(chosen);
 }
 
 /**
@@ -125,7 +87,7 @@ export function sampleByExamples(candidates: Candidates, count: number, draws: D
     const weights = rest.map((client) => fleet.examples[client]!);
     for (const client of sampleWeighted(rest, weights, count - chosen.size, draws)) chosen.add(client);
   }
-  return ascending([...chosen]);
+  return ascending(chosen);
 }
 
 /** Where the `count` highest scores are, ascending; of equal ones the lower index, and −Infinity never. */

@@ -50,6 +50,8 @@ const broken: readonly [name: string, change: Partial<Update>, reason: RegExp][]
 
 for (const [name, change, reason] of broken) {
   test(`an update with ${name} is refused with the reason`, () => {
-    assert.match(checkUpdate({ ...good, ...change }, layout) ?? "", reason);
+    const refusal = checkUpdate({ ...good, ...change }, layout)!;
+    assert.match(refusal.text, reason);
+    assert.equal(refusal.kind, reason.source.includes(" value ") ? "not-finite" : "misfit");
   });
 }
