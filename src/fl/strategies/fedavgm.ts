@@ -8,7 +8,7 @@
  */
 import { z } from "zod";
 import { defineStrategy, type StrategyBehaviour } from "../strategy.ts";
-import { averagingBy, averagingFields, moves, type WeightedMean } from "./weighted-average.ts";
+import { averagingBy, averagingFields, moved, type WeightedMean } from "./weighted-average.ts";
 
 export const fedavgm = defineStrategy({
   type: "fedavgm",
@@ -24,18 +24,11 @@ export const fedavgm = defineStrategy({
     ...averagingBy(averaged),
     finish(sum, state, layout) {
       if (sum.updates === 0) return state;
-      const adapter = state.adapter.slice();
       const v = state.moments.v?.slice() ?? new Float64Array(layout.size);
-      for (let expert = 0; expert < sum.weight.length; expert++) {
-        // Momentum would carry an expert nobody trained further; it rests instead.
-        if (!moves(sum, expert)) continue;
-        for (const { start, end } of layout.ranges(expert)) {
-          for (let i = start; i < end; i++) {
-            v[i] = momentum * v[i]! - sum.delta[i]!;
-            if (v[i] !== 0) adapter[i] = adapter[i]! - serverLearningRate * v[i]!;
-          }
-        }
-      }
+      const adapter = moved(sum, state, layout, (i, mean) => {
+        v[i] = momentum * v[i]! - mean;
+        return -serverLearningRate * v[i]!;
+      });
       return { adapter, moments: { ...state.moments, v } };
     },
   }),

@@ -14,7 +14,7 @@
 import { z } from "zod";
 import type { AdapterLayout } from "../../model/adapter.ts";
 import { defineStrategy, type GlobalState, type StrategyBehaviour } from "../strategy.ts";
-import { averagingBy, averagingFields, moves, type WeightedMean } from "./weighted-average.ts";
+import { averagingBy, averagingFields, moved, type WeightedMean } from "./weighted-average.ts";
 
 const fedoptFields = {
   /** β₁. */
@@ -74,19 +74,11 @@ function fedopt(
       if (sum.updates === 0) return state;
       const { m, v, t } = nextMoments(options, state, layout);
       const rate = serverLearningRate * rateFactor(t[0]!);
-      const adapter = state.adapter.slice();
-      for (let expert = 0; expert < sum.weight.length; expert++) {
-        // D = 0 would still move an expert by its old m, so one that nobody trained is left out altogether.
-        if (!moves(sum, expert)) continue;
-        for (const { start, end } of layout.ranges(expert)) {
-          for (let i = start; i < end; i++) {
-            const mean = sum.delta[i]!;
-            m[i] = beta1 * m[i]! + (1 - beta1) * mean;
-            v[i] = nextVariance(v[i]!, mean * mean);
-            if (m[i] !== 0) adapter[i] = adapter[i]! + (rate * m[i]!) / (Math.sqrt(v[i]!) + tau);
-          }
-        }
-      }
+      const adapter = moved(sum, state, layout, (i, mean) => {
+        m[i] = beta1 * m[i]! + (1 - beta1) * mean;
+        v[i] = nextVariance(v[i]!, mean * mean);
+        return (rate * m[i]!) / (Math.sqrt(v[i]!) + tau);
+      });
       return { adapter, moments: { ...state.moments, m, v, t } };
     },
   };

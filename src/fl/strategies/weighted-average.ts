@@ -49,7 +49,8 @@ export const averaging = (discounts: "damp" | "reweigh", weightOf: WeightOf): St
   weight: (update, expert) => weightOf(update, expert) * update.discount,
   init: emptyMean,
   accumulate: (sum, update, layout) => accumulateMean(sum, update, layout, discounts, weightOf),
-  finish: addMean,
+  finish: (sum, state, layout) =>
+    sum.updates === 0 ? state : { ...state, adapter: moved(sum, state, layout, (_, mean) => mean) },
 });
 
 /** The same with the weights of the {@link averagingFields}. */
@@ -102,18 +103,28 @@ function fold(mean: Float64Array, { values, base }: Update, ranges: readonly Ran
   }
 }
 
-/** An expert moves only if someone trained it and it has weight; otherwise it keeps its values bit for bit. */
-export const moves = (sum: WeightedMean, expert: number): boolean =>
-  sum.trainers[expert]! > 0 && sum.weight[expert]! > 0;
-
-/** θ_j ← θ_j + mean_j for every expert that moves. */
-function addMean(sum: WeightedMean, state: GlobalState, layout: AdapterLayout): GlobalState {
-  if (sum.updates === 0) return state;
-  const adapter = state.adapter.slice();
-  for (let expert = 0; expert < sum.weight.length; expert++) {
-    if (moves(sum, expert)) addDelta(adapter, sum.delta, layout.ranges(expert));
+/**
+ * θ_i ← θ_i + step(i, mean_i), in float64, for the elements of every expert that someone trained and that has weight. The
+ * others keep their values bit for bit and see no step: old momentum would carry them further.
+ */
+export function moved(
+  { delta, weight, trainers }: WeightedMean,
+  { adapter }: GlobalState,
+  layout: AdapterLayout,
+  step: (i: number, mean: number) => number,
+): Float32Array {
+  const next = adapter.slice();
+  for (let expert = 0; expert < weight.length; expert++) {
+    if (trainers[expert] === 0 || weight[expert] === 0) continue;
+    for (const { start, end } of layout.ranges(expert)) {
+      for (let i = start; i < end; i++) {
+        const change = step(i, delta[i]!);
+        // A zero leaves the value as it is, the sign of a zero included.
+        if (change !== 0) next[i] = next[i]! + change;
+      }
+    }
   }
-  return { ...state, adapter };
+  return next;
 }
 
 /** Adds in float64 and rounds once. A zero delta leaves the value as it is, the sign of a zero included. */
