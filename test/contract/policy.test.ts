@@ -5,7 +5,7 @@ import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { type Draws, Rng } from "../../src/base/random.ts";
 import { type Millis, millis } from "../../src/base/units.ts";
 import { fedasync, fedbuff, policyFromSpec, semiSynchronous, synchronous } from "../../src/fl/policies/registry.ts";
-import type { Decision, PolicyView, RoundPolicy } from "../../src/fl/policy.ts";
+import { type Decision, factsOf, type PolicyView, type RoundPolicy, waitsForAll } from "../../src/fl/policy.ts";
 
 policyContract(() => synchronous({ cohort: 10, deadline: 2_000, minUpdates: 4 }));
 policyContract(() => synchronous({ cohort: 10, deadline: 2_000, overSelection: 1.3 }));
@@ -23,9 +23,13 @@ function policyContract(make: () => RoundPolicy): void {
 
   for (const losses of ["hidden", "seen"] as const) {
     test(`${says} every invitation is decided exactly once, with losses ${losses} from the server`, () => {
-      const needsToSee = policy.spec.deadline === null || policy.spec.late === "stale";
       for (let seed = 0; seed < 20; seed++) {
-        const run = drive(policy, { seed, rounds: 30, dropout: 0.3, seesLosses: losses === "seen" || needsToSee });
+        const run = drive(policy, {
+          seed,
+          rounds: 30,
+          dropout: 0.3,
+          seesLosses: losses === "seen" || waitsForAll(policy),
+        });
         for (const [participation, fates] of run.fates.entries()) {
           assert.equal(fates.length, 1, `seed ${seed}: participation ${participation} ended as ${fates}`);
         }
@@ -41,6 +45,13 @@ function policyContract(make: () => RoundPolicy): void {
       assert.ok(discount > 0 && discount <= 1);
       if (staleness === 0) assert.equal(discount, freshest);
     }
+  });
+
+  test(`${says} what it states of itself is what it does`, () => {
+    const { deadline, minUpdates } = factsOf(policy);
+    const { accepted, closes } = drive(policy, { seed: 4, rounds: 40, dropout: 0.4, seesLosses: waitsForAll(policy) });
+    for (const { at, startedAt } of accepted) assert.ok(at - startedAt <= (deadline ?? Infinity));
+    for (const { aggregate, accepted: count } of closes) if (aggregate) assert.ok(count >= minUpdates);
   });
 
   test(`${says} a round that aggregates has updates`, () => {

@@ -12,7 +12,7 @@ import {
 } from "../../../src/fl/policies/registry.ts";
 import { stalenessWeight } from "../../../src/fl/policies/staleness.ts";
 import { invitations } from "../../../src/fl/policies/synchronous.ts";
-import type { PolicyView } from "../../../src/fl/policy.ts";
+import { factsOf, type PolicyView, quorumOf, type RoundPolicy, waitsForAll } from "../../../src/fl/policy.ts";
 
 const view = (change: Partial<Record<keyof PolicyView, number>> = {}): PolicyView => {
   const { now = 0, round: current = 1, roundStartedAt = 0, invited = 0, accepted = 0, outstanding = 0 } = change;
@@ -175,6 +175,27 @@ for (const [spec, path, expected, got] of mistakes) {
     assert.deepEqual(checkPolicy(spec, { fleetSize: 100 })[0], { path, expected, got });
   });
 }
+
+test("a policy states its deadline, its timeout and the updates it needs", () => {
+  const facts = (policy: RoundPolicy) => [factsOf(policy), quorumOf(policy), waitsForAll(policy)];
+  const inTime = synchronous({ cohort: 8, deadline: 900, minUpdates: 3 });
+  assert.deepEqual(facts(inTime), [{ deadline: 900, timeout: null, minUpdates: 3 }, 3, false]);
+  const patient = synchronous({ cohort: 8, minUpdates: 3 });
+  assert.deepEqual(facts(patient), [{ deadline: null, timeout: null, minUpdates: 3 }, 3, true]);
+  // The same client may be counted in two rounds, and an invitation may be out for ever.
+  const stale = synchronous({ cohort: 8, deadline: 900, minUpdates: 3, late: "stale" });
+  assert.deepEqual(facts(stale), [{ deadline: 900, timeout: null, minUpdates: 3 }, 1, true]);
+  const buffered = fedbuff({ concurrency: 8, buffer: 3, timeout: 700 });
+  assert.deepEqual(facts(buffered), [{ deadline: null, timeout: 700, minUpdates: 1 }, 1, false]);
+  const periods = semiSynchronous({ period: 60, concurrency: 8, minUpdates: 2 });
+  assert.deepEqual(facts(periods), [{ deadline: null, timeout: null, minUpdates: 2 }, 1, true]);
+});
+
+test("of a policy that states nothing the least is expected", () => {
+  const { facts: _, ...silent } = synchronous({ cohort: 8, deadline: 900, minUpdates: 3 });
+  assert.deepEqual(factsOf(silent), { deadline: null, timeout: null, minUpdates: 1 });
+  assert.equal(waitsForAll(silent), true);
+});
 
 test("a sound policy has no problems", () => {
   assert.deepEqual(
