@@ -57,7 +57,7 @@ export function define<
 ): Factory<Type, Shape & Others, Named & Behaviour> {
   const schema = z.strictObject({ type: z.literal(type), ...options, ...fields });
   const fromSpec = (given: Spec): Named & Behaviour => {
-    // What the schema gives for a shape that is not known here has to be said.
+    // That a schema made of `options` gives these very options, the compiler cannot see.
     const spec = parseSpec(what, schema, given) as Spec & Options<Shape>;
     return apply({ name: name?.(spec) ?? type, spec, ...make(spec) });
   };
