@@ -12,7 +12,6 @@ import { pathToFileURL } from "node:url";
 import { sha256 } from "../base/digest.ts";
 import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
 import { readText } from "../base/text.ts";
-import { guardLoading } from "../run/guard.ts";
 import { packageRoot } from "../run/package.ts";
 import type { ScenarioSource } from "../run/provenance.ts";
 import { largestScenario, type Reload } from "../run/resume.ts";
@@ -42,7 +41,7 @@ export async function loadScenario(name: string): Promise<LoadedScenario> {
     return { scenarios: [scenarioFromJson(value)], path: shown, file: null };
   }
   await prepareImports();
-  const module = await guardLoading(path, () => import(pathToFileURL(path).href) as Promise<{ default?: unknown }>);
+  const module = (await import(pathToFileURL(path).href)) as { default?: unknown };
   const scenarios: unknown[] = Array.isArray(module.default) ? module.default : [module.default];
   if (scenarios.length === 0 || !scenarios.every(isScenario)) {
     throw new ScenarioError(
