@@ -6,7 +6,6 @@
  * a clone, from a project that depends on flame-sim, and under a global installation.
  */
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { register as registerHooks } from "node:module";
 import { extname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { sha256 } from "../base/digest.ts";
@@ -17,6 +16,7 @@ import type { ScenarioSource } from "../run/provenance.ts";
 import { largestScenario, type Reload } from "../run/resume.ts";
 import { configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { type Scenario, scenarioFromJson } from "../scenario/define.ts";
+import { hookImports } from "./scenario-imports.ts";
 
 export interface LoadedScenario {
   /** More than one when the file compares variants: then they have different names. */
@@ -96,16 +96,7 @@ async function prepareImports(): Promise<void> {
     const tsx = await import("tsx/esm/api");
     tsx.register();
   }
-  const index = new URL(`../index${extname(import.meta.url)}`, import.meta.url).href;
-  // A scenario is a module, whatever the package.json above it says or does not say: `npm init` writes "commonjs", and
-  // what to make of neither is different in every version of Node. Other people's `.js` keeps its meaning.
-  const hook = `export async function resolve(name, context, next) {
-    const found = await next(name === "flame-sim" ? ${JSON.stringify(index)} : name, context);
-    const isScenario = context.parentURL === ${JSON.stringify(import.meta.url)} && /\\.[jt]s(\\?|$)/.test(found.url);
-    const isBeside = /^file:.*\\.ts(\\?|$)/.test(found.url) && !found.url.includes("/node_modules/");
-    return isScenario || isBeside ? { ...found, format: "module" } : found;
-  }`;
-  registerHooks(`data:text/javascript,${encodeURIComponent(hook)}`);
+  hookImports();
 }
 
 const isScenario = (value: unknown): value is Scenario =>
