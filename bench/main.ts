@@ -1,6 +1,6 @@
 /** `npm run bench -- <name> [options]`: one benchmark per file; each prints its own reference, measured in the same run. */
 import { readdirSync } from "node:fs";
-import { restartWithHugePages } from "../src/cli/huge-pages.ts";
+import { restartWithHugePages } from "../src/engine/huge-pages.ts";
 
 restartWithHugePages();
 

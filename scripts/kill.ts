@@ -5,7 +5,7 @@
  *   npm run kill -- --count 200
  *   npm run kill -- --count 50 --kind timing --scenario my-scenario.json
  *   npm run kill -- --from 17 --count 1             one run again, at the same moments
- *   npm run build && npm run kill -- --built        kills what is published, which starts faster than the sources
+ *   npm run kill -- --built                         kills what is compiled, which starts faster than the sources
  *
  * A third of the processes are killed while they write a file, some while they start, before there is a run, and most at
  * any moment of the run. A run is killed up to four times, all but the first while it is resumed; one that came out

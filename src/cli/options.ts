@@ -1,19 +1,8 @@
-/** What the options of several commands have in common. */
+/** What the values of options are: each function reads one, and says what was expected. */
 import { InvalidArgumentError } from "commander";
-import { InputError, ScenarioError } from "../base/errors.ts";
-import { type OpenedModel, openModel } from "../engine/load-model.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
-import type { ModelConfig } from "../model/config.ts";
-import { embeddedModel } from "../run/package.ts";
-import {
-  isRunFolder,
-  noAdapter,
-  type RecordedScenario,
-  readPeftAdapter,
-  readRunAdapter,
-  recordedScenario,
-  type TrainedAdapter,
-} from "../run/trained-adapter.ts";
+import type { StoredDtype } from "../model/formats/safetensors-writer.ts";
+import type { Target } from "../study/stress-cell.ts";
 
 export function wholeNumber(text: string): number {
   const value = Number(text);
@@ -26,6 +15,23 @@ export function positiveNumber(text: string): number {
   if (value === 0) throw new InvalidArgumentError("expected a whole number of at least 1.");
   return value;
 }
+
+export function nonNegative(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0 && value < Number.POSITIVE_INFINITY)) {
+    throw new InvalidArgumentError("expected a number of at least 0.");
+  }
+  return value;
+}
+
+export function share(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && value <= 1)) throw new InvalidArgumentError("expected a number above 0, at most 1.");
+  return value;
+}
+
+/** An option that may be repeated. */
+export const collect = (value: string, previous: readonly string[]): readonly string[] => [...previous, value];
 
 /** How many clients share a call. */
 export const mergeOption = (text: string): "auto" | MergeLimit =>
@@ -46,51 +52,47 @@ export function budgetList(text: string): readonly number[] {
   return [...new Set(budgets)];
 }
 
-/** K, then half of it, down to 1: the budgets that FLAME compares. */
-export function usualBudgets({ topK }: ModelConfig): readonly number[] {
-  const budgets: number[] = [];
-  for (let k = topK; k >= 1; k = Math.floor(k / 2)) budgets.push(k);
-  return budgets;
+/** `flame,fedavg`. */
+export function nameList(text: string): string[] {
+  const found = text.split(",").map((name) => name.trim());
+  if (found.some((name) => name === "")) throw new InvalidArgumentError("expected names, separated by commas.");
+  return [...new Set(found)];
 }
 
-/** A client's budget is at most what the model was trained with, so nothing larger has a meaning. */
-export function checkBudget(k: number, { topK, experts }: ModelConfig): number {
-  if (k <= topK) return k;
-  const reason = k > experts ? `has ${experts} experts` : `was trained with ${topK} experts per token`;
-  throw new ScenarioError(`--budget is ${k}, but the model ${reason}`);
+/** `0,0.1,0.3`. */
+export function dropoutRates(text: string): number[] {
+  const found = text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+  if (!found.every((rate) => rate >= 0 && rate <= 1)) throw new InvalidArgumentError("expected rates in [0, 1].");
+  return [...new Set(found)];
 }
 
-/** `embedded` or a folder. */
-export const openNamedModel = (name: string): OpenedModel => openModel(name === "embedded" ? embeddedModel() : name);
-
-export interface Subject {
-  readonly model: OpenedModel;
-  readonly trained: TrainedAdapter;
-  /** The scenario behind the adapter, if it came from a run. */
-  readonly run: RecordedScenario | null;
-}
-
-export interface SubjectFlags {
-  readonly model?: string;
-  readonly adapter?: string;
-  readonly round?: number;
-}
-
-/** The model and adapter that a command is about: a run names its model, anything else is about the embedded one. */
-export function openSubject({ model: name, adapter: folder, round }: SubjectFlags): Subject {
-  if (folder === undefined || !isRunFolder(folder)) {
-    if (round !== undefined) throw new ScenarioError("--round is given, but --adapter is not the folder of a run");
-    const model = openNamedModel(name ?? "embedded");
-    const trained = folder === undefined ? noAdapter(model.config) : readPeftAdapter(folder, model.config);
-    return { model, trained, run: null };
+/** `5` is 1…5; `3,7` and `3,` are lists. */
+export function seedList(text: string): number[] {
+  if (/^[1-9]\d{0,4}$/.test(text)) return Array.from({ length: Number(text) }, (_, at) => at + 1);
+  const parts = text.replace(/,$/, "").split(",");
+  if (!parts.every((part) => /^\d{1,15}$/.test(part.trim()))) {
+    throw new InvalidArgumentError("expected a number of seeds, or seeds separated by commas.");
   }
-  const run = recordedScenario(folder);
-  const model = openNamedModel(name ?? modelOf(run, folder));
-  return { model, trained: readRunAdapter(folder, model.config, round ?? null), run };
+  return [...new Set(parts.map(Number))];
 }
 
-/** The name of the base model a run was made with. */
-export function modelOf({ model }: RecordedScenario, folder: string): string {
-  if (typeof model === "string") return model;
-  throw new InputError(`${folder} was run without training: its model is only a shape`);
+/** `8:1.5`. */
+export function targetLoss(text: string): Target {
+  const [, topK, loss] = /^(\d+):(\d+(?:\.\d+)?)$/.exec(text) ?? [];
+  if (topK === undefined || loss === undefined) throw new InvalidArgumentError("expected budget:loss, as in 8:1.5.");
+  return { topK: Number(topK), loss: Number(loss) };
+}
+
+const dtypes: Readonly<Record<string, StoredDtype>> = { float32: "F32", bfloat16: "BF16", float16: "F16" };
+
+export function dtype(name: string): StoredDtype {
+  const found = Object.hasOwn(dtypes, name) ? dtypes[name] : undefined;
+  if (found === undefined) throw new InvalidArgumentError(`expected ${Object.keys(dtypes).join(", ")}.`);
+  return found;
+}
+
+export function adapterBytes(text: string): 2 | 4 {
+  if (text === "2") return 2;
+  if (text === "4") return 4;
+  throw new InvalidArgumentError("expected 4 (float32) or 2 (bfloat16 or float16).");
 }

@@ -1,4 +1,4 @@
-/** Where the program's own files are: the same code runs from `src/` under tsx and from `dist/src/` when installed. */
+/** Where the program's own files are: the same code runs from `src/` under tsx, and compiled from another folder. */
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, extname, join, relative } from "node:path";
@@ -31,19 +31,26 @@ const rooms = [
 
 /**
  * SHA-256 of the code that a run's results depend on, and of the versions of the libraries it uses: what a version number
- * says only once it has been raised.
+ * says only once it has been raised. The same for the sources and for what is compiled from them.
  */
 export function codeDigest(): string {
   if (digest !== null) return digest;
-  const hash = createHash("sha256");
   const here = fileURLToPath(import.meta.url);
   const root = dirname(dirname(dirname(here)));
+  const code = extname(here) === ".ts" ? sourceDigest(root) : readFileSync(join(root, "sources.sha256"), "utf8");
+  const hash = createHash("sha256").update(code);
+  for (const [name, version] of libraries()) hash.update(`${name}@${version}\0`);
+  digest = hash.digest("hex");
+  return digest;
+}
+
+/** Of the sources under `root`; whoever compiles them notes it in `sources.sha256` beside the output. */
+export function sourceDigest(root: string): string {
+  const hash = createHash("sha256");
   for (const room of rooms) {
     const folder = join(root, room === "actors" ? room : join("src", room));
-    const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter(
-      (name) => extname(name) === extname(here) && !name.endsWith(".d.ts"),
-    );
-    for (const name of files.sort()) {
+    const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
+    for (const name of names.filter((name) => name.endsWith(".ts")).sort()) {
       const path = join(folder, name);
       hash
         .update(`${relative(root, path)}\0`)
@@ -51,9 +58,7 @@ export function codeDigest(): string {
         .update("\0");
     }
   }
-  for (const [name, version] of libraries()) hash.update(`${name}@${version}\0`);
-  digest = hash.digest("hex");
-  return digest;
+  return hash.digest("hex");
 }
 
 /** The program does not change while it runs. */

@@ -6,18 +6,17 @@
  * a clone, from a project that depends on flame-sim, and under a global installation.
  */
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { register as registerHooks } from "node:module";
 import { extname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { sha256 } from "../base/digest.ts";
 import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
 import { readText } from "../base/text.ts";
-import { guardLoading } from "../run/guard.ts";
 import { packageRoot } from "../run/package.ts";
 import type { ScenarioSource } from "../run/provenance.ts";
 import { largestScenario, type Reload } from "../run/resume.ts";
 import { configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { type Scenario, scenarioFromJson } from "../scenario/define.ts";
+import { hookImports } from "./scenario-imports.ts";
 
 export interface LoadedScenario {
   /** More than one when the file compares variants: then they have different names. */
@@ -42,7 +41,7 @@ export async function loadScenario(name: string): Promise<LoadedScenario> {
     return { scenarios: [scenarioFromJson(value)], path: shown, file: null };
   }
   await prepareImports();
-  const module = await guardLoading(path, () => import(pathToFileURL(path).href) as Promise<{ default?: unknown }>);
+  const module = (await import(pathToFileURL(path).href)) as { default?: unknown };
   const scenarios: unknown[] = Array.isArray(module.default) ? module.default : [module.default];
   if (scenarios.length === 0 || !scenarios.every(isScenario)) {
     throw new ScenarioError(
@@ -97,16 +96,7 @@ async function prepareImports(): Promise<void> {
     const tsx = await import("tsx/esm/api");
     tsx.register();
   }
-  const index = new URL(`../index${extname(import.meta.url)}`, import.meta.url).href;
-  // A scenario is a module, whatever the package.json above it says or does not say: `npm init` writes "commonjs", and
-  // what to make of neither is different in every version of Node. Other people's `.js` keeps its meaning.
-  const hook = `export async function resolve(name, context, next) {
-    const found = await next(name === "flame-sim" ? ${JSON.stringify(index)} : name, context);
-    const isScenario = context.parentURL === ${JSON.stringify(import.meta.url)} && /\\.[jt]s(\\?|$)/.test(found.url);
-    const isBeside = /^file:.*\\.ts(\\?|$)/.test(found.url) && !found.url.includes("/node_modules/");
-    return isScenario || isBeside ? { ...found, format: "module" } : found;
-  }`;
-  registerHooks(`data:text/javascript,${encodeURIComponent(hook)}`);
+  hookImports();
 }
 
 const isScenario = (value: unknown): value is Scenario =>

@@ -5,6 +5,7 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
+import { compile } from "../../bin/compiled.mjs";
 import { packageRoot } from "../../src/run/package.ts";
 import { otherNodes } from "../support/nodes.ts";
 import { temporaryFolder } from "../support/run-folders.ts";
@@ -27,7 +28,7 @@ before(async () => {
   cpSync(join(root, "package.json"), join(installed, "package.json"));
   cpSync(join(root, "scenarios"), join(installed, "scenarios"), { recursive: true });
   symlinkSync(join(root, "node_modules"), join(installed, "node_modules"));
-  await start(process.execPath, [tsc, "-p", "tsconfig.build.json", "--outDir", join(installed, "dist")], { cwd: root });
+  await compile(join(installed, "dist"));
 });
 after(() => {
   for (const cleanUp of cleanUps) cleanUp();

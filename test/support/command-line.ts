@@ -1,6 +1,6 @@
 /** The `flame` command in tests, on this thread with its output caught. As a process of its own: `command-process.ts`. */
 import { stripVTControlCharacters } from "node:util";
-import { flame } from "../../src/cli/main.ts";
+import { flame } from "../../src/cli/flame.ts";
 import { terminal } from "../../src/cli/screen/terminal.ts";
 
 export interface Said {

@@ -12,10 +12,10 @@ export interface Started {
 
 const fileIn = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 
-/** What a process is made from: the sources, or what `npm run build` made of them, which starts in half of the time. */
+/** What a process is made from: the sources, or what is compiled from them, which starts in half of the time. */
 export const programs = {
   source: ["--import", import.meta.resolve("tsx"), fileIn("src/cli/main.ts")],
-  built: [fileIn("dist/src/cli/main.js")],
+  built: [fileIn("bin/flame.mjs")],
 } as const;
 
 /** Starts the command as a process. */

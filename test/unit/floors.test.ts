@@ -6,6 +6,8 @@ import { fileURLToPath } from "node:url";
 
 /** A file imports from its own room and from rooms on lower floors. */
 const floors: Readonly<Record<string, number>> = {
+  /** Compiles the rest. */
+  bin: 0,
   "src/base": 0,
   "src/sim": 1,
   "src/tensor": 1,

@@ -1,6 +1,5 @@
 /** `flame calibrate <scenario>`: how fast this machine really trains at each budget, for plans without training. */
 import { cpus } from "node:os";
-import type { Command } from "commander";
 import { writeAtomically } from "../../base/disk.ts";
 import { ScenarioError } from "../../base/errors.ts";
 import { Rng } from "../../base/random.ts";
@@ -16,7 +15,6 @@ import { prepareRun } from "../../run/run.ts";
 import type { Calibration } from "../../scenario/calibration.ts";
 import { configure } from "../../scenario/configure.ts";
 import { loadScenario } from "../../study/load-scenario.ts";
-import { budgetList, positiveNumber } from "../options.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
 
@@ -33,22 +31,7 @@ interface CalibrateFlags {
 /** Steps in one measurement. */
 const steps = 6;
 
-export function register(program: Command): void {
-  program
-    .command("calibrate")
-    .description("measures training steps of this machine at every budget, for timing-only plans")
-    .argument("<scenario>", "the scenario whose model, data and batches are measured")
-    .option("--to <file>", "where the calibration goes", "calibration.json")
-    .option("--budgets <list>", "as in 8,4,2,1 (default: those the scenario evaluates)", budgetList)
-    .option("--repeats <number>", "measurements at each budget; the median counts", positiveNumber, 5)
-    .option("--engine <name>", "what trains: auto, onnx, …", "auto")
-    .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
-    .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
-    .option("--json", "print the calibration as JSON")
-    .action(calibrate);
-}
-
-async function calibrate(name: string, { to, repeats, engine, json, ...flags }: CalibrateFlags): Promise<void> {
+export async function calibrate(name: string, { to, repeats, engine, json, ...flags }: CalibrateFlags): Promise<void> {
   if (!isEngineName(engine))
     throw new ScenarioError(`--engine is ${engine}, expected one of ${engineNames.join(", ")}`);
   const loaded = (await loadScenario(name)).scenarios[0]!;

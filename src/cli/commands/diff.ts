@@ -1,24 +1,15 @@
 /** `flame diff <runA> <runB>`. */
-import type { Command } from "commander";
 import { formatTime } from "../../base/units.ts";
 import { compareRuns, type FieldDifference, isSame, type Parting, type RunDifference } from "../../study/diff.ts";
 import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
 import { terminal } from "../screen/terminal.ts";
 
-export function register(program: Command): void {
-  program
-    .command("diff")
-    .description("shows the first event and the first metric in which two runs part")
-    .argument("<runA>", "a run's folder")
-    .argument("<runB>", "another one's")
-    .option("--json", "print one JSON object")
-    .action((a: string, b: string, { json }: { readonly json?: boolean }) => {
-      const difference = compareRuns(a, b);
-      if (json === true) terminal.out.write(`${JSON.stringify({ same: isSame(difference), ...difference })}\n`);
-      else terminal.out.write(report(difference, a, b));
-      if (!isSame(difference)) process.exitCode = exitCodes.failed;
-    });
+export function diff(a: string, b: string, { json }: { readonly json?: boolean }): void {
+  const difference = compareRuns(a, b);
+  if (json === true) terminal.out.write(`${JSON.stringify({ same: isSame(difference), ...difference })}\n`);
+  else terminal.out.write(report(difference, a, b));
+  if (!isSame(difference)) process.exitCode = exitCodes.failed;
 }
 
 function report(difference: RunDifference, a: string, b: string): string {

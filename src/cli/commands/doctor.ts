@@ -1,15 +1,14 @@
 /** `flame doctor`: what this machine offers, and why something is missing. */
 import { createRequire } from "node:module";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
-import type { Command } from "commander";
 import { messageOf } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
 import { chooseEngine, mergeLimit } from "../../engine/create.ts";
 import { findGpus } from "../../engine/gpu.ts";
+import { describeHugePages } from "../../engine/huge-pages.ts";
 import { formatMerge } from "../../engine/merge-limit.ts";
 import { programVersion } from "../../run/package.ts";
 import { loadTensorflow } from "../../tensor/executors/tensorflow-addon.ts";
-import { describeHugePages } from "../huge-pages.ts";
 import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
 import { terminal } from "../screen/terminal.ts";
@@ -57,24 +56,18 @@ const executors: readonly Executor[] = [
   },
 ];
 
-export function register(program: Command): void {
-  program
-    .command("doctor")
-    .description("says which executors and how many cores this machine offers, and why something is missing")
-    .option("--json", "print one JSON object")
-    .action((options: { json?: boolean }) => {
-      const machine = describeMachine();
-      const installed = executors.map(tryExecutor);
-      const needed = installed.every(({ ok }, index) => ok || !executors[index]!.needed);
-      const found = [...installed, tryTensorflow(), tryAuto()];
-      if (options.json === true) {
-        terminal.out.write(`${JSON.stringify({ version: programVersion(), machine, executors: found })}\n`);
-      } else {
-        terminal.out.write(`flame-sim ${programVersion()}\n`);
-        for (const finding of [...machine, ...found]) terminal.out.write(`${line(finding)}\n`);
-      }
-      if (!needed) process.exitCode = exitCodes.failed;
-    });
+export function doctor(options: { readonly json?: boolean }): void {
+  const machine = describeMachine();
+  const installed = executors.map(tryExecutor);
+  const needed = installed.every(({ ok }, index) => ok || !executors[index]!.needed);
+  const found = [...installed, tryTensorflow(), tryAuto()];
+  if (options.json === true) {
+    terminal.out.write(`${JSON.stringify({ version: programVersion(), machine, executors: found })}\n`);
+  } else {
+    terminal.out.write(`flame-sim ${programVersion()}\n`);
+    for (const finding of [...machine, ...found]) terminal.out.write(`${line(finding)}\n`);
+  }
+  if (!needed) process.exitCode = exitCodes.failed;
 }
 
 function describeMachine(): Finding[] {

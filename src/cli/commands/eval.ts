@@ -1,6 +1,5 @@
 /** `flame eval`: how well a model, with or without an adapter, answers what it was not trained on. */
 import { closeSync, openSync, writeSync } from "node:fs";
-import type { Command } from "commander";
 import { ScenarioError } from "../../base/errors.ts";
 import type { Batch } from "../../data/batches.ts";
 import { createEngine } from "../../engine/create.ts";
@@ -8,18 +7,9 @@ import { type EngineName, engineNames, isEngineName } from "../../engine/names.t
 import type { ProgramEngine } from "../../engine/program-engine.ts";
 import { asMachineError } from "../../model/formats/file-io.ts";
 import { formatTable } from "../../report/table.ts";
-import { type QuestionFlags, questionsFor } from "../evaluation-data.ts";
-import {
-  budgetList,
-  checkBudget,
-  openSubject,
-  positiveNumber,
-  type Subject,
-  type SubjectFlags,
-  usualBudgets,
-  wholeNumber,
-} from "../options.ts";
 import { terminal } from "../screen/terminal.ts";
+import { type QuestionFlags, questionsFor } from "./evaluation-data.ts";
+import { checkBudget, openSubject, type Subject, type SubjectFlags, usualBudgets } from "./subject.ts";
 
 interface EvalFlags extends SubjectFlags, QuestionFlags {
   readonly budget?: readonly number[];
@@ -40,30 +30,7 @@ interface Result {
   readonly responseTokens: number;
 }
 
-export function register(program: Command): void {
-  program
-    .command("eval")
-    .description("measures a model, with or without an adapter, on held-out data at every budget")
-    .option("--model <folder>", "a Hugging Face OLMoE folder, or embedded (default: the run's, else embedded)")
-    .option("--adapter <folder>", "a run, or a PEFT adapter of the experts")
-    .option("--round <number>", "the adapter after this round of the run", wholeNumber)
-    .option("--data <file>", "a file of instructions, or generated (default: the run's held-out examples)")
-    .option("--tokens <file>", "instead, a JSON file of token ids: ids, and lengths or labels")
-    .option("--examples <number>", "how many examples", positiveNumber)
-    .option("--seed <number>", "of generated examples", wholeNumber, 1)
-    .option(
-      "--budget <numbers>",
-      "experts per token, as in 8,4,2,1 (default: all halves of the model's own)",
-      budgetList,
-    )
-    .option("--engine <name>", "what computes: auto, onnx, …", "auto")
-    .option("--threads <number>", "threads of one forward pass", positiveNumber, 1)
-    .option("--logits <file>", "also write the logits of the first batch, for test/support/peft-check.py; one budget")
-    .option("--json", "print one JSON object")
-    .action(evaluate);
-}
-
-async function evaluate(flags: EvalFlags): Promise<void> {
+export async function evaluate(flags: EvalFlags): Promise<void> {
   const subject = openSubject(flags);
   const { model, trained } = subject;
   const budgets = (flags.budget ?? usualBudgets(model.config)).map((k) => checkBudget(k, model.config));

@@ -1,6 +1,5 @@
 /** `flame export`: what a run has learned, for others to load: a PEFT adapter, or a whole model with everything merged. */
 import { resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
 import { ScenarioError } from "../../base/errors.ts";
 import { exportPeft } from "../../model/formats/peft.ts";
 import { BaseWeightsFile } from "../../model/formats/prepare-weights.ts";
@@ -8,10 +7,10 @@ import type { StoredDtype } from "../../model/formats/safetensors-writer.ts";
 import { writeCheckpoint } from "../../model/formats/write-checkpoint.ts";
 import { mergedWeights } from "../../model/merge.ts";
 import { isRunFolder } from "../../run/trained-adapter.ts";
-import { requireEmpty } from "../empty-folder.ts";
-import { checkBudget, openSubject, positiveNumber, type Subject, wholeNumber } from "../options.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
+import { requireEmpty } from "./empty-folder.ts";
+import { checkBudget, openSubject, type Subject } from "./subject.ts";
 
 interface ExportFlags {
   readonly to: string;
@@ -22,21 +21,7 @@ interface ExportFlags {
   readonly model?: string;
 }
 
-export function register(program: Command): void {
-  program
-    .command("export")
-    .description("writes a run's adapter for PEFT, or merges it into a full model")
-    .argument("<run>", "the run's folder")
-    .requiredOption("--to <folder>", "where it goes; made if missing, and must be empty")
-    .option("--round <number>", "the adapter after this round (default: the last)", wholeNumber)
-    .option("--budget <number>", "experts per token it is for (default: the model's own)", positiveNumber)
-    .option("--merge", "write a full Hugging Face model with adapter and rescaler in its weights")
-    .option("--dtype <name>", "how a merged model is stored: float32, bfloat16, float16", dtype, "F32" as StoredDtype)
-    .option("--model <folder>", "the base model, if it is no longer where the run found it")
-    .action(exportRun);
-}
-
-async function exportRun(run: string, flags: ExportFlags): Promise<void> {
+export async function exportRun(run: string, flags: ExportFlags): Promise<void> {
   if (!isRunFolder(run)) throw new ScenarioError(`${run} is not a run folder: it has no scenario.json`);
   const { to, round, budget, merge = false, model } = flags;
   requireEmpty(to);
@@ -80,14 +65,6 @@ async function exportMerged({ model, trained }: Subject, topK: number, { to, dty
   const factors = Array.from(rescaler, (s) => s.toFixed(3)).join(", ");
   say(`${colors.bold(to)}: full model with the adapter of round ${trained.round}, num_experts_per_tok = ${topK}`);
   say(`rescaler merged into the down projections, by layer: ${factors}`);
-}
-
-const dtypes: Readonly<Record<string, StoredDtype>> = { float32: "F32", bfloat16: "BF16", float16: "F16" };
-
-function dtype(name: string): StoredDtype {
-  const found = Object.hasOwn(dtypes, name) ? dtypes[name] : undefined;
-  if (found === undefined) throw new InvalidArgumentError(`expected ${Object.keys(dtypes).join(", ")}.`);
-  return found;
 }
 
 const say = (line: string): boolean => terminal.out.write(`${line}\n`);

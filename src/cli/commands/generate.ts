@@ -1,5 +1,4 @@
 /** `flame generate`: one answer of a model, so that a person can see what was learned. */
-import { type Command, InvalidArgumentError } from "commander";
 import { InputError } from "../../base/errors.ts";
 import { Rng } from "../../base/random.ts";
 import { defaultTemplate } from "../../data/template.ts";
@@ -7,9 +6,9 @@ import { promptTokens } from "../../data/tokenized.ts";
 import type { Tokenizer } from "../../data/tokenizer.ts";
 import { createEngine } from "../../engine/create.ts";
 import { type Ending, generate, TextStream } from "../../engine/generate.ts";
-import { checkBudget, openSubject, positiveNumber, type Subject, type SubjectFlags, wholeNumber } from "../options.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
+import { checkBudget, openSubject, type Subject, type SubjectFlags } from "./subject.ts";
 
 interface GenerateFlags extends SubjectFlags {
   readonly prompt: string;
@@ -24,27 +23,7 @@ interface GenerateFlags extends SubjectFlags {
   readonly json?: boolean;
 }
 
-export function register(program: Command): void {
-  program
-    .command("generate")
-    .description("lets a model, with or without an adapter, answer one prompt")
-    .requiredOption("--prompt <text>", "the instruction")
-    .option("--input <text>", "what the instruction is about", "")
-    .option("--raw", "continue the prompt as plain text, without the template of instructions")
-    .option("--model <folder>", "a Hugging Face OLMoE folder, or embedded (default: the run's, else embedded)")
-    .option("--adapter <folder>", "a run, or a PEFT adapter of the experts")
-    .option("--round <number>", "the adapter after this round of the run", wholeNumber)
-    .option("--budget <number>", "experts per token (default: the model's own)", positiveNumber)
-    .option("--max-tokens <number>", "longest answer", positiveNumber, 64)
-    .option("--temperature <number>", "0 always takes the likeliest token, 1 draws from the model's own", least0, 0)
-    .option("--top-p <number>", "draw among the likeliest tokens that make up this share", share, 1)
-    .option("--seed <number>", "of what is drawn", wholeNumber, 1)
-    .option("--threads <number>", "threads of one forward pass", positiveNumber, 1)
-    .option("--json", "print one JSON object")
-    .action(answer);
-}
-
-async function answer(flags: GenerateFlags): Promise<void> {
+export async function answer(flags: GenerateFlags): Promise<void> {
   const subject = openSubject(flags);
   const { model, trained } = subject;
   const { config, description } = model;
@@ -107,17 +86,3 @@ const endings: Readonly<Record<Ending, string>> = {
   maxTokens: "cut off by --max-tokens",
   context: "cut off: the model reads no further",
 };
-
-function least0(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !(value >= 0 && value < Number.POSITIVE_INFINITY)) {
-    throw new InvalidArgumentError("expected a number of at least 0.");
-  }
-  return value;
-}
-
-function share(text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && value <= 1)) throw new InvalidArgumentError("expected a number above 0, at most 1.");
-  return value;
-}

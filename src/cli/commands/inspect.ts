@@ -1,7 +1,6 @@
 /** `flame inspect`: what a model costs at every budget, from its configuration alone; and whether its weights are whole. */
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
 import { formatBytes } from "../../base/units.ts";
 import { openModel } from "../../engine/load-model.ts";
 import {
@@ -19,9 +18,9 @@ import type { ModelConfig } from "../../model/config.ts";
 import { loadCheckpoint } from "../../model/formats/checkpoint.ts";
 import { formatTable } from "../../report/table.ts";
 import { embeddedModel } from "../../run/package.ts";
-import { budgetList, checkBudget, positiveNumber, usualBudgets } from "../options.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
+import { checkBudget, usualBudgets } from "./subject.ts";
 
 interface InspectFlags {
   readonly rank: number;
@@ -34,24 +33,7 @@ interface InspectFlags {
 /** Tokens of the training batch behind the memory column. */
 const batchTokens = 512;
 
-export function register(program: Command): void {
-  program
-    .command("inspect")
-    .description("prints a model's parameters, and its cost and traffic at every budget")
-    .argument("[model]", "a Hugging Face OLMoE folder, its config.json alone, or embedded", "embedded")
-    .option("--rank <number>", "LoRA rank", positiveNumber, 8)
-    .option(
-      "--budget <numbers>",
-      "experts per token, as in 8,4,2,1 (default: all halves of the model's own)",
-      budgetList,
-    )
-    .option("--adapter-bytes <number>", "bytes of an adapter's number on the network, 4 or 2", adapterBytes, 4)
-    .option("--sequence <tokens>", "length of the sequence that is counted as a whole", positiveNumber, 128)
-    .option("--json", "print one JSON object")
-    .action(inspect);
-}
-
-function inspect(name: string, flags: InspectFlags): void {
+export function inspect(name: string, flags: InspectFlags): void {
   const folder = name === "embedded" ? embeddedModel() : folderOf(name);
   const { config } = openModel(folder);
   const stored = storedWeights(folder);
@@ -162,9 +144,3 @@ const storage = ({ files, tensors, bytes, dtypes }: Stored): string =>
 
 /** 6,919,161,856 */
 const count = (value: number): string => value.toLocaleString("en-US");
-
-function adapterBytes(text: string): 2 | 4 {
-  if (text === "2") return 2;
-  if (text === "4") return 4;
-  throw new InvalidArgumentError("expected 4 (float32) or 2 (bfloat16 or float16).");
-}

@@ -1,7 +1,6 @@
 /** `flame pretrain`: makes a small base model from the generated corpus. */
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
 import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import { InputError, messageOf } from "../../base/errors.ts";
@@ -20,16 +19,16 @@ import {
   type PretrainState,
 } from "../../pretraining/pretrainer.ts";
 import { OnnxExecutor } from "../../tensor/executors/onnx.ts";
-import { requireEmpty } from "../empty-folder.ts";
 import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
 import { onInterrupt } from "../screen/interrupt.ts";
 import { ProgressLine } from "../screen/progress-line.ts";
+import { requireEmpty } from "./empty-folder.ts";
 
 interface Flags {
   readonly to: string;
-  readonly steps: number;
-  readonly seed: number;
+  readonly steps?: number;
+  readonly seed?: number;
   readonly threads: number;
   readonly saveEvery: number;
   readonly force?: boolean;
@@ -45,20 +44,7 @@ const curveSchema: z.ZodType<{ readonly curve: readonly PretrainReport[] }> = z.
 const heldOutBatches = 8;
 const measureEvery = 200;
 
-export function register(program: Command): void {
-  program
-    .command("pretrain")
-    .description("pre-trains a small base model on generated text; goes on where an interrupted run stopped")
-    .requiredOption("--to <folder>", "where the Hugging Face OLMoE folder goes")
-    .option("--steps <number>", "optimizer steps", positive, embeddedRecipe.steps)
-    .option("--seed <number>", "seed of the weights and the corpus", positive, embeddedRecipe.seed)
-    .option("--threads <number>", "threads of one step; the bytes depend on it", positive, 1)
-    .option("--save-every <steps>", "how often the state is saved", positive, 200)
-    .option("--force", "make the model anew in the place of what the folder holds")
-    .action(pretrain);
-}
-
-async function pretrain(flags: Flags): Promise<void> {
+export async function pretrain(flags: Flags): Promise<void> {
   requireFree(flags);
   onDisk(`cannot write to ${flags.to}`, () => makeFolder(flags.to));
   const lock = await awaitLock(join(flags.to, "lock"), (text) => void process.stderr.write(`${text}\n`));
@@ -82,7 +68,8 @@ function requireFree({ to, force }: Flags): void {
 }
 
 async function train(flags: Flags): Promise<void> {
-  const recipe: PretrainRecipe = { ...embeddedRecipe, steps: flags.steps, seed: flags.seed };
+  const { steps = embeddedRecipe.steps, seed = embeddedRecipe.seed } = flags;
+  const recipe: PretrainRecipe = { ...embeddedRecipe, steps, seed };
   const stateFile = join(flags.to, stateName);
   const curveFile = join(flags.to, curveName);
   const resumed = existsSync(stateFile) ? readState(stateFile, recipe) : null;
@@ -187,9 +174,4 @@ function readCurve(path: string): readonly PretrainReport[] {
   const parsed = curveSchema.safeParse(value);
   if (!parsed.success) throw new InputError(`${path}: ${z.prettifyError(parsed.error)}`);
   return parsed.data.curve;
-}
-
-function positive(text: string): number {
-  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError("expected a whole number above 0.");
-  return Number(text);
 }

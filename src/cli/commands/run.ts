@@ -1,12 +1,10 @@
 /** `flame run <scenario>`. */
 import { join } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
 import type { MergeLimit } from "../../engine/merge-limit.ts";
 import type { RunResult } from "../../run/result.ts";
 import { configure, type ScenarioChanges } from "../../scenario/configure.ts";
 import type { Scenario } from "../../scenario/define.ts";
 import { loadScenario, sourceOf } from "../../study/load-scenario.ts";
-import { mergeOption, minutesOption } from "../options.ts";
 import { comparison } from "../screen/comparison.ts";
 import { terminal } from "../screen/terminal.ts";
 import { watchRun } from "../screen/watch.ts";
@@ -21,56 +19,28 @@ export interface RunFlags extends ScenarioChanges {
   readonly quiet?: boolean;
 }
 
-export function register(program: Command): void {
-  program
-    .command("run")
-    .description("runs a scenario and leaves its results in a folder")
-    .argument("<scenario>", "a .ts, .js or scenario.json file, a run folder, or a name such as quickstart")
-    .option("--seed <number>", "the seed of all chance in the run", wholeNumber)
-    .option("--rounds <number>", "how many rounds", wholeNumber)
-    .option(
-      "--workers <number>",
-      "worker threads; the result does not depend on it (default: one per core, on a GPU always one)",
-      wholeNumber,
-    )
-    .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
-    .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
-    .option("--engine <name>", "what trains: auto, onnx, …")
-    .option("--merge <clients>", "how many clients share a call of the device: auto, 8, … (default: auto)", mergeOption)
-    .option(
-      "--task-limit <minutes>",
-      "after how long a worker that finishes no step is held to be stuck (default: 10)",
-      minutesOption,
-    )
-    .option("--timing-only", "simulate fleet, network and rounds without training")
-    .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")
-    .option("--out <folder>", "where the results go (default: runs/<name>-<seed>-<time>)")
-    .option("--set <key=value>", "change a field, as in --set rounds.deadline=600000 (may be repeated)", collect, [])
-    .option("--json", "print one JSON object per line")
-    .option("--quiet", "print only the verdict")
-    .action(async (name: string, flags: RunFlags) => {
-      const loaded = await loadScenario(name);
-      const scenarios = loaded.scenarios.map((scenario) => configure(scenario, flags));
-      const source = sourceOf(loaded.file, changesOf(flags));
-      const results: RunResult[] = [];
-      for (const scenario of scenarios) {
-        const result = await watchRun({
-          scenario,
-          reproduce: reproduce(loaded.path, flags),
-          ...(flags.workers === undefined ? {} : { workers: flags.workers }),
-          ...(flags.engine === undefined ? {} : { engine: flags.engine }),
-          ...(flags.merge === undefined ? {} : { merge: flags.merge }),
-          ...(flags.taskLimit === undefined ? {} : { taskLimit: flags.taskLimit }),
-          ...(source === null ? {} : { source }),
-          ...outOf(flags, scenario, scenarios.length),
-          json: flags.json === true,
-          quiet: flags.quiet === true,
-        });
-        if (result.state === "interrupted") return;
-        results.push(result);
-      }
-      if (scenarios.length > 1 && flags.json !== true) terminal.out.write(comparison(scenarios, results));
+export async function runScenario(name: string, flags: RunFlags): Promise<void> {
+  const loaded = await loadScenario(name);
+  const scenarios = loaded.scenarios.map((scenario) => configure(scenario, flags));
+  const source = sourceOf(loaded.file, changesOf(flags));
+  const results: RunResult[] = [];
+  for (const scenario of scenarios) {
+    const result = await watchRun({
+      scenario,
+      reproduce: reproduce(loaded.path, flags),
+      ...(flags.workers === undefined ? {} : { workers: flags.workers }),
+      ...(flags.engine === undefined ? {} : { engine: flags.engine }),
+      ...(flags.merge === undefined ? {} : { merge: flags.merge }),
+      ...(flags.taskLimit === undefined ? {} : { taskLimit: flags.taskLimit }),
+      ...(source === null ? {} : { source }),
+      ...outOf(flags, scenario, scenarios.length),
+      json: flags.json === true,
+      quiet: flags.quiet === true,
     });
+    if (result.state === "interrupted") return;
+    results.push(result);
+  }
+  if (scenarios.length > 1 && flags.json !== true) terminal.out.write(comparison(scenarios, results));
 }
 
 /** The flags that change the scenario, without those that say how it is run. */
@@ -99,13 +69,3 @@ export function reproduce(path: string, changes: ScenarioChanges): string {
 
 export const quote = (word: string): string =>
   /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) {
-    throw new InvalidArgumentError("expected a whole number.");
-  }
-  return value;
-}
-
-const collect = (value: string, previous: readonly string[]): readonly string[] => [...previous, value];

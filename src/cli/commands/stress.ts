@@ -1,7 +1,6 @@
 /** `flame stress <scenario>`: strategies × policies × dropout rates × seeds, in parallel, resumable. */
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
 import { ScenarioError } from "../../base/errors.ts";
 import { outwait } from "../../folder/lock.ts";
 import { formatSweep, writeSweepReport } from "../../report/sweep.ts";
@@ -11,7 +10,6 @@ import { type StressMatrix, type StressPlan, stressPlans } from "../../study/str
 import type { StressCell, Target } from "../../study/stress-cell.ts";
 import { runCells } from "../../study/stress-cells.ts";
 import { lockIn, StressFolder } from "../../study/stress-folder.ts";
-import { positiveNumber } from "../options.ts";
 import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
 import { onInterrupt } from "../screen/interrupt.ts";
@@ -36,34 +34,7 @@ interface StressFlags {
   readonly quiet?: boolean;
 }
 
-export function register(program: Command): void {
-  program
-    .command("stress")
-    .description("runs a scenario under many strategies, dropout rates and seeds, and compares them")
-    .argument("<scenario>", "a .ts, .js or scenario.json file, or a name such as quickstart")
-    .option("--strategy <list>", "as in flame,fedavg or flame:frequencyExponent=4 (default: the scenario's)", names, [])
-    .option(
-      "--policy <list>",
-      "round policies, as in synchronous,fedbuff:buffer=5 (default: the scenario's)",
-      names,
-      [],
-    )
-    .option("--dropout <list>", "dropout rates of every tier, as in 0,0.1,0.3 (default: the scenario's)", rates, [])
-    .option("--seeds <number or list>", "5 for the seeds 1 to 5, or a list such as 3,7", seedList, [1, 2, 3])
-    .option("--rounds <number>", "how many rounds a cell has", positiveNumber)
-    .option("--workers <number>", "threads in all; no result depends on it (default: one per core)", positiveNumber)
-    .option("--engine <name>", "what trains: auto, onnx, …", "auto")
-    .option("--timing-only", "simulate fleet, network and rounds without training")
-    .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")
-    .option("--target <k:loss>", "measures the time until held-out loss at budget k is this low, as in 8:1.5", target)
-    .option("--set <key=value>", "change a field in every cell, as flame run does (may be repeated)", collect, [])
-    .option("--out <folder>", "where cells and report go; finished cells found there are kept (default: runs/stress-…)")
-    .option("--json", "print one JSON object per line")
-    .option("--quiet", "print only the table")
-    .action(stress);
-}
-
-async function stress(name: string, flags: StressFlags): Promise<void> {
+export async function stress(name: string, flags: StressFlags): Promise<void> {
   const { scenarios, path, file } = await loadScenario(name);
   const [scenario, ...others] = scenarios;
   if (scenario === undefined || others.length > 0) {
@@ -230,33 +201,3 @@ function commandLine(path: string, flags: StressFlags): string {
   if (out !== undefined) words.push(`--out ${quote(out)}`);
   return words.join(" ");
 }
-
-const names = (text: string): string[] => {
-  const found = text.split(",").map((name) => name.trim());
-  if (found.some((name) => name === "")) throw new InvalidArgumentError("expected names, separated by commas.");
-  return [...new Set(found)];
-};
-
-function rates(text: string): number[] {
-  const found = text.split(",").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
-  if (!found.every((rate) => rate >= 0 && rate <= 1)) throw new InvalidArgumentError("expected rates in [0, 1].");
-  return [...new Set(found)];
-}
-
-/** `5` is 1…5; `3,7` and `3,` are lists. */
-function seedList(text: string): number[] {
-  if (/^[1-9]\d{0,4}$/.test(text)) return Array.from({ length: Number(text) }, (_, at) => at + 1);
-  const parts = text.replace(/,$/, "").split(",");
-  if (!parts.every((part) => /^\d{1,15}$/.test(part.trim()))) {
-    throw new InvalidArgumentError("expected a number of seeds, or seeds separated by commas.");
-  }
-  return [...new Set(parts.map(Number))];
-}
-
-function target(text: string): Target {
-  const [, topK, loss] = /^(\d+):(\d+(?:\.\d+)?)$/.exec(text) ?? [];
-  if (topK === undefined || loss === undefined) throw new InvalidArgumentError("expected budget:loss, as in 8:1.5.");
-  return { topK: Number(topK), loss: Number(loss) };
-}
-
-const collect = (value: string, previous: readonly string[]): readonly string[] => [...previous, value];

@@ -1,5 +1,4 @@
 /** `flame timeline <run>`: the clients of a run as tracks over virtual time. */
-import type { Command } from "commander";
 import { InputError } from "../../base/errors.ts";
 import { openRunFolder } from "../../folder/run-folder.ts";
 import { writeReport } from "../../report/report.ts";
@@ -8,32 +7,25 @@ import { writeTimeline } from "../../report/timeline.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
 
-export function register(program: Command): void {
-  program
-    .command("timeline")
-    .description("writes a run's clients as tracks: timeline.json for Perfetto, and the plot in report.html")
-    .argument("<run>", "the run's folder")
-    .option("--json", "print one JSON object")
-    .action((path: string, { json }: { readonly json?: boolean }) => {
-      const folder = openRunFolder(path);
-      if (!hasParticipations(folder.path)) {
-        throw new InputError(`${path} has no participations.jsonl: the run ended before anybody was invited`);
-      }
-      const timeline = writeTimeline(folder.path);
-      const report = writeReport(folder.path);
-      if (json === true) {
-        terminal.out.write(`${JSON.stringify({ timeline, report })}\n`);
-        return;
-      }
-      terminal.out.write(
-        [
-          `${colors.bold(timeline)}`,
-          "  open https://ui.perfetto.dev and drop the file on it (it stays on your machine), or load it in chrome://tracing;",
-          "  a process is a tier, a track a client, a slice a download, training or upload; process 0 is the server",
-          `${colors.bold(report)}`,
-          '  the same for the first rounds, under "Client tracks"',
-          "",
-        ].join("\n"),
-      );
-    });
+export function timeline(path: string, { json }: { readonly json?: boolean }): void {
+  const folder = openRunFolder(path);
+  if (!hasParticipations(folder.path)) {
+    throw new InputError(`${path} has no participations.jsonl: the run ended before anybody was invited`);
+  }
+  const tracks = writeTimeline(folder.path);
+  const report = writeReport(folder.path);
+  if (json === true) {
+    terminal.out.write(`${JSON.stringify({ timeline: tracks, report })}\n`);
+    return;
+  }
+  terminal.out.write(
+    [
+      `${colors.bold(tracks)}`,
+      "  open https://ui.perfetto.dev and drop the file on it (it stays on your machine), or load it in chrome://tracing;",
+      "  a process is a tier, a track a client, a slice a download, training or upload; process 0 is the server",
+      `${colors.bold(report)}`,
+      '  the same for the first rounds, under "Client tracks"',
+      "",
+    ].join("\n"),
+  );
 }

@@ -1,8 +1,6 @@
 /** `flame verify <run>`. */
-import type { Command } from "commander";
 import { reload } from "../../study/load-scenario.ts";
 import { type Check, holds, verifyByRerun, verifyRun } from "../../study/verify.ts";
-import { positiveNumber } from "../options.ts";
 import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
 import { onInterrupt } from "../screen/interrupt.ts";
@@ -15,34 +13,24 @@ interface VerifyFlags {
   readonly json?: boolean;
 }
 
-export function register(program: Command): void {
-  program
-    .command("verify")
-    .description("says whether a run is what it claims to be")
-    .argument("<run>", "the run's folder")
-    .option("--rerun", "run the scenario again, elsewhere, and compare every byte")
-    .option("--workers <number>", "worker threads of the second run", positiveNumber)
-    .option("--engine <name>", "what trains in the second run (default: what trained in the first)")
-    .option("--json", "print one JSON object")
-    .action(async (folder: string, { rerun, workers, engine, json }: VerifyFlags) => {
-      const found = await verifyRun(folder);
-      const checks: Check[] = [...found.checks];
-      if (rerun === true) {
-        const abort = new AbortController();
-        const deafen = onInterrupt(() => abort.abort());
-        const options = {
-          signal: abort.signal,
-          ...(workers === undefined ? {} : { workers }),
-          ...(engine === undefined ? {} : { engine }),
-        };
-        checks.push(await verifyByRerun(folder, options, reload).finally(deafen));
-        if (abort.signal.aborted) process.exitCode = exitCodes.interrupted;
-      }
-      const all = { checks, remarks: found.remarks };
-      if (json === true) terminal.out.write(`${JSON.stringify({ ...all, holds: holds(all) })}\n`);
-      else terminal.out.write(report(checks, found.remarks, rerun === true));
-      if (!holds(all)) process.exitCode = exitCodes.failed;
-    });
+export async function verify(folder: string, { rerun, workers, engine, json }: VerifyFlags): Promise<void> {
+  const found = await verifyRun(folder);
+  const checks: Check[] = [...found.checks];
+  if (rerun === true) {
+    const abort = new AbortController();
+    const deafen = onInterrupt(() => abort.abort());
+    const options = {
+      signal: abort.signal,
+      ...(workers === undefined ? {} : { workers }),
+      ...(engine === undefined ? {} : { engine }),
+    };
+    checks.push(await verifyByRerun(folder, options, reload).finally(deafen));
+    if (abort.signal.aborted) process.exitCode = exitCodes.interrupted;
+  }
+  const all = { checks, remarks: found.remarks };
+  if (json === true) terminal.out.write(`${JSON.stringify({ ...all, holds: holds(all) })}\n`);
+  else terminal.out.write(report(checks, found.remarks, rerun === true));
+  if (!holds(all)) process.exitCode = exitCodes.failed;
 }
 
 function report(checks: readonly Check[], remarks: readonly string[], isRerun: boolean): string {

@@ -4,8 +4,6 @@ import { existsSync } from "node:fs";
 import { InputError } from "../../base/errors.ts";
 import { awaitLock } from "../../folder/lock.ts";
 import { openRunFolder, readRecord, readResult } from "../../folder/run-folder.ts";
-import { writeReport } from "../../report/report.ts";
-import { writeTimeline } from "../../report/timeline.ts";
 import type { RunResult } from "../../run/result.ts";
 import { loadRun, type ResumeOptions, resume } from "../../run/resume.ts";
 import { type RunOptions, run } from "../../run/run.ts";
@@ -41,8 +39,8 @@ async function finishReport(path: string, { json, quiet }: Looks): Promise<null>
     if (missing.length > 0 || existsSync(folder.lock)) {
       const lock = await awaitLock(folder.lock, (text) => display.listen({ type: "note", text }));
       try {
-        if (missing.includes(folder.timeline)) writeTimeline(folder.path);
-        if (missing.includes(folder.report)) writeReport(folder.path);
+        if (missing.includes(folder.timeline)) await writeTimeline(folder.path);
+        if (missing.includes(folder.report)) await writeReport(folder.path);
       } finally {
         lock.release();
       }
@@ -69,8 +67,8 @@ async function watch(looks: Looks, start: (options: Watched) => Promise<RunResul
   try {
     const result = await start({ signal: abort.signal, listen: display.listen });
     if (result.state === "finished" && result.folder !== null) {
-      writeTimeline(result.folder);
-      writeReport(result.folder);
+      await writeTimeline(result.folder);
+      await writeReport(result.folder);
     }
     if (result.state === "interrupted") process.exitCode = exitCodes.interrupted;
     else if (result.expectations.some(({ held }) => !held)) process.exitCode = exitCodes.expectationsNotMet;
@@ -81,5 +79,9 @@ async function watch(looks: Looks, start: (options: Watched) => Promise<RunResul
     display.close();
   }
 }
+
+// What draws plots takes longer to load than everything else, and a run needs it last.
+const writeTimeline = async (folder: string) => (await import("../../report/timeline.ts")).writeTimeline(folder);
+const writeReport = async (folder: string) => (await import("../../report/report.ts")).writeReport(folder);
 
 const ignore = (): void => {};

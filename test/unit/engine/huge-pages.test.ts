@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { describeHugePages, type HugePageFacts, wantsRestart } from "../../../src/cli/huge-pages.ts";
+import { describeHugePages, type HugePageFacts, wantsRestart } from "../../../src/engine/huge-pages.ts";
 
 const asks: HugePageFacts = { setting: "madvise", tunables: undefined, replaces: true };
 

@@ -1,11 +1,11 @@
 /** What `flame eval` asks a model: a run's own held-out examples, generated ones, or a file. */
-import { ScenarioError } from "../base/errors.ts";
-import { type Batch, evaluationBatches } from "../data/batches.ts";
-import { loadData } from "../data/source.ts";
-import { split } from "../data/split.ts";
-import { readTokenRows } from "../data/token-rows.ts";
-import { exampleLength, type TokenizedData } from "../data/tokenized.ts";
-import type { Subject } from "./options.ts";
+import { ScenarioError } from "../../base/errors.ts";
+import { type Batch, evaluationBatches } from "../../data/batches.ts";
+import { loadData } from "../../data/source.ts";
+import { split } from "../../data/split.ts";
+import { readTokenRows } from "../../data/token-rows.ts";
+import { exampleLength, type TokenizedData } from "../../data/tokenized.ts";
+import type { Subject } from "./subject.ts";
 
 export interface Questions {
   /** For the reader of the results. */

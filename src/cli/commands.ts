@@ -1,0 +1,237 @@
+/**
+ * What `flame` understands: every command with its arguments and options. What a command does is loaded once it is asked
+ * for, so that help and a mistyped option cost no more than this file.
+ */
+import type { Command } from "commander";
+import {
+  adapterBytes,
+  budgetList,
+  collect,
+  dropoutRates,
+  dtype,
+  mergeOption,
+  minutesOption,
+  nameList,
+  nonNegative,
+  positiveNumber,
+  seedList,
+  share,
+  targetLoss,
+  wholeNumber,
+} from "./options.ts";
+
+export function declareCommands(program: Command): void {
+  program
+    .command("run")
+    .description("runs a scenario and leaves its results in a folder")
+    .argument("<scenario>", "a .ts, .js or scenario.json file, a run folder, or a name such as quickstart")
+    .option("--seed <number>", "the seed of all chance in the run", wholeNumber)
+    .option("--rounds <number>", "how many rounds", wholeNumber)
+    .option(
+      "--workers <number>",
+      "worker threads; the result does not depend on it (default: one per core, on a GPU always one)",
+      wholeNumber,
+    )
+    .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
+    .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
+    .option("--engine <name>", "what trains: auto, onnx, …")
+    .option("--merge <clients>", "how many clients share a call of the device: auto, 8, … (default: auto)", mergeOption)
+    .option(
+      "--task-limit <minutes>",
+      "after how long a worker that finishes no step is held to be stuck (default: 10)",
+      minutesOption,
+    )
+    .option("--timing-only", "simulate fleet, network and rounds without training")
+    .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")
+    .option("--out <folder>", "where the results go (default: runs/<name>-<seed>-<time>)")
+    .option("--set <key=value>", "change a field, as in --set rounds.deadline=600000 (may be repeated)", collect, [])
+    .option("--json", "print one JSON object per line")
+    .option("--quiet", "print only the verdict")
+    .action(async (scenario, flags) => (await import("./commands/run.ts")).runScenario(scenario, flags));
+
+  program
+    .command("resume")
+    .description("continues an interrupted run from its newest good checkpoint")
+    .argument("<run>", "the run's folder")
+    .option(
+      "--workers <number>",
+      "worker threads; the result does not depend on it (default: one per core)",
+      positiveNumber,
+    )
+    .option("--engine <name>", "what trains: auto, onnx, …")
+    .option("--merge <clients>", "how many clients share a call of the device: auto, 8, … (default: auto)", mergeOption)
+    .option(
+      "--task-limit <minutes>",
+      "after how long a worker that finishes no step is held to be stuck (default: 10)",
+      minutesOption,
+    )
+    .option("--force", "continue although program, scenario or engine have changed; the run is marked so")
+    .option("--json", "print one JSON object per line")
+    .option("--quiet", "print only the verdict")
+    .action(async (run, flags) => (await import("./commands/resume.ts")).resumeRun(run, flags));
+
+  program
+    .command("stress")
+    .description("runs a scenario under many strategies, dropout rates and seeds, and compares them")
+    .argument("<scenario>", "a .ts, .js or scenario.json file, or a name such as quickstart")
+    .option(
+      "--strategy <list>",
+      "as in flame,fedavg or flame:frequencyExponent=4 (default: the scenario's)",
+      nameList,
+      [],
+    )
+    .option(
+      "--policy <list>",
+      "round policies, as in synchronous,fedbuff:buffer=5 (default: the scenario's)",
+      nameList,
+      [],
+    )
+    .option(
+      "--dropout <list>",
+      "dropout rates of every tier, as in 0,0.1,0.3 (default: the scenario's)",
+      dropoutRates,
+      [],
+    )
+    .option("--seeds <number or list>", "5 for the seeds 1 to 5, or a list such as 3,7", seedList, [1, 2, 3])
+    .option("--rounds <number>", "how many rounds a cell has", positiveNumber)
+    .option("--workers <number>", "threads in all; no result depends on it (default: one per core)", positiveNumber)
+    .option("--engine <name>", "what trains: auto, onnx, …", "auto")
+    .option("--timing-only", "simulate fleet, network and rounds without training")
+    .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")
+    .option(
+      "--target <k:loss>",
+      "measures the time until held-out loss at budget k is this low, as in 8:1.5",
+      targetLoss,
+    )
+    .option("--set <key=value>", "change a field in every cell, as flame run does (may be repeated)", collect, [])
+    .option("--out <folder>", "where cells and report go; finished cells found there are kept (default: runs/stress-…)")
+    .option("--json", "print one JSON object per line")
+    .option("--quiet", "print only the table")
+    .action(async (scenario, flags) => (await import("./commands/stress.ts")).stress(scenario, flags));
+
+  program
+    .command("verify")
+    .description("says whether a run is what it claims to be")
+    .argument("<run>", "the run's folder")
+    .option("--rerun", "run the scenario again, elsewhere, and compare every byte")
+    .option("--workers <number>", "worker threads of the second run", positiveNumber)
+    .option("--engine <name>", "what trains in the second run (default: what trained in the first)")
+    .option("--json", "print one JSON object")
+    .action(async (run, flags) => (await import("./commands/verify.ts")).verify(run, flags));
+
+  program
+    .command("diff")
+    .description("shows the first event and the first metric in which two runs part")
+    .argument("<runA>", "a run's folder")
+    .argument("<runB>", "another one's")
+    .option("--json", "print one JSON object")
+    .action(async (runA, runB, flags) => (await import("./commands/diff.ts")).diff(runA, runB, flags));
+
+  program
+    .command("timeline")
+    .description("writes a run's clients as tracks: timeline.json for Perfetto, and the plot in report.html")
+    .argument("<run>", "the run's folder")
+    .option("--json", "print one JSON object")
+    .action(async (run, flags) => (await import("./commands/timeline.ts")).timeline(run, flags));
+
+  program
+    .command("calibrate")
+    .description("measures training steps of this machine at every budget, for timing-only plans")
+    .argument("<scenario>", "the scenario whose model, data and batches are measured")
+    .option("--to <file>", "where the calibration goes", "calibration.json")
+    .option("--budgets <list>", "as in 8,4,2,1 (default: those the scenario evaluates)", budgetList)
+    .option("--repeats <number>", "measurements at each budget; the median counts", positiveNumber, 5)
+    .option("--engine <name>", "what trains: auto, onnx, …", "auto")
+    .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
+    .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
+    .option("--json", "print the calibration as JSON")
+    .action(async (scenario, flags) => (await import("./commands/calibrate.ts")).calibrate(scenario, flags));
+
+  program
+    .command("eval")
+    .description("measures a model, with or without an adapter, on held-out data at every budget")
+    .option("--model <folder>", "a Hugging Face OLMoE folder, or embedded (default: the run's, else embedded)")
+    .option("--adapter <folder>", "a run, or a PEFT adapter of the experts")
+    .option("--round <number>", "the adapter after this round of the run", wholeNumber)
+    .option("--data <file>", "a file of instructions, or generated (default: the run's held-out examples)")
+    .option("--tokens <file>", "instead, a JSON file of token ids: ids, and lengths or labels")
+    .option("--examples <number>", "how many examples", positiveNumber)
+    .option("--seed <number>", "of generated examples", wholeNumber, 1)
+    .option(
+      "--budget <numbers>",
+      "experts per token, as in 8,4,2,1 (default: all halves of the model's own)",
+      budgetList,
+    )
+    .option("--engine <name>", "what computes: auto, onnx, …", "auto")
+    .option("--threads <number>", "threads of one forward pass", positiveNumber, 1)
+    .option("--logits <file>", "also write the logits of the first batch, for test/support/peft-check.py; one budget")
+    .option("--json", "print one JSON object")
+    .action(async (flags) => (await import("./commands/eval.ts")).evaluate(flags));
+
+  program
+    .command("generate")
+    .description("lets a model, with or without an adapter, answer one prompt")
+    .requiredOption("--prompt <text>", "the instruction")
+    .option("--input <text>", "what the instruction is about", "")
+    .option("--raw", "continue the prompt as plain text, without the template of instructions")
+    .option("--model <folder>", "a Hugging Face OLMoE folder, or embedded (default: the run's, else embedded)")
+    .option("--adapter <folder>", "a run, or a PEFT adapter of the experts")
+    .option("--round <number>", "the adapter after this round of the run", wholeNumber)
+    .option("--budget <number>", "experts per token (default: the model's own)", positiveNumber)
+    .option("--max-tokens <number>", "longest answer", positiveNumber, 64)
+    .option(
+      "--temperature <number>",
+      "0 always takes the likeliest token, 1 draws from the model's own",
+      nonNegative,
+      0,
+    )
+    .option("--top-p <number>", "draw among the likeliest tokens that make up this share", share, 1)
+    .option("--seed <number>", "of what is drawn", wholeNumber, 1)
+    .option("--threads <number>", "threads of one forward pass", positiveNumber, 1)
+    .option("--json", "print one JSON object")
+    .action(async (flags) => (await import("./commands/generate.ts")).answer(flags));
+
+  program
+    .command("export")
+    .description("writes a run's adapter for PEFT, or merges it into a full model")
+    .argument("<run>", "the run's folder")
+    .requiredOption("--to <folder>", "where it goes; made if missing, and must be empty")
+    .option("--round <number>", "the adapter after this round (default: the last)", wholeNumber)
+    .option("--budget <number>", "experts per token it is for (default: the model's own)", positiveNumber)
+    .option("--merge", "write a full Hugging Face model with adapter and rescaler in its weights")
+    .option("--dtype <name>", "how a merged model is stored: float32, bfloat16, float16", dtype, "F32")
+    .option("--model <folder>", "the base model, if it is no longer where the run found it")
+    .action(async (run, flags) => (await import("./commands/export.ts")).exportRun(run, flags));
+
+  program
+    .command("inspect")
+    .description("prints a model's parameters, and its cost and traffic at every budget")
+    .argument("[model]", "a Hugging Face OLMoE folder, its config.json alone, or embedded", "embedded")
+    .option("--rank <number>", "LoRA rank", positiveNumber, 8)
+    .option(
+      "--budget <numbers>",
+      "experts per token, as in 8,4,2,1 (default: all halves of the model's own)",
+      budgetList,
+    )
+    .option("--adapter-bytes <number>", "bytes of an adapter's number on the network, 4 or 2", adapterBytes, 4)
+    .option("--sequence <tokens>", "length of the sequence that is counted as a whole", positiveNumber, 128)
+    .option("--json", "print one JSON object")
+    .action(async (model, flags) => (await import("./commands/inspect.ts")).inspect(model, flags));
+
+  program
+    .command("pretrain")
+    .description("pre-trains a small base model on generated text; goes on where an interrupted run stopped")
+    .requiredOption("--to <folder>", "where the Hugging Face OLMoE folder goes")
+    .option("--steps <number>", "optimizer steps (default: those of the embedded model)", positiveNumber)
+    .option("--seed <number>", "seed of the weights and the corpus (default: the embedded model's)", positiveNumber)
+    .option("--threads <number>", "threads of one step; the bytes depend on it", positiveNumber, 1)
+    .option("--save-every <steps>", "how often the state is saved", positiveNumber, 200)
+    .option("--force", "make the model anew in the place of what the folder holds")
+    .action(async (flags) => (await import("./commands/pretrain.ts")).pretrain(flags));
+
+  program
+    .command("doctor")
+    .description("says which executors and how many cores this machine offers, and why something is missing")
+    .option("--json", "print one JSON object")
+    .action(async (flags) => (await import("./commands/doctor.ts")).doctor(flags));
+}

@@ -1,0 +1,63 @@
+/** What a command is about: a model, and the adapter on it. */
+import { InputError, ScenarioError } from "../../base/errors.ts";
+import { type OpenedModel, openModel } from "../../engine/load-model.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import { embeddedModel } from "../../run/package.ts";
+import {
+  isRunFolder,
+  noAdapter,
+  type RecordedScenario,
+  readPeftAdapter,
+  readRunAdapter,
+  recordedScenario,
+  type TrainedAdapter,
+} from "../../run/trained-adapter.ts";
+
+/** K, then half of it, down to 1: the budgets that FLAME compares. */
+export function usualBudgets({ topK }: ModelConfig): readonly number[] {
+  const budgets: number[] = [];
+  for (let k = topK; k >= 1; k = Math.floor(k / 2)) budgets.push(k);
+  return budgets;
+}
+
+/** A client's budget is at most what the model was trained with, so nothing larger has a meaning. */
+export function checkBudget(k: number, { topK, experts }: ModelConfig): number {
+  if (k <= topK) return k;
+  const reason = k > experts ? `has ${experts} experts` : `was trained with ${topK} experts per token`;
+  throw new ScenarioError(`--budget is ${k}, but the model ${reason}`);
+}
+
+/** `embedded` or a folder. */
+export const openNamedModel = (name: string): OpenedModel => openModel(name === "embedded" ? embeddedModel() : name);
+
+export interface Subject {
+  readonly model: OpenedModel;
+  readonly trained: TrainedAdapter;
+  /** The scenario behind the adapter, if it came from a run. */
+  readonly run: RecordedScenario | null;
+}
+
+export interface SubjectFlags {
+  readonly model?: string;
+  readonly adapter?: string;
+  readonly round?: number;
+}
+
+/** The model and adapter that a command is about: a run names its model, anything else is about the embedded one. */
+export function openSubject({ model: name, adapter: folder, round }: SubjectFlags): Subject {
+  if (folder === undefined || !isRunFolder(folder)) {
+    if (round !== undefined) throw new ScenarioError("--round is given, but --adapter is not the folder of a run");
+    const model = openNamedModel(name ?? "embedded");
+    const trained = folder === undefined ? noAdapter(model.config) : readPeftAdapter(folder, model.config);
+    return { model, trained, run: null };
+  }
+  const run = recordedScenario(folder);
+  const model = openNamedModel(name ?? modelOf(run, folder));
+  return { model, trained: readRunAdapter(folder, model.config, round ?? null), run };
+}
+
+/** The name of the base model a run was made with. */
+export function modelOf({ model }: RecordedScenario, folder: string): string {
+  if (typeof model === "string") return model;
+  throw new InputError(`${folder} was run without training: its model is only a shape`);
+}
