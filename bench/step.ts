@@ -8,7 +8,7 @@ import type { ModelConfig } from "../src/model/config.ts";
 import { loadCheckpoint } from "../src/model/formats/checkpoint.ts";
 import { prepareBaseWeights } from "../src/model/formats/prepare-weights.ts";
 import { writeCheckpoint } from "../src/model/formats/write-checkpoint.ts";
-import type { LoraForm } from "../src/model/transformer.ts";
+import type { LoraForm } from "../src/model/adapted-experts.ts";
 import { embeddedConfig } from "../src/pretraining/pretrainer.ts";
 import { OnnxExecutor } from "../src/tensor/executors/onnx.ts";
 

@@ -11,13 +11,13 @@ import { InvariantError, invariant } from "../base/errors.ts";
 import { Rng } from "../base/random.ts";
 import type { Batch } from "../data/batches.ts";
 import { byteTokenizer } from "../data/tokenizer.ts";
-import { baseWeightShapes, type WeightSource, weightsInMemory } from "../model/base-weights.ts";
+import { type WeightSource, weightsInMemory } from "../model/base-weights.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { transposeInto } from "../model/formats/transpose.ts";
-import { pretrainStep } from "../model/programs.ts";
 import type { Executable, Executor } from "../tensor/executors/executor.ts";
 import { sizeOf } from "../tensor/graph/shape.ts";
 import { corpusBatch } from "./corpus.ts";
+import { pretrainStep, trainedShapes } from "./pretrain-step.ts";
 
 export interface PretrainRecipe {
   readonly seed: number;
@@ -65,7 +65,7 @@ export const embeddedRecipe: PretrainRecipe = {
   initialDeviation: 0.06,
 };
 
-/** All that a stopped pre-training needs to go on. Vectors are flat, in the order of `baseWeightShapes`. */
+/** All that a stopped pre-training needs to go on. Vectors are flat, of `trainedShapes`. */
 export interface PretrainState {
   readonly step: number;
   readonly weights: Float32Array;
@@ -209,9 +209,6 @@ export class Pretrainer {
     return this.executable.run(feeds, { weights: nextWeights, mean: nextMean, variance: nextVariance });
   }
 }
-
-const trainedShapes = (config: ModelConfig) =>
-  [...baseWeightShapes(config)].filter(([name]) => !(config.tiedEmbeddings && name === "head"));
 
 const emptyState = (size: number): PretrainState => ({
   step: 0,

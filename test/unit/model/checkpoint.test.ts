@@ -6,7 +6,11 @@ import { test } from "node:test";
 import { InputError } from "../../../src/base/errors.ts";
 import { baseWeightShapes, readAll, tensorAlignment } from "../../../src/model/base-weights.ts";
 import { loadCheckpoint } from "../../../src/model/formats/checkpoint.ts";
-import { BaseWeightsFile, defaultWeightsCache, prepareBaseWeights } from "../../../src/model/formats/prepare-weights.ts";
+import {
+  BaseWeightsFile,
+  defaultWeightsCache,
+  prepareBaseWeights,
+} from "../../../src/model/formats/prepare-weights.ts";
 import { writeSafetensors } from "../../../src/model/formats/safetensors-writer.ts";
 import { writeCheckpoint } from "../../../src/model/formats/write-checkpoint.ts";
 import {
