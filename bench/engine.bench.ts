@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { trainingFlops } from "../src/model/accounting.ts";
-import type { LoraForm } from "../src/model/transformer.ts";
+import type { LoraForm } from "../src/model/adapted-experts.ts";
 import { formatTable } from "../src/report/table.ts";
 import { everywhere, matmulRate, median, stepPool, timings } from "./measure.ts";
 import { benchConfig, benchEngine, benchJob, benchRank, randomWeights } from "./step.ts";

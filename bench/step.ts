@@ -3,14 +3,15 @@ import { Rng } from "../src/base/random.ts";
 import type { Batch } from "../src/data/batches.ts";
 import type { TrainJob } from "../src/engine/engine.ts";
 import { ProgramEngine } from "../src/engine/program-engine.ts";
-import { type BaseWeights, baseWeightShapes, sizeOf, weightsInMemory } from "../src/model/base-weights.ts";
+import type { LoraForm } from "../src/model/adapted-experts.ts";
+import { type BaseWeights, baseWeightShapes, weightsInMemory } from "../src/model/base-weights.ts";
 import type { ModelConfig } from "../src/model/config.ts";
 import { loadCheckpoint } from "../src/model/formats/checkpoint.ts";
 import { prepareBaseWeights } from "../src/model/formats/prepare-weights.ts";
 import { writeCheckpoint } from "../src/model/formats/write-checkpoint.ts";
-import type { LoraForm } from "../src/model/transformer.ts";
 import { embeddedConfig } from "../src/pretraining/pretrainer.ts";
 import { OnnxExecutor } from "../src/tensor/executors/onnx.ts";
+import { sizeOf } from "../src/tensor/graph/shape.ts";
 
 export const benchConfig: ModelConfig = { ...embeddedConfig, vocabulary: 512 };
 export const benchRank = 8;

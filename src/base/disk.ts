@@ -1,7 +1,20 @@
 /** The machine's disk: folders, files that appear whole or not at all, and what to say when it refuses. */
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
-import { dirname, join } from "node:path";
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { hostname } from "node:os";
+import { basename, dirname, join } from "node:path";
 import { InputError, MachineError, messageOf } from "./errors.ts";
+import { isRunning } from "./processes.ts";
 
 /**
  * Makes a folder and those above it that are missing; one that is there is left as it is. Node's own way with
@@ -34,38 +47,53 @@ function isFolder(path: string): boolean {
   }
 }
 
-/** Turns a failed file operation into a {@link MachineError} that says what was being done and what to do about it. */
+/** @throws MachineError that says what was being done and what to do about it, where the system refuses */
 export function onDisk<Result>(doing: string, action: () => Result): Result {
   try {
     return action();
   } catch (cause) {
-    if (cause instanceof InputError) throw cause;
-    const code = (cause as NodeJS.ErrnoException).code ?? "";
-    throw new MachineError(`${doing}: ${diskTroubles[code] ?? messageOf(cause)}`, { cause });
+    throw diskError(doing, cause);
   }
 }
 
+/** What the system says as a {@link MachineError}; any other error is left as it is. */
+export function diskError(doing: string, cause: unknown): unknown {
+  const code = (cause as NodeJS.ErrnoException | null)?.code;
+  if (typeof code !== "string") return cause;
+  return new MachineError(`${doing}: ${diskTroubles[code] ?? messageOf(cause)}`, { cause });
+}
+
 const diskTroubles: Readonly<Record<string, string>> = {
-  EACCES: "permission denied; choose another folder with --out",
-  EPERM: "operation not permitted; choose another folder with --out",
-  EROFS: "the file system is read-only; choose another folder with --out",
+  EACCES: "permission denied; choose another folder",
+  EPERM: "operation not permitted; choose another folder",
+  EROFS: "the file system is read-only; choose another folder",
   ENOTDIR: "a part of the path is a file, not a folder",
   EEXIST: "a file of that name is in the way",
-  ENOSPC: "the disk is full; free some space, then continue with flame resume",
-  EDQUOT: "the disk quota is used up; free some space, then continue with flame resume",
+  EISDIR: "a folder of that name is in the way",
+  ENOSPC: "the disk is full; free some space, then continue a run with flame resume",
+  EDQUOT: "the disk quota is used up; free some space, then continue a run with flame resume",
   EFBIG: "the file would grow over the size limit",
 };
 
-/** Replaces `path` in one step: after a crash it holds either the old bytes or the new ones. */
-export function writeAtomically(path: string, bytes: Uint8Array | string): void {
-  const temporary = `${path}.tmp`;
+/**
+ * Replaces a file in one step: after a crash it holds either the old bytes or the new ones. Several processes may write
+ * the same file, on several machines; the last one wins.
+ *
+ * @param contents the bytes, or what writes them into the open file
+ * @throws MachineError if the disk refuses; what was at `path` before is still there then
+ */
+export function writeAtomically(path: string, contents: Uint8Array | string | ((file: number) => void)): void {
+  // In containers that share a folder everyone may have the same process number.
+  const temporary = `${path}.${hostname()}-${process.pid}.tmp`;
   onDisk(`cannot write ${path}`, () => {
-    // One that was left behind, or a link in its place, is not written to.
+    sweep(path);
+    // A link in its place is not written through.
     rmSync(temporary, { force: true });
     try {
       const file = openSync(temporary, "wx");
       try {
-        writeFully(file, typeof bytes === "string" ? Buffer.from(bytes) : bytes);
+        if (typeof contents === "function") contents(file);
+        else writeFully(file, typeof contents === "string" ? Buffer.from(contents) : contents);
         fsyncSync(file);
       } finally {
         closeSync(file);
@@ -76,8 +104,17 @@ export function writeAtomically(path: string, bytes: Uint8Array | string): void 
       rmSync(temporary, { force: true });
       throw error;
     }
-    syncFolder(join(path, ".."));
+    syncFolder(dirname(path));
   });
+}
+
+/** Removes what processes of this machine have left that were killed while they wrote this file: it may be gigabytes. */
+function sweep(path: string): void {
+  const [folder, start] = [dirname(path), `${basename(path)}.${hostname()}-`];
+  for (const name of readdirSync(folder)) {
+    const [, owner] = (name.startsWith(start) && /^(\d+)\.tmp$/.exec(name.slice(start.length))) || [];
+    if (owner !== undefined && !isRunning(Number(owner))) rmSync(join(folder, name), { force: true });
+  }
 }
 
 /** Makes a rename durable. Not every file system can; those that cannot say so and lose nothing else. */
@@ -97,6 +134,32 @@ export function syncFolder(path: string): void {
   }
 }
 
-function writeFully(file: number, bytes: Uint8Array): void {
-  for (let written = 0; written < bytes.length; ) written += writeSync(file, bytes, written);
+/** One call reads or writes less than 2 GiB. */
+const largestCall = 1 << 30;
+
+/** Writes all bytes from `position` on, however many calls the system needs. */
+export function writeFully(file: number, bytes: Uint8Array, position = 0): void {
+  for (let done = 0; done < bytes.length; ) {
+    done += writeSync(file, bytes, done, Math.min(largestCall, bytes.length - done), position + done);
+  }
+}
+
+/**
+ * Fills `target` from `position` on; the system may hand a large read over in parts.
+ *
+ * @throws InputError when the file ends before, or cannot be read
+ */
+export function readFully(file: number, target: Uint8Array, position: number, path: string): void {
+  for (let done = 0; done < target.length; ) {
+    let count: number;
+    try {
+      count = readSync(file, target, done, Math.min(largestCall, target.length - done), position + done);
+    } catch (error) {
+      throw new InputError(`${path}: cannot be read: ${messageOf(error)}`, { cause: error });
+    }
+    if (count === 0) {
+      throw new InputError(`${path}: ends at byte ${position + done}, expected ${position + target.length}; changed?`);
+    }
+    done += count;
+  }
 }

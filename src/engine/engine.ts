@@ -1,8 +1,6 @@
 /**
- * The door between training and the rest of the house, and it stays this narrow.
- *
- * An engine holds one frozen base model and runs local training and evaluation on it. It knows nothing of rounds,
- * clients or virtual time.
+ * An engine holds one frozen base model and runs local training and evaluation on it. It knows nothing of rounds, clients
+ * or virtual time, and the rest of the program nothing of executors and programs.
  */
 import type { Batch } from "../data/batches.ts";
 

@@ -9,8 +9,10 @@
  * softmax and look-ups are left out, and so are attention scores unless a context length is given. Figures for
  * OLMoE-1B-7B: Muennighoff et al., "OLMoE", https://arxiv.org/abs/2409.02060.
  */
+
+import { sizeOf } from "../tensor/graph/shape.ts";
 import { adapterLayout, type LoraConfig } from "./adapter.ts";
-import { attentionWidths, baseWeightShapes, sizeOf } from "./base-weights.ts";
+import { attentionWidths, baseWeightShapes } from "./base-weights.ts";
 import type { ModelConfig } from "./config.ts";
 
 export interface ParameterCount {

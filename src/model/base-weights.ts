@@ -20,6 +20,7 @@
  *   layers.l.down        [M, f, d]
  */
 import { invariant } from "../base/errors.ts";
+import { sizeOf } from "../tensor/graph/shape.ts";
 import type { ModelConfig } from "./config.ts";
 
 export interface BaseTensor {
@@ -83,9 +84,6 @@ export function baseWeightShapes(config: ModelConfig): Map<string, readonly numb
   }
   return shapes;
 }
-
-/** Elements of a tensor of this shape. */
-export const sizeOf = (shape: readonly number[]): number => shape.reduce((size, length) => size * length, 1);
 
 /** Offset of every tensor in the file, and the file's length. */
 export function baseWeightPlan(config: ModelConfig): { tensors: Map<string, BaseTensor>; bytes: number } {

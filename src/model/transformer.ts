@@ -9,43 +9,14 @@
  * Muennighoff et al., "OLMoE", 2024, https://arxiv.org/abs/2409.02060;
  * Le et al., "FLAME", 2025, https://arxiv.org/abs/2506.16600.
  */
-import type { Graph } from "../tensor/graph/graph.ts";
 import type { Tensor } from "../tensor/graph/ir.ts";
-import {
-  add,
-  cast,
-  clip,
-  div,
-  exp,
-  integerDivide,
-  log,
-  mul,
-  reduceMax,
-  reduceMean,
-  reduceSum,
-  scale,
-  square,
-  sub,
-  swiglu,
-} from "../tensor/ops/arithmetic.ts";
+import { add, cast, clip, div, integerDivide, mul, reduceSum, swiglu } from "../tensor/ops/arithmetic.ts";
 import { gatherRows, scatterAddRows, topK } from "../tensor/ops/index-ops.ts";
-import { concat, reshape, split, transpose } from "../tensor/ops/layout.ts";
+import { concat, halves, reshape, split, transpose } from "../tensor/ops/layout.ts";
 import { matmul } from "../tensor/ops/matrix.ts";
-import { mergeFactors } from "../tensor/ops/merge-factors.ts";
 import { causalAttention, rmsNorm, rotary, softmax } from "../tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../tensor/ops/ragged.ts";
-import type { BlockName, LoraConfig } from "./adapter.ts";
 import type { ModelConfig } from "./config.ts";
-
-/** One layer's LoRA factors, `[experts, rows, columns]` each; layout in `adapter.ts`. */
-export type LayerAdapter = Readonly<Record<BlockName, Tensor>>;
-
-/**
- * How LoRA enters an expert's product. `factored`: x·W + c·(x·Aᵀ)·Bᵀ, the cheaper one when experts are wide. `merged`:
- * x·(W + c·(B·A)ᵀ), fewer products when experts are narrow, at the price of one more copy of the experts.
- * `padded`: factored, in one product for all experts, on devices that `client-experts.ts` names.
- */
-export type LoraForm = "factored" | "merged" | "padded";
 
 /** What the router sent to the experts of one layer. */
 export interface Dispatched {
@@ -58,11 +29,17 @@ export interface Dispatched {
   readonly labels: Tensor;
 }
 
-/** Takes the place of the one adapter of all rows: `[rows, width] → [rows, width]`, ragged over experts. */
-export type Experts = (layer: number, rows: Dispatched, gateUp: Tensor, down: Tensor) => Tensor;
+/** What the experts of one layer made of the rows that reached them. */
+export interface Mixed {
+  /** Each row through its expert, times its routing weight: `[rows, width]`, ragged over experts. */
+  readonly outputs: Tensor;
+  /** Rows of each expert, where they are counted apart by client: `[experts · clients]` int64. */
+  readonly counts?: Tensor;
+}
+
+export type Experts = (layer: number, rows: Dispatched, gateUp: Tensor, down: Tensor) => Mixed;
 
 export interface ForwardOptions {
-  readonly graph: Graph;
   readonly config: ModelConfig;
   readonly rows: number;
   readonly length: number;
@@ -70,21 +47,18 @@ export interface ForwardOptions {
   readonly topK: number;
   /** A frozen or trainable tensor by its name in `base-weights.ts`. */
   weight(name: string): Tensor;
-  readonly lora?: {
-    readonly config: LoraConfig;
-    readonly form: LoraForm;
-    readonly layers: readonly LayerAdapter[];
+  /** What adapters change; without it, the base model. */
+  readonly adapted?: {
     /** s_l, `[1]` each, or one for every token, `[tokens, 1]`. */
     readonly rescaler: readonly Tensor[];
-    /** Present when rows belong to adapters of their own; `layers` is empty then. */
-    readonly experts?: Experts;
+    readonly experts: Experts;
   };
 }
 
 export interface Forward {
   /** `[rows · length, width]`, before the final norm. */
   readonly hidden: Tensor;
-  /** Non-padding tokens routed to each expert, `[layers · experts]` int64. */
+  /** Non-padding tokens routed to each expert, `[layers · experts]` int64, or as {@link Mixed} counts them. */
   readonly activations: Tensor;
   /** Router logits and probabilities of each layer, `[rows · length, experts]`. */
   readonly routers: readonly { readonly logits: Tensor; readonly probabilities: Tensor; readonly counts: Tensor }[];
@@ -150,94 +124,32 @@ function attention(options: ForwardOptions, x: Tensor, of: (name: string) => Ten
 
 /** @param h `[tokens, width]`; the output is `h` and what the experts add to it */
 function mixture(options: ForwardOptions, layer: number, h: Tensor, padding: Tensor, of: (name: string) => Tensor) {
-  const { config, rows, length, topK: k, lora } = options;
-  const { experts } = config;
-  const x = rmsNorm(h, of("postNorm"), config.normEpsilon);
+  const { config, rows, length, topK: k, adapted } = options;
+  const normed = rmsNorm(h, of("postNorm"), config.normEpsilon);
   const tokens = rows * length;
 
-  const logits = matmul(x, of("router"));
+  const logits = matmul(normed, of("router"));
   const probabilities = softmax(logits);
   const { values, indices } = topK(probabilities, k);
   const shares = config.normTopK ? div(values, reduceSum(values, [1], true)) : values;
   // The rescaler multiplies the weights of a token's experts, which are fewer numbers than their outputs.
-  const routed = lora ? mul(shares, lora.rescaler[layer]!) : shares;
+  const routed = adapted ? mul(shares, adapted.rescaler[layer]!) : shares;
   const labels = reshape(add(indices, reshape(cast(padding, "int64"), [tokens, 1])), [tokens * k]);
-  const { positions, counts } = sortByGroup(labels, experts);
+  const { positions, counts } = sortByGroup(labels, config.experts);
   const token = integerDivide(positions, k);
 
-  const adapter = lora && { ...lora.layers[layer]!, scale: lora.config.alpha / lora.config.rank, form: lora.form };
-  const rowsIn = { x: gatherRows(x, token), weight: gatherRows(reshape(routed, [tokens * k, 1]), positions) };
-  const outputs = lora?.experts
-    ? lora.experts(layer, { ...rowsIn, positions, labels }, of("gateUp"), of("down"))
-    : expertOutputs(config, rowsIn, of("gateUp"), of("down"), adapter);
+  const x = gatherRows(normed, token);
+  const weight = gatherRows(reshape(routed, [tokens * k, 1]), positions);
+  const experts = adapted?.experts ?? baseExperts;
+  const mixed = experts(layer, { x, weight, positions, labels }, of("gateUp"), of("down"));
   return {
-    output: scatterAddRows(outputs, token, tokens, h),
-    router: { logits, probabilities, counts },
+    output: scatterAddRows(mixed.outputs, token, tokens, h),
+    router: { logits, probabilities, counts: mixed.counts ?? counts },
   };
 }
 
-type ScaledAdapter = LayerAdapter & { readonly scale: number; readonly form: LoraForm };
-
-/**
- * Each row through its expert, times its routing weight: `[rows, width] → [rows, width]`, ragged over experts. The weight
- * goes onto the hidden units, which are fewer than the outputs; the down projection is linear.
- */
-function expertOutputs(
-  config: ModelConfig,
-  { x, weight }: { readonly x: Tensor; readonly weight: Tensor },
-  gateUp: Tensor,
-  down: Tensor,
-  adapter: ScaledAdapter | undefined,
-): Tensor {
-  const { expertWidth: f } = config;
-  const halves = (t: Tensor) => split(t, 1, [f, f]) as [Tensor, Tensor];
-  if (!adapter) {
-    const [gate, up] = halves(groupedMatmul(x, gateUp));
-    return groupedMatmul(mul(swiglu(gate, up), weight), down);
-  }
-  const { gateUpA, gateB, upB, downA, downB, scale: alpha, form } = adapter;
-  const through = form === "merged" ? throughMerged : throughFactors;
-  const activated = swiglu(...halves(through(x, gateUp, gateUpA, blockDiagonal(gateB, upB), alpha)));
-  return through(mul(activated, weight), down, downA, downB, alpha);
-}
-
-type Adapted = (x: Tensor, weights: Tensor, a: Tensor, b: Tensor, alpha: number) => Tensor;
-
-const throughMerged: Adapted = (x, weights, a, b, alpha) => groupedMatmul(x, mergeFactors(weights, a, b, alpha));
-
-const throughFactors: Adapted = (x, weights, a, b, alpha) => {
-  const low = groupedMatmul(x, a, { transposed: true });
-  return groupedMatmul(low, b, { transposed: true, alpha, base: groupedMatmul(x, weights) });
+/** The routing weight goes onto the hidden units, which are fewer than the outputs; the down projection is linear. */
+const baseExperts: Experts = (_layer, { x, weight }, gateUp, down) => {
+  const [gate, up] = halves(groupedMatmul(x, gateUp), 1);
+  return { outputs: groupedMatmul(mul(swiglu(gate, up), weight), down) };
 };
-
-/** `[groups, m, n]` twice → `[groups, 2m, 2n]`: `a` and `b` along the diagonal, zeros beside them. */
-function blockDiagonal(a: Tensor, b: Tensor): Tensor {
-  const zeros = a.node.graph.zeros(a.shape as number[]);
-  return concat([concat([a, zeros], 2), concat([zeros, b], 2)], 1);
-}
-
-/**
- * OLMoE's router losses, averaged over layers; all tokens count, so the batch must hold no padding.
- *
- *   balance = M · Σ_e f_e·P_e    f_e share of assignments, P_e mean probability; 1 when balanced
- *   z       = mean over tokens of (log Σ exp logits)²
- */
-export function routerLosses({ routers }: Forward, assignments: number): { balance: Tensor; z: Tensor } {
-  const perLayer = routers.map(({ logits, probabilities, counts }) => {
-    const [tokens, experts] = probabilities.shape as [number, number];
-    const share = scale(cast(counts, "float32"), 1 / assignments);
-    const mean = scale(reduceSum(probabilities, [0]), 1 / tokens);
-    const top = reduceMax(logits, [1], true);
-    const logSum = add(log(reduceSum(exp(sub(logits, top)), [1], true)), top);
-    return {
-      balance: scale(reduceSum(mul(share, mean), [0], true), experts),
-      z: reshape(reduceMean(square(logSum), [0, 1], true), [1]),
-    };
-  });
-  const average = (terms: Tensor[]) =>
-    scale(
-      terms.reduce((a, b) => add(a, b)),
-      1 / terms.length,
-    );
-  return { balance: average(perLayer.map((l) => l.balance)), z: average(perLayer.map((l) => l.z)) };
-}

@@ -11,13 +11,13 @@ import { InvariantError, invariant } from "../base/errors.ts";
 import { Rng } from "../base/random.ts";
 import type { Batch } from "../data/batches.ts";
 import { byteTokenizer } from "../data/tokenizer.ts";
-import { baseWeightShapes, type WeightSource, weightsInMemory } from "../model/base-weights.ts";
+import { type WeightSource, weightsInMemory } from "../model/base-weights.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { transposeInto } from "../model/formats/transpose.ts";
-import { pretrainStep } from "../model/programs.ts";
 import type { Executable, Executor } from "../tensor/executors/executor.ts";
 import { sizeOf } from "../tensor/graph/shape.ts";
 import { corpusBatch } from "./corpus.ts";
+import { pretrainStep, trainedShapes } from "./pretrain-step.ts";
 
 export interface PretrainRecipe {
   readonly seed: number;
@@ -65,7 +65,7 @@ export const embeddedRecipe: PretrainRecipe = {
   initialDeviation: 0.06,
 };
 
-/** All that a stopped pre-training needs to go on. Vectors are flat, in the order of `baseWeightShapes`. */
+/** All that a stopped pre-training needs to go on. Vectors are flat, of `trainedShapes`. */
 export interface PretrainState {
   readonly step: number;
   readonly weights: Float32Array;
@@ -87,21 +87,21 @@ export interface PretrainReport {
 const betas = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8 };
 
 export class Pretrainer {
-  private readonly config: ModelConfig;
-  private readonly recipe: PretrainRecipe;
-  private readonly executable: Executable;
-  private readonly rng: Rng;
-  private current: PretrainState;
+  readonly #config: ModelConfig;
+  readonly #recipe: PretrainRecipe;
+  readonly #executable: Executable;
+  readonly #rng: Rng;
+  #current: PretrainState;
   /** Receives the next state; swapped with the current one after every step. */
-  private spare: PretrainState;
+  #spare: PretrainState;
 
   private constructor(config: ModelConfig, recipe: PretrainRecipe, executable: Executable, state: PretrainState) {
-    this.config = config;
-    this.recipe = recipe;
-    this.executable = executable;
-    this.rng = new Rng(recipe.seed);
-    this.current = state;
-    this.spare = emptyState(state.weights.length);
+    this.#config = config;
+    this.#recipe = recipe;
+    this.#executable = executable;
+    this.#rng = new Rng(recipe.seed);
+    this.#current = state;
+    this.#spare = emptyState(state.weights.length);
   }
 
   /** @param state where to go on; from the start when null */
@@ -123,18 +123,18 @@ export class Pretrainer {
   }
 
   get state(): PretrainState {
-    return this.current;
+    return this.#current;
   }
 
   /** Takes one step on the next batch. @throws InvariantError when the loss is no number any more */
   async step(): Promise<PretrainReport> {
-    const step = this.current.step + 1;
-    const batch = this.batch("train", step);
-    const out = await this.run(batch, this.learningRate(step), step);
+    const step = this.#current.step + 1;
+    const batch = this.#batch("train", step);
+    const out = await this.#run(batch, this.#learningRate(step), step);
     const report = reportOf(step, out);
     if (!Number.isFinite(report.loss))
       throw new InvariantError(`pre-training diverged at step ${step}: loss ${report.loss}`);
-    [this.current, this.spare] = [{ ...this.spare, step }, this.current];
+    [this.#current, this.#spare] = [{ ...this.#spare, step }, this.#current];
     return report;
   }
 
@@ -142,11 +142,11 @@ export class Pretrainer {
   async heldOut(batches: number): Promise<PretrainReport> {
     const reports: PretrainReport[] = [];
     for (let i = 1; i <= batches; i++)
-      reports.push(reportOf(this.current.step, await this.run(this.batch("heldOut", i), 0, 1)));
+      reports.push(reportOf(this.#current.step, await this.#run(this.#batch("heldOut", i), 0, 1)));
     const mean = (of: (report: PretrainReport) => number) =>
       reports.reduce((sum, r) => sum + of(r), 0) / reports.length;
     return {
-      step: this.current.step,
+      step: this.#current.step,
       loss: mean((r) => r.loss),
       balance: mean((r) => r.balance),
       z: mean((r) => r.z),
@@ -158,38 +158,38 @@ export class Pretrainer {
   weights(): WeightSource {
     const tensors = new Map<string, Float32Array>();
     let start = 0;
-    for (const [name, shape] of trainedShapes(this.config)) {
-      tensors.set(name, this.current.weights.subarray(start, start + sizeOf(shape)));
+    for (const [name, shape] of trainedShapes(this.#config)) {
+      tensors.set(name, this.#current.weights.subarray(start, start + sizeOf(shape)));
       start += sizeOf(shape);
     }
-    if (this.config.tiedEmbeddings) {
-      const { vocabulary, width } = this.config;
+    if (this.#config.tiedEmbeddings) {
+      const { vocabulary, width } = this.#config;
       const head = new Float32Array(vocabulary * width);
       transposeInto(tensors.get("embed")!, width, 0, head, vocabulary, 0, vocabulary, width);
       tensors.set("head", head);
     }
-    return weightsInMemory(this.config, tensors);
+    return weightsInMemory(this.#config, tensors);
   }
 
   dispose(): void {
-    this.executable.dispose();
+    this.#executable.dispose();
   }
 
-  private batch(part: "train" | "heldOut", step: number): Batch {
-    const { rows, length } = this.recipe;
-    return corpusBatch(this.rng, step, { rows, length, tokenizer: byteTokenizer, part });
+  #batch(part: "train" | "heldOut", step: number): Batch {
+    const { rows, length } = this.#recipe;
+    return corpusBatch(this.#rng, step, { rows, length, tokenizer: byteTokenizer, part });
   }
 
   /** Linear warm-up, then cosine to a tenth of the peak. */
-  private learningRate(step: number): number {
-    const { learningRate, warmupSteps, steps } = this.recipe;
+  #learningRate(step: number): number {
+    const { learningRate, warmupSteps, steps } = this.#recipe;
     if (step <= warmupSteps) return (learningRate * step) / warmupSteps;
     const progress = (step - warmupSteps) / Math.max(1, steps - warmupSteps);
     return learningRate * (0.1 + 0.45 * (1 + Math.cos(Math.PI * Math.min(1, progress))));
   }
 
-  private run(batch: Batch, learningRate: number, step: number) {
-    const { weights, mean, variance } = this.current;
+  #run(batch: Batch, learningRate: number, step: number) {
+    const { weights, mean, variance } = this.#current;
     const feeds = {
       weights,
       mean,
@@ -200,18 +200,15 @@ export class Pretrainer {
       targets: batch.targets,
       inverseCount: Float32Array.of(1 / batch.targets.length),
       learningRate: Float32Array.of(learningRate),
-      decay: Float32Array.of(learningRate * this.recipe.weightDecay),
+      decay: Float32Array.of(learningRate * this.#recipe.weightDecay),
       correction1: Float32Array.of(1 / (1 - betas.beta1 ** step)),
       correction2: Float32Array.of(1 / (1 - betas.beta2 ** step)),
-      clipNorm: Float32Array.of(this.recipe.clipNorm),
+      clipNorm: Float32Array.of(this.#recipe.clipNorm),
     };
-    const { weights: nextWeights, mean: nextMean, variance: nextVariance } = this.spare;
-    return this.executable.run(feeds, { weights: nextWeights, mean: nextMean, variance: nextVariance });
+    const { weights: nextWeights, mean: nextMean, variance: nextVariance } = this.#spare;
+    return this.#executable.run(feeds, { weights: nextWeights, mean: nextMean, variance: nextVariance });
   }
 }
-
-const trainedShapes = (config: ModelConfig) =>
-  [...baseWeightShapes(config)].filter(([name]) => !(config.tiedEmbeddings && name === "head"));
 
 const emptyState = (size: number): PretrainState => ({
   step: 0,

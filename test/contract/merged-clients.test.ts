@@ -7,8 +7,8 @@ import type { OptimizerConfig, TrainJob, TrainResult } from "../../src/engine/en
 import type { MergeLimit } from "../../src/engine/merge-limit.ts";
 import { clientBytes, clientsPerCall, cut, isOutOfMemory } from "../../src/engine/merging.ts";
 import { ProgramEngine } from "../../src/engine/program-engine.ts";
+import type { LoraForm } from "../../src/model/adapted-experts.ts";
 import { adapterLayout, type LoraConfig } from "../../src/model/adapter.ts";
-import type { LoraForm } from "../../src/model/transformer.ts";
 import type { Executor } from "../../src/tensor/executors/executor.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
 import { reduceSum } from "../../src/tensor/ops/arithmetic.ts";

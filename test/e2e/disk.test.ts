@@ -76,7 +76,7 @@ test("a disk that is full ends the run with a reason, and it goes on when there 
       await run(scenario(), { out, reproduce });
     } catch (error) {
       assert.ok(error instanceof MachineError, String(error));
-      assert.match(error.message, /the disk is full; free some space, then continue with flame resume/);
+      assert.match(error.message, /the disk is full; free some space, then continue a run with flame resume/);
       met++;
       assertSound(out);
     }

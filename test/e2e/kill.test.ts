@@ -1,6 +1,7 @@
 /** A few of the kills that `npm run kill` deals out by the hundred. */
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { scenarioToJson } from "../../src/scenario/define.ts";
@@ -63,7 +64,7 @@ test("a run that is told twice to end does so at once, and goes on from its last
 test("a process that was killed before its run began leaves a folder that a run can begin in", async () => {
   const out = join(folder, "stillborn");
   mkdirSync(join(out, "checkpoints"), { recursive: true });
-  writeFileSync(join(out, "scenario.json.tmp"), "{ half");
+  writeFileSync(join(out, `scenario.json.${hostname()}-${2 ** 30}.tmp`), "{ half");
   writeFileSync(join(out, "lock"), "");
   const { code, said } = await killAndResume({ file, out, moments: [], workers: [1] });
   assert.equal(code, 0, said);

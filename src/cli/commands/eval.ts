@@ -1,11 +1,11 @@
 /** `flame eval`: how well a model, with or without an adapter, answers what it was not trained on. */
 import { closeSync, openSync, writeSync } from "node:fs";
+import { diskError } from "../../base/disk.ts";
 import { ScenarioError } from "../../base/errors.ts";
 import type { Batch } from "../../data/batches.ts";
 import { createEngine } from "../../engine/create.ts";
 import { type EngineName, engineNames, isEngineName } from "../../engine/names.ts";
 import type { ProgramEngine } from "../../engine/program-engine.ts";
-import { asMachineError } from "../../model/formats/file-io.ts";
 import { formatTable } from "../../report/table.ts";
 import { terminal } from "../screen/terminal.ts";
 import { type QuestionFlags, questionsFor } from "./evaluation-data.ts";
@@ -123,7 +123,7 @@ async function writeLogits(
   try {
     file = openSync(path, "w");
   } catch (cause) {
-    throw asMachineError(cause, path);
+    throw diskError(`cannot write ${path}`, cause);
   }
   try {
     const lists = Array.from({ length: rows }, (_, row) => [...ids.subarray(row * length, (row + 1) * length)]);
@@ -150,7 +150,7 @@ async function writeLogits(
     }
     writeSync(file, "]}\n");
   } catch (cause) {
-    throw asMachineError(cause, path);
+    throw diskError(`cannot write ${path}`, cause);
   } finally {
     closeSync(file);
   }

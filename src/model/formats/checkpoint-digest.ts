@@ -7,8 +7,8 @@ import { createHash } from "node:crypto";
 import { readFileSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { writeAtomically } from "../../base/disk.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import { writeAtomically, writeFully } from "./file-io.ts";
 import type { TensorFolder } from "./tensor-folder.ts";
 
 /** Part of every digest; changes when the executor layout does, so that old conversions are not taken for new ones. */
@@ -36,8 +36,7 @@ function rememberedDigest(weights: TensorFolder, cache: string): string {
   const seen = readSeen(path);
   if (seen !== undefined && JSON.stringify(seen.stamps) === JSON.stringify(stamps)) return seen.digest;
   const digest = contentDigest(weights);
-  const text = new TextEncoder().encode(JSON.stringify({ stamps, digest }));
-  writeAtomically(path, (descriptor) => writeFully(descriptor, text, 0));
+  writeAtomically(path, JSON.stringify({ stamps, digest }));
   return digest;
 }
 

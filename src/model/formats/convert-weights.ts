@@ -3,10 +3,10 @@
  * scratch of 64 MB passes over the file, and a matrix that does not fit is transposed in strips.
  */
 import { setImmediate } from "node:timers/promises";
+import { writeFully } from "../../base/disk.ts";
 import { InputError } from "../../base/errors.ts";
 import { type BaseTensor, baseWeightPlan } from "../base-weights.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import { writeFully } from "./file-io.ts";
 import type { TensorFolder } from "./tensor-folder.ts";
 import { transposeInto } from "./transpose.ts";
 import { type Block, type BlockSource, weightTable } from "./weight-table.ts";

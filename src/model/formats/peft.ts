@@ -12,11 +12,11 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import { InputError, invariant, messageOf, ScenarioError } from "../../base/errors.ts";
 import { type AdapterLayout, adapterLayout, type BlockName, type LoraConfig } from "../adapter.ts";
 import type { ModelConfig } from "../config.ts";
 import { Problems } from "../problems.ts";
-import { writeAtomically, writeFully } from "./file-io.ts";
 import { floatDtypes, SafetensorsFile } from "./safetensors.ts";
 import { writeSafetensors } from "./safetensors-writer.ts";
 
@@ -90,9 +90,10 @@ export function exportPeft(
     shape,
     values: adapter.subarray(start, start + size),
   }));
+  onDisk(`cannot write ${folder}`, () => makeFolder(folder));
   writeSafetensors(join(folder, weightsName), tensors);
   const text = `${JSON.stringify(adapterConfig(baseModelName, layout.lora), null, 2)}\n`;
-  writeAtomically(join(folder, configName), (file) => writeFully(file, new TextEncoder().encode(text), 0));
+  writeAtomically(join(folder, configName), text);
 }
 
 /**

@@ -23,13 +23,13 @@ import {
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { threadId } from "node:worker_threads";
-import { makeFolder } from "../../base/disk.ts";
+import { diskError, makeFolder, onDisk, readFully, syncFolder, writeFully } from "../../base/disk.ts";
 import { InvariantError, invariant } from "../../base/errors.ts";
-import { type BaseWeights, baseWeightPlan, sizeOf, type WeightSource } from "../base-weights.ts";
+import { sizeOf } from "../../tensor/graph/shape.ts";
+import { type BaseWeights, baseWeightPlan, type WeightSource } from "../base-weights.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { checkpointDigest } from "./checkpoint-digest.ts";
 import { type ConversionOptions, convertWeights } from "./convert-weights.ts";
-import { asMachineError, readFully, syncFolder, writeFully } from "./file-io.ts";
 
 /** Where converted weights are kept unless the user says otherwise. */
 export function defaultWeightsCache(environment: Readonly<Record<string, string | undefined>> = process.env): string {
@@ -48,14 +48,11 @@ export async function prepareBaseWeights(
   options: ConversionOptions = {},
 ): Promise<BaseWeights> {
   const { config } = checkpoint;
-  let digest: string;
-  try {
+  const digest = onDisk(`cannot write ${cache}`, () => {
     makeFolder(cache);
     removeLeftovers(cache);
-    digest = checkpointDigest(checkpoint, cache);
-  } catch (error) {
-    throw asMachineError(error, cache);
-  }
+    return checkpointDigest(checkpoint, cache);
+  });
   const folder = join(cache, digest);
   const plan = baseWeightPlan(config);
   const weights: BaseWeights = { path: join(folder, "weights.bin"), digest, config, ...plan };
@@ -134,12 +131,12 @@ async function convertInto(
       await convertWeights(checkpoint, descriptor, options);
     });
     await writeSynced(join(partial, "weights.json"), async (descriptor) => {
-      writeFully(descriptor, new TextEncoder().encode(sidecar(weights, weights.bytes)), 0);
+      writeFully(descriptor, new TextEncoder().encode(sidecar(weights, weights.bytes)));
     });
     syncFolder(partial);
     publish(partial, folder, weights);
   } catch (error) {
-    throw asMachineError(error, folder);
+    throw diskError(`cannot write ${folder}`, error);
   } finally {
     remove();
     process.off("exit", remove);

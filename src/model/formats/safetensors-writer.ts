@@ -3,8 +3,8 @@
  *
  * Format: https://github.com/huggingface/safetensors
  */
+import { writeAtomically, writeFully } from "../../base/disk.ts";
 import { invariant } from "../../base/errors.ts";
-import { writeAtomically, writeFully } from "./file-io.ts";
 import { narrowBfloat, narrowHalf } from "./half.ts";
 import { type Dtype, dtypeBytes } from "./safetensors-header.ts";
 
@@ -53,7 +53,7 @@ export function streamSafetensors(
   const dtype = options.dtype ?? "F32";
   const { header, elements } = encodeHeader(specs, dtype, options.metadata ?? pytorch);
   writeAtomically(path, (descriptor) => {
-    writeFully(descriptor, header, 0);
+    writeFully(descriptor, header);
     let position = header.length;
     for (const chunk of chunks) {
       for (let first = 0; first < chunk.length; first += chunkSize) {

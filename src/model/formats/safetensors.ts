@@ -6,8 +6,8 @@
  */
 import { closeSync, fstatSync, openSync, type Stats, statSync } from "node:fs";
 import { endianness } from "node:os";
+import { readFully } from "../../base/disk.ts";
 import { InputError, invariant, MachineError, messageOf } from "../../base/errors.ts";
-import { readFully } from "./file-io.ts";
 import { widenBfloat, widenHalf } from "./half.ts";
 import { type Dtype, dtypeBytes, headerLength, parseHeader, type TensorEntry } from "./safetensors-header.ts";
 

@@ -4,9 +4,8 @@
  */
 import { copyFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
-import { makeFolder } from "../../base/disk.ts";
+import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import type { WeightSource } from "../base-weights.ts";
-import { asMachineError, writeAtomically, writeFully } from "./file-io.ts";
 import { huggingFaceConfigText } from "./hf-config.ts";
 import { type StoredDtype, streamSafetensors } from "./safetensors-writer.ts";
 import { transposeInto } from "./transpose.ts";
@@ -33,21 +32,18 @@ const chunkSize = 1 << 22;
 export function writeCheckpoint(folder: string, weights: WeightSource, options: WriteCheckpointOptions = {}): void {
   const { dtype = "F32", endTokens = [], padToken = null, topK = weights.config.topK, tokenizerFrom } = options;
   const { config } = weights;
-  try {
+  onDisk(`cannot write ${folder}`, () => {
     makeFolder(folder);
     const shapes = huggingFaceShapes(config);
     const specs = tensorOrder(weights).map((name) => ({ name, shape: shapes.get(name)! }));
     streamSafetensors(join(folder, "model.safetensors"), specs, tensorChunks(weights), { dtype });
     const text = huggingFaceConfigText({ model: config, endTokens, padToken }, { dtype: dtypeNames[dtype], topK });
-    const bytes = new TextEncoder().encode(text);
-    writeAtomically(join(folder, "config.json"), (descriptor) => writeFully(descriptor, bytes, 0));
+    writeAtomically(join(folder, "config.json"), text);
     for (const file of tokenizerFrom === undefined ? [] : tokenizerFiles) {
       const from = join(tokenizerFrom!, file);
       if (existsSync(from)) copyFileSync(from, join(folder, file));
     }
-  } catch (error) {
-    throw asMachineError(error, folder);
-  }
+  });
 }
 
 /** The blocks to write: a tied head is the embedding and is not stored again. */

@@ -146,3 +146,8 @@ export function split(x: Tensor, axis: number, sizes: readonly number[]): readon
   if (sizes.length === 1) return [x];
   return x.node.graph.node(splitOp, [x], { axis: normalAxis("split", axis, x.shape), sizes }).outputs;
 }
+
+export function halves(x: Tensor, axis: number): [Tensor, Tensor] {
+  const half = (x.shape.at(axis) as number) / 2;
+  return split(x, axis, [half, half]) as [Tensor, Tensor];
+}

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { existsSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { makeFolder } from "../../../src/base/disk.ts";
+import { makeFolder, writeAtomically, writeFully } from "../../../src/base/disk.ts";
 import { temporaryFolder } from "../../support/run-folders.ts";
 
 test("a folder is made with those above it, and one that is there is left as it is", (t) => {
@@ -24,4 +25,27 @@ test("where no folder can be made the system's answer comes at once", { skip: !e
   // Node's mkdir with `recursive` never returns here.
   assert.throws(() => makeFolder("/proc/nothing"), { code: "ENOENT" });
   assert.throws(() => makeFolder("/proc/nothing/below/it"), { code: "ENOENT" });
+});
+
+test("a file that cannot be written is an error that names it", (t) => {
+  const file = join(temporaryFolder(t), "file");
+  writeFileSync(file, "");
+  const path = join(file, "inside");
+  const wanted = { name: "MachineError", message: `cannot write ${path}: a part of the path is a file, not a folder` };
+  assert.throws(() => writeAtomically(path, () => assert.fail()), wanted);
+});
+
+test("the next writer of a file removes what a dead one has left of it, and leaves a living one's alone", (t) => {
+  const folder = temporaryFolder(t);
+  const path = join(folder, "weights.bin");
+  const others = [
+    `weights.bin.${hostname()}-${process.ppid}.tmp`,
+    `weights.bin.elsewhere-${2 ** 30}.tmp`,
+    `weights.json.${hostname()}-${2 ** 30}.tmp`,
+  ];
+  // No process has this number: it is above the largest that Linux gives out.
+  for (const name of [...others, `weights.bin.${hostname()}-${2 ** 30}.tmp`]) writeFileSync(join(folder, name), "half");
+  writeAtomically(path, (file) => writeFully(file, Buffer.from("whole")));
+  assert.equal(readFileSync(path, "utf8"), "whole");
+  assert.deepEqual(readdirSync(folder).sort(), [...others, "weights.bin"].sort());
 });

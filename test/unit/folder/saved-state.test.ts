@@ -10,6 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
@@ -112,7 +113,7 @@ test("a checkpoint that is whole and cannot be used is passed over with the reas
 test("a half-written file under its temporary name is nobody's checkpoint", (t) => {
   const folder = temporaryFolder(t);
   writeCheckpoint(folder, checkpoint(1), 3);
-  writeFileSync(join(folder, "000002-000000000020.ckpt.tmp"), "half");
+  writeFileSync(join(folder, `000002-000000000020.ckpt.${hostname()}-${2 ** 30}.tmp`), "half");
   assert.equal(newestCheckpoint(folder, assert.fail)!.round, 1);
 });
 
@@ -201,7 +202,7 @@ test("a folder with a link in it is refused, so that a run never writes outside"
   symlinkSync(join(parent, "precious"), folder.events);
   assert.throws(() => openRunFolder(folder.path), /events.jsonl is a link; a run writes only inside its own folder/);
   // A temporary file is never written through a link, either.
-  symlinkSync(join(parent, "precious"), `${folder.result}.tmp`);
+  symlinkSync(join(parent, "precious"), `${folder.result}.${hostname()}-${process.pid}.tmp`);
   writeAtomically(folder.result, "{}");
   assert.equal(readFileSync(join(parent, "precious"), "utf8"), "untouched");
 });

@@ -13,9 +13,10 @@ import {
   trainingFlops,
   trainingMemory,
 } from "../../../src/model/accounting.ts";
-import { baseWeightShapes, sizeOf } from "../../../src/model/base-weights.ts";
+import { baseWeightShapes } from "../../../src/model/base-weights.ts";
 import type { ModelConfig } from "../../../src/model/config.ts";
 import { huggingFaceShapes } from "../../../src/model/formats/weight-table.ts";
+import { sizeOf } from "../../../src/tensor/graph/shape.ts";
 
 const olmoe: ModelConfig = {
   vocabulary: 50_304,

@@ -5,19 +5,14 @@ import { test } from "node:test";
 import { InputError, InvariantError, ScenarioError } from "../../../src/base/errors.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { type AdapterLayout, adapterLayout } from "../../../src/model/adapter.ts";
-import {
-  baseWeightShapes,
-  readAll,
-  sizeOf,
-  type WeightSource,
-  weightsInMemory,
-} from "../../../src/model/base-weights.ts";
+import { baseWeightShapes, readAll, type WeightSource, weightsInMemory } from "../../../src/model/base-weights.ts";
 import type { ModelConfig } from "../../../src/model/config.ts";
 import { parseHuggingFaceConfig } from "../../../src/model/formats/hf-config.ts";
 import { exportPeft, importPeft, requirePlainRescaler } from "../../../src/model/formats/peft.ts";
 import { SafetensorsFile } from "../../../src/model/formats/safetensors.ts";
 import { writeSafetensors } from "../../../src/model/formats/safetensors-writer.ts";
 import { mergedWeights } from "../../../src/model/merge.ts";
+import { sizeOf } from "../../../src/tensor/graph/shape.ts";
 import { smallConfig, temporaryFolder } from "../../support/model-folder.ts";
 
 const model: ModelConfig = parseHuggingFaceConfig(smallConfig, "small").model;
