@@ -5,11 +5,11 @@ import { ProgramEngine } from "../../src/engine/program-engine.ts";
 import { evaluationProgram, gradientProgram } from "../../src/model/programs.ts";
 import type { LoraForm } from "../../src/model/transformer.ts";
 import { executors } from "../support/executors.ts";
-import { type Golden, goldenAbsent, loadGolden, optimizer, relativeError } from "../support/golden.ts";
+import { type Golden, loadGolden, optimizer, relativeError } from "../support/golden.ts";
 
 const forms: LoraForm[] = ["factored", "merged", "padded"];
 
-describe("the reference checkpoint", { skip: goldenAbsent }, () => {
+describe("the reference checkpoint", () => {
   let golden: Golden;
   before(async () => {
     golden = await loadGolden();

@@ -14,11 +14,11 @@ import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
 import { reduceSum } from "../../src/tensor/ops/arithmetic.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
-import { type Golden, goldenAbsent, loadGolden, optimizer, relativeError } from "../support/golden.ts";
+import { type Golden, loadGolden, optimizer, relativeError } from "../support/golden.ts";
 
 const absence = (): string | false => {
   if (process.env.FLAME_WEBGPU === undefined) return "FLAME_WEBGPU is not set";
-  return goldenAbsent || (providerFault("webgpu") ?? false);
+  return providerFault("webgpu") ?? false;
 };
 
 describe("WebGPU", { skip: absence() }, () => {
