@@ -3,6 +3,7 @@ import { existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { makeFolder } from "../../../src/base/disk.ts";
+import { needs } from "../../support/needs.ts";
 import { temporaryFolder } from "../../support/run-folders.ts";
 
 test("a folder is made with those above it, and one that is there is left as it is", (t) => {
@@ -20,7 +21,9 @@ test("a file in the way is said", (t) => {
   assert.throws(() => makeFolder(join(parent, "file", "below", "it")), { code: "ENOTDIR" });
 });
 
-test("where no folder can be made the system's answer comes at once", { skip: !existsSync("/proc/self") }, () => {
+test("where no folder can be made the system's answer comes at once", {
+  skip: !existsSync("/proc/self") && needs.linux,
+}, () => {
   // Node's mkdir with `recursive` never returns here.
   assert.throws(() => makeFolder("/proc/nothing"), { code: "ENOENT" });
   assert.throws(() => makeFolder("/proc/nothing/below/it"), { code: "ENOENT" });

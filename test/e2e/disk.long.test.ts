@@ -11,6 +11,7 @@ import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
 import { scenarioToJson } from "../../src/scenario/define.ts";
 import { runFlame } from "../support/command-line.ts";
+import { needs } from "../support/needs.ts";
 import { assertSameRun, sameFiles, temporaryFolder } from "../support/run-folders.ts";
 import { stormy } from "../support/weather.ts";
 
@@ -52,8 +53,6 @@ const mount = (...words: string[]): void => {
   execFileSync("mount", words, { stdio: "ignore" });
 };
 
-const noDisk = "file systems cannot be mounted here";
-
 /** Whatever happened, there is a checkpoint to go on from, or the run had not come to its first. */
 function assertSound(out: string): void {
   const damaged: string[] = [];
@@ -70,7 +69,7 @@ test("a disk that is full ends the run with a reason, and it goes on when there 
   let met = 0;
   for (const kilobytes of [40, 64, 80, 96, 120, 160, 200]) {
     const disk = smallDisk(`small-${kilobytes}`, kilobytes);
-    if (disk === null) return t.skip(noDisk);
+    if (disk === null) return t.skip(needs.mount);
     const out = join(disk, "run");
     try {
       await run(scenario(), { out, reproduce });
@@ -115,7 +114,7 @@ function shell(script: string, ...words: string[]): Promise<{ code: number | nul
 
 test("a folder that cannot be written is refused before anything runs, with a way out", async (t) => {
   const disk = smallDisk("locked", 100);
-  if (disk === null) return t.skip(noDisk);
+  if (disk === null) return t.skip(needs.mount);
   mount("-o", "remount,ro", disk);
   const said = await runFlame("run", file, "--out", join(disk, "run"));
   assert.equal(said.code, 1);

@@ -13,6 +13,7 @@ import { run } from "../../src/run/run.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import { scenarioToJson } from "../../src/scenario/define.ts";
 import { embeddedScenario } from "../support/embedded-scenario.ts";
+import { needs } from "../support/needs.ts";
 import { otherNodes } from "../support/nodes.ts";
 import { assertSameRun, interruptAfter, sameFiles, temporaryFolder } from "../support/run-folders.ts";
 
@@ -94,9 +95,7 @@ test("another process leaves the same bytes", async () => {
 
 const nodes = otherNodes();
 test("other versions of Node leave the same bytes", {
-  skip:
-    nodes.length === 0 &&
-    "no other Node here: set FLAME_NODES to paths of them, or try npx -p node@22 -- node --version",
+  skip: nodes.length === 0 && needs.nodes,
 }, async (t) => {
   for (const { path, version } of nodes) {
     const out = join(folder, version);

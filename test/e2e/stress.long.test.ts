@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { runFlame } from "../support/command-line.ts";
 import { start } from "../support/command-process.ts";
+import { needs } from "../support/needs.ts";
 import { temporaryFolder } from "../support/run-folders.ts";
 import { shape, threeTiers } from "../support/scenarios.ts";
 import { tinyModel } from "../support/tiny-model.ts";
@@ -90,7 +91,9 @@ test("neither the number of processes nor which cell is ready first reaches a re
   assert.equal(reports.size, 1);
 });
 
-test("Ctrl-C keeps what is done and says how to go on", { skip: process.platform === "win32" }, async () => {
+test("Ctrl-C keeps what is done and says how to go on", {
+  skip: process.platform === "win32" && needs.signals,
+}, async () => {
   const into = out();
   // Long enough that a signal finds it at work.
   const path = scenario({ rounds: { count: 400, cohort: 16, deadline: 60_000 } });

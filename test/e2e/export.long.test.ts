@@ -11,13 +11,13 @@ import type { RoundMetrics } from "../../src/records/metrics.ts";
 import { run } from "../../src/run/run.ts";
 import { runFlame } from "../support/command-line.ts";
 import { relativeError } from "../support/golden.ts";
+import { needs } from "../support/needs.ts";
 import { interruptAfter, temporaryFolder } from "../support/run-folders.ts";
 import { training } from "../support/scenarios.ts";
 import { tinyModel } from "../support/tiny-model.ts";
 
 /** A Python with torch, transformers and PEFT; see test/support/peft-check.py. */
 const python = process.env.FLAME_PEFT_PYTHON || undefined;
-const peftAbsent = python === undefined ? "FLAME_PEFT_PYTHON names no Python with PEFT" : false;
 
 let folder = "";
 let model = "";
@@ -129,7 +129,9 @@ test("a rescaler that learned stays out of an adapter, and goes into a merged mo
   }
 });
 
-test("PEFT and transformers compute the same logits from what was exported", { skip: peftAbsent }, async () => {
+test("PEFT and transformers compute the same logits from what was exported", {
+  skip: python === undefined && needs.peft,
+}, async () => {
   const check = (logits: string, ...words: string[]) =>
     execFileSync(python!, [join(import.meta.dirname, "../support/peft-check.py"), logits, ...words], {
       encoding: "utf8",
