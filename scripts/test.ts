@@ -7,8 +7,8 @@
  *
  * A skip for a reason that `test/support/needs.ts` does not know is a failure, and so is a file without a test.
  */
-import { readdirSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { type EventData, run } from "node:test";
 import { needs } from "../test/support/needs.ts";
@@ -26,6 +26,10 @@ const skipped = new Map<string, number>();
 const failures: string[] = [];
 const printed = new Map<string, string>();
 let passed = 0;
+
+/** Where `test/support/trained-run.ts` keeps what files have in common. */
+const shared = mkdtempSync(join(tmpdir(), "flame-test-shared-"));
+process.env.FLAME_TEST_SHARED = shared;
 
 const { seed, from } = firstSeed();
 console.log(`${files.length} files; the seeds of the swarm begin at ${seed} (${from})`);
@@ -58,6 +62,7 @@ for (const end of ["test:pass", "test:fail"] as const) {
   });
 }
 tests.on("end", () => {
+  rmSync(shared, { recursive: true });
   for (const [reason, count] of skipped) console.log(`skipped: ${count} ${reason}`);
   for (const failure of failures) console.log(`\n${failure}`);
   console.log(`${passed} passed, ${failures.length} failed`);
@@ -70,8 +75,8 @@ function skip(test: EventData.TestPass, reason: string): void {
   else fail(test, `was skipped for a reason that is not among those of test/support/needs.ts: ${reason}`);
 }
 
-function fail({ name, file = "", line }: EventData.TestPass | EventData.TestFail, why: string): void {
-  const failure = `✖ ${nameOf(file)}:${line ?? 1} ${name === file ? "" : name}\n${why.replaceAll(/^/gm, "  ")}`;
+function fail({ name, file = "" }: EventData.TestPass | EventData.TestFail, why: string): void {
+  const failure = `✖ ${nameOf(file)} ${name === file ? "" : name}\n${why.replaceAll(/^/gm, "  ")}`;
   console.log(failure);
   failures.push(failure);
 }

@@ -11,31 +11,31 @@ import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
 import { scenarioToJson } from "../../src/scenario/define.ts";
 import { runFlame } from "../support/command-line.ts";
+import { folderOfFile } from "../support/folders.ts";
 import { needs } from "../support/needs.ts";
-import { assertSameRun, sameFiles, temporaryFolder } from "../support/run-folders.ts";
+import { assertSameRun, sameFiles } from "../support/run-folders.ts";
 import { stormy } from "../support/weather.ts";
 
-let folder = "";
+const mounted: string[] = [];
+// Before the folder they are in is removed.
+after(() => {
+  for (const path of mounted) execFileSync("umount", ["-l", path], { stdio: "ignore" });
+});
+const folder = folderOfFile();
 let straight = "";
 let file = "";
 let reproduce = "";
-const cleanUps: (() => void)[] = [];
 /** Foul weather for long enough to fill a small disk. */
 const scenario = () =>
   stormy(5, { rounds: { count: 60, cohort: 8, deadline: 60_000 }, checkpoints: { every: 1, keep: 2 } });
 
 before(async () => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
   straight = join(folder, "straight");
   file = join(folder, "scenario.json");
   reproduce = `npx flame run ${file}`;
   writeFileSync(file, scenarioToJson(scenario()));
   await run(scenario(), { out: straight, reproduce });
 });
-after(() => {
-  for (const cleanUp of cleanUps.reverse()) cleanUp();
-});
-
 /** A file system of this many kilobytes; null where that is not permitted. */
 function smallDisk(name: string, kilobytes: number): string | null {
   const path = join(folder, name);
@@ -45,7 +45,7 @@ function smallDisk(name: string, kilobytes: number): string | null {
   } catch {
     return null;
   }
-  cleanUps.push(() => execFileSync("umount", ["-l", path], { stdio: "ignore" }));
+  mounted.push(path);
   return path;
 }
 

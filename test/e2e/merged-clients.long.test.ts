@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { trainingHandlers } from "../../actors/training.ts";
 import { MachineError } from "../../src/base/errors.ts";
 import { Rng } from "../../src/base/random.ts";
@@ -19,8 +19,9 @@ import { verifyByRerun } from "../../src/study/verify.ts";
 import type { Executor } from "../../src/tensor/executors/executor.ts";
 import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
 import { embeddedScenario } from "../support/embedded-scenario.ts";
+import { folderOfFile } from "../support/folders.ts";
 import type { MortalData } from "../support/mortal-worker.ts";
-import { assertSameRun, contentsOf, interruptAfter, sameFiles, temporaryFolder } from "../support/run-folders.ts";
+import { assertSameRun, contentsOf, interruptAfter, sameFiles } from "../support/run-folders.ts";
 
 const files = [...sameFiles, "adapter/adapter_model.safetensors", "adapter/rescalers.json"];
 const merge = { clients: 4 };
@@ -35,18 +36,12 @@ const scenario = embeddedScenario({
   rounds: { count: 2, cohort: 10, deadline: 300_000 },
 });
 
-let folder = "";
+const folder = folderOfFile();
 let merged = "";
 let result: RunResult;
-const cleanUps: (() => void)[] = [];
 before(async () => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
-  process.env.XDG_CACHE_HOME = join(folder, "cache");
   merged = join(folder, "merged");
   result = await run(scenario, { out: merged, reproduce, workers: 1, merge });
-});
-after(() => {
-  for (const cleanUp of cleanUps) cleanUp();
 });
 
 test("who takes part is the same as one by one, and the losses agree", async () => {

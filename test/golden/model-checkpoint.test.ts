@@ -10,8 +10,8 @@ import { BaseWeightsFile, prepareBaseWeights } from "../../src/model/formats/pre
 import { SafetensorsFile } from "../../src/model/formats/safetensors.ts";
 import { writeSafetensors } from "../../src/model/formats/safetensors-writer.ts";
 import { writeCheckpoint } from "../../src/model/formats/write-checkpoint.ts";
+import { temporaryFolder } from "../support/folders.ts";
 import { goldenFolder } from "../support/golden.ts";
-import { temporaryFolder } from "../support/model-folder.ts";
 
 interface Entry {
   readonly shape: number[];

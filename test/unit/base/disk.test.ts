@@ -3,8 +3,8 @@ import { existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { makeFolder } from "../../../src/base/disk.ts";
+import { temporaryFolder } from "../../support/folders.ts";
 import { needs } from "../../support/needs.ts";
-import { temporaryFolder } from "../../support/run-folders.ts";
 
 test("a folder is made with those above it, and one that is there is left as it is", (t) => {
   const parent = temporaryFolder(t);

@@ -9,8 +9,8 @@ import { LineFile } from "../../../src/folder/line-file.ts";
 import { openDiagnostics } from "../../../src/run/diagnostics.ts";
 import { stoppedInTime } from "../../../src/run/stop.ts";
 import { fieldDifferences, partingOf } from "../../../src/study/diff.ts";
+import { temporaryFolder } from "../../support/folders.ts";
 import { needs } from "../../support/needs.ts";
-import { temporaryFolder } from "../../support/run-folders.ts";
 
 test("the lines of a file are its text, cut at its line feeds", (t) => {
   const path = join(temporaryFolder(t), "lines");

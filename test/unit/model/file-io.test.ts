@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { MachineError } from "../../../src/base/errors.ts";
 import { writeAtomically, writeFully } from "../../../src/model/formats/file-io.ts";
-import { temporaryFolder } from "../../support/run-folders.ts";
+import { temporaryFolder } from "../../support/folders.ts";
 
 test("a file in the way is an error that names it", (t) => {
   const file = join(temporaryFolder(t), "file");
