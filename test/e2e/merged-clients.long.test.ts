@@ -14,14 +14,13 @@ import type { RunResult } from "../../src/run/result.ts";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
-import { PiscinaPool } from "../../src/runtime/pools/piscina-pool.ts";
 import { verifyByRerun } from "../../src/study/verify.ts";
 import type { Executor } from "../../src/tensor/executors/executor.ts";
 import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
 import { embeddedScenario } from "../support/embedded-scenario.ts";
 import { folderOfFile } from "../support/folders.ts";
-import type { MortalData } from "../support/mortal-worker.ts";
 import { assertSameRun, contentsOf, interruptAfter, sameFiles } from "../support/run-folders.ts";
+import { unrulyPool } from "../support/unruly-pool.ts";
 
 const files = [...sameFiles, "adapter/adapter_model.safetensors", "adapter/rescalers.json"];
 const merge = { clients: 4 };
@@ -84,18 +83,8 @@ test("a run that was interrupted at any event and resumed leaves the same bytes"
 
 test("a worker that dies in the middle of a call leaves the same bytes", async () => {
   const out = join(folder, "mortal");
-  const fate = new Int32Array(new SharedArrayBuffer(8));
-  const { diagnostics } = await run(scenario, {
-    out,
-    reproduce,
-    merge,
-    pool({ training }) {
-      const { setup, weights: baseWeights } = training!;
-      const workerData: MortalData = { setup, engine: { baseWeights, lora, engine: "onnx", merge }, fate };
-      const worker = new URL("../support/mortal-worker.ts", import.meta.url);
-      return new PiscinaPool({ worker, workers: 2, workerData });
-    },
-  });
+  const pool = unrulyPool({ fault: "die", after: 2, times: 1 }, { engine: "onnx", merge });
+  const { diagnostics } = await run(scenario, { out, reproduce, merge, pool });
   assert.equal(diagnostics.retries, 1);
   assertSameRun(out, merged, "with a worker that died", files);
 });

@@ -4,12 +4,11 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { run } from "../../src/run/run.ts";
-import { PiscinaPool } from "../../src/runtime/pools/piscina-pool.ts";
 import { start } from "../support/command-process.ts";
 import { folderOfFile } from "../support/folders.ts";
-import type { MortalData } from "../support/mortal-worker.ts";
 import { assertSameRun, sameFiles } from "../support/run-folders.ts";
 import { type TrainedRun, trainedRun, trainedScenario } from "../support/trained-run.ts";
+import { unrulyPool } from "../support/unruly-pool.ts";
 
 const files = [...sameFiles, "adapter/adapter_model.safetensors", "adapter/rescalers.json"];
 const folder = folderOfFile();
@@ -32,19 +31,9 @@ test("two workers leave the bytes of one, and the loss falls", async () => {
 
 test("a worker that dies in the middle of a task changes nothing in the result", async () => {
   const { out: straight, reproduce } = trained;
-  const fate = new Int32Array(new SharedArrayBuffer(8));
   const out = join(folder, "mortal");
-  const { diagnostics } = await run(trainedScenario, {
-    out,
-    reproduce,
-    pool: ({ training }) => {
-      const { setup, weights: baseWeights } = training!;
-      const workerData: MortalData = { setup, engine: { baseWeights, lora: { rank: 2, alpha: 4 } }, fate };
-      const worker = new URL("../support/mortal-worker.ts", import.meta.url);
-      return new PiscinaPool({ worker, workers: 2, workerData });
-    },
-  });
-  assert.notEqual(fate[1], 0, "a worker died");
+  const pool = unrulyPool({ fault: "die", after: 2, times: 1 });
+  const { diagnostics } = await run(trainedScenario, { out, reproduce, pool });
   assert.equal(diagnostics.retries, 1);
   assertSameRun(out, straight, "with a dead worker", files);
 });
