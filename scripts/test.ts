@@ -9,7 +9,7 @@
  */
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
-import { join, relative } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { type EventData, run } from "node:test";
 import { needs } from "../test/support/needs.ts";
 import { firstSeed } from "../test/support/swarm/commit-seed.ts";
@@ -39,7 +39,7 @@ const tests = run({ files, concurrency: availableParallelism(), timeout: 10 * 60
 tests.on("test:pass", (test) => {
   const reason = test.skip ?? test.todo;
   if (reason !== undefined) skip(test, String(reason));
-  else if (test.name === test.file) fail(test, "holds no test");
+  else if (isFile(test)) fail(test, "holds no test");
   else if (test.details.type !== "suite") passed++;
 });
 tests.on("test:fail", (test) => {
@@ -47,7 +47,7 @@ tests.on("test:fail", (test) => {
   // Told already, by the test inside.
   if (error.failureType === "subtestsFailed") return;
   const cause = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : error.message;
-  fail(test, test.name === test.file ? `${cause}\n${printed.get(test.file) ?? ""}` : cause);
+  fail(test, isFile(test) ? `${cause}\n${printed.get(test.file ?? "") ?? ""}` : cause);
 });
 for (const stream of ["test:stdout", "test:stderr"] as const) {
   tests.on(stream, ({ file, message }: EventData.TestStdout) => {
@@ -63,7 +63,7 @@ for (const end of ["test:pass", "test:fail"] as const) {
 }
 tests.on("end", () => {
   rmSync(shared, { recursive: true });
-  for (const [reason, count] of skipped) console.log(`skipped: ${count} ${reason}`);
+  for (const [reason, count] of skipped) console.log(`${count} skipped: ${reason}`);
   for (const failure of failures) console.log(`\n${failure}`);
   console.log(`${passed} passed, ${failures.length} failed`);
   process.exitCode = failures.length === 0 ? 0 : 1;
@@ -75,10 +75,15 @@ function skip(test: EventData.TestPass, reason: string): void {
   else fail(test, `was skipped for a reason that is not among those of test/support/needs.ts: ${reason}`);
 }
 
-function fail({ name, file = "" }: EventData.TestPass | EventData.TestFail, why: string): void {
-  const failure = `✖ ${nameOf(file)} ${name === file ? "" : name}\n${why.replaceAll(/^/gm, "  ")}`;
+function fail(test: EventData.TestPass | EventData.TestFail, why: string): void {
+  const failure = `✖ ${nameOf(test.file ?? "")} ${isFile(test) ? "" : test.name}\n${why.replaceAll(/^/gm, "  ")}`;
   console.log(failure);
   failures.push(failure);
+}
+
+/** A file that ended without a test, or badly, is told as a test of its name. */
+function isFile({ name, file }: EventData.TestPass | EventData.TestFail): boolean {
+  return resolve(root, name) === file;
 }
 
 function nameOf(file: string): string {
