@@ -3,7 +3,7 @@
  *
  *   npm run bench -- engine [--form merged|factored] [--peer <python with torch, transformers, peft>]
  *
- * Configuration of the peers: 4 layers, width 128, 16 experts of width 64, vocabulary 512, rank 8, 4 × 128 tokens, one
+ * Configuration of `bench/peers`: 4 layers, width 128, 16 experts of width 64, vocabulary 512, rank 8, 4 × 128 tokens, one
  * thread. Model FLOP count matrix products alone, forward and backward, LoRA in its factored form.
  */
 import { spawnSync } from "node:child_process";
@@ -25,7 +25,6 @@ export default async function run(options: string[]): Promise<void> {
     options: {
       form: { type: "string" },
       peer: { type: "string" },
-      peers: { type: "string", default: "../shared/peers" },
     },
   });
   const folder = mkdtempSync(join(tmpdir(), "flame-bench-"));
@@ -54,7 +53,7 @@ export default async function run(options: string[]): Promise<void> {
         `${((100 * gflop * 1e3) / ms / rate).toFixed(0)} %`,
         ((tokens / ms) * 1e3).toFixed(0),
         built.toFixed(0),
-        ...peerColumns(values.peer, values.peers, topK, ms),
+        ...peerColumns(values.peer, topK, ms),
       ]);
       engine.dispose();
     }
@@ -78,9 +77,9 @@ function formNamed(name: string | undefined): LoraForm | undefined {
 }
 
 /** The same step in transformers + PEFT, right after ours. */
-function peerColumns(python: string | undefined, peers: string, topK: number, ms: number): string[] {
+function peerColumns(python: string | undefined, topK: number, ms: number): string[] {
   if (python === undefined) return [];
-  const { stdout, stderr } = spawnSync(python, [join(peers, "hf_peft.py"), String(topK)], {
+  const { stdout, stderr } = spawnSync(python, [join(import.meta.dirname, "peers", "hf_peft.py"), String(topK)], {
     encoding: "utf8",
     env: { ...process.env, TH: "1", OMP_NUM_THREADS: "1" },
   });

@@ -1,4 +1,4 @@
-/** The training step that benchmarks time: the configuration of `../shared/peers` with random weights. */
+/** The training step that benchmarks time: the configuration of `bench/peers` with random weights. */
 import { Rng } from "../src/base/random.ts";
 import type { Batch } from "../src/data/batches.ts";
 import type { TrainJob } from "../src/engine/engine.ts";

@@ -5,6 +5,7 @@
  *   npm run swarm -- --count 5000 --from 1 --kind timing     so many seeds; kinds are timing, toy, training
  *   npm run swarm -- --count 1000 --all                      with everything switched on at once, in milder worlds
  *   npm run swarm -- --seed 17 --without churn               one case again, with its scenario on request (--print)
+ *   npm run swarm -- --seed 17 --keep                        one case again, shrunk and kept where it fails
  *
  * Seeds go to one process per core; a process that dies is a failing seed, too. A failing seed is shrunk, printed with
  * the command that shows it again, and written to test/support/swarm/regressions.json, which `npm test` replays.
@@ -40,6 +41,7 @@ const { values } = parseArgs({
     all: { type: "boolean", default: false },
     workers: { type: "string", default: String(availableParallelism()) },
     print: { type: "boolean", default: false },
+    keep: { type: "boolean", default: false },
     child: { type: "boolean", default: false },
   },
 });
@@ -67,10 +69,12 @@ async function showOne(seed: number): Promise<void> {
   const workshop = new Workshop();
   console.log(`${commandFor(one)}\nfeatures: ${featuresOf(one).join(" ") || "none"}`);
   if (values.print) console.log(JSON.stringify(scenarioOf(one).data, null, 2));
-  const { failure, events, virtualHours, counted } = await judge(one, workshop);
+  const verdict = await judge(one, workshop);
   workshop.close();
+  const { failure, events, virtualHours, counted } = verdict;
   const size = `${events} events in ${virtualHours.toFixed(2)} simulated hours, ${counted} updates counted`;
   console.log(failure ?? `all is well: ${size}`);
+  if (failure !== null && values.keep) await record(verdict);
   process.exitCode = failure === null ? 0 : 1;
 }
 

@@ -51,7 +51,7 @@ function strategyContract(make: () => AggregationStrategy, { reproducesFrom, ord
   const strategy = make();
   const says = `${strategy.name} ${JSON.stringify(strategy.spec)}:`;
 
-  test(`${says} shuffled updates give the same adapter`, { skip: ordered }, () => {
+  const inAnyOrder = () => {
     for (let seed = 0; seed < 10; seed++) {
       const { state, updates } = randomRound(seed);
       const shuffled = new Rng(seed).at("shuffle").at(0).shuffle(updates.slice());
@@ -65,15 +65,19 @@ function strategyContract(make: () => AggregationStrategy, { reproducesFrom, ord
         );
       }
     }
-  });
+  };
+  if (!ordered) test(`${says} shuffled updates give the same adapter`, inAnyOrder);
 
-  test(`${says} identical updates come out as they went in`, { skip: reproducesFrom === undefined }, () => {
+  const reproduces = (from: number) => {
     const { state, updates } = randomRound(1, { everyExpert: true, fromState: true });
-    for (let count = reproducesFrom ?? 0; count < 9; count++) {
+    for (let count = from; count < 9; count++) {
       const same = updates.slice(0, 1).flatMap((update) => Array.from({ length: count }, (_, k) => copyOf(update, k)));
       assert.deepEqual(aggregate(strategy, state, same).adapter, updates[0]!.values, `${count} updates`);
     }
-  });
+  };
+  if (reproducesFrom !== undefined) {
+    test(`${says} identical updates come out as they went in`, () => reproduces(reproducesFrom));
+  }
 
   test(`${says} a round without updates leaves everything untouched`, () => {
     const before = aggregate(strategy, randomRound(2).state, randomRound(2).updates);

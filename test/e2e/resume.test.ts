@@ -3,29 +3,25 @@ import assert from "node:assert/strict";
 import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { decodeCheckpoint, encodeCheckpoint, type Provenance } from "../../src/folder/saved-state.ts";
 import { run } from "../../src/run/run.ts";
 import { loadScenario, sourceOf } from "../../src/study/load-scenario.ts";
 import { runFlame } from "../support/command-line.ts";
-import { assertSameRun, interruptAfter, temporaryFolder } from "../support/run-folders.ts";
+import { folderOfFile } from "../support/folders.ts";
+import { assertSameRun, interruptAfter } from "../support/run-folders.ts";
 import { stormy } from "../support/weather.ts";
 
-let folder = "";
+const folder = folderOfFile();
 let straight = "";
 let events = 0;
-const cleanUps: (() => void)[] = [];
 const everyRound = { checkpoints: { every: 1 } };
 const scenario = () => stormy(1, everyRound);
 const reproduce = "npx flame run stormy";
 before(async () => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
   straight = join(folder, "straight");
   const { diagnostics } = await run(scenario(), { out: straight, reproduce });
   events = diagnostics.events!;
-});
-after(() => {
-  for (const cleanUp of cleanUps) cleanUp();
 });
 
 let count = 0;

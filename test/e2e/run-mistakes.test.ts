@@ -2,23 +2,14 @@
 import assert from "node:assert/strict";
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { runFlame } from "../support/command-line.ts";
-import { temporaryFolder } from "../support/run-folders.ts";
+import { folderOfFile } from "../support/folders.ts";
 import { shape, threeTiers } from "../support/scenarios.ts";
 import { tinyModel } from "../support/tiny-model.ts";
 
-let folder = "";
-let model = "";
-const cleanUps: (() => void)[] = [];
-before(() => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
-  model = tinyModel(folder);
-  process.env.XDG_CACHE_HOME = join(folder, "cache");
-});
-after(() => {
-  for (const cleanUp of cleanUps) cleanUp();
-});
+const folder = folderOfFile();
+const model = tinyModel(folder);
 
 /** A scenario file whose fields are good, except those that are given. */
 function scenario(changes: Readonly<Record<string, unknown>> = {}): string {

@@ -2,29 +2,21 @@
 import assert from "node:assert/strict";
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { run } from "../../src/run/run.ts";
 import { runFlame } from "../support/command-line.ts";
-import { interruptAfter, temporaryFolder } from "../support/run-folders.ts";
-import { training } from "../support/scenarios.ts";
-import { tinyModel } from "../support/tiny-model.ts";
+import { folderOfFile } from "../support/folders.ts";
+import { interruptAfter } from "../support/run-folders.ts";
+import { trainedRun } from "../support/trained-run.ts";
 import { stormy } from "../support/weather.ts";
 
-let folder = "";
+const folder = folderOfFile();
 let good = "";
 let trained = "";
-const cleanUps: (() => void)[] = [];
 before(async () => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
-  process.env.XDG_CACHE_HOME = join(folder, "cache");
   good = join(folder, "good");
-  trained = join(folder, "trained");
   await run(stormy(3), { out: good });
-  const rounds = { count: 1, cohort: 2, deadline: 60_000 };
-  await run(training(tinyModel(folder), { rounds, evaluateAt: [1] }), { out: trained, workers: 1 });
-});
-after(() => {
-  for (const cleanUp of cleanUps) cleanUp();
+  trained = (await trainedRun()).out;
 });
 
 let copies = 0;

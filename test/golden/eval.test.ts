@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { exportPeft } from "../../src/model/formats/peft.ts";
 import { runFlame } from "../support/command-line.ts";
-import { goldenAbsent, goldenFolder, loadGolden } from "../support/golden.ts";
-import { temporaryFolder } from "../support/model-folder.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { goldenFolder, loadGolden } from "../support/golden.ts";
 
-test("the reference's losses come out of the command line", { skip: goldenAbsent }, async (t) => {
+test("the reference's losses come out of the command line", async (t) => {
   const golden = await loadGolden();
   const { layout, rescaler, expected } = golden;
   const adapter = temporaryFolder(t);

@@ -1,6 +1,6 @@
 /** The reference checkpoint that transformers wrote, read tensor by tensor with code that shares nothing with ours. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { adapterLayout } from "../../src/model/adapter.ts";
@@ -10,10 +10,8 @@ import { BaseWeightsFile, prepareBaseWeights } from "../../src/model/formats/pre
 import { SafetensorsFile } from "../../src/model/formats/safetensors.ts";
 import { writeSafetensors } from "../../src/model/formats/safetensors-writer.ts";
 import { writeCheckpoint } from "../../src/model/formats/write-checkpoint.ts";
-import { temporaryFolder } from "../support/model-folder.ts";
-
-const golden = join(import.meta.dirname, "../../../shared/golden/olmoe-a");
-const skip = existsSync(golden) ? false : "../shared/golden/olmoe-a is absent";
+import { temporaryFolder } from "../support/folders.ts";
+import { goldenFolder } from "../support/golden.ts";
 
 interface Entry {
   readonly shape: number[];
@@ -38,17 +36,17 @@ function plainRead(path: string): Map<string, number[]> {
   );
 }
 
-describe("the reference checkpoint's files", { skip }, () => {
+describe("the reference checkpoint's files", () => {
   test("become the executor layout and a folder again, bit for bit", async (context) => {
     const folder = temporaryFolder(context);
-    const checkpoint = loadCheckpoint(golden);
+    const checkpoint = loadCheckpoint(goldenFolder);
     const { width: d, expertWidth: f, experts, layers, topK, vocabulary } = checkpoint.config;
     assert.deepEqual([d, f, experts, layers, topK, vocabulary], [32, 24, 16, 3, 8, 96]);
     assert.deepEqual(checkpoint.description.endTokens, [50_279]);
     const weights = await prepareBaseWeights(checkpoint, folder);
     checkpoint.close();
     const file = new BaseWeightsFile(weights);
-    const source = plainRead(join(golden, "model.safetensors"));
+    const source = plainRead(join(goldenFolder, "model.safetensors"));
     const gateUp = new Float32Array(experts * d * 2 * f);
     file.read("layers.2.gateUp", gateUp);
     for (const [e, i, o] of [
@@ -70,10 +68,10 @@ describe("the reference checkpoint's files", { skip }, () => {
 
   test("give an adapter that survives import and export", (context) => {
     const folder = temporaryFolder(context);
-    const checkpoint = loadCheckpoint(golden);
+    const checkpoint = loadCheckpoint(goldenFolder);
     checkpoint.close();
     const layout = adapterLayout(checkpoint.config, { rank: 4, alpha: 8 });
-    const expected = SafetensorsFile.open(join(golden, "expected.safetensors"));
+    const expected = SafetensorsFile.open(join(goldenFolder, "expected.safetensors"));
     const rescaler = new Array<number>(layout.layers).fill(1);
     // An empty adapter gives the configuration; the reference's tensors, as PEFT named them, give the values.
     exportPeft(join(folder, "in"), layout, new Float32Array(layout.size), { baseModelName: "olmoe-a", rescaler });

@@ -11,8 +11,9 @@ import { run } from "../../src/run/run.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
 import { crash, serverRestart } from "../../src/sim/script/effects.ts";
 import { at } from "../../src/sim/script/timeline.ts";
+import { temporaryFolder } from "../support/folders.ts";
 import { mean, type Played, playTiming } from "../support/play.ts";
-import { assertSameRun, interruptAfter, temporaryFolder } from "../support/run-folders.ts";
+import { assertSameRun, interruptAfter } from "../support/run-folders.ts";
 import { timingOnly } from "../support/scenarios.ts";
 
 /** Half the devices take about 10 s, half about 100 s. */

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
-import { assertSameRun, interruptAfter, temporaryFolder } from "../support/run-folders.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { assertSameRun, interruptAfter } from "../support/run-folders.ts";
 import { stormy } from "../support/weather.ts";
 
 const reproduce = "npx flame run stormy";

@@ -8,7 +8,7 @@ import type { RoundMetrics } from "../../src/records/metrics.ts";
 import type { ParticipationRow } from "../../src/records/participation.ts";
 import { run } from "../../src/run/run.ts";
 import { digestOfLines, type TraceRow } from "../../src/sim/kernel/trace.ts";
-import { temporaryFolder } from "../support/run-folders.ts";
+import { temporaryFolder } from "../support/folders.ts";
 import { threeTiers, timingOnly } from "../support/scenarios.ts";
 import { stormy } from "../support/weather.ts";
 

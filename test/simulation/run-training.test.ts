@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { fedbuff } from "../../src/fl/policies/registry.ts";
 import { fedavg } from "../../src/fl/strategies/registry.ts";
 import { readLines } from "../../src/folder/line-file.ts";
@@ -10,23 +10,15 @@ import type { ParticipationRow } from "../../src/records/participation.ts";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
 import { everyExpertTrained, lossFalls } from "../../src/scenario/expect.ts";
-import { assertSameRun, interruptAfter, sameFiles, temporaryFolder } from "../support/run-folders.ts";
+import { folderOfFile } from "../support/folders.ts";
+import { assertSameRun, interruptAfter, sameFiles } from "../support/run-folders.ts";
 import { threeTiers, training } from "../support/scenarios.ts";
 import { tinyModel } from "../support/tiny-model.ts";
 import { countingPool, scrambledPool, toyPool } from "../support/toy-engine.ts";
 import { foulWeather } from "../support/weather.ts";
 
-let folder = "";
-let model = "";
-const cleanUps: (() => void)[] = [];
-before(() => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
-  model = tinyModel(folder);
-  process.env.XDG_CACHE_HOME = join(folder, "cache");
-});
-after(() => {
-  for (const cleanUp of cleanUps) cleanUp();
-});
+const folder = folderOfFile();
+const model = tinyModel(folder);
 
 const reproduce = "npx flame run training";
 const regions = [

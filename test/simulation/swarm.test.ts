@@ -1,40 +1,24 @@
-/** A small part of `npm run swarm`, and every seed that ever failed in it. */
+/** A dozen seeds of `npm run swarm`, others in each commit, and every seed that ever failed in it. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
-import { policySpecOf } from "../../src/scenario/schema.ts";
-import { caseAgain, caseOf, featuresOf, type Kind, type Regression, scenarioOf } from "../support/swarm/generate.ts";
-import { commandFor, judge, shrink, Workshop } from "../support/swarm/judge.ts";
+import { caseAgain, caseOf, featuresOf, type Regression, scenarioOf } from "../support/swarm/generate.ts";
+import { commandFor, judgeSeeds, judgeSoundly, shrink, Workshop } from "../support/swarm/judge.ts";
 
 const workshop = new Workshop();
 after(() => workshop.close());
 
-async function judgeAll(kind: Kind, seeds: number): Promise<void> {
-  for (let seed = 1; seed <= seeds; seed++) {
-    const { failure } = await judge(caseOf(kind, seed), workshop);
-    assert.equal(failure, null, `${failure}\n  ${commandFor(caseOf(kind, seed))}`);
-  }
-}
+test("fleets, networks and faults at random keep the rules, resumed anywhere", () =>
+  judgeSeeds(workshop, { kind: "timing", count: 7 }));
 
-test("fleets, networks and faults at random keep the rules, resumed anywhere", () => judgeAll("timing", 60));
+test("with everything switched on at once the rules are kept", () =>
+  judgeSeeds(workshop, { kind: "timing", count: 2, all: true }));
 
-test("with everything switched on at once the rules are kept, and there is somebody left to count", async () => {
-  const policies = new Set<string>();
-  let counted = 0;
-  for (let seed = 1; seed <= 20; seed++) {
-    const everything = caseOf("timing", seed, true);
-    policies.add(policySpecOf(scenarioOf(everything).data).type);
-    const verdict = await judge(everything, workshop);
-    assert.equal(verdict.failure, null, `${verdict.failure}\n  ${commandFor(everything)}`);
-    if (verdict.counted > 0) counted++;
-  }
-  assert.ok(counted >= 10, `updates are counted in ${counted} of 20 seeds`);
-  assert.equal(policies.size, 4, [...policies].join(" "));
-});
+test("random federations with a toy engine keep the rules, whichever task is ready first", () =>
+  judgeSeeds(workshop, { kind: "toy", count: 2 }));
 
-test("random federations with a toy engine keep the rules, whichever task is ready first", () => judgeAll("toy", 12));
-
-test("random federations train the same on one thread and on two, resumed or not", () => judgeAll("training", 2));
+test("random federations train the same on one thread and on two, resumed or not", () =>
+  judgeSeeds(workshop, { kind: "training", count: 1 }));
 
 test("seeds that failed once stay mended", async () => {
   const known = JSON.parse(
@@ -43,8 +27,7 @@ test("seeds that failed once stay mended", async () => {
   for (const regression of known) {
     const swarm = caseAgain(regression);
     assert.deepEqual(featuresOf(swarm), regression.features, "the case is what it was");
-    const { failure } = await judge(swarm, workshop);
-    assert.equal(failure, null, `${failure}\n  once: ${regression.found}\n  ${commandFor(swarm)}`);
+    await judgeSoundly(workshop, swarm, `once: ${regression.found}`);
   }
 });
 

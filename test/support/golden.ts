@@ -1,5 +1,5 @@
-/** The reference numbers of `../shared/golden/olmoe-a`, where that folder is present. */
-import { existsSync, mkdtempSync, readFileSync } from "node:fs";
+/** What transformers and PyTorch compute for a small checkpoint; `test/golden/data/README.md` says how. */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Batch } from "../../src/data/batches.ts";
@@ -9,10 +9,7 @@ import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
 import { prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
 import { SafetensorsFile } from "../../src/model/formats/safetensors.ts";
 
-export const goldenFolder = join(import.meta.dirname, "../../../shared/golden/olmoe-a");
-
-/** False, or why golden tests are skipped. */
-export const goldenAbsent: string | false = existsSync(goldenFolder) ? false : "../shared/golden/olmoe-a is absent";
+export const goldenFolder = join(import.meta.dirname, "../golden/data/olmoe-a");
 
 /** Of the reference's AdamW steps. */
 export const optimizer = {
@@ -43,7 +40,9 @@ export interface Golden {
 export async function loadGolden(): Promise<Golden> {
   const expected = JSON.parse(readFileSync(join(goldenFolder, "expected.json"), "utf8"));
   const file = SafetensorsFile.open(join(goldenFolder, "expected.safetensors"));
-  const weights = await prepareBaseWeights(loadCheckpoint(goldenFolder), mkdtempSync(join(tmpdir(), "flame-golden-")));
+  const folder = mkdtempSync(join(tmpdir(), "flame-golden-"));
+  process.once("exit", () => rmSync(folder, { recursive: true }));
+  const weights = await prepareBaseWeights(loadCheckpoint(goldenFolder), folder);
   const layout = adapterLayout(weights.config, { rank: expected.rank, alpha: expected.alpha });
   const read = (name: string) => {
     const values = new Float32Array(file.entry(name).size);

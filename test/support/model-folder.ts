@@ -2,22 +2,13 @@
  * Small Hugging Face OLMoE folders with random weights, written by plain loops that share nothing with `src/model`, so
  * that reader and writer are not checked against themselves.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
 import { Rng } from "../../src/base/random.ts";
 
 export interface PlainTensor {
   readonly shape: readonly number[];
   readonly values: Float32Array;
-}
-
-/** A folder that disappears with the test. */
-export function temporaryFolder(context: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), "flame-model-"));
-  context.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
 }
 
 /** Fields of a small `config.json` as transformers 4 writes it. */

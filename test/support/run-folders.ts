@@ -1,16 +1,7 @@
 /** Run folders in tests: made apart from each other, compared byte by byte. */
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
-import type { TestContext } from "node:test";
-
-/** A folder that is gone when the test has ended. */
-export function temporaryFolder(t: Pick<TestContext, "after">): string {
-  const folder = mkdtempSync(join(tmpdir(), "flame-test-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 /** The files that must be the same for identical runs. */
 export const sameFiles = ["scenario.json", "events.jsonl", "metrics.jsonl", "participations.jsonl", "result.json"];

@@ -3,8 +3,8 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf } from "../../src/base/errors.ts";
 import { loadTensorflow } from "../../src/tensor/executors/tensorflow-addon.ts";
+import { needs } from "./needs.ts";
 
 const built = join(import.meta.dirname, "../../.cache/tfjs-node");
 if (existsSync(built)) process.env.FLAME_TFJS_NODE ??= built;
@@ -16,7 +16,7 @@ function absence(): string | false {
   try {
     loadTensorflow();
     return false;
-  } catch (error) {
-    return messageOf(error);
+  } catch {
+    return needs.tensorflow;
   }
 }

@@ -6,8 +6,8 @@ import { createEngine } from "../../src/engine/create.ts";
 import { hostWorker } from "../../src/runtime/pools/worker-host.ts";
 
 export interface UnrulyData extends WorkerData {
-  /** `hang`: never comes back. `exhaust`: fills its heap. `scribble`: writes over the blobs it reads. */
-  readonly fault: "hang" | "exhaust" | "scribble";
+  /** `die`: ends at once. `hang`: never comes back. `exhaust`: fills its heap. `scribble`: writes over blobs it reads. */
+  readonly fault: "die" | "hang" | "exhaust" | "scribble";
   /** Tasks that go well before the first that does not, and how many do not. */
   readonly after: number;
   readonly times: number;
@@ -27,6 +27,8 @@ export default async (task: Parameters<typeof work>[0]) => {
   const number = Atomics.add(given.taken, 0, 1);
   if (number < given.after || number >= given.after + given.times) return work(task);
   switch (given.fault) {
+    case "die":
+      return process.exit(1);
     case "hang":
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
       return work(task);

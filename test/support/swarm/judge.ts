@@ -1,4 +1,5 @@
 /** Decides about one swarm case: plays it straight under the rules, then again in other ways that must not show. */
+import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,8 +16,9 @@ import type { Scenario } from "../../../src/scenario/define.ts";
 import { tinyModel } from "../tiny-model.ts";
 import { scrambledPool, toyPool } from "../toy-engine.ts";
 import { checkersFor } from "./checkers.ts";
+import { firstSeed } from "./commit-seed.ts";
 import { type Played, play } from "./drive.ts";
-import { type Case, featuresOf, type Kind, scenarioOf } from "./generate.ts";
+import { type Case, caseOf, featuresOf, type Kind, scenarioOf } from "./generate.ts";
 
 export interface Verdict {
   readonly swarm: Case;
@@ -68,6 +70,28 @@ export async function judge(swarm: Case, workshop: Workshop): Promise<Verdict> {
     const stack = error instanceof Error && error.name !== "RuleBroken" ? `\n${error.stack}` : "";
     return { swarm, failure: `${messageOf(error)}${stack}`, ...sizeOf(straight) };
   }
+}
+
+export interface Seeds {
+  readonly kind: Kind;
+  readonly count: number;
+  /** Seeds of this commit that another test judges. */
+  readonly skip?: number;
+  readonly all?: boolean;
+}
+
+/** Judges seeds that every commit has others of. @throws AssertionError for the first that fails */
+export async function judgeSeeds(workshop: Workshop, { kind, count, skip = 0, all = false }: Seeds): Promise<void> {
+  const first = firstSeed().seed + skip;
+  for (let seed = first; seed < first + count; seed++) await judgeSoundly(workshop, caseOf(kind, seed, all));
+}
+
+/** @throws AssertionError with the commands that show a failure again and keep it */
+export async function judgeSoundly(workshop: Workshop, swarm: Case, remark = ""): Promise<Verdict> {
+  const verdict = await judge(swarm, workshop);
+  const again = commandFor(swarm);
+  assert.equal(verdict.failure, null, `${verdict.failure}\n  ${remark}\n  ${again}\n  ${again} --keep`);
+  return verdict;
 }
 
 const sizeOf = (played: Played | null): Pick<Verdict, "virtualHours" | "events" | "counted"> => ({

@@ -4,7 +4,8 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { makeFolder, writeAtomically, writeFully } from "../../../src/base/disk.ts";
-import { temporaryFolder } from "../../support/run-folders.ts";
+import { temporaryFolder } from "../../support/folders.ts";
+import { needs } from "../../support/needs.ts";
 
 test("a folder is made with those above it, and one that is there is left as it is", (t) => {
   const parent = temporaryFolder(t);
@@ -21,7 +22,9 @@ test("a file in the way is said", (t) => {
   assert.throws(() => makeFolder(join(parent, "file", "below", "it")), { code: "ENOTDIR" });
 });
 
-test("where no folder can be made the system's answer comes at once", { skip: !existsSync("/proc/self") }, () => {
+test("where no folder can be made the system's answer comes at once", {
+  skip: !existsSync("/proc/self") && needs.linux,
+}, () => {
   // Node's mkdir with `recursive` never returns here.
   assert.throws(() => makeFolder("/proc/nothing"), { code: "ENOENT" });
   assert.throws(() => makeFolder("/proc/nothing/below/it"), { code: "ENOENT" });

@@ -9,7 +9,8 @@ import { LineFile } from "../../../src/folder/line-file.ts";
 import { openDiagnostics } from "../../../src/run/diagnostics.ts";
 import { stoppedInTime } from "../../../src/run/stop.ts";
 import { fieldDifferences, partingOf } from "../../../src/study/diff.ts";
-import { temporaryFolder } from "../../support/run-folders.ts";
+import { temporaryFolder } from "../../support/folders.ts";
+import { needs } from "../../support/needs.ts";
 
 test("the lines of a file are its text, cut at its line feeds", (t) => {
   const path = join(temporaryFolder(t), "lines");
@@ -99,7 +100,9 @@ test("an interrupted run waits for the present event, but not for ever", async (
   );
 });
 
-test("diagnostics that cannot be written are lost, and nothing else is", { skip: !existsSync("/dev/full") }, () => {
+test("diagnostics that cannot be written are lost, and nothing else is", {
+  skip: !existsSync("/dev/full") && needs.linux,
+}, () => {
   const diagnostics = openDiagnostics("/dev/full");
   for (let line = 0; line < 200; line++) diagnostics.note("round", "said on a disk that is full");
   diagnostics.count("rounds", 200);

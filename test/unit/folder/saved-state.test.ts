@@ -29,7 +29,7 @@ import {
   setAside,
   writeCheckpoint,
 } from "../../../src/folder/saved-state.ts";
-import { temporaryFolder } from "../../support/run-folders.ts";
+import { temporaryFolder } from "../../support/folders.ts";
 
 const made = {
   program: "1.0.0",

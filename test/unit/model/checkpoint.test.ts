@@ -13,13 +13,13 @@ import {
 } from "../../../src/model/formats/prepare-weights.ts";
 import { writeSafetensors } from "../../../src/model/formats/safetensors-writer.ts";
 import { writeCheckpoint } from "../../../src/model/formats/write-checkpoint.ts";
+import { temporaryFolder } from "../../support/folders.ts";
 import {
   fuseExperts,
   type PlainConfig,
   type PlainTensor,
   randomTensors,
   smallConfig,
-  temporaryFolder,
   writeFolder,
 } from "../../support/model-folder.ts";
 

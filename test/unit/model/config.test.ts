@@ -9,7 +9,8 @@ import {
   readHuggingFaceConfig,
   toHuggingFaceConfig,
 } from "../../../src/model/formats/hf-config.ts";
-import { smallConfig, temporaryFolder } from "../../support/model-folder.ts";
+import { temporaryFolder } from "../../support/folders.ts";
+import { smallConfig } from "../../support/model-folder.ts";
 
 const parse = (change: Record<string, unknown> = {}) =>
   parseHuggingFaceConfig({ ...smallConfig, ...change }, "config.json");

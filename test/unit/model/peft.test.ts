@@ -13,7 +13,8 @@ import { SafetensorsFile } from "../../../src/model/formats/safetensors.ts";
 import { writeSafetensors } from "../../../src/model/formats/safetensors-writer.ts";
 import { mergedWeights } from "../../../src/model/merge.ts";
 import { sizeOf } from "../../../src/tensor/graph/shape.ts";
-import { smallConfig, temporaryFolder } from "../../support/model-folder.ts";
+import { temporaryFolder } from "../../support/folders.ts";
+import { smallConfig } from "../../support/model-folder.ts";
 
 const model: ModelConfig = parseHuggingFaceConfig(smallConfig, "small").model;
 const layout = adapterLayout(model, { rank: 2, alpha: 6 });

@@ -8,14 +8,8 @@ import { duplicateNames } from "../../../src/model/formats/json-names.ts";
 import { SafetensorsFile } from "../../../src/model/formats/safetensors.ts";
 import { streamSafetensors, writeSafetensors } from "../../../src/model/formats/safetensors-writer.ts";
 import { TensorFolder } from "../../../src/model/formats/tensor-folder.ts";
-import {
-  plainSafetensors,
-  randomTensors,
-  smallConfig,
-  temporaryFolder,
-  withHeader,
-  writeFolder,
-} from "../../support/model-folder.ts";
+import { temporaryFolder } from "../../support/folders.ts";
+import { plainSafetensors, randomTensors, smallConfig, withHeader, writeFolder } from "../../support/model-folder.ts";
 
 const one = { shape: [2], values: Float32Array.of(1, 2) };
 

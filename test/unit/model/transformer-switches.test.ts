@@ -10,13 +10,8 @@ import { writeCheckpoint } from "../../../src/model/formats/write-checkpoint.ts"
 import { evaluationProgram } from "../../../src/model/programs.ts";
 import { executors } from "../../support/executors.ts";
 import { feedsFor } from "../../support/feeds.ts";
-import {
-  type PlainConfig,
-  randomTensors,
-  smallConfig,
-  temporaryFolder,
-  writeFolder,
-} from "../../support/model-folder.ts";
+import { temporaryFolder } from "../../support/folders.ts";
+import { type PlainConfig, randomTensors, smallConfig, writeFolder } from "../../support/model-folder.ts";
 import { type OlmoeConfig, plainLogits } from "../../support/plain-olmoe.ts";
 
 const switches: Readonly<Record<string, Partial<OlmoeConfig>>> = {

@@ -14,7 +14,7 @@ import { expectThat } from "../../../src/scenario/expect.ts";
 import { hook } from "../../../src/sim/script/effects.ts";
 import { at } from "../../../src/sim/script/timeline.ts";
 import { runFlame } from "../../support/command-line.ts";
-import { temporaryFolder } from "../../support/run-folders.ts";
+import { temporaryFolder } from "../../support/folders.ts";
 import { threeTiers, timingOnly } from "../../support/scenarios.ts";
 
 const where = "world.timeline[0].effect.run";

@@ -1,21 +1,17 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import type { TrainRecipe } from "../../../actors/training.ts";
 import { type Prepared, prepare } from "../../../src/run/prepare.ts";
 import { gatheringOf, makePool } from "../../../src/run/workforce.ts";
-import { temporaryFolder } from "../../support/run-folders.ts";
+import { folderOfFile } from "../../support/folders.ts";
 import { training } from "../../support/scenarios.ts";
 import { tinyModel } from "../../support/tiny-model.ts";
 
+const folder = folderOfFile();
 let prepared: Prepared;
-const cleanUps: (() => void)[] = [];
 before(async () => {
-  const folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
   prepared = await prepare(training(tinyModel(folder)), { embedded: folder, cache: join(folder, "cache") });
-});
-after(() => {
-  for (const cleanUp of cleanUps) cleanUp();
 });
 
 const lora = { rank: 2, alpha: 4 };

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { z } from "zod";
 import { InputError, MachineError } from "../../../src/base/errors.ts";
 import { StressFolder } from "../../../src/study/stress-folder.ts";
-import { temporaryFolder } from "../../support/run-folders.ts";
+import { temporaryFolder } from "../../support/folders.ts";
 
 const cell = z.object({ loss: z.number() });
 

@@ -14,7 +14,7 @@ import type { ScenarioInput } from "../../../src/scenario/define.ts";
 import { policyOf } from "../../../src/scenario/define.ts";
 import { effortOf } from "../../../src/scenario/effort.ts";
 import { availabilityFrom, devicesFrom } from "../../../src/scenario/recorded.ts";
-import { temporaryFolder } from "../../support/run-folders.ts";
+import { temporaryFolder } from "../../support/folders.ts";
 import { timingOnly } from "../../support/scenarios.ts";
 
 test("a calibration sets the ratios between budgets, and FLOPs the size", () => {

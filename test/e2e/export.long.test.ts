@@ -3,48 +3,35 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { minutes } from "../../src/base/units.ts";
 import { readLines } from "../../src/folder/line-file.ts";
 import { filesIn } from "../../src/folder/run-folder.ts";
 import type { RoundMetrics } from "../../src/records/metrics.ts";
 import { run } from "../../src/run/run.ts";
 import { runFlame } from "../support/command-line.ts";
+import { folderOfFile } from "../support/folders.ts";
 import { relativeError } from "../support/golden.ts";
-import { interruptAfter, temporaryFolder } from "../support/run-folders.ts";
+import { needs } from "../support/needs.ts";
+import { interruptAfter } from "../support/run-folders.ts";
 import { training } from "../support/scenarios.ts";
-import { tinyModel } from "../support/tiny-model.ts";
+import { trainedRun } from "../support/trained-run.ts";
 
 /** A Python with torch, transformers and PEFT; see test/support/peft-check.py. */
 const python = process.env.FLAME_PEFT_PYTHON || undefined;
-const peftAbsent = python === undefined ? "FLAME_PEFT_PYTHON names no Python with PEFT" : false;
 
-let folder = "";
-let model = "";
+const folder = folderOfFile();
 let plain = "";
 let scaled = "";
-const cleanUps: (() => void)[] = [];
-const cache = process.env.XDG_CACHE_HOME;
+let model = "";
 
 /** Those of `training`, for scenarios that change one field of them. */
 const rounds = { cohort: 8, deadline: minutes(1), minUpdates: 2 };
 
 before(async () => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
-  model = tinyModel(folder);
-  process.env.XDG_CACHE_HOME = join(folder, "cache");
   plain = join(folder, "plain");
-  scaled = join(folder, "scaled");
-  const checkpoints = { every: 1, keep: 9 };
-  const evaluateAt = [4, 2, 1];
-  await run(training(model, { rescaler: { learn: false }, evaluateAt }), { out: plain, workers: 1 });
-  await run(training(model, { rescaler: { init: "ratio" }, evaluateAt, checkpoints }), { out: scaled, workers: 1 });
-});
-
-after(() => {
-  if (cache === undefined) delete process.env.XDG_CACHE_HOME;
-  else process.env.XDG_CACHE_HOME = cache;
-  for (const cleanUp of cleanUps) cleanUp();
+  ({ out: scaled, model } = await trainedRun());
+  await run(training(model, { rescaler: { learn: false } }), { out: plain, workers: 1 });
 });
 
 async function flame(...words: string[]): Promise<string> {
@@ -129,7 +116,9 @@ test("a rescaler that learned stays out of an adapter, and goes into a merged mo
   }
 });
 
-test("PEFT and transformers compute the same logits from what was exported", { skip: peftAbsent }, async () => {
+test("PEFT and transformers compute the same logits from what was exported", {
+  skip: python === undefined && needs.peft,
+}, async () => {
   const check = (logits: string, ...words: string[]) =>
     execFileSync(python!, [join(import.meta.dirname, "../support/peft-check.py"), logits, ...words], {
       encoding: "utf8",

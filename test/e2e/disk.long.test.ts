@@ -11,30 +11,31 @@ import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
 import { scenarioToJson } from "../../src/scenario/define.ts";
 import { runFlame } from "../support/command-line.ts";
-import { assertSameRun, sameFiles, temporaryFolder } from "../support/run-folders.ts";
+import { folderOfFile } from "../support/folders.ts";
+import { needs } from "../support/needs.ts";
+import { assertSameRun, sameFiles } from "../support/run-folders.ts";
 import { stormy } from "../support/weather.ts";
 
-let folder = "";
+const mounted: string[] = [];
+// Before the folder they are in is removed.
+after(() => {
+  for (const path of mounted) execFileSync("umount", ["-l", path], { stdio: "ignore" });
+});
+const folder = folderOfFile();
 let straight = "";
 let file = "";
 let reproduce = "";
-const cleanUps: (() => void)[] = [];
 /** Foul weather for long enough to fill a small disk. */
 const scenario = () =>
   stormy(5, { rounds: { count: 60, cohort: 8, deadline: 60_000 }, checkpoints: { every: 1, keep: 2 } });
 
 before(async () => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
   straight = join(folder, "straight");
   file = join(folder, "scenario.json");
   reproduce = `npx flame run ${file}`;
   writeFileSync(file, scenarioToJson(scenario()));
   await run(scenario(), { out: straight, reproduce });
 });
-after(() => {
-  for (const cleanUp of cleanUps.reverse()) cleanUp();
-});
-
 /** A file system of this many kilobytes; null where that is not permitted. */
 function smallDisk(name: string, kilobytes: number): string | null {
   const path = join(folder, name);
@@ -44,15 +45,13 @@ function smallDisk(name: string, kilobytes: number): string | null {
   } catch {
     return null;
   }
-  cleanUps.push(() => execFileSync("umount", ["-l", path], { stdio: "ignore" }));
+  mounted.push(path);
   return path;
 }
 
 const mount = (...words: string[]): void => {
   execFileSync("mount", words, { stdio: "ignore" });
 };
-
-const noDisk = "file systems cannot be mounted here";
 
 /** Whatever happened, there is a checkpoint to go on from, or the run had not come to its first. */
 function assertSound(out: string): void {
@@ -70,7 +69,7 @@ test("a disk that is full ends the run with a reason, and it goes on when there 
   let met = 0;
   for (const kilobytes of [40, 64, 80, 96, 120, 160, 200]) {
     const disk = smallDisk(`small-${kilobytes}`, kilobytes);
-    if (disk === null) return t.skip(noDisk);
+    if (disk === null) return t.skip(needs.mount);
     const out = join(disk, "run");
     try {
       await run(scenario(), { out, reproduce });
@@ -115,7 +114,7 @@ function shell(script: string, ...words: string[]): Promise<{ code: number | nul
 
 test("a folder that cannot be written is refused before anything runs, with a way out", async (t) => {
   const disk = smallDisk("locked", 100);
-  if (disk === null) return t.skip(noDisk);
+  if (disk === null) return t.skip(needs.mount);
   mount("-o", "remount,ro", disk);
   const said = await runFlame("run", file, "--out", join(disk, "run"));
   assert.equal(said.code, 1);

@@ -1,10 +1,10 @@
 /** Scenarios in which certainly nobody can ever be counted are found before anything runs. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { hours, millis, minutes } from "../../../src/base/units.ts";
-import { fedbuff } from "../../../src/fl/policies/registry.ts";
-import { prepareRun, run } from "../../../src/run/run.ts";
-import type { ScenarioInput } from "../../../src/scenario/define.ts";
+import { hours, millis, minutes } from "../../src/base/units.ts";
+import { fedbuff } from "../../src/fl/policies/registry.ts";
+import { prepareRun, run } from "../../src/run/run.ts";
+import type { ScenarioInput } from "../../src/scenario/define.ts";
 import {
   crash,
   hook,
@@ -13,10 +13,10 @@ import {
   serverRestart,
   setDropout,
   setMessageLoss,
-} from "../../../src/sim/script/effects.ts";
-import { at, between, every } from "../../../src/sim/script/timeline.ts";
-import { stressPlans } from "../../../src/study/stress.ts";
-import { threeTiers, timingOnly } from "../../support/scenarios.ts";
+} from "../../src/sim/script/effects.ts";
+import { at, between, every } from "../../src/sim/script/timeline.ts";
+import { stressPlans } from "../../src/study/stress.ts";
+import { threeTiers, timingOnly } from "../support/scenarios.ts";
 
 type World = NonNullable<ScenarioInput["world"]>;
 const rounds = { count: 3, cohort: 8, deadline: minutes(2), minUpdates: 2 } as const;

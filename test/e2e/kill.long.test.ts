@@ -3,46 +3,27 @@ import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { scenarioToJson } from "../../src/scenario/define.ts";
+import { before, test } from "node:test";
 import { start } from "../support/command-process.ts";
+import { folderOfFile } from "../support/folders.ts";
 import { killAndResume } from "../support/kill.ts";
-import { assertSameFolder, temporaryFolder } from "../support/run-folders.ts";
-import { training } from "../support/scenarios.ts";
-import { tinyModel } from "../support/tiny-model.ts";
+import { assertSameFolder } from "../support/run-folders.ts";
+import { trainedRun } from "../support/trained-run.ts";
 
-let folder = "";
+const folder = folderOfFile();
 let file = "";
 let straight = "";
-const cleanUps: (() => void)[] = [];
-const scenario = () =>
-  training(tinyModel(folder), {
-    rounds: { count: 4, cohort: 6, deadline: 60_000 },
-    training: { batchSize: 8 },
-    evaluateAt: [1],
-  });
-
 before(async () => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
-  process.env.XDG_CACHE_HOME = join(folder, "cache");
-  file = join(folder, "scenario.json");
-  straight = join(folder, "straight");
-  writeFileSync(file, scenarioToJson(scenario()));
-  const { code, said } = await killAndResume({ file, out: straight, moments: [], workers: [1] });
-  assert.equal(code, 0, said);
-  assert.deepEqual(readdirSync(join(folder, "cache")), ["flame-sim"], "nobody else keeps anything about the user");
-});
-after(() => {
-  for (const cleanUp of cleanUps) cleanUp();
+  ({ file, out: straight } = await trainedRun());
 });
 
 test("a run that is killed three times and resumed each time leaves the bytes of one that lived", async () => {
   const out = join(folder, "killed");
-  // Before the first checkpoint, while workers start, and while they train.
-  const moments = [{ afterLock: 5 }, { afterLock: 250 }, { afterLock: 900 }];
+  // As it begins its first files, in the midst of its checkpoints, and right after it was resumed.
+  const moments = [{ onFile: 2 }, { onFile: 4 }, { onFile: 1 }];
   const { stages, code, said } = await killAndResume({ file, out, moments, workers: [2, 1, 2] });
   assert.equal(code, 0, said);
-  assert.ok(stages.length >= 1, "a process was killed");
+  assert.equal(stages.length, 3, `killed ${stages.join(" and ")}`);
   assertSameFolder(out, straight, `after kills ${stages.join(" and ")}`);
 });
 
@@ -69,4 +50,5 @@ test("a process that was killed before its run began leaves a folder that a run 
   const { code, said } = await killAndResume({ file, out, moments: [], workers: [1] });
   assert.equal(code, 0, said);
   assertSameFolder(out, straight, "in the folder of another");
+  assert.deepEqual(readdirSync(join(folder, "cache")), ["flame-sim"], "nobody else keeps anything about the user");
 });

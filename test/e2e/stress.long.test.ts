@@ -2,24 +2,16 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { runFlame } from "../support/command-line.ts";
 import { start } from "../support/command-process.ts";
-import { temporaryFolder } from "../support/run-folders.ts";
+import { folderOfFile } from "../support/folders.ts";
+import { needs } from "../support/needs.ts";
 import { shape, threeTiers } from "../support/scenarios.ts";
 import { tinyModel } from "../support/tiny-model.ts";
 
-let folder = "";
-let model = "";
-const cleanUps: (() => void)[] = [];
-before(() => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
-  model = tinyModel(folder);
-  process.env.XDG_CACHE_HOME = join(folder, "cache");
-});
-after(() => {
-  for (const cleanUp of cleanUps) cleanUp();
-});
+const folder = folderOfFile();
+const model = tinyModel(folder);
 
 let files = 0;
 
@@ -90,7 +82,9 @@ test("neither the number of processes nor which cell is ready first reaches a re
   assert.equal(reports.size, 1);
 });
 
-test("Ctrl-C keeps what is done and says how to go on", { skip: process.platform === "win32" }, async () => {
+test("Ctrl-C keeps what is done and says how to go on", {
+  skip: process.platform === "win32" && needs.signals,
+}, async () => {
   const into = out();
   // Long enough that a signal finds it at work.
   const path = scenario({ rounds: { count: 400, cohort: 16, deadline: 60_000 } });

@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { runFlame } from "../support/command-line.ts";
-import { temporaryFolder } from "../support/run-folders.ts";
+import { temporaryFolder } from "../support/folders.ts";
 
 test("a model that is there is overwritten only when that is asked for; an interrupted one goes on", async (t) => {
   const folder = temporaryFolder(t);

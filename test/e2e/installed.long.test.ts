@@ -3,25 +3,22 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { promisify } from "node:util";
 import { compile } from "../../bin/compiled.mjs";
 import { packageRoot } from "../../src/run/package.ts";
+import { folderOfFile } from "../support/folders.ts";
 import { otherNodes } from "../support/nodes.ts";
-import { temporaryFolder } from "../support/run-folders.ts";
 import { tinyModel } from "../support/tiny-model.ts";
 
 const start = promisify(execFile);
 const root = packageRoot();
 const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
 
-let folder = "";
+const folder = folderOfFile();
 let app = "";
-let model = "";
-const cleanUps: (() => void)[] = [];
+const model = tinyModel(folder);
 before(async () => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
-  model = tinyModel(folder);
   app = join(folder, "app");
   const installed = join(app, "node_modules", "flame-sim");
   mkdirSync(installed, { recursive: true });
@@ -30,13 +27,11 @@ before(async () => {
   symlinkSync(join(root, "node_modules"), join(installed, "node_modules"));
   await compile(join(installed, "dist"));
 });
-after(() => {
-  for (const cleanUp of cleanUps) cleanUp();
-});
 
 const scenario = () => `
 import { defineScenario, iid, instructions, megabits, minutes } from "flame-sim";
 import { clients } from "./fleet.ts";
+import { folderOfFile } from "../support/folders.ts";
 
 export default defineScenario({
   name: "mine",

@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { writeReport } from "../../src/report/report.ts";
+import { needs } from "../support/needs.ts";
 import { fakeRunFolder } from "../support/report-run-folder.ts";
 
 const browser = ["chromium", "chromium-browser", "google-chrome"].find((name) => {
@@ -18,7 +19,7 @@ const browser = ["chromium", "chromium-browser", "google-chrome"].find((name) =>
     return false;
   }
 });
-const skip = browser === undefined ? "no chromium on this machine" : false;
+const skip = browser === undefined && needs.chromium;
 
 /** Measures every figure in the page and leaves the result in its title. */
 const PROBE = `<script>

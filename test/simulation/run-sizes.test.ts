@@ -1,10 +1,10 @@
 /** What the clients of a run without training hold. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { dirichlet, iid } from "../../../src/data/partition.ts";
-import { prepareRun } from "../../../src/run/run.ts";
-import type { ScenarioInput } from "../../../src/scenario/define.ts";
-import { timingOnly } from "../../support/scenarios.ts";
+import { dirichlet, iid } from "../../src/data/partition.ts";
+import { prepareRun } from "../../src/run/run.ts";
+import type { ScenarioInput } from "../../src/scenario/define.ts";
+import { timingOnly } from "../support/scenarios.ts";
 
 const clients = 2_000;
 const fleetWith = async (data: ScenarioInput["data"]) => {

@@ -2,7 +2,7 @@
  * Training over WebGPU against the reference checkpoint. A software Vulkan does, and takes minutes over it, so that these
  * run only where they are asked for; the recipe is in `bench/README.md`.
  *
- *   FLAME_WEBGPU=1 VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json node --import tsx --test test/golden/webgpu.test.ts
+ *   FLAME_WEBGPU=1 VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json node --import tsx --test test/golden/webgpu.long.test.ts
  */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -14,11 +14,12 @@ import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
 import { reduceSum } from "../../src/tensor/ops/arithmetic.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
-import { type Golden, goldenAbsent, loadGolden, optimizer, relativeError } from "../support/golden.ts";
+import { type Golden, loadGolden, optimizer, relativeError } from "../support/golden.ts";
+import { needs } from "../support/needs.ts";
 
 const absence = (): string | false => {
-  if (process.env.FLAME_WEBGPU === undefined) return "FLAME_WEBGPU is not set";
-  return goldenAbsent || (providerFault("webgpu") ?? false);
+  if (process.env.FLAME_WEBGPU === undefined) return needs.webgpu;
+  return providerFault("webgpu") ?? false;
 };
 
 describe("WebGPU", { skip: absence() }, () => {

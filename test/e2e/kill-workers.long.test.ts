@@ -2,49 +2,24 @@
 import assert from "node:assert/strict";
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { InputError, MachineError } from "../../src/base/errors.ts";
 import type { Prepared } from "../../src/run/prepare.ts";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
-import { PiscinaPool, type PiscinaPoolOptions } from "../../src/runtime/pools/piscina-pool.ts";
-import { assertSameRun, sameFiles, temporaryFolder } from "../support/run-folders.ts";
-import { training } from "../support/scenarios.ts";
-import { tinyModel } from "../support/tiny-model.ts";
-import type { UnrulyData } from "../support/unruly-worker.ts";
+import { folderOfFile } from "../support/folders.ts";
+import { assertSameRun, sameFiles } from "../support/run-folders.ts";
+import { trainedRun, trainedScenario } from "../support/trained-run.ts";
+import { unrulyPool } from "../support/unruly-pool.ts";
 
-let folder = "";
-let model = "";
+const folder = folderOfFile();
 let straight = "";
-const cleanUps: (() => void)[] = [];
-const reproduce = "npx flame run tiny";
-const scenario = () =>
-  training(model, { rounds: { count: 2, cohort: 4, deadline: 60_000 }, training: { batchSize: 8 }, evaluateAt: [1] });
+let reproduce = "";
 const files = [...sameFiles, "adapter/adapter_model.safetensors"];
 
 before(async () => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
-  model = tinyModel(folder);
-  process.env.XDG_CACHE_HOME = join(folder, "cache");
-  straight = join(folder, "straight");
-  await run(scenario(), { out: straight, reproduce, workers: 1 });
+  ({ out: straight, reproduce } = await trainedRun());
 });
-after(() => {
-  for (const cleanUp of cleanUps) cleanUp();
-});
-
-type Fault = Pick<UnrulyData, "fault" | "after" | "times"> & Partial<PiscinaPoolOptions>;
-
-const unruly =
-  ({ fault, after: from, times, ...options }: Fault) =>
-  ({ training }: Prepared) => {
-    const { setup, weights: baseWeights } = training!;
-    const taken = new Int32Array(new SharedArrayBuffer(4));
-    const engine = { baseWeights, lora: { rank: 2, alpha: 4 } };
-    const workerData: UnrulyData = { setup, engine, fault, after: from, times, taken };
-    const worker = new URL("../support/unruly-worker.ts", import.meta.url);
-    return new PiscinaPool({ worker, workers: 2, workerData, ...options });
-  };
 
 const logOf = (out: string): string => readFileSync(join(out, "diagnostics.log"), "utf8");
 const stateOf = (out: string): string =>
@@ -52,20 +27,17 @@ const stateOf = (out: string): string =>
 
 test("a worker that is stuck is ended after the stated limit, and the result is the same", async () => {
   const out = join(folder, "stuck");
-  const pool = unruly({ fault: "hang", after: 4, times: 1, stuckAfter: 3_000 });
-  const { diagnostics } = await run(scenario(), { out, reproduce, pool });
+  const pool = unrulyPool({ fault: "hang", after: 4, times: 1, stuckAfter: 10_000 });
+  const { diagnostics } = await run(trainedScenario, { out, reproduce, pool });
   assert.equal(diagnostics.retries, 1);
-  assert.match(
-    logOf(out),
-    /has finished no step for 1\.5 s[\s\S]*worker lost under "\w+" \(attempt 1\): stuck for 3 s/,
-  );
+  assert.match(logOf(out), /has finished no step for 5 s[\s\S]*worker lost under "\w+" \(attempt 1\): stuck for 10 s/);
   assertSameRun(out, straight, "with a stuck worker", files);
 });
 
 test("a worker that runs out of memory once changes nothing in the result", async () => {
   const out = join(folder, "exhausted");
-  const pool = unruly({ fault: "exhaust", after: 3, times: 1, heapLimit: 96 });
-  const { diagnostics } = await run(scenario(), { out, reproduce, pool });
+  const pool = unrulyPool({ fault: "exhaust", after: 3, times: 1, heapLimit: 96 });
+  const { diagnostics } = await run(trainedScenario, { out, reproduce, pool });
   assert.equal(diagnostics.retries, 1);
   assert.match(logOf(out), /worker lost under "\w+" \(attempt 1\): .*memory limit/);
   assertSameRun(out, straight, "with an exhausted worker", files);
@@ -73,8 +45,8 @@ test("a worker that runs out of memory once changes nothing in the result", asyn
 
 test("workers that run out of memory again and again end the run with a reason, and it can be resumed", async () => {
   const out = join(folder, "hopeless");
-  const pool = unruly({ fault: "exhaust", after: 6, times: 100, heapLimit: 96 });
-  await assert.rejects(run(scenario(), { out, reproduce, pool }), (error: Error) => {
+  const pool = unrulyPool({ fault: "exhaust", after: 6, times: 100, heapLimit: 96 });
+  await assert.rejects(run(trainedScenario, { out, reproduce, pool }), (error: Error) => {
     assert.ok(error instanceof MachineError, String(error));
     assert.match(error.message, /worker lost 3 times under "\w+", giving up: .*memory limit/);
     return true;
@@ -88,9 +60,9 @@ test("a session that cannot be created is a failure of the machine that names th
   const out = join(folder, "sessionless");
   const pool = (prepared: Prepared) => {
     rmSync(prepared.training!.weights.path);
-    return unruly({ fault: "hang", after: 1e9, times: 0 })(prepared);
+    return unrulyPool({ fault: "hang", after: 1e9, times: 0 })(prepared);
   };
-  await assert.rejects(run(scenario(), { out, reproduce, pool }), (error: Error) => {
+  await assert.rejects(run(trainedScenario, { out, reproduce, pool }), (error: Error) => {
     assert.ok(error instanceof MachineError || error instanceof InputError, String(error));
     assert.match(error.message, /weights\.bin/);
     return true;
@@ -102,8 +74,8 @@ test("a session that cannot be created is a failure of the machine that names th
 
 test("content that was overwritten in memory is noticed before it is written down", async () => {
   const out = join(folder, "overwritten");
-  const pool = unruly({ fault: "scribble", after: 5, times: 1 });
-  await assert.rejects(run(scenario(), { out, reproduce, pool }), (error: Error) => {
+  const pool = unrulyPool({ fault: "scribble", after: 5, times: 1 });
+  await assert.rejects(run(trainedScenario, { out, reproduce, pool }), (error: Error) => {
     assert.ok(error instanceof MachineError, String(error));
     assert.match(error.message, /blob [0-9a-f]{12} .* now has the digest [0-9a-f]{12}: its memory was overwritten/);
     return true;
@@ -120,6 +92,6 @@ test("a clock that jumps while a run goes on shows nowhere in it", async (t) => 
     Date.now = now;
   });
   Date.now = () => now() + (calls++ % 2 === 0 ? 1e9 : -1e9);
-  await run(scenario(), { out, reproduce, workers: 2 });
+  await run(trainedScenario, { out, reproduce, workers: 2 });
   assertSameRun(out, straight, "with a jumping clock", files);
 });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { trainingHandlers } from "../../actors/training.ts";
 import { MachineError } from "../../src/base/errors.ts";
 import { Rng } from "../../src/base/random.ts";
@@ -14,13 +14,13 @@ import type { RunResult } from "../../src/run/result.ts";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
-import { PiscinaPool } from "../../src/runtime/pools/piscina-pool.ts";
 import { verifyByRerun } from "../../src/study/verify.ts";
 import type { Executor } from "../../src/tensor/executors/executor.ts";
 import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
 import { embeddedScenario } from "../support/embedded-scenario.ts";
-import type { MortalData } from "../support/mortal-worker.ts";
-import { assertSameRun, contentsOf, interruptAfter, sameFiles, temporaryFolder } from "../support/run-folders.ts";
+import { folderOfFile } from "../support/folders.ts";
+import { assertSameRun, contentsOf, interruptAfter, sameFiles } from "../support/run-folders.ts";
+import { unrulyPool } from "../support/unruly-pool.ts";
 
 const files = [...sameFiles, "adapter/adapter_model.safetensors", "adapter/rescalers.json"];
 const merge = { clients: 4 };
@@ -35,18 +35,12 @@ const scenario = embeddedScenario({
   rounds: { count: 2, cohort: 10, deadline: 300_000 },
 });
 
-let folder = "";
+const folder = folderOfFile();
 let merged = "";
 let result: RunResult;
-const cleanUps: (() => void)[] = [];
 before(async () => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
-  process.env.XDG_CACHE_HOME = join(folder, "cache");
   merged = join(folder, "merged");
   result = await run(scenario, { out: merged, reproduce, workers: 1, merge });
-});
-after(() => {
-  for (const cleanUp of cleanUps) cleanUp();
 });
 
 test("who takes part is the same as one by one, and the losses agree", async () => {
@@ -89,18 +83,8 @@ test("a run that was interrupted at any event and resumed leaves the same bytes"
 
 test("a worker that dies in the middle of a call leaves the same bytes", async () => {
   const out = join(folder, "mortal");
-  const fate = new Int32Array(new SharedArrayBuffer(8));
-  const { diagnostics } = await run(scenario, {
-    out,
-    reproduce,
-    merge,
-    pool({ training }) {
-      const { setup, weights: baseWeights } = training!;
-      const workerData: MortalData = { setup, engine: { baseWeights, lora, engine: "onnx", merge }, fate };
-      const worker = new URL("../support/mortal-worker.ts", import.meta.url);
-      return new PiscinaPool({ worker, workers: 2, workerData });
-    },
-  });
+  const pool = unrulyPool({ fault: "die", after: 2, times: 1 }, { engine: "onnx", merge });
+  const { diagnostics } = await run(scenario, { out, reproduce, merge, pool });
   assert.equal(diagnostics.retries, 1);
   assertSameRun(out, merged, "with a worker that died", files);
 });

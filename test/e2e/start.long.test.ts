@@ -8,7 +8,7 @@ import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { compiled } from "../../bin/compiled.mjs";
 import { codeDigest, packageRoot } from "../../src/run/package.ts";
-import { temporaryFolder } from "../support/run-folders.ts";
+import { temporaryFolder } from "../support/folders.ts";
 
 const start = promisify(execFile);
 const builds = (checkout: string): string[] => readdirSync(join(checkout, ".cache", "compiled"));

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { trainingHandlers } from "../../actors/training.ts";
 import { Rng } from "../../src/base/random.ts";
@@ -13,29 +13,25 @@ import { run } from "../../src/run/run.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import { scenarioToJson } from "../../src/scenario/define.ts";
 import { embeddedScenario } from "../support/embedded-scenario.ts";
+import { folderOfFile } from "../support/folders.ts";
+import { needs } from "../support/needs.ts";
 import { otherNodes } from "../support/nodes.ts";
-import { assertSameRun, interruptAfter, sameFiles, temporaryFolder } from "../support/run-folders.ts";
+import { assertSameRun, interruptAfter, sameFiles } from "../support/run-folders.ts";
 
 const files = [...sameFiles, "adapter/adapter_model.safetensors", "adapter/rescalers.json"];
 
-let folder = "";
+const folder = folderOfFile();
 let straight = "";
 let file = "";
 let reproduce = "";
 let events = 0;
-const cleanUps: (() => void)[] = [];
 before(async () => {
-  folder = temporaryFolder({ after: (action) => void cleanUps.push(action as () => void) });
-  process.env.XDG_CACHE_HOME = join(folder, "cache");
   file = join(folder, "scenario.json");
   reproduce = `npx flame run ${file}`;
   straight = join(folder, "straight");
   writeFileSync(file, scenarioToJson(embeddedScenario()));
   const { diagnostics } = await run(embeddedScenario(), { out: straight, reproduce, workers: 1 });
   events = diagnostics.events!;
-});
-after(() => {
-  for (const cleanUp of cleanUps) cleanUp();
 });
 
 for (const workers of [2, 4]) {
@@ -94,9 +90,7 @@ test("another process leaves the same bytes", async () => {
 
 const nodes = otherNodes();
 test("other versions of Node leave the same bytes", {
-  skip:
-    nodes.length === 0 &&
-    "no other Node here: set FLAME_NODES to paths of them, or try npx -p node@22 -- node --version",
+  skip: nodes.length === 0 && needs.nodes,
 }, async (t) => {
   for (const { path, version } of nodes) {
     const out = join(folder, version);

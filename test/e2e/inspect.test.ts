@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { runFlame } from "../../support/command-line.ts";
-import { temporaryFolder } from "../../support/model-folder.ts";
-import { tinyModel } from "../../support/tiny-model.ts";
+import { runFlame } from "../support/command-line.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { tinyModel } from "../support/tiny-model.ts";
 
 /** OLMoE-1B-7B as its config.json says. */
 const olmoe = {

@@ -1,12 +1,12 @@
 /** Deadlines, timeouts and windows that nobody can meet are found before anything runs. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { minutes } from "../../../src/base/units.ts";
-import { prepareRun, run } from "../../../src/run/run.ts";
-import type { ScenarioInput } from "../../../src/scenario/define.ts";
-import { hook, slowdown } from "../../../src/sim/script/effects.ts";
-import { at } from "../../../src/sim/script/timeline.ts";
-import { timingOnly } from "../../support/scenarios.ts";
+import { minutes } from "../../src/base/units.ts";
+import { prepareRun, run } from "../../src/run/run.ts";
+import type { ScenarioInput } from "../../src/scenario/define.ts";
+import { hook, slowdown } from "../../src/sim/script/effects.ts";
+import { at } from "../../src/sim/script/timeline.ts";
+import { timingOnly } from "../support/scenarios.ts";
 
 /** Nine clients that need 10 s for their 3,000 tokens, and one that needs 2 s. */
 const fleet = [

@@ -1,0 +1,147 @@
+/** Tests of forward pass, loss, gradients, counts and AdamW against transformers 5.18 and PyTorch 2.13. */
+import assert from "node:assert/strict";
+import { before, describe, test } from "node:test";
+import { ProgramEngine } from "../../src/engine/program-engine.ts";
+import type { LoraForm } from "../../src/model/adapted-experts.ts";
+import { evaluationProgram } from "../../src/model/programs.ts";
+import { executors } from "./executors.ts";
+import { type Golden, loadGolden, optimizer, relativeError } from "./golden.ts";
+import { gradientStep, restingFeeds } from "./gradient-step.ts";
+
+const forms: LoraForm[] = ["factored", "merged", "padded"];
+
+interface GoldenCase {
+  /** Of an executor on this machine. */
+  readonly name: string;
+  readonly form: LoraForm;
+  /** Experts per token. */
+  readonly k: number;
+}
+
+/** What a newcomer waits for: the form of training at every budget on ONNX Runtime, at one of them elsewhere. */
+export const isQuick = ({ name, form, k }: GoldenCase): boolean =>
+  form === "factored" && (name.startsWith("ONNX") || k === 2);
+
+/** Three or four tests of each chosen case. */
+export const goldenTests = (isChosen: (golden: GoldenCase) => boolean) =>
+  describe("the reference checkpoint", () => {
+    let golden: Golden;
+    before(async () => {
+      golden = await loadGolden();
+    });
+
+    for (const { name, create } of executors) {
+      for (const form of forms) {
+        for (const k of [1, 2, 4, 8]) {
+          if (!isChosen({ name, form, k })) continue;
+          const where = `${name}, ${form} LoRA, k = ${k}`;
+
+          test(`${where}: logits and loss are the reference's`, async () => {
+            const { weights, layout, batch } = golden;
+            const { vocabulary } = weights.config;
+            const shape = { rows: batch.rows, length: batch.length, topK: k };
+            const executable = await (await create()).compile(
+              evaluationProgram(weights.config, layout, shape, form, true),
+              weights,
+            );
+            const cases = [
+              {
+                kind: "base",
+                adapter: new Float32Array(layout.size),
+                rescaler: new Float32Array(layout.layers).fill(1),
+              },
+              { kind: "lora", adapter: golden.adapter("lora"), rescaler: golden.rescaler },
+            ] as const;
+            for (const { kind, adapter, rescaler } of cases) {
+              const out = await executable.run({ adapter, rescaler, ...feeds(golden) });
+              const reference = golden.read(`${kind}.logits.k${k}`);
+              const rows = Array.from(batch.lossPositions, (p) => [
+                ...reference.subarray(p * vocabulary, (p + 1) * vocabulary),
+              ]);
+              const error = relativeError(out.logits as Float32Array, Float32Array.from(rows.flat()));
+              // float32 on both sides; the sums differ in order only.
+              assert.ok(error <= 1e-5, `${kind} logits: relative error ${error}`);
+              const losses = out.losses as Float32Array;
+              const mean = losses.reduce((a, b) => a + b, 0) / losses.length;
+              assert.ok(Math.abs(mean - golden.expected[`loss_${kind}`][k]!) < 1e-5, `${kind} loss ${mean}`);
+            }
+            executable.dispose();
+          });
+
+          test(`${where}: every gradient and every activation count is the reference's`, async () => {
+            const { weights, layout, batch } = golden;
+            const shape = { rows: batch.rows, length: batch.length, topK: k };
+            const executable = await (await create()).compile(
+              gradientStep(weights.config, layout, shape, form),
+              weights,
+            );
+            const inverseCount = Float32Array.of(1 / batch.lossPositions.length);
+            const out = await executable.run({
+              ...restingFeeds(layout),
+              adapter: golden.adapter("lora"),
+              rescaler: golden.rescaler,
+              ...feeds(golden),
+              inverseCount,
+            });
+            const gradient = relativeError(out.adapterMean as Float32Array, golden.adapter(`grad.k${k}`));
+            assert.ok(gradient <= 1e-4, `LoRA gradients: relative error ${gradient}`);
+            const rescaler = relativeError(out.rescalerMean as Float32Array, golden.read(`grad.k${k}.rescaler`));
+            assert.ok(rescaler <= 1e-4, `rescaler gradient: relative error ${rescaler}`);
+            assert.deepEqual(Array.from(out.activations as BigInt64Array, Number), [
+              ...golden.read(`activations.k${k}`),
+            ]);
+            executable.dispose();
+          });
+
+          test(`${where}: three AdamW steps end at the reference's parameters`, async () => {
+            const { weights, layout, batch } = golden;
+            const engine = new ProgramEngine(await create(), weights, layout.lora, { form });
+            const job = {
+              adapter: golden.adapter("lora"),
+              rescaler: golden.rescaler,
+              topK: k,
+              batches: [batch, batch, batch],
+              optimizer,
+            };
+            const [result] = await engine.trainCohort([job]);
+            for (const [step, loss] of golden.expected.losses_training[k]!.entries()) {
+              assert.ok(
+                Math.abs(result!.losses[step]! - loss) < 2e-4,
+                `step ${step}: loss ${result!.losses[step]}, expected ${loss}`,
+              );
+            }
+            const reference = golden.adapter(`after3.k${k}`);
+            assert.ok(relativeError(result!.adapter, reference) <= 1e-4, "adapter after three steps");
+            assert.ok(
+              relativeError(result!.rescaler, golden.read(`after3.k${k}.rescaler`)) <= 1e-4,
+              "rescaler after three steps",
+            );
+            engine.dispose();
+          });
+
+          if (form === "merged") continue;
+          test(`${where}: clients in one call end there too`, async () => {
+            const { weights, layout, batch } = golden;
+            const engine = new ProgramEngine(await create(), weights, layout.lora, { form, merge: { clients: 2 } });
+            const same = { rescaler: golden.rescaler, topK: k, batches: [batch, batch, batch], optimizer };
+            const other = golden.adapter("lora").map((x) => 0.5 * x);
+            const results = await engine.trainCohort([
+              { ...same, adapter: golden.adapter("lora") },
+              { ...same, adapter: other },
+            ]);
+            const reference = golden.adapter(`after3.k${k}`);
+            assert.ok(relativeError(results[0]!.adapter, reference) <= 1e-4, "adapter after three steps");
+            assert.ok(relativeError(results[1]!.adapter, reference) > 1e-2, "the other client is another");
+            engine.dispose();
+          });
+        }
+      }
+    }
+  });
+
+function feeds({ batch, weights }: Golden) {
+  const padding = new Int32Array(batch.rows * batch.length).fill(weights.config.experts);
+  for (let row = 0; row < batch.rows; row++)
+    padding.fill(0, row * batch.length, row * batch.length + batch.lengths[row]!);
+  return { ids: batch.ids, padding, positions: batch.lossPositions, targets: batch.targets };
+}
