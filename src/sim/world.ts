@@ -206,7 +206,7 @@ export class World implements Environment {
   /** Lets the network decide what happens to the next copy of a message. */
   #send(flight: Flight): void {
     this.#network.send(flight, this.#conditions.isCalm ? undefined : this.#conditions.messageLoss());
-    if (flight.fate === "intact" && this.#faults.damages(flight)) flight.fate = "corrupted";
+    if (flight.fate === "intact") this.#faults.damage(flight);
   }
 
   #begin(flight: Flight): void {
