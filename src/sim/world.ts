@@ -213,9 +213,9 @@ export class World implements Environment {
     invariant(this.#outlet !== null, "the world has no outlet: connect it before the first transfer");
     const { now } = this.#kernel;
     const slot = this.#flights.add(flight);
-    const refusal = this.#presence.refusal(flight.client, now) ?? (this.#faults.refuses(flight) ? "dropout" : null);
-    if (refusal !== null) {
-      flight.stopReason = refusal;
+    const refusal = this.#presence.refusal(flight.client, now);
+    if (refusal !== null) flight.stopReason = refusal;
+    if (refusal !== null || this.#faults.refuses(flight)) {
       this.#await(flight, slot, now, "refusal");
       return;
     }
