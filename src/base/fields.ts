@@ -13,17 +13,17 @@ const inside = "a number in (0, 1)";
 /** Neither never nor always. */
 export const openShare = z.number().gt(0, inside).lt(1, inside);
 
-const time = (least: number, what: string) =>
+const time = (least: number) =>
   z.custom<Millis>(
     (value) => typeof value === "number" && Number.isInteger(value) && value >= least && value <= longestTime,
-    what,
+    `a whole number of milliseconds in [${least}, ${longestTime}]`,
   );
 
 /** An instant or a length of virtual time that may be nothing. */
-export const instant = time(0, "a whole number of milliseconds, at least 0");
-export const duration = time(1, "a whole number of milliseconds, at least 1");
+export const instant = time(0);
+export const duration = time(1);
 /** A difference between clocks, ahead or behind. */
-export const shift = time(-longestTime, "a whole number of milliseconds");
+export const shift = time(-longestTime);
 
 /** A function of the scenario's author. A scenario.json cannot carry it. */
 export const ownFunction = <F extends (...args: never[]) => unknown>(what = "a function") =>

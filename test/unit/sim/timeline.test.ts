@@ -349,7 +349,7 @@ test("a timeline that cannot be is named with its field", () => {
   assert.deepEqual(problemsOf(worldSchema, { timeline }), [
     { path: "timeline[1].effect.factor", text: "is 0, expected more than 0" },
     { path: "timeline[1].until", text: "is 300000, expected later than from, which is 300000" },
-    { path: "timeline[2].period", text: "is 0, expected a whole number of milliseconds, at least 1" },
+    { path: "timeline[2].period", text: "is 0, expected a whole number of milliseconds in [1, 31622400000000]" },
     { path: "timeline[2].effect.probability", text: "is 1.2, expected a probability in [0, 1]" },
     { path: "timeline[3].effect.duration", text: "is 60000, expected nothing, since from and until say how long" },
   ]);
