@@ -34,7 +34,6 @@ export { availabilityFrom, devicesFrom } from "./scenario/recorded.ts";
 export { flashLink } from "./sim/fleet/links.ts";
 export { aiBenchmark, flashPhones } from "./sim/fleet/speed-laws.ts";
 export { hazardLosing } from "./sim/flight/faults.ts";
-export { type Preset, type PresetName, preset } from "./sim/presets.ts";
 export {
   bandwidth,
   crash,

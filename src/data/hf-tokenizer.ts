@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
+import { parseInput } from "../base/problem.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** The largest published tokenizers take about 35 MB. */
@@ -27,9 +28,9 @@ const configSchema = z.looseObject({ eos_token: tokenName, pad_token: tokenName 
 
 export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenizer> {
   const path = join(folder, "tokenizer.json");
-  const description = parse(tokenizerSchema, await readJson(path), path);
+  const description = parseInput(path, tokenizerSchema, await readJson(path));
   const configPath = join(folder, "tokenizer_config.json");
-  const config = parse(configSchema, (await readJson(configPath, "optional")) ?? {}, configPath);
+  const config = parseInput(configPath, configSchema, (await readJson(configPath, "optional")) ?? {});
   let library: HuggingFace;
   try {
     library = new HuggingFace(description, config);
@@ -99,10 +100,4 @@ async function readJson(path: string, presence: "required" | "optional" = "requi
   } catch (cause) {
     throw new InputError(`${path}: expected JSON: ${messageOf(cause)}`, { cause });
   }
-}
-
-function parse<Schema extends z.ZodType>(schema: Schema, value: unknown, path: string): z.infer<Schema> {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  throw new InputError(`${path}: ${z.prettifyError(result.error)}`);
 }

@@ -36,7 +36,7 @@ export const partitionSchema = z.discriminatedUnion("type", [
       zipf: z.number().positive().max(10).optional(),
       minimum,
     })
-    .refine(({ sigma, zipf }) => (sigma === undefined) !== (zipf === undefined), "expected either sigma or zipf"),
+    .refine(({ sigma, zipf }) => (sigma === undefined) !== (zipf === undefined), "either sigma or zipf"),
   z.strictObject({ type: z.literal("shards"), categories: z.number().int().positive(), minimum }),
 ]);
 

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { ScenarioError } from "../base/errors.ts";
+import { parseSpec } from "../base/problem.ts";
 import type { TokenizedData } from "./tokenized.ts";
 
 export const splitSchema = z.strictObject({
@@ -11,7 +12,7 @@ export const splitSchema = z.strictObject({
   heldOut: z
     .number()
     .positive()
-    .refine((value) => value < 1 || Number.isInteger(value), "expected a share below 1 or a whole number of examples")
+    .refine((value) => value < 1 || Number.isInteger(value), "a share below 1 or a whole number of examples")
     .default(0.1),
   /** Held-out examples that evaluations use, spread over categories in proportion. */
   evaluationExamples: z.number().int().positive().default(256),
@@ -28,9 +29,7 @@ export interface Split {
 }
 
 export function split(data: TokenizedData, options: SplitOptions = {}): Split {
-  const checked = splitSchema.safeParse(options);
-  if (!checked.success) throw new ScenarioError(`data split: ${z.prettifyError(checked.error)}`);
-  const { heldOut: wanted, evaluationExamples } = checked.data;
+  const { heldOut: wanted, evaluationExamples } = parseSpec("data", splitSchema, options);
   if (data.examples < 2) throw new ScenarioError(`data has ${data.examples} examples, expected at least 2 to split`);
   const hashes = Float64Array.from(data.questionHash).sort();
   // At least one question is held out, whatever the share; a count takes the questions with the smallest hashes.

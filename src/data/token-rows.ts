@@ -10,6 +10,7 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
+import { parseInput } from "../base/problem.ts";
 import type { Batch } from "./batches.ts";
 
 const ignored = -100;
@@ -39,15 +40,14 @@ export function readTokenRows(
   } catch (cause) {
     throw new InputError(`${path} cannot be read as JSON: ${messageOf(cause)}`, { cause });
   }
-  const result = schema.safeParse(parsed);
-  if (!result.success) throw new InputError(`${path}: ${z.prettifyError(result.error)}`);
-  const { ids = result.data.input_ids, attention_mask: mask, labels } = result.data;
+  const given = parseInput(path, schema, parsed);
+  const { ids = given.input_ids, attention_mask: mask, labels } = given;
   if (ids === undefined) throw new InputError(`${path}: expected "ids", rows of token ids`);
   const length = ids[0]!.length;
   for (const [name, table] of Object.entries({ ids, attention_mask: mask, labels })) {
     if (table !== undefined) checkTable(`${path}: ${name}`, table, ids.length, length);
   }
-  const lengths = result.data.lengths ?? mask?.map((row) => row.reduce((a, b) => a + b, 0)) ?? ids.map(() => length);
+  const lengths = given.lengths ?? mask?.map((row) => row.reduce((a, b) => a + b, 0)) ?? ids.map(() => length);
   checkRows(path, ids, lengths, limits);
   const stranger = labels?.flat().find((label) => label >= limits.vocabulary);
   if (stranger !== undefined) {

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { invariant } from "../base/errors.ts";
-import { parseSpec } from "./problem.ts";
+import { parseSpec } from "../base/problem.ts";
 
 /** Plain data that names a part of a scenario and its options. */
 export type Spec = { readonly type: string } & Readonly<Record<string, unknown>>;

@@ -6,9 +6,9 @@
  */
 import type { z } from "zod";
 import type { ClientId, ParticipationId, Round } from "../base/ids.ts";
+import type { Problem } from "../base/problem.ts";
 import type { Millis } from "../base/units.ts";
 import { type Definition, define, type Factory, type Named, nothing } from "./define.ts";
-import type { Problem } from "./problem.ts";
 
 /** What the server knows when it decides. */
 export interface PolicyView {

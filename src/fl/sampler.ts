@@ -1,10 +1,10 @@
 /** Who is invited. A sampler picks among clients that are available and idle. */
 import type { z } from "zod";
 import type { ClientId, Round } from "../base/ids.ts";
+import type { Problem } from "../base/problem.ts";
 import type { Draws } from "../base/random.ts";
 import type { Fleet } from "../sim/fleet/fleet.ts";
 import { type Definition, define, type Factory, type Named, nothing } from "./define.ts";
-import type { Problem } from "./problem.ts";
 
 /** What guided samplers remember of each client, as columns over the fleet; NaN or 0 where nothing is known. */
 export interface History {

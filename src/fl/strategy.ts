@@ -5,9 +5,9 @@
  * on the number of workers nor on who arrived first.
  */
 import { z } from "zod";
+import { parseSpec } from "../base/problem.ts";
 import type { AdapterLayout } from "../model/adapter.ts";
 import { type Definition, define, type Factory, type Named } from "./define.ts";
-import { parseSpec } from "./problem.ts";
 import { clipUpdate, type Update } from "./update.ts";
 
 /** What the server carries from round to round: the adapter, and the moments of server optimizers where there are any. */

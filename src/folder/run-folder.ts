@@ -13,6 +13,7 @@ import { join, resolve } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
 import { InputError, invariant, messageOf, ScenarioError } from "../base/errors.ts";
+import { parseInput } from "../base/problem.ts";
 
 export interface RunFolder {
   readonly path: string;
@@ -158,9 +159,7 @@ function readJson<Value>(path: string, schema: z.ZodType<Value>): Value | null {
   } catch (cause) {
     throw new InputError(`${path} is not JSON: ${messageOf(cause)}`, { cause });
   }
-  const parsed = schema.safeParse(value);
-  if (!parsed.success) throw new InputError(`${path}: ${z.prettifyError(parsed.error)}`);
-  return parsed.data;
+  return parseInput(path, schema, value);
 }
 
 export const writeRecord = (folder: RunFolder, record: RunRecord): void =>

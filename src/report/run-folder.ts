@@ -6,6 +6,7 @@ import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
+import { parseInput } from "../base/problem.ts";
 import { count } from "../records/counts.ts";
 import { type RoundMetrics, roundMetricsSchema } from "../records/metrics.ts";
 import { type ParticipationRow, participationSchema } from "../records/participation.ts";
@@ -140,7 +141,7 @@ function readJson<T>(folder: string, file: string, schema: z.ZodType<T>): T {
   } catch (cause) {
     throw unreadable(folder, file, cause);
   }
-  return check(schema, parse(text, file), file);
+  return parseInput(file, schema, parse(text, file));
 }
 
 function* readRows<T>(folder: string, file: string, schema: z.ZodType<T>): Generator<{ value: T; line: number }> {
@@ -149,7 +150,7 @@ function* readRows<T>(folder: string, file: string, schema: z.ZodType<T>): Gener
     line++;
     if (text.trim() === "") continue;
     const where = `${file} line ${line}`;
-    yield { value: check(schema, parse(text, where), where), line };
+    yield { value: parseInput(where, schema, parse(text, where)), line };
   }
 }
 
@@ -185,17 +186,6 @@ function parse(text: string, where: string): unknown {
     const start = text.slice(0, 40);
     throw new InputError(`${where}: expected JSON, got ${JSON.stringify(start)} (${messageOf(cause)})`, { cause });
   }
-}
-
-function check<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
-  const { data, error } = schema.safeParse(value);
-  if (error === undefined) return data as T;
-  const { path, message } = error.issues[0]!;
-  const field = path
-    .map((key) => (typeof key === "number" ? `[${key}]` : `.${String(key)}`))
-    .join("")
-    .replace(/^\./, "");
-  throw new InputError(`${where}: ${field === "" ? "" : `${field}: `}${message}`);
 }
 
 function unreadable(folder: string, file: string, cause: unknown): InputError {

@@ -29,7 +29,6 @@ import type { WorkPool } from "../runtime/pools/pool.ts";
 import { ActorSystem } from "../runtime/system.ts";
 import { policyOf, type Scenario, samplerOf, strategyOf } from "../scenario/define.ts";
 import { effortOf, trainingTimeOf } from "../scenario/effort.ts";
-import { toWorldSpec } from "../scenario/world-schema.ts";
 import type { Condition, Leg, Loss, Order } from "../sim/flight/environment.ts";
 import { Kernel } from "../sim/kernel/kernel.ts";
 import { Piece, RowShape, Trace, type TraceSink } from "../sim/kernel/trace.ts";
@@ -82,7 +81,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       kernel: this.kernel,
       rng,
       fleet,
-      spec: toWorldSpec(data.world),
+      spec: data.world,
       ...(prepared.traits === null ? {} : { traits: prepared.traits }),
       onTrace: (row) => this.trace.record(row),
       onlooker: {

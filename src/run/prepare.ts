@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { TrainingSetup } from "../../actors/training.ts";
 import { ScenarioError } from "../base/errors.ts";
+import { throwProblems } from "../base/problem.ts";
 import { Rng } from "../base/random.ts";
 import { sizesOf } from "../data/deal.ts";
 import { partition, partitionSizes } from "../data/partition.ts";
@@ -20,8 +21,6 @@ import { measuredCost } from "../scenario/calibration.ts";
 import { checkAgainstModel } from "../scenario/check.ts";
 import type { Scenario } from "../scenario/define.ts";
 import { trainedTokens } from "../scenario/effort.ts";
-import { toTierSpec } from "../scenario/fleet-schema.ts";
-import { throwProblems } from "../scenario/problems.ts";
 import type { ScenarioData } from "../scenario/schema.ts";
 import type { DataTraits } from "../sim/availability/availability-data.ts";
 import { buildFleet, type PartitionSizes } from "../sim/fleet/devices.ts";
@@ -61,17 +60,12 @@ export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOp
   const clients = data.fleet.reduce((sum, tier) => sum + tier.clients, 0);
   const flops = (topK: number) => trainingFlops(model.config, topK, data.lora.rank);
   const build = (sizes: PartitionSizes) =>
-    buildFleet(
-      { tiers: data.fleet.map(toTierSpec), ...(data.regions === undefined ? {} : { regions: data.regions }) },
-      sizes,
-      rng,
-      {
-        flopsPerToken: data.calibration === undefined ? flops : measuredCost(data.calibration, flops),
-        trainedTokens: (examples, tokens) => trainedTokens(data, examples, tokens),
-        downloadBytes: bytes.download,
-        uploadBytes: bytes.upload,
-      },
-    );
+    buildFleet({ tiers: data.fleet, ...(data.regions === undefined ? {} : { regions: data.regions }) }, sizes, rng, {
+      flopsPerToken: data.calibration === undefined ? flops : measuredCost(data.calibration, flops),
+      trainedTokens: (examples, tokens) => trainedTokens(data, examples, tokens),
+      downloadBytes: bytes.download,
+      uploadBytes: bytes.upload,
+    });
   if (data.timingOnly && data.data.sizes !== undefined) {
     const fleet = build(drawnSizes(data, clients, rng));
     return { config: model.config, layout, fleet, budgets: [], bytes, training: null, traits: null, notes: [] };

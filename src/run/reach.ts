@@ -4,13 +4,12 @@
  * six standard deviations of luck. Durations written in seconds instead of milliseconds show here.
  */
 import { type ClientId, clientId } from "../base/ids.ts";
+import { type Problem, under } from "../base/problem.ts";
 import { formatTime } from "../base/units.ts";
 import { factsOf, quorumOf, type RoundPolicy } from "../fl/policy.ts";
 import { policyOf, type Scenario, samplerOf } from "../scenario/define.ts";
 import { allSteps, trainedTokens } from "../scenario/effort.ts";
-import type { Problem } from "../scenario/problems.ts";
 import type { ScenarioData } from "../scenario/schema.ts";
-import { toWorldSpec } from "../scenario/world-schema.ts";
 import type { TraceSpec } from "../sim/availability/availability-windows.ts";
 import { type Law, logNormalParameters } from "../sim/fleet/laws.ts";
 import type { Effect } from "../sim/script/effects.ts";
@@ -46,13 +45,7 @@ export function checkReach(scenario: Scenario, { fleet, bytes }: Pick<Prepared, 
     return [{ path, text: `is ${got}, expected milliseconds in which ${enough} can come: ${who}` }];
   });
   const found = samplerOf(scenario).problems?.(fleet, needed) ?? [];
-  return [
-    ...tooSlow,
-    ...found.map(({ path, got, expected }) => ({
-      path: `rounds.sampler.${path}`,
-      text: `is ${got}, expected ${expected}`,
-    })),
-  ];
+  return [...tooSlow, ...under("rounds.sampler", found)];
 }
 
 interface Limit {
@@ -76,7 +69,7 @@ function limitsOf(data: ScenarioData, policy: RoundPolicy): Limit[] {
   if (timeout !== null) {
     limits.push({ path: "rounds.policy.timeout", got: shown(timeout), of: () => 2 * timeout });
   }
-  const { availability, onIneligible } = toWorldSpec(data.world);
+  const { availability, onIneligible } = data.world;
   for (const [i, spec] of availability.entries()) {
     if (spec.type !== "trace" || onIneligible !== "abort") continue;
     const longest = spec.devices.map((windows) => longestStretch(windows, spec.period));
@@ -124,8 +117,7 @@ interface Luck {
 }
 
 /** Null where a script may make anything faster than it is. */
-function luckOf({ world }: ScenarioData): Luck | null {
-  const { network, compute, timeline } = toWorldSpec(world);
+function luckOf({ world: { network, compute, timeline } }: ScenarioData): Luck | null {
   if (timeline.some(({ effect }) => hastens(effect))) return null;
   const { down = 0, up = 0 } = network.taskVariation ?? {};
   return {

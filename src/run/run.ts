@@ -6,6 +6,7 @@ import { availableParallelism } from "node:os";
 import { sha256 } from "../base/digest.ts";
 import { writeAtomically } from "../base/disk.ts";
 import { messageOf } from "../base/errors.ts";
+import { throwProblems } from "../base/problem.ts";
 import { chooseEngine, mergeLimit } from "../engine/create.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import { readLines } from "../folder/line-file.ts";
@@ -24,7 +25,6 @@ import { metricsOf, type RoundMetrics, roundMetricsSchema, withoutDetail } from 
 import { rowOf } from "../records/participation.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import { expectationsOf, type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
-import { throwProblems } from "../scenario/problems.ts";
 import { checkQuorum } from "../scenario/quorum.ts";
 import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";
 import { Federation } from "./federation.ts";

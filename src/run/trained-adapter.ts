@@ -9,6 +9,7 @@ import { z } from "zod";
 import { serverRef } from "../../actors/protocol.ts";
 import type { ServerState } from "../../actors/server-state.ts";
 import { InputError, invariant, messageOf, ScenarioError } from "../base/errors.ts";
+import { parseInput } from "../base/problem.ts";
 import { RescalerBook, type RescalerState } from "../fl/rescaler.ts";
 import { filesIn, openRunFolder, type RunFolder, readResult } from "../folder/run-folder.ts";
 import { type Checkpoint, decodeCheckpoint } from "../folder/saved-state.ts";
@@ -53,9 +54,7 @@ export const isRunFolder = (path: string): boolean => existsSync(join(path, "sce
 /** @throws InputError when the folder holds no run that this program understands */
 export function recordedScenario(path: string): RecordedScenario {
   const { scenario } = openRunFolder(path);
-  const result = recordSchema.safeParse(readJson(scenario));
-  if (!result.success) throw new InputError(`${scenario}: ${z.prettifyError(result.error)}`);
-  return result.data;
+  return parseInput(scenario, recordSchema, readJson(scenario));
 }
 
 /** An adapter that does nothing: the base model, in terms of whoever expects an adapter. */
@@ -105,9 +104,7 @@ const rescalersSchema = z.object({
 type Rescalers = Pick<TrainedAdapter, "budgets" | "rescaler">;
 
 function readRescalers(path: string, { layers }: ModelConfig): Rescalers {
-  const result = rescalersSchema.safeParse(readJson(path));
-  if (!result.success) throw new InputError(`${path}: ${z.prettifyError(result.error)}`);
-  const { rescalers } = result.data;
+  const { rescalers } = parseInput(path, rescalersSchema, readJson(path));
   for (const { topK, factors } of rescalers) {
     if (factors.length !== layers) {
       throw new InputError(

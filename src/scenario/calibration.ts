@@ -5,21 +5,20 @@
  */
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
+import { count, positive } from "../base/fields.ts";
 import { readText } from "../base/text.ts";
-
-const positive = z.number().positive();
 
 export const calibrationSchema = z.strictObject({
   /** What was measured, and on what; for readers. */
   machine: z.string().exactOptional(),
   engine: z.string().exactOptional(),
   model: z.string().exactOptional(),
-  batchSize: z.int().min(1).exactOptional(),
-  length: z.int().min(1).exactOptional(),
+  batchSize: count.exactOptional(),
+  length: count.exactOptional(),
   budgets: z
     .array(
       z.strictObject({
-        topK: z.int().min(1),
+        topK: count,
         /** Of training, padding not counted. */
         tokensPerSecond: positive,
         millisecondsPerStep: positive.exactOptional(),

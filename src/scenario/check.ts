@@ -1,23 +1,19 @@
 /** Mistakes that no field shows by itself: what contradicts what, before anything runs. */
+import { expected, type Problem, under } from "../base/problem.ts";
 import { checkPolicy, policyFromSpec, policySpecSchema } from "../fl/policies/registry.ts";
 import type { RoundPolicy } from "../fl/policy.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { checkFleet } from "../sim/fleet/devices.ts";
-import { checkLaw } from "../sim/fleet/laws.ts";
+import { checkRegions, clientsIn } from "../sim/fleet/fleet-spec.ts";
 import { checkWorld } from "../sim/world-spec.ts";
 import { checkEffort } from "./effort.ts";
-import { toTierSpec } from "./fleet-schema.ts";
-import { expected, type Problem } from "./problems.ts";
 import { policySpecOf, type ScenarioData } from "./schema.ts";
-import { toWorldSpec } from "./world-schema.ts";
 
 /** What the scenario alone shows. @param own a policy of the author's, in the place of the one that `data` names */
 export function checkScenario(data: ScenarioData, own?: RoundPolicy): Problem[] {
   const spec = policySpecOf(data);
   const policy = own ?? (policySpecSchema.safeParse(spec).success ? policyFromSpec(spec) : null);
   return [
-    ...checkTiers(data),
-    ...checkWorldNames(data),
+    ...checkNames(data),
     ...checkRounds(data),
     ...(policy === null ? [] : checkEffort(data, policy)),
     ...checkAttackers(data),
@@ -26,36 +22,16 @@ export function checkScenario(data: ScenarioData, own?: RoundPolicy): Problem[] 
   ];
 }
 
-function checkTiers({ fleet, regions }: ScenarioData): Problem[] {
-  const spec = { tiers: fleet.map(toTierSpec), ...(regions === undefined ? {} : { regions }) };
-  return checkFleet(spec).map(({ path, expected: wanted, got }) => ({
-    path: inScenario(path),
-    text: `is ${got}, expected ${wanted}`,
-  }));
-}
-
-/** Paths of `sim/` name tiers and links as it knows them. */
-const inScenario = (path: string): string =>
-  path
-    .replace(/^tiers\b/, "fleet")
-    .replace(/\.link\.up\b/, ".uplink")
-    .replace(/\.link\.down\b/, ".downlink")
-    .replace(/\.speed\.law\b/, ".tokensPerSecond");
-
-/** Regions, tiers and clients that the world speaks of. Labels are known only when the data is. */
-function checkWorldNames(data: ScenarioData): Problem[] {
-  const { fleet, regions, world, timingOnly } = data;
+/** Regions, tiers and clients that fleet and world speak of. Labels are known only when the data is. */
+function checkNames({ fleet, regions, world, timingOnly, data }: ScenarioData): Problem[] {
   const names = {
-    size: clientsOf(data),
+    size: clientsIn(fleet),
     tierNames: fleet.map(({ name }) => name),
     regionNames: regions?.map(({ name }) => name) ?? ["everywhere"],
   };
-  const hasLabels = !timingOnly || data.data.sizes === undefined;
+  const hasLabels = !timingOnly || data.sizes === undefined;
   const traits = hasLabels ? { labels: 1, minLabel: [], maxLabel: [], labelCount: [] } : undefined;
-  return checkWorld(toWorldSpec(world), names, traits).map(({ path, expected: wanted, got }) => ({
-    path: `world.${path}`,
-    text: `is ${got}, expected ${wanted}`,
-  }));
+  return [...checkRegions(fleet, regions), ...under("world", checkWorld(world, names, traits))];
 }
 
 function checkAttackers({ attackers, fleet }: ScenarioData): Problem[] {
@@ -69,7 +45,7 @@ function checkAttackers({ attackers, fleet }: ScenarioData): Problem[] {
 
 function checkRounds(data: ScenarioData): Problem[] {
   const { rounds } = data;
-  const size = clientsOf(data);
+  const size = clientsIn(data.fleet);
   const problems: Problem[] = [];
   if (rounds.policy === undefined) {
     if (rounds.cohort > size) {
@@ -88,22 +64,16 @@ function checkRounds(data: ScenarioData): Problem[] {
   if (!policySpecSchema.safeParse(spec).success && typeof spec.type !== "string") {
     return [expected("rounds.policy", "a round policy such as fedbuff({ … })", spec)];
   }
-  for (const { path, expected: wanted, got } of checkPolicy(spec, { fleetSize: size })) {
-    problems.push({ path: `rounds.policy${path === "" ? "" : `.${path}`}`, text: `is ${got}, expected ${wanted}` });
-  }
-  return problems;
+  return under("rounds.policy", checkPolicy(spec, { fleetSize: size }));
 }
 
 /** Generated examples are counted before any is made; the lines of a file are not. */
 function checkSizes(data: ScenarioData): Problem[] {
   const { source, heldOut, partition, sizes } = data.data;
-  const clients = clientsOf(data);
+  const clients = clientsIn(data.fleet);
   const problems: Problem[] = [];
   if (sizes !== undefined && !data.timingOnly) {
     problems.push({ path: "data.sizes", text: "is given, but only a run with timingOnly: true does without data" });
-  }
-  for (const { path, expected: wanted, got } of checkLaw("data.sizes.examplesPerClient", sizes?.examplesPerClient)) {
-    problems.push({ path, text: `is ${got}, expected ${wanted}` });
   }
   if (partition !== undefined && partition.type !== "iid" && typeof sizes?.examplesPerClient === "object") {
     const what = "a number, the mean that data.partition spreads";
@@ -164,6 +134,3 @@ export function checkAgainstModel(data: ScenarioData, model: ModelConfig): Probl
   }
   return problems;
 }
-
-export const clientsOf = ({ fleet }: Pick<ScenarioData, "fleet">): number =>
-  fleet.reduce((sum, { clients }) => sum + clients, 0);

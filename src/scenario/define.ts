@@ -7,6 +7,7 @@
  */
 
 import { ScenarioError } from "../base/errors.ts";
+import { problemsOf, show, throwProblems } from "../base/problem.ts";
 import { policyFromSpec, policySpecSchema } from "../fl/policies/registry.ts";
 import type { RoundPolicy } from "../fl/policy.ts";
 import type { ClientSampler } from "../fl/sampler.ts";
@@ -15,7 +16,6 @@ import { strategyFromSpec, strategySpecSchema } from "../fl/strategies/registry.
 import type { AggregationStrategy } from "../fl/strategy.ts";
 import { checkScenario } from "./check.ts";
 import { type Expectation, fromSpec } from "./expect.ts";
-import { schemaProblems, show, throwProblems } from "./problems.ts";
 import { policySpecOf, type ScenarioData, type ScenarioFields, scenarioSchema } from "./schema.ts";
 
 type RoundFields = ScenarioFields["rounds"];
@@ -91,7 +91,7 @@ export const redefine = (fields: unknown, own: OwnParts): Scenario => resolve(fi
 function resolve(fields: unknown, own: OwnParts): Scenario {
   const given = (fields as { name?: unknown }).name;
   const name = typeof given === "string" ? given : "unnamed";
-  throwProblems(name, schemaProblems(scenarioSchema, fields));
+  throwProblems(name, problemsOf(scenarioSchema, fields));
   const data = scenarioSchema.parse(fields);
   throwProblems(name, checkScenario(data, own.policy));
   return { kind: "scenario", data, own };

@@ -10,11 +10,11 @@
  * FLASH to "do as many epochs as fit".
  */
 import type { ClientId, Round } from "../base/ids.ts";
+import type { Problem } from "../base/problem.ts";
 import type { Rng } from "../base/random.ts";
 import { type Millis, millis } from "../base/units.ts";
 import { factsOf, type RoundPolicy } from "../fl/policy.ts";
 import type { Fleet } from "../sim/fleet/fleet.ts";
-import type { Problem } from "./problems.ts";
 import type { ScenarioData } from "./schema.ts";
 
 /** Share of its local steps that a client takes in a round, in (0, 1]. */

@@ -3,16 +3,16 @@
  * clients that are never there, a script that takes them away from the beginning and for good. What is merely unlikely
  * runs. Whoever wants a run in which nobody ever answers, as the end of a curve, says so: `rounds.mayStayEmpty`.
  */
+import { type Problem, show } from "../base/problem.ts";
 import { quorumOf } from "../fl/policy.ts";
 import type { AvailabilitySpec } from "../sim/availability/availability.ts";
-import type { Effect } from "../sim/script/effects.ts";
+import { clientsIn } from "../sim/fleet/fleet-spec.ts";
+import { inescapableFaults } from "../sim/flight/faults.ts";
+import type { Effect, Target } from "../sim/script/effects.ts";
 import { effectOf, firstTime } from "../sim/script/timeline.ts";
 import type { WorldSpec } from "../sim/world-spec.ts";
-import { clientsOf } from "./check.ts";
 import { policyOf, type Scenario } from "./define.ts";
-import { type Problem, show } from "./problems.ts";
 import type { ScenarioData } from "./schema.ts";
-import { toWorldSpec } from "./world-schema.ts";
 
 /** Something that keeps clients from ever being counted. */
 interface Hindrance {
@@ -26,10 +26,9 @@ type Tier = ScenarioData["fleet"][number];
 
 export function checkQuorum(scenario: Scenario): Problem[] {
   const { data, own } = scenario;
-  const { rounds, fleet } = data;
+  const { rounds, fleet, world } = data;
   if (own.policy !== undefined || rounds.count === 0 || rounds.mayStayEmpty === true) return [];
-  const world = toWorldSpec(data.world);
-  const found = [...ofFaults(world), ...ofAvailability(world), ...ofScript(world), ...ofTiers(data, world)];
+  const found = [...ofFaults(world), ...ofAvailability(world), ...ofScript(world), ...ofTiers(data)];
   if (found.length === 0) return [];
   const needed = quorumOf(policyOf(scenario));
   let reporting = 0;
@@ -40,7 +39,7 @@ export function checkQuorum(scenario: Scenario): Problem[] {
     }
   }
   if (reporting >= needed) return [];
-  const few = reporting === 0 ? "nobody" : `only ${reporting} of ${clientsOf(data)} clients`;
+  const few = reporting === 0 ? "nobody" : `only ${reporting} of ${clientsIn(fleet)} clients`;
   return found.map(({ path, got, expected }) => ({
     path,
     text:
@@ -56,16 +55,10 @@ const certain = (path: string, got: number | undefined): Hindrance[] =>
 
 function ofFaults(world: WorldSpec): Hindrance[] {
   const { faults, network } = world;
-  const { shocks, swizzle } = faults;
   return [
-    ...certain("world.faults.beforeDownload", faults.beforeDownload),
-    ...certain("world.faults.download", faults.download),
-    ...certain("world.faults.training", isScripted(world, "dropout") ? 0 : faults.training),
-    ...certain("world.faults.upload", faults.upload),
-    ...certain("world.faults.crash", faults.crash),
-    ...certain("world.faults.corruptedUpdate", faults.corruptedUpdate),
-    ...(shocks?.severity === 1 ? certain("world.faults.shocks.probability", shocks.probability) : []),
-    ...(swizzle?.probability === 1 ? certain("world.faults.swizzle.share", swizzle.share) : []),
+    ...inescapableFaults(faults)
+      .filter(({ replacedBy }) => replacedBy === undefined || !isScripted(world, replacedBy))
+      .flatMap(({ path }) => certain(`world.faults.${path}`, 1)),
     ...certain("world.network.loss", isScripted(world, "message-loss") ? 0 : network.loss),
     ...certain("world.network.corruption", network.corruption),
   ];
@@ -124,12 +117,11 @@ function ofScript(world: WorldSpec): Hindrance[] {
 
 /** Who is in a region is drawn, unless it is that of a whole tier. */
 const covering =
-  (target: Extract<Effect, { type: "outage" }>["target"]) =>
+  (target: Target) =>
   (client: number, { name, region }: Tier): boolean =>
     typeof target === "string" ? ["all", name, region].includes(target) : target.clients.includes(client);
 
-function ofTiers(data: ScenarioData, world: WorldSpec): Hindrance[] {
-  const { fleet, attackers, timingOnly } = data;
+function ofTiers({ fleet, world, attackers, timingOnly }: ScenarioData): Hindrance[] {
   const dropouts = isScripted(world, "dropout")
     ? []
     : fleet.flatMap(({ dropout, name }, i): Hindrance[] =>

@@ -10,12 +10,13 @@
  * `{ id: { active: […], inactive: […], finish_time } }` in seconds, where a device is on from active[i] to inactive[i].
  */
 import { extname } from "node:path";
+import { parse } from "csv-parse/sync";
 import { InputError, messageOf } from "../base/errors.ts";
+import { show } from "../base/problem.ts";
 import { readText } from "../base/text.ts";
 import type { Millis } from "../base/units.ts";
 import type { TraceSpec } from "../sim/availability/availability-windows.ts";
 import type { DeviceRecord, DeviceTrace } from "../sim/fleet/fleet-spec.ts";
-import { show } from "./problems.ts";
 
 const columns = ["tokensPerSecond", "downlink", "uplink"] as const;
 
@@ -140,34 +141,44 @@ interface TableRow {
 
 /** A comma-separated table with a line of names above it: numbers, and names in one column. */
 function table(path: string, needed: readonly string[], known: readonly string[], names = ""): TableRow[] {
-  const lines = read(path).split(/\r?\n/);
-  const head = (lines.shift() ?? "").split(",").map((name) => name.trim());
+  const [head, ...rows] = rowsIn(path);
+  const columns = head?.cells ?? [];
+  const wrong = (line: number, what: string) => new InputError(`${path} line ${line}: ${what}`);
   for (const name of needed) {
-    if (!head.includes(name))
-      throw new InputError(`${path} line 1: expected a column ${name}, got ${show(head.join(", "))}`);
+    if (!columns.includes(name)) throw wrong(1, `expected a column ${name}, got ${show(columns.join(", "))}`);
   }
-  return lines.flatMap((line, at) => {
-    if (line.trim() === "") return [];
-    const cells = line.split(",");
+  const twice = columns.find((name, at) => columns.indexOf(name) !== at);
+  if (twice !== undefined) throw wrong(1, `there are two columns ${show(twice)}, expected different names`);
+  return rows.map(({ line, cells }) => {
+    if (cells.length !== columns.length) throw wrong(line, `has ${cells.length} cells, expected ${columns.length}`);
     const numbers: Record<string, number> = {};
-    let of = "";
-    for (const [column, name] of head.entries()) {
-      const cell = cells[column]?.trim() ?? "";
-      if (!known.includes(name) || cell === "") continue;
-      if (name === names) {
-        of = cell;
-        continue;
-      }
-      const value = Number(cell);
-      if (!Number.isFinite(value)) {
-        throw new InputError(`${path} line ${at + 2}: ${name} is ${show(cell)}, expected a number`);
-      }
-      numbers[name] = value;
+    for (const [at, name] of columns.entries()) {
+      const cell = cells[at]!;
+      if (cell === "" && needed.includes(name)) throw wrong(line, `${name} is missing`);
+      if (cell === "" || name === names || !known.includes(name)) continue;
+      numbers[name] = Number(cell);
+      if (!Number.isFinite(numbers[name])) throw wrong(line, `${name} is ${show(cell)}, expected a number`);
     }
-    for (const name of needed) {
-      if (name === names ? of === "" : numbers[name] === undefined)
-        throw new InputError(`${path} line ${at + 2}: ${name} is missing`);
-    }
-    return [{ name: of, numbers }];
+    return { name: cells[columns.indexOf(names)] ?? "", numbers };
   });
+}
+
+function rowsIn(path: string): { readonly line: number; readonly cells: readonly string[] }[] {
+  const rows: { line: number; cells: string[] }[] = [];
+  const text = read(path);
+  try {
+    parse(text, {
+      bom: true,
+      trim: true,
+      skip_empty_lines: true,
+      relax_column_count: true,
+      on_record(cells: string[], { lines: line }) {
+        rows.push({ line, cells });
+        return null;
+      },
+    });
+  } catch (cause) {
+    throw new InputError(`${path} is no table: ${messageOf(cause)}`, { cause });
+  }
+  return rows;
 }

@@ -2,6 +2,7 @@
  * The plain data of a scenario: every field, its shape and its default. `check.ts` says which combinations make sense.
  */
 import { z } from "zod";
+import { count, positive, probability } from "../base/fields.ts";
 import { partitionSchema } from "../data/partition.ts";
 import { sourceSchema } from "../data/source.ts";
 import { templateSchema } from "../data/template.ts";
@@ -10,14 +11,11 @@ import { duration, patience } from "../fl/policies/fields.ts";
 import { usualPolicySpec } from "../fl/policies/registry.ts";
 import { samplerSpecSchema, usualSamplerSpec } from "../fl/samplers/registry.ts";
 import { strategySpecSchema, usualStrategySpec } from "../fl/strategies/registry.ts";
+import { regionsSchema, tiersSchema } from "../sim/fleet/fleet-spec.ts";
+import { lawSchema } from "../sim/fleet/laws.ts";
+import { worldSchema } from "../sim/world-spec.ts";
 import { calibrationSchema } from "./calibration.ts";
 import { expectationSpecSchema } from "./expect.ts";
-import { fleetSchema, lawSchema, regionsSchema } from "./fleet-schema.ts";
-import { worldSchema } from "./world-schema.ts";
-
-const count = z.int().min(1);
-const positive = z.number().positive();
-const share = z.number().min(0).max(1);
 
 /** A model of which only the size matters: runs without training need no weights. */
 const modelShape = z.strictObject({
@@ -100,8 +98,8 @@ const trainingSchema = z.strictObject({
   maxSteps: count.exactOptional(),
   /** How much of that a client does in a round; all of it unless given. */
   effort: effortSchema.exactOptional(),
-  beta1: share.default(0.9),
-  beta2: share.default(0.999),
+  beta1: probability.default(0.9),
+  beta2: probability.default(0.999),
   epsilon: positive.default(1e-8),
   weightDecay: z.number().min(0).default(0),
   /** Largest global gradient norm; null leaves gradients alone. */
@@ -117,7 +115,7 @@ const rescalerSchema = z.strictObject({
 });
 
 export const scenarioSchema = z.strictObject({
-  name: z.string().regex(/^[\w.-]{1,64}$/, "expected letters, digits, dots, dashes, at most 64"),
+  name: z.string().regex(/^[\w.-]{1,64}$/, "letters, digits, dots, dashes, at most 64"),
   /** What the scenario is there to find out. */
   question: z.string().exactOptional(),
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(1),
@@ -125,7 +123,7 @@ export const scenarioSchema = z.strictObject({
   model: z.union([z.string().min(1), modelShape]).default("embedded"),
   lora: z.strictObject({ rank: count.default(8), alpha: positive.default(16) }).prefault({}),
   data: dataSchema.prefault({}),
-  fleet: fleetSchema,
+  fleet: tiersSchema,
   regions: regionsSchema.exactOptional(),
   /** What a token costs at each budget, as measured by `flame calibrate`; by default what its FLOPs are. */
   calibration: calibrationSchema.exactOptional(),
@@ -136,7 +134,7 @@ export const scenarioSchema = z.strictObject({
   attackers: z
     .array(
       z.strictObject({
-        share,
+        share: probability,
         tier: z.string().exactOptional(),
         attack: z.discriminatedUnion("type", [
           z.strictObject({ type: z.literal("sign-flip"), factor: positive.default(1) }),

@@ -206,16 +206,16 @@ export class World implements Environment {
   /** Lets the network decide what happens to the next copy of a message. */
   #send(flight: Flight): void {
     this.#network.send(flight, this.#conditions.isCalm ? undefined : this.#conditions.messageLoss());
-    if (flight.fate === "intact" && this.#faults.damages(flight)) flight.fate = "corrupted";
+    if (flight.fate === "intact") this.#faults.damage(flight);
   }
 
   #begin(flight: Flight): void {
     invariant(this.#outlet !== null, "the world has no outlet: connect it before the first transfer");
     const { now } = this.#kernel;
     const slot = this.#flights.add(flight);
-    const refusal = this.#presence.refusal(flight.client, now) ?? (this.#faults.refuses(flight) ? "dropout" : null);
-    if (refusal !== null) {
-      flight.stopReason = refusal;
+    const refusal = this.#presence.refusal(flight.client, now);
+    if (refusal !== null) flight.stopReason = refusal;
+    if (refusal !== null || this.#faults.refuses(flight)) {
       this.#await(flight, slot, now, "refusal");
       return;
     }

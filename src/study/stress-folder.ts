@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk } from "../base/disk.ts";
 import { InputError, messageOf } from "../base/errors.ts";
+import { parseInput } from "../base/problem.ts";
 import { acquireLock, type Lock } from "../folder/lock.ts";
 
 export const lockIn = (path: string): string => join(path, "lock");
@@ -66,9 +67,8 @@ export class StressFolder<Cell> {
       } catch (cause) {
         throw new InputError(`${name} line ${at + 1} is not JSON: ${messageOf(cause)}`, { cause });
       }
-      const parsed = row.safeParse(value);
-      if (!parsed.success) throw new InputError(`${name} line ${at + 1}: ${z.prettifyError(parsed.error)}`);
-      this.#cells.set(parsed.data.key, parsed.data.cell);
+      const { key, cell } = parseInput(`${name} line ${at + 1}`, row, value);
+      this.#cells.set(key, cell);
     }
     return end;
   }

@@ -14,9 +14,9 @@ import { programVersion } from "../run/package.ts";
 import type { Prepared } from "../run/prepare.ts";
 import { run } from "../run/run.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
-import { clientsOf } from "../scenario/check.ts";
 import { configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { policyOf, type Scenario, scenarioToJson, strategyOf } from "../scenario/define.ts";
+import { clientsIn } from "../sim/fleet/fleet-spec.ts";
 
 export interface StressMatrix {
   /** In the words of the command line: `flame`, `flame:frequencyExponent=4`. Empty: the scenario's own. */
@@ -118,7 +118,7 @@ export function partOf(text: string): Spec {
 
 function meanDropout(scenario: Scenario): number {
   const { fleet } = scenario.data;
-  return fleet.reduce((sum, { clients, dropout = 0 }) => sum + clients * dropout, 0) / clientsOf(scenario.data);
+  return fleet.reduce((sum, { clients, dropout = 0 }) => sum + clients * dropout, 0) / clientsIn(scenario.data.fleet);
 }
 
 function keyOf(scenario: Scenario, engine: string, source: string | null): string {
@@ -154,7 +154,7 @@ export interface CellOptions {
 export async function runCell(scenario: Scenario, options: CellOptions): Promise<CellOutcome | null> {
   const { onRound, ...rest } = options;
   const rows: RoundMetrics[] = [];
-  const clients = clientsOf(scenario.data);
+  const clients = clientsIn(scenario.data.fleet);
   try {
     const result = await run(scenario, {
       ...rest,

@@ -11,6 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { InputError, MachineError, messageOf } from "../base/errors.ts";
+import { parseInput } from "../base/problem.ts";
 import { linesOf } from "../base/text.ts";
 import {
   filesIn,
@@ -251,7 +252,5 @@ function rowOf<Row>(schema: z.ZodType<Row>, text: string, path: string, line: nu
   } catch (cause) {
     throw new InputError(`${path} line ${line} is not JSON: ${messageOf(cause)}`, { cause });
   }
-  const parsed = schema.safeParse(value);
-  if (!parsed.success) throw new InputError(`${path} line ${line}: ${z.prettifyError(parsed.error)}`);
-  return parsed.data;
+  return parseInput(`${path} line ${line}`, schema, value);
 }

@@ -263,7 +263,7 @@ const mistakes: [what: string, changes: object, message: RegExp][] = [
   [
     "a link without bandwidth",
     { fleet: [{ name: "a", clients: 8, topK: 1, tokensPerSecond: 1, uplink: 0 }] },
-    /fleet\[0\]\.\w+ is 0, expected a number above 0/,
+    /fleet\[0\]\.\w+ is 0, expected more than 0/,
   ],
   ["a deadline of 0", { rounds: { count: 1, cohort: 4, deadline: 0 } }, /rounds\.deadline is 0, expected more than 0/],
   [

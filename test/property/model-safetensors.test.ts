@@ -41,7 +41,7 @@ function isSound(bytes: Uint8Array): boolean {
     file = SafetensorsFile.open(path);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    assert.ok(error.message.startsWith(`${path}: `), error.message);
+    assert.ok(error.message.startsWith(path), error.message);
     assert.ok(error.message.length < 8_000, "the message is longer than a person reads");
     return false;
   }

@@ -3,11 +3,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { clientId } from "../../src/base/ids.ts";
+import { problemsOf } from "../../src/base/problem.ts";
 import type { BytesPerSecond, Millis } from "../../src/base/units.ts";
 import type { Effect } from "../../src/sim/script/effects.ts";
 import { at, between, every } from "../../src/sim/script/timeline.ts";
 import { defaultWorldSpec, type WorldSpec } from "../../src/sim/world.ts";
-import { checkWorld } from "../../src/sim/world-spec.ts";
+import { checkWorld, worldSchema } from "../../src/sim/world-spec.ts";
 import { type Ending, equalFleet, listen, type Part, Parts, type Stage, stage } from "../support/sim-world.ts";
 
 const hour = 3_600_000;
@@ -129,7 +130,7 @@ function prepare(own: WorldSpec, all: readonly Part[], seed: number): Played {
 test("every ticket ends exactly once, no byte is lost from the books, and time never goes back", async () => {
   await fc.assert(
     fc.asyncProperty(world, async ({ spec: own, parts: all, seed }) => {
-      assert.deepEqual(checkWorld(own, fleet), []);
+      assert.deepEqual([...problemsOf(worldSchema, own), ...checkWorld(own, fleet)], []);
       const played = prepare(own, all, seed);
       const { stage: scene, parts: driver, endings } = played;
       let before = 0;

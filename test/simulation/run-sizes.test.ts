@@ -46,7 +46,7 @@ test("sizes that cannot be are named with their field", () => {
   );
   assert.throws(
     () => timingOnly({ data: { sizes: { examplesPerClient: 0, tokensPerExample: 60 } } }),
-    /data\.sizes\.examplesPerClient is 0, expected a number above 0/,
+    /data\.sizes\.examplesPerClient is 0, expected more than 0/,
   );
   const spread = { type: "exponential", mean: 40 } as const;
   const partition = dirichlet({ alpha: 1 });

@@ -1,6 +1,11 @@
 /** Whole rounds on the world alone: rules of other simulators, laws of queues, and the presets at work. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import harsh from "../../scenarios/presets/harsh.ts";
+import ideal from "../../scenarios/presets/ideal.ts";
+import mild from "../../scenarios/presets/mild.ts";
+import phones from "../../scenarios/presets/phones.ts";
+import silo from "../../scenarios/presets/silo.ts";
 import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import { hours, type Millis, minutes, seconds } from "../../src/base/units.ts";
@@ -9,7 +14,6 @@ import type { DataTraits } from "../../src/sim/availability/availability-data.ts
 import { buildFleet } from "../../src/sim/fleet/devices.ts";
 import type { Law } from "../../src/sim/fleet/laws.ts";
 import { Kernel } from "../../src/sim/kernel/kernel.ts";
-import { preset, presetNames } from "../../src/sim/presets.ts";
 import { createWorld } from "../../src/sim/world.ts";
 import { equalFleet, listen, moments, Parts, shareError, stage } from "../support/sim-world.ts";
 
@@ -120,13 +124,17 @@ const traits: DataTraits = {
   labelCount: new Uint8Array(size).fill(1),
 };
 
-for (const name of presetNames) {
+const presets = { ideal, mild, phones, harsh, silo };
+
+for (const name of Object.keys(presets) as (keyof typeof presets)[]) {
   test(`two days of the preset "${name}": whoever is there is invited, and everything ends`, async () => {
-    const chosen = preset(name, { medianTokensPerSecond: 100, medianTask: minutes(2) });
-    const tier = { name: "all", clients: size, topK: 1, speed: chosen.speed, link: chosen.link };
-    const fleet = buildFleet({ tiers: [tier] }, { examplesPerClient: 100, tokensPerExample: 64 }, new Rng(4));
+    const { data } = presets[name];
+    const tiers = data.fleet.map((tier) => ({ ...tier, clients: size }));
+    const fleet = buildFleet({ tiers }, { examplesPerClient: 100, tokensPerExample: 64 }, new Rng(4));
+    const median = fleet.tokensPerSecond.toSorted()[size / 2]!;
+    assert.ok(Math.abs(Math.log(median / 100)) < 0.1, `median ${median}`);
     const kernel = new Kernel();
-    const world = createWorld({ kernel, rng: new Rng(4), fleet, spec: chosen.world, traits });
+    const world = createWorld({ kernel, rng: new Rng(4), fleet, spec: data.world, traits });
     const parts: { client: number; round: number; at: number }[] = [];
     const share: number[] = [];
     for (let hour = 0; hour < 48; hour++) {
@@ -157,7 +165,7 @@ for (const name of presetNames) {
 }
 
 test("the hazard of the phones preset loses 8 % of tasks as long as the median", async () => {
-  const { world } = preset("phones", { medianTokensPerSecond: 100, medianTask: minutes(2) });
+  const { world } = phones.data;
   const fleet = equalFleet({ size: 4_000, rate: 1e15 });
   const own = stage({ fleet, spec: { faults: world.faults } });
   const all = Array.from({ length: 4_000 }, (_, client) => ({ client, round: 1, at: 0 }));

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import { InputError, messageOf } from "../../base/errors.ts";
+import { parseInput } from "../../base/problem.ts";
 import { byteTokenizer } from "../../data/tokenizer.ts";
 import { awaitLock } from "../../folder/lock.ts";
 import { SafetensorsFile } from "../../model/formats/safetensors.ts";
@@ -171,7 +172,5 @@ function readCurve(path: string): readonly PretrainReport[] {
   } catch (cause) {
     throw new InputError(`${path} is not JSON: ${messageOf(cause)}; remove the folder to start over`, { cause });
   }
-  const parsed = curveSchema.safeParse(value);
-  if (!parsed.success) throw new InputError(`${path}: ${z.prettifyError(parsed.error)}`);
-  return parsed.data.curve;
+  return parseInput(path, curveSchema, value).curve;
 }

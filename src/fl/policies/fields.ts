@@ -1,7 +1,7 @@
 /** Fields and checks that several policies have in common. */
 import { z } from "zod";
+import { expected, type Problem } from "../../base/problem.ts";
 import { longestTime } from "../../base/units.ts";
-import type { Problem } from "../problem.ts";
 
 /** A positive duration of virtual time, in milliseconds. */
 export const duration = z.number().positive().max(longestTime);
@@ -14,4 +14,4 @@ export const patience = z.preprocess(
 
 /** A problem if `value` exceeds `limit`, the number of `what` there are. */
 export const atMost = (path: string, value: number, limit: number, what: string): Problem[] =>
-  value <= limit ? [] : [{ path, expected: `at most ${limit}, ${what}`, got: String(value) }];
+  value <= limit ? [] : [expected(path, `at most ${limit}, ${what}`, value)];

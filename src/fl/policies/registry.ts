@@ -1,7 +1,8 @@
 /** Round policies by name: from plain data to a policy, the schema of that data, and what can be wrong with it. */
+
+import { type Problem, problemsOf } from "../../base/problem.ts";
 import { registryOf, type Spec } from "../define.ts";
 import type { RoundSize } from "../policy.ts";
-import { type Problem, problemsOf } from "../problem.ts";
 import * as all from "./all.ts";
 
 export * from "./all.ts";

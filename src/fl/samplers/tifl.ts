@@ -10,10 +10,10 @@
  */
 import { z } from "zod";
 import { type ClientId, clientId } from "../../base/ids.ts";
+import { expected, type Problem } from "../../base/problem.ts";
 import type { Draws } from "../../base/random.ts";
 import { formatTime } from "../../base/units.ts";
 import type { Fleet } from "../../sim/fleet/fleet.ts";
-import type { Problem } from "../problem.ts";
 import { type Candidates, defineSampler, type SamplerBehaviour } from "../sampler.ts";
 import { expectedDuration, sampleEligible } from "./choose.ts";
 
@@ -97,11 +97,11 @@ function tooSmallTiers({ tiers, latencyCap }: TiflOptions, fleet: Fleet, needed:
   if (largest >= needed) return [];
   const enough = needed === 1 ? "a client" : `${needed} clients`;
   if (latencyCap !== null && included < needed) {
-    const expected = `milliseconds that let ${enough} in: the fastest takes ${formatTime(fastest)}`;
-    return [{ path: "latencyCap", expected, got: `${latencyCap} (${formatTime(latencyCap)})` }];
+    const wanted = `expected milliseconds that let ${enough} in: the fastest takes ${formatTime(fastest)}`;
+    return [{ path: "latencyCap", text: `is ${latencyCap} (${formatTime(latencyCap)}), ${wanted}` }];
   }
-  const expected = `tiers of at least ${enough}, the quorum: ${included} clients make tiers of ${largest}`;
-  return [{ path: "tiers", expected, got: String(tiers) }];
+  const wanted = `tiers of at least ${enough}, the quorum: ${included} clients make tiers of ${largest}`;
+  return [expected("tiers", wanted, tiers)];
 }
 
 /** Probabilities of tiers with these mean losses: weights n…1 from the highest loss down, over n(n + 1)/2. */

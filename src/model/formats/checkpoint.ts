@@ -4,8 +4,8 @@
  */
 import { join } from "node:path";
 import { InputError } from "../../base/errors.ts";
+import { throwMistakes } from "../../base/problem.ts";
 import type { ModelConfig } from "../config.ts";
-import { Problems } from "../problems.ts";
 import { type HuggingFaceConfig, readHuggingFaceConfig } from "./hf-config.ts";
 import { floatDtypes } from "./safetensors.ts";
 import { TensorFolder } from "./tensor-folder.ts";
@@ -58,25 +58,25 @@ function expertForms({ layers }: ModelConfig, { tensors }: TensorFolder): Expert
 }
 
 function checkTensors(config: ModelConfig, forms: ExpertForms, { folder, tensors }: TensorFolder): void {
-  const problems = new Problems(folder);
+  const problems: string[] = [];
   const expected = huggingFaceShapes(config, forms);
   for (const [name, shape] of expected) {
     const entry = tensors.get(name);
     if (entry === undefined) {
-      problems.add(`tensor ${name} is missing, expected shape [${shape.join(", ")}]`);
+      problems.push(`tensor ${name} is missing, expected shape [${shape.join(", ")}]`);
       continue;
     }
     if (entry.shape.length !== shape.length || shape.some((length, axis) => entry.shape[axis] !== length)) {
-      problems.add(`tensor ${name} has shape [${entry.shape.join(", ")}], expected [${shape.join(", ")}]`);
+      problems.push(`tensor ${name} has shape [${entry.shape.join(", ")}], expected [${shape.join(", ")}]`);
     }
     if (!floatDtypes.has(entry.dtype)) {
-      problems.add(`tensor ${name} is ${entry.dtype}, expected a floating-point type (F32, BF16 or F16)`);
+      problems.push(`tensor ${name} is ${entry.dtype}, expected a floating-point type (F32, BF16 or F16)`);
     }
   }
   for (const name of tensors.keys()) {
-    if (!expected.has(name) && !isIgnored(name, config)) problems.add(unexpected(name, config));
+    if (!expected.has(name) && !isIgnored(name, config)) problems.push(unexpected(name, config));
   }
-  problems.throwIfAny();
+  throwMistakes(folder, problems);
 }
 
 /** Old checkpoints carry the RoPE frequencies, which the configuration fixes; a tied head repeats the embedding. */

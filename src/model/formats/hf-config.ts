@@ -12,8 +12,8 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { InputError, messageOf } from "../../base/errors.ts";
+import { parseInput, show, throwMistakes } from "../../base/problem.ts";
 import type { ModelConfig } from "../config.ts";
-import { Problems } from "../problems.ts";
 
 /** A model as its folder describes it. */
 export interface HuggingFaceConfig {
@@ -109,18 +109,12 @@ export function parseHuggingFaceConfig(parsed: unknown, where: string): HuggingF
     throw new InputError(`${where}: expected a JSON object with the model's configuration`);
   }
   checkModelType(parsed as Record<string, unknown>, where);
-  const result = schema.safeParse(parsed);
-  const problems = new Problems(where);
-  if (!result.success) {
-    for (const { path, message } of result.error.issues) problems.add(`${path.join(".")}: ${message}`);
-    problems.throwIfAny();
-    throw new InputError(`${where}: not a model configuration`);
-  }
-  const fields = result.data;
+  const fields = parseInput(where, schema, parsed);
+  const problems: string[] = [];
   const model = toModel(fields, problems);
   checkSizes(model, fields, problems);
   checkSwitches(fields, problems);
-  problems.throwIfAny();
+  throwMistakes(where, problems);
   const end = fields.eos_token_id ?? [];
   return {
     model,
@@ -134,13 +128,14 @@ function checkModelType({ model_type: type, architectures }: Record<string, unkn
   if (type === "olmoe") return;
   if (type === undefined && Array.isArray(architectures) && architectures.includes("OlmoeForCausalLM")) return;
   const reason = typeof type === "string" && Object.hasOwn(refusals, type) ? refusals[type] : undefined;
-  const got = type === undefined ? "missing" : JSON.stringify(type);
-  throw new InputError(`${where}: model_type is ${got}, expected "olmoe"${reason === undefined ? "" : `: ${reason}`}`);
+  throw new InputError(
+    `${where}: model_type is ${show(type)}, expected "olmoe"${reason === undefined ? "" : `: ${reason}`}`,
+  );
 }
 
-function toModel(fields: Fields, problems: Problems): ModelConfig {
+function toModel(fields: Fields, problems: string[]): ModelConfig {
   const experts = fields.num_experts ?? fields.num_local_experts;
-  if (experts === undefined) problems.add("num_experts: missing, expected the number of experts per layer");
+  if (experts === undefined) problems.push("num_experts is missing, expected the number of experts per layer");
   return {
     vocabulary: fields.vocab_size,
     layers: fields.num_hidden_layers,
@@ -160,47 +155,47 @@ function toModel(fields: Fields, problems: Problems): ModelConfig {
   };
 }
 
-function ropeTheta({ rope_theta: old, rope_parameters, rope_scaling }: Fields, problems: Problems): number {
+function ropeTheta({ rope_theta: old, rope_parameters, rope_scaling }: Fields, problems: string[]): number {
   for (const [name, part] of Object.entries({ rope_parameters, rope_scaling })) {
     const type = part?.rope_type ?? part?.type ?? "default";
     if (type !== "default")
-      problems.add(`${name}: rope type is "${type}", and only unscaled ("default") RoPE is built in`);
+      problems.push(`${name}: rope type is "${type}", and only unscaled ("default") RoPE is built in`);
     const factor = part?.partial_rotary_factor ?? 1;
-    if (factor !== 1) problems.add(`${name}.partial_rotary_factor is ${factor}, and RoPE here turns whole heads (1)`);
+    if (factor !== 1) problems.push(`${name}.partial_rotary_factor is ${factor}, and RoPE here turns whole heads (1)`);
   }
   const thetas = [rope_parameters?.rope_theta, rope_scaling?.rope_theta, old].filter((theta) => theta != null);
-  if (new Set(thetas).size > 1) problems.add(`rope_theta is given as ${thetas.join(" and ")}, expected one value`);
+  if (new Set(thetas).size > 1) problems.push(`rope_theta is given as ${thetas.join(" and ")}, expected one value`);
   return thetas[0] ?? 10_000;
 }
 
-function checkSizes(model: ModelConfig, { head_dim: headWidth }: Fields, problems: Problems): void {
+function checkSizes(model: ModelConfig, { head_dim: headWidth }: Fields, problems: string[]): void {
   const { width, heads, keyValueHeads, experts, topK } = model;
   if (width % heads !== 0) {
-    problems.add(`hidden_size is ${width}, expected a multiple of num_attention_heads, which is ${heads}`);
+    problems.push(`hidden_size is ${width}, expected a multiple of num_attention_heads, which is ${heads}`);
   } else {
     const own = width / heads;
     if (headWidth != null && headWidth !== own) {
-      problems.add(`head_dim is ${headWidth}, expected hidden_size ÷ num_attention_heads = ${own}`);
+      problems.push(`head_dim is ${headWidth}, expected hidden_size ÷ num_attention_heads = ${own}`);
     }
-    if (own % 2 !== 0) problems.add(`head_dim is ${own}, expected an even number: RoPE turns pairs`);
+    if (own % 2 !== 0) problems.push(`head_dim is ${own}, expected an even number: RoPE turns pairs`);
   }
   if (heads % keyValueHeads !== 0) {
-    problems.add(
+    problems.push(
       `num_attention_heads is ${heads}, expected a multiple of num_key_value_heads, which is ${keyValueHeads}`,
     );
   }
-  if (topK > experts) problems.add(`num_experts_per_tok is ${topK}, but the model has ${experts} experts`);
+  if (topK > experts) problems.push(`num_experts_per_tok is ${topK}, but the model has ${experts} experts`);
 }
 
-function checkSwitches(fields: Fields, problems: Problems): void {
+function checkSwitches(fields: Fields, problems: string[]): void {
   const { hidden_act: activation, sliding_window: sliding } = fields;
   // transformers knows the same function under both names.
-  if (activation !== "silu" && activation !== "swish") problems.add(`hidden_act is "${activation}", expected "silu"`);
+  if (activation !== "silu" && activation !== "swish") problems.push(`hidden_act is "${activation}", expected "silu"`);
   if (sliding != null && fields.use_sliding_window !== false) {
-    problems.add(`sliding_window is ${sliding}, and attention here sees the whole sequence (null)`);
+    problems.push(`sliding_window is ${sliding}, and attention here sees the whole sequence (null)`);
   }
   if (fields.quantization_config != null) {
-    problems.add("quantization_config is set: expected unquantised float32, float16 or bfloat16 weights");
+    problems.push("quantization_config is set: expected unquantised float32, float16 or bfloat16 weights");
   }
 }
 

@@ -14,9 +14,9 @@ import { join } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import { InputError, invariant, messageOf, ScenarioError } from "../../base/errors.ts";
+import { parseInput, throwMistakes } from "../../base/problem.ts";
 import { type AdapterLayout, adapterLayout, type BlockName, type LoraConfig } from "../adapter.ts";
 import type { ModelConfig } from "../config.ts";
-import { Problems } from "../problems.ts";
 import { floatDtypes, SafetensorsFile } from "./safetensors.ts";
 import { writeSafetensors } from "./safetensors-writer.ts";
 
@@ -177,19 +177,19 @@ function readTensor(file: SafetensorsFile, { name, shape, start, size }: Adapter
 }
 
 function checkTensors(file: SafetensorsFile, expected: ReadonlyMap<string, AdapterTensor>): void {
-  const problems = new Problems(file.path);
+  const problems: string[] = [];
   for (const [name, { shape }] of expected) {
     const entry = file.tensors.get(name);
-    if (entry === undefined) problems.add(`tensor ${name} is missing, expected shape [${shape.join(", ")}]`);
+    if (entry === undefined) problems.push(`tensor ${name} is missing, expected shape [${shape.join(", ")}]`);
     else if (entry.shape.join() !== shape.join()) {
-      problems.add(`tensor ${name} has shape [${entry.shape.join(", ")}], expected [${shape.join(", ")}]`);
+      problems.push(`tensor ${name} has shape [${entry.shape.join(", ")}], expected [${shape.join(", ")}]`);
     } else if (!floatDtypes.has(entry.dtype))
-      problems.add(`tensor ${name} is ${entry.dtype}, expected a floating-point type`);
+      problems.push(`tensor ${name} is ${entry.dtype}, expected a floating-point type`);
   }
   for (const name of file.tensors.keys()) {
-    if (!expected.has(name)) problems.add(`tensor ${JSON.stringify(name.slice(0, 160))} is unexpected`);
+    if (!expected.has(name)) problems.push(`tensor ${JSON.stringify(name.slice(0, 160))} is unexpected`);
   }
-  problems.throwIfAny();
+  throwMistakes(file.path, problems);
 }
 
 const pattern = z.record(z.string(), z.unknown()).nullish();
@@ -218,41 +218,36 @@ function readAdapterConfig(path: string): { lora: LoraConfig; baseModelName: str
   } catch (error) {
     throw new InputError(`${path}: cannot be read as JSON: ${messageOf(error)}`, { cause: error });
   }
-  const problems = new Problems(path);
-  const result = schema.safeParse(parsed);
-  if (!result.success) {
-    for (const { path: field, message } of result.error.issues) problems.add(`${field.join(".")}: ${message}`);
-    problems.throwIfAny();
-    throw new InputError(`${path}: not an adapter configuration`);
-  }
-  checkKind(result.data, problems);
-  problems.throwIfAny();
-  const { r: rank, lora_alpha, use_rslora, base_model_name_or_path } = result.data;
+  const fields = parseInput(path, schema, parsed);
+  const problems: string[] = [];
+  checkKind(fields, problems);
+  throwMistakes(path, problems);
+  const { r: rank, lora_alpha, use_rslora, base_model_name_or_path } = fields;
   // Rank-stabilised LoRA scales by alpha ÷ √rank; as alpha ÷ rank that is a larger alpha.
   const alpha = use_rslora ? lora_alpha * Math.sqrt(rank) : lora_alpha;
   return { lora: { rank, alpha }, baseModelName: base_model_name_or_path ?? null };
 }
 
-function checkKind(fields: z.infer<typeof schema>, problems: Problems): void {
+function checkKind(fields: z.infer<typeof schema>, problems: string[]): void {
   const { target_modules: targets, target_parameters, bias, modules_to_save } = fields;
   if (target_parameters != null && target_parameters.length > 0) {
-    problems.add(
+    problems.push(
       `target_parameters is ${JSON.stringify(target_parameters)}: that is PEFT's fused form, whose factors are not one ` +
         "A and B per projection; expected target_modules with gate_proj, up_proj and down_proj",
     );
   } else if (!Array.isArray(targets) || [...targets].sort().join() !== [...targetModules].sort().join()) {
-    problems.add(
+    problems.push(
       `target_modules is ${JSON.stringify(targets)}, expected exactly ${targetModules.join(", ")}: LoRA is on experts only`,
     );
   }
-  if (fields.use_dora) problems.add("use_dora is true: DoRA has magnitudes that LoRA has not");
-  if (fields.fan_in_fan_out) problems.add("fan_in_fan_out is true, expected false: OLMoE stores weights as [out, in]");
-  if (fields.lora_bias || (bias != null && bias !== "none")) problems.add(`bias is "${bias}", expected "none"`);
+  if (fields.use_dora) problems.push("use_dora is true: DoRA has magnitudes that LoRA has not");
+  if (fields.fan_in_fan_out) problems.push("fan_in_fan_out is true, expected false: OLMoE stores weights as [out, in]");
+  if (fields.lora_bias || (bias != null && bias !== "none")) problems.push(`bias is "${bias}", expected "none"`);
   if (modules_to_save != null && modules_to_save.length > 0) {
-    problems.add(`modules_to_save is ${JSON.stringify(modules_to_save)}, expected none: the base stays frozen`);
+    problems.push(`modules_to_save is ${JSON.stringify(modules_to_save)}, expected none: the base stays frozen`);
   }
   for (const name of ["rank_pattern", "alpha_pattern"] as const) {
     if (Object.keys(fields[name] ?? {}).length > 0)
-      problems.add(`${name} is set, expected one rank and alpha for all experts`);
+      problems.push(`${name} is set, expected one rank and alpha for all experts`);
   }
 }

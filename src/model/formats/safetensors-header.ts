@@ -10,7 +10,7 @@
  * https://github.com/huggingface/safetensors (README and `safetensors/src/tensor.rs`).
  */
 import { InputError, messageOf } from "../../base/errors.ts";
-import { Problems } from "../problems.ts";
+import { show, throwMistakes } from "../../base/problem.ts";
 import { duplicateNames } from "./json-names.ts";
 
 /** Element types of the format that a reader here can hold, and their size in bytes. */
@@ -81,8 +81,8 @@ export function headerLength(prefix: Uint8Array, fileBytes: number, file: string
  */
 export function parseHeader(json: Uint8Array, fileBytes: number, file: string): SafetensorsHeader {
   const { text, parsed } = parseJson(json, file);
-  const problems = new Problems(file);
-  for (const name of duplicateNames(text)) problems.add(`the name ${quote(name)} occurs twice in the header`);
+  const problems: string[] = [];
+  for (const name of duplicateNames(text)) problems.push(`the name ${quote(name)} occurs twice in the header`);
 
   const dataStart = 8 + json.length;
   const dataBytes = fileBytes - dataStart;
@@ -97,8 +97,8 @@ export function parseHeader(json: Uint8Array, fileBytes: number, file: string): 
   }
   entries.sort((a, b) => a.start - b.start || a.bytes - b.bytes);
   // Gaps seen between the tensors that are left would only repeat what is already said of a broken one.
-  if (problems.isEmpty) checkTiling(entries, dataStart, dataBytes, problems);
-  problems.throwIfAny();
+  if (problems.length === 0) checkTiling(entries, dataStart, dataBytes, problems);
+  throwMistakes(file, problems);
   return { tensors: new Map(entries.map((entry) => [entry.name, entry])), metadata };
 }
 
@@ -119,14 +119,14 @@ function parseJson(json: Uint8Array, file: string): { text: string; parsed: obje
   }
 }
 
-function readMetadata(value: unknown, metadata: Map<string, string>, problems: Problems): void {
+function readMetadata(value: unknown, metadata: Map<string, string>, problems: string[]): void {
   if (!isRecord(value)) {
-    problems.add(`__metadata__ is ${show(value)}, expected an object of texts`);
+    problems.push(`__metadata__ is ${show(value)}, expected an object of texts`);
     return;
   }
   for (const [name, text] of Object.entries(value)) {
     if (typeof text === "string") metadata.set(name, text);
-    else problems.add(`__metadata__.${name} is ${show(text)}, expected a text`);
+    else problems.push(`__metadata__.${name} is ${show(text)}, expected a text`);
   }
 }
 
@@ -135,34 +135,34 @@ function readEntry(
   value: unknown,
   dataStart: number,
   dataBytes: number,
-  problems: Problems,
+  problems: string[],
 ): TensorEntry | undefined {
   const where = `tensor ${quote(name)}`;
   if (!isRecord(value)) {
-    problems.add(`${where} is ${show(value)}, expected an object with dtype, shape and data_offsets`);
+    problems.push(`${where} is ${show(value)}, expected an object with dtype, shape and data_offsets`);
     return undefined;
   }
-  const count = problems.count;
+  const count = problems.length;
   const { dtype, shape, data_offsets: offsets } = value;
   if (!isDtype(dtype)) {
-    problems.add(`${where}: dtype is ${show(dtype)}, expected one of ${Object.keys(dtypeBytes).join(", ")}`);
+    problems.push(`${where}: dtype is ${show(dtype)}, expected one of ${Object.keys(dtypeBytes).join(", ")}`);
   }
-  if (!isLengths(shape)) problems.add(`${where}: shape is ${show(shape)}, expected up to 16 lengths ≥ 0`);
+  if (!isLengths(shape)) problems.push(`${where}: shape is ${show(shape)}, expected up to 16 lengths ≥ 0`);
   if (!isLengths(offsets) || offsets.length !== 2) {
-    problems.add(`${where}: data_offsets is ${show(offsets)}, expected [begin, end]`);
+    problems.push(`${where}: data_offsets is ${show(offsets)}, expected [begin, end]`);
   }
-  if (problems.count > count || !isDtype(dtype) || !isLengths(shape) || !isLengths(offsets)) return undefined;
+  if (problems.length > count || !isDtype(dtype) || !isLengths(shape) || !isLengths(offsets)) return undefined;
 
   const [begin, end] = offsets as [number, number];
   if (begin > end || end > dataBytes) {
-    problems.add(`${where}: data_offsets is [${begin}, ${end}], expected begin ≤ end ≤ ${dataBytes} (bytes of data)`);
+    problems.push(`${where}: data_offsets is [${begin}, ${end}], expected begin ≤ end ≤ ${dataBytes} (bytes of data)`);
     return undefined;
   }
   // Exact even where a product of doubles would round.
   const expected = shape.reduce((size, length) => size * BigInt(length), BigInt(dtypeBytes[dtype]));
   if (expected !== BigInt(end - begin)) {
     const needs = `shape ${show(shape)} of ${dtype} needs ${expected} bytes`;
-    problems.add(`${where}: ${needs}, but data_offsets [${begin}, ${end}] span ${end - begin}`);
+    problems.push(`${where}: ${needs}, but data_offsets [${begin}, ${end}] span ${end - begin}`);
     return undefined;
   }
   const bytes = end - begin;
@@ -170,18 +170,18 @@ function readEntry(
 }
 
 /** Tensors in the order of their bytes must follow each other exactly, to the end of the file. */
-function checkTiling(entries: readonly TensorEntry[], dataStart: number, dataBytes: number, problems: Problems): void {
+function checkTiling(entries: readonly TensorEntry[], dataStart: number, dataBytes: number, problems: string[]): void {
   let end = 0;
   let previous = "";
   for (const { name, start, bytes } of entries) {
     const begin = start - dataStart;
     if (begin < end)
-      problems.add(`tensor ${quote(name)} begins at ${begin}, inside ${quote(previous)}, which ends at ${end}`);
-    if (begin > end) problems.add(`tensor ${quote(name)} begins at ${begin}, which leaves a gap from ${end}`);
+      problems.push(`tensor ${quote(name)} begins at ${begin}, inside ${quote(previous)}, which ends at ${end}`);
+    if (begin > end) problems.push(`tensor ${quote(name)} begins at ${begin}, which leaves a gap from ${end}`);
     end = Math.max(end, begin + bytes);
     previous = name;
   }
-  if (end !== dataBytes) problems.add(`the tensors end at ${end}, but the file has ${dataBytes} bytes of data`);
+  if (end !== dataBytes) problems.push(`the tensors end at ${end}, but the file has ${dataBytes} bytes of data`);
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
@@ -193,15 +193,3 @@ const isLengths = (value: unknown): value is number[] =>
   Array.isArray(value) && value.length <= 16 && value.every((length) => Number.isSafeInteger(length) && length >= 0);
 
 const quote = (name: string): string => JSON.stringify(name.length > 120 ? `${name.slice(0, 117)}...` : name);
-
-/** A value as it came, cut to what fits a message. */
-function show(value: unknown): string {
-  if (value === undefined) return "missing";
-  try {
-    const text = JSON.stringify(value);
-    return text.length > 80 ? `${text.slice(0, 77)}...` : text;
-  } catch {
-    // `JSON.stringify` recurses where `JSON.parse` does not.
-    return "a value nested too deeply to print";
-  }
-}

@@ -5,7 +5,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { InputError, messageOf } from "../../base/errors.ts";
-import { Problems } from "../problems.ts";
+import { throwMistakes } from "../../base/problem.ts";
 import { duplicateNames } from "./json-names.ts";
 import { SafetensorsFile, type TensorEntry } from "./safetensors.ts";
 
@@ -94,7 +94,7 @@ function missingWeights(folder: string): string {
 
 /** Tensor name → file name. A file name is a plain name: an index may not reach out of its folder. */
 function readIndex(path: string): Map<string, string> {
-  const problems = new Problems(path);
+  const problems: string[] = [];
   const weightMap = parseIndex(path);
   const index = new Map<string, string>();
   for (const [name, file] of Object.entries(weightMap)) {
@@ -102,13 +102,13 @@ function readIndex(path: string): Map<string, string> {
       index.set(name, file);
     else {
       const got = JSON.stringify(file) ?? "nothing";
-      problems.add(
+      problems.push(
         `tensor ${JSON.stringify(name)} is in ${got}, expected the name of a .safetensors file in this folder`,
       );
     }
   }
-  if (index.size === 0) problems.add("weight_map names no tensor");
-  problems.throwIfAny();
+  if (index.size === 0) problems.push("weight_map names no tensor");
+  throwMistakes(path, problems);
   return index;
 }
 
@@ -137,19 +137,19 @@ function checkIndex(
   index: ReadonlyMap<string, string>,
   opened: readonly SafetensorsFile[],
 ): void {
-  const problems = new Problems(path);
+  const problems: string[] = [];
   const found = new Map<string, string[]>();
   for (const file of opened) {
     const name = file.path.slice(join(folder, "/").length);
     for (const tensor of file.tensors.keys()) found.set(tensor, [...(found.get(tensor) ?? []), name]);
   }
   for (const [tensor, file] of index) {
-    if (found.get(tensor)?.includes(file) !== true) problems.add(`${file} has no tensor ${JSON.stringify(tensor)}`);
+    if (found.get(tensor)?.includes(file) !== true) problems.push(`${file} has no tensor ${JSON.stringify(tensor)}`);
   }
   for (const [tensor, files] of found) {
-    if (files.length > 1) problems.add(`tensor ${JSON.stringify(tensor)} is in ${files.join(" and ")}`);
+    if (files.length > 1) problems.push(`tensor ${JSON.stringify(tensor)} is in ${files.join(" and ")}`);
     else if (!index.has(tensor))
-      problems.add(`${files[0]} has a tensor ${JSON.stringify(tensor)} that the index does not name`);
+      problems.push(`${files[0]} has a tensor ${JSON.stringify(tensor)} that the index does not name`);
   }
-  problems.throwIfAny();
+  throwMistakes(path, problems);
 }

@@ -9,21 +9,34 @@
  *   YFF   β · labelCount ÷ labels + 1 − β            YC    β · [phase of t within the labels] + 1 − β
  *   MDF   n^β ÷ max n^β                              LDF   n^−β ÷ max n^−β
  */
+import { z } from "zod";
 import { ScenarioError, unreachable } from "../../base/errors.ts";
+import { duration, notNegative, positive } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
-import { checkNotNegative, checkPositive, checkThat, type Problem } from "../../base/problem.ts";
 import type { Rng } from "../../base/random.ts";
-import type { Millis } from "../../base/units.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 
-export interface DataRule {
-  readonly type: "data";
-  readonly rule: "HOMO" | "LN" | "SLN" | "YMF" | "YFF" | "YC" | "MDF" | "LDF";
-  readonly beta: number;
-  readonly slot: Millis;
-  /** Slots after which SLN and YC repeat themselves; 24 if left out. */
-  readonly period?: number;
-}
+/** Rules that look at the labels of the clients' data. */
+const labelRules = ["YMF", "YFF", "YC"] as const;
+
+export const dataRuleSchema = z
+  .strictObject({
+    type: z.literal("data"),
+    rule: z.enum(["HOMO", "LN", "SLN", ...labelRules, "MDF", "LDF"]),
+    /** In [0, 1), but for MDF and LDF, whose exponent it is. */
+    beta: notNegative,
+    slot: duration,
+    /** Slots after which SLN and YC repeat themselves; 24 if left out. */
+    period: positive.exactOptional(),
+  })
+  .refine(({ rule, beta }) => rule === "MDF" || rule === "LDF" || beta < 1, {
+    path: ["beta"],
+    error: "a number in [0, 1)",
+  });
+
+export type DataRule = Readonly<z.output<typeof dataRuleSchema>>;
+
+export const needsLabels = ({ rule }: DataRule): boolean => labelRules.some((name) => name === rule);
 
 /** What the labels of each client's data are, as columns over the fleet. */
 export interface DataTraits {
@@ -34,8 +47,6 @@ export interface DataTraits {
   /** Distinct labels. */
   readonly labelCount: ArrayLike<number>;
 }
-
-const labelRules: readonly DataRule["rule"][] = ["YMF", "YFF", "YC"];
 
 /** The probability that a client is eligible in a slot. */
 export function dataProbability(
@@ -69,7 +80,7 @@ export function dataProbability(
 }
 
 function labelProbability(
-  rule: "YMF" | "YFF" | "YC",
+  rule: (typeof labelRules)[number],
   beta: number,
   period: number,
   traits: DataTraits | undefined,
@@ -106,21 +117,4 @@ function luckyShares(size: number, beta: number, rng: Rng): Float64Array {
   }
   for (let client = 0; client < size; client++) shares[client]! /= largest;
   return shares;
-}
-
-export function checkDataRule(path: string, spec: DataRule, traits?: DataTraits): Problem[] {
-  const isPower = spec.rule === "MDF" || spec.rule === "LDF";
-  return [
-    ...(isPower
-      ? checkNotNegative(`${path}.beta`, spec.beta)
-      : checkThat(spec.beta >= 0 && spec.beta < 1, `${path}.beta`, "a number in [0, 1)", spec.beta)),
-    ...checkPositive(`${path}.slot`, spec.slot),
-    ...checkPositive(`${path}.period`, spec.period),
-    ...checkThat(
-      traits !== undefined || !labelRules.includes(spec.rule),
-      `${path}.rule`,
-      "a rule that needs no labels, since the data has none",
-      spec.rule,
-    ),
-  ];
 }

@@ -1,35 +1,82 @@
 /**
  * Availability by chance: independent slots, and on/off processes in continuous time.
  */
+import { z } from "zod";
+import { duration, openShare, probability, shift } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
-import { checkPositive, checkThat, type Problem } from "../../base/problem.ts";
+import { expected, type Problem } from "../../base/problem.ts";
 import type { Rng } from "../../base/random.ts";
 import type { Millis } from "../../base/units.ts";
 import type { Fleet, FleetNames } from "../fleet/fleet.ts";
 
 const day = 86_400_000;
 
-/** The share of eligible clients over the local day: 1 + amplitude · cos(2π (t − peakAt) ÷ 24 h), times its mean. */
-export interface DiurnalSpec {
-  /** In [0, 1]; a peak-to-trough ratio r gives (r − 1) ÷ (r + 1), so 0.6 for the 4 : 1 of Google's fleet. */
-  readonly amplitude: number;
-  /** Local time of day of the peak, from midnight. */
-  readonly peakAt: Millis;
-  /** Left out: one zone. */
-  readonly timeZones?: TimeZones;
-}
-
-export type TimeZones =
+export const timeZonesSchema = z.union([
   /** How far ahead of the simulation's clock each region's is; regions not named: 0. */
-  | { readonly byRegion: Readonly<Record<string, Millis>> }
+  z.strictObject({ byRegion: z.record(z.string(), shift) }),
   /** Each client's clock is ahead by a uniform time up to this. */
-  | { readonly spread: Millis };
+  z.strictObject({ spread: shift }),
+]);
 
-/** Bonawitz et al., "Towards federated learning at scale", 2019: participation swings by a factor of 4. */
-export const amplitudeOf = (peakToTrough: number): number => (peakToTrough - 1) / (peakToTrough + 1);
+export type TimeZones = Readonly<z.output<typeof timeZonesSchema>>;
+
+const swing = "a number in [0, 1]";
+/** The share of eligible clients over the local day: 1 + amplitude · cos(2π (t − peakAt) ÷ 24 h), times its mean. */
+const diurnalFields = {
+  /** A peak-to-trough ratio r gives (r − 1) ÷ (r + 1), so 0.6 for the 4 : 1 of Google's fleet (Bonawitz et al., 2019). */
+  amplitude: z.number().min(0, swing).max(1, swing),
+  /** Local time of day of the peak, from midnight. */
+  peakAt: shift,
+  /** Left out: one zone. */
+  timeZones: timeZonesSchema.exactOptional(),
+};
+const waveSchema = z.strictObject(diurnalFields);
+
+type Wave = Readonly<z.output<typeof waveSchema>>;
+
+/** Why the mean `share` and the wave do not go together; null if they do. */
+const tooHigh = (share: number, { amplitude }: Wave): string | null =>
+  share * (1 + amplitude) <= 1 ? null : `at most 1 ÷ share − 1, so that the peak is a share: share is ${share}`;
+
+/** Each slot of time a client is eligible with the share of its local time of day. */
+export const diurnalSchema = z
+  .strictObject({
+    type: z.literal("diurnal"),
+    /** Mean over the day. */
+    share: probability,
+    slot: duration,
+    ...diurnalFields,
+  })
+  .superRefine((spec, ctx) => {
+    const message = tooHigh(spec.share, spec);
+    if (message !== null) ctx.addIssue({ code: "custom", path: ["amplitude"], message });
+  });
+
+export type DiurnalSpec = Readonly<z.output<typeof diurnalSchema>>;
+
+/** Exponential stretches on and off: a continuous-time Gilbert-Elliott process. */
+export const twoStateSchema = z
+  .strictObject({
+    type: z.literal("two-state"),
+    /** Stationary share of time on, π. With `diurnal`, its mean over the day. */
+    onShare: openShare,
+    meanOn: duration,
+    diurnal: waveSchema.exactOptional(),
+  })
+  .superRefine(({ onShare, meanOn, diurnal }, ctx) => {
+    if (diurnal === undefined) return;
+    const { amplitude } = waveBefore(diurnal, meanOn * (1 - onShare));
+    const canFollow = amplitude <= 1 && onShare * (1 + amplitude) <= 1;
+    const message =
+      tooHigh(onShare, diurnal) ??
+      (canFollow ? null : "a swing that stretches this long can follow: shorten meanOn or lower the amplitude");
+    if (message !== null) ctx.addIssue({ code: "custom", path: ["diurnal", "amplitude"], message });
+  });
+
+export type TwoStateSpec = Readonly<z.output<typeof twoStateSchema>>;
 
 /** Relative to the mean, at local time `time`. */
-export const dailyShare = ({ amplitude, peakAt }: DiurnalSpec, time: number): number =>
+export const dailyShare = ({ amplitude, peakAt }: Wave, time: number): number =>
   1 + amplitude * Math.cos((2 * Math.PI * (time - peakAt)) / day);
 
 /** A function that says how far ahead a client's clock is. */
@@ -102,15 +149,6 @@ export class Slotted {
     if (probability >= 1) return true;
     return probability > 0 && this.#rng.at(this.#purpose, slot).at(client).bernoulli(probability);
   }
-}
-
-/** Exponential stretches on and off: a continuous-time Gilbert-Elliott process. */
-export interface TwoStateSpec {
-  readonly type: "two-state";
-  /** Stationary share of time on, π. With `diurnal`, its mean over the day. */
-  readonly onShare: number;
-  readonly meanOn: Millis;
-  readonly diurnal?: DiurnalSpec;
 }
 
 /**
@@ -261,7 +299,7 @@ export function shareOfTwoStates(
 }
 
 /** The wave that a lag of `lag` turns into the wanted one. */
-function waveBefore(spec: DiurnalSpec, lag: number): DiurnalSpec {
+function waveBefore(spec: Wave, lag: number): Wave {
   const turn = ((2 * Math.PI) / day) * lag;
   return {
     ...spec,
@@ -270,40 +308,10 @@ function waveBefore(spec: DiurnalSpec, lag: number): DiurnalSpec {
   };
 }
 
-export function checkTwoState(path: string, spec: TwoStateSpec, fleet: FleetNames): Problem[] {
-  const { onShare, meanOn, diurnal } = spec;
-  const problems = [
-    ...checkThat(onShare > 0 && onShare < 1, `${path}.onShare`, "a share in (0, 1)", onShare),
-    ...checkPositive(`${path}.meanOn`, meanOn),
-  ];
-  if (diurnal === undefined || problems.length > 0) return problems;
-  const wave = waveBefore(diurnal, meanOn * (1 - onShare));
-  const here = `${path}.diurnal`;
-  const own = checkDiurnal(here, diurnal, onShare, fleet);
-  if (own.length > 0) return own;
-  return checkThat(
-    wave.amplitude <= 1 && onShare * (1 + wave.amplitude) <= 1,
-    `${here}.amplitude`,
-    "a swing that stretches this long can follow: shorten meanOn or lower the amplitude",
-    diurnal.amplitude,
-  );
-}
-
-export function checkDiurnal(path: string, spec: DiurnalSpec, share: number, fleet: FleetNames): Problem[] {
-  const { amplitude, timeZones } = spec;
-  const known: readonly string[] = fleet.regionNames;
-  return [
-    ...checkThat(amplitude >= 0 && amplitude <= 1, `${path}.amplitude`, "a number in [0, 1]", amplitude),
-    ...checkThat(
-      share * (1 + amplitude) <= 1,
-      `${path}.amplitude`,
-      `at most 1 ÷ share − 1, so that the peak is a share: share is ${share}`,
-      amplitude,
-    ),
-    ...(timeZones !== undefined && "byRegion" in timeZones
-      ? Object.keys(timeZones.byRegion).flatMap((name) =>
-          checkThat(known.includes(name), `${path}.timeZones.byRegion`, `regions among ${known.join(", ")}`, name),
-        )
-      : []),
-  ];
+/** Regions of the time zones that the fleet does not have. */
+export function checkZones(path: string, zones: TimeZones | undefined, { regionNames }: FleetNames): Problem[] {
+  const named = zones !== undefined && "byRegion" in zones ? Object.keys(zones.byRegion) : [];
+  return named
+    .filter((name) => !regionNames.includes(name))
+    .map((name) => expected(`${path}.byRegion`, `regions among ${regionNames.join(", ")}`, name));
 }

@@ -1,22 +1,41 @@
 /**
  * Availability in windows of time: recorded ones, repeated with a period, and nights on the charger.
  */
+import { z } from "zod";
+import { duration, instant, notNegative, probability, shift } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
-import { checkNotNegative, checkPositive, checkProbability, checkThat, type Problem } from "../../base/problem.ts";
 import type { Draws, Rng } from "../../base/random.ts";
 import type { Millis } from "../../base/units.ts";
-import type { Fleet, FleetNames } from "../fleet/fleet.ts";
-import { localShift, type TimeZones } from "./availability-random.ts";
+import type { Fleet } from "../fleet/fleet.ts";
+import { localShift, timeZonesSchema } from "./availability-random.ts";
+
+/** From start to before end. */
+const windowSchema = z.tuple([z.number(), z.number()]).readonly();
 
 /** Recorded windows. Time is folded: what was at t is again at t + period. */
-export interface TraceSpec {
-  readonly type: "trace";
-  readonly period: Millis;
-  /** Per recorded device its windows [start, end), ascending and apart, within [0, period]. */
-  readonly devices: readonly (readonly (readonly [start: number, end: number])[])[];
-  /** `cycle`: client i follows record i modulo their number. `random`: a random record, started at a random time. */
-  readonly assignment: "cycle" | "random";
-}
+export const traceSchema = z
+  .strictObject({
+    type: z.literal("trace"),
+    period: duration,
+    /** Per recorded device its windows, ascending and apart, within [0, period]. */
+    devices: z.array(z.array(windowSchema).readonly()).min(1).readonly(),
+    /** `cycle`: client i follows record i modulo their number. `random`: a random record, started at a random time. */
+    assignment: z.enum(["cycle", "random"]),
+  })
+  .superRefine(({ devices, period }, ctx) => {
+    for (const [device, windows] of devices.entries()) {
+      let before = 0;
+      for (const [i, [start, end]] of windows.entries()) {
+        const wrong = (message: string) => ctx.addIssue({ code: "custom", path: ["devices", device, i], message });
+        if (start < before) wrong(`a start of at least ${before}, where the window before ends`);
+        if (end <= start) wrong("an end after its start");
+        if (end > period) wrong(`an end within the period, ${period}`);
+        before = end;
+      }
+    }
+  });
+
+export type TraceSpec = Readonly<z.output<typeof traceSchema>>;
 
 export class Traces {
   readonly #period: number;
@@ -104,44 +123,25 @@ export class Traces {
   }
 }
 
-export function checkTrace(path: string, { period, devices, assignment }: TraceSpec): Problem[] {
-  const problems = [
-    ...checkPositive(`${path}.period`, period),
-    ...checkThat(devices.length > 0, `${path}.devices`, "at least one recorded device", devices),
-    ...checkThat(["cycle", "random"].includes(assignment), `${path}.assignment`, "cycle or random", assignment),
-  ];
-  for (const [device, windows] of devices.entries()) {
-    let before = 0;
-    for (const [i, window] of windows.entries()) {
-      const [start, end] = window;
-      const here = `${path}.devices[${device}][${i}]`;
-      problems.push(
-        ...checkThat(start >= before, here, `a start of at least ${before}, where the window before ends`, window),
-        ...checkThat(end > start, here, "an end after its start", window),
-        ...checkThat(end <= period, here, `an end within the period, ${period}`, window),
-      );
-      before = end;
-    }
-  }
-  return problems;
-}
-
 /**
  * Plugged in at night and for short whiles by day, and eligible on WiFi. The default numbers are placeholders without a
  * source; replace them by a trace where there is one.
  */
-export interface ChargingSpec {
-  readonly type: "charging";
+export const chargingFields = {
   /** Local time of day of plugging in, normal; 22:30 ± 1.5 h. */
-  readonly plugAt?: { readonly mean: Millis; readonly sd: Millis };
+  plugAt: z.strictObject({ mean: shift, sd: instant }).exactOptional(),
   /** Normal, cut to [0.5 h, 12 h]; 7 h ± 1.5 h. */
-  readonly length?: { readonly mean: Millis; readonly sd: Millis };
+  length: z.strictObject({ mean: duration, sd: instant }).exactOptional(),
   /** Short charges between 8:00 and 20:00: how many a day (Poisson, 0.5) and their mean length (exponential, 30 min). */
-  readonly dayCharges?: { readonly perDay: number; readonly meanLength: Millis };
+  dayCharges: z.strictObject({ perDay: notNegative, meanLength: duration }).exactOptional(),
   /** Probability that a charge happens where there is WiFi; 0.8. */
-  readonly wifi?: number;
-  readonly timeZones?: TimeZones;
-}
+  wifi: probability.exactOptional(),
+  timeZones: timeZonesSchema.exactOptional(),
+};
+
+export const chargingSchema = z.strictObject({ type: z.literal("charging"), ...chargingFields });
+
+export type ChargingSpec = Readonly<z.output<typeof chargingSchema>>;
 
 const hour = 3_600_000;
 const day = 24 * hour;
@@ -226,21 +226,3 @@ export class ChargingWindows {
 }
 
 const clip = (value: number, least: number, most: number) => Math.max(least, Math.min(most, value));
-
-export function checkCharging(path: string, spec: ChargingSpec, fleet: FleetNames): Problem[] {
-  const known: readonly string[] = fleet.regionNames;
-  const { plugAt, length, dayCharges, wifi, timeZones } = spec;
-  return [
-    ...checkNotNegative(`${path}.plugAt.sd`, plugAt?.sd),
-    ...checkPositive(`${path}.length.mean`, length?.mean),
-    ...checkNotNegative(`${path}.length.sd`, length?.sd),
-    ...checkNotNegative(`${path}.dayCharges.perDay`, dayCharges?.perDay),
-    ...checkPositive(`${path}.dayCharges.meanLength`, dayCharges?.meanLength),
-    ...checkProbability(`${path}.wifi`, wifi),
-    ...(timeZones !== undefined && "byRegion" in timeZones
-      ? Object.keys(timeZones.byRegion).flatMap((name) =>
-          checkThat(known.includes(name), `${path}.timeZones.byRegion`, `regions among ${known.join(", ")}`, name),
-        )
-      : []),
-  ];
-}

@@ -4,57 +4,50 @@
  * Every model answers for any client and any instant, in any order, with the same answer: chance is keyed by client and
  * stretch of time, and no cursor moves. Models can be combined; a client is then eligible when all of them say so.
  */
-
+import { z } from "zod";
 import { unreachable } from "../../base/errors.ts";
+import { duration, probability } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
-import { checkPositive, checkProbability, type Problem, problem } from "../../base/problem.ts";
+import { expected, type Problem } from "../../base/problem.ts";
 import type { Rng } from "../../base/random.ts";
-import type { Millis } from "../../base/units.ts";
 import type { Fleet, FleetNames } from "../fleet/fleet.ts";
-import { checkDataRule, type DataRule, type DataTraits, dataProbability } from "./availability-data.ts";
+import { type DataTraits, dataProbability, dataRuleSchema, needsLabels } from "./availability-data.ts";
 import {
-  checkDiurnal,
-  checkTwoState,
-  type DiurnalSpec,
+  checkZones,
   dailyShare,
+  diurnalSchema,
   localShift,
   Slotted,
   TwoState,
-  type TwoStateSpec,
+  twoStateSchema,
 } from "./availability-random.ts";
 import { isRare, RareTwoState } from "./availability-rare.ts";
-import {
-  type ChargingSpec,
-  ChargingWindows,
-  checkCharging,
-  checkTrace,
-  type TraceSpec,
-  Traces,
-} from "./availability-windows.ts";
+import { ChargingWindows, chargingSchema, Traces, traceSchema } from "./availability-windows.ts";
+
+export const availabilitySchema = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("always") }),
+  /** Each slot of time, each client is eligible with the same probability. */
+  z.strictObject({ type: z.literal("bernoulli"), probability, slot: duration }),
+  twoStateSchema,
+  diurnalSchema,
+  chargingSchema,
+  dataRuleSchema,
+  traceSchema,
+]);
+
+export type AvailabilitySpec = Readonly<z.output<typeof availabilitySchema>>;
 
 /** What becomes of work under way when its client stops being eligible. */
-export type OnIneligible =
+export const onIneligibleSchema = z.enum([
   /** It is lost at that instant: Google's system. */
-  | "abort"
+  "abort",
   /** It is lost at its end if the client is not eligible then; what happened between does not matter: FedScale. */
-  | "abort-at-end-check"
+  "abort-at-end-check",
   /** It waits and goes on when the client is back: FLASH. */
-  | "pause";
+  "pause",
+]);
 
-export type AvailabilitySpec =
-  | { readonly type: "always" }
-  /** Each slot of time, each client is eligible with the same probability. */
-  | { readonly type: "bernoulli"; readonly probability: number; readonly slot: Millis }
-  | TwoStateSpec
-  /** Each slot of time a client is eligible with the share of its local time of day. */
-  | ({
-      readonly type: "diurnal" /** Mean share over the day. */;
-      readonly share: number;
-      readonly slot: Millis;
-    } & DiurnalSpec)
-  | ChargingSpec
-  | DataRule
-  | TraceSpec;
+export type OnIneligible = z.output<typeof onIneligibleSchema>;
 
 /** Where only the first of several instants matters, `atMost` ends the search: an answer from there on is any such. */
 export interface Availability {
@@ -139,6 +132,7 @@ class All implements Availability {
   }
 }
 
+/** What a model says of regions and labels that there are not. */
 export function checkAvailability(
   path: string,
   spec: AvailabilitySpec,
@@ -146,28 +140,15 @@ export function checkAvailability(
   traits?: DataTraits,
 ): Problem[] {
   switch (spec.type) {
-    case "always":
-      return [];
-    case "bernoulli":
-      return [
-        ...checkProbability(`${path}.probability`, spec.probability),
-        ...checkPositive(`${path}.slot`, spec.slot),
-      ];
-    case "two-state":
-      return checkTwoState(path, spec, fleet);
     case "diurnal":
-      return [
-        ...checkProbability(`${path}.share`, spec.share),
-        ...checkPositive(`${path}.slot`, spec.slot),
-        ...checkDiurnal(path, spec, spec.share, fleet),
-      ];
     case "charging":
-      return checkCharging(path, spec, fleet);
+      return checkZones(`${path}.timeZones`, spec.timeZones, fleet);
+    case "two-state":
+      return checkZones(`${path}.diurnal.timeZones`, spec.diurnal?.timeZones, fleet);
     case "data":
-      return checkDataRule(path, spec, traits);
-    case "trace":
-      return checkTrace(path, spec);
+      if (traits !== undefined || !needsLabels(spec)) return [];
+      return [expected(`${path}.rule`, "a rule that needs no labels, since the data has none", spec.rule)];
     default:
-      return [problem(path, "an availability model", spec)];
+      return [];
   }
 }

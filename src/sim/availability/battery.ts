@@ -7,28 +7,33 @@
  * are written down at midnights and at the ends of tasks only, so asking for one changes nothing. The default numbers
  * are placeholders without a source.
  */
+import { z } from "zod";
+import { notNegative, positive } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
-import { checkNotNegative, checkPositive, checkThat, type Problem } from "../../base/problem.ts";
 import type { Rng } from "../../base/random.ts";
-import type { Fleet, FleetNames } from "../fleet/fleet.ts";
+import type { Fleet } from "../fleet/fleet.ts";
 import type { Flight } from "../flight/flight.ts";
-import { type ChargingSpec, ChargingWindows, checkCharging } from "./availability-windows.ts";
+import { ChargingWindows, chargingFields } from "./availability-windows.ts";
 
-export interface BatterySpec {
+const level = "a level in [0, 1)";
+
+export const batterySchema = z.strictObject({
   /** 15 Wh. */
-  readonly capacityWattHours?: number;
+  capacityWattHours: positive.exactOptional(),
   /** 3 W while training. */
-  readonly computeWatts?: number;
+  computeWatts: notNegative.exactOptional(),
   /** 1 W while sending or receiving. */
-  readonly radioWatts?: number;
+  radioWatts: notNegative.exactOptional(),
   /** Level from which an unplugged client is eligible; 0.3. */
-  readonly minimumLevel?: number;
+  minimumLevel: z.number().min(0, level).lt(1, level).exactOptional(),
   /** Levels lost per idle hour; 0.01. */
-  readonly idlePerHour?: number;
+  idlePerHour: notNegative.exactOptional(),
   /** Levels gained per hour on the charger; 0.5. */
-  readonly chargePerHour?: number;
-  readonly charging?: Omit<ChargingSpec, "type">;
-}
+  chargePerHour: positive.exactOptional(),
+  charging: z.strictObject(chargingFields).exactOptional(),
+});
+
+export type BatterySpec = Readonly<z.output<typeof batterySchema>>;
 
 export interface BatteryState {
   readonly levels: Float64Array;
@@ -135,22 +140,4 @@ export class Batteries {
     }
     return level;
   }
-}
-
-export function checkBattery(path: string, spec: BatterySpec, fleet: FleetNames): Problem[] {
-  const { minimumLevel, charging } = spec;
-  return [
-    ...checkPositive(`${path}.capacityWattHours`, spec.capacityWattHours),
-    ...checkNotNegative(`${path}.computeWatts`, spec.computeWatts),
-    ...checkNotNegative(`${path}.radioWatts`, spec.radioWatts),
-    ...checkNotNegative(`${path}.idlePerHour`, spec.idlePerHour),
-    ...checkPositive(`${path}.chargePerHour`, spec.chargePerHour),
-    ...checkThat(
-      minimumLevel !== undefined && minimumLevel >= 0 && minimumLevel < 1,
-      `${path}.minimumLevel`,
-      "a level in [0, 1)",
-      minimumLevel,
-    ),
-    ...(charging === undefined ? [] : checkCharging(`${path}.charging`, { type: "charging", ...charging }, fleet)),
-  ];
 }

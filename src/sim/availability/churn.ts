@@ -3,19 +3,26 @@
  *
  * Both instants follow from the client alone, so membership can be asked at any time and costs no memory.
  */
+import { z } from "zod";
+import { duration, probability } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
-import { checkPositive, checkProbability, checkThat, type Problem } from "../../base/problem.ts";
 import type { Rng } from "../../base/random.ts";
-import type { Millis } from "../../base/units.ts";
 
-export interface ChurnSpec {
-  /** Share of the fleet that is there from the beginning; 1 if left out. */
-  readonly presentAtStart?: number;
-  /** Mean of the exponential time until each of the others joins. Left out: they never do. */
-  readonly meanWait?: Millis;
-  /** Mean of the exponential time from joining to leaving. Left out: nobody leaves. */
-  readonly meanStay?: Millis;
-}
+export const churnSchema = z
+  .strictObject({
+    /** Share of the fleet that is there from the beginning; 1 if left out. */
+    presentAtStart: probability.exactOptional(),
+    /** Mean of the exponential time until each of the others joins. Left out: they never do. */
+    meanWait: duration.exactOptional(),
+    /** Mean of the exponential time from joining to leaving. Left out: nobody leaves. */
+    meanStay: duration.exactOptional(),
+  })
+  .refine(({ presentAtStart, meanWait }) => presentAtStart !== 0 || meanWait !== undefined, {
+    path: ["presentAtStart"],
+    error: "a share above 0, or a meanWait after which clients join",
+  });
+
+export type ChurnSpec = Readonly<z.output<typeof churnSchema>>;
 
 export class Churn {
   readonly #spec: ChurnSpec;
@@ -43,18 +50,4 @@ export class Churn {
   isMember(client: ClientId, time: number): boolean {
     return this.joinsAt(client) <= time && time < this.leavesAt(client);
   }
-}
-
-export function checkChurn(path: string, spec: ChurnSpec): Problem[] {
-  return [
-    ...checkProbability(`${path}.presentAtStart`, spec.presentAtStart),
-    ...checkThat(
-      spec.presentAtStart !== 0 || spec.meanWait !== undefined,
-      `${path}.presentAtStart`,
-      "a share above 0, or a meanWait after which clients join",
-      spec.presentAtStart,
-    ),
-    ...checkPositive(`${path}.meanWait`, spec.meanWait),
-    ...checkPositive(`${path}.meanStay`, spec.meanStay),
-  ];
 }

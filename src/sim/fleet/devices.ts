@@ -9,22 +9,24 @@ import { InvariantError, ScenarioError } from "../../base/errors.ts";
 import type { Draws, Rng } from "../../base/random.ts";
 import type { Fleet } from "./fleet.ts";
 import {
+  clientsIn,
   type DeadlineBudget,
   type DeviceRecord,
   type DeviceTrace,
   defaultRoundCost,
   type FleetSpec,
+  linkOfTier,
   type MemorySpec,
   type PartitionSizes,
   type RegionSpec,
   type RoundCost,
+  speedOfTier,
   type TierSpec,
 } from "./fleet-spec.ts";
 import { drawFrom, pickByShare } from "./laws.ts";
 import { linkOf } from "./links.ts";
 import { speedOf } from "./speed-laws.ts";
 
-export { checkFleet } from "./check-fleet.ts";
 export type * from "./fleet-spec.ts";
 export { defaultRoundCost } from "./fleet-spec.ts";
 
@@ -34,7 +36,7 @@ export function buildFleet(
   rng: Rng,
   cost: RoundCost = defaultRoundCost,
 ): Fleet {
-  const size = spec.tiers.reduce((sum, { clients }) => sum + clients, 0);
+  const size = clientsIn(spec.tiers);
   const regions = spec.regions ?? [{ name: "everywhere", share: 1 }];
   const fleet: Fleet = {
     size,
@@ -106,7 +108,7 @@ function fillTier(fleet: Fleet, tier: TierSpec, { number, first, rng, cost }: Ti
   const quotedAt = tier.speedAtTopK ?? (typeof tier.topK === "number" ? tier.topK : Math.max(...tier.topK.allowed));
   const quotedCost = cost.flopsPerToken(quotedAt);
   const recordOf = tier.trace && recordPicker(tier.trace, first, rng);
-  const speed = speedOf(tier.speed, {
+  const speed = speedOf(speedOfTier(tier), {
     rng,
     tier: number,
     first,
@@ -114,7 +116,7 @@ function fillTier(fleet: Fleet, tier: TierSpec, { number, first, rng, cost }: Ti
     flopsPerToken: quotedCost,
     traced: (client) => recordOf?.(client).tokensPerSecond ?? NaN,
   });
-  const link = linkOf(tier.link, rng, (client) => recordOf?.(client) ?? {});
+  const link = linkOf(linkOfTier(tier), rng, (client) => recordOf?.(client) ?? {});
   const latencies = rng.at("device latency");
   const memories = rng.at("device memory");
   const rates = { down: 0, up: 0 };

@@ -1,68 +1,178 @@
 /** The tiers of a scenario: what its devices are, before any of them is drawn. */
-import type { Millis } from "../../base/units.ts";
-import type { Law } from "./laws.ts";
-import type { LinkLaw } from "./links.ts";
-import type { SpeedLaw } from "./speed-laws.ts";
+import { z } from "zod";
+import { count, duration, notNegative, positive, probability } from "../../base/fields.ts";
+import { expected, type Problem } from "../../base/problem.ts";
+import { type Law, lawOrNothing, lawSchema } from "./laws.ts";
+import { type LinkLaw, linkSchema } from "./links.ts";
+import { type SpeedLaw, speedSchema } from "./speed-laws.ts";
+
+/** 64 bytes each; what is more than this is a slip of the pen. */
+const mostClients = 100_000_000;
+/** The columns number tiers and regions with 16 bits, and budgets with 8. */
+const mostTiers = 2 ** 16;
+const budget = z.int().min(1).max(255);
+
+/** k_i = the largest allowed k whose expected round (download, training, upload) fits the deadline. */
+const deadlineBudget = z.strictObject({
+  type: z.literal("deadline"),
+  deadline: duration,
+  allowed: z.array(budget).min(1).readonly(),
+});
+
+/** k_i is at most the largest k with `fixed + perExpert · k ≤ available`, all in bytes. */
+const memorySchema = z
+  .strictObject({ available: lawSchema, fixed: notNegative, perExpert: positive })
+  .superRefine(({ available, fixed, perExpert }, ctx) => {
+    const least = fixed + perExpert;
+    if (typeof available !== "number" || available >= least) return;
+    ctx.addIssue({ code: "custom", path: ["available"], message: `room for one expert, which is ${least}` });
+  });
+
+/** One measured device. */
+const recordSchema = z.strictObject({
+  tokensPerSecond: positive.exactOptional(),
+  /** Bytes per second. */
+  downlink: positive.exactOptional(),
+  uplink: positive.exactOptional(),
+});
+
+const traceSchema = z.strictObject({
+  records: z.array(recordSchema).min(1).readonly(),
+  /** `cycle`: client i takes record i modulo their number, as FedScale does. */
+  assignment: z.enum(["cycle", "random"]).default("cycle"),
+});
+
+/** `all` is everybody. */
+const name = z
+  .string()
+  .min(1)
+  .refine((name) => name !== "all", 'another name than "all"');
+
+export const tierSchema = z
+  .strictObject({
+    name,
+    clients: count,
+    /** Experts per token, k_i: the tier's own, or the largest that a device finishes a round with in time. */
+    topK: z.union([budget, deadlineBudget]),
+    /** Training speed at the tier's own budget: one number, or a law that each device draws from once. */
+    tokensPerSecond: lawSchema.exactOptional(),
+    /** Any other law of speed, instead of `tokensPerSecond`. */
+    speed: speedSchema.exactOptional(),
+    /** Experts per token at which the speed is quoted. Left out: the tier's own, or the largest of a deadline budget. */
+    speedAtTopK: count.exactOptional(),
+    /** Bytes per second; see `megabits`. The downlink is five times the uplink unless given. */
+    uplink: lawSchema.exactOptional(),
+    downlink: lawSchema.exactOptional(),
+    /** Any other law of links, instead of `uplink` and `downlink`. */
+    link: linkSchema.exactOptional(),
+    /** One-way, in milliseconds; drawn once per device. */
+    latency: lawOrNothing.exactOptional(),
+    memory: memorySchema.exactOptional(),
+    /** All clients of the tier live here. Left out: regions by their shares. */
+    region: z.string().exactOptional(),
+    /** Probability of dropping out of a round during training. */
+    dropout: probability.exactOptional(),
+    /** Measured devices, for laws of type `trace`. */
+    trace: traceSchema.exactOptional(),
+  })
+  .refine(({ tokensPerSecond, speed }) => (tokensPerSecond === undefined) !== (speed === undefined), {
+    error: "either tokensPerSecond or speed",
+  })
+  .refine(
+    ({ link, uplink, downlink }) =>
+      link === undefined ? uplink !== undefined : uplink === undefined && downlink === undefined,
+    { error: "either link, or uplink with or without downlink" },
+  )
+  .superRefine(({ speed, link, trace }, ctx) => {
+    const missing = (message: string, ...path: PropertyKey[]): void =>
+      ctx.addIssue({ code: "custom", path: ["trace", ...path], message });
+    const [speedIsTraced, linkIsTraced] = [speed?.type === "trace", link?.type === "trace"];
+    if (trace === undefined) {
+      if (speedIsTraced || linkIsTraced) missing("measured devices, which a law of this tier reads");
+      return;
+    }
+    for (const [i, { tokensPerSecond, downlink, uplink }] of trace.records.entries()) {
+      if (speedIsTraced && tokensPerSecond === undefined) missing("a number", "records", i, "tokensPerSecond");
+      if (linkIsTraced && (downlink ?? uplink) === undefined) missing("a number", "records", i, "downlink");
+    }
+  });
+
+const distinct = (parts: readonly { readonly name: string }[], ctx: z.RefinementCtx): void => {
+  const seen = new Set<string>();
+  for (const [i, { name }] of parts.entries()) {
+    if (seen.has(name)) ctx.addIssue({ code: "custom", path: [i, "name"], message: "a name that no other one has" });
+    seen.add(name);
+  }
+};
+
+export const tiersSchema = z
+  .array(tierSchema)
+  .min(1)
+  .max(mostTiers)
+  .superRefine(distinct)
+  .refine((tiers) => clientsIn(tiers) <= mostClients, `at most ${mostClients} clients in all`)
+  .readonly();
+
+/** Where clients live. */
+export const regionsSchema = z
+  .array(
+    z.strictObject({
+      name,
+      /** Relative; shares need not sum to 1. */
+      share: notNegative,
+    }),
+  )
+  .min(1)
+  .superRefine(distinct)
+  .refine((regions) => regions.some(({ share }) => share > 0), "at least one region with a share above 0")
+  .readonly();
+
+export type TierSpec = Readonly<z.output<typeof tierSchema>>;
+export type RegionSpec = Readonly<z.output<typeof regionsSchema>[number]>;
+export type DeadlineBudget = Readonly<z.output<typeof deadlineBudget>>;
+export type MemorySpec = Readonly<z.output<typeof memorySchema>>;
+export type DeviceRecord = Readonly<z.output<typeof recordSchema>>;
+export type DeviceTrace = Readonly<z.output<typeof traceSchema>>;
 
 export interface FleetSpec {
   readonly tiers: readonly TierSpec[];
-  /** Where clients live. Left out: one region named `everywhere`. */
+  /** Left out: one region named `everywhere`. */
   readonly regions?: readonly RegionSpec[];
 }
 
-export interface RegionSpec {
-  readonly name: string;
-  /** Relative; shares need not sum to 1. */
-  readonly share: number;
+export const clientsIn = (tiers: readonly { readonly clients: number }[]): number =>
+  tiers.reduce((sum, { clients }) => sum + clients, 0);
+
+/** Regions in which tiers lie and that there are not. */
+export function checkRegions(tiers: readonly TierSpec[], regions: readonly RegionSpec[] = []): Problem[] {
+  const places = regions.map(({ name }) => name);
+  return tiers.flatMap(({ region }, i) => {
+    if (region === undefined || places.includes(region)) return [];
+    return [expected(`fleet[${i}].region`, `one of the regions ${places.join(", ") || "(there are none)"}`, region)];
+  });
 }
 
-export interface TierSpec {
-  readonly name: string;
-  readonly clients: number;
-  /** Experts per token, k_i: the tier's own, or the largest that a device finishes a round with in time. */
-  readonly topK: number | DeadlineBudget;
-  readonly speed: SpeedLaw;
-  /** Experts per token at which `speed` is quoted. Left out: the tier's own, or the largest of a deadline budget. */
-  readonly speedAtTopK?: number;
-  readonly link: LinkLaw;
-  /** One-way, in milliseconds; drawn once per device. */
-  readonly latency?: Law;
-  readonly memory?: MemorySpec;
-  /** All clients of the tier live here. Left out: regions by their shares. */
-  readonly region?: string;
-  /** Probability of dropping out in training. */
-  readonly dropout?: number;
-  /** Measured devices, for laws of type `trace`. */
-  readonly trace?: DeviceTrace;
+export const speedOfTier = ({ speed, tokensPerSecond }: TierSpec): SpeedLaw =>
+  speed ?? { type: "tokens-per-second", law: tokensPerSecond! };
+
+export const linkOfTier = ({ link, uplink, downlink }: TierSpec): LinkLaw =>
+  link ?? { type: "rates", down: downlink ?? faster(uplink!), up: uplink! };
+
+/** How much faster a downlink is than an uplink of which nothing else is known. */
+const downlinkFactor = 5;
+
+/** The law of a quantity that is always `downlinkFactor` times larger. */
+function faster(law: Law): Law {
+  if (typeof law === "number") return law * downlinkFactor;
+  const scaled: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(law)) {
+    scaled[key] = typeof value === "number" && !shapeParameters.has(key) ? value * downlinkFactor : value;
+  }
+  return scaled as Law;
 }
 
-/** k_i = the largest allowed k whose expected round (download, training, upload) fits the deadline. */
-export interface DeadlineBudget {
-  readonly type: "deadline";
-  readonly deadline: Millis;
-  readonly allowed: readonly number[];
-}
-
-/** k_i is at most the largest k with `fixed + perExpert · k ≤ available`, all in bytes. */
-export interface MemorySpec {
-  readonly available: Law;
-  readonly fixed: number;
-  readonly perExpert: number;
-}
-
-/** One measured device. */
-export interface DeviceRecord {
-  readonly tokensPerSecond?: number;
-  /** Bytes per second. */
-  readonly downlink?: number;
-  readonly uplink?: number;
-}
-
-export interface DeviceTrace {
-  readonly records: readonly DeviceRecord[];
-  /** `cycle`: client i takes record i modulo their number, as FedScale does. */
-  readonly assignment: "cycle" | "random";
-}
+/** Parameters that a change of unit leaves alone. */
+const shapeParameters = new Set(["sigma", "cv", "alpha", "shape"]);
 
 /** Local training data: given per client, or drawn for fleets whose clients hold none. */
 export type PartitionSizes =

@@ -7,24 +7,33 @@
  *   log-normal            median · exp(sigma · Z); from mean m and coefficient of variation cv:
  *                         sigma² = ln(1 + cv²), median = m · exp(−sigma² / 2)
  */
+import { z } from "zod";
 import { unreachable } from "../../base/errors.ts";
-import { checkNotNegative, checkPositive, checkThat, type Problem, problem } from "../../base/problem.ts";
+import { notNegative, positive } from "../../base/fields.ts";
 import type { Draws } from "../../base/random.ts";
 
-/** A plain number is the constant law. */
-export type Law =
-  | number
-  | { readonly type: "uniform"; readonly min: number; readonly max: number }
+const spreadLaws = [
+  z.strictObject({ type: z.literal("uniform"), min: notNegative, max: positive }).superRefine(({ min, max }, ctx) => {
+    if (max < min) ctx.addIssue({ code: "custom", path: ["max"], message: `at least min, which is ${min}` });
+  }),
   /** Values that are not above 0 are drawn again. */
-  | { readonly type: "normal"; readonly mean: number; readonly sd: number }
-  | { readonly type: "log-normal"; readonly median: number; readonly sigma: number }
-  | { readonly type: "log-normal"; readonly mean: number; readonly cv: number }
+  z.strictObject({ type: z.literal("normal"), mean: positive, sd: notNegative }),
+  z.strictObject({ type: z.literal("log-normal"), median: positive, sigma: notNegative }),
+  z.strictObject({ type: z.literal("log-normal"), mean: positive, cv: notNegative }),
   /** `mean` is that of the part above `minimum`. */
-  | { readonly type: "exponential"; readonly mean: number; readonly minimum?: number }
-  | { readonly type: "half-normal"; readonly sd: number; readonly minimum?: number }
-  | { readonly type: "pareto"; readonly minimum: number; readonly alpha: number }
-  | { readonly type: "weibull"; readonly scale: number; readonly shape: number }
-  | { readonly type: "gamma"; readonly scale: number; readonly shape: number };
+  z.strictObject({ type: z.literal("exponential"), mean: positive, minimum: notNegative.exactOptional() }),
+  z.strictObject({ type: z.literal("half-normal"), sd: positive, minimum: notNegative.exactOptional() }),
+  z.strictObject({ type: z.literal("pareto"), minimum: positive, alpha: positive }),
+  z.strictObject({ type: z.literal("weibull"), scale: positive, shape: positive }),
+  z.strictObject({ type: z.literal("gamma"), scale: positive, shape: positive }),
+] as const;
+
+/** A plain number is the constant law. */
+export const lawSchema = z.union([positive, ...spreadLaws]);
+/** Of a quantity that may also be nothing at all. */
+export const lawOrNothing = z.union([notNegative, ...spreadLaws]);
+
+export type Law = Readonly<z.output<typeof lawSchema>>;
 
 /** Of the log-normal law drawn from last: a run mostly draws from one. */
 let latest: { readonly law: Law; readonly mu: number; readonly sigma: number } | null = null;
@@ -77,34 +86,4 @@ export function logNormalParameters(law: Extract<Law, { type: "log-normal" }>): 
   if ("median" in law) return { mu: Math.log(law.median), sigma: law.sigma };
   const variance = Math.log(1 + law.cv ** 2);
   return { mu: Math.log(law.mean) - variance / 2, sigma: Math.sqrt(variance) };
-}
-
-export function checkLaw(path: string, law: Law | undefined): Problem[] {
-  if (law === undefined) return [];
-  if (typeof law === "number") return checkPositive(path, law);
-  switch (law.type) {
-    case "uniform":
-      return [
-        ...checkNotNegative(`${path}.min`, law.min),
-        ...checkPositive(`${path}.max`, law.max),
-        ...checkThat(law.max >= law.min, `${path}.max`, `at least min, which is ${law.min}`, law.max),
-      ];
-    case "normal":
-      return [...checkPositive(`${path}.mean`, law.mean), ...checkNotNegative(`${path}.sd`, law.sd)];
-    case "log-normal":
-      return "median" in law
-        ? [...checkPositive(`${path}.median`, law.median), ...checkNotNegative(`${path}.sigma`, law.sigma)]
-        : [...checkPositive(`${path}.mean`, law.mean), ...checkNotNegative(`${path}.cv`, law.cv)];
-    case "exponential":
-      return [...checkPositive(`${path}.mean`, law.mean), ...checkNotNegative(`${path}.minimum`, law.minimum)];
-    case "half-normal":
-      return [...checkPositive(`${path}.sd`, law.sd), ...checkNotNegative(`${path}.minimum`, law.minimum)];
-    case "pareto":
-      return [...checkPositive(`${path}.minimum`, law.minimum), ...checkPositive(`${path}.alpha`, law.alpha)];
-    case "weibull":
-    case "gamma":
-      return [...checkPositive(`${path}.scale`, law.scale), ...checkPositive(`${path}.shape`, law.shape)];
-    default:
-      return [problem(path, "a law of chance", law)];
-  }
 }

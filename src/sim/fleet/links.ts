@@ -2,31 +2,41 @@
  * What a device's own network link can carry. Links are asymmetric, and a good downlink tends to come with a good
  * uplink: ln down and ln up are correlated normals.
  */
+import { z } from "zod";
 import { unreachable } from "../../base/errors.ts";
+import { notNegative, ownFunction, positive } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
-import { checkNotNegative, checkPositive, checkThat, type Problem, problem } from "../../base/problem.ts";
 import type { Draws, Rng } from "../../base/random.ts";
-import { checkLaw, drawFrom, type Law } from "./laws.ts";
-
-/** All rates in bytes per second; drawn once per device. */
-export type LinkLaw =
-  | { readonly type: "rates"; readonly down: Law; readonly up: Law }
-  | {
-      readonly type: "log-normal";
-      readonly down: { readonly median: number; readonly sigma: number };
-      readonly up: { readonly median: number; readonly sigma: number };
-      /** Of ln down and ln up, in [−1, 1]. */
-      readonly correlation: number;
-    }
-  /** `downlink` and `uplink` of the client's record in the tier's device trace; one of them serves for both. */
-  | { readonly type: "trace" }
-  /** A user's own law. It must draw all its chance from `draws`. */
-  | { readonly type: "function"; readonly of: (client: ClientId, draws: Draws) => LinkRates };
+import { drawFrom, lawSchema } from "./laws.ts";
 
 export interface LinkRates {
   readonly down: number;
   readonly up: number;
 }
+
+const spread = z.strictObject({ median: positive, sigma: notNegative });
+const inside = "a correlation in [-1, 1]";
+
+/** All rates in bytes per second; drawn once per device. */
+export const linkSchema = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("rates"), down: lawSchema, up: lawSchema }),
+  z.strictObject({
+    type: z.literal("log-normal"),
+    down: spread,
+    up: spread,
+    /** Of ln down and ln up. */
+    correlation: z.number().min(-1, inside).max(1, inside),
+  }),
+  /** `downlink` and `uplink` of the client's record in the tier's device trace; one of them serves for both. */
+  z.strictObject({ type: z.literal("trace") }),
+  /** A user's own law. It must draw all its chance from `draws`. */
+  z.strictObject({
+    type: z.literal("function"),
+    of: ownFunction<(client: ClientId, draws: Draws) => LinkRates>("a function (client, draws) => rates"),
+  }),
+]);
+
+export type LinkLaw = Readonly<z.output<typeof linkSchema>>;
 
 /**
  * FLASH's 19 measured WiFi profiles: medians and spread of ln, correlation 0.45.
@@ -87,31 +97,5 @@ export function linkOf(
       };
     default:
       return unreachable(law);
-  }
-}
-
-export function checkLinkLaw(path: string, law: LinkLaw): Problem[] {
-  switch (law.type) {
-    case "rates":
-      return [...checkLaw(`${path}.down`, law.down), ...checkLaw(`${path}.up`, law.up)];
-    case "log-normal":
-      return [
-        ...checkPositive(`${path}.down.median`, law.down.median),
-        ...checkNotNegative(`${path}.down.sigma`, law.down.sigma),
-        ...checkPositive(`${path}.up.median`, law.up.median),
-        ...checkNotNegative(`${path}.up.sigma`, law.up.sigma),
-        ...checkThat(
-          Math.abs(law.correlation) <= 1,
-          `${path}.correlation`,
-          "a correlation in [-1, 1]",
-          law.correlation,
-        ),
-      ];
-    case "trace":
-      return [];
-    case "function":
-      return checkThat(typeof law.of === "function", `${path}.of`, "a function (client, draws) => rates", law.of);
-    default:
-      return [problem(path, "a law of network links", law)];
   }
 }

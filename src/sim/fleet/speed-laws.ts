@@ -5,38 +5,55 @@
  * compute time counts active experts only. Figures of phones: Yang et al., "Characterizing impacts of heterogeneity in
  * federated learning upon large-scale smartphone data" (FLASH), WWW 2021, https://arxiv.org/abs/2006.06983.
  */
+import { z } from "zod";
 import { unreachable } from "../../base/errors.ts";
+import { notNegative, ownFunction, positive } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
-import { checkNotNegative, checkPositive, checkThat, type Problem, problem } from "../../base/problem.ts";
 import type { Draws, Rng } from "../../base/random.ts";
-import { checkLaw, drawFrom, type Law, pickByShare, positiveNormal } from "./laws.ts";
+import { drawFrom, lawSchema, pickByShare, positiveNormal } from "./laws.ts";
 
-export type SpeedLaw =
-  /** Tokens per second: the same for every device, or drawn once per device from a law. */
-  | { readonly type: "tokens-per-second"; readonly law: Law }
-  /** The same, for laws of the time a token takes; half-normal, exponential and Pareto stragglers are times. */
-  | { readonly type: "seconds-per-token"; readonly law: Law }
-  /** tokens/s = flops · utilisation ÷ flopsPerToken(k). */
-  | { readonly type: "flops"; readonly flops: Law; readonly utilisation: number }
-  /** The device of rank r (1 = fastest) has speed fastest · r^(−exponent); ranks are shuffled over the tier. */
-  | { readonly type: "zipf"; readonly fastest: number; readonly exponent: number }
-  /** Time per token is Pareto: P(T > t) = (1 ÷ (fastest · t))^alpha. */
-  | { readonly type: "pareto"; readonly fastest: number; readonly alpha: number }
-  /** A device class by share, then a normal time per batch inside the class. */
-  | { readonly type: "classes"; readonly tokensPerBatch: number; readonly classes: readonly DeviceClass[] }
-  /** `tokensPerSecond` of the client's record in the tier's device trace. */
-  | { readonly type: "trace" }
-  /** A user's own law. It must draw all its chance from `draws`. */
-  | { readonly type: "function"; readonly of: (client: ClientId, draws: Draws) => number };
-
-export interface DeviceClass {
-  readonly name: string;
+const deviceClass = z.strictObject({
+  name: z.string(),
   /** Relative; shares need not sum to 1. */
-  readonly share: number;
+  share: notNegative,
   /** Seconds per batch. */
-  readonly mean: number;
-  readonly sd: number;
-}
+  mean: positive,
+  sd: notNegative,
+});
+
+const used = "a share in (0, 1]";
+
+export const speedSchema = z.discriminatedUnion("type", [
+  /** Tokens per second: the same for every device, or drawn once per device from a law. */
+  z.strictObject({ type: z.literal("tokens-per-second"), law: lawSchema }),
+  /** The same, for laws of the time a token takes; half-normal, exponential and Pareto stragglers are times. */
+  z.strictObject({ type: z.literal("seconds-per-token"), law: lawSchema }),
+  /** tokens/s = flops · utilisation ÷ flopsPerToken(k). */
+  z.strictObject({ type: z.literal("flops"), flops: lawSchema, utilisation: z.number().gt(0, used).max(1, used) }),
+  /** The device of rank r (1 = fastest) has speed fastest · r^(−exponent); ranks are shuffled over the tier. */
+  z.strictObject({ type: z.literal("zipf"), fastest: positive, exponent: notNegative }),
+  /** Time per token is Pareto: P(T > t) = (1 ÷ (fastest · t))^alpha. */
+  z.strictObject({ type: z.literal("pareto"), fastest: positive, alpha: positive }),
+  /** A device class by share, then a normal time per batch inside the class. */
+  z.strictObject({
+    type: z.literal("classes"),
+    tokensPerBatch: positive,
+    classes: z
+      .array(deviceClass)
+      .min(1)
+      .refine((classes) => classes.some(({ share }) => share > 0), "at least one class with a share above 0")
+      .readonly(),
+  }),
+  /** `tokensPerSecond` of the client's record in the tier's device trace. */
+  z.strictObject({ type: z.literal("trace") }),
+  /** A user's own law. It must draw all its chance from `draws`. */
+  z.strictObject({
+    type: z.literal("function"),
+    of: ownFunction<(client: ClientId, draws: Draws) => number>("a function (client, draws) => tokens/s"),
+  }),
+]);
+
+export type SpeedLaw = Readonly<z.output<typeof speedSchema>>;
 
 /** Phones of unknown model, low : mid : high, as FLASH draws them. */
 const flashShares = [18_820, 16_428, 159] as const;
@@ -123,48 +140,5 @@ export function speedOf(law: SpeedLaw, context: SpeedContext): (client: number) 
       return (client) => law.of(client as ClientId, lane.at(client));
     default:
       return unreachable(law);
-  }
-}
-
-export function checkSpeedLaw(path: string, law: SpeedLaw): Problem[] {
-  switch (law.type) {
-    case "tokens-per-second":
-    case "seconds-per-token":
-      return checkLaw(`${path}.law`, law.law);
-    case "flops":
-      return [
-        ...checkLaw(`${path}.flops`, law.flops),
-        ...checkThat(
-          law.utilisation > 0 && law.utilisation <= 1,
-          `${path}.utilisation`,
-          "a share in (0, 1]",
-          law.utilisation,
-        ),
-      ];
-    case "zipf":
-      return [...checkPositive(`${path}.fastest`, law.fastest), ...checkNotNegative(`${path}.exponent`, law.exponent)];
-    case "pareto":
-      return [...checkPositive(`${path}.fastest`, law.fastest), ...checkPositive(`${path}.alpha`, law.alpha)];
-    case "classes":
-      return [
-        ...checkPositive(`${path}.tokensPerBatch`, law.tokensPerBatch),
-        ...checkThat(
-          law.classes.some(({ share }) => share > 0),
-          `${path}.classes`,
-          "at least one class with a share above 0",
-          law.classes,
-        ),
-        ...law.classes.flatMap(({ share, mean, sd }, i) => [
-          ...checkNotNegative(`${path}.classes[${i}].share`, share),
-          ...checkPositive(`${path}.classes[${i}].mean`, mean),
-          ...checkNotNegative(`${path}.classes[${i}].sd`, sd),
-        ]),
-      ];
-    case "trace":
-      return [];
-    case "function":
-      return checkThat(typeof law.of === "function", `${path}.of`, "a function (client, draws) => tokens/s", law.of);
-    default:
-      return [problem(path, "a speed law", law)];
   }
 }

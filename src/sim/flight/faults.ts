@@ -8,83 +8,180 @@
  *                    variance K·μ(1 − μ)(1 + (K − 1)ρ)
  *   shared shocks    a region is hit in a round with probability ν, its clients then fail with probability q
  *   swizzle          in each window of time another random subset of the clients fails
+ *
+ * A fault is an entry of {@link faults}: its field in a scenario with the range, and what it does to a flight.
  */
-
-import {
-  checkNotNegative,
-  checkPositive,
-  checkProbability,
-  checkThat,
-  type Problem,
-  problem,
-} from "../../base/problem.ts";
+import { z } from "zod";
+import { duration, notNegative, openShare, positive, probability } from "../../base/fields.ts";
 import type { Draws, Rng } from "../../base/random.ts";
 import type { Millis } from "../../base/units.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import { type Flight, itemOf } from "./flight.ts";
 
-export interface FaultSpec {
-  /** The client never answers the invitation; nothing is sent. */
-  readonly beforeDownload?: number;
-  /** The connection breaks after a uniform share of the bytes. */
-  readonly download?: number;
-  /** The client stops after a uniform share of the steps. */
-  readonly training?: number;
-  readonly upload?: number;
-  /** The server has the update, but the client never learns of it. */
-  readonly acknowledge?: number;
-  /** The client crashes after a uniform share of the steps and is back with the state it had before. */
-  readonly crash?: number;
-  /** The upload arrives damaged. */
-  readonly corruptedUpdate?: number;
-  /** Failures per hour of virtual time in every phase. */
-  readonly hazardPerHour?: number;
-  /** Clients fail in training, all of a round with the round's own probability. */
-  readonly roundRate?: RoundRate;
-  /** Clients fail in training when their region is hit. */
-  readonly shocks?: { readonly probability: number; readonly severity: number };
-  /** Clients of the window's subset fail in training with the given probability. */
-  readonly swizzle?: { readonly window: Millis; readonly share: number; readonly probability: number };
+/** As the client is invited; as a copy of its update leaves; as a leg begins. */
+type Moment = "invitation" | "copy" | Flight["leg"];
+
+interface Luck {
+  readonly fleet: Fleet;
+  readonly rng: Rng;
 }
 
-export type RoundRate =
-  | { readonly type: "beta"; readonly mean: number; readonly correlation: number }
-  /** Exponential with mean 1 ÷ rate, at most 1. */
-  | { readonly type: "exponential"; readonly rate: number };
+interface Fault<Setting> {
+  readonly schema: z.ZodType<Setting, Setting>;
+  readonly at: readonly Moment[];
+  /** The setting of a world that has none; without it the fault strikes nobody then. */
+  readonly unset?: Setting;
+  /** A scripted effect whose probability takes the place of the world's. */
+  readonly replacedBy?: "dropout";
+  /** Draws, and sets where or when the flight fails. @param scripted the probability of an effect that replaces it */
+  strike(setting: Setting, flight: Flight, luck: Luck, now: number, scripted: number | null): void;
+  /** The path within the setting of a chance that nobody can escape, so that no client is ever counted. */
+  inescapable?(setting: Setting): string | null;
+}
+
+const fault = <Setting>(entry: Fault<Setting>): Fault<Setting> => entry;
+
+const always = (setting: number): string | null => (setting === 1 ? "" : null);
+
+const afterShare = (leg: Flight["leg"], purpose: string, reason?: string): Fault<number> => ({
+  schema: probability,
+  at: [leg],
+  strike: (setting, flight, { rng }) => failAfterShare(flight, rng, purpose, setting, reason),
+  inescapable: always,
+});
+
+const atOnce = (moment: Moment, purpose: string): Fault<number> => ({
+  schema: probability,
+  at: [moment],
+  strike(setting, flight, { rng }) {
+    if (strikes(flight, rng, purpose, setting) !== null) flight.stopReason = "dropout";
+  },
+});
+
+export const faults = {
+  /** The client never answers the invitation; nothing is sent. */
+  beforeDownload: { ...atOnce("invitation", "before download"), inescapable: always },
+  /** The connection breaks after a uniform share of the bytes. */
+  download: afterShare("download", "dropout in download"),
+  /** The client stops after a uniform share of the steps. To this comes the `dropout` of its tier. */
+  training: fault({
+    schema: probability,
+    at: ["compute"],
+    unset: 0,
+    replacedBy: "dropout",
+    strike(setting, flight, { fleet, rng }, _, scripted) {
+      const ofTier = fleet.tierDropout?.[fleet.tier[flight.client]!] ?? 0;
+      failAfterShare(flight, rng, "dropout in training", scripted ?? 1 - (1 - setting) * (1 - ofTier));
+    },
+    inescapable: always,
+  }),
+  upload: afterShare("upload", "dropout in upload"),
+  /** The server has the update, but the client never learns of it. */
+  acknowledge: atOnce("acknowledge", "dropout in acknowledge"),
+  /** The client crashes after a uniform share of the steps and is back with the state it had before. */
+  crash: afterShare("compute", "crash in training", "crash"),
+  /** The upload arrives damaged, however many copies of it are sent. */
+  corruptedUpdate: fault({
+    schema: probability,
+    at: ["copy"],
+    strike(setting, flight, { rng }) {
+      if (strikes(flight, rng, "corrupted update", setting) !== null) flight.fate = "corrupted";
+    },
+    inescapable: always,
+  }),
+  /** Failures per hour of virtual time in every phase. */
+  hazardPerHour: fault({
+    schema: notNegative,
+    at: ["download", "compute", "upload", "acknowledge"],
+    strike(setting, flight, { rng }, now) {
+      if (setting <= 0) return;
+      const draws = rng.at("hazard", flight.round).at(itemOf(flight));
+      cutAt(flight, now + draws.exponential(3_600_000 / setting), "dropout");
+    },
+  }),
+  /** Clients fail in training, all of a round with the round's own probability. */
+  roundRate: fault({
+    schema: z.discriminatedUnion("type", [
+      z.strictObject({ type: z.literal("beta"), mean: openShare, correlation: openShare }),
+      /** Exponential with mean 1 ÷ rate, at most 1. */
+      z.strictObject({ type: z.literal("exponential"), rate: positive }),
+    ]),
+    at: ["compute"],
+    strike(setting, flight, { rng }) {
+      const drawn = drawRoundRate(setting, rng.at("round rate", flight.round).at(0));
+      failAfterShare(flight, rng, "round dropout", drawn);
+    },
+  }),
+  /** Clients fail in training when their region is hit. */
+  shocks: fault({
+    schema: z.strictObject({ probability, severity: probability }),
+    at: ["compute"],
+    strike(setting, flight, { fleet, rng }) {
+      const region = fleet.region[flight.client]!;
+      if (!rng.at("regional shock", flight.round).at(region).bernoulli(setting.probability)) return;
+      failAfterShare(flight, rng, "shock casualty", setting.severity, "shock");
+    },
+    inescapable: (setting) => (setting.severity === 1 && setting.probability === 1 ? "probability" : null),
+  }),
+  /** Clients of the window's subset fail in training with the given probability. */
+  swizzle: fault({
+    schema: z.strictObject({ window: duration, share: probability, probability }),
+    at: ["compute"],
+    strike(setting, flight, { rng }, now) {
+      const window = Math.floor(now / setting.window);
+      if (!rng.at("swizzle", window).at(flight.client).bernoulli(setting.share)) return;
+      failAfterShare(flight, rng, "swizzle casualty", setting.probability);
+    },
+    inescapable: (setting) => (setting.probability === 1 && setting.share === 1 ? "share" : null),
+  }),
+};
+
+const entries = Object.entries<Fault<unknown>>(faults);
+
+type Shape = { [Name in keyof typeof faults]: z.ZodExactOptional<(typeof faults)[Name]["schema"]> };
+
+export const faultsSchema = z.strictObject(
+  Object.fromEntries(entries.map(([name, { schema }]) => [name, schema.exactOptional()])) as Shape,
+);
+
+export type FaultSpec = Readonly<z.output<typeof faultsSchema>>;
+export type RoundRate = NonNullable<FaultSpec["roundRate"]>;
+
+/** Settings because of which nobody could ever be counted: a chance of 1 that every participation meets. */
+export const inescapableFaults = (spec: FaultSpec): { path: string; replacedBy: "dropout" | undefined }[] =>
+  entries.flatMap(([name, { inescapable, replacedBy }]) => {
+    const setting = settingOf(spec, name);
+    const within = setting === undefined ? null : (inescapable?.(setting) ?? null);
+    return within === null ? [] : [{ path: within === "" ? name : `${name}.${within}`, replacedBy }];
+  });
+
+const settingOf = (spec: Readonly<Record<string, unknown>>, name: string): unknown => spec[name];
 
 /** Decides the fate of flights as they begin. */
 export class Faults {
-  readonly #spec: FaultSpec;
-  readonly #fleet: Fleet;
-  readonly #rng: Rng;
-  readonly #tierDropout: readonly number[];
-  readonly #hasTraining: boolean;
-  readonly #hasTransfers: boolean;
+  readonly #luck: Luck;
+  readonly #armed: Readonly<Record<Moment, { readonly fault: Fault<unknown>; readonly setting: unknown }[]>> = {
+    ...{ invitation: [], copy: [] },
+    ...{ download: [], compute: [], upload: [], acknowledge: [] },
+  };
 
   constructor(spec: FaultSpec, fleet: Fleet, rng: Rng) {
-    this.#spec = spec;
-    this.#fleet = fleet;
-    this.#rng = rng;
-    this.#tierDropout = fleet.tierDropout ?? [];
-    const { training = 0, crash = 0, hazardPerHour = 0, roundRate, shocks, swizzle } = spec;
-    this.#hasTraining =
-      training + crash + hazardPerHour > 0 ||
-      this.#tierDropout.some((probability) => probability > 0) ||
-      [roundRate, shocks, swizzle].some((fault) => fault !== undefined);
-    const { download = 0, upload = 0, acknowledge = 0 } = spec;
-    this.#hasTransfers = download + upload + acknowledge + hazardPerHour > 0;
+    this.#luck = { fleet, rng };
+    for (const [name, fault] of entries) {
+      const setting = settingOf(spec, name) ?? fault.unset;
+      if (setting !== undefined) for (const moment of fault.at) this.#armed[moment].push({ fault, setting });
+    }
   }
 
-  /** Does the client not even take the message? */
+  /** Does the client not even take the message? Then `stopReason` says why. */
   refuses(flight: Flight): boolean {
-    const { beforeDownload = 0 } = this.#spec;
-    return flight.leg === "download" && this.#strikes("before download", flight, beforeDownload) !== null;
+    if (flight.leg === "download") this.#strike("invitation", flight, 0, null);
+    return flight.stopReason !== "";
   }
 
-  /** Does the client send a damaged update? Then every copy of it is damaged. */
-  damages(flight: Flight): boolean {
-    const { corruptedUpdate = 0 } = this.#spec;
-    return flight.leg === "upload" && this.#strikes("corrupted update", flight, corruptedUpdate) !== null;
+  /** Damages an update that its client sends damaged. */
+  damage(flight: Flight): void {
+    if (flight.leg === "upload") this.#strike("copy", flight, 0, null);
   }
 
   /**
@@ -93,69 +190,29 @@ export class Faults {
    * @param dropout probability of dropping out in training that a scripted effect puts in the place of the world's
    */
   decide(flight: Flight, now: number, dropout: number | null): void {
-    if (flight.leg === "compute") {
-      if (this.#hasTraining || dropout !== null) this.#decideTraining(flight, now, dropout);
-    } else if (this.#hasTransfers) this.#decideTransfer(flight, now);
+    this.#strike(flight.leg, flight, now, dropout);
   }
 
-  #decideTransfer(flight: Flight, now: number): void {
-    const { download = 0, upload = 0, acknowledge = 0 } = this.#spec;
-    if (flight.leg === "download") this.#failAfterShare(flight, "dropout in download", download);
-    if (flight.leg === "upload") this.#failAfterShare(flight, "dropout in upload", upload);
-    if (flight.leg === "acknowledge" && this.#strikes("dropout in acknowledge", flight, acknowledge) !== null) {
-      flight.stopReason = "dropout";
-    }
-    this.#decideHazard(flight, now);
+  #strike(moment: Moment, flight: Flight, now: number, scripted: number | null): void {
+    for (const { fault, setting } of this.#armed[moment]) fault.strike(setting, flight, this.#luck, now, scripted);
   }
+}
 
-  #decideTraining(flight: Flight, now: number, dropout: number | null): void {
-    const { training = 0, crash = 0, roundRate, shocks, swizzle } = this.#spec;
-    const { client, round } = flight;
-    const fleet = this.#fleet;
-    const own = this.#tierDropout[fleet.tier[client]!] ?? 0;
-    this.#failAfterShare(flight, "dropout in training", dropout ?? 1 - (1 - training) * (1 - own));
-    if (crash > 0) this.#failAfterShare(flight, "crash in training", crash, "crash");
-    if (roundRate !== undefined) {
-      this.#failAfterShare(flight, "round dropout", drawRoundRate(roundRate, this.#rng.at("round rate", round).at(0)));
-    }
-    if (shocks !== undefined) {
-      const region = fleet.region[client]!;
-      if (this.#rng.at("regional shock", round).at(region).bernoulli(shocks.probability)) {
-        this.#failAfterShare(flight, "shock casualty", shocks.severity, "shock");
-      }
-    }
-    if (swizzle !== undefined) {
-      const window = Math.floor(now / swizzle.window);
-      if (this.#rng.at("swizzle", window).at(client).bernoulli(swizzle.share)) {
-        this.#failAfterShare(flight, "swizzle casualty", swizzle.probability);
-      }
-    }
-    this.#decideHazard(flight, now);
-  }
+/** The rest of the stream of a failure that strikes; null if it does not. */
+function strikes(flight: Flight, rng: Rng, purpose: string, probability: number): Draws | null {
+  if (probability <= 0) return null;
+  const draws = rng.at(purpose, flight.round).at(itemOf(flight));
+  return draws.bernoulli(probability) ? draws : null;
+}
 
-  /** The rest of the stream of a failure that strikes; null if it does not. */
-  #strikes(purpose: string, flight: Flight, probability: number): Draws | null {
-    if (probability <= 0) return null;
-    const draws = this.#rng.at(purpose, flight.round).at(itemOf(flight));
-    return draws.bernoulli(probability) ? draws : null;
-  }
-
-  /** Of several failures the one after the smallest share counts. */
-  #failAfterShare(flight: Flight, purpose: string, probability: number, reason = "dropout"): void {
-    const draws = this.#strikes(purpose, flight, probability);
-    if (draws === null) return;
-    const stopAt = Math.floor(draws.uniform() * flight.total);
-    if (flight.stopReason !== "" && stopAt >= flight.stopAt) return;
-    flight.stopAt = stopAt;
-    flight.stopReason = reason;
-  }
-
-  #decideHazard(flight: Flight, now: number): void {
-    const { hazardPerHour = 0 } = this.#spec;
-    if (hazardPerHour <= 0) return;
-    const draws = this.#rng.at("hazard", flight.round).at(itemOf(flight));
-    cutAt(flight, now + draws.exponential(3_600_000 / hazardPerHour), "dropout");
-  }
+/** Of several failures the one after the smallest share counts. */
+function failAfterShare(flight: Flight, rng: Rng, purpose: string, probability: number, reason = "dropout"): void {
+  const draws = strikes(flight, rng, purpose, probability);
+  if (draws === null) return;
+  const stopAt = Math.floor(draws.uniform() * flight.total);
+  if (flight.stopReason !== "" && stopAt >= flight.stopAt) return;
+  flight.stopAt = stopAt;
+  flight.stopReason = reason;
 }
 
 /** Of several things that would cut a flight off, the first counts. */
@@ -174,38 +231,3 @@ export function drawRoundRate(rate: RoundRate, draws: Draws): number {
 
 /** Failures per hour that lose `share` of tasks as long as `duration`. */
 export const hazardLosing = (share: number, duration: Millis): number => (-Math.log(1 - share) * 3_600_000) / duration;
-
-export function checkFaults(path: string, spec: FaultSpec): Problem[] {
-  const { roundRate, shocks, swizzle } = spec;
-  const inside = (value: number) => value > 0 && value < 1;
-  return [
-    ...checkProbability(`${path}.beforeDownload`, spec.beforeDownload),
-    ...checkProbability(`${path}.download`, spec.download),
-    ...checkProbability(`${path}.training`, spec.training),
-    ...checkProbability(`${path}.upload`, spec.upload),
-    ...checkProbability(`${path}.acknowledge`, spec.acknowledge),
-    ...checkProbability(`${path}.crash`, spec.crash),
-    ...checkProbability(`${path}.corruptedUpdate`, spec.corruptedUpdate),
-    ...checkNotNegative(`${path}.hazardPerHour`, spec.hazardPerHour),
-    ...(roundRate === undefined
-      ? []
-      : roundRate.type === "beta"
-        ? [
-            ...checkThat(inside(roundRate.mean), `${path}.roundRate.mean`, "a number in (0, 1)", roundRate.mean),
-            ...checkThat(
-              inside(roundRate.correlation),
-              `${path}.roundRate.correlation`,
-              "a number in (0, 1)",
-              roundRate.correlation,
-            ),
-          ]
-        : roundRate.type === "exponential"
-          ? checkPositive(`${path}.roundRate.rate`, roundRate.rate)
-          : [problem(`${path}.roundRate`, "a rate of type beta or exponential", roundRate)]),
-    ...checkProbability(`${path}.shocks.probability`, shocks?.probability),
-    ...checkProbability(`${path}.shocks.severity`, shocks?.severity),
-    ...checkPositive(`${path}.swizzle.window`, swizzle?.window),
-    ...checkProbability(`${path}.swizzle.share`, swizzle?.share),
-    ...checkProbability(`${path}.swizzle.probability`, swizzle?.probability),
-  ];
-}

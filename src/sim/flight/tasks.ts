@@ -1,14 +1,17 @@
 /** What makes two tasks on one device differ. */
+import { z } from "zod";
 import type { Rng } from "../../base/random.ts";
-import { drawFrom, type Law } from "../fleet/laws.ts";
+import { drawFrom, lawSchema } from "../fleet/laws.ts";
 import { type Flight, itemOf } from "./flight.ts";
 
-export interface ComputeSpec {
+export const computeSchema = z.strictObject({
   /** Factor on each task's duration: heat, other apps. A log-normal with mean 1 and cv 0.1 to 0.3 is usual. */
-  readonly noise?: Law;
+  noise: lawSchema.exactOptional(),
   /** Seconds each task takes, instead of what the device would need: for models that know response times only. */
-  readonly duration?: Law;
-}
+  duration: lawSchema.exactOptional(),
+});
+
+export type ComputeSpec = Readonly<z.output<typeof computeSchema>>;
 
 /** Sets what the task takes on its device today. */
 export function setWork(flight: Flight, { noise, duration }: ComputeSpec, rng: Rng): void {

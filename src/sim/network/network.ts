@@ -6,52 +6,50 @@
  * A message that is lost is missed after a time-out and sent again, so it arrives at least once unless every attempt
  * is lost. A copy that was sent is metered in full, whether it arrives or not.
  */
-
-import { checkCount, checkNotNegative, checkPositive, checkProbability, type Problem } from "../../base/problem.ts";
+import { z } from "zod";
+import { count, duration, instant, notNegative, positive, probability } from "../../base/fields.ts";
 import type { Rng } from "../../base/random.ts";
-import type { BytesPerSecond, Millis } from "../../base/units.ts";
+import { seconds } from "../../base/units.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import { positiveNormal } from "../fleet/laws.ts";
 import { type Flight, itemOf } from "../flight/flight.ts";
 
-export interface NetworkSpec {
-  /** Coefficients of variation of a device's rate from message to message: normal, drawn again where not above 0. */
-  readonly taskVariation?: { readonly down: number; readonly up: number };
-  /** What all uploads together can have; each gets min(own, capacity ÷ uploads under way). */
-  readonly sharedUplink?: BytesPerSecond;
-  /** The same for downloads and acknowledgements. */
-  readonly sharedDownlink?: BytesPerSecond;
-  /** Probability that a copy of a message never arrives. */
-  readonly loss?: number;
-  /** Probability that a message arrives twice: its acknowledgement was lost, and the sender repeated it. */
-  readonly duplication?: number;
-  /** Probability that a copy arrives damaged. The receiver can tell. */
-  readonly corruption?: number;
-  /** Copies that take a detour, and so may arrive after messages sent later. */
-  readonly reordering?: Reordering;
-  readonly retry?: RetrySpec;
-}
-
-export interface Reordering {
-  readonly probability: number;
-  /** The detour's length is uniform up to this. */
-  readonly maxDelay: Millis;
-}
-
-export interface RetrySpec {
+const retrySchema = z.strictObject({
   /** From when a copy should have arrived to when the next is sent. */
-  readonly timeout: Millis;
+  timeout: duration,
   /** Copies sent before the sender gives up; 1 = never again. */
-  readonly attempts: number;
-}
+  attempts: count,
+});
 
-export const defaultRetry: RetrySpec = { timeout: 10_000 as Millis, attempts: 5 };
+type Retry = Readonly<z.output<typeof retrySchema>>;
+
+const defaultRetry: Retry = { timeout: seconds(10), attempts: 5 };
+
+export const networkSchema = z.strictObject({
+  /** Coefficients of variation of a device's rate from message to message: normal, drawn again where not above 0. */
+  taskVariation: z.strictObject({ down: notNegative, up: notNegative }).exactOptional(),
+  /** Bytes per second that all uploads together can have; each gets min(own, capacity ÷ uploads under way). */
+  sharedUplink: positive.exactOptional(),
+  /** The same for downloads and acknowledgements. */
+  sharedDownlink: positive.exactOptional(),
+  /** Probability that a copy of a message never arrives. */
+  loss: probability.exactOptional(),
+  /** Probability that a message arrives twice: its acknowledgement was lost, and the sender repeated it. */
+  duplication: probability.exactOptional(),
+  /** Probability that a copy arrives damaged. The receiver can tell. */
+  corruption: probability.exactOptional(),
+  /** Copies that take a detour of a uniform length, and so may arrive after messages sent later. */
+  reordering: z.strictObject({ probability, maxDelay: instant }).exactOptional(),
+  retry: retrySchema.exactOptional(),
+});
+
+export type NetworkSpec = Readonly<z.output<typeof networkSchema>>;
 
 /** No link is faster than this, so that rates stay finite: a petabyte per second. */
 const fastest = 1e15;
 
 export class Network {
-  readonly retry: RetrySpec;
+  readonly retry: Retry;
   readonly #spec: NetworkSpec;
   readonly #fleet: Fleet;
   readonly #rng: Rng;
@@ -106,20 +104,4 @@ export class Network {
     }
     flight.pace = rate / 1_000;
   }
-}
-
-export function checkNetwork(path: string, spec: NetworkSpec): Problem[] {
-  return [
-    ...checkNotNegative(`${path}.taskVariation.down`, spec.taskVariation?.down),
-    ...checkNotNegative(`${path}.taskVariation.up`, spec.taskVariation?.up),
-    ...checkPositive(`${path}.sharedUplink`, spec.sharedUplink),
-    ...checkPositive(`${path}.sharedDownlink`, spec.sharedDownlink),
-    ...checkProbability(`${path}.loss`, spec.loss),
-    ...checkProbability(`${path}.duplication`, spec.duplication),
-    ...checkProbability(`${path}.corruption`, spec.corruption),
-    ...checkProbability(`${path}.reordering.probability`, spec.reordering?.probability),
-    ...checkNotNegative(`${path}.reordering.maxDelay`, spec.reordering?.maxDelay),
-    ...checkPositive(`${path}.retry.timeout`, spec.retry?.timeout),
-    ...checkCount(`${path}.retry.attempts`, spec.retry?.attempts, 1),
-  ];
 }

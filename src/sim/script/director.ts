@@ -5,13 +5,13 @@
  * is still going to happen.
  */
 import { InvariantError, messageOf, ScenarioError } from "../../base/errors.ts";
-import { checkThat, formatProblem } from "../../base/problem.ts";
+import { inWords, problemsOf } from "../../base/problem.ts";
 import type { Rng } from "../../base/random.ts";
 import { after, formatTime, type Millis } from "../../base/units.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { TraceRow } from "../kernel/trace.ts";
 import type { Conditions, LastingEffect } from "./conditions.ts";
-import { checkEffect, type PlainEffect, type SimulatedWorld } from "./effects.ts";
+import { checkTarget, type PlainEffect, plainEffectSchema, type SimulatedWorld } from "./effects.ts";
 import { effectOf, firstTime, type TimelineEntry, timeAfter } from "./timeline.ts";
 
 export interface Stage {
@@ -107,11 +107,11 @@ export class Director {
       },
       inject(effect) {
         if (isOver) throw new ScenarioError(`${where} injects an effect after it has returned; expected that before`);
-        const problems = checkEffect("effect", effect, view.fleet);
-        const type: string | undefined = effect?.type;
-        problems.push(...checkThat(type !== "hook", "effect.type", "an effect that is plain data", type));
+        const malformed = problemsOf(plainEffectSchema, effect, "effect");
+        const problems = malformed.length > 0 ? malformed : checkTarget("effect", effect, view.fleet);
         if (problems.length > 0) {
-          throw new ScenarioError(`${where} injects what cannot be: ${problems.map(formatProblem).join("; ")}`);
+          const list = problems.map((problem) => inWords("effect", problem)).join("; ");
+          throw new ScenarioError(`${where} injects what cannot be: ${list}`);
         }
         injected.push(effect);
       },

@@ -4,39 +4,53 @@
  * Effects are plain data, except a hook, which is a function. A hook sees the simulated world and nothing of the
  * machine that simulates it.
  */
+import { z } from "zod";
+import { duration, ownFunction, positive, probability } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
-import { checkCount, checkProbability, checkThat, type Problem, problem } from "../../base/problem.ts";
+import { expected, type Problem } from "../../base/problem.ts";
 import type { Draws } from "../../base/random.ts";
 import type { Millis } from "../../base/units.ts";
 import type { FleetNames } from "../fleet/fleet.ts";
 import type { Traffic } from "../flight/environment.ts";
 
 /** `all`, the name of a tier or of a region, or a list of clients. */
-export type Target = string | { readonly clients: readonly number[] };
+const target = z.union([z.string(), z.strictObject({ clients: z.array(z.int()).readonly() })]);
+
+export type Target = z.output<typeof target>;
 
 /** An effect without a duration lasts until the run ends, or as long as `between` says. */
-export type Effect =
-  /** Clients are gone: not available, and what they were doing ends as `onIneligible` says. */
-  | { readonly type: "outage"; readonly target: Target; readonly duration?: Millis }
-  /** Messages stand still, computing goes on. */
-  | { readonly type: "partition"; readonly target: Target; readonly duration?: Millis }
-  /** Computing takes `factor` times as long. */
-  | { readonly type: "slowdown"; readonly target: Target; readonly factor: number; readonly duration?: Millis }
-  /** Links carry `factor` times what they did. */
-  | { readonly type: "bandwidth"; readonly target: Target; readonly factor: number; readonly duration?: Millis }
-  /** Transfers break off and start again from their first byte when the server is back. */
-  | { readonly type: "server-restart"; readonly duration?: Millis }
-  /** Replaces the probability of dropping out in training. */
-  | { readonly type: "dropout"; readonly target: Target; readonly probability: number; readonly duration?: Millis }
-  /** Replaces the probability that a message is lost on its way. */
-  | { readonly type: "message-loss"; readonly probability: number; readonly duration?: Millis }
-  /** Clients crash now and are back at once with the state they had before; what they were doing is lost. */
-  | { readonly type: "crash"; readonly target: Target }
-  /** Runs a function of the scenario with the simulated world, and with it alone. */
-  | { readonly type: "hook"; readonly run: (sim: SimulatedWorld) => void };
+const lasts = { duration: duration.exactOptional() };
 
-/** Effects that can be written into a checkpoint. */
-export type PlainEffect = Exclude<Effect, { type: "hook" }>;
+const plainEffects = [
+  /** Clients are gone: not available, and what they were doing ends as `onIneligible` says. */
+  z.strictObject({ type: z.literal("outage"), target, ...lasts }),
+  /** Messages stand still, computing goes on. */
+  z.strictObject({ type: z.literal("partition"), target, ...lasts }),
+  /** Computing takes `factor` times as long. */
+  z.strictObject({ type: z.literal("slowdown"), target, factor: positive, ...lasts }),
+  /** Links carry `factor` times what they did. */
+  z.strictObject({ type: z.literal("bandwidth"), target, factor: positive, ...lasts }),
+  /** Transfers break off and start again from their first byte when the server is back. */
+  z.strictObject({ type: z.literal("server-restart"), ...lasts }),
+  /** Replaces the probability of dropping out in training. */
+  z.strictObject({ type: z.literal("dropout"), target, probability, ...lasts }),
+  /** Replaces the probability that a message is lost on its way. */
+  z.strictObject({ type: z.literal("message-loss"), probability, ...lasts }),
+  /** Clients crash now and are back at once with the state they had before; what they were doing is lost. */
+  z.strictObject({ type: z.literal("crash"), target }),
+] as const;
+
+/** Effects that can be written into a checkpoint, and that a hook may inject. */
+export const plainEffectSchema = z.discriminatedUnion("type", plainEffects);
+
+export const effectSchema = z.discriminatedUnion("type", [
+  ...plainEffects,
+  /** Runs a function of the scenario with the simulated world, and with it alone. */
+  z.strictObject({ type: z.literal("hook"), run: ownFunction<(sim: SimulatedWorld) => void>() }),
+]);
+
+export type PlainEffect = Readonly<z.output<typeof plainEffectSchema>>;
+export type Effect = Readonly<z.output<typeof effectSchema>>;
 
 export interface ReadonlyColumn {
   readonly length: number;
@@ -111,63 +125,15 @@ export const setMessageLoss = (probability: number, duration?: Millis): Effect =
 export const crash = (target: Target): Effect => ({ type: "crash", target });
 export const hook = (run: (sim: SimulatedWorld) => void): Effect => ({ type: "hook", run });
 
-/** Does the target name clients of this fleet? */
-export function checkTarget(path: string, target: Target, fleet: FleetNames): Problem[] {
-  if (typeof target !== "string") {
-    if (!Array.isArray(target?.clients)) return [problem(path, "a name, or { clients: […] }", target)];
-    const strangers = target.clients.filter(
-      (client) => !(Number.isInteger(client) && client >= 0 && client < fleet.size),
-    );
-    return checkThat(strangers.length === 0, `${path}.clients`, `clients in [0, ${fleet.size})`, strangers);
+/** Does the effect name clients of this fleet? */
+export function checkTarget(path: string, effect: Effect, fleet: FleetNames): Problem[] {
+  if (!("target" in effect)) return [];
+  const { target } = effect;
+  if (typeof target === "string") {
+    const names = ["all", ...fleet.tierNames, ...fleet.regionNames];
+    return names.includes(target) ? [] : [expected(`${path}.target`, `one of ${names.join(", ")}`, target)];
   }
-  const names = ["all", ...fleet.tierNames, ...fleet.regionNames];
-  return checkThat(names.includes(target), path, `one of ${names.join(", ")}`, target);
-}
-
-/** What each effect has to say besides its type; all but a crash and a hook may say how long they last. */
-const fieldsOf: Readonly<Record<Effect["type"], readonly string[]>> = {
-  outage: ["target"],
-  partition: ["target"],
-  slowdown: ["target", "factor"],
-  bandwidth: ["target", "factor"],
-  "server-restart": [],
-  dropout: ["target", "probability"],
-  "message-loss": ["probability"],
-  crash: ["target"],
-  hook: ["run"],
-};
-
-/** A hook may inject anything: what the schema of a scenario finds has to be found here, too. */
-export function checkEffect(path: string, effect: Effect, fleet: FleetNames): Problem[] {
-  if (typeof effect !== "object" || effect === null) return [problem(path, "an effect", effect)];
-  const { type } = effect;
-  const types = Object.keys(fieldsOf);
-  if (!types.includes(type)) return [problem(`${path}.type`, `one of ${types.join(", ")}`, type)];
-  const needed = fieldsOf[type];
-  const known = ["type", ...needed, ...(type === "crash" || type === "hook" ? [] : ["duration"])];
-  const fields = effect as unknown as Readonly<Record<string, unknown>>;
-  const problems = [
-    ...needed.flatMap((field) =>
-      fields[field] === undefined ? [problem(`${path}.${field}`, `it for an effect of type ${type}`, undefined)] : [],
-    ),
-    ...Object.keys(fields).flatMap((field) =>
-      known.includes(field)
-        ? []
-        : [problem(`${path}.${field}`, `no such field, but ${known.join(", ")}`, fields[field])],
-    ),
-  ];
-  if (problems.length > 0) return problems;
-  if ("target" in effect) problems.push(...checkTarget(`${path}.target`, effect.target, fleet));
-  if ("duration" in effect && effect.duration !== undefined) {
-    problems.push(...checkCount(`${path}.duration`, effect.duration, 1));
-  }
-  if ("factor" in effect) {
-    const isFactor = effect.factor > 0 && effect.factor < Infinity;
-    problems.push(...checkThat(isFactor, `${path}.factor`, "a number above 0", effect.factor));
-  }
-  if ("probability" in effect) problems.push(...checkProbability(`${path}.probability`, effect.probability));
-  if (type === "hook") {
-    problems.push(...checkThat(typeof effect.run === "function", `${path}.run`, "a function", effect.run));
-  }
-  return problems;
+  const strangers = target.clients.filter((client) => client < 0 || client >= fleet.size);
+  if (strangers.length === 0) return [];
+  return [expected(`${path}.target.clients`, `clients in [0, ${fleet.size})`, strangers)];
 }

@@ -11,23 +11,40 @@
  *
  * Everything but a hook's function is plain data.
  */
-
-import { checkNotNegative, checkPositive, checkThat, type Problem } from "../../base/problem.ts";
+import { z } from "zod";
+import { duration, instant } from "../../base/fields.ts";
 import type { Millis } from "../../base/units.ts";
-import type { FleetNames } from "../fleet/fleet.ts";
-import { checkEffect, type Effect } from "./effects.ts";
+import { type Effect, effectSchema } from "./effects.ts";
 
-export type TimelineEntry =
-  | { readonly type: "at"; readonly at: Millis; readonly effect: Effect }
-  | { readonly type: "between"; readonly from: Millis; readonly until: Millis; readonly effect: Effect }
-  | {
-      readonly type: "every";
-      readonly period: Millis;
-      readonly from: Millis;
+/** Does the entry end after it begins? */
+const endsLater = ({ from, until }: { from: number; until?: number }, ctx: z.RefinementCtx): void => {
+  const message = `later than from, which is ${from}`;
+  if (until !== undefined && until <= from) ctx.addIssue({ code: "custom", path: ["until"], message });
+};
+
+export const timelineEntrySchema = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("at"), at: instant, effect: effectSchema }),
+  z
+    .strictObject({ type: z.literal("between"), from: instant, until: instant, effect: effectSchema })
+    .superRefine(endsLater)
+    // Of two lengths, one would be overlooked.
+    .refine(({ effect }) => !("duration" in effect), {
+      path: ["effect", "duration"],
+      error: "nothing, since from and until say how long",
+    }),
+  z
+    .strictObject({
+      type: z.literal("every"),
+      period: duration,
+      from: instant,
       /** First instant at which it no longer happens. */
-      readonly until?: Millis;
-      readonly effect: Effect;
-    };
+      until: instant.exactOptional(),
+      effect: effectSchema,
+    })
+    .superRefine(endsLater),
+]);
+
+export type TimelineEntry = Readonly<z.output<typeof timelineEntrySchema>>;
 
 export const at = (time: Millis, effect: Effect): TimelineEntry => ({ type: "at", at: time, effect });
 
@@ -60,25 +77,4 @@ export function effectOf(entry: TimelineEntry): Effect {
   const { effect } = entry;
   if (entry.type !== "between" || effect.type === "hook" || effect.type === "crash") return effect;
   return { ...effect, duration: (entry.until - entry.from) as Millis };
-}
-
-export function checkTimeline(path: string, timeline: readonly TimelineEntry[], fleet: FleetNames): Problem[] {
-  return timeline.flatMap((entry, i) => {
-    const here = `${path}[${i}]`;
-    const problems = [
-      ...checkNotNegative(entry.type === "at" ? `${here}.at` : `${here}.from`, firstTime(entry)),
-      ...checkEffect(`${here}.effect`, entry.effect, fleet),
-    ];
-    // Of two lengths, one would be overlooked.
-    if (entry.type === "between" && "duration" in entry.effect) {
-      const what = "nothing, since from and until say how long";
-      problems.push(...checkThat(false, `${here}.effect.duration`, what, entry.effect.duration));
-    }
-    if (entry.type === "every") problems.push(...checkPositive(`${here}.period`, entry.period));
-    if (entry.type !== "at" && entry.until !== undefined) {
-      const { from, until } = entry;
-      problems.push(...checkThat(until > from, `${here}.until`, `later than from, which is ${from}`, until));
-    }
-    return problems;
-  });
 }

@@ -11,16 +11,11 @@ import { synchronous } from "../../../src/fl/policies/registry.ts";
 import type { RoundPolicy } from "../../../src/fl/policy.ts";
 import { uniform } from "../../../src/fl/samplers/registry.ts";
 import type { Effect, Next } from "../../../src/runtime/actor.ts";
-import { toTierSpec } from "../../../src/scenario/fleet-schema.ts";
 import { buildFleet } from "../../../src/sim/fleet/devices.ts";
 import { threeTiers } from "../../support/scenarios.ts";
 import { sentBy, TurnLab } from "../../support/turns.ts";
 
-const fleet = buildFleet(
-  { tiers: threeTiers.map((tier) => toTierSpec(tier)) },
-  { examplesPerClient: 1, tokensPerExample: 1 },
-  new Rng(1),
-);
+const fleet = buildFleet({ tiers: threeTiers }, { examplesPerClient: 1, tokensPerExample: 1 }, new Rng(1));
 
 /** A server in a world where everybody is there, driven message by message. */
 class Drive {

@@ -155,7 +155,6 @@ const mistakes = [
   [{ type: "synchronous", cohort: 10, overSelection: 0.9 }, "overSelection", "at least 1", "0.9"],
   [{ type: "synchronous", cohort: "many" }, "cohort", "a number", '"many"'],
   [{ type: "synchronous" }, "cohort", "a number", "missing"],
-  [{ type: "synchronous", cohort: 10, quorum: 5 }, "quorum", "no such field", "5"],
   [{ type: "fedbuff", concurrency: 101 }, "concurrency", "at most 100, the clients of the fleet", "101"],
   [{ type: "fedbuff", concurrency: 10, buffer: 101 }, "buffer", "at most 100, the clients of the fleet", "101"],
   [{ type: "fedbuff", concurrency: 10, timeout: -5 }, "timeout", "more than 0", "-5"],
@@ -172,7 +171,10 @@ const mistakes = [
 
 for (const [spec, path, expected, got] of mistakes) {
   test(`a policy with ${path} ${got} is refused before anything runs: ${JSON.stringify(spec)}`, () => {
-    assert.deepEqual(checkPolicy(spec, { fleetSize: 100 })[0], { path, expected, got });
+    assert.deepEqual(checkPolicy(spec, { fleetSize: 100 })[0], {
+      path,
+      text: `is ${got}, expected ${expected}`,
+    });
   });
 }
 
@@ -195,6 +197,12 @@ test("of a policy that states nothing the least is expected", () => {
   const { facts: _, ...silent } = synchronous({ cohort: 8, deadline: 900, minUpdates: 3 });
   assert.deepEqual(factsOf(silent), { deadline: null, timeout: null, minUpdates: 1 });
   assert.equal(waitsForAll(silent), true);
+});
+
+test("a policy with a field that does not exist is refused", () => {
+  assert.deepEqual(checkPolicy({ type: "synchronous", cohort: 10, quorum: 5 }, { fleetSize: 100 }), [
+    { path: "quorum", text: "is not a field that exists here" },
+  ]);
 });
 
 test("a sound policy has no problems", () => {

@@ -216,7 +216,7 @@ test("a mistake in a strategy names field, expectation and value", () => {
   assert.throws(() => strategyFromSpec({ type: "fedprox" }), ScenarioError);
   assert.throws(
     () => strategyFromSpec({ type: "flame", temperature: 2 }),
-    /strategy.temperature is 2, expected no such field/,
+    /strategy.temperature is not a field that exists here/,
   );
   assert.throws(() => clipped(flame(), { norm: 0 }), /strategy.clipNorm is 0, expected more than 0/);
   assert.throws(

@@ -206,7 +206,7 @@ test("missing, unexpected and misshaped tensors are reported together", (context
     () => loadCheckpoint(folder),
     (error) => {
       assert.ok(error instanceof InputError);
-      assert.match(error.message, /5 problems/);
+      assert.match(error.message, /5 mistakes/);
       assert.match(error.message, /tensor model\.norm\.weight is missing, expected shape \[8\]/);
       assert.match(error.message, /experts\.2\.up_proj\.weight is missing, expected shape \[6, 8\]/);
       assert.match(error.message, /mlp\.gate\.weight has shape \[3, 7\], expected \[3, 8\]/);

@@ -159,7 +159,7 @@ test("what is not per-expert LoRA is refused with the reason", (context) => {
   refused({ modules_to_save: ["lm_head"] }, /the base stays frozen/);
   refused({ rank_pattern: { q_proj: 4 } }, /rank_pattern is set/);
   refused({ peft_type: "IA3" }, /peft_type/);
-  refused({ r: 4 }, /36 problems[\s\S]*has shape \[2, 8\], expected \[4, 8\]/);
+  refused({ r: 4 }, /36 mistakes[\s\S]*has shape \[2, 8\], expected \[4, 8\]/);
   writeFileSync(
     path,
     JSON.stringify({ ...good, use_rslora: true, target_modules: ["down_proj", "gate_proj", "up_proj"] }),
@@ -168,10 +168,10 @@ test("what is not per-expert LoRA is refused with the reason", (context) => {
   writeFileSync(path, JSON.stringify(good));
   assert.throws(
     () => importPeft(folder, { ...model, experts: 4 }),
-    /12 problems[\s\S]*experts\.3\.gate_proj\.lora_A\.weight is missing/,
+    /12 mistakes[\s\S]*experts\.3\.gate_proj\.lora_A\.weight is missing/,
   );
   writeSafetensors(join(folder, "adapter_model.safetensors"), []);
-  assert.throws(() => importPeft(folder, model), /36 problems/);
+  assert.throws(() => importPeft(folder, model), /36 mistakes/);
 });
 
 test("merged experts are W + (alpha ÷ rank)·B·A, and each down projection carries its layer's rescaler", () => {

@@ -199,11 +199,11 @@ test("everything wrong in a header is said at once, and a long list is cut", (co
     withHeader(`{"a":${entry},"b":{"dtype":"F32","shape":null,"data_offsets":[0,4]},"c":4}`, Buffer.alloc(4)),
   );
   const message = messageOfOpening(path);
-  assert.match(message, /3 problems/);
+  assert.match(message, /3 mistakes/);
   for (const name of ["a", "b", "c"]) assert.match(message, new RegExp(`tensor "${name}"`));
   const many = Array.from({ length: 500 }, (_, i) => `"t${i}":${entry}`).join();
   writeFileSync(path, withHeader(`{${many}}`));
-  assert.match(messageOfOpening(path), /500 problems[\s\S]*and 480 more/);
+  assert.match(messageOfOpening(path), /500 mistakes[\s\S]*and 480 more/);
 });
 
 test("overlapping tensors are refused", (context) => {

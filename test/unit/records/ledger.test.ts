@@ -6,15 +6,10 @@ import { Rng } from "../../../src/base/random.ts";
 import { millis, seconds } from "../../../src/base/units.ts";
 import { Ledger } from "../../../src/records/ledger.ts";
 import { type ParticipationRow, rowOf } from "../../../src/records/participation.ts";
-import { toTierSpec } from "../../../src/scenario/fleet-schema.ts";
 import { buildFleet } from "../../../src/sim/fleet/devices.ts";
 import { threeTiers } from "../../support/scenarios.ts";
 
-const fleet = buildFleet(
-  { tiers: threeTiers.map((tier) => toTierSpec(tier)) },
-  { examplesPerClient: 1, tokensPerExample: 1 },
-  new Rng(1),
-);
+const fleet = buildFleet({ tiers: threeTiers }, { examplesPerClient: 1, tokensPerExample: 1 }, new Rng(1));
 const p = participationId;
 const at = millis;
 

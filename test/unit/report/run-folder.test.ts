@@ -36,7 +36,7 @@ test("a field of the wrong kind is named with its line and path", (t) => {
   const row = JSON.parse(rows[0]!);
   row.tiers[2].invited = "many";
   writeFileSync(join(path, "metrics.jsonl"), `${JSON.stringify(row)}\n`);
-  refuses(() => readRun(path), /^metrics\.jsonl line 1: tiers\[2\]\.invited: .*expected number/);
+  refuses(() => readRun(path), /^metrics\.jsonl line 1: tiers\[2\]\.invited is "many", expected a number/);
 });
 
 test("rounds that go back are refused", (t) => {
@@ -55,14 +55,14 @@ test("empty metrics are refused", (t) => {
 test("a damaged participation is named with its line", (t) => {
   const path = folder(t);
   appendFileSync(join(path, "participations.jsonl"), '{"participation": 48}\n');
-  refuses(() => [...readParticipations(path)], /^participations\.jsonl line 49: client/);
+  refuses(() => [...readParticipations(path)], /^participations\.jsonl line 49 has 10 mistakes\n {2}client is missing/);
 });
 
 test("a damaged result and a damaged scenario are named", (t) => {
   for (const file of ["result.json", "scenario.json"]) {
     const path = folder(t);
     writeFileSync(join(path, file), "[]");
-    refuses(() => readRun(path), new RegExp(`^${file.replace(".", "\\.")}: .*expected object`));
+    refuses(() => readRun(path), new RegExp(`^${file.replace(".", "\\.")}: .*expected an object`));
   }
 });
 

@@ -76,7 +76,7 @@ test("several mistakes are reported together", () => {
 test("probabilities and rates are checked by those who know what they mean", () => {
   const [phone, ...others] = threeTiers;
   fails({ fleet: [{ ...phone, dropout: 1.2 }, ...others] }, /fleet\[0\]\.dropout is 1\.2, expected a probability/);
-  fails({ fleet: [{ ...phone, uplink: 0 }, ...others] }, /fleet\[0\]\.uplink is 0, expected a number above 0/);
+  fails({ fleet: [{ ...phone, uplink: 0 }, ...others] }, /fleet\[0\]\.uplink is 0, expected more than 0/);
 });
 
 test("a field that belongs to something else is not suggested as itself", () => {

@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId } from "../../../src/base/ids.ts";
+import { problemsOf } from "../../../src/base/problem.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { hours, type Millis, minutes } from "../../../src/base/units.ts";
-import { Batteries, type BatterySpec, checkBattery } from "../../../src/sim/availability/battery.ts";
+import { Batteries, type BatterySpec, batterySchema } from "../../../src/sim/availability/battery.ts";
 import { equalFleet, listen, Parts, play, stage } from "../../support/sim-world.ts";
 
 /** On the charger from 22:00 to 4:00, every night, on time. */
@@ -95,7 +96,7 @@ test("energy adds up over the phases of a part", async () => {
 test("what a battery cannot be is named with its field", () => {
   const wrong = { minimumLevel: 1, capacityWattHours: 0, charging: { wifi: 2 } };
   assert.deepEqual(
-    checkBattery("battery", wrong, equalFleet({ size: 1 })).map(({ path }) => path),
+    problemsOf(batterySchema, wrong, "battery").map(({ path }) => path),
     ["battery.capacityWattHours", "battery.minimumLevel", "battery.charging.wifi"],
   );
 });

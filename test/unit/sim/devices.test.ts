@@ -1,22 +1,14 @@
 /** Fleets: what devices are drawn, and which budgets they get. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { problemsOf } from "../../../src/base/problem.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { type Millis, minutes, seconds } from "../../../src/base/units.ts";
-import {
-  buildFleet,
-  checkFleet,
-  defaultRoundCost,
-  type FleetSpec,
-  type RoundCost,
-  type TierSpec,
-} from "../../../src/sim/fleet/devices.ts";
+import { buildFleet, defaultRoundCost, type FleetSpec, type RoundCost } from "../../../src/sim/fleet/devices.ts";
 import type { Fleet } from "../../../src/sim/fleet/fleet.ts";
+import { checkRegions, regionsSchema, type TierSpec, tiersSchema } from "../../../src/sim/fleet/fleet-spec.ts";
 import { flashLink } from "../../../src/sim/fleet/links.ts";
 import { aiBenchmark, flashPhones, type SpeedLaw } from "../../../src/sim/fleet/speed-laws.ts";
-import { preset, presetNames } from "../../../src/sim/presets.ts";
-import { fromFedScaleAvailability, fromFedScaleDevice } from "../../../src/sim/recorded.ts";
-import { checkWorld } from "../../../src/sim/world.ts";
 import { moments, shareError } from "../../support/sim-world.ts";
 
 const tier = (change: Partial<TierSpec> = {}): TierSpec => ({
@@ -157,25 +149,6 @@ test("clients follow measured devices: one after the other, or at random", () =>
   assert.ok(Math.abs(share - 0.5) < 4 * shareError(0.5, 400));
 });
 
-test("a FedScale record means the same here", () => {
-  // 50 ms forward, batches of 20, 5 steps: 3 · 20 · 5 · 50 ms = 15 s;
-  const { tokensPerSecond, downlink } = fromFedScaleDevice({ computation: 50, communication: 5_000 }, 64);
-  assert.ok(Math.abs((20 * 5 * 64) / tokensPerSecond! - 15) < 1e-9);
-  assert.equal(downlink, 625_000);
-  const trace = fromFedScaleAvailability([
-    { active: [10, 50], inactive: [20], finish_time: 100 },
-    { active: [0], inactive: [0], finish_time: 80 },
-  ]);
-  assert.equal(trace.period, 100_000);
-  assert.deepEqual(trace.devices, [
-    [
-      [10_000, 20_000],
-      [50_000, 100_000],
-    ],
-    [],
-  ]);
-});
-
 test("a user's own law is asked once per client, with chance of the client's own", () => {
   const law: SpeedLaw = { type: "function", of: (client, draws) => client + draws.uniform() };
   const fleet = build([tier({ clients: 5, speed: law }), tier({ name: "other", clients: 5, speed: law })]);
@@ -236,45 +209,40 @@ test("regions are shared out, and a tier can have a region of its own", () => {
 });
 
 test("fleets that cannot be are named with their fields", () => {
-  const found = (change: Partial<TierSpec>, regions?: FleetSpec["regions"]) =>
-    checkFleet({ tiers: [tier(change)], ...(regions && { regions }) }).map(({ path }) => path);
+  const found = (change: Partial<TierSpec>) => problemsOf(tiersSchema, [tier(change)]).map(({ path }) => path);
   assert.deepEqual(found({ latency: 0 }), []);
-  assert.deepEqual(found({ clients: 0, topK: 0, dropout: 1.2 }), [
-    "tiers[0].clients",
-    "tiers[0].topK",
-    "tiers[0].dropout",
-  ]);
-  assert.deepEqual(found({ link: { type: "rates", down: 1, up: 0 } }), ["tiers[0].link.up"]);
-  assert.deepEqual(found({ speed: { type: "flops", flops: 1e9, utilisation: 1.5 } }), ["tiers[0].speed.utilisation"]);
-  assert.deepEqual(found({ speed: { type: "trace" } }), ["tiers[0].trace"]);
+  assert.deepEqual(found({ clients: 0, topK: 0, dropout: 1.2 }), ["[0].clients", "[0].topK", "[0].dropout"]);
+  assert.deepEqual(found({ name: "all" }), ["[0].name"]);
+  assert.deepEqual(found({ link: { type: "rates", down: 1, up: 0 } }), ["[0].link.up"]);
+  assert.deepEqual(found({ uplink: 1 }), ["[0]"]);
+  assert.deepEqual(found({ speed: { type: "flops", flops: 1e9, utilisation: 1.5 } }), ["[0].speed.utilisation"]);
+  assert.deepEqual(found({ speed: { type: "trace" } }), ["[0].trace"]);
   assert.deepEqual(found({ speed: { type: "trace" }, trace: { records: [{ uplink: 1 }], assignment: "cycle" } }), [
-    "tiers[0].trace.records[0].tokensPerSecond",
+    "[0].trace.records[0].tokensPerSecond",
   ]);
-  assert.deepEqual(found({ region: "atlantis" }, [{ name: "east", share: 1 }]), ["tiers[0].region"]);
+  assert.deepEqual(found({ link: { type: "trace" }, trace: { records: [{}], assignment: "cycle" } }), [
+    "[0].trace.records[0].downlink",
+  ]);
   assert.deepEqual(found({ topK: { type: "deadline", deadline: seconds(0), allowed: [] } }), [
-    "tiers[0].topK.deadline",
-    "tiers[0].topK.allowed",
+    "[0].topK.deadline",
+    "[0].topK.allowed",
   ]);
-  assert.deepEqual(found({ clients: 1e12 }), ["tiers"]);
-  assert.deepEqual(found({ latency: -5 }), ["tiers[0].latency"]);
+  assert.deepEqual(found({ clients: 1e12 }), [""]);
+  assert.deepEqual(found({ latency: -5 }), ["[0].latency"]);
   assert.deepEqual(found({ speed: { type: "tokens-per-second", law: { type: "uniform", min: 0, max: 0 } } }), [
-    "tiers[0].speed.law.max",
+    "[0].speed.law.max",
   ]);
-  assert.deepEqual(found({ memory: { available: 3, fixed: 2, perExpert: 2 } }), ["tiers[0].memory.available"]);
-  assert.deepEqual(
-    checkFleet({ tiers: [tier(), tier()] }).map(({ got }) => got),
-    ['"phone"'],
-  );
+  assert.deepEqual(found({ memory: { available: 3, fixed: 2, perExpert: 2 } }), ["[0].memory.available"]);
+  assert.deepEqual(problemsOf(tiersSchema, [tier(), tier()]), [
+    { path: "[1].name", text: 'is "phone", expected a name that no other one has' },
+  ]);
 });
 
-test("every preset is a world without mistakes", () => {
-  const labels = { labels: 2, minLabel: [0], maxLabel: [1], labelCount: [2] };
-  for (const name of presetNames) {
-    const { speed, link, world, server } = preset(name, { medianTokensPerSecond: 400, medianTask: minutes(5) });
-    assert.deepEqual(checkFleet({ tiers: [tier({ speed, link })] }), []);
-    assert.deepEqual(checkWorld(world, build([tier()]), labels), []);
-    assert.equal(server.overSelection, name === "phones" || name === "harsh" ? 1.3 : 1);
-    const median = speeds(speed, 4_001).toSorted((a, b) => a - b)[2_000]!;
-    assert.ok(Math.abs(Math.log(median / 400)) < 0.1, `${name}: median ${median}`);
-  }
+test("regions that cannot be are named, and a tier that lies in none of them", () => {
+  assert.deepEqual(problemsOf(regionsSchema, [{ name: "east", share: 0 }]), [
+    { path: "", text: 'is [{"name":"east","share":0}], expected at least one region with a share above 0' },
+  ]);
+  assert.deepEqual(checkRegions([tier(), tier({ region: "atlantis" })], [{ name: "east", share: 1 }]), [
+    { path: "fleet[1].region", text: 'is "atlantis", expected one of the regions east' },
+  ]);
 });

@@ -1,9 +1,18 @@
 /** Losses against the closed forms of section 6 of the method, each over enough draws for four standard errors. */
 import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
+import { problemsOf } from "../../../src/base/problem.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { hours, minutes, seconds } from "../../../src/base/units.ts";
-import { checkFaults, drawRoundRate, hazardLosing } from "../../../src/sim/flight/faults.ts";
+import {
+  drawRoundRate,
+  type FaultSpec,
+  faults,
+  faultsSchema,
+  hazardLosing,
+  inescapableFaults,
+} from "../../../src/sim/flight/faults.ts";
 import { computeRounds, equalFleet, moments, type Part, play, shareError } from "../../support/sim-world.ts";
 
 const parts = (clients: number, rounds: number): Part[] =>
@@ -11,6 +20,11 @@ const parts = (clients: number, rounds: number): Part[] =>
     const round = Math.floor(i / clients);
     return { client: i % clients, round: round + 1, at: round * 1_000_000 };
   });
+
+const root = new URL("../../../src/", import.meta.url);
+const sources = readdirSync(root, { recursive: true, encoding: "utf8" })
+  .filter((path) => path.endsWith(".ts"))
+  .map((path) => [path, readFileSync(new URL(path, root), "utf8")] as const);
 
 const lostIn = (times: number[]) => times.filter((time) => time === Infinity).length;
 
@@ -230,8 +244,50 @@ test("with correlated loss the margin of 1.3 is worth less: .97", async () => {
 });
 
 test("impossible faults are named with their field", () => {
-  assert.deepEqual(checkFaults("faults", { training: 1.2, roundRate: { type: "beta", mean: 0.1, correlation: 0 } }), [
-    { path: "faults.training", expected: "a probability in [0, 1]", got: "1.2" },
-    { path: "faults.roundRate.correlation", expected: "a number in (0, 1)", got: "0" },
+  assert.deepEqual(
+    problemsOf(faultsSchema, { training: 1.2, roundRate: { type: "beta", mean: 0.1, correlation: 0 } }),
+    [
+      { path: "training", text: "is 1.2, expected a probability in [0, 1]" },
+      { path: "roundRate.correlation", text: "is 0, expected a number in (0, 1)" },
+    ],
+  );
+});
+
+/** Each fault at its strongest. */
+const strongest: Required<FaultSpec> = {
+  beforeDownload: 1,
+  download: 1,
+  training: 1,
+  upload: 1,
+  acknowledge: 1,
+  crash: 1,
+  corruptedUpdate: 1,
+  hazardPerHour: 1e9,
+  roundRate: { type: "exponential", rate: 1e-9 },
+  shocks: { probability: 1, severity: 1 },
+  swizzle: { window: hours(1), share: 1, probability: 1 },
+};
+
+for (const name of Object.keys(faults) as (keyof typeof faults)[]) {
+  test(`${name} is a field of a scenario's faults, and strikes by itself`, async () => {
+    const only = faultsSchema.parse({ [name]: strongest[name] });
+    const cost = { downloadBytes: 1_000, uploadBytes: 1_000, duration: minutes(1), legs: 4 };
+    const [result] = await play({ fleet: equalFleet({ size: 1 }), spec: { faults: only } }, parts(1, 1), cost);
+    assert.ok(result!.loss !== null || result!.isCorrupted);
+    assert.notDeepEqual(problemsOf(faultsSchema, { [name]: -1 }), []);
+  });
+
+  test(`only the file of faults knows ${name} of a world's faults`, () => {
+    const reads = new RegExp(`\\bfaults\\??\\.${name}\\b|\\{[^{}=]*\\b${name}\\b[^{}=]*\\} = (?:\\w+\\.)*faults\\b`);
+    for (const [path, text] of sources) if (!path.endsWith("flight/faults.ts")) assert.ok(!reads.test(text), path);
+  });
+}
+
+test("a chance of 1 that every update meets is inescapable, however it is said", () => {
+  const paths = (spec: FaultSpec) => inescapableFaults(spec).map(({ path }) => path);
+  assert.deepEqual(paths(strongest), [
+    ...["beforeDownload", "download", "training", "upload", "crash", "corruptedUpdate"],
+    ...["shocks.probability", "swizzle.share"],
   ]);
+  assert.deepEqual(paths({ upload: 0.99, shocks: { probability: 1, severity: 0.5 } }), []);
 });

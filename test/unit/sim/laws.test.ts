@@ -1,8 +1,9 @@
 /** Laws of chance against their formulas, and simulated rounds against order statistics. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { problemsOf } from "../../../src/base/problem.ts";
 import { Rng } from "../../../src/base/random.ts";
-import { checkLaw, drawFrom, type Law } from "../../../src/sim/fleet/laws.ts";
+import { drawFrom, type Law, lawSchema } from "../../../src/sim/fleet/laws.ts";
 import { computeRounds, equalFleet, moments } from "../../support/sim-world.ts";
 
 const draws = 40_000;
@@ -133,8 +134,8 @@ test("what a law cannot be is found before it is drawn from", () => {
     { type: "pareto", minimum: 1, alpha: 0 },
     { type: "gamma", scale: 1, shape: 0 },
   ];
-  for (const law of wrong) assert.equal(checkLaw("x", law).length, 1, JSON.stringify(law));
-  assert.deepEqual(checkLaw("compute.noise", { type: "half-normal", sd: 0 }), [
-    { path: "compute.noise.sd", expected: "a number above 0", got: "0" },
+  for (const law of wrong) assert.equal(problemsOf(lawSchema, law).length, 1, JSON.stringify(law));
+  assert.deepEqual(problemsOf(lawSchema, { type: "half-normal", sd: 0 }, "compute.noise"), [
+    { path: "compute.noise.sd", text: "is 0, expected more than 0" },
   ]);
 });

@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId, participationId, round } from "../../../src/base/ids.ts";
-import { type BytesPerSecond, type Millis, millis, seconds } from "../../../src/base/units.ts";
+import { problemsOf } from "../../../src/base/problem.ts";
+import { type BytesPerSecond, millis, seconds } from "../../../src/base/units.ts";
 import type { Leg } from "../../../src/sim/flight/environment.ts";
-import { checkNetwork } from "../../../src/sim/network/network.ts";
+import { networkSchema } from "../../../src/sim/network/network.ts";
 import { crash } from "../../../src/sim/script/effects.ts";
 import { at } from "../../../src/sim/script/timeline.ts";
 import type { World } from "../../../src/sim/world.ts";
@@ -252,9 +253,9 @@ test("a second part of the same client in the same round has luck of its own", a
 
 test("a network without bandwidth is rejected with its field", () => {
   assert.deepEqual(
-    checkNetwork("network", { sharedUplink: rate(0), loss: -0.1, retry: { timeout: 0 as Millis, attempts: 0 } }).map(
+    problemsOf(networkSchema, { sharedUplink: 0, loss: -0.1, retry: { timeout: 0, attempts: 0 } }).map(
       ({ path }) => path,
     ),
-    ["network.sharedUplink", "network.loss", "network.retry.timeout", "network.retry.attempts"],
+    ["sharedUplink", "loss", "retry.timeout", "retry.attempts"],
   );
 });

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId, participationId, round } from "../../../src/base/ids.ts";
+import { problemsOf } from "../../../src/base/problem.ts";
 import { hours, type Millis, minutes, seconds } from "../../../src/base/units.ts";
 import { Conditions } from "../../../src/sim/script/conditions.ts";
 import {
@@ -17,8 +18,8 @@ import {
   setMessageLoss,
   slowdown,
 } from "../../../src/sim/script/effects.ts";
-import { at, between, checkTimeline, every, type TimelineEntry } from "../../../src/sim/script/timeline.ts";
-import type { WorldSpec } from "../../../src/sim/world.ts";
+import { at, between, every, type TimelineEntry } from "../../../src/sim/script/timeline.ts";
+import { checkWorld, defaultWorldSpec, type WorldSpec, worldSchema } from "../../../src/sim/world-spec.ts";
 import { type Ending, equalFleet, listen, play, Script, type Stage, stage } from "../../support/sim-world.ts";
 
 const fleet = () => equalFleet({ size: 4, regions: 2, tiers: ["phone", "server"], rate: 1_000 });
@@ -285,18 +286,21 @@ test("what a hook may not do is named: impossible effects, changes of the fleet,
     injecting({ type: "server-restart", duration: 1.5 }),
     /duration is 1\.5, expected a whole number/,
   );
-  await assert.rejects(injecting({ type: "earthquake" }), /effect\.type is "earthquake", expected one of outage/);
-  await assert.rejects(injecting({ type: "hook", run: () => {} }), /expected an effect that is plain data/);
+  await assert.rejects(injecting({ type: "earthquake" }), /effect\.type is "earthquake", expected one of "outage"/);
+  await assert.rejects(injecting({ type: "hook", run: () => {} }), /effect\.type is "hook", expected one of "outage"/);
   // A scenario's schema never sees these.
-  await assert.rejects(injecting({ type: "outage" }), /effect\.target is undefined, expected it for an effect of type/);
-  await assert.rejects(injecting({ type: "outage", target: {} }), /effect\.target is {}, expected a name, or/);
-  await assert.rejects(injecting({ type: "slowdown", target: "all" }), /effect\.factor is undefined/);
+  await assert.rejects(injecting({ type: "outage" }), /effect\.target is missing, expected a string or an object/);
+  await assert.rejects(
+    injecting({ type: "outage", target: {} }),
+    /effect\.target\.clients is missing, expected an array/,
+  );
+  await assert.rejects(injecting({ type: "slowdown", target: "all" }), /effect\.factor is missing, expected a number/);
   await assert.rejects(injecting({ type: "slowdown", target: "all", factor: Infinity }), /factor is Infinity/);
   await assert.rejects(
     injecting({ type: "server-restart", durration: 5 }),
-    /effect\.durration is 5, expected no such field, but type, duration/,
+    /effect\.durration is not a field that exists here; did you mean duration\?/,
   );
-  await assert.rejects(injecting(null), /injects what cannot be: effect is null, expected an effect/);
+  await assert.rejects(injecting(null), /injects what cannot be: effect is null, expected an object/);
   await assert.rejects(
     played((sim) => void sim.isAvailable(clientId(1_000))),
     /world\.timeline\[0\]\.effect\.run asks for client 1000, expected one in \[0, /,
@@ -342,16 +346,19 @@ test("a timeline that cannot be is named with its field", () => {
     every(0 as Millis, setDropout(1.2, { clients: [9] })),
     between(minutes(1), minutes(5), outage("all", minutes(1))),
   ];
-  assert.deepEqual(
-    checkTimeline("timeline", timeline, fleet()).map(({ path, got }) => [path, got]),
-    [
-      ["timeline[0].effect.target", '"region-7"'],
-      ["timeline[1].effect.factor", "0"],
-      ["timeline[1].until", "300000"],
-      ["timeline[2].effect.target.clients", "[9]"],
-      ["timeline[2].effect.probability", "1.2"],
-      ["timeline[2].period", "0"],
-      ["timeline[3].effect.duration", "60000"],
-    ],
-  );
+  assert.deepEqual(problemsOf(worldSchema, { timeline }), [
+    { path: "timeline[1].effect.factor", text: "is 0, expected more than 0" },
+    { path: "timeline[1].until", text: "is 300000, expected later than from, which is 300000" },
+    { path: "timeline[2].period", text: "is 0, expected a whole number of milliseconds in [1, 31622400000000]" },
+    { path: "timeline[2].effect.probability", text: "is 1.2, expected a probability in [0, 1]" },
+    { path: "timeline[3].effect.duration", text: "is 60000, expected nothing, since from and until say how long" },
+  ]);
+  const strangers = [at(minutes(30), outage("region-7")), at(minutes(30), setDropout(1, { clients: [0, 9] }))];
+  assert.deepEqual(checkWorld({ ...defaultWorldSpec, timeline: strangers }, fleet()), [
+    {
+      path: "timeline[0].effect.target",
+      text: 'is "region-7", expected one of all, phone, server, region-0, region-1',
+    },
+    { path: "timeline[1].effect.target.clients", text: "is [9], expected clients in [0, 4)" },
+  ]);
 });

@@ -64,7 +64,7 @@ test("a calibration that is none is refused with the field", (t) => {
 test("devices come from a table or from JSON", async (t) => {
   const folder = temporaryFolder(t);
   const table = join(folder, "phones.csv");
-  writeFileSync(table, "model,tokensPerSecond,downlink,uplink\nA,100,2000000,1000000\nB,50,1000000,\n");
+  writeFileSync(table, 'model,tokensPerSecond,downlink,uplink\n"A, large",100,2000000,1000000\nB,50,1000000,\n');
   const records = [
     { tokensPerSecond: 100, downlink: 2e6, uplink: 1e6 },
     { tokensPerSecond: 50, downlink: 1e6 },
@@ -96,6 +96,11 @@ test("a table with a mistake is named by line", (t) => {
   refuse("tokensPerSecond\n3\nfast\n", /line 3: tokensPerSecond is "fast", expected a number/);
   refuse("tokensPerSecond\n-3\n", /record 1: tokensPerSecond is -3, expected a positive number/);
   refuse("tokensPerSecond\n", /has no records/);
+  refuse("tokensPerSecond,uplink\n\n3,4,5\n", /line 3: has 3 cells, expected 2/);
+  refuse("tokensPerSecond,uplink\n3,4\n3\n", /line 3: has 1 cells, expected 2/);
+  refuse("tokensPerSecond,uplink,uplink\n3,4,5\n", /line 1: there are two columns "uplink"/);
+  refuse('model,tokensPerSecond\n"A,3\n', /phones\.csv is no table: Quote Not Closed.* line 2/);
+  refuse("", /line 1: expected a column tokensPerSecond/);
 });
 
 test("availability comes from a table, from JSON, or from FedScale's records", (t) => {

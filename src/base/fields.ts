@@ -1,0 +1,30 @@
+/** Fields that many laws have, each with its range. A text of a schema says what was expected: "a probability in [0, 1]". */
+import { z } from "zod";
+import { longestTime, type Millis } from "./units.ts";
+
+export const count = z.int().min(1);
+export const positive = z.number().positive();
+export const notNegative = z.number().min(0);
+
+const inUnit = "a probability in [0, 1]";
+export const probability = z.number().min(0, inUnit).max(1, inUnit);
+
+const inside = "a number in (0, 1)";
+/** Neither never nor always. */
+export const openShare = z.number().gt(0, inside).lt(1, inside);
+
+const time = (least: number) =>
+  z.custom<Millis>(
+    (value) => typeof value === "number" && Number.isInteger(value) && value >= least && value <= longestTime,
+    `a whole number of milliseconds in [${least}, ${longestTime}]`,
+  );
+
+/** An instant or a length of virtual time that may be nothing. */
+export const instant = time(0);
+export const duration = time(1);
+/** A difference between clocks, ahead or behind. */
+export const shift = time(-longestTime);
+
+/** A function of the scenario's author. A scenario.json cannot carry it. */
+export const ownFunction = <F extends (...args: never[]) => unknown>(what = "a function") =>
+  z.custom<F>((value) => typeof value === "function", what);
