@@ -1,7 +1,7 @@
 /** Text from files: whole, of a size that is bounded, or line by line, without holding more than a stretch of it. */
 import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
 import { onDisk } from "./disk.ts";
-import { InputError } from "./errors.ts";
+import { InputError, messageOf } from "./errors.ts";
 import { formatBytes } from "./units.ts";
 
 /** @throws InputError for a file of more than `most` bytes; MachineError when it cannot be read */
@@ -13,6 +13,18 @@ export function readText(path: string, most: number): string {
     }
     return readFileSync(path, "utf8");
   });
+}
+
+/** A string holds no more. */
+export const largestText = 2 ** 29 - 24;
+
+/** As {@link readText}, of a file that the user named: that it cannot be read is a mistake of theirs. */
+export function readInput(path: string, most = largestText): string {
+  try {
+    return readText(path, most);
+  } catch (cause) {
+    throw cause instanceof InputError ? cause : new InputError(messageOf(cause), { cause });
+  }
 }
 
 const stretch = 1 << 20;

@@ -4,12 +4,13 @@
  * The library turns added tokens in any text into their ids, so data that spells out `<|endoftext|>` would end a
  * response early. Here such text is cut in two inside the spelling, and both parts are encoded on their own.
  */
-import { readFile, stat } from "node:fs/promises";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
 import { parseInput } from "../base/problem.ts";
+import { readJsonAs } from "../base/json.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** The largest published tokenizers take about 35 MB. */
@@ -28,9 +29,9 @@ const configSchema = z.looseObject({ eos_token: tokenName, pad_token: tokenName 
 
 export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenizer> {
   const path = join(folder, "tokenizer.json");
-  const description = parseInput(path, tokenizerSchema, await readJson(path));
+  const description = readJsonAs(tokenizerSchema, path, MOST_BYTES);
   const configPath = join(folder, "tokenizer_config.json");
-  const config = parseInput(configPath, configSchema, (await readJson(configPath, "optional")) ?? {});
+  const config = existsSync(configPath) ? readJsonAs(configSchema, configPath, MOST_BYTES) : {};
   let library: HuggingFace;
   try {
     library = new HuggingFace(description, config);
@@ -82,22 +83,3 @@ function withoutSpellings(text: string, spellings: readonly string[]): string[] 
 
 const nameOf = (token: z.infer<typeof tokenName>): string | undefined =>
   typeof token === "string" ? token : (token?.content ?? undefined);
-
-async function readJson(path: string, presence: "required" | "optional" = "required"): Promise<unknown> {
-  let text: string;
-  try {
-    const { size } = await stat(path);
-    if (size > MOST_BYTES) throw new InputError(`${path} has ${size} bytes, expected at most ${MOST_BYTES}`);
-    text = await readFile(path, "utf8");
-  } catch (cause) {
-    if (cause instanceof InputError) throw cause;
-    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-    if (missing && presence === "optional") return undefined;
-    throw new InputError(`cannot read ${path}: ${messageOf(cause)}`, { cause });
-  }
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new InputError(`${path}: expected JSON: ${messageOf(cause)}`, { cause });
-  }
-}

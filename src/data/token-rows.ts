@@ -7,10 +7,11 @@
  *
  * Without lengths all tokens are real, without labels every real token but a row's first carries loss.
  */
-import { readFileSync } from "node:fs";
+
 import { z } from "zod";
-import { InputError, messageOf } from "../base/errors.ts";
 import { parseInput } from "../base/problem.ts";
+import { InputError } from "../base/errors.ts";
+import { readJsonAs } from "../base/json.ts";
 import type { Batch } from "./batches.ts";
 
 const ignored = -100;
@@ -34,13 +35,7 @@ export function readTokenRows(
   path: string,
   limits: { readonly vocabulary: number; readonly maxTokens: number },
 ): Batch {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(readFileSync(path, "utf8"));
-  } catch (cause) {
-    throw new InputError(`${path} cannot be read as JSON: ${messageOf(cause)}`, { cause });
-  }
-  const given = parseInput(path, schema, parsed);
+  const given = readJsonAs(schema, path);
   const { ids = given.input_ids, attention_mask: mask, labels } = given;
   if (ids === undefined) throw new InputError(`${path}: expected "ids", rows of token ids`);
   const length = ids[0]!.length;

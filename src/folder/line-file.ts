@@ -2,10 +2,11 @@
  * Files of lines that grow while a run goes on. A checkpoint records how far each had come and what was in it, so that a
  * resumed run goes on from bytes that are what they were, or from an older checkpoint.
  */
+
 import { createHash, type Hash } from "node:crypto";
 import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync, readSync, statSync, writeSync } from "node:fs";
 import { onDisk } from "../base/disk.ts";
-import { InputError, messageOf } from "../base/errors.ts";
+import { parseJson } from "../base/json.ts";
 
 /** How far a file of lines had come, and what was in it: its first `bytes` bytes have this SHA-256, in hexadecimal. */
 export interface FileMark {
@@ -116,11 +117,5 @@ export function readLines<Row>(path: string): Row[] {
   return text
     .split("\n")
     .filter((line) => line !== "")
-    .map((line, index) => {
-      try {
-        return JSON.parse(line) as Row;
-      } catch (cause) {
-        throw new InputError(`${path} line ${index + 1} is not JSON: ${messageOf(cause)}`, { cause });
-      }
-    });
+    .map((line, index) => parseJson(line, `${path} line ${index + 1}`) as Row);
 }

@@ -8,12 +8,14 @@
  *   result.json      digests and expectations          diagnostics.log       wall-clock things
  *   participations.jsonl  one row for each client's part in a round
  */
+
 import { closeSync, existsSync, lstatSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
-import { InputError, invariant, messageOf, ScenarioError } from "../base/errors.ts";
 import { parseInput } from "../base/problem.ts";
+import { InputError, invariant, ScenarioError } from "../base/errors.ts";
+import { parseAs } from "../base/json.ts";
 
 export interface RunFolder {
   readonly path: string;
@@ -152,14 +154,11 @@ export const readResult = (folder: RunFolder): ResultRecord | null => readJson(f
 
 function readJson<Value>(path: string, schema: z.ZodType<Value>): Value | null {
   if (!existsSync(path)) return null;
-  const text = onDisk(`cannot read ${path}`, () => readFileSync(path, "utf8"));
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new InputError(`${path} is not JSON: ${messageOf(cause)}`, { cause });
-  }
-  return parseInput(path, schema, value);
+  return parseAs(
+    schema,
+    onDisk(`cannot read ${path}`, () => readFileSync(path, "utf8")),
+    path,
+  );
 }
 
 export const writeRecord = (folder: RunFolder, record: RunRecord): void =>

@@ -2,11 +2,14 @@
  * Reads what a run left behind. Rows are checked on the way in, so that a damaged file is reported with its name and
  * line, and nothing further up has to wonder. Unknown fields pass: a newer run folder stays readable.
  */
-import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
+
+import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { z } from "zod";
-import { InputError, messageOf } from "../base/errors.ts";
 import { parseInput } from "../base/problem.ts";
+import { InputError } from "../base/errors.ts";
+import { parseAs } from "../base/json.ts";
+import { linesOf, readInput } from "../base/text.ts";
 import { count } from "../records/counts.ts";
 import { type RoundMetrics, roundMetricsSchema } from "../records/metrics.ts";
 import { type ParticipationRow, participationSchema } from "../records/participation.ts";
@@ -71,8 +74,8 @@ const resultSchema = z.looseObject({
  * @throws InputError naming the file and the line
  */
 export function readRun(folder: string): RunRecord {
-  const scenario = readJson(folder, "scenario.json", scenarioSchema);
-  const result = existsSync(join(folder, "result.json")) ? readJson(folder, "result.json", resultSchema) : {};
+  const scenario = readFileAs(folder, "scenario.json", scenarioSchema);
+  const result = existsSync(join(folder, "result.json")) ? readFileAs(folder, "result.json", resultSchema) : {};
   const rounds: RoundMetrics[] = [];
   for (const { value, line } of readRows(folder, "metrics.jsonl", roundMetricsSchema)) {
     const before = rounds.at(-1);
@@ -134,62 +137,20 @@ function tierFacts(scenario: z.infer<typeof scenarioSchema>, rounds: readonly Ro
   return facts;
 }
 
-function readJson<T>(folder: string, file: string, schema: z.ZodType<T>): T {
-  let text: string;
-  try {
-    text = readFileSync(join(folder, file), "utf8");
-  } catch (cause) {
-    throw unreadable(folder, file, cause);
-  }
-  return parseInput(file, schema, parse(text, file));
-}
+const readFileAs = <T>(folder: string, file: string, schema: z.ZodType<T>): T =>
+  parseAs(schema, readInput(present(folder, file)), file);
 
 function* readRows<T>(folder: string, file: string, schema: z.ZodType<T>): Generator<{ value: T; line: number }> {
   let line = 0;
-  for (const text of readLines(folder, file)) {
+  for (const text of linesOf(present(folder, file))) {
     line++;
-    if (text.trim() === "") continue;
-    const where = `${file} line ${line}`;
-    yield { value: parseInput(where, schema, parse(text, where)), line };
+    if (text.trim() !== "") yield { value: parseAs(schema, text, `${file} line ${line}`), line };
   }
 }
 
-function* readLines(folder: string, file: string): Generator<string> {
-  let descriptor: number;
-  try {
-    descriptor = openSync(join(folder, file), "r");
-  } catch (cause) {
-    throw unreadable(folder, file, cause);
-  }
-  try {
-    const chunk = Buffer.allocUnsafe(1 << 20);
-    const decoder = new TextDecoder();
-    let rest = "";
-    for (;;) {
-      const bytes = readSync(descriptor, chunk, 0, chunk.length, null);
-      rest += decoder.decode(chunk.subarray(0, bytes), { stream: bytes > 0 });
-      const lines = rest.split("\n");
-      rest = lines.pop()!;
-      yield* lines;
-      if (bytes === 0) break;
-    }
-    if (rest !== "") yield rest;
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
-function parse(text: string, where: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    const start = text.slice(0, 40);
-    throw new InputError(`${where}: expected JSON, got ${JSON.stringify(start)} (${messageOf(cause)})`, { cause });
-  }
-}
-
-function unreadable(folder: string, file: string, cause: unknown): InputError {
-  const missing = (cause as { code?: unknown }).code === "ENOENT";
-  const what = missing ? `has no ${file}` : `has a ${file} that cannot be read (${messageOf(cause)})`;
-  return new InputError(`run folder ${folder} ${what}`, { cause });
+/** The path of a file that a run has to have left. */
+function present(folder: string, file: string): string {
+  const path = join(folder, file);
+  if (!existsSync(path)) throw new InputError(`run folder ${folder} has no ${file}`);
+  return path;
 }

@@ -2,11 +2,13 @@
  * Continues a run from its newest good checkpoint. What it then writes is byte for byte what an uninterrupted run
  * would have written.
  */
+
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { makeFolder, onDisk } from "../base/disk.ts";
-import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
-import { readText } from "../base/text.ts";
+import { InputError, ScenarioError } from "../base/errors.ts";
+import { parseJson } from "../base/json.ts";
+import { largestText, readText } from "../base/text.ts";
 import { flawOfFile } from "../folder/line-file.ts";
 import { awaitLock } from "../folder/lock.ts";
 import { filesIn, openRunFolder, type RunFolder, readRecord } from "../folder/run-folder.ts";
@@ -17,9 +19,6 @@ import { guardScenario } from "./guard.ts";
 import { provenanceOf, type ScenarioSource } from "./provenance.ts";
 import type { RunResult } from "./result.ts";
 import { carryOn, prepareRun, type RunOptions } from "./run.ts";
-
-/** Recorded traces of a large fleet may be in it. */
-export const largestScenario = 2 ** 29;
 
 export interface ResumeOptions extends Omit<RunOptions, "out"> {
   /** Continues although program, scenario, model or engine have changed, and marks the run. */
@@ -42,8 +41,8 @@ export type Reload = (source: ScenarioSource, name: string) => Promise<{ scenari
  */
 export async function loadRun(path: string, reload?: Reload): Promise<LoadedRun> {
   const folder = openRunFolder(path);
-  const text = readText(folder.scenario, largestScenario);
-  const value = parse(text, folder.scenario);
+  const text = readText(folder.scenario, largestText);
+  const value = parseJson(text, folder.scenario);
   const source = readRecord(folder)?.source ?? null;
   if (reload === undefined || source === null || typeof value !== "object" || value === null || !hasCode(text)) {
     return { folder, scenario: scenarioFromJson(value) };
@@ -53,14 +52,6 @@ export async function loadRun(path: string, reload?: Reload): Promise<LoadedRun>
     throw new InputError(`${source.file} no longer gives the scenario that ${folder.scenario} records`);
   }
   return { folder, scenario, source: { ...source, digest } };
-}
-
-function parse(text: string, path: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new InputError(`${path} is not JSON: ${messageOf(cause)}`, { cause });
-  }
 }
 
 export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promise<RunResult> {

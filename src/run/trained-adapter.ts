@@ -3,13 +3,15 @@
  * checkpoint is left, with the rescaler of every budget. A folder in PEFT's layout reads the same way; it has no
  * rescaler unless a run wrote it.
  */
+
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { serverRef } from "../../actors/protocol.ts";
 import type { ServerState } from "../../actors/server-state.ts";
-import { InputError, invariant, messageOf, ScenarioError } from "../base/errors.ts";
 import { parseInput } from "../base/problem.ts";
+import { InputError, invariant, ScenarioError } from "../base/errors.ts";
+import { readJsonAs } from "../base/json.ts";
 import { RescalerBook, type RescalerState } from "../fl/rescaler.ts";
 import { filesIn, openRunFolder, type RunFolder, readResult } from "../folder/run-folder.ts";
 import { type Checkpoint, decodeCheckpoint } from "../folder/saved-state.ts";
@@ -52,10 +54,8 @@ export type RecordedScenario = z.output<typeof recordSchema>;
 export const isRunFolder = (path: string): boolean => existsSync(join(path, "scenario.json"));
 
 /** @throws InputError when the folder holds no run that this program understands */
-export function recordedScenario(path: string): RecordedScenario {
-  const { scenario } = openRunFolder(path);
-  return parseInput(scenario, recordSchema, readJson(scenario));
-}
+export const recordedScenario = (path: string): RecordedScenario =>
+  readJsonAs(recordSchema, openRunFolder(path).scenario);
 
 /** An adapter that does nothing: the base model, in terms of whoever expects an adapter. */
 export function noAdapter(config: ModelConfig): TrainedAdapter {
@@ -104,7 +104,7 @@ const rescalersSchema = z.object({
 type Rescalers = Pick<TrainedAdapter, "budgets" | "rescaler">;
 
 function readRescalers(path: string, { layers }: ModelConfig): Rescalers {
-  const { rescalers } = parseInput(path, rescalersSchema, readJson(path));
+  const { rescalers } = readJsonAs(rescalersSchema, path);
   for (const { topK, factors } of rescalers) {
     if (factors.length !== layers) {
       throw new InputError(
@@ -159,12 +159,4 @@ function fromCheckpoint({ round, parts }: Checkpoint, path: string, config: Mode
   book.restore(parts.rescalers as RescalerState);
   const budgets = Array.from({ length: topK }, (_, i) => topK - i);
   return { layout, adapter, round, budgets, rescaler: (k) => book.forBudget(k) };
-}
-
-function readJson(path: string): unknown {
-  try {
-    return JSON.parse(readFileSync(path, "utf8"));
-  } catch (cause) {
-    throw new InputError(`${path} cannot be read as JSON: ${messageOf(cause)}`, { cause });
-  }
 }

@@ -3,10 +3,12 @@
  * quoted at one budget; the calibration says how much faster it is at another. Between measured budgets the time a token
  * takes is linear in k; beyond them it goes on as the FLOPs do.
  */
+
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
 import { count, positive } from "../base/fields.ts";
 import { readText } from "../base/text.ts";
+import { readJson } from "../base/json.ts";
 
 export const calibrationSchema = z.strictObject({
   /** What was measured, and on what; for readers. */
@@ -51,9 +53,5 @@ export function measuredCost({ budgets }: Calibration, flops: (topK: number) => 
 
 /** What the file says; the scenario it comes into checks it. @throws InputError */
 export function calibrationFrom(path: string): Calibration {
-  try {
-    return JSON.parse(readText(path, 2 ** 20)) as Calibration;
-  } catch (cause) {
-    throw new InputError(`cannot read the calibration ${path}: ${messageOf(cause)}`, { cause });
-  }
+  return readJson(path, 2 ** 20) as Calibration;
 }

@@ -9,11 +9,13 @@
  * `{ period, devices: [[[start, end], …], …] }` in milliseconds, or of FedScale's
  * `{ id: { active: […], inactive: […], finish_time } }` in seconds, where a device is on from active[i] to inactive[i].
  */
+
 import { extname } from "node:path";
 import { parse } from "csv-parse/sync";
-import { InputError, messageOf } from "../base/errors.ts";
 import { show } from "../base/problem.ts";
-import { readText } from "../base/text.ts";
+import { InputError } from "../base/errors.ts";
+import { readJson } from "../base/json.ts";
+import { readInput } from "../base/text.ts";
 import type { Millis } from "../base/units.ts";
 import type { TraceSpec } from "../sim/availability/availability-windows.ts";
 import type { DeviceRecord, DeviceTrace } from "../sim/fleet/fleet-spec.ts";
@@ -76,7 +78,7 @@ function windowsInTable(path: string): Windows {
 }
 
 function windowsInJson(path: string): Windows {
-  const value = jsonIn(path);
+  const value = readJson(path);
   const wrong = (what: string) => new InputError(`${path}: ${what}`);
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw wrong("expected an object with period and devices, or FedScale's records by device");
@@ -107,28 +109,8 @@ const isWindowList = (value: unknown): boolean =>
 
 const isJson = (path: string): boolean => extname(path) === ".json";
 
-/** A year of a hundred thousand devices. */
-const largestFile = 2 ** 29;
-
-function read(path: string): string {
-  try {
-    return readText(path, largestFile);
-  } catch (cause) {
-    throw new InputError(messageOf(cause), { cause });
-  }
-}
-
-function jsonIn(path: string): unknown {
-  try {
-    return JSON.parse(read(path));
-  } catch (cause) {
-    if (cause instanceof InputError) throw cause;
-    throw new InputError(`${path} is not JSON: ${messageOf(cause)}`, { cause });
-  }
-}
-
 function listIn(path: string): readonly unknown[] {
-  const value = jsonIn(path);
+  const value = readJson(path);
   if (!Array.isArray(value)) throw new InputError(`${path}: expected a list of devices`);
   return value;
 }
@@ -141,9 +123,8 @@ interface TableRow {
 
 /** A comma-separated table with a line of names above it: numbers, and names in one column. */
 function table(path: string, needed: readonly string[], known: readonly string[], names = ""): TableRow[] {
-  const [head, ...rows] = rowsIn(path);
-  const columns = head?.cells ?? [];
-  const wrong = (line: number, what: string) => new InputError(`${path} line ${line}: ${what}`);
+  const lines = readInput(path).split(/\r?\n/);
+  const head = (lines.shift() ?? "").split(",").map((name) => name.trim());
   for (const name of needed) {
     if (!columns.includes(name)) throw wrong(1, `expected a column ${name}, got ${show(columns.join(", "))}`);
   }

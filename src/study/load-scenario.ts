@@ -5,15 +5,17 @@
  * Wherever the file lies, `import … from "flame-sim"` in it means the running program, so that a scenario works from
  * a clone, from a project that depends on flame-sim, and under a global installation.
  */
+
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { extname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { sha256 } from "../base/digest.ts";
-import { InputError, messageOf, ScenarioError } from "../base/errors.ts";
-import { readText } from "../base/text.ts";
+import { InputError, ScenarioError } from "../base/errors.ts";
+import { parseJson } from "../base/json.ts";
+import { largestText, readText } from "../base/text.ts";
 import { packageRoot } from "../run/package.ts";
 import type { ScenarioSource } from "../run/provenance.ts";
-import { largestScenario, type Reload } from "../run/resume.ts";
+import type { Reload } from "../run/resume.ts";
 import { configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { type Scenario, scenarioFromJson } from "../scenario/define.ts";
 import { hookImports } from "./scenario-imports.ts";
@@ -31,14 +33,7 @@ export async function loadScenario(name: string): Promise<LoadedScenario> {
   const path = find(name);
   const shown = shortest(path);
   if (extname(path) === ".json") {
-    const text = readText(path, largestScenario);
-    let value: unknown;
-    try {
-      value = JSON.parse(text);
-    } catch (cause) {
-      throw new InputError(`${shown} is not JSON: ${messageOf(cause)}`, { cause });
-    }
-    return { scenarios: [scenarioFromJson(value)], path: shown, file: null };
+    return { scenarios: [scenarioFromJson(parseJson(readText(path, largestText), shown))], path: shown, file: null };
   }
   await prepareImports();
   const module = (await import(pathToFileURL(path).href)) as { default?: unknown };

@@ -2,12 +2,14 @@
  * Finished cells of stress matrices, a line each. A line is written in one call and made durable before the next cell
  * is begun, so a test that is killed loses the cells under way and nothing else; a line it was cut off in is dropped.
  */
+
 import { appendFileSync, closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk } from "../base/disk.ts";
 import { InputError, messageOf } from "../base/errors.ts";
 import { parseInput } from "../base/problem.ts";
+import { parseAs } from "../base/json.ts";
 import { acquireLock, type Lock } from "../folder/lock.ts";
 
 export const lockIn = (path: string): string => join(path, "lock");
@@ -61,13 +63,7 @@ export class StressFolder<Cell> {
     const end = bytes.lastIndexOf(0x0a) + 1;
     const lines = bytes.subarray(0, end).toString().split("\n").slice(0, -1);
     for (const [at, line] of lines.entries()) {
-      let value: unknown;
-      try {
-        value = JSON.parse(line);
-      } catch (cause) {
-        throw new InputError(`${name} line ${at + 1} is not JSON: ${messageOf(cause)}`, { cause });
-      }
-      const { key, cell } = parseInput(`${name} line ${at + 1}`, row, value);
+      const { key, cell } = parseAs(row, line, `${name} line ${at + 1}`);
       this.#cells.set(key, cell);
     }
     return end;

@@ -5,13 +5,15 @@
  * Files alone can show that nothing was damaged or changed by hand; that these events follow from this scenario, only
  * another run can show.
  */
+
 import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
-import { InputError, MachineError, messageOf } from "../base/errors.ts";
 import { parseInput } from "../base/problem.ts";
+import { InputError, MachineError } from "../base/errors.ts";
+import { parseAs } from "../base/json.ts";
 import { linesOf } from "../base/text.ts";
 import {
   filesIn,
@@ -245,12 +247,5 @@ function checkSeal(folder: RunFolder, record: RunRecord | null): Omit<Check, "na
 const eventSchema = z.looseObject({ t: z.number(), type: z.string() });
 type EventRow = z.output<typeof eventSchema>;
 
-function rowOf<Row>(schema: z.ZodType<Row>, text: string, path: string, line: number): Row {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new InputError(`${path} line ${line} is not JSON: ${messageOf(cause)}`, { cause });
-  }
-  return parseInput(`${path} line ${line}`, schema, value);
-}
+const rowOf = <Row>(schema: z.ZodType<Row>, text: string, path: string, line: number): Row =>
+  parseAs(schema, text, `${path} line ${line}`);

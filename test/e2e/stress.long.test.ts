@@ -203,7 +203,7 @@ test("a calibration is measured and can be planned with", async () => {
   assert.equal(planned.code, 0, planned.err);
   const missing = await runFlame("run", path, "--timing-only", "--calibration", join(folder, "none.json"));
   assert.equal(missing.code, 2);
-  assert.match(missing.err, /cannot read the calibration/);
+  assert.match(missing.err, /cannot read .*none\.json/);
 });
 
 test("a run's timeline is written anew, with a word on how to open it", async () => {

@@ -1,10 +1,12 @@
 /** `flame pretrain`: makes a small base model from the generated corpus. */
-import { existsSync, readFileSync, rmSync } from "node:fs";
+
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
-import { InputError, messageOf } from "../../base/errors.ts";
 import { parseInput } from "../../base/problem.ts";
+import { InputError } from "../../base/errors.ts";
+import { readJsonAs } from "../../base/json.ts";
 import { byteTokenizer } from "../../data/tokenizer.ts";
 import { awaitLock } from "../../folder/lock.ts";
 import { SafetensorsFile } from "../../model/formats/safetensors.ts";
@@ -165,12 +167,4 @@ function readState(path: string, recipe: PretrainRecipe): PretrainState {
   }
 }
 
-function readCurve(path: string): readonly PretrainReport[] {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, "utf8"));
-  } catch (cause) {
-    throw new InputError(`${path} is not JSON: ${messageOf(cause)}; remove the folder to start over`, { cause });
-  }
-  return parseInput(path, curveSchema, value).curve;
-}
+const readCurve = (path: string): readonly PretrainReport[] => readJsonAs(curveSchema, path).curve;

@@ -9,10 +9,11 @@
  *
  * https://github.com/huggingface/transformers, `models/olmoe/configuration_olmoe.py`; arXiv 2409.02060.
  */
-import { readFileSync } from "node:fs";
+
 import { z } from "zod";
-import { InputError, messageOf } from "../../base/errors.ts";
 import { parseInput, show, throwMistakes } from "../../base/problem.ts";
+import { InputError } from "../../base/errors.ts";
+import { readJson } from "../../base/json.ts";
 import type { ModelConfig } from "../config.ts";
 
 /** A model as its folder describes it. */
@@ -94,13 +95,7 @@ type Fields = z.infer<typeof schema>;
  * @throws InputError naming the file and every field that is wrong, with the reason
  */
 export function readHuggingFaceConfig(path: string): HuggingFaceConfig {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(readFileSync(path, "utf8"));
-  } catch (error) {
-    throw new InputError(`${path}: cannot be read as JSON: ${messageOf(error)}`, { cause: error });
-  }
-  return parseHuggingFaceConfig(parsed, path);
+  return parseHuggingFaceConfig(readJson(path), path);
 }
 
 /** As {@link readHuggingFaceConfig}, from parsed JSON; `where` opens every message. */

@@ -9,12 +9,14 @@
  *
  * https://github.com/huggingface/peft; Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685.
  */
-import { existsSync, readFileSync } from "node:fs";
+
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
-import { InputError, invariant, messageOf, ScenarioError } from "../../base/errors.ts";
 import { parseInput, throwMistakes } from "../../base/problem.ts";
+import { InputError, invariant, ScenarioError } from "../../base/errors.ts";
+import { readJson } from "../../base/json.ts";
 import { type AdapterLayout, adapterLayout, type BlockName, type LoraConfig } from "../adapter.ts";
 import type { ModelConfig } from "../config.ts";
 import { floatDtypes, SafetensorsFile } from "./safetensors.ts";
@@ -212,17 +214,16 @@ const schema = z.looseObject({
 });
 
 function readAdapterConfig(path: string): { lora: LoraConfig; baseModelName: string | null } {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(readFileSync(path, "utf8"));
-  } catch (error) {
-    throw new InputError(`${path}: cannot be read as JSON: ${messageOf(error)}`, { cause: error });
+  const problems = new Problems(path);
+  const result = schema.safeParse(readJson(path));
+  if (!result.success) {
+    for (const { path: field, message } of result.error.issues) problems.add(`${field.join(".")}: ${message}`);
+    problems.throwIfAny();
+    throw new InputError(`${path}: not an adapter configuration`);
   }
-  const fields = parseInput(path, schema, parsed);
-  const problems: string[] = [];
-  checkKind(fields, problems);
-  throwMistakes(path, problems);
-  const { r: rank, lora_alpha, use_rslora, base_model_name_or_path } = fields;
+  checkKind(result.data, problems);
+  problems.throwIfAny();
+  const { r: rank, lora_alpha, use_rslora, base_model_name_or_path } = result.data;
   // Rank-stabilised LoRA scales by alpha ÷ √rank; as alpha ÷ rank that is a larger alpha.
   const alpha = use_rslora ? lora_alpha * Math.sqrt(rank) : lora_alpha;
   return { lora: { rank, alpha }, baseModelName: base_model_name_or_path ?? null };

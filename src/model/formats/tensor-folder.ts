@@ -2,10 +2,14 @@
  * The tensors of a Hugging Face model folder, whether they lie in one file (`model.safetensors`) or in several, with
  * `model.safetensors.index.json` saying which tensor is where.
  */
-import { existsSync, readFileSync } from "node:fs";
+
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { InputError, messageOf } from "../../base/errors.ts";
 import { throwMistakes } from "../../base/problem.ts";
+import { InputError } from "../../base/errors.ts";
+import { parseJson } from "../../base/json.ts";
+import { readInput } from "../../base/text.ts";
+import { Problems } from "../problems.ts";
 import { duplicateNames } from "./json-names.ts";
 import { SafetensorsFile, type TensorEntry } from "./safetensors.ts";
 
@@ -113,14 +117,8 @@ function readIndex(path: string): Map<string, string> {
 }
 
 function parseIndex(path: string): object {
-  let text: string;
-  let parsed: unknown;
-  try {
-    text = readFileSync(path, "utf8");
-    parsed = JSON.parse(text);
-  } catch (error) {
-    throw new InputError(`${path}: cannot be read as JSON: ${messageOf(error)}`, { cause: error });
-  }
+  const text = readInput(path);
+  const parsed = parseJson(text, path);
   const duplicates = duplicateNames(text);
   if (duplicates.length > 0) throw new InputError(`${path}: the name ${JSON.stringify(duplicates[0])} occurs twice`);
   const weightMap = (parsed as { weight_map?: unknown } | null)?.weight_map;

@@ -53,7 +53,7 @@ test("a calibrated fleet is as fast at its own budget as measured", async () => 
 
 test("a calibration that is none is refused with the field", (t) => {
   const path = join(temporaryFolder(t), "calibration.json");
-  assert.throws(() => calibrationFrom(path), /cannot read the calibration/);
+  assert.throws(() => calibrationFrom(path), /cannot read .*calibration\.json/);
   const calibration = { budgets: [{ topK: 1, tokensPerSecond: -3 }] };
   assert.throws(
     () => timingOnly({ calibration }),

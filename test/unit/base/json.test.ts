@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { z } from "zod";
+import { InputError } from "../../../src/base/errors.ts";
+import { parseAs, parseJson, readJson, readJsonAs } from "../../../src/base/json.ts";
+import { temporaryFolder } from "../../support/run-folders.ts";
+
+const refuses = (read: () => unknown, message: RegExp) =>
+  assert.throws(read, (error) => error instanceof InputError && message.test(error.message));
+
+test("text that is not JSON is told with its place", () => {
+  assert.deepEqual(parseJson('{"a": [1]}', "a.json"), { a: [1] });
+  refuses(() => parseJson("{oops", "rows.jsonl line 3"), /^rows\.jsonl line 3 is not JSON: /);
+});
+
+test("a value of another shape is told with the place and the field", () => {
+  const schema = z.object({ rows: z.array(z.object({ loss: z.number() })) });
+  assert.deepEqual(parseAs(schema, '{"rows": [{"loss": 1}]}', "a.json"), { rows: [{ loss: 1 }] });
+  refuses(
+    () => parseAs(schema, '{"rows": [{"loss": "low"}]}', "a.json"),
+    /^a\.json: rows\[0\]\.loss: .*expected number/,
+  );
+  refuses(() => parseAs(schema, "7", "a.json"), /^a\.json: .*expected object/);
+});
+
+test("a file that is missing, or larger than was asked for, is wrong input", (t) => {
+  const path = join(temporaryFolder(t), "a.json");
+  refuses(() => readJson(path), /^cannot read .*a\.json: ENOENT/);
+  writeFileSync(path, "[1, 2, 3]");
+  assert.deepEqual(readJsonAs(z.array(z.number()), path), [1, 2, 3]);
+  refuses(() => readJson(path, 4), /a\.json has 9 B, expected at most 4 B/);
+});
