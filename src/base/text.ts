@@ -61,3 +61,6 @@ export function* linesOf(path: string): Generator<string> {
     closeSync(file);
   }
 }
+
+/** A name from a file, in quotation marks; of a long one, the beginning. */
+export const quoted = (name: string): string => JSON.stringify(name.length > 120 ? `${name.slice(0, 117)}...` : name);

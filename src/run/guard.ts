@@ -3,7 +3,9 @@
  * its functions runs, the ways to do so that people take by mistake are refused at once, under the name of the field; what
  * else differs from run to run is found by running the scenario again and comparing bytes.
  */
+
 import { ScenarioError } from "../base/errors.ts";
+import { given } from "../base/given.ts";
 import type { OwnParts, Scenario } from "../scenario/define.ts";
 
 /** Where the author's function that is running stands in the scenario. */
@@ -86,17 +88,18 @@ function guardFunctions(value: unknown, path: string): unknown {
     : Object.fromEntries(fields.map(({ key, guarded }) => [key, guarded]));
 }
 
-function guardParts({ strategy, policy, sampler, expect }: OwnParts): OwnParts {
-  return {
-    ...(strategy === undefined ? {} : { strategy: guardMethods(strategy, "strategy") }),
-    ...(policy === undefined ? {} : { policy: guardMethods(policy, "rounds.policy") }),
-    ...(sampler === undefined ? {} : { sampler: guardMethods(sampler, "rounds.sampler") }),
-    expect: expect.map((claim) => ({ ...claim, check: guarded(`expect "${claim.claim}"`, claim.check) })),
-  };
-}
+const guardParts = ({ strategy, policy, sampler, expect }: OwnParts): OwnParts => ({
+  ...given({
+    strategy: guardMethods(strategy, "strategy"),
+    policy: guardMethods(policy, "rounds.policy"),
+    sampler: guardMethods(sampler, "rounds.sampler"),
+  }),
+  expect: expect.map((claim) => ({ ...claim, check: guarded(`expect "${claim.claim}"`, claim.check) })),
+});
 
 /** Works for objects of a class, too, whose methods are not their own. */
-const guardMethods = <Part extends object>(part: Part, where: string): Part =>
+const guardMethods = <Part extends object>(part: Part | undefined, where: string): Part | undefined =>
+  part &&
   new Proxy(part, {
     get(target, key) {
       const value: unknown = Reflect.get(target, key, target);

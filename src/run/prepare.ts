@@ -1,9 +1,11 @@
 /** From a scenario to what a run works with: the model, the data and who holds it, the fleet. */
+
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { TrainingSetup } from "../../actors/training.ts";
 import { ScenarioError } from "../base/errors.ts";
 import { throwProblems } from "../base/problem.ts";
+import { given } from "../base/given.ts";
 import { Rng } from "../base/random.ts";
 import { sizesOf } from "../data/deal.ts";
 import { partition, partitionSizes } from "../data/partition.ts";
@@ -60,7 +62,7 @@ export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOp
   const clients = data.fleet.reduce((sum, tier) => sum + tier.clients, 0);
   const flops = (topK: number) => trainingFlops(model.config, topK, data.lora.rank);
   const build = (sizes: PartitionSizes) =>
-    buildFleet({ tiers: data.fleet, ...(data.regions === undefined ? {} : { regions: data.regions }) }, sizes, rng, {
+    buildFleet({ tiers: data.fleet, ...given({ regions: data.regions }) }, sizes, rng, {
       flopsPerToken: data.calibration === undefined ? flops : measuredCost(data.calibration, flops),
       trainedTokens: (examples, tokens) => trainedTokens(data, examples, tokens),
       downloadBytes: bytes.download,
@@ -164,7 +166,7 @@ async function loadExamples(
   return loadData(data.source, {
     seed,
     tokenizer,
-    ...(data.template === undefined ? {} : { template: data.template }),
+    ...given({ template: data.template }),
     maxTokens: Math.min(data.maxTokens ?? config.maxTokens, config.maxTokens),
   });
 }

@@ -2,11 +2,13 @@
  * Runs a scenario from its first event, or from a checkpoint, to its last, and leaves the run folder. This file reads
  * the wall clock, to measure the simulator; nothing simulated depends on it.
  */
+
 import { availableParallelism } from "node:os";
 import { sha256 } from "../base/digest.ts";
 import { writeAtomically } from "../base/disk.ts";
 import { messageOf } from "../base/errors.ts";
 import { throwProblems } from "../base/problem.ts";
+import { given } from "../base/given.ts";
 import { chooseEngine, mergeLimit } from "../engine/create.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import { readLines } from "../folder/line-file.ts";
@@ -140,7 +142,7 @@ export async function carryOn({
   const rows = kept.map((row) => withoutDetail(roundMetricsSchema.parse(row)));
   const workers = options.workers ?? availableParallelism();
   const { merge = "auto", taskLimit } = options;
-  const equipment = { engine, lora: data.lora, merge, ...(taskLimit === undefined ? {} : { taskLimit }) };
+  const equipment = { engine, lora: data.lora, merge, ...given({ taskLimit }) };
   const pool = haltable(options.pool?.(prepared) ?? makePool(prepared, workers, equipment));
   const made = provenanceOf(scenario, options, prepared);
   let counted = 0;

@@ -8,6 +8,7 @@
 
 import { ScenarioError } from "../base/errors.ts";
 import { problemsOf, show, throwProblems } from "../base/problem.ts";
+import { given } from "../base/given.ts";
 import { policyFromSpec, policySpecSchema } from "../fl/policies/registry.ts";
 import type { RoundPolicy } from "../fl/policy.ts";
 import type { ClientSampler } from "../fl/sampler.ts";
@@ -57,16 +58,14 @@ export function defineScenario(input: ScenarioInput): Scenario {
     ...rest,
     ...(rounds === undefined
       ? {}
-      : { rounds: { ...roundFields, ...field("policy", policyParts.spec), ...field("sampler", samplerParts.spec) } }),
-    ...field("strategy", strategyParts.spec),
+      : { rounds: { ...roundFields, ...given({ policy: policyParts.spec, sampler: samplerParts.spec }) } }),
+    ...given({ strategy: strategyParts.spec }),
     expect: Array.isArray(expect)
       ? claims.filter((claim) => !isOwn(claim)).map((claim) => claim?.spec ?? claim)
       : expect,
   };
   return resolve(fields, {
-    ...field("strategy", strategyParts.own),
-    ...field("policy", policyParts.own),
-    ...field("sampler", samplerParts.own),
+    ...given({ strategy: strategyParts.own, policy: policyParts.own, sampler: samplerParts.own }),
     expect: claims.filter(isOwn),
   });
 }
@@ -144,11 +143,8 @@ function separate<Part>(
 export function unusedFields({ data, own }: Scenario): string[] {
   const { policy, deadline, minUpdates, overSelection } = data.rounds;
   if (policy === undefined && own.policy === undefined) return [];
-  const given = { deadline: deadline !== null, minUpdates: minUpdates !== 1, overSelection: overSelection !== 1 };
-  return Object.entries(given).flatMap(([field, isGiven]) =>
-    isGiven ? [`rounds.${field} is not used: the round policy brings its own`] : [],
+  const stated = { deadline: deadline !== null, minUpdates: minUpdates !== 1, overSelection: overSelection !== 1 };
+  return Object.entries(stated).flatMap(([field, isStated]) =>
+    isStated ? [`rounds.${field} is not used: the round policy brings its own`] : [],
   );
 }
-
-const field = <Key extends string, Value>(key: Key, value: Value | undefined): { [K in Key]?: Value } =>
-  value === undefined ? {} : ({ [key]: value } as { [K in Key]?: Value });

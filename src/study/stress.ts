@@ -5,8 +5,10 @@
  * key is the digest of the scenario it resolves to and of the program: a cell that has been run is known again however
  * the matrix grows, and run anew when anything in it changes.
  */
+
 import { createHash } from "node:crypto";
 import { InvariantError, ScenarioError } from "../base/errors.ts";
+import { given } from "../base/given.ts";
 import type { Spec } from "../fl/define.ts";
 import { sizedLike } from "../fl/policies/registry.ts";
 import { type RoundMetrics, withoutDetail } from "../records/metrics.ts";
@@ -62,9 +64,9 @@ export function stressPlans(scenario: Scenario, matrix: StressMatrix, { engine, 
         for (const dropout of dropouts) {
           const changes: ScenarioChanges = {
             seed,
-            ...(rounds === undefined ? {} : { rounds }),
+            ...given({ rounds }),
             ...(timingOnly === true ? { timingOnly } : {}),
-            ...(calibration === undefined ? {} : { calibration }),
+            ...given({ calibration }),
             set: [
               ...set,
               ...(strategy === null ? [] : [`strategy=${JSON.stringify(partOf(strategy))}`]),

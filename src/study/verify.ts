@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { parseInput } from "../base/problem.ts";
 import { InputError, MachineError } from "../base/errors.ts";
+import { given } from "../base/given.ts";
 import { parseAs } from "../base/json.ts";
 import { linesOf } from "../base/text.ts";
 import {
@@ -102,7 +103,7 @@ function rerun({ folder, scenario, source }: LoadedRun, options: RunOptions) {
     engine: options.engine ?? record?.engine ?? "auto",
     merge: options.merge ?? record?.merge ?? "auto",
     ...(record === null ? {} : { reproduce: record.reproduce }),
-    ...(source === undefined ? {} : { source }),
+    ...given({ source }),
   });
 }
 

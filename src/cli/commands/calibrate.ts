@@ -1,7 +1,9 @@
 /** `flame calibrate <scenario>`: how fast this machine really trains at each budget, for plans without training. */
+
 import { cpus } from "node:os";
 import { writeAtomically } from "../../base/disk.ts";
 import { ScenarioError } from "../../base/errors.ts";
+import { given } from "../../base/given.ts";
 import { Rng } from "../../base/random.ts";
 import { type Batch, trainBatches } from "../../data/batches.ts";
 import { createEngine } from "../../engine/create.ts";
@@ -36,8 +38,7 @@ export async function calibrate(name: string, { to, repeats, engine, json, ...fl
     throw new ScenarioError(`--engine is ${engine}, expected one of ${engineNames.join(", ")}`);
   const loaded = (await loadScenario(name)).scenarios[0]!;
   const scenario = configure(loaded, {
-    ...(flags.data === undefined ? {} : { data: flags.data }),
-    ...(flags.model === undefined ? {} : { model: flags.model }),
+    ...given({ data: flags.data, model: flags.model }),
     ...(loaded.data.timingOnly ? { set: ["timingOnly=false"] } : {}),
   });
   const prepared = await prepareRun(scenario, { engine });

@@ -1,4 +1,5 @@
 /** What `flame eval` asks a model: a run's own held-out examples, generated ones, or a file. */
+import { given } from "../../base/given.ts";
 import { ScenarioError } from "../../base/errors.ts";
 import { type Batch, evaluationBatches } from "../../data/batches.ts";
 import { loadData } from "../../data/source.ts";
@@ -40,7 +41,7 @@ export async function questionsFor(
   }
   const tokenizer = await model.tokenizer();
   const template = run?.data.template;
-  const options = { seed, tokenizer, ...(template === undefined ? {} : { template }) };
+  const options = { seed, tokenizer, ...given({ template }) };
   const { maxTokens } = model.config;
   if (data === undefined && run !== null) {
     const most = Math.min(run.data.maxTokens ?? maxTokens, maxTokens);

@@ -1,6 +1,8 @@
 /** `flame export`: what a run has learned, for others to load: a PEFT adapter, or a whole model with everything merged. */
+
 import { resolve } from "node:path";
 import { ScenarioError } from "../../base/errors.ts";
+import { given } from "../../base/given.ts";
 import { exportPeft } from "../../model/formats/peft.ts";
 import { BaseWeightsFile } from "../../model/formats/prepare-weights.ts";
 import type { StoredDtype } from "../../model/formats/safetensors-writer.ts";
@@ -27,8 +29,7 @@ export async function exportRun(run: string, flags: ExportFlags): Promise<void> 
   requireEmpty(to);
   const subject = openSubject({
     adapter: run,
-    ...(round === undefined ? {} : { round }),
-    ...(model === undefined ? {} : { model }),
+    ...given({ round, model }),
   });
   const topK = checkBudget(budget ?? subject.model.config.topK, subject.model.config);
   if (merge) await exportMerged(subject, topK, flags);

@@ -1,4 +1,5 @@
 /** `flame resume <run>`. */
+import { given } from "../../base/given.ts";
 import type { MergeLimit } from "../../engine/merge-limit.ts";
 import { watchResume } from "../screen/watch.ts";
 
@@ -16,10 +17,7 @@ export async function resumeRun(folder: string, flags: ResumeFlags): Promise<voi
   await watchResume({
     folder,
     force: flags.force === true,
-    ...(flags.workers === undefined ? {} : { workers: flags.workers }),
-    ...(flags.engine === undefined ? {} : { engine: flags.engine }),
-    ...(flags.merge === undefined ? {} : { merge: flags.merge }),
-    ...(flags.taskLimit === undefined ? {} : { taskLimit: flags.taskLimit }),
+    ...given({ workers: flags.workers, engine: flags.engine, merge: flags.merge, taskLimit: flags.taskLimit }),
     json: flags.json === true,
     quiet: flags.quiet === true,
   });

@@ -1,4 +1,6 @@
 /** `flame run <scenario>`. */
+
+import { given } from "../../base/given.ts";
 import { join } from "node:path";
 import type { MergeLimit } from "../../engine/merge-limit.ts";
 import type { RunResult } from "../../run/result.ts";
@@ -28,10 +30,7 @@ export async function runScenario(name: string, flags: RunFlags): Promise<void> 
     const result = await watchRun({
       scenario,
       reproduce: reproduce(loaded.path, flags),
-      ...(flags.workers === undefined ? {} : { workers: flags.workers }),
-      ...(flags.engine === undefined ? {} : { engine: flags.engine }),
-      ...(flags.merge === undefined ? {} : { merge: flags.merge }),
-      ...(flags.taskLimit === undefined ? {} : { taskLimit: flags.taskLimit }),
+      ...given({ workers: flags.workers, engine: flags.engine, merge: flags.merge, taskLimit: flags.taskLimit }),
       ...(source === null ? {} : { source }),
       ...outOf(flags, scenario, scenarios.length),
       json: flags.json === true,

@@ -1,7 +1,9 @@
 /** `flame stress <scenario>`: strategies × policies × dropout rates × seeds, in parallel, resumable. */
+
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ScenarioError } from "../../base/errors.ts";
+import { given } from "../../base/given.ts";
 import { outwait } from "../../folder/lock.ts";
 import { formatSweep, writeSweepReport } from "../../report/sweep.ts";
 import { loadScenario } from "../../study/load-scenario.ts";
@@ -47,9 +49,7 @@ export async function stress(name: string, flags: StressFlags): Promise<void> {
     dropouts: flags.dropout,
     seeds: flags.seeds,
     set: flags.set,
-    ...(flags.rounds === undefined ? {} : { rounds: flags.rounds }),
-    ...(flags.timingOnly === undefined ? {} : { timingOnly: flags.timingOnly }),
-    ...(flags.calibration === undefined ? {} : { calibration: flags.calibration }),
+    ...given({ rounds: flags.rounds, timingOnly: flags.timingOnly, calibration: flags.calibration }),
   };
   const source = file === null ? null : readFileSync(file, "utf8");
   const plans = stressPlans(scenario, matrix, { engine: flags.engine, source });
@@ -71,7 +71,7 @@ export async function stress(name: string, flags: StressFlags): Promise<void> {
         plans: missing,
         engine: flags.engine,
         signal: abort.signal,
-        ...(flags.workers === undefined ? {} : { workers: flags.workers }),
+        ...given({ workers: flags.workers }),
         reproduce: (plan) => reproduce(path, plan.changes),
         onRound: (plan, round) => board.round(plan, round),
         onCell(plan, outcome) {

@@ -1,4 +1,5 @@
 /** `flame verify <run>`. */
+import { given } from "../../base/given.ts";
 import { reload } from "../../study/load-scenario.ts";
 import { type Check, holds, verifyByRerun, verifyRun } from "../../study/verify.ts";
 import { colors } from "../screen/colors.ts";
@@ -21,8 +22,7 @@ export async function verify(folder: string, { rerun, workers, engine, json }: V
     const deafen = onInterrupt(() => abort.abort());
     const options = {
       signal: abort.signal,
-      ...(workers === undefined ? {} : { workers }),
-      ...(engine === undefined ? {} : { engine }),
+      ...given({ workers, engine }),
     };
     checks.push(await verifyByRerun(folder, options, reload).finally(deafen));
     if (abort.signal.aborted) process.exitCode = exitCodes.interrupted;

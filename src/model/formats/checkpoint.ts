@@ -2,9 +2,11 @@
  * A Hugging Face OLMoE folder, opened and checked: `config.json` and safetensors, one file or several, experts stored
  * one by one or fused. Nothing is read beyond the headers until someone asks for a tensor.
  */
+
 import { join } from "node:path";
 import { InputError } from "../../base/errors.ts";
 import { throwMistakes } from "../../base/problem.ts";
+import { quoted } from "../../base/text.ts";
 import type { ModelConfig } from "../config.ts";
 import { type HuggingFaceConfig, readHuggingFaceConfig } from "./hf-config.ts";
 import { floatDtypes } from "./safetensors.ts";
@@ -84,13 +86,12 @@ const isIgnored = (name: string, { tiedEmbeddings }: ModelConfig): boolean =>
   name.endsWith(".self_attn.rotary_emb.inv_freq") || (tiedEmbeddings && name === headName);
 
 function unexpected(name: string, { attentionBias }: ModelConfig): string {
-  const quoted = JSON.stringify(name.length > 120 ? `${name.slice(0, 117)}...` : name);
   if (!attentionBias && /\.self_attn\.[qkvo]_proj\.bias$/.test(name)) {
-    return `tensor ${quoted} is unexpected: attention_bias is false in config.json`;
+    return `tensor ${quoted(name)} is unexpected: attention_bias is false in config.json`;
   }
-  if (name.includes("shared_expert")) return `tensor ${quoted} is unexpected: OLMoE has no shared expert`;
-  if (name.includes("lora_")) return `tensor ${quoted} is unexpected: this is an adapter, not a model`;
-  return `tensor ${quoted} is unexpected`;
+  if (name.includes("shared_expert")) return `tensor ${quoted(name)} is unexpected: OLMoE has no shared expert`;
+  if (name.includes("lora_")) return `tensor ${quoted(name)} is unexpected: this is an adapter, not a model`;
+  return `tensor ${quoted(name)} is unexpected`;
 }
 
 /** A head stored beside tied embeddings: harmless if it repeats the embedding, two models in one folder if not. */

@@ -8,6 +8,7 @@
  * The folder gets its name when both files are complete and on disk; until then it is called `….partial`, and is removed
  * by whoever fails, or by the next run if the machine stopped.
  */
+
 import {
   closeSync,
   fsyncSync,
@@ -25,6 +26,7 @@ import { join } from "node:path";
 import { threadId } from "node:worker_threads";
 import { diskError, makeFolder, onDisk, readFully, syncFolder, writeFully } from "../../base/disk.ts";
 import { InvariantError, invariant } from "../../base/errors.ts";
+import { isRunning } from "../../base/processes.ts";
 import { sizeOf } from "../../tensor/graph/shape.ts";
 import { type BaseWeights, baseWeightPlan, type WeightSource } from "../base-weights.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -173,18 +175,8 @@ function removeLeftovers(cache: string): void {
     if (match === null) continue;
     const [pid, thread] = [Number(match[1]), Number(match[2])];
     const isOurs = pid === process.pid && thread === threadId;
-    if (isOurs ? !active.has(name) : pid !== process.pid && !isAlive(pid)) {
+    if (isOurs ? !active.has(name) : pid !== process.pid && !isRunning(pid)) {
       rmSync(join(cache, name), { recursive: true, force: true });
     }
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // EPERM: it lives, and belongs to somebody else.
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }

@@ -9,8 +9,10 @@
  * once. The rules are those of the reference implementation:
  * https://github.com/huggingface/safetensors (README and `safetensors/src/tensor.rs`).
  */
+
 import { InputError, messageOf } from "../../base/errors.ts";
 import { show, throwMistakes } from "../../base/problem.ts";
+import { quoted } from "../../base/text.ts";
 import { duplicateNames } from "./json-names.ts";
 
 /** Element types of the format that a reader here can hold, and their size in bytes. */
@@ -82,7 +84,7 @@ export function headerLength(prefix: Uint8Array, fileBytes: number, file: string
 export function parseHeader(json: Uint8Array, fileBytes: number, file: string): SafetensorsHeader {
   const { text, parsed } = parseJson(json, file);
   const problems: string[] = [];
-  for (const name of duplicateNames(text)) problems.push(`the name ${quote(name)} occurs twice in the header`);
+  for (const name of duplicateNames(text)) problems.push(`the name ${quoted(name)} occurs twice in the header`);
 
   const dataStart = 8 + json.length;
   const dataBytes = fileBytes - dataStart;
@@ -111,7 +113,7 @@ function parseJson(json: Uint8Array, file: string): { text: string; parsed: obje
   }
   // The format fixes the first byte, so that no other kind of file passes by accident.
   if (!text.startsWith("{"))
-    throw new InputError(`${file}: the header begins with ${quote(text[0] ?? "")}, expected "{"`);
+    throw new InputError(`${file}: the header begins with ${quoted(text[0] ?? "")}, expected "{"`);
   try {
     return { text, parsed: JSON.parse(text) as object };
   } catch (error) {
@@ -137,7 +139,7 @@ function readEntry(
   dataBytes: number,
   problems: string[],
 ): TensorEntry | undefined {
-  const where = `tensor ${quote(name)}`;
+  const where = `tensor ${quoted(name)}`;
   if (!isRecord(value)) {
     problems.push(`${where} is ${show(value)}, expected an object with dtype, shape and data_offsets`);
     return undefined;
@@ -176,8 +178,8 @@ function checkTiling(entries: readonly TensorEntry[], dataStart: number, dataByt
   for (const { name, start, bytes } of entries) {
     const begin = start - dataStart;
     if (begin < end)
-      problems.push(`tensor ${quote(name)} begins at ${begin}, inside ${quote(previous)}, which ends at ${end}`);
-    if (begin > end) problems.push(`tensor ${quote(name)} begins at ${begin}, which leaves a gap from ${end}`);
+      problems.push(`tensor ${quoted(name)} begins at ${begin}, inside ${quoted(previous)}, which ends at ${end}`);
+    if (begin > end) problems.push(`tensor ${quoted(name)} begins at ${begin}, which leaves a gap from ${end}`);
     end = Math.max(end, begin + bytes);
     previous = name;
   }
@@ -192,4 +194,3 @@ const isDtype = (value: unknown): value is Dtype => typeof value === "string" &&
 const isLengths = (value: unknown): value is number[] =>
   Array.isArray(value) && value.length <= 16 && value.every((length) => Number.isSafeInteger(length) && length >= 0);
 
-const quote = (name: string): string => JSON.stringify(name.length > 120 ? `${name.slice(0, 117)}...` : name);
