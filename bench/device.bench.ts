@@ -10,6 +10,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { median } from "simple-statistics";
 import { chooseEngine, createEngine, createExecutor } from "../src/engine/create.ts";
 import type { TrainingEngine, TrainJob } from "../src/engine/engine.ts";
 import { gpuMemory } from "../src/engine/gpu.ts";
@@ -22,7 +23,7 @@ import type { Executor } from "../src/tensor/executors/executor.ts";
 import { Graph } from "../src/tensor/graph/graph.ts";
 import { reduceSum } from "../src/tensor/ops/arithmetic.ts";
 import { matmul } from "../src/tensor/ops/matrix.ts";
-import { median, timings } from "./measure.ts";
+import { timings } from "./measure.ts";
 import { benchConfig, benchJob, benchRank, randomWeights } from "./step.ts";
 
 const tokens = 4 * 128;
@@ -80,11 +81,7 @@ export default async function run(options: string[]): Promise<void> {
       single.dispose();
     }
     const titles = ["k", "clients", "memory", "tokens/s", "one by one", "gain", "GFLOP/s", "matmul GFLOP/s", "share"];
-    const table = formatTable(
-      titles.map((title) => ({ title, align: "right" as const })),
-      rows.map((row) => [...row, ...new Array<string>(titles.length - row.length).fill("")]),
-    );
-    process.stdout.write(`${table}\n`);
+    process.stdout.write(`${formatTable(titles, rows)}\n`);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -11,10 +11,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { median } from "simple-statistics";
 import { trainingFlops } from "../src/model/accounting.ts";
 import type { LoraForm } from "../src/model/adapted-experts.ts";
 import { formatTable } from "../src/report/table.ts";
-import { everywhere, matmulRate, median, stepPool, timings } from "./measure.ts";
+import { everywhere, matmulRate, stepPool, timings } from "./measure.ts";
 import { benchConfig, benchEngine, benchJob, benchRank, randomWeights } from "./step.ts";
 
 const budgets = [8, 4, 2, 1];
@@ -59,8 +60,7 @@ export default async function run(options: string[]): Promise<void> {
     }
     const columns = ["k", "ms/step", "GFLOP/step", "GFLOP/s", "matmul GFLOP/s", "share", "tokens/s", "build ms"];
     if (values.peer !== undefined) columns.push("hf_peft ms", "speed-up");
-    const right = columns.map((title) => ({ title, align: "right" as const }));
-    process.stdout.write(`${formatTable(right, rows)}\n`);
+    process.stdout.write(`${formatTable(columns, rows)}\n`);
     const one = await workersRate(folder, 1);
     const two = await workersRate(folder, 2);
     process.stdout.write(

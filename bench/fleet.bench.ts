@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { median } from "simple-statistics";
 import quickstart from "../scenarios/quickstart.ts";
 import type { Millis } from "../src/base/units.ts";
 import { formatTable } from "../src/report/table.ts";
@@ -20,9 +21,7 @@ import { configure } from "../src/scenario/configure.ts";
 import { Kernel } from "../src/sim/kernel/kernel.ts";
 import { type FleetRun, federationOf } from "./fleet-run.ts";
 import { benchFleet, type FleetSize } from "./fleet-scenario.ts";
-import { median } from "./measure.ts";
 
-const right = (title: string) => ({ title, align: "right" as const });
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
 const thousands = (value: number): string => `${(value / 1_000).toFixed(0)} k`;
 
@@ -81,8 +80,8 @@ async function endToEnd(repeats: number): Promise<void> {
       `${((100 * rate) / reference).toFixed(1)} %`,
     ]);
   }
-  const titles = ["events/s", "CPU µs/event", "trace rows/s", "bare heap/s", "share"];
-  print(formatTable([{ title: "end to end, one core", align: "left" }, ...titles.map(right)], rows));
+  const titles = ["end to end, one core", "events/s", "CPU µs/event", "trace rows/s", "bare heap/s", "share"];
+  print(formatTable(titles, rows, 1));
 }
 
 /** Pushes and pops of a bare heap that holds `pending` numbers, per second. */
@@ -137,7 +136,7 @@ async function queueSizes(repeats: number): Promise<void> {
     const nanoseconds = median(times);
     rows.push([pending.toLocaleString("en"), nanoseconds.toFixed(0), (nanoseconds / Math.log2(pending)).toFixed(1)]);
   }
-  print(`\n${formatTable(["events pending", "ns/event", "ns per event and log₂"].map(right), rows)}`);
+  print(`\n${formatTable(["events pending", "ns/event", "ns per event and log₂"], rows)}`);
 }
 
 const inProcess = (size: FleetSize): FleetRun => {

@@ -1,15 +1,10 @@
-/** What benchmarks share: medians, and the machine's own matrix-multiply rate. */
+/** What benchmarks share: timings, and the machine's own matrix-multiply rate. */
 
 import { Piscina } from "piscina";
+import { median } from "simple-statistics";
 import { loadOrt } from "../src/tensor/executors/onnx.ts";
 import { elementTypes, encodeModel } from "../src/tensor/executors/onnx-proto.ts";
 import type { StepTask } from "./step-worker.ts";
-
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const half = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
-}
 
 /** Milliseconds of each of `repeats` calls, after `warmup` calls that do not count. */
 export async function timings(call: () => unknown, { warmup = 3, repeats = 15 } = {}): Promise<number[]> {

@@ -30,12 +30,7 @@ export default async function run(): Promise<void> {
     const file = formatBytes(baseWeightPlan(largeConfig).bytes);
     process.stdout.write(`weights file: ${file}\n\n`);
     const columns = ["workers", "PSS of the file", "mappings", "RSS of the process"];
-    process.stdout.write(
-      `${formatTable(
-        columns.map((title) => ({ title, align: "right" as const })),
-        rows,
-      )}\n`,
-    );
+    process.stdout.write(`${formatTable(columns, rows)}\n`);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -8,9 +8,9 @@
  * with them. The first round, which compiles the steps, does not count.
  */
 
+import { median } from "simple-statistics";
 import { defineScenario, iid, instructions, megabits, minutes, run } from "../src/index.ts";
 import { formatTable } from "../src/report/table.ts";
-import { median } from "./measure.ts";
 
 const rounds = 6;
 
@@ -61,10 +61,5 @@ export default async function bench(): Promise<void> {
     ]);
   }
   const columns = ["dropout", "counted/round", "CPU ms/round", "CPU ms/update", "of no dropout", "tasks"];
-  process.stdout.write(
-    `${formatTable(
-      columns.map((title) => ({ title, align: "right" as const })),
-      rows,
-    )}\n`,
-  );
+  process.stdout.write(`${formatTable(columns, rows)}\n`);
 }

@@ -44,6 +44,9 @@ export function formatTime(time: number): string {
   return `${Math.floor(hours / 24)}d${two(hours % 24)}h`;
 }
 
+/** `41.2 %`, `60 %`: a share of 1, in at most so many decimals. */
+export const formatShare = (share: number, digits = 1): string => `${Number((share * 100).toFixed(digits))} %`;
+
 /** `812 B`, `1.2 MB`: decimal prefixes, three significant digits. */
 export function formatBytes(bytes: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];

@@ -1,7 +1,7 @@
 /** Plots of who took part: outcomes per round and tier, bytes on the wire, distinct clients reached. */
 import * as Plot from "@observablehq/plot";
 import { median } from "simple-statistics";
-import { formatBytes, formatTime } from "../base/units.ts";
+import { formatBytes, formatShare, formatTime } from "../base/units.ts";
 import { type Outcome, outcomes } from "../records/counts.ts";
 import type { RoundMetrics, TierMetrics } from "../records/metrics.ts";
 import { tierTotals } from "../records/totals.ts";
@@ -80,7 +80,7 @@ function sharesByTier(rounds: readonly RoundMetrics[], { tiers }: Palette, seen:
       left += share * 100;
       const { colour } = outcomeStyle(outcome);
       const title = `${label}: ${whole(total[outcome])} of ${whole(total.invited)} ${outcome} (${percent(share)})`;
-      const text = share >= 0.09 ? `${Math.round(share * 100)} %` : "";
+      const text = share >= 0.09 ? formatShare(share, 0) : "";
       return { label, x1, x2: left, middle: (x1 + left) / 2, text, colour, title };
     });
   });

@@ -5,14 +5,14 @@
 import { join } from "node:path";
 import * as Plot from "@observablehq/plot";
 import { InputError } from "../base/errors.ts";
-import { formatTime } from "../base/units.ts";
+import { formatShare, formatTime } from "../base/units.ts";
 import { type StressCell, type Target, tierFairness } from "../study/stress-cell.ts";
 import { type Style, seriesStyle } from "./colours.ts";
 import { type Estimate, estimate } from "./confidence.ts";
 import { asLines, draw, endLabels, type Figure, lines } from "./figure.ts";
 import { percent, timeUnit, whole } from "./numbers.ts";
 import { escapeHtml, renderNote, renderPage, renderTable, renderTiles } from "./page.ts";
-import { type Cell, formatTable, type TableOptions } from "./table.ts";
+import { formatTable } from "./table.ts";
 import { writeFile } from "./write.ts";
 
 export interface SweepFacts {
@@ -96,13 +96,9 @@ export function renderSweep(cells: readonly StressCell[], facts: SweepFacts): st
 }
 
 /** The same table for terminals: mean ± half the 95 % interval, one line per strategy and dropout rate. */
-export function formatSweep(
-  cells: readonly StressCell[],
-  { target = null, ...options }: TableOptions & { readonly target?: Target | null } = {},
-): string {
+export function formatSweep(cells: readonly StressCell[], target: Target | null): string {
   const [head, ...rows] = table(groupsOf(cells), measuresOf(cells, target));
-  const columns = head!.map((title, i) => ({ title, align: i === 0 ? ("left" as const) : ("right" as const) }));
-  return formatTable(columns, rows as Cell[][], options);
+  return formatTable(head!, rows, 1);
 }
 
 function measuresOf(cells: readonly StressCell[], target: Target | null): Measure[] {
@@ -303,7 +299,7 @@ function table(groups: readonly Group[], measures: readonly Measure[]): string[]
       return writeEstimate(found, measure.write) + missing;
     });
     const share = counted === null ? "–" : `${counted.mean.toFixed(1)} %`;
-    return [strategy, `${Number((dropout * 100).toFixed(2))} %`, whole(cells.length), share, ...values];
+    return [strategy, formatShare(dropout, 2), whole(cells.length), share, ...values];
   });
   return [head, ...rows];
 }
@@ -335,7 +331,7 @@ function tiles(groups: readonly Group[], measures: readonly Measure[]): string {
         .sort((a, b) => a.found.mean - b.found.mean);
       const [first, second] = ranked;
       if (first === undefined) return [];
-      const label = `lowest ${columnTitle(measure)} at ${Number((worst * 100).toFixed(2))} % dropout`;
+      const label = `lowest ${columnTitle(measure)} at ${formatShare(worst, 2)} dropout`;
       const told = writeEstimate(first.found, measure.write);
       if (second === undefined) return [{ value: first.group.strategy, label, note: told }];
       const lead = leadOf(first.group, second.group, measure);

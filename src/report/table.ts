@@ -1,40 +1,28 @@
 /** Tables for terminals. Columns line up whatever colours the cells carry. */
 import { stripVTControlCharacters } from "node:util";
 
-export interface Column {
-  readonly title: string;
-  /** Numbers read best to the right; the default is left. */
-  readonly align?: "left" | "right";
-}
-
-export type Cell = string | number | null;
-
-export interface TableOptions {
-  /** Put before every line. */
-  readonly indent?: string;
-  /** Applied to the header line, for a terminal's bold or dim. */
-  readonly header?: (line: string) => string;
-}
-
-/** Columns two spaces apart, a rule under the header, no trailing blanks; null prints as `–`. */
+/**
+ * Columns two spaces apart, a rule under the titles, no trailing blanks.
+ *
+ * @param names how many columns, from the first, hold names and stand to the left; numbers stand to the right
+ */
 export function formatTable(
-  columns: readonly Column[],
-  rows: readonly (readonly Cell[])[],
-  { indent = "", header = (line) => line }: TableOptions = {},
+  titles: readonly string[],
+  rows: readonly (readonly (string | number)[])[],
+  names = 0,
 ): string {
-  const titles = columns.map(({ title }) => title);
-  const cells = rows.map((row) => columns.map((_, i) => text(row[i] ?? null)));
-  const widths = columns.map((_, i) => Math.max(...[titles, ...cells].map((row) => width(row[i]!))));
-  const line = (row: readonly string[]) => {
-    const padded = row.map((cell, i) => {
-      const gap = " ".repeat(widths[i]! - width(cell));
-      return columns[i]!.align === "right" ? gap + cell : cell + gap;
-    });
-    return (indent + padded.join("  ")).trimEnd();
-  };
-  const rule = indent + widths.map((length) => "─".repeat(length)).join("──");
-  return [header(line(titles)), rule, ...cells.map(line)].join("\n");
+  const table = [titles, ...rows].map((row) => titles.map((_, column) => String(row[column] ?? "")));
+  const widths = titles.map((_, column) => Math.max(...table.map((row) => width(row[column]!))));
+  const [head, ...lines] = table.map((row) =>
+    row
+      .map((cell, column) => {
+        const gap = " ".repeat(widths[column]! - width(cell));
+        return column < names ? cell + gap : gap + cell;
+      })
+      .join("  ")
+      .trimEnd(),
+  );
+  return [head, widths.map((length) => "─".repeat(length)).join("──"), ...lines].join("\n");
 }
 
-const text = (cell: Cell): string => (cell === null ? "–" : String(cell));
 const width = (cell: string): number => [...stripVTControlCharacters(cell)].length;

@@ -5,7 +5,7 @@
  * function of the results; such a claim is named in scenario.json and cannot be re-run from there.
  */
 import { z } from "zod";
-import { formatTime } from "../base/units.ts";
+import { formatShare, formatTime } from "../base/units.ts";
 import type { BudgetMetrics, RoundMetrics } from "../records/metrics.ts";
 
 export interface Findings {
@@ -117,7 +117,7 @@ export function fromSpec(spec: ExpectationSpec): Expectation {
       };
     case "accuracyReaches":
       return {
-        claim: `exact-match accuracy reaches ${percent(spec.share)}${atBudget(spec.at)}`,
+        claim: `exact-match accuracy reaches ${formatShare(spec.share)}${atBudget(spec.at)}`,
         spec,
         needsTraining: true,
         check: ({ rows }) => reaches(rows, spec),
@@ -140,7 +140,7 @@ export function fromSpec(spec: ExpectationSpec): Expectation {
       };
     case "participationAtLeast":
       return {
-        claim: `at least ${percent(spec.share)} of invitations are counted`,
+        claim: `at least ${formatShare(spec.share)} of invitations are counted`,
         spec,
         needsTraining: false,
         check({ rows }) {
@@ -148,7 +148,7 @@ export function fromSpec(spec: ExpectationSpec): Expectation {
           const counted = total(rows, "counted");
           return {
             holds: invited > 0 && counted / invited >= spec.share,
-            found: `${counted} of ${invited}${invited > 0 ? ` (${percent(counted / invited)})` : ""}`,
+            found: `${counted} of ${invited}${invited > 0 ? ` (${formatShare(counted / invited)})` : ""}`,
           };
         },
       };
@@ -231,7 +231,7 @@ function reaches(
     return { holds: false, found: at === undefined ? "no evaluation" : `no evaluation at k=${at}` };
   return {
     holds: asked.every(({ exactMatch }) => exactMatch >= least),
-    found: asked.map(({ topK, exactMatch }) => `k=${topK} ${percent(exactMatch)}`).join(", "),
+    found: asked.map(({ topK, exactMatch }) => `k=${topK} ${formatShare(exactMatch)}`).join(", "),
   };
 }
 
@@ -239,4 +239,3 @@ const atBudget = (at: number | undefined): string => (at === undefined ? " at ev
 
 const total = (rows: readonly RoundMetrics[], key: "invited" | "counted"): number =>
   rows.reduce((sum, row) => sum + row[key], 0);
-const percent = (value: number): string => `${Number((value * 100).toFixed(1))} %`;

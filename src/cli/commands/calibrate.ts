@@ -1,6 +1,7 @@
 /** `flame calibrate <scenario>`: how fast this machine really trains at each budget, for plans without training. */
 
 import { cpus } from "node:os";
+import { median } from "simple-statistics";
 import { writeAtomically } from "../../base/disk.ts";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
@@ -114,7 +115,7 @@ async function millisecondsPerStep(
       times[at]!.push((performance.now() - begun) / batches.length);
     }
   }
-  return times.map((own) => own.toSorted((a, b) => a - b)[own.length >> 1]!);
+  return times.map(median);
 }
 
 function shown({ engine, budgets }: Calibration, { config }: Prepared, rank: number, to: string): string {
@@ -127,10 +128,7 @@ function shown({ engine, budgets }: Calibration, { config }: Prepared, rank: num
     `${(trainingFlops(config, most.topK, rank) / trainingFlops(config, topK, rank)).toFixed(2)} ×`,
   ]);
   const titles = ["k", "ms/step", "tokens/s", `against k=${most.topK}`, "by FLOPs"];
-  const table = formatTable(
-    titles.map((title) => ({ title, align: "right" as const })),
-    rows,
-  );
+  const table = formatTable(titles, rows);
   return `${colors.dim(`${engine}, one worker`)}\n${table}\n\n${to}: use it with --timing-only --calibration ${to}\n`;
 }
 

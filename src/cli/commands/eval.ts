@@ -1,4 +1,5 @@
 /** `flame eval`: how well a model, with or without an adapter, answers what it was not trained on. */
+
 import { closeSync, openSync, writeSync } from "node:fs";
 import { diskError } from "../../base/disk.ts";
 import { ScenarioError } from "../../base/errors.ts";
@@ -6,6 +7,7 @@ import type { Batch } from "../../data/batches.ts";
 import { createEngine } from "../../engine/create.ts";
 import { type EngineName, engineNames, isEngineName } from "../../engine/names.ts";
 import type { ProgramEngine } from "../../engine/program-engine.ts";
+import { percent } from "../../report/numbers.ts";
 import { formatTable } from "../../report/table.ts";
 import { terminal } from "../screen/terminal.ts";
 import { type QuestionFlags, questionsFor } from "./evaluation-data.ts";
@@ -90,12 +92,7 @@ function print(flags: EvalFlags, { model, trained }: Subject, origin: string, re
       : `adapter ${flags.adapter}${trained.round === null ? "" : `, round ${trained.round}`}`;
   const { examples, responseTokens } = results[0]!;
   const table = formatTable(
-    [
-      { title: "k", align: "right" },
-      { title: "loss", align: "right" },
-      { title: "tokens right", align: "right" },
-      { title: "exact match", align: "right" },
-    ],
+    ["k", "loss", "tokens right", "exact match"],
     results.map(({ topK, loss, tokenAccuracy, exactMatch }) => [
       topK,
       loss.toFixed(4),
@@ -107,8 +104,6 @@ function print(flags: EvalFlags, { model, trained }: Subject, origin: string, re
     `${model.folder}, ${adapter}\n${origin}: ${examples} examples, ${responseTokens} response tokens\n\n${table}\n`,
   );
 }
-
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 /** Row by row: the logits of one batch of a large vocabulary would not fit into one string. */
 async function writeLogits(

@@ -110,7 +110,7 @@ function describe(
   const perSequence = `${unitName}/${sequence}`;
   const titles = ["k", "active", `${unitName}/token`, perSequence, "LoRA adds", "training", "memory", "down", "up"];
   const table = formatTable(
-    titles.map((title) => ({ title, align: "right" as const })),
+    titles,
     budgets.map((row) => [
       row.topK,
       count(row.activeParameters),

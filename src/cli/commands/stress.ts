@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
+import { formatShare } from "../../base/units.ts";
 import { outwait } from "../../folder/lock.ts";
 import { formatSweep, writeSweepReport } from "../../report/sweep.ts";
 import { loadScenario } from "../../study/load-scenario.ts";
@@ -118,7 +119,7 @@ function conclude(
     const ended = { event: "ended", folder: folder.path, cells: done.length, of: plans.length, broken: broken.length };
     terminal.out.write(`${JSON.stringify(ended)}\n`);
   } else {
-    if (done.length > 0) terminal.out.write(`\n${formatSweep(done, { target })}\n`);
+    if (done.length > 0) terminal.out.write(`\n${formatSweep(done, target)}\n`);
     for (const { strategy, dropout, seed, violations } of broken) {
       const where = `${strategy}, dropout ${dropout}, seed ${seed}`;
       terminal.out.write(`${colors.red("broken")} ${where}: ${violations.join("; ")}\n`);
@@ -155,13 +156,13 @@ class Board {
   }
 
   round(plan: StressPlan, round: number): void {
-    this.#rounds.set(`${plan.label} ${percent(plan.dropout)} seed ${plan.seed}`, round);
+    this.#rounds.set(`${plan.label} ${formatShare(plan.dropout)} seed ${plan.seed}`, round);
     this.#show();
   }
 
   cell(plan: StressPlan, cell: StressCell): void {
     this.#done++;
-    const title = `${plan.label} ${percent(plan.dropout)} seed ${plan.seed}`;
+    const title = `${plan.label} ${formatShare(plan.dropout)} seed ${plan.seed}`;
     this.#rounds.delete(title);
     if (this.#flags.json === true) terminal.out.write(`${JSON.stringify({ event: "cell", ...cell })}\n`);
     if (this.#trains) {
@@ -180,8 +181,6 @@ class Board {
     this.#line?.update(this.#done, running);
   }
 }
-
-const percent = (share: number): string => `${Number((share * 100).toFixed(1))} %`;
 
 /** The command that runs this matrix, for the report and for going on. */
 function commandLine(path: string, flags: StressFlags): string {

@@ -3,7 +3,7 @@ import { createLogUpdate } from "log-update";
 import { formatTime } from "../../base/units.ts";
 import type { Progress, ProgressListener } from "../../run/progress.ts";
 import { colors } from "./colors.ts";
-import { type Columns, duration, header, roundLine, statusLine } from "./table.ts";
+import { duration, header, roundLine, statusLine } from "./table.ts";
 import { type Terminal, terminal } from "./terminal.ts";
 
 export interface DisplayOptions {
@@ -24,14 +24,14 @@ export function openDisplay({ json, quiet }: DisplayOptions, { out }: Terminal =
     live?.clear();
     out.write(`${text}\n`);
   };
-  let columns: Columns = { budgets: [] };
+  let budgets: readonly number[] = [];
   let rounds = 0;
   let hasHeader = false;
   return {
     listen(progress) {
       switch (progress.type) {
         case "began":
-          columns = { budgets: progress.budgets };
+          budgets = progress.budgets;
           rounds = progress.rounds;
           if (!quiet) for (const line of opening(progress)) print(line);
           break;
@@ -40,9 +40,9 @@ export function openDisplay({ json, quiet }: DisplayOptions, { out }: Terminal =
           break;
         case "round":
           if (quiet) break;
-          if (!hasHeader) print(colors.bold(`\n${header(columns)}`));
+          if (!hasHeader) print(colors.bold(`\n${header(budgets)}`));
           hasHeader = true;
-          print(roundLine(progress.row, columns, progress));
+          print(roundLine(progress.row, budgets, progress));
           break;
         case "note":
           print(colors.yellow(progress.text));

@@ -1,7 +1,7 @@
 /** The lines a run prints: one per round, the same columns on a terminal and in a log. */
 
-import { formatTime } from "../../base/units.ts";
-import type { RoundMetrics } from "../../records/metrics.ts";
+import { formatShare, formatTime } from "../../base/units.ts";
+import type { BudgetMetrics, RoundMetrics } from "../../records/metrics.ts";
 import { colors } from "./colors.ts";
 
 /** What the wall clock adds to a row. */
@@ -14,50 +14,57 @@ export interface Pace {
   readonly remaining: number | null;
 }
 
-export interface Columns {
-  /** Evaluated budgets, largest first; empty without training. */
-  readonly budgets: readonly number[];
+interface Column {
+  readonly title: string;
+  /** Fixed, since the rows to come are not known. */
+  readonly width: number;
+  text(row: RoundMetrics, pace: Pace): string;
+  paint?(row: RoundMetrics): (text: string) => string;
 }
 
-const widths = { round: 5, time: 9, invited: 7, counted: 7, late: 5, dropped: 7, budget: 12, real: 8, rate: 8, eta: 7 };
-
-export function header({ budgets }: Columns): string {
+/** @param budgets those that are evaluated, largest first; empty without training */
+function columnsOf(budgets: readonly number[]): Column[] {
+  const alert = (count: number, colour: (text: string) => string) => (count === 0 ? String : colour);
+  const lost = ({ dropped, rejected }: RoundMetrics) => dropped + rejected;
   return [
-    "round".padStart(widths.round),
-    "time".padStart(widths.time),
-    "invited".padStart(widths.invited),
-    "counted".padStart(widths.counted),
-    "late".padStart(widths.late),
-    "dropped".padStart(widths.dropped),
-    ...budgets.map((k) => `k=${k}`.padStart(widths.budget)),
-    "real".padStart(widths.real),
-    "upd/s".padStart(widths.rate),
-    "ETA".padStart(widths.eta),
-  ].join(" ");
+    { title: "round", width: 5, text: ({ round }) => String(round) },
+    { title: "time", width: 9, text: ({ closedAt }) => formatTime(closedAt) },
+    { title: "invited", width: 7, text: ({ invited }) => String(invited) },
+    {
+      title: "counted",
+      width: 7,
+      text: ({ counted }) => String(counted),
+      paint: ({ counted, aggregated, round }) => alert(counted, aggregated || round === 0 ? colors.green : colors.red),
+    },
+    { title: "late", width: 5, text: ({ late }) => String(late), paint: ({ late }) => alert(late, colors.yellow) },
+    { title: "dropped", width: 7, text: (row) => String(lost(row)), paint: (row) => alert(lost(row), colors.yellow) },
+    ...budgets.map((k) => ({
+      title: `k=${k}`,
+      width: 12,
+      text: ({ evaluations }: RoundMetrics) => score(evaluations.find(({ topK }) => topK === k)),
+    })),
+    { title: "real", width: 8, text: (_, { seconds }) => `${seconds.toFixed(1)}s` },
+    { title: "upd/s", width: 8, text: (_, { rate }) => rate.toFixed(1) },
+    { title: "ETA", width: 7, text: (_, { remaining }) => (remaining === null ? "" : duration(remaining)) },
+  ];
 }
 
-/** `loss` in nats per response token, then the share of held-out examples answered word for word. */
-export function roundLine(row: RoundMetrics, { budgets }: Columns, pace: Pace): string {
-  const lost = row.dropped + row.rejected;
-  const cells = [
-    String(row.round).padStart(widths.round),
-    formatTime(row.closedAt).padStart(widths.time),
-    String(row.invited).padStart(widths.invited),
-    paint(row.counted, widths.counted, row.aggregated || row.round === 0 ? colors.green : colors.red),
-    paint(row.late, widths.late, colors.yellow),
-    paint(lost, widths.dropped, colors.yellow),
-    ...budgets.map((k) => {
-      const found = row.evaluations.find(({ topK }) => topK === k);
-      return (found === undefined ? "·" : `${found.loss.toFixed(3)} ${percent(found.exactMatch)}`).padStart(
-        widths.budget,
-      );
-    }),
-    `${pace.seconds.toFixed(1)}s`.padStart(widths.real),
-    pace.rate.toFixed(1).padStart(widths.rate),
-    (pace.remaining === null ? "" : duration(pace.remaining)).padStart(widths.eta),
-  ];
-  return cells.join(" ");
-}
+export const header = (budgets: readonly number[]): string =>
+  columnsOf(budgets)
+    .map(({ title, width }) => title.padStart(width))
+    .join(" ");
+
+export const roundLine = (row: RoundMetrics, budgets: readonly number[], pace: Pace): string =>
+  columnsOf(budgets)
+    .map(({ width, text, paint }) => {
+      const cell = text(row, pace).padStart(width);
+      return paint === undefined ? cell : paint(row)(cell);
+    })
+    .join(" ");
+
+/** Loss in nats per response token, then the share of held-out examples answered word for word. */
+export const score = (found: BudgetMetrics | undefined): string =>
+  found === undefined ? "·" : `${found.loss.toFixed(3)} ${formatShare(found.exactMatch, 0).padStart(5)}`;
 
 /** The line below the table that shows what is under way. */
 export function statusLine(status: {
@@ -73,13 +80,6 @@ export function statusLine(status: {
   if (evaluating > 0) parts.push(`evaluating ${evaluating}`);
   return colors.dim(parts.join("  "));
 }
-
-const paint = (value: number, width: number, colour: (text: string) => string): string => {
-  const text = String(value).padStart(width);
-  return value === 0 ? text : colour(text);
-};
-
-const percent = (share: number): string => `${(share * 100).toFixed(0)}%`.padStart(4);
 
 /** `48s`, `3m05s`, `2h10m`. */
 export function duration(seconds: number): string {

@@ -28,10 +28,9 @@ const row: RoundMetrics = {
 const pace = { seconds: 12.34, rate: 4.56, remaining: 185 };
 
 test("a row stands under its header, a number under each word", () => {
-  const columns = { budgets: [8, 1] };
-  const line = stripVTControlCharacters(roundLine(row, columns, pace));
-  assert.equal(line.length, header(columns).length);
-  assert.deepEqual(line.trim().split(/\s{1,}/), [
+  const line = stripVTControlCharacters(roundLine(row, [8, 1], pace));
+  assert.equal(line.length, header([8, 1]).length);
+  assert.deepEqual(line.trim().split(/\s+(?!%)/), [
     "3",
     "12m34.5s",
     "10",
@@ -39,7 +38,7 @@ test("a row stands under its header, a number under each word", () => {
     "1",
     "3",
     "2.346",
-    "13%",
+    "13 %",
     "·",
     "12.3s",
     "4.6",

@@ -167,7 +167,7 @@ test("variants are compared seed by seed: a small difference that is always ther
 });
 
 test("the table for terminals has mean and interval per strategy and rate", () => {
-  const lines = formatSweep(matrix, { target }).split("\n");
+  const lines = formatSweep(matrix, target).split("\n");
   assert.equal(lines.length, 12);
   const losses = matrix.filter((c) => c.strategy === "flame" && c.dropout === 0.3).map((c) => c.evaluations[0]!.loss);
   const { mean, half } = estimate(losses)!;

@@ -5,17 +5,14 @@ import { spread } from "../../../src/report/figure.ts";
 import { bins, byteUnit, roundTicks, timeUnit } from "../../../src/report/numbers.ts";
 import { formatTable } from "../../../src/report/table.ts";
 
-test("columns of a table line up, numbers to the right", () => {
-  const text = formatTable(
-    [{ title: "tier" }, { title: "counted", align: "right" }],
-    [
-      ["phone", 7],
-      ["workstation", 1_204],
-      ["edge", null],
-    ],
-  );
+test("columns of a table line up, names to the left and numbers to the right", () => {
+  const rows = [
+    ["phone", 7],
+    ["workstation", 1_204],
+    ["edge", "–"],
+  ];
   assert.equal(
-    text,
+    formatTable(["tier", "counted"], rows, 1),
     [
       "tier         counted",
       "────────────────────",
@@ -26,9 +23,9 @@ test("columns of a table line up, numbers to the right", () => {
   );
 });
 
-test("colours of a terminal take no width", () => {
-  const text = formatTable([{ title: "a" }, { title: "b" }], [["\u001b[31mred\u001b[39m", "x"]], { indent: "  " });
-  assert.equal(text, "  a    b\n  ──────\n  \u001b[31mred\u001b[39m  x");
+test("colours of a terminal take no width, and a short row has empty cells", () => {
+  const text = formatTable(["a", "b", "c"], [["\u001b[31mred\u001b[39m", "x"]], 2);
+  assert.equal(text, "a    b  c\n─────────\n\u001b[31mred\u001b[39m  x");
 });
 
 test("labels that would cover each other move apart, around where they were", () => {
