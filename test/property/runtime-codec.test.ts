@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { crc32 } from "node:zlib";
 import fc from "fast-check";
 import { InputError } from "../../src/base/errors.ts";
 import type { ParticipationId, Round } from "../../src/base/ids.ts";
 import type { Millis } from "../../src/base/units.ts";
 import { decode, decodeUntrusted, encode } from "../../src/runtime/messages/codec.ts";
-import { crc32, Envelope, open, seal } from "../../src/runtime/messages/envelope.ts";
+import { Envelope, open, seal } from "../../src/runtime/messages/envelope.ts";
 import { Form } from "../../src/runtime/messages/forms.ts";
 import { measure, References } from "../../src/runtime/messages/plain.ts";
 import type { BlobRef, PledgeRef } from "../../src/runtime/messages/refs.ts";

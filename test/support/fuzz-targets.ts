@@ -1,8 +1,10 @@
 /** Everything the program reads that somebody else may have written, one target each. */
+
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import { InputError, MachineError, ScenarioError } from "../../src/base/errors.ts";
 import { emptyFile } from "../../src/folder/line-file.ts";
 import { openRunFolder, type RunFolder, readRecord } from "../../src/folder/run-folder.ts";
@@ -11,7 +13,7 @@ import { parseHuggingFaceConfig } from "../../src/model/formats/hf-config.ts";
 import { Federation } from "../../src/run/federation.ts";
 import { type Prepared, prepare } from "../../src/run/prepare.ts";
 import { restore } from "../../src/run/restore.ts";
-import { crc32, open, seal } from "../../src/runtime/messages/envelope.ts";
+import { open, seal } from "../../src/runtime/messages/envelope.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import type { SystemState } from "../../src/runtime/system-state.ts";
 import { configure } from "../../src/scenario/configure.ts";

@@ -71,12 +71,17 @@ export function doctor(options: { readonly json?: boolean }): void {
 }
 
 function describeMachine(): Finding[] {
-  const [major = 0] = process.versions.node.split(".").map(Number);
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  const isSupported = major > 22 || (major === 22 && minor >= 2) || (major === 20 && minor >= 15);
   const cores = availableParallelism();
   const { vendors } = findGpus();
   const total = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
   return [
-    { what: "node", ok: major >= 20, found: `${process.version}${major >= 20 ? "" : ", expected 20 or newer"}` },
+    {
+      what: "node",
+      ok: isSupported,
+      found: `${process.version}${isSupported ? "" : ", expected 20.15, 22.2 or newer"}`,
+    },
     {
       what: "cores",
       ok: true,

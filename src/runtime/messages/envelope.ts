@@ -5,6 +5,7 @@
  *
  *   [version, from, to, sequence, sentAt, leg, participation, round, references, message] ‖ CRC-32
  */
+import { crc32 } from "node:zlib";
 import { InputError, InvariantError } from "../../base/errors.ts";
 import type { ParticipationId, Round } from "../../base/ids.ts";
 import { formatBytes, type Millis } from "../../base/units.ts";
@@ -189,16 +190,3 @@ function guarded<Value>(source: string, read: () => Value): Value {
 }
 
 const hex = (value: number): string => value.toString(16).padStart(8, "0");
-
-/** CRC-32 of ISO 3309 and zlib: finds every single flipped bit and every burst of up to 32. */
-export function crc32(bytes: Uint8Array): number {
-  let crc = -1;
-  for (let i = 0; i < bytes.length; i++) crc = (crc >>> 8) ^ crcTable[(crc ^ bytes[i]!) & 0xff]!;
-  return ~crc >>> 0;
-}
-
-const crcTable = Int32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
-  return crc;
-});
