@@ -40,7 +40,7 @@ export interface Draws {
 }
 
 /** Any array, plain or typed. */
-export interface Shuffleable {
+interface Shuffleable {
   readonly length: number;
   [index: number]: unknown;
 }
@@ -77,6 +77,8 @@ export class Rng {
 /**
  * One block: the four counter words become `out`, under a key of two words. Words are read as 32-bit patterns, and
  * written as signed integers, which V8 keeps in object fields without a box.
+ *
+ * @internal
  */
 export function philox4x32(c0: number, c1: number, c2: number, c3: number, k0: number, k1: number, out: Int32Array) {
   for (let round = 0; round < 10; round++) {

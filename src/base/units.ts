@@ -26,9 +26,6 @@ export const megabytes = (perSecond: number): BytesPerSecond => (perSecond * 1e6
 /** `after(t, d)` is the instant `d` after `t`. */
 export const after = (time: Millis, duration: Millis): Millis => (time + duration) as Millis;
 
-/** How long `bytes` take at `rate`; at least one millisecond unless there is nothing to send. */
-export const transferTime = (bytes: number, rate: BytesPerSecond): Millis => millis((bytes / rate) * 1_000);
-
 /** `1d02h`, `2h05m`, `12m30.5s`, `4.25s`, `7ms`: the shortest form a reader can compare. Rounded to nearest. */
 export function formatTime(time: number): string {
   const two = (value: number) => String(value).padStart(Number.isInteger(value) ? 2 : 4, "0");

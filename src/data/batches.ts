@@ -52,39 +52,17 @@ export function evaluationBatches(data: TokenizedData, indices: Uint32Array, opt
 }
 
 /**
- * Documents one after the other, each closed by `end`, cut into rows with loss on every token: row r + 1 goes on where
- * row r stopped, and the last target of a row is the first token of the next. Ends when the documents do; what does
- * not fill a batch is left out.
- */
-export function* packedBatches(
-  documents: Iterable<ArrayLike<number>>,
-  { rows, length, end }: { readonly rows: number; readonly length: number; readonly end: number },
-): Generator<Batch> {
-  const size = rows * length;
-  let held: number[] = [];
-  for (const document of documents) {
-    for (let at = 0; at < document.length; at++) held.push(document[at]!);
-    held.push(end);
-    let from = 0;
-    // One token more than a batch holds: the target of its last position.
-    for (; held.length - from > size; from += size) yield packedBatch(held.slice(from, from + size + 1), rows, length);
-    if (from > 0) held = held.slice(from);
-  }
-}
-
-/**
  * Rows with loss on every token.
  *
- * @param tokens `rows · length + 1` tokens, or one run of `length + 1` tokens per row
+ * @param tokens one run of `length + 1` tokens per row
  */
 export function packedBatch(tokens: ArrayLike<number>, rows: number, length: number): Batch {
   const size = rows * length;
-  const separate = tokens.length === size + rows;
-  invariant(separate || tokens.length === size + 1, () => `${tokens.length} tokens for ${rows} rows of ${length}`);
+  invariant(tokens.length === size + rows, () => `${tokens.length} tokens for ${rows} rows of ${length}`);
   const ids = new Int32Array(size);
   const targets = new Int32Array(size);
   for (let at = 0; at < size; at++) {
-    const from = separate ? at + Math.floor(at / length) : at;
+    const from = at + Math.floor(at / length);
     ids[at] = tokens[from]!;
     targets[at] = tokens[from + 1]!;
   }

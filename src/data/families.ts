@@ -5,7 +5,7 @@
 import type { Draws } from "../base/random.ts";
 import { ALPHABET, capitals, distinctLetters, letters, pick, reversed, sorted, word } from "./text.ts";
 
-export interface Task {
+interface Task {
   readonly instruction: string;
   readonly input: string;
   readonly response: string;

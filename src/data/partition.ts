@@ -59,8 +59,6 @@ export const shards = (options: { categories: number; minimum?: number }): Parti
   ...options,
 });
 
-export { type ClientSizes, examplesOf, type Partition, sizesOf } from "./deal.ts";
-
 /** Deals the examples `indices` of `data`. No example goes to two clients. */
 export function partition(
   data: TokenizedData,

@@ -21,6 +21,7 @@ export interface ReadLimits {
   readonly records: number;
 }
 
+/** @internal */
 export const READ_LIMITS: ReadLimits = { recordBytes: 4 * 2 ** 20, depth: 64, records: 10_000_000 };
 
 /** Streams the examples of a file in its order. Records whose response is blank teach nothing and are passed over. */
@@ -28,7 +29,7 @@ export async function* readExamples(path: string, limits: ReadLimits = READ_LIMI
   yield* parseExamples(fileChunks(path), basename(path), limits);
 }
 
-/** As {@link readExamples}, from bytes of any origin. `name` stands in front of every error. */
+/** @internal As {@link readExamples}, from bytes of any origin. `name` stands in front of every error. */
 export async function* parseExamples(
   chunks: Chunks,
   name: string,

@@ -7,7 +7,7 @@ import { ScenarioError } from "../base/errors.ts";
 import { parseSpec } from "../base/problem.ts";
 import type { TokenizedData } from "./tokenized.ts";
 
-export const splitSchema = z.strictObject({
+const splitSchema = z.strictObject({
   /** Share of the examples when below 1, else their number. */
   heldOut: z
     .number()

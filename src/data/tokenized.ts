@@ -199,37 +199,3 @@ function sharedUint32(values: readonly number[]): Uint32Array {
   column.set(values);
   return column;
 }
-
-/** What a report says about the data. */
-export interface DataSummary {
-  readonly examples: number;
-  readonly tokens: number;
-  /** Tokens that carry loss. */
-  readonly responseTokens: number;
-  readonly meanTokens: number;
-  readonly longestTokens: number;
-  readonly categories: readonly { readonly name: string; readonly examples: number }[];
-  readonly truncated: number;
-  readonly dropped: number;
-}
-
-export function describe(data: TokenizedData): DataSummary {
-  const counts = new Uint32Array(data.categoryNames.length);
-  let responseTokens = 0;
-  let longestTokens = 0;
-  for (let e = 0; e < data.examples; e++) {
-    counts[data.category[e]!]!++;
-    responseTokens += exampleLength(data, e) - data.responseStart[e]!;
-    longestTokens = Math.max(longestTokens, exampleLength(data, e));
-  }
-  return {
-    examples: data.examples,
-    tokens: data.tokens.length,
-    responseTokens,
-    meanTokens: data.examples === 0 ? 0 : data.tokens.length / data.examples,
-    longestTokens,
-    categories: data.categoryNames.map((name, row) => ({ name, examples: counts[row]! })),
-    truncated: data.truncated,
-    dropped: data.dropped,
-  };
-}

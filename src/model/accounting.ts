@@ -12,7 +12,7 @@
 
 import { sizeOf } from "../tensor/graph/shape.ts";
 import { adapterLayout, type LoraConfig } from "./adapter.ts";
-import { attentionWidths, baseWeightShapes } from "./base-weights.ts";
+import { attentionWidths } from "./base-weights.ts";
 import type { ModelConfig } from "./config.ts";
 
 export interface ParameterCount {
@@ -166,11 +166,4 @@ export function trainingMemory(
     activations,
     total: weights + 4 * adapter + activations,
   };
-}
-
-/** Bytes of the float32 file that executors map, alignment excluded; a tied head counts, since it is stored twice. */
-export function executorBytes(config: ModelConfig): number {
-  let elements = 0;
-  for (const shape of baseWeightShapes(config).values()) elements += sizeOf(shape);
-  return elements * 4;
 }

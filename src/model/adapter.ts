@@ -27,7 +27,7 @@ export const blockNames = ["gateUpA", "gateB", "upB", "downA", "downB"] as const
 export type BlockName = (typeof blockNames)[number];
 
 /** The shape of one expert's matrix in a block. */
-export interface AdapterBlock {
+interface AdapterBlock {
   readonly name: BlockName;
   readonly rows: number;
   readonly columns: number;

@@ -50,7 +50,7 @@ export interface WeightSource {
 }
 
 /** One page, so that a tensor can be mapped on its own. */
-export const tensorAlignment = 4096;
+const tensorAlignment = 4096;
 
 /** Columns of q and of k (or v): heads · hd and keyValueHeads · hd. */
 export function attentionWidths({ width, heads, keyValueHeads }: ModelConfig): { query: number; keyValue: number } {
@@ -110,15 +110,4 @@ export function weightsInMemory(config: ModelConfig, tensors: ReadonlyMap<string
     config,
     read: (name, target, first = 0) => target.set(tensors.get(name)!.subarray(first, first + target.length)),
   };
-}
-
-/** All tensors of a source, for models that fit in memory. */
-export function readAll(source: WeightSource): Map<string, Float32Array> {
-  const tensors = new Map<string, Float32Array>();
-  for (const [name, shape] of baseWeightShapes(source.config)) {
-    const values = new Float32Array(sizeOf(shape));
-    source.read(name, values);
-    tensors.set(name, values);
-  }
-  return tensors;
 }

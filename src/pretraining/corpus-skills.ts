@@ -199,7 +199,7 @@ const SKILLS: Readonly<Record<string, Skill>> = {
   },
 };
 
-export const SKILL_NAMES: readonly string[] = Object.keys(SKILLS);
+const SKILL_NAMES: readonly string[] = Object.keys(SKILLS);
 
 /** Skills that no instruction family rests on. */
 export const UNASKED_SKILLS: readonly string[] = [

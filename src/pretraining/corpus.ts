@@ -1,6 +1,6 @@
 /**
  * The pre-training corpus: an endless stream of generated documents, two thirds drills and one third plain text.
- * Document n is a function of the seed and n, and batch n of the seed and n, so pre-training can go on anywhere.
+ * Batch n is a function of the seed and n, so pre-training can go on anywhere.
  *
  * No document holds a wording of the instruction families. In batches, one document in seven is in the prompt format,
  * so that its marks mean something to the base model, but drills only skills that no family asks for.
@@ -14,18 +14,10 @@ import { type Drill, drawDrill, drawSkill, UNASKED_SKILLS } from "./corpus-skill
 import { drawStory } from "./corpus-stories.ts";
 
 /** Which stream: the one to train on, or a fresh one to measure with. */
-export type CorpusPart = "train" | "heldOut";
+type CorpusPart = "train" | "heldOut";
 
 const lane = (rng: Rng, part: CorpusPart, index: number) =>
   rng.at(part === "train" ? "corpus" : "corpus held out", index);
-
-/** Document `index ≥ 0`, up to about 200 characters. */
-export const corpusDocument = (rng: Rng, index: number, part: CorpusPart = "train"): string =>
-  drawDocument(lane(rng, part, 0).at(index));
-
-export function* corpusDocuments(rng: Rng, part: CorpusPart = "train"): Generator<string, never> {
-  for (let index = 0; ; index++) yield corpusDocument(rng, index, part);
-}
 
 export interface CorpusBatchOptions {
   readonly rows: number;
@@ -86,7 +78,8 @@ const TABLES: readonly Layout[] = [
   ({ data, answer }) => `${data}\t${answer}`,
 ];
 
-function drawDocument(draws: Draws): string {
+/** @internal Up to about 200 characters. */
+export function drawDocument(draws: Draws): string {
   const kind = draws.uniform();
   if (kind < 0.3) return drawStory(draws);
   // A drill alone ends where its document ends, so the answer's end is learned, too.

@@ -28,7 +28,7 @@ export function estimate(values: readonly number[], confidence = 0.95): Estimate
  * @param p in (0.5, 1)
  * @param degrees whole, at least 1
  */
-export function tQuantile(p: number, degrees: number): number {
+function tQuantile(p: number, degrees: number): number {
   let low = 0;
   let high = 1;
   while ((1 + tWithin(high, degrees)) / 2 < p) high *= 2;

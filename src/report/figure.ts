@@ -74,7 +74,9 @@ const round = (pixels: number): number => Math.round(pixels * 100) / 100;
 
 /**
  * Positions in the order given, at least `gap` apart, moved as little as a sweep can: clusters that would touch are
- * merged and centred on the mean of what they hold.
+ * joined and centred on the mean of what they hold.
+ *
+ * @internal
  */
 export function spread(positions: readonly number[], gap: number): number[] {
   const order = positions.map((_, i) => i).sort((a, b) => positions[a]! - positions[b]! || a - b);

@@ -12,7 +12,7 @@ import { binned, bins, byteUnit, percent, roundTicks, shareOf, timeUnit, whole }
 const BARS = 120;
 
 /** @param rounds those after the base model; at least one */
-export function fleetFigures(rounds: readonly RoundMetrics[], palette: Palette, clients: number | null): Figure[] {
+export function fleetFigures(rounds: readonly RoundMetrics[], palette: Palette, clients: number): Figure[] {
   const seen = outcomes.filter((outcome) => rounds.some((row) => row[outcome] > 0));
   return [
     outcomesByRound(rounds, seen),
@@ -184,19 +184,19 @@ function traffic(rounds: readonly RoundMetrics[]): Figure {
   };
 }
 
-function reach(rounds: readonly RoundMetrics[], clients: number | null): Figure {
+function reach(rounds: readonly RoundMetrics[], clients: number): Figure {
   const last = rounds.at(-1)!;
   const series = [{ style: seriesStyle(1, "distinct clients"), points: thin(rounds) }];
   const x = ({ round }: RoundMetrics) => round;
   const y = ({ distinctClients }: RoundMetrics) => distinctClients;
   // A million idle clients would flatten the line to nothing; the caption tells their number instead.
-  const near = clients !== null && clients <= 4 * last.distinctClients;
+  const near = clients <= 4 * last.distinctClients;
   const fleet = near ? [Plot.ruleY([clients], { stroke: "var(--muted)", strokeDasharray: "4 4" })] : [];
-  const of = clients === null ? "" : ` of ${whole(clients)} in the fleet (${shareOf(last.distinctClients, clients)})`;
+  const share = `${whole(clients)} in the fleet (${shareOf(last.distinctClients, clients)})`;
   return {
     id: "reach",
     title: "Clients heard at least once",
-    caption: `Distinct clients with at least one counted update: ${whole(last.distinctClients)}${of} by the end.${near ? " The dashed line is the whole fleet." : ""}`,
+    caption: `Distinct clients with at least one counted update: ${whole(last.distinctClients)} of ${share} by the end.${near ? " The dashed line is the whole fleet." : ""}`,
     legend: [],
     svg: draw({
       ariaLabel: "distinct clients ever counted over rounds",

@@ -1,5 +1,7 @@
 /** Run folder → `report.html`: one file that a person opens, reads and prints. The same run gives the same bytes. */
+
 import { join } from "node:path";
+import { writeAtomically } from "../base/disk.ts";
 import { formatBytes, formatTime } from "../base/units.ts";
 import { playedRounds, totalsOf } from "../records/totals.ts";
 import { type Palette, paletteOf } from "./colours.ts";
@@ -11,7 +13,6 @@ import { escapeHtml, renderNote, renderPage, renderTable, renderTiles, type Sect
 import { hasParticipations, type RunRecord, readParticipations, readRun } from "./run-folder.ts";
 import { BUDGET_COLUMNS, budgetChanges, budgetRows, TIER_COLUMNS, tierRows } from "./summary.ts";
 import { legRows, lossRows, type ParticipationSummary, summarise, trackFigures } from "./tracks.ts";
-import { writeFile } from "./write.ts";
 
 /**
  * Reads the run folder and writes `report.html` into it.
@@ -22,24 +23,23 @@ import { writeFile } from "./write.ts";
 export function writeReport(folder: string): string {
   const run = readRun(folder);
   const participations = hasParticipations(folder) ? summarise(readParticipations(folder)) : null;
-  return writeFile(join(folder, "report.html"), renderReport(run, participations));
+  const path = join(folder, "report.html");
+  writeAtomically(path, renderReport(run, participations));
+  return path;
 }
 
+/** @internal */
 export function renderReport(run: RunRecord, participations: ParticipationSummary | null): string {
   const palette = paletteOf(run);
   const { seed, strategy, clients, tiers } = run;
-  const fleet =
-    clients === null
-      ? []
-      : [`${whole(clients)} clients in ${tiers.length === 1 ? "one tier" : `${tiers.length} tiers`}`];
   return renderPage({
     title: run.name,
     eyebrow: "flame-sim · report of a run",
     question: run.question,
     chips: [
-      ...(strategy === null ? [] : [strategy]),
-      ...fleet,
-      ...(seed === null ? [] : [`seed ${seed}`]),
+      strategy,
+      `${whole(clients)} clients in ${tiers.length === 1 ? "one tier" : `${tiers.length} tiers`}`,
+      `seed ${seed}`,
       ...(isTimingOnly(run) ? ["timing only"] : []),
     ],
     summary: summary(run),
@@ -78,7 +78,7 @@ function summary(run: RunRecord): string {
     {
       value: whole(totals.distinctClients),
       label: "clients heard",
-      ...(run.clients === null ? {} : { note: `of ${whole(run.clients)}` }),
+      note: `of ${whole(run.clients)}`,
     },
     {
       value: formatBytes(totals.downloadBytes + totals.uploadBytes),

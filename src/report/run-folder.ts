@@ -4,7 +4,7 @@
  */
 
 import { existsSync } from "node:fs";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { z } from "zod";
 import { parseInput } from "../base/problem.ts";
 import { InputError } from "../base/errors.ts";
@@ -15,16 +15,17 @@ import { type RoundMetrics, roundMetricsSchema } from "../records/metrics.ts";
 import { type ParticipationRow, participationSchema } from "../records/participation.ts";
 
 /** A claim of the scenario and whether the run bore it out. */
-export interface Expectation {
+interface Expectation {
   readonly name: string;
   readonly held: boolean;
   /** What was measured, in a sentence. */
   readonly detail: string;
 }
 
-export interface TierFacts {
+interface TierFacts {
   readonly name: string;
-  readonly clients: number | null;
+  readonly clients: number;
+  /** Null where the budget is a law or follows from the device. */
   readonly topK: number | null;
 }
 
@@ -32,40 +33,36 @@ export interface TierFacts {
 export interface RunRecord {
   readonly name: string;
   readonly question: string | null;
-  readonly seed: number | null;
-  readonly strategy: string | null;
+  readonly seed: number;
+  /** `flame(frequencyExponent=2)` */
+  readonly strategy: string;
   readonly tiers: readonly TierFacts[];
-  /** Clients in the fleet; null when the scenario does not say. */
-  readonly clients: number | null;
+  /** In the fleet. */
+  readonly clients: number;
   /** The resolved scenario, as it stands in the file. */
   readonly scenario: Readonly<Record<string, unknown>>;
   readonly rounds: readonly RoundMetrics[];
+  /** Null for a run that has not finished. */
   readonly digest: string | null;
   readonly expectations: readonly Expectation[];
   readonly reproduce: string;
 }
 
-/** A budget may also be a law or follow from the device; only a plain number is one for the whole tier. */
-const plainCount = count.optional().catch(undefined);
-const tierSchema = z.looseObject({ name: z.string(), clients: plainCount, topK: plainCount });
-
 const scenarioSchema = z.looseObject({
-  name: z.string().optional(),
+  name: z.string(),
   question: z.string().optional(),
-  description: z.string().optional(),
-  seed: z.number().optional(),
-  strategy: z.unknown().optional(),
+  seed: z.number(),
+  strategy: z.looseObject({ type: z.string() }),
   /** Parts that were code and are not told by their fields. */
-  own: z.array(z.string()).optional(),
-  fleet: z.union([z.array(tierSchema), z.looseObject({ tiers: z.array(tierSchema) })]).optional(),
+  own: z.array(z.string()).default([]),
+  /** A budget may also be a law or follow from the device; only a plain number is one for the whole tier. */
+  fleet: z.array(z.looseObject({ name: z.string(), clients: count, topK: count.nullable().catch(null).default(null) })),
 });
 
 const resultSchema = z.looseObject({
-  digest: z.string().optional(),
-  expectations: z
-    .array(z.looseObject({ name: z.string(), held: z.boolean(), detail: z.string().optional() }))
-    .optional(),
-  reproduce: z.string().optional(),
+  digest: z.string(),
+  expectations: z.array(z.object({ name: z.string(), held: z.boolean(), detail: z.string() })),
+  reproduce: z.string(),
 });
 
 /**
@@ -75,7 +72,7 @@ const resultSchema = z.looseObject({
  */
 export function readRun(folder: string): RunRecord {
   const scenario = readFileAs(folder, "scenario.json", scenarioSchema);
-  const result = existsSync(join(folder, "result.json")) ? readFileAs(folder, "result.json", resultSchema) : {};
+  const result = existsSync(join(folder, "result.json")) ? readFileAs(folder, "result.json", resultSchema) : null;
   const rounds: RoundMetrics[] = [];
   for (const { value, line } of readRows(folder, "metrics.jsonl", roundMetricsSchema)) {
     const before = rounds.at(-1);
@@ -85,21 +82,19 @@ export function readRun(folder: string): RunRecord {
     rounds.push(value);
   }
   if (rounds.length === 0) throw new InputError("metrics.jsonl has no rows: the run ended before its first round");
-  const tiers = tierFacts(scenario, rounds);
-  const known = tiers.every(({ clients }) => clients !== null);
+  const { name, question = null, seed, strategy, own, fleet } = scenario;
   return {
-    name: scenario.name ?? basename(folder),
-    question: scenario.question ?? scenario.description ?? null,
-    seed: scenario.seed ?? null,
-    strategy: scenario.own?.includes("strategy") === true ? "own strategy" : describe(scenario.strategy),
-    tiers,
-    clients: known ? tiers.reduce((sum, { clients }) => sum + clients!, 0) : null,
+    name,
+    question,
+    seed,
+    strategy: own.includes("strategy") ? "own strategy" : describe(strategy),
+    tiers: fleet.map(({ name, clients, topK }) => ({ name, clients, topK })),
+    clients: fleet.reduce((sum, { clients }) => sum + clients, 0),
     scenario,
     rounds,
-    digest: result.digest ?? null,
-    expectations: (result.expectations ?? []).map(({ name, held, detail }) => ({ name, held, detail: detail ?? "" })),
-    reproduce:
-      result.reproduce ?? `npx flame run scenario.json${scenario.seed === undefined ? "" : ` --seed ${scenario.seed}`}`,
+    digest: result?.digest ?? null,
+    expectations: result?.expectations ?? [],
+    reproduce: result?.reproduce ?? `npx flame run scenario.json --seed ${seed}`,
   };
 }
 
@@ -110,31 +105,10 @@ export function* readParticipations(folder: string): Generator<ParticipationRow>
 
 export const hasParticipations = (folder: string): boolean => existsSync(join(folder, "participations.jsonl"));
 
-/** `flame(t=2)` from `{ name: "flame", t: 2 }` or from a string that says so already. */
-export function describe(spec: unknown): string | null {
-  if (typeof spec === "string") return spec;
-  if (typeof spec !== "object" || spec === null) return null;
-  const { name, kind, type, ...rest } = spec as Record<string, unknown>;
-  const title = [name, kind, type].find((word) => typeof word === "string");
-  if (typeof title !== "string") return null;
+/** With those of its options that are plain. */
+function describe({ type, ...rest }: { readonly type: string }): string {
   const options = Object.entries(rest).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value));
-  if (options.length === 0 || title.includes("(")) return title;
-  return `${title}(${options.map(([key, value]) => `${key}=${value}`).join(", ")})`;
-}
-
-/** Tiers in the scenario's order; those that only the metrics know come after. */
-function tierFacts(scenario: z.infer<typeof scenarioSchema>, rounds: readonly RoundMetrics[]): TierFacts[] {
-  const { fleet } = scenario;
-  const declared = fleet === undefined ? [] : Array.isArray(fleet) ? fleet : fleet.tiers;
-  const facts = declared.map(({ name, clients, topK }) => ({ name, clients: clients ?? null, topK: topK ?? null }));
-  const seen = new Set(facts.map(({ name }) => name));
-  for (const { tiers } of rounds) {
-    for (const { tier } of tiers) {
-      if (!seen.has(tier)) facts.push({ name: tier, clients: null, topK: null });
-      seen.add(tier);
-    }
-  }
-  return facts;
+  return options.length === 0 ? type : `${type}(${options.map(([key, value]) => `${key}=${value}`).join(", ")})`;
 }
 
 const readFileAs = <T>(folder: string, file: string, schema: z.ZodType<T>): T =>

@@ -2,8 +2,10 @@
  * The report of a stress matrix: strategies × dropout rates × seeds. Lines are means over seeds, bands 95 % confidence
  * intervals of the mean; every figure has its numbers in the table below.
  */
+
 import { join } from "node:path";
 import * as Plot from "@observablehq/plot";
+import { writeAtomically } from "../base/disk.ts";
 import { InputError } from "../base/errors.ts";
 import { formatShare, formatTime } from "../base/units.ts";
 import { type StressCell, type Target, tierFairness } from "../study/stress-cell.ts";
@@ -13,7 +15,6 @@ import { asLines, draw, endLabels, type Figure, lines } from "./figure.ts";
 import { percent, timeUnit, whole } from "./numbers.ts";
 import { escapeHtml, renderNote, renderPage, renderTable, renderTiles } from "./page.ts";
 import { formatTable } from "./table.ts";
-import { writeFile } from "./write.ts";
 
 export interface SweepFacts {
   readonly name: string;
@@ -52,9 +53,12 @@ interface Group {
  * @throws InputError when there is no cell to report
  */
 export function writeSweepReport(folder: string, cells: readonly StressCell[], facts: SweepFacts): string {
-  return writeFile(join(folder, "report.html"), renderSweep(cells, facts));
+  const path = join(folder, "report.html");
+  writeAtomically(path, renderSweep(cells, facts));
+  return path;
 }
 
+/** @internal */
 export function renderSweep(cells: readonly StressCell[], facts: SweepFacts): string {
   const groups = groupsOf(cells);
   const measures = measuresOf(cells, facts.target ?? null);

@@ -7,7 +7,9 @@
  *
  * https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
  */
+
 import { join } from "node:path";
+import { writeAtomically } from "../base/disk.ts";
 import { formatTime } from "../base/units.ts";
 import type { Outcome } from "../records/counts.ts";
 import type { RoundMetrics } from "../records/metrics.ts";
@@ -15,7 +17,6 @@ import type { ParticipationRow } from "../records/participation.ts";
 import { whole } from "./numbers.ts";
 import { type RunRecord, readParticipations, readRun } from "./run-folder.ts";
 import { busyUntil, slicesOf, verdict } from "./slices.ts";
-import { writeFile } from "./write.ts";
 
 /** Viewers grow slow with tracks long before files grow large. */
 const CLIENTS = 500;
@@ -46,9 +47,12 @@ export function writeTimeline(folder: string): string {
   const { events, note } = timelineOf(readRun(folder), readParticipations(folder));
   const head = JSON.stringify({ displayTimeUnit: "ms", otherData: { clock: "virtual", note } }).slice(0, -1);
   const text = `${head},"traceEvents":[\n${events.map((event) => JSON.stringify(event)).join(",\n")}\n]}\n`;
-  return writeFile(join(folder, "timeline.json"), text);
+  const path = join(folder, "timeline.json");
+  writeAtomically(path, text);
+  return path;
 }
 
+/** @internal */
 export function timelineOf(
   run: RunRecord,
   participations: Iterable<ParticipationRow>,

@@ -31,7 +31,7 @@ export interface ParticipationSummary {
 }
 
 /** Median milliseconds of completed legs; null where no participation completed one. */
-export type LegTimes = { readonly [leg in Leg]: number | null };
+type LegTimes = { readonly [leg in Leg]: number | null };
 
 export function summarise(rows: Iterable<ParticipationRow>): ParticipationSummary {
   const first: ParticipationRow[] = [];

@@ -20,7 +20,7 @@ export const guardScenario = ({ kind, data, own }: Scenario): Scenario => ({
   own: guardParts(own),
 });
 
-/** @param where names the function for its author: `world.timeline[3].effect.run` */
+/** @internal @param where names the function for its author: `world.timeline[3].effect.run` */
 export function guarded<Own extends Method>(where: string, own: Own): Own {
   install();
   return new Proxy(own, {

@@ -65,7 +65,7 @@ export interface RunOptions {
 }
 
 /** Where a run goes on. */
-export interface Continuation {
+interface Continuation {
   readonly folder: RunFolder;
   readonly checkpoint: Checkpoint | null;
   readonly despite: readonly string[];

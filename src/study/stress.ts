@@ -101,7 +101,7 @@ export function stressPlans(scenario: Scenario, matrix: StressMatrix, { engine, 
 const orOwn = <Item>(items: readonly Item[]): readonly (Item | null)[] => (items.length === 0 ? [null] : items);
 
 /** `fedbuff:buffer=5:maxStaleness=10` → `{ type: "fedbuff", buffer: 5, maxStaleness: 10 }`. */
-export function partOf(text: string): Spec {
+function partOf(text: string): Spec {
   const [type = "", ...assignments] = text.split(":");
   const spec: { type: string } & Record<string, unknown> = { type };
   for (const assignment of assignments) {

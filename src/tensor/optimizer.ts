@@ -52,10 +52,6 @@ export function adamW(
   return { parameters: decayed ? sub(moved, mul(parameters, step.decay)) : moved, mean, variance };
 }
 
-/** θ ← θ − lr·g. */
-export const sgd = (parameters: Tensor, gradient: Tensor, learningRate: Tensor): Tensor =>
-  sub(parameters, mul(gradient, learningRate));
-
 /**
  * The factor that brings the joint 2-norm of `gradients` down to `maximum`; 1 when it is smaller. The norm runs over the
  * last axis: `[1]` for vectors, `[clients, 1]` for the rows of matrices.

@@ -3,16 +3,8 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { Rng } from "../../src/base/random.ts";
 import { evaluationBatches } from "../../src/data/batches.ts";
-import { apportion } from "../../src/data/deal.ts";
-import {
-  byQuantity,
-  dirichlet,
-  iid,
-  type PartitionSpec,
-  partition,
-  shards,
-  sizesOf,
-} from "../../src/data/partition.ts";
+import { apportion, sizesOf } from "../../src/data/deal.ts";
+import { byQuantity, dirichlet, iid, type PartitionSpec, partition, shards } from "../../src/data/partition.ts";
 import { compact } from "../../src/data/template.ts";
 import { tokenize } from "../../src/data/tokenized.ts";
 import { byteTokenizer } from "../../src/data/tokenizer.ts";

@@ -9,7 +9,6 @@ import {
   cast,
   clip,
   div,
-  equal,
   exp,
   integerDivide,
   log,
@@ -20,7 +19,6 @@ import {
   reduceMean,
   reduceSum,
   scale,
-  sigmoid,
   sqrt,
   square,
   sub,
@@ -96,7 +94,6 @@ const unary: Grow = (growth, { a, c }) => {
     () => exp(scale(x, 0.25)),
     () => log(positive(x)),
     () => sqrt(positive(x)),
-    () => sigmoid(x),
     () => addScalar(scale(x, -1.5), 0.25),
   ];
   return [forms[c % forms.length]!()];
@@ -275,15 +272,14 @@ const largest: Grow = (growth, { a, b }) => {
   return [values];
 };
 
-const integral: Grow = (growth, { a, b, c }) => {
+const integral: Grow = (growth, { a, c }) => {
   const source = growth.integers[a % growth.integers.length];
   if (!source || growth.smooth) return [];
-  const { tensor, limit } = source;
+  const { tensor } = source;
   const forms = [
     () => [cast(tensor, "float32")],
     () => [cast(integerDivide(tensor, 2), "float32")],
     () => [cast(addScalar(cast(tensor, "int64"), 3), "float32")],
-    () => [cast(equal(tensor, tensor.node.graph.constant([b % limit], [1], tensor.dtype)), "float32")],
   ];
   return forms[c % forms.length]!();
 };

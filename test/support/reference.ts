@@ -203,7 +203,6 @@ export const kernels: Readonly<Record<string, Kernel>> = {
   mul: binary((a, b) => a * b),
   div: binary((a, b) => a / b),
   minimum: binary(Math.min),
-  equal: binary((a, b) => (a === b ? 1 : 0)),
   /** The product, and σ(gate) and gate · σ(gate) with it. */
   swiglu: ([gate, up]) =>
     [(g: number, u: number) => g * sigmoid(g) * u, (g: number) => sigmoid(g), (g: number) => g * sigmoid(g)].map((f) =>
@@ -213,7 +212,6 @@ export const kernels: Readonly<Record<string, Kernel>> = {
   exp: unary(Math.exp),
   log: unary(Math.log),
   sqrt: unary(Math.sqrt),
-  sigmoid: unary(sigmoid),
   complement: unary((x) => 1 - x),
   scale: unary((x, { factor }) => x * factor),
   addScalar: unary((x, { term }) => x + term),

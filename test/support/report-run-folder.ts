@@ -41,7 +41,7 @@ const fakeScenario = {
     "Do experts that only strong devices can afford still learn, when most of the fleet activates <one> expert per token?",
   seed: 42,
   fleet: TIERS.map(({ name, clients, topK }) => ({ name, clients, topK })),
-  strategy: { name: "flame", frequencyExponent: 2 },
+  strategy: { type: "flame", frequencyExponent: 2 },
   model: { layers: 4, width: 128, experts: 16, topK: 8 },
 };
 

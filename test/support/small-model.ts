@@ -5,7 +5,12 @@ import { join } from "node:path";
 import { type Draws, Rng } from "../../src/base/random.ts";
 import type { Batch } from "../../src/data/batches.ts";
 import type { AdapterLayout } from "../../src/model/adapter.ts";
-import { type BaseWeights, baseWeightShapes, weightsInMemory } from "../../src/model/base-weights.ts";
+import {
+  type BaseWeights,
+  baseWeightShapes,
+  type WeightSource,
+  weightsInMemory,
+} from "../../src/model/base-weights.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
 import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
 import { prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
@@ -94,4 +99,15 @@ export function batchNumbers({ rows, length, ids, lengths, lossPositions, target
     at % length < lengths[Math.floor(at / length)]! ? 0 : experts,
   );
   return { ids, padding, positions: lossPositions, targets, inverseCount: [1 / targets.length] };
+}
+
+/** Every tensor of a model that fits in memory. */
+export function readAll(source: WeightSource): Map<string, Float32Array> {
+  const tensors = new Map<string, Float32Array>();
+  for (const [name, shape] of baseWeightShapes(source.config)) {
+    const values = new Float32Array(sizeOf(shape));
+    source.read(name, values);
+    tensors.set(name, values);
+  }
+  return tensors;
 }

@@ -98,7 +98,7 @@ export function readHuggingFaceConfig(path: string): HuggingFaceConfig {
   return parseHuggingFaceConfig(readJson(path), path);
 }
 
-/** As {@link readHuggingFaceConfig}, from parsed JSON; `where` opens every message. */
+/** @internal As {@link readHuggingFaceConfig}, from parsed JSON; `where` opens every message. */
 export function parseHuggingFaceConfig(parsed: unknown, where: string): HuggingFaceConfig {
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
     throw new InputError(`${where}: expected a JSON object with the model's configuration`);

@@ -104,7 +104,7 @@ export function exportPeft(
  *
  * @throws ScenarioError naming the layers
  */
-export function requirePlainRescaler(rescaler: ArrayLike<number>): void {
+function requirePlainRescaler(rescaler: ArrayLike<number>): void {
   const layers = Array.from(rescaler).flatMap((s, layer) =>
     s === 1 ? [] : [`${Number(s.toPrecision(6))} in layer ${layer}`],
   );

@@ -53,7 +53,7 @@ export interface SafetensorsHeader {
 }
 
 /** Longest header accepted, as in the reference implementation. */
-export const maxHeaderBytes = 100_000_000;
+const maxHeaderBytes = 100_000_000;
 
 /**
  * The header's length from the first 8 bytes.

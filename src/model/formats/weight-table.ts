@@ -38,7 +38,7 @@ export interface ExpertForms {
   readonly downFused: readonly boolean[];
 }
 
-export const perExpert = ({ layers }: ModelConfig): ExpertForms => ({
+const perExpert = ({ layers }: ModelConfig): ExpertForms => ({
   gateUpFused: new Array<boolean>(layers).fill(false),
   downFused: new Array<boolean>(layers).fill(false),
 });

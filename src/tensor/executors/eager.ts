@@ -12,7 +12,7 @@ import { type DType, type SymbolicDim, sizeOf } from "../graph/shape.ts";
 import { type Executable, type Executor, sizesOf, type TensorData, type WeightSource } from "./executor.ts";
 
 /** One run of a program: the values so far. */
-export class TfEager implements EagerLowering {
+class TfEager implements EagerLowering {
   readonly tf: typeof Tf;
   private readonly values = new Map<string, Tf.Tensor>();
   private readonly counts = new Map<SymbolicDim, readonly number[]>();

@@ -11,7 +11,7 @@ import util from "node:util";
 import { MachineError, messageOf } from "../../base/errors.ts";
 
 /** A tensor of the addon, freed by `deleteTensor` alone. */
-export interface AddonTensor {
+interface AddonTensor {
   readonly id: number;
   readonly shape: readonly number[];
   readonly dtype: number;

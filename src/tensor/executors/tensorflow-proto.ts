@@ -55,7 +55,7 @@ export interface ShapeProto {
   readonly dim: readonly { readonly size: number }[];
 }
 
-export interface TensorProto {
+interface TensorProto {
   readonly dtype: number;
   readonly tensorShape: ShapeProto;
   readonly tensorContent?: Uint8Array;
@@ -115,7 +115,7 @@ export function encodeSavedModel(model: {
     .finish();
 }
 
-/** The nodes of a `saved_model.pb` that {@link encodeSavedModel} wrote. */
+/** @internal The nodes of a `saved_model.pb` that {@link encodeSavedModel} wrote. */
 export function decodeSavedModel(bytes: Uint8Array): NodeDef[] {
   const { metaGraphs } = modelType.decode(bytes) as unknown as {
     readonly metaGraphs: readonly { readonly graphDef: { readonly node: NodeDef[] } }[];

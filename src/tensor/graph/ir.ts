@@ -4,7 +4,7 @@
 import type * as Tf from "@tensorflow/tfjs-core";
 import type { DType, Shape, SymbolicDim } from "./shape.ts";
 
-export type AttributeValue = number | string | boolean | readonly number[] | Shape | SymbolicDim;
+type AttributeValue = number | string | boolean | readonly number[] | Shape | SymbolicDim;
 export type Attributes = Readonly<Record<string, AttributeValue>>;
 
 export interface TensorType {

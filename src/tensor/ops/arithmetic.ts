@@ -101,13 +101,12 @@ const negOp = unary("neg", "Neg", (_x, _y, g) => neg(g));
 const expOp = unary("exp", "Exp", (_x, y, g) => mul(g, y));
 const logOp = unary("log", "Log", (x, _y, g) => div(g, x));
 const sqrtOp = unary("sqrt", "Sqrt", (_x, y, g) => scale(div(g, y), 0.5));
-const sigmoidOp = unary("sigmoid", "Sigmoid", (_x, y, g) => mul(mul(g, y), complement(y)));
 
+/** @internal */
 export const neg = (x: Tensor): Tensor => apply(negOp, [x]);
 export const exp = (x: Tensor): Tensor => apply(expOp, [x]);
 export const log = (x: Tensor): Tensor => apply(logOp, [x]);
 export const sqrt = (x: Tensor): Tensor => apply(sqrtOp, [x]);
-export const sigmoid = (x: Tensor): Tensor => apply(sigmoidOp, [x]);
 export const square = (x: Tensor): Tensor => mul(x, x);
 
 const scaleOp: Op = {
@@ -199,15 +198,6 @@ const castOp: Op = {
 };
 export const cast = (x: Tensor, dtype: DType): Tensor => (x.dtype === dtype ? x : apply(castOp, [x], { dtype }));
 
-const equalOp: Op = {
-  name: "equal",
-  infer: (inputs) => [{ ...binaryType("equal", inputs)[0]!, dtype: "bool" }],
-  onnx: (emit, inputs) => emit.node("Equal", inputs),
-  tensorflow: (emit, inputs, node) => emit.node("Equal", inputs, { T: node.inputs[0]!.dtype }),
-  eager: (run, node) => run.set(node, run.tf.equal(run.get(node.inputs[0]!), run.get(node.inputs[1]!))),
-};
-export const equal = (a: Tensor, b: Tensor): Tensor => apply(equalOp, [a, b]);
-
 const integerDivideOp: Op = {
   name: "integerDivide",
   infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
@@ -224,7 +214,7 @@ const integerDivideOp: Op = {
 export const integerDivide = (x: Tensor, divisor: number): Tensor =>
   divisor === 1 ? x : apply(integerDivideOp, [x], { divisor });
 
-export const broadcastLikeOp: Op = {
+const broadcastLikeOp: Op = {
   name: "broadcastLike",
   infer([x, like]) {
     if (!sameShape(broadcastShapes("broadcastLike", x!.shape, like!.shape), like!.shape)) {
@@ -248,7 +238,7 @@ export const broadcastLikeOp: Op = {
     run.set(node, shape.includes(0) ? run.tf.zeros(shape) : run.tf.broadcastTo(run.get(x), shape));
   },
 };
-/** Stretches `x` to the shape of `like`. */
+/** @internal Stretches `x` to the shape of `like`. */
 export const broadcastLike = (x: Tensor, like: Tensor): Tensor =>
   sameShape(x.shape, like.shape) ? x : apply(broadcastLikeOp, [x, like]);
 

@@ -17,11 +17,12 @@ test("eight megabits a second move a million bytes a second", () => {
   assert.equal(units.megabytes(1), 1_000_000);
 });
 
-test("a transfer takes its bytes over its rate, at least a millisecond, and nothing takes nothing", () => {
-  const rate = units.megabits(8);
-  assert.equal(units.transferTime(5_000_000, rate), 5_000);
-  assert.equal(units.transferTime(1, rate), 1);
-  assert.equal(units.transferTime(0, rate), 0);
+test("a share is written with as many decimals as it has, up to a limit", () => {
+  assert.deepEqual(
+    [0.6, 0.4125, 1].map((share) => units.formatShare(share)),
+    ["60 %", "41.3 %", "100 %"],
+  );
+  assert.equal(units.formatShare(0.125, 0), "13 %");
 });
 
 test("times are printed in the shortest form a reader can compare", () => {

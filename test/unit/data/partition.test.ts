@@ -2,20 +2,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../../src/base/errors.ts";
 import { Rng } from "../../../src/base/random.ts";
-import { type Batch, evaluationBatches, packedBatches, trainBatches } from "../../../src/data/batches.ts";
-import { apportion } from "../../../src/data/deal.ts";
+import { type Batch, evaluationBatches, packedBatch, trainBatches } from "../../../src/data/batches.ts";
+import { apportion, examplesOf, type Partition, sizesOf } from "../../../src/data/deal.ts";
 import {
   byQuantity,
   dirichlet,
-  examplesOf,
   iid,
-  type Partition,
   type PartitionSpec,
   partition,
   partitionSchema,
   partitionSizes,
   shards,
-  sizesOf,
 } from "../../../src/data/partition.ts";
 import { split } from "../../../src/data/split.ts";
 import { compact } from "../../../src/data/template.ts";
@@ -293,22 +290,9 @@ test("an example longer than the rows is a bug and not cut", () => {
   assert.throws(() => evaluationBatches(data, Uint32Array.of(0), { batchSize: 1, length: 4 }), /rows of 4/);
 });
 
-test("packed rows hold the whole stream, each token predicted once", () => {
-  const documents = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [10]];
-  const batches = [...packedBatches(documents, { rows: 2, length: 3, end: 0 })];
-  // The stream is 1 2 3 0 4 0 5 6 7 8 9 0 10 0.
-  assert.deepEqual(
-    batches.map(({ ids }) => [...ids]),
-    [
-      [1, 2, 3, 0, 4, 0],
-      [5, 6, 7, 8, 9, 0],
-    ],
-  );
-  assert.deepEqual(
-    batches.map(({ targets }) => [...targets]),
-    [
-      [2, 3, 0, 4, 0, 5],
-      [6, 7, 8, 9, 0, 10],
-    ],
-  );
+test("packed rows have loss on every token, each predicted once", () => {
+  const { ids, targets, lossPositions } = packedBatch([1, 2, 3, 0, 5, 6, 7, 8], 2, 3);
+  assert.deepEqual([...ids], [1, 2, 3, 5, 6, 7]);
+  assert.deepEqual([...targets], [2, 3, 0, 6, 7, 8]);
+  assert.deepEqual([...lossPositions], [0, 1, 2, 3, 4, 5]);
 });

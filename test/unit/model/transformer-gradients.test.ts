@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../../src/base/random.ts";
 import { adapterLayout } from "../../../src/model/adapter.ts";
-import { readAll } from "../../../src/model/base-weights.ts";
 import type { ModelConfig } from "../../../src/model/config.ts";
 import { evaluationProgram } from "../../../src/model/programs.ts";
 import { pretrainStep } from "../../../src/pretraining/pretrain-step.ts";
@@ -11,7 +10,7 @@ import { Pretrainer } from "../../../src/pretraining/pretrainer.ts";
 import { OnnxExecutor } from "../../../src/tensor/executors/onnx.ts";
 import { gradientStep, restingFeeds } from "../../support/gradient-step.ts";
 import { interpret, type Numbers } from "../../support/reference.ts";
-import { batchNumbers, batchOf, randomAdapter, randomWeights, smallModel } from "../../support/small-model.ts";
+import { batchNumbers, batchOf, randomAdapter, randomWeights, readAll, smallModel } from "../../support/small-model.ts";
 
 /** Central differences with h = 1e-5 are exact to about 1e-9 of the loss; no routing decision is that close. */
 const h = 1e-5;

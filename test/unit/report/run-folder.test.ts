@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { InputError, MachineError } from "../../../src/base/errors.ts";
 import { writeReport } from "../../../src/report/report.ts";
-import { describe, readParticipations, readRun } from "../../../src/report/run-folder.ts";
+import { readParticipations, readRun } from "../../../src/report/run-folder.ts";
 import { fakeRunFolder } from "../../support/report-run-folder.ts";
 
 function folder(t: TestContext): string {
@@ -100,9 +100,14 @@ test("a report that cannot be written is the machine's failure", (t) => {
   assert.throws(() => writeReport(path), MachineError);
 });
 
-test("a strategy is told by its name and plain options", () => {
-  assert.equal(describe("fedavg"), "fedavg");
-  assert.equal(describe({ type: "flame", frequencyExponent: 2, own: [1] }), "flame(frequencyExponent=2)");
-  assert.equal(describe({ name: "flame(t=2)", frequencyExponent: 2 }), "flame(t=2)");
-  assert.equal(describe(7), null);
+test("a strategy is told by its name and plain options, and one of the author's as such", (t) => {
+  const path = folder(t);
+  assert.equal(readRun(path).strategy, "flame(frequencyExponent=2)");
+  const scenario = JSON.parse(readFileSync(join(path, "scenario.json"), "utf8"));
+  const write = (fields: object) =>
+    writeFileSync(join(path, "scenario.json"), JSON.stringify({ ...scenario, ...fields }));
+  write({ strategy: { type: "fedavg", own: [1] } });
+  assert.equal(readRun(path).strategy, "fedavg");
+  write({ own: ["strategy"] });
+  assert.equal(readRun(path).strategy, "own strategy");
 });

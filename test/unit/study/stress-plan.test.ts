@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { configure } from "../../../src/scenario/configure.ts";
 import { scenarioToJson } from "../../../src/scenario/define.ts";
-import { partOf, type StressMatrix, stressPlans } from "../../../src/study/stress.ts";
+import { type StressMatrix, stressPlans } from "../../../src/study/stress.ts";
 import { timingOnly } from "../../support/scenarios.ts";
 
 const scenario = timingOnly();
@@ -99,12 +99,9 @@ test("a policy by its bare name is as large as the scenario's rounds", () => {
 });
 
 test("a strategy may carry its parameters", () => {
-  assert.deepEqual(partOf("flame:frequencyExponent=4:discounts=damp"), {
-    type: "flame",
-    frequencyExponent: 4,
-    discounts: "damp",
-  });
-  assert.throws(() => partOf("flame:4"), /expected name or name:key=value/);
+  const [plan] = stressPlans(scenario, matrix({ strategies: ["flame:frequencyExponent=4"] }), source);
+  assert.deepEqual(plan!.scenario.data.strategy, { ...scenario.data.strategy, frequencyExponent: 4 });
+  assert.throws(() => keysOf({ strategies: ["flame:4"] }), /expected name or name:key=value/);
 });
 
 test("a mistake in one cell is found before any runs", () => {

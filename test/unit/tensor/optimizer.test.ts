@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Graph } from "../../../src/tensor/graph/graph.ts";
 import type { Tensor } from "../../../src/tensor/graph/ir.ts";
-import { adamW, clipFactor, sgd } from "../../../src/tensor/optimizer.ts";
+import { adamW, clipFactor } from "../../../src/tensor/optimizer.ts";
 import { type Numbers, Reference } from "../../support/reference.ts";
 
 const options = { beta1: 0.9, beta2: 0.99, epsilon: 0.1 };
@@ -62,13 +62,6 @@ test("a later AdamW step remembers the earlier ones", () => {
 test("without decay the parameters are only moved, and a zero gradient leaves them as they are", () => {
   assertClose(step(first, false).parameters, [1 - (0.5 * 3) / 3.1, 2 + (0.5 * 4) / 4.1]);
   assert.deepEqual(step({ ...first, gradient: [0, 0] }, false).parameters, [1, 2]);
-});
-
-test("gradient descent walks against the gradient", () => {
-  const graph = new Graph();
-  const x = graph.input("x", "float32", [2]);
-  const next = sgd(x, graph.input("gradient", "float32", [2]), graph.input("rate", "float32", [1]));
-  assertClose([...new Reference({ x: [1, 2], gradient: [3, -4], rate: [0.1] }).value(next).data], [0.7, 2.4]);
 });
 
 test("clipping scales the joint norm down to its maximum, and never up", () => {
