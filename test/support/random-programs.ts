@@ -57,68 +57,68 @@ export class Growth {
   readonly origins = new Map<SymbolicDim, Origin>();
   /** Whether every step on a path from a parameter must have a derivative. */
   readonly smooth: boolean;
-  private readonly depending = new Set<Node>();
-  private readonly draws: Draws;
+  readonly #depending = new Set<Node>();
+  readonly #draws: Draws;
 
   constructor({ seed, steps }: Recipe, smooth: boolean) {
-    this.draws = new Rng(seed).at("random program").at(0);
+    this.#draws = new Rng(seed).at("random program").at(0);
     this.smooth = smooth;
-    for (const shape of [[3], [4, 3], [2, 3, 4]]) this.parameter(this.draws.below(2) === 0 ? shape : shape.with(0, 1));
+    for (const shape of [[3], [4, 3], [2, 3, 4]]) this.parameter(this.#draws.below(2) === 0 ? shape : shape.with(0, 1));
     this.parameter([this.graph.symbol("rows"), 4], 3 * 4);
     this.pool.push(...this.parameters, this.frozen([4, 3]), this.frozen([2, 1, 4]));
-    for (const step of steps) for (const grown of grow(this, step)) this.keep(grown);
+    for (const step of steps) for (const grown of grow(this, step)) this.#keep(grown);
   }
 
   /** A trainable input. */
   parameter(shape: Shape, size = sizeOf(shape)): Tensor {
-    const tensor = this.input(shape, size);
+    const tensor = this.#input(shape, size);
     this.parameters.push(tensor);
-    this.depending.add(tensor.node);
+    this.#depending.add(tensor.node);
     return tensor;
   }
 
   frozen(shape: readonly number[]): Tensor {
-    return this.input(shape, sizeOf(shape));
+    return this.#input(shape, sizeOf(shape));
   }
 
   /** An integer input below `limit`; a lower bound below 0 gives labels that belong to no group. */
   labels(shape: Shape, count: number, limit: number, dtype: DType, from = 0): Tensor {
-    const pick = this.draws.below(4);
+    const pick = this.#draws.below(4);
     // Uniform, all alike, or only the extremes: empty groups and full ones.
-    const draw = () => (pick === 0 ? limit - 1 : from + this.draws.below(limit - from));
-    return this.feed(shape, dtype, Array.from({ length: count }, draw));
+    const draw = () => (pick === 0 ? limit - 1 : from + this.#draws.below(limit - from));
+    return this.#feed(shape, dtype, Array.from({ length: count }, draw));
   }
 
   depends = (tensor: Tensor): boolean =>
-    this.depending.has(tensor.node) || tensor.node.inputs.some((input) => this.dependsOnce(input));
+    this.#depending.has(tensor.node) || tensor.node.inputs.some((input) => this.#dependsOnce(input));
 
   value = (tensor: Tensor): Value => this.reference.value(tensor);
 
   /** A number for an option that must not depend on the step, such as a factor. */
-  uniform = (): number => Math.fround(this.draws.uniform());
+  uniform = (): number => Math.fround(this.#draws.uniform());
 
   /** Adds a result to the pool, scaled down by a power of two when it is large, unless it is not finite. */
-  private keep(tensor: Tensor): void {
+  #keep(tensor: Tensor): void {
     const largest = this.value(tensor).data.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
     if (!Number.isFinite(largest)) return;
     this.pool.push(largest > 4 ? scale(tensor, 2 ** -Math.ceil(Math.log2(largest / 2))) : tensor);
   }
 
-  private dependsOnce(tensor: Tensor): boolean {
+  #dependsOnce(tensor: Tensor): boolean {
     const answer = this.depends(tensor);
-    if (answer) this.depending.add(tensor.node);
+    if (answer) this.#depending.add(tensor.node);
     return answer;
   }
 
-  private input(shape: Shape, size: number): Tensor {
-    return this.feed(
+  #input(shape: Shape, size: number): Tensor {
+    return this.#feed(
       shape,
       "float32",
-      Array.from({ length: size }, () => Math.fround(this.draws.normal())),
+      Array.from({ length: size }, () => Math.fround(this.#draws.normal())),
     );
   }
 
-  private feed(shape: Shape, dtype: DType, values: number[]): Tensor {
+  #feed(shape: Shape, dtype: DType, values: number[]): Tensor {
     const name = `in${Object.keys(this.feeds).length}`;
     this.feeds[name] = values;
     return this.graph.input(name, dtype, shape);

@@ -27,73 +27,73 @@ export function interpret(program: Program, feeds: Numbers, weights: Numbers = {
 
 /** The values of one run, computed when asked for, so that a program can be evaluated while it is being built. */
 export class Reference {
-  private readonly feeds: Numbers;
-  private readonly weights: Numbers;
-  private readonly values = new Map<Tensor, Value>();
-  private readonly sizes = new Map<SymbolicDim, number>();
-  private readonly groups = new Map<SymbolicDim, readonly number[]>();
+  readonly #feeds: Numbers;
+  readonly #weights: Numbers;
+  readonly #values = new Map<Tensor, Value>();
+  readonly #sizes = new Map<SymbolicDim, number>();
+  readonly #groups = new Map<SymbolicDim, readonly number[]>();
 
   /** @param feeds inputs by the names they were declared with */
   constructor(feeds: Numbers, weights: Numbers = {}) {
-    this.feeds = feeds;
-    this.weights = weights;
+    this.#feeds = feeds;
+    this.#weights = weights;
   }
 
   value(tensor: Tensor): Value {
-    const known = this.values.get(tensor);
+    const known = this.#values.get(tensor);
     if (known) return known;
-    for (const node of reachable([tensor])) if (!this.values.has(node.outputs[0]!)) this.compute(node);
-    return this.values.get(tensor)!;
+    for (const node of reachable([tensor])) if (!this.#values.has(node.outputs[0]!)) this.#compute(node);
+    return this.#values.get(tensor)!;
   }
 
   /** Rows of each group of a ragged tensor. */
   counts(tensor: Tensor): readonly number[] {
     this.value(tensor);
-    return this.groups.get(tensor.shape[0] as SymbolicDim) ?? missing("counts");
+    return this.#groups.get(tensor.shape[0] as SymbolicDim) ?? missing("counts");
   }
 
-  sizeOf = (dim: Dim): number => (typeof dim === "number" ? dim : (this.sizes.get(dim) ?? missing(dim.symbol)));
+  sizeOf = (dim: Dim): number => (typeof dim === "number" ? dim : (this.#sizes.get(dim) ?? missing(dim.symbol)));
 
   setGroups(dim: SymbolicDim, counts: readonly number[]): void {
-    this.groups.set(dim, counts);
-    this.sizes.set(
+    this.#groups.set(dim, counts);
+    this.#sizes.set(
       dim,
       counts.reduce((a, b) => a + b, 0),
     );
   }
 
   setSize(dim: SymbolicDim, size: number): void {
-    this.sizes.set(dim, size);
+    this.#sizes.set(dim, size);
   }
 
-  private compute(node: Node): void {
+  #compute(node: Node): void {
     const { op, attributes } = node;
-    if (op.name === "input") this.keep(node, [this.fed(node, this.feeds)]);
-    else if (op.name === "weight") this.keep(node, [this.fed(node, this.weights)]);
+    if (op.name === "input") this.#keep(node, [this.#fed(node, this.#feeds)]);
+    else if (op.name === "weight") this.#keep(node, [this.#fed(node, this.#weights)]);
     else if (op.name === "constant") {
-      this.keep(node, [value(attributes.shape as number[], attributes.values as number[])]);
+      this.#keep(node, [value(attributes.shape as number[], attributes.values as number[])]);
     } else {
       const kernel = kernels[op.name] ?? missing(op.name);
       const inputs = node.inputs.map((input) => this.value(input));
-      this.keep(node, kernel(inputs, attributes as unknown as Attributes, node, this));
+      this.#keep(node, kernel(inputs, attributes as unknown as Attributes, node, this));
     }
   }
 
-  private keep(node: Node, results: readonly Value[]): void {
+  #keep(node: Node, results: readonly Value[]): void {
     for (const [i, output] of node.outputs.entries()) {
       const result = results[i]!;
       assert.deepEqual(result.shape, output.shape.map(this.sizeOf), `${node.op.name}: output ${i} has another shape`);
       assert.equal(result.data.length, sizeOf(result.shape), `${node.op.name}: output ${i} is not full`);
-      this.values.set(output, result);
+      this.#values.set(output, result);
     }
   }
 
-  private fed(node: Node, source: Numbers): Value {
+  #fed(node: Node, source: Numbers): Value {
     const name = node.attributes.name as string;
     const data = source[name] ?? missing(name);
     const { shape } = node.outputs[0]!;
     const fixed = shape.reduce<number>((product, dim) => (typeof dim === "number" ? product * dim : product), 1);
-    for (const dim of shape) if (typeof dim !== "number") this.sizes.set(dim, data.length / fixed);
+    for (const dim of shape) if (typeof dim !== "number") this.#sizes.set(dim, data.length / fixed);
     return value(shape.map(this.sizeOf), data);
   }
 }

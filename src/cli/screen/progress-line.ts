@@ -6,43 +6,43 @@ import { formatTime } from "../../base/units.ts";
 const quietMs = 15_000;
 
 export class ProgressLine {
-  private readonly unit: string;
-  private readonly total: number;
-  private readonly first: number;
-  private readonly startedAt = performance.now();
-  private readonly live: ReturnType<typeof createLogUpdate> | null;
-  private lastLine = 0;
+  readonly #unit: string;
+  readonly #total: number;
+  readonly #first: number;
+  readonly #startedAt = performance.now();
+  readonly #live: ReturnType<typeof createLogUpdate> | null;
+  #lastLine = 0;
 
   /** @param first units that were done before, so that they do not count for the rate */
   constructor(unit: string, total: number, first = 0) {
-    this.unit = unit;
-    this.total = total;
-    this.first = first;
-    this.live = process.stderr.isTTY ? createLogUpdate(process.stderr) : null;
+    this.#unit = unit;
+    this.#total = total;
+    this.#first = first;
+    this.#live = process.stderr.isTTY ? createLogUpdate(process.stderr) : null;
   }
 
   update(done: number, detail: string): void {
     const now = performance.now();
-    const elapsed = now - this.startedAt;
-    const rate = (done - this.first) / (elapsed / 1_000);
-    const left = rate > 0 ? `${formatTime((1_000 * (this.total - done)) / rate)} left` : "";
+    const elapsed = now - this.#startedAt;
+    const rate = (done - this.#first) / (elapsed / 1_000);
+    const left = rate > 0 ? `${formatTime((1_000 * (this.#total - done)) / rate)} left` : "";
     // Slow work is told by the minute.
-    const pace = rate >= 0.1 ? `${rate.toFixed(1)} ${this.unit}s/s` : `${(60 * rate).toFixed(1)} ${this.unit}s/min`;
-    const line = `${this.unit} ${done}/${this.total}  ${detail}  ${pace}  ${left}`;
-    if (this.live) this.live(line);
-    else if (now - this.lastLine >= quietMs || done === this.total) {
+    const pace = rate >= 0.1 ? `${rate.toFixed(1)} ${this.#unit}s/s` : `${(60 * rate).toFixed(1)} ${this.#unit}s/min`;
+    const line = `${this.#unit} ${done}/${this.#total}  ${detail}  ${pace}  ${left}`;
+    if (this.#live) this.#live(line);
+    else if (now - this.#lastLine >= quietMs || done === this.#total) {
       process.stderr.write(`${line}\n`);
-      this.lastLine = now;
+      this.#lastLine = now;
     }
   }
 
   /** A line that stays. */
   note(text: string): void {
-    this.live?.clear();
+    this.#live?.clear();
     process.stderr.write(`${text}\n`);
   }
 
   close(): void {
-    this.live?.done();
+    this.#live?.done();
   }
 }

@@ -14,15 +14,15 @@ import { type Executable, type Executor, sizesOf, type TensorData, type WeightSo
 /** One run of a program: the values so far. */
 class TfEager implements EagerLowering {
   readonly tf: typeof Tf;
-  private readonly values = new Map<string, Tf.Tensor>();
-  private readonly counts = new Map<SymbolicDim, readonly number[]>();
+  readonly #values = new Map<string, Tf.Tensor>();
+  readonly #counts = new Map<SymbolicDim, readonly number[]>();
 
   constructor(tf: typeof Tf) {
     this.tf = tf;
   }
 
   get(tensor: Tensor): Tf.Tensor {
-    const value = this.values.get(`${tensor.node.id}.${tensor.index}`);
+    const value = this.#values.get(`${tensor.node.id}.${tensor.index}`);
     invariant(value, () => `eager: ${tensor.node.op.name} has no value yet`);
     return value;
   }
@@ -35,17 +35,17 @@ class TfEager implements EagerLowering {
   set(node: Node, value: Tf.Tensor, index = 0): void {
     // TensorFlow.js cannot cut what it concatenated from nothing.
     const kept = value.size === 0 ? this.tf.zeros(value.shape, value.dtype as "float32") : value;
-    this.values.set(`${node.id}.${index}`, kept);
+    this.#values.set(`${node.id}.${index}`, kept);
   }
 
   /** Remembers how many rows of a ragged tensor belong to each group. */
   setCounts(tensor: Tensor, counts: readonly number[]): void {
-    this.counts.set(tensor.shape[0] as SymbolicDim, counts);
+    this.#counts.set(tensor.shape[0] as SymbolicDim, counts);
   }
 
   /** The rows of each group. */
   pieces(tensor: Tensor): Tf.Tensor[] {
-    const counts = this.counts.get(tensor.shape[0] as SymbolicDim);
+    const counts = this.#counts.get(tensor.shape[0] as SymbolicDim);
     invariant(counts, "eager: the ragged dimension has no counts");
     let start = 0;
     return counts.map((count) => {
@@ -74,16 +74,16 @@ const tfType = (dtype: DType) => (dtype === "float32" ? "float32" : dtype === "b
 
 export class EagerExecutor implements Executor {
   readonly name: string;
-  private readonly tf: typeof Tf;
+  readonly #tf: typeof Tf;
 
   /** @param tf TensorFlow.js core with the wanted backend set and ready */
   constructor(tf: typeof Tf) {
-    this.tf = tf;
+    this.#tf = tf;
     this.name = `tfjs-${tf.getBackend()}`;
   }
 
   async compile(program: Program, weights: WeightSource | null): Promise<Executable> {
-    const { tf } = this;
+    const tf = this.#tf;
     const nodes = reachable(Object.values(program.outputs));
     const frozen = new Map<Node, Tf.Tensor>();
     for (const node of nodes) if (node.op === weightOp) frozen.set(node, readWeight(tf, node, weights));

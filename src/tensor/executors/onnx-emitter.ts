@@ -40,17 +40,17 @@ const mostBytes = ([rows, ...rest]: Shape): number =>
   4 * sizeOf(rest) * ((rows as SymbolicDim).most ?? Number.POSITIVE_INFINITY);
 
 export class OnnxEmitter implements OnnxLowering {
-  private readonly nodes: NodeProto[] = [];
-  private readonly initializers: TensorProto[] = [];
-  private readonly literals = new Map<string, string>();
-  private readonly values = new Map<string, Value>();
-  private readonly counts = new Map<SymbolicDim, string>();
-  private names = 0;
-  private readonly weights: WeightSource | null;
+  readonly #nodes: NodeProto[] = [];
+  readonly #initializers: TensorProto[] = [];
+  readonly #literals = new Map<string, string>();
+  readonly #values = new Map<string, Value>();
+  readonly #counts = new Map<SymbolicDim, string>();
+  #names = 0;
+  readonly #weights: WeightSource | null;
   readonly limits: OnnxLimits;
 
   constructor(weights: WeightSource | null, limits: OnnxLimits = {}) {
-    this.weights = weights;
+    this.#weights = weights;
     this.limits = limits;
   }
 
@@ -58,8 +58,8 @@ export class OnnxEmitter implements OnnxLowering {
   emit(program: Program): Uint8Array {
     const outputs = Object.entries(program.outputs);
     for (const node of reachable([...outputs.map(([, tensor]) => tensor), ...Object.values(program.inputs)]))
-      this.lower(node);
-    this.nameOutputs(outputs.map(([name, tensor]) => [this.whole(tensor), outputName(name)]));
+      this.#lower(node);
+    this.#nameOutputs(outputs.map(([name, tensor]) => [this.whole(tensor), outputName(name)]));
     const describe = (name: string, tensor: Tensor) => ({
       name,
       elementType: elementTypes[tensor.dtype],
@@ -67,8 +67,8 @@ export class OnnxEmitter implements OnnxLowering {
     });
     return encodeModel({
       name: program.name,
-      nodes: this.nodes,
-      initializers: this.initializers,
+      nodes: this.#nodes,
+      initializers: this.#initializers,
       inputs: Object.values(program.inputs).map((tensor) => describe(tensor.node.attributes.name as string, tensor)),
       outputs: outputs.map(([name, tensor]) => describe(outputName(name), tensor)),
     });
@@ -76,8 +76,8 @@ export class OnnxEmitter implements OnnxLowering {
 
   /** Adds a node and returns the names of its outputs. */
   node(opType: string, inputs: readonly string[], attributes: OnnxAttributes = {}, outputs = 1, domain = ""): string[] {
-    const names = Array.from({ length: outputs }, () => `t${this.names++}`);
-    this.push(opType, inputs, attributes, names, domain);
+    const names = Array.from({ length: outputs }, () => `t${this.#names++}`);
+    this.#push(opType, inputs, attributes, names, domain);
     return names;
   }
 
@@ -105,57 +105,57 @@ export class OnnxEmitter implements OnnxLowering {
   }
 
   scalar(value: number, dtype: DType = "float32"): string {
-    return this.literal([value], [], dtype);
+    return this.#literal([value], [], dtype);
   }
 
   floats(values: readonly number[], shape: readonly number[] = [values.length]): string {
-    return this.literal(values, shape, "float32");
+    return this.#literal(values, shape, "float32");
   }
 
   /** An int64 vector, as ONNX wants axes, sizes and shapes. */
   integers(values: readonly number[], shape: readonly number[] = [values.length]): string {
-    return this.literal(values, shape, "int64");
+    return this.#literal(values, shape, "int64");
   }
 
   integer(value: number): string {
-    return this.literal([value], [], "int64");
+    return this.#literal([value], [], "int64");
   }
 
   /** Zeros of a static shape. */
   filled(shape: readonly number[]): string {
     const key = `zeros ${shape.join("x")}`;
-    const known = this.literals.get(key);
+    const known = this.#literals.get(key);
     if (known) return known;
     const [name] = this.node("ConstantOfShape", [this.integers(shape)]);
-    this.literals.set(key, name!);
+    this.#literals.set(key, name!);
     return name!;
   }
 
   define(node: Node, names: readonly string[]): void {
-    for (const [index, output] of node.outputs.entries()) this.values.set(keyOf(output), { whole: names[index]! });
+    for (const [index, output] of node.outputs.entries()) this.#values.set(keyOf(output), { whole: names[index]! });
   }
 
   defineOutput(tensor: Tensor, whole: string): void {
-    this.values.set(keyOf(tensor), { whole });
+    this.#values.set(keyOf(tensor), { whole });
   }
 
   defineRagged(tensor: Tensor, form: { whole?: string; pieces?: readonly string[]; counts?: string }): void {
-    if (form.counts) this.counts.set(tensor.shape[0] as SymbolicDim, form.counts);
-    this.values.set(keyOf(tensor), {
+    if (form.counts) this.#counts.set(tensor.shape[0] as SymbolicDim, form.counts);
+    this.#values.set(keyOf(tensor), {
       ...(form.whole !== undefined && { whole: form.whole }),
       ...(form.pieces && { pieces: form.pieces }),
     });
   }
 
   defineMatrices(tensor: Tensor, matrices: readonly string[]): void {
-    this.values.set(keyOf(tensor), { matrices });
+    this.#values.set(keyOf(tensor), { matrices });
   }
 
   /** The tensor as one value. */
   whole(tensor: Tensor): string {
-    const value = this.value(tensor);
+    const value = this.#value(tensor);
     if (tensor.node.op === weightOp) {
-      value.whole ??= this.weight(tensor.node.attributes.name as string, tensor.shape, 0);
+      value.whole ??= this.#weight(tensor.node.attributes.name as string, tensor.shape, 0);
     } else if (value.whole === undefined) {
       value.whole = value.pieces
         ? this.node("Concat", value.pieces, { axis: 0 })[0]!
@@ -171,9 +171,9 @@ export class OnnxEmitter implements OnnxLowering {
 
   /** The rows of each group of a ragged tensor. */
   pieces(tensor: Tensor): readonly string[] {
-    const value = this.value(tensor);
+    const value = this.#value(tensor);
     if (!value.pieces) {
-      const counts = this.counts.get(tensor.shape[0] as SymbolicDim);
+      const counts = this.#counts.get(tensor.shape[0] as SymbolicDim);
       invariant(counts, "pieces: the ragged dimension has no counts");
       value.pieces = this.node("Split", [this.whole(tensor), counts], { axis: 0 }, groupsOf(tensor.shape));
     }
@@ -182,12 +182,12 @@ export class OnnxEmitter implements OnnxLowering {
 
   /** The matrices of a `[groups, a, b]` tensor. Those of a base weight are read in place. */
   matrices(tensor: Tensor): readonly string[] {
-    const value = this.value(tensor);
+    const value = this.#value(tensor);
     if (!value.matrices) {
       const [groups, a, b] = tensor.shape as [number, number, number];
       if (tensor.node.op === weightOp) {
         const name = tensor.node.attributes.name as string;
-        value.matrices = Array.from({ length: groups }, (_, group) => this.weight(name, [a, b], group * a * b));
+        value.matrices = Array.from({ length: groups }, (_, group) => this.#weight(name, [a, b], group * a * b));
       } else {
         const [flat] = this.node("Reshape", [this.whole(tensor), this.integers([groups * a, b])]);
         value.matrices = groups === 1 ? [flat!] : this.cut(flat!, new Array<number>(groups).fill(a), 0);
@@ -196,17 +196,17 @@ export class OnnxEmitter implements OnnxLowering {
     return value.matrices;
   }
 
-  private lower(node: Node): void {
+  #lower(node: Node): void {
     const { op, attributes } = node;
     const [output] = node.outputs as [Tensor];
     if (op === inputOp) this.define(node, [attributes.name as string]);
-    else if (op === weightOp) this.values.set(keyOf(output), {});
+    else if (op === weightOp) this.#values.set(keyOf(output), {});
     else if (op === constantOp) {
-      this.define(node, [this.literal(attributes.values as number[], attributes.shape as number[], output.dtype)]);
+      this.define(node, [this.#literal(attributes.values as number[], attributes.shape as number[], output.dtype)]);
     } else if (op === zerosOp) this.define(node, [this.filled(attributes.shape as number[])]);
     else if (op.onnxGrouped) op.onnxGrouped(this, node);
     else if (!op.onnx) throw new InvariantError(`onnx: ${op.name} has no lowering`);
-    else if (this.inPieces(node)) this.lowerPieces(node);
+    else if (this.#inPieces(node)) this.#lowerPieces(node);
     else
       this.define(
         node,
@@ -219,15 +219,15 @@ export class OnnxEmitter implements OnnxLowering {
   }
 
   /** Many rows gathered by group are contiguous at once; other ops on large tensors go by group when an operand does. */
-  private inPieces(node: Node): boolean {
+  #inPieces(node: Node): boolean {
     const [output] = node.outputs as [Tensor];
     if (!isRagged(output.shape)) return false;
     if (node.op.name === "gatherRows") return this.limits.whole !== true && mostBytes(output.shape) > smallBytes;
     if (mostBytes(output.shape) <= cacheBytes) return false;
-    return node.inputs.some((input) => isRagged(input.shape) && this.value(input).pieces !== undefined);
+    return node.inputs.some((input) => isRagged(input.shape) && this.#value(input).pieces !== undefined);
   }
 
-  private lowerPieces(node: Node): void {
+  #lowerPieces(node: Node): void {
     const groups = groupsOf(node.outputs[0]!.shape);
     const columns = node.inputs.map((input) => (isRagged(input.shape) ? this.pieces(input) : this.whole(input)));
     const results = Array.from({ length: groups }, (_, group) =>
@@ -242,27 +242,27 @@ export class OnnxEmitter implements OnnxLowering {
     }
   }
 
-  private value(tensor: Tensor): Value {
-    const value = this.values.get(keyOf(tensor));
+  #value(tensor: Tensor): Value {
+    const value = this.#values.get(keyOf(tensor));
     invariant(value, () => `onnx: ${tensor.node.op.name} was not emitted`);
     return value;
   }
 
   /** An initializer that points into the weights file. */
-  private weight(name: string, shape: Shape, firstElement: number): string {
-    const entry = this.weights?.tensors.get(name);
-    if (!entry || !this.weights) throw new InvariantError(`onnx: the base weights have no tensor "${name}"`);
+  #weight(name: string, shape: Shape, firstElement: number): string {
+    const entry = this.#weights?.tensors.get(name);
+    if (!entry || !this.#weights) throw new InvariantError(`onnx: the base weights have no tensor "${name}"`);
     // The whole of a stack and its first matrix begin at one place.
     const id = `w.${name}.${shape.join("x")}.${firstElement}`;
-    if (!this.literals.has(id)) {
-      this.literals.set(id, id);
-      this.initializers.push({
+    if (!this.#literals.has(id)) {
+      this.#literals.set(id, id);
+      this.#initializers.push({
         name: id,
         dims: shape as readonly number[],
         dataType: elementTypes.float32,
         dataLocation: 1,
         externalData: [
-          { key: "location", value: basename(this.weights.path) },
+          { key: "location", value: basename(this.#weights.path) },
           { key: "offset", value: String(entry.offset + 4 * firstElement) },
           { key: "length", value: String(4 * sizeOf(shape)) },
         ],
@@ -275,52 +275,52 @@ export class OnnxEmitter implements OnnxLowering {
   causalMask(length: number): string {
     const mask = new Float32Array(length * length);
     for (let row = 0; row < length; row++) mask.fill(-1e9, row * length + row + 1, (row + 1) * length);
-    return this.initializer(`causal ${length}`, mask, [length, length], "float32");
+    return this.#initializer(`causal ${length}`, mask, [length, length], "float32");
   }
 
-  private literal(values: readonly number[], shape: readonly number[], dtype: DType): string {
+  #literal(values: readonly number[], shape: readonly number[], dtype: DType): string {
     const make = {
       int64: () => BigInt64Array.from(values, (value) => BigInt(value)),
       int32: () => Int32Array.from(values),
       bool: () => Uint8Array.from(values),
       float32: () => Float32Array.from(values),
     };
-    return this.initializer(`${dtype} ${shape.join("x")} ${values.join()}`, make[dtype](), shape, dtype);
+    return this.#initializer(`${dtype} ${shape.join("x")} ${values.join()}`, make[dtype](), shape, dtype);
   }
 
-  private initializer(key: string, data: ArrayBufferView, shape: readonly number[], dtype: DType): string {
-    const known = this.literals.get(key);
+  #initializer(key: string, data: ArrayBufferView, shape: readonly number[], dtype: DType): string {
+    const known = this.#literals.get(key);
     if (known) return known;
-    const name = `c${this.names++}`;
+    const name = `c${this.#names++}`;
     const rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    this.initializers.push({ name, dims: shape.map(staticSize), dataType: elementTypes[dtype], rawData });
-    this.literals.set(key, name);
+    this.#initializers.push({ name, dims: shape.map(staticSize), dataType: elementTypes[dtype], rawData });
+    this.#literals.set(key, name);
     return name;
   }
 
   /** Gives results the names of the program's outputs; only what no node made needs a copy. */
-  private nameOutputs(outputs: readonly (readonly [value: string, output: string])[]): void {
-    const made = new Set(this.nodes.flatMap(({ output }) => output));
+  #nameOutputs(outputs: readonly (readonly [value: string, output: string])[]): void {
+    const made = new Set(this.#nodes.flatMap(({ output }) => output));
     const renamed = new Map<string, string>();
     for (const [value, output] of outputs) {
       if (made.has(value) && !renamed.has(value)) renamed.set(value, output);
-      else this.push("Identity", [value], {}, [output], "");
+      else this.#push("Identity", [value], {}, [output], "");
     }
     const rename = (name: string) => renamed.get(name) ?? name;
-    for (const [i, node] of this.nodes.entries()) {
-      this.nodes[i] = { ...node, input: node.input.map(rename), output: node.output.map(rename) };
+    for (const [i, node] of this.#nodes.entries()) {
+      this.#nodes[i] = { ...node, input: node.input.map(rename), output: node.output.map(rename) };
     }
   }
 
-  private push(
+  #push(
     opType: string,
     input: readonly string[],
     attributes: OnnxAttributes,
     output: readonly string[],
     domain: string,
   ) {
-    this.nodes.push({
-      name: `${opType}.${this.nodes.length}`,
+    this.#nodes.push({
+      name: `${opType}.${this.#nodes.length}`,
       opType,
       domain,
       input,

@@ -48,10 +48,10 @@ const webgpuLimits = { parts: 7, whole: true, plainNorms: true } as const;
 export class OnnxExecutor implements Executor {
   readonly name: string;
   readonly pads: boolean;
-  private readonly options: OnnxOptions;
+  readonly #options: OnnxOptions;
 
   constructor(options: OnnxOptions = {}) {
-    this.options = options;
+    this.#options = options;
     this.name = `onnx-${options.provider ?? "cpu"}`;
     this.pads = options.provider === "webgpu";
   }
@@ -59,7 +59,7 @@ export class OnnxExecutor implements Executor {
   async compile(program: Program, weights: WeightSource | null): Promise<Executable> {
     const ort = loadOrt();
     const model = new OnnxEmitter(weights, this.pads ? webgpuLimits : {}).emit(program);
-    const { provider = "cpu", threads = 1, profilePrefix } = this.options;
+    const { provider = "cpu", threads = 1, profilePrefix } = this.#options;
     const session: Record<string, string> = { disable_prepacking: "1" };
     if (weights) session.model_external_initializers_file_folder_path = dirname(weights.path);
     const options: InferenceSession.SessionOptions = {
@@ -87,33 +87,33 @@ export class OnnxExecutor implements Executor {
 }
 
 class OnnxExecutable implements Executable {
-  private readonly ort: Ort;
-  private session: InferenceSession | null;
-  private readonly program: Program;
+  readonly #ort: Ort;
+  #session: InferenceSession | null;
+  readonly #program: Program;
 
   constructor(ort: Ort, session: InferenceSession, program: Program) {
-    this.ort = ort;
-    this.session = session;
-    this.program = program;
+    this.#ort = ort;
+    this.#session = session;
+    this.#program = program;
   }
 
   async run(
     feeds: Readonly<Record<string, TensorData>>,
     into: Readonly<Record<string, Float32Array>> = {},
   ): Promise<Record<string, TensorData>> {
-    const { session, program } = this;
+    const [session, program] = [this.#session, this.#program];
     if (!session) throw new InvariantError(`program "${program.name}" was disposed`);
     const inputs: Record<string, OrtTensor> = {};
     for (const [key, input] of Object.entries(program.inputs)) {
-      inputs[input.node.attributes.name as string] = this.tensor(key, feeds[key], input);
+      inputs[input.node.attributes.name as string] = this.#tensor(key, feeds[key], input);
     }
     const fetches: Record<string, OnnxValue | null> = {};
     for (const [key, output] of Object.entries(program.outputs)) {
       const target = into[key];
-      fetches[outputName(key)] = target ? this.tensor(key, target, output) : null;
+      fetches[outputName(key)] = target ? this.#tensor(key, target, output) : null;
     }
     const results = await session.run(inputs, fetches).catch((cause: unknown) => {
-      if (!this.session) throw new InvariantError(`program "${program.name}" was disposed`);
+      if (!this.#session) throw new InvariantError(`program "${program.name}" was disposed`);
       throw new MachineError(`program "${program.name}" failed: ${messageOf(cause)}`, { cause });
     });
     const outputs: Record<string, TensorData> = {};
@@ -123,13 +123,13 @@ class OnnxExecutable implements Executable {
   }
 
   dispose(): void {
-    void this.session?.release();
-    this.session = null;
+    void this.#session?.release();
+    this.#session = null;
   }
 
   /** Wraps an array without a copy. */
-  private tensor(key: string, data: TensorData | undefined, type: TensorType): OrtTensor {
-    const sizes = sizesOf(this.program, key, type, data);
-    return new this.ort.Tensor(type.dtype as "float32", data as Float32Array, sizes);
+  #tensor(key: string, data: TensorData | undefined, type: TensorType): OrtTensor {
+    const sizes = sizesOf(this.#program, key, type, data);
+    return new this.#ort.Tensor(type.dtype as "float32", data as Float32Array, sizes);
   }
 }

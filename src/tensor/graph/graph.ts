@@ -11,24 +11,24 @@ import { type Dim, type DType, type Shape, type SymbolicDim, sizeOf } from "./sh
 
 export class Graph implements GraphBuilder {
   readonly nodes: Node[] = [];
-  private readonly known = new Map<string, Node>();
-  private symbols = 0;
+  readonly #known = new Map<string, Node>();
+  #symbols = 0;
 
   /** A fresh size known only at run time. */
   symbol(name: string, stretches: Omit<SymbolicDim, "symbol"> = {}): SymbolicDim {
-    return { symbol: `${name}${this.symbols++}`, ...stretches };
+    return { symbol: `${name}${this.#symbols++}`, ...stretches };
   }
 
   node(op: Op, inputs: readonly Tensor[], attributes: Attributes = {}): Node {
     for (const { node } of inputs) invariant(node.graph === this, `${op.name}: input belongs to another graph`);
     const key = `${op.name}(${inputs.map((t) => `${t.node.id}.${t.index}`).join()})${JSON.stringify(attributes, exact)}`;
-    const existing = this.known.get(key);
+    const existing = this.#known.get(key);
     if (existing) return existing;
     const outputs: Tensor[] = [];
     const node: Node = { id: this.nodes.length, graph: this, op, inputs, attributes, outputs };
     for (const [index, type] of op.infer(inputs, attributes).entries()) outputs.push({ ...type, node, index });
     this.nodes.push(node);
-    this.known.set(key, node);
+    this.#known.set(key, node);
     return node;
   }
 
