@@ -18,10 +18,10 @@ import { type Millis, millis, seconds } from "../base/units.ts";
 import { factsOf, waitsForAll } from "../fl/policy.ts";
 import { RescalerBook } from "../fl/rescaler.ts";
 import { initialAdapter } from "../model/initial-adapter.ts";
-import { Ledger } from "../records/ledger.ts";
 import type { RoundRow } from "../records/metrics.ts";
 import type { Ended } from "../records/participation.ts";
-import { RoundBook } from "../records/round-book.ts";
+import { ParticipationTracker } from "../records/participation-tracker.ts";
+import { RoundRecorder } from "../records/round-recorder.ts";
 import { type ActorEvent, cast } from "../runtime/actor.ts";
 import { BlobStore } from "../runtime/messages/blobs.ts";
 import type { Gathering } from "../runtime/pledges.ts";
@@ -56,8 +56,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   readonly world: World;
   readonly #options: FederationOptions;
   readonly #system: ActorSystem;
-  readonly #ledger: Ledger;
-  readonly #book: RoundBook;
+  readonly #participations: ParticipationTracker;
+  readonly #recorder: RoundRecorder;
   readonly #roster: Roster;
   readonly #learning: Learning | null;
   readonly #noticesLosses: boolean;
@@ -67,7 +67,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   #accepted = 0;
   #round = 0;
   #hasFinished = false;
-  /** What an onlooker found wrong; ends the run. */
+  /** What was found wrong with an event; ends the run. */
   #failure: unknown = null;
 
   constructor(options: FederationOptions) {
@@ -86,7 +86,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       onTrace: (row) => this.trace.record(row),
       onlooker: {
         arrived: (order, leg, condition) => this.#arrived(order, leg, condition),
-        computed: ({ participation }) => this.#ledger.trained(participation, this.kernel.now),
+        computed: ({ participation }) => this.#participations.trained(participation, this.kernel.now),
         lost: (loss) => this.#lose(loss),
       },
     });
@@ -97,11 +97,11 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.#noticesLosses = waitsForAll(policy);
     const trainingTime = (client: ClientId) => trainingTimeOf(fleet, data, client);
     const effort = effortOf(data, { policy, fleet, rng, bytes, trainingTime });
-    this.#ledger = new Ledger({
+    this.#participations = new ParticipationTracker({
       deadline: deadline === null ? null : millis(deadline),
-      onSettled: (ended) => this.#settled(ended),
+      onEnded: (ended) => this.#onEnded(ended),
     });
-    this.#book = new RoundBook({
+    this.#recorder = new RoundRecorder({
       tiers: fleet.tierNames,
       layers: prepared.layout.layers,
       open: (shards) => this.#system.openOutside(shards),
@@ -158,7 +158,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
         }),
       ],
     });
-    this.#system.observer.on("event", (event, _, at) => this.#guarded(event, at));
+    this.#system.observer.on("event", (event, _, at) => this.#observe(event, at));
   }
 
   /** Of the open round: how it stands. */
@@ -169,7 +169,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       time: kernel.now as number,
       invited: this.#invited,
       accepted: this.#accepted,
-      evaluating: this.#book.pending,
+      evaluating: this.#recorder.pending,
     };
   }
 
@@ -179,7 +179,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
 
   /** Tokens routed to each expert in counted updates over the whole run. */
   get expertTokens(): readonly (readonly number[])[] {
-    return this.#book.expertTokens;
+    return this.#recorder.expertTokens;
   }
 
   get diagnostics() {
@@ -209,10 +209,10 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
 
   /** Lets virtual time pass until the last round has closed or `until` holds; it is asked between any two events. */
   async advance(until: () => boolean): Promise<void> {
-    const stops = () => this.#hasFinished || this.#failure !== null || this.#book.failure !== null || until();
+    const stops = () => this.#hasFinished || this.#failure !== null || this.#recorder.failure !== null || until();
     await this.kernel.run({ until: stops });
     if (this.#failure !== null) throw this.#failure;
-    if (this.#book.failure !== null) throw this.#book.failure;
+    if (this.#recorder.failure !== null) throw this.#recorder.failure;
     invariant(
       this.kernel.pending > 0 || this.#hasFinished,
       () => `nothing is left to happen, but round ${this.#round} is not closed`,
@@ -220,8 +220,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   }
 
   /** Waits for the rows of rounds that have closed. */
-  settle(): Promise<void> {
-    return this.#book.settle();
+  rowsDone(): Promise<void> {
+    return this.#recorder.allDone();
   }
 
   snapshot(): Readonly<Record<string, unknown>> {
@@ -230,8 +230,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       trace: this.trace.snapshot(),
       environment: this.world.snapshot(),
       system: this.#system.snapshot(),
-      ledger: this.#ledger.snapshot(),
-      book: this.#book.snapshot(),
+      participations: this.#participations.snapshot(),
+      rounds: this.#recorder.snapshot(),
       roster: this.#roster.snapshot(),
       rescalers: this.#learning?.rescalers.snapshot() ?? null,
       progress: { invited: this.#invited, accepted: this.#accepted, round: this.#round, done: this.#hasFinished },
@@ -243,7 +243,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.trace.restore(state.trace as ReturnType<Trace["snapshot"]>);
     this.world.restore(state.environment);
     this.#system.restore(state.system as ReturnType<ActorSystem["snapshot"]>);
-    this.#ledger.restore(state.ledger as ReturnType<Ledger["snapshot"]>);
+    this.#participations.restore(state.participations as ReturnType<ParticipationTracker["snapshot"]>);
     this.#roster.restore(state.roster as ReturnType<Roster["snapshot"]>);
     this.#learning?.rescalers.restore(state.rescalers as ReturnType<RescalerBook["snapshot"]>);
     const { invited, accepted, round, done } = state.progress as Record<string, number> & { done: boolean };
@@ -252,39 +252,39 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.#round = round!;
     this.#hasFinished = done;
     // Last: it asks the system for evaluations that were going on.
-    this.#book.restore(state.book as ReturnType<RoundBook["snapshot"]>);
+    this.#recorder.restore(state.rounds as ReturnType<RoundRecorder["snapshot"]>);
   }
 
-  #witnessed(event: ActorEvent, at: Millis): void {
+  #onEvent(event: ActorEvent, at: Millis): void {
     const told = event as unknown as FederationEvent;
     switch (told.type) {
       case "round-began":
         this.#round = told.round;
-        this.#ledger.roundBegan(told.at);
+        this.#participations.roundBegan(told.at);
         this.trace.record({ t: at, type: "round-began", round: told.round });
         break;
       case "invited":
         this.#invited++;
-        this.#ledger.invited(told.participation, told.client, told.round, at);
-        this.#book.invited(this.#options.prepared.fleet.tier[told.client]!);
+        this.#participations.invited(told.participation, told.client, told.round, at);
+        this.#recorder.invited(this.#options.prepared.fleet.tier[told.client]!);
         break;
       case "accepted":
         this.#accepted++;
         break;
       case "refused":
-        this.#ledger.refused(told.participation, told.as, told.reason, at);
+        this.#participations.refused(told.participation, told.as, told.reason, at);
         break;
       case "gave-up":
-        this.#ledger.gaveUp(told.participation, at);
+        this.#participations.gaveUp(told.participation, at);
         break;
       case "counted":
-        this.#ledger.counted(told.participation, at);
+        this.#participations.counted(told.participation, at);
         break;
       case "round-closed":
         this.#closed(told, at);
         break;
       case "evaluating":
-        this.#book.evaluating(told.round, told.evaluations);
+        this.#recorder.evaluating(told.round, told.evaluations);
         if (told.round === this.#options.scenario.data.rounds.count) this.#hasFinished = true;
         break;
     }
@@ -294,7 +294,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     const { round, startedAt, aggregated, counts, trainLoss, expertTokens, distinctClients, evaluated, isLast } =
       closed;
     this.trace.record({ t: at, type: "round-closed", round, aggregated, counted: counts.length });
-    this.#book.closed(
+    this.#recorder.closed(
       {
         round,
         startedAt,
@@ -317,36 +317,39 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       () => `more bytes arrived or were lost than were sent: ${JSON.stringify(this.world.traffic)}`,
     );
     if (isLast) {
-      invariant(this.#ledger.outstanding === 0, () => `${this.#ledger.outstanding} participations never ended`);
+      invariant(
+        this.#participations.outstanding === 0,
+        () => `${this.#participations.outstanding} participations never ended`,
+      );
       // An evaluation that was asked for begins with the next event.
       if (!evaluated) this.#hasFinished = true;
     }
     this.#options.onRoundClosed(round);
   }
 
-  #settled(ended: Ended): void {
+  #onEnded(ended: Ended): void {
     const { participation, client, outcome, reason, endedAt } = ended;
     const row = this.trace.begin(endedRow, endedAt).number(participation).numbered(clientPrefix, client);
     row.text(outcome).text(reason ?? undefined);
     this.trace.end();
-    this.#book.settled(this.#options.prepared.fleet.tier[client]!, outcome);
+    this.#recorder.ended(this.#options.prepared.fleet.tier[client]!, outcome);
     this.#options.onParticipation(ended);
   }
 
   #arrived({ client, participation, round }: Order, leg: Leg, condition: Condition): void {
     const { now } = this.kernel;
     if (leg === "upload") {
-      this.#ledger.arrived(participation, now);
+      this.#participations.arrived(participation, now);
       // Also when the server has given up on it: a straggler that has reported has nothing left to do.
       this.#roster.released(client, participation);
-    } else if (leg === "download" && condition === "intact") this.#ledger.downloaded(participation, now);
+    } else if (leg === "download" && condition === "intact") this.#participations.downloaded(participation, now);
     else if (leg === "download") {
       this.#lose({ client, participation, round, phase: "download", reason: "corrupted", at: now });
     }
   }
 
   #lose(loss: Loss): void {
-    this.#ledger.lost(loss);
+    this.#participations.lost(loss);
     if (loss.phase === "acknowledge") return;
     this.#roster.released(loss.client, loss.participation);
     if (this.#noticesLosses) {
@@ -355,10 +358,10 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   }
 
   /** The observer swallows what its onlookers throw; here a broken rule has to end the run. */
-  #guarded(event: ActorEvent, at: Millis): void {
+  #observe(event: ActorEvent, at: Millis): void {
     if (this.#failure !== null) return;
     try {
-      this.#witnessed(event, at);
+      this.#onEvent(event, at);
     } catch (error) {
       this.#failure = error;
     }

@@ -18,7 +18,7 @@ import { openDiagnostics } from "./diagnostics.ts";
 import { guardScenario } from "./guard.ts";
 import { provenanceOf, type ScenarioSource } from "./provenance.ts";
 import type { RunResult } from "./result.ts";
-import { carryOn, prepareRun, type RunOptions } from "./run.ts";
+import { playRun, prepareRun, type RunOptions } from "./run.ts";
 
 export interface ResumeOptions extends Omit<RunOptions, "out"> {
   /** Continues although program, scenario, model or engine have changed, and marks the run. */
@@ -63,15 +63,15 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
     const record = readRecord(folder);
     if (record?.state === "finished") throw new ScenarioError(`the run in ${folder.path} has finished`);
     const diagnostics = openDiagnostics(folder.diagnostics);
-    const settled: RunOptions = {
+    const chosen: RunOptions = {
       ...options,
       engine: options.engine ?? record?.engine ?? "auto",
       merge: options.merge ?? record?.merge ?? "auto",
       ...given("reproduce", options.reproduce ?? record?.reproduce),
       ...given("source", run.source ?? record?.source ?? undefined),
     };
-    const prepared = await prepareRun(scenario, settled);
-    const now = provenanceOf(scenario, settled, prepared);
+    const prepared = await prepareRun(scenario, chosen);
+    const now = provenanceOf(scenario, chosen, prepared);
     const damaged: string[] = [];
     const checkpoint = newestCheckpoint(
       folder.checkpoints,
@@ -97,7 +97,7 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
     const remark = checkpoint === null ? null : remarkOn(checkpoint.made, now);
     const despite = [...(record?.continuedDespite ?? []), ...changes, ...(remark === null ? [] : [remark])];
     const from = { folder, checkpoint, despite: [...new Set(despite)] };
-    return await carryOn({ scenario, prepared, options: settled, diagnostics, folder, lock, from });
+    return await playRun({ scenario, prepared, options: chosen, diagnostics, folder, lock, from });
   } finally {
     lock.release();
   }

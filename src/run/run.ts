@@ -77,7 +77,7 @@ export async function run(given: Scenario, options: RunOptions = {}): Promise<Ru
   const diagnostics = openDiagnostics(null);
   const prepared = await prepareRun(scenario, options);
   const out = options.out === undefined ? defaultFolder(data.name, data.seed, new Date()) : options.out;
-  if (out === null) return carryOn({ scenario, prepared, options, diagnostics, folder: null, lock: null, from: null });
+  if (out === null) return playRun({ scenario, prepared, options, diagnostics, folder: null, lock: null, from: null });
   const folder = createRunFolder(out);
   const lock = await awaitLock(folder.lock, (text) => options.listen?.({ type: "note", text }));
   try {
@@ -86,7 +86,7 @@ export async function run(given: Scenario, options: RunOptions = {}): Promise<Ru
     writeRecord(folder, recordOf("running", provenanceOf(scenario, options, prepared), options, []));
     // With this file in it, the folder is a run.
     writeAtomically(folder.scenario, scenarioToJson(scenario));
-    return await carryOn({
+    return await playRun({
       scenario,
       prepared,
       options,
@@ -112,7 +112,7 @@ export async function prepareRun(
   return { ...prepared, notes: [...prepared.notes, ...unusedFields(scenario)] };
 }
 
-interface Undertaking {
+interface PlayedRun {
   readonly scenario: Scenario;
   readonly prepared: Prepared;
   readonly options: RunOptions;
@@ -123,7 +123,7 @@ interface Undertaking {
 }
 
 /** The run itself, from its beginning or from a checkpoint. */
-export async function carryOn({
+export async function playRun({
   scenario,
   prepared,
   options,
@@ -131,7 +131,7 @@ export async function carryOn({
   folder,
   lock,
   from,
-}: Undertaking): Promise<RunResult> {
+}: PlayedRun): Promise<RunResult> {
   const { data } = scenario;
   const { listen = () => {}, signal, reproduce = defaultCommand } = options;
   const checkpoint = from?.checkpoint ?? null;
@@ -236,7 +236,7 @@ export async function carryOn({
         return signal?.aborted === true;
       }),
     );
-    if (federation.hasFinished) await federation.settle();
+    if (federation.hasFinished) await federation.rowsDone();
     else if (isStopped) save();
     else {
       isOver = true;

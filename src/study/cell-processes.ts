@@ -48,14 +48,14 @@ export class CellProcesses {
 /** Null when the process died. */
 function ask(child: ChildProcess, job: CellJob): Promise<CellReply | null> {
   return new Promise((resolve) => {
-    const settle = (reply: CellReply | null) => {
+    const finish = (reply: CellReply | null) => {
       child.off("message", onMessage);
       child.off("exit", onExit);
       child.off("error", onExit);
       resolve(reply);
     };
-    const onMessage = (reply: unknown) => settle(reply as CellReply);
-    const onExit = () => settle(null);
+    const onMessage = (reply: unknown) => finish(reply as CellReply);
+    const onExit = () => finish(null);
     child.on("message", onMessage);
     child.on("exit", onExit);
     child.on("error", onExit);

@@ -61,10 +61,10 @@ export async function verifyRun(path: string): Promise<Verification> {
   if (record?.state !== "finished") {
     remarks.push(`the run has not finished (${record?.state ?? "it never began"}): only what there is was checked`);
   }
-  const books = new Books();
+  const tally = new EventTally();
   const checks = [
-    await checkAsync("the event log has the digest that the result states", () => checkDigest(folder, books)),
-    check("events, participations and rounds tell the same story", () => books.compare(folder)),
+    await checkAsync("the event log has the digest that the result states", () => checkDigest(folder, tally)),
+    check("events, participations and rounds tell the same story", () => tally.compare(folder)),
     check("the adapter has the digest that the result states", () => checkAdapter(folder)),
     check("every checkpoint is whole", () => checkCheckpoints(folder)),
     check("the files are those that the run left when it had finished", () => checkSeal(folder, record)),
@@ -129,20 +129,20 @@ function check(name: string, find: () => Omit<Check, "name">): Check {
 /** A process that was killed leaves its files cut off anywhere; the next one cuts them where its checkpoint was. */
 const unfinished: Omit<Check, "name"> = { holds: null, found: "the run has not finished" };
 
-async function checkDigest(folder: RunFolder, books: Books): Promise<Omit<Check, "name">> {
+async function checkDigest(folder: RunFolder, tally: EventTally): Promise<Omit<Check, "name">> {
   const result = readResult(folder);
   if (result === null) return unfinished;
   if (!keepsEvents(folder)) return { holds: null, found: 'the scenario kept none: its trace is "digest"' };
   function* lines(): Generator<string> {
     let at = 0;
     for (const line of linesOf(folder.events)) {
-      books.event(rowOf(eventSchema, line, folder.events, ++at), at);
+      tally.event(rowOf(eventSchema, line, folder.events, ++at), at);
       yield line;
     }
   }
   const found = await digestOfLines(lines());
   return result.digest === found
-    ? { holds: true, found: `${books.events} events, ${found.slice(0, 16)}…` }
+    ? { holds: true, found: `${tally.events} events, ${found.slice(0, 16)}…` }
     : { holds: false, found: `the log gives ${found}, the result states ${result.digest}` };
 }
 
@@ -150,7 +150,7 @@ const keepsEvents = ({ scenario }: RunFolder): boolean =>
   rowOf(z.looseObject({ trace: z.unknown() }), readFileSync(scenario, "utf8"), scenario, 1).trace !== "digest";
 
 /** What the event log says of participations, held against the other two files; where there is none, they alone. */
-class Books {
+class EventTally {
   events = 0;
   #time = 0;
   #invited = 0;

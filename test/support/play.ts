@@ -42,7 +42,7 @@ export async function playTiming(scenario: Scenario): Promise<Played> {
   });
   federation.begin();
   await federation.advance(() => false);
-  await federation.settle();
+  await federation.rowsDone();
   federation.trace.flush();
   const trace = lines
     .join("")

@@ -84,14 +84,14 @@ export async function stress(name: string, flags: StressFlags): Promise<void> {
     } finally {
       board.close();
     }
-    conclude(plans, folder, path, scenario.data, flags);
+    showOutcome(plans, folder, path, scenario.data, flags);
   } finally {
     deafen();
     folder.close();
   }
 }
 
-function conclude(
+function showOutcome(
   plans: readonly StressPlan[],
   folder: StressFolder<StoredCell>,
   path: string,

@@ -158,7 +158,7 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
       federation.restore(decodeCheckpoint(bytes, "of the swarm").parts);
       await closing;
     }
-    await federation.settle();
+    await federation.rowsDone();
     federation.trace.flush();
     const played = {
       events: lines.join(""),

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import type { ClientState } from "../../../actors/client.ts";
 import type { ServerState } from "../../../actors/server-state.ts";
-import type { RoundBookState } from "../../../src/records/round-book.ts";
+import type { RoundRecorderState } from "../../../src/records/round-recorder.ts";
 import { decode } from "../../../src/runtime/messages/codec.ts";
 import { open } from "../../../src/runtime/messages/envelope.ts";
 import { measure, References } from "../../../src/runtime/messages/plain.ts";
@@ -27,7 +27,7 @@ export function nothingLeaks(): Checker {
 }
 
 function audit({ federation }: Look): void {
-  const { system, book } = federation.snapshot() as unknown as { system: SystemState; book: RoundBookState };
+  const { system, book } = federation.snapshot() as unknown as { system: SystemState; book: RoundRecorderState };
   const holders = new Map<string | number, number>();
   const hold = (held: Held) => void holders.set(keyOf(held), (holders.get(keyOf(held)) ?? 0) + 1);
   const letters = [

@@ -1,11 +1,11 @@
 /**
- * Keeps the books of a run as an onlooker: it sees what the server decided and what happened to messages, works out
+ * Follows every participation from outside: it sees what the server decided and what happened to messages, works out
  * how each participation ended, and stops the run when the rules were broken.
  *
  *   invited ─▶ downloaded ─▶ trained ─▶ arrived ─▶ counted | late | rejected
  *        └───────────┴───────────┴──▶ lost ─▶ dropped
  *
- * The server cannot know why a client is silent. When it gives up on one, the ledger does: a client whose part was
+ * The server cannot know why a client is silent. When it gives up on one, the tracker does: a client whose part was
  * already lost has dropped out, one still at it is late.
  */
 
@@ -18,26 +18,26 @@ import type { Loss } from "../sim/flight/environment.ts";
 import type { Outcome } from "./counts.ts";
 import type { Ended, Participation } from "./participation.ts";
 
-interface LedgerState {
+interface ParticipationTrackerState {
   readonly open: readonly Participation[];
   readonly next: number;
   readonly roundStartedAt: number;
 }
 
-interface LedgerOptions {
+interface ParticipationTrackerOptions {
   /** Synchronous policies: an update counted for a round must have arrived this long after the round began. */
   readonly deadline: Millis | null;
-  /** Called once for each participation, in the order of settling. */
-  onSettled(ended: Ended): void;
+  /** Called once for each participation, in the order of their ends. */
+  onEnded(ended: Ended): void;
 }
 
-export class Ledger implements Snapshot<LedgerState> {
-  readonly #options: LedgerOptions;
+export class ParticipationTracker implements Snapshot<ParticipationTrackerState> {
+  readonly #options: ParticipationTrackerOptions;
   #open = new NumberMap<Participation>();
   #next = 0;
   #roundStartedAt = 0;
 
-  constructor(options: LedgerOptions) {
+  constructor(options: ParticipationTrackerOptions) {
     this.#options = options;
   }
 
@@ -109,26 +109,26 @@ export class Ledger implements Snapshot<LedgerState> {
       () =>
         `the update of ${nameOf(open)} arrived at ${formatTime(open.arrivedAt!)}, after its deadline, and was counted`,
     );
-    this.#settle(open, "counted", at, null);
+    this.#end(open, "counted", at, null);
   }
 
   /** An update that arrived and is not wanted. */
   refused(participation: ParticipationId, as: "late" | "rejected", reason: string, at: Millis): void {
-    this.#settle(this.#get(participation, as), as, at, reason);
+    this.#end(this.#get(participation, as), as, at, reason);
   }
 
   /** The server no longer waits for the client. */
   gaveUp(participation: ParticipationId, at: Millis): void {
     const open = this.#get(participation, "given up");
-    if (open.lostIn === null) this.#settle(open, "late", at, "deadline");
-    else this.#settle(open, "dropped", at, open.lostBecause ?? "lost");
+    if (open.lostIn === null) this.#end(open, "late", at, "deadline");
+    else this.#end(open, "dropped", at, open.lostBecause ?? "lost");
   }
 
-  snapshot(): LedgerState {
+  snapshot(): ParticipationTrackerState {
     return { open: this.#open.values(), next: this.#next, roundStartedAt: this.#roundStartedAt };
   }
 
-  restore({ open, next, roundStartedAt }: LedgerState): void {
+  restore({ open, next, roundStartedAt }: ParticipationTrackerState): void {
     this.#open = new NumberMap(open.map((entry) => [entry.participation, { ...entry }]));
     this.#next = next;
     this.#roundStartedAt = roundStartedAt;
@@ -144,12 +144,12 @@ export class Ledger implements Snapshot<LedgerState> {
     return open;
   }
 
-  #settle(open: Participation, outcome: Outcome, at: Millis, reason: string | null): void {
+  #end(open: Participation, outcome: Outcome, at: Millis, reason: string | null): void {
     this.#open.take(open.participation);
     open.endedAt = at;
     open.outcome = outcome;
     open.reason = reason;
-    this.#options.onSettled(open as Ended);
+    this.#options.onEnded(open as Ended);
   }
 }
 

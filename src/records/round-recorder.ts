@@ -26,7 +26,7 @@ interface PendingRow {
   evaluations: readonly PendingEvaluation[] | null;
 }
 
-export interface RoundBookState {
+export interface RoundRecorderState {
   readonly counts: readonly Counts[];
   readonly pending: readonly PendingRow[];
   readonly expertTokens: readonly (readonly number[])[];
@@ -37,7 +37,7 @@ type ClosedRound = Omit<RoundRow, "evaluations" | "tiers" | keyof Counts | "acti
   readonly expertTokens: Float64Array | null;
 };
 
-interface RoundBookOptions {
+interface RoundRecorderOptions {
   readonly tiers: readonly string[];
   readonly layers: number;
   /** The results of finished work; waits for it. */
@@ -49,8 +49,8 @@ interface RoundBookOptions {
   readonly reproduce: string;
 }
 
-export class RoundBook implements Snapshot<RoundBookState> {
-  readonly #options: RoundBookOptions;
+export class RoundRecorder implements Snapshot<RoundRecorderState> {
+  readonly #options: RoundRecorderOptions;
   #counts: Counts[];
   #pending: PendingRow[] = [];
   #expertTokens: number[][] = [];
@@ -59,7 +59,7 @@ export class RoundBook implements Snapshot<RoundBookState> {
   #whenDone: (() => void)[] = [];
   #failure: unknown = null;
 
-  constructor(options: RoundBookOptions) {
+  constructor(options: RoundRecorderOptions) {
     this.#options = options;
     this.#counts = options.tiers.map(noCounts);
   }
@@ -78,7 +78,7 @@ export class RoundBook implements Snapshot<RoundBookState> {
     this.#counts[tier]!.invited++;
   }
 
-  settled(tier: number, outcome: Outcome): void {
+  ended(tier: number, outcome: Outcome): void {
     this.#counts[tier]![outcome]++;
   }
 
@@ -120,14 +120,14 @@ export class RoundBook implements Snapshot<RoundBookState> {
   }
 
   /** Resolves when all rows are out. */
-  async settle(): Promise<void> {
+  async allDone(): Promise<void> {
     while (this.#pending.length > 0 && this.#failure === null) {
       await new Promise<void>((resolve) => this.#whenDone.push(resolve));
     }
     if (this.#failure !== null) throw this.#failure;
   }
 
-  snapshot(): RoundBookState {
+  snapshot(): RoundRecorderState {
     return {
       counts: this.#counts.map((tier) => ({ ...tier })),
       pending: this.#pending,
@@ -136,7 +136,7 @@ export class RoundBook implements Snapshot<RoundBookState> {
   }
 
   /** Begins again to wait for the evaluations that were going on. */
-  restore({ counts, pending, expertTokens }: RoundBookState): void {
+  restore({ counts, pending, expertTokens }: RoundRecorderState): void {
     this.#counts = counts.map((tier) => ({ ...tier }));
     this.#expertTokens = expertTokens.map((layer) => [...layer]);
     this.#pending = pending.map((entry) => ({ ...entry }));

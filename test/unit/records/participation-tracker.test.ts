@@ -4,8 +4,8 @@ import { InvariantError } from "../../../src/base/errors.ts";
 import { clientId, participationId, round } from "../../../src/base/ids.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { millis, seconds } from "../../../src/base/units.ts";
-import { Ledger } from "../../../src/records/ledger.ts";
 import { type ParticipationRow, rowOf } from "../../../src/records/participation.ts";
+import { ParticipationTracker } from "../../../src/records/participation-tracker.ts";
 import { buildFleet } from "../../../src/sim/fleet/devices.ts";
 import { threeTiers } from "../../support/scenarios.ts";
 
@@ -15,13 +15,13 @@ const at = millis;
 
 function books(deadline: number | null = 60_000) {
   const rows: ParticipationRow[] = [];
-  const ledger = new Ledger({
+  const tracker = new ParticipationTracker({
     deadline: deadline === null ? null : millis(deadline),
-    onSettled: (ended) => void rows.push(rowOf(ended, fleet)),
+    onEnded: (ended) => void rows.push(rowOf(ended, fleet)),
   });
-  ledger.roundBegan(at(0));
-  ledger.invited(p(0), clientId(3), round(1), at(0));
-  return { ledger, rows };
+  tracker.roundBegan(at(0));
+  tracker.invited(p(0), clientId(3), round(1), at(0));
+  return { tracker, rows };
 }
 
 const lost = (participation: number, phase: "training" | "acknowledge") => ({
@@ -34,11 +34,11 @@ const lost = (participation: number, phase: "training" | "acknowledge") => ({
 });
 
 test("a participation that was counted has all its instants", () => {
-  const { ledger, rows } = books();
-  ledger.downloaded(p(0), at(10));
-  ledger.trained(p(0), at(20));
-  ledger.arrived(p(0), at(30));
-  ledger.counted(p(0), at(40));
+  const { tracker, rows } = books();
+  tracker.downloaded(p(0), at(10));
+  tracker.trained(p(0), at(20));
+  tracker.arrived(p(0), at(30));
+  tracker.counted(p(0), at(40));
   assert.deepEqual(rows, [
     {
       participation: 0,
@@ -54,15 +54,15 @@ test("a participation that was counted has all its instants", () => {
       outcome: "counted",
     },
   ]);
-  assert.equal(ledger.outstanding, 0);
+  assert.equal(tracker.outstanding, 0);
 });
 
 test("whom the server gives up has dropped out if its part was lost, and is late if not", () => {
-  const { ledger, rows } = books();
-  ledger.invited(p(1), clientId(4), round(1), at(0));
-  ledger.lost(lost(0, "training"));
-  ledger.gaveUp(p(0), at(60));
-  ledger.gaveUp(p(1), at(60));
+  const { tracker, rows } = books();
+  tracker.invited(p(1), clientId(4), round(1), at(0));
+  tracker.lost(lost(0, "training"));
+  tracker.gaveUp(p(0), at(60));
+  tracker.gaveUp(p(1), at(60));
   assert.deepEqual(
     rows.map(({ outcome, phase, reason, lostAt, endedAt }) => [outcome, phase, reason, lostAt, endedAt]),
     [
@@ -73,45 +73,45 @@ test("whom the server gives up has dropped out if its part was lost, and is late
 });
 
 test("a lost acknowledgement does not undo a participation", () => {
-  const { ledger, rows } = books();
-  ledger.arrived(p(0), at(30));
-  ledger.lost(lost(0, "acknowledge"));
-  ledger.counted(p(0), at(40));
+  const { tracker, rows } = books();
+  tracker.arrived(p(0), at(30));
+  tracker.lost(lost(0, "acknowledge"));
+  tracker.counted(p(0), at(40));
   assert.equal(rows[0]!.outcome, "counted");
 });
 
 test("an update counted twice stops the run", () => {
-  const { ledger } = books();
-  ledger.arrived(p(0), at(30));
-  ledger.counted(p(0), at(40));
-  assert.throws(() => ledger.counted(p(0), at(40)), InvariantError);
+  const { tracker } = books();
+  tracker.arrived(p(0), at(30));
+  tracker.counted(p(0), at(40));
+  assert.throws(() => tracker.counted(p(0), at(40)), InvariantError);
 });
 
 test("an update counted after its deadline stops the run", () => {
-  const { ledger } = books();
-  ledger.arrived(p(0), seconds(61));
-  assert.throws(() => ledger.counted(p(0), seconds(61)), /arrived at 1m01s, after its deadline, and was counted/);
+  const { tracker } = books();
+  tracker.arrived(p(0), seconds(61));
+  assert.throws(() => tracker.counted(p(0), seconds(61)), /arrived at 1m01s, after its deadline, and was counted/);
 });
 
 test("an update counted from a client that was gone, or that never came, stops the run", () => {
   const first = books();
-  first.ledger.lost(lost(0, "training"));
-  first.ledger.arrived(p(0), at(60));
-  assert.throws(() => first.ledger.counted(p(0), at(60)), /was gone in training/);
+  first.tracker.lost(lost(0, "training"));
+  first.tracker.arrived(p(0), at(60));
+  assert.throws(() => first.tracker.counted(p(0), at(60)), /was gone in training/);
   const second = books();
-  assert.throws(() => second.ledger.counted(p(0), at(60)), /never arrived/);
+  assert.throws(() => second.tracker.counted(p(0), at(60)), /never arrived/);
 });
 
 test("invitations are numbered without gaps", () => {
-  const { ledger } = books();
-  assert.throws(() => ledger.invited(p(2), clientId(0), round(1), at(0)), /participation 2 follows 0/);
+  const { tracker } = books();
+  assert.throws(() => tracker.invited(p(2), clientId(0), round(1), at(0)), /participation 2 follows 0/);
 });
 
-test("a ledger that was written down goes on as if nothing had been", () => {
-  const { ledger } = books();
-  ledger.arrived(p(0), at(30));
+test("a tracker that was written down goes on as if nothing had been", () => {
+  const { tracker } = books();
+  tracker.arrived(p(0), at(30));
   const copy = books();
-  copy.ledger.restore(structuredClone(ledger.snapshot()));
-  copy.ledger.counted(p(0), at(40));
+  copy.tracker.restore(structuredClone(tracker.snapshot()));
+  copy.tracker.counted(p(0), at(40));
   assert.equal(copy.rows[0]!.arrivedAt, 30);
 });
