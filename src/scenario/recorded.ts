@@ -41,7 +41,7 @@ export function devicesFrom(path: string, assignment: DeviceTrace["assignment"] 
   return { records, assignment };
 }
 
-export interface AvailabilityFileOptions {
+interface AvailabilityFileOptions {
   /** When the records begin again, in milliseconds; the end of the last window unless given or in the file. */
   readonly period?: Millis;
   readonly assignment?: TraceSpec["assignment"];

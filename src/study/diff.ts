@@ -61,7 +61,7 @@ export function compareRuns(a: string, b: string): RunDifference {
   };
 }
 
-/** Null when the files are the same, or neither is there. */
+/** @internal Null when the files are the same, or neither is there. */
 export function partingOf(a: string, b: string): Parting | null {
   const [ours, theirs] = [a, b].map((path) => (existsSync(path) ? linesOf(path) : [][Symbol.iterator]()));
   const before: string[] = [];
@@ -75,7 +75,7 @@ export function partingOf(a: string, b: string): Parting | null {
   }
 }
 
-/** In the order of the first object's fields; at most twenty. */
+/** @internal In the order of the first object's fields; at most twenty. */
 export function fieldDifferences(a: unknown, b: unknown): FieldDifference[] {
   const found: FieldDifference[] = [];
   const visit = (x: unknown, y: unknown, path: string): void => {
