@@ -9,7 +9,6 @@ import { join } from "node:path";
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
-import { parseInput } from "../base/problem.ts";
 import { readJsonAs } from "../base/json.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 

@@ -9,7 +9,6 @@
  */
 
 import { z } from "zod";
-import { parseInput } from "../base/problem.ts";
 import { InputError } from "../base/errors.ts";
 import { readJsonAs } from "../base/json.ts";
 import type { Batch } from "./batches.ts";

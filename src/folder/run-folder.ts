@@ -13,7 +13,6 @@ import { closeSync, existsSync, lstatSync, openSync, readdirSync, readFileSync }
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
-import { parseInput } from "../base/problem.ts";
 import { InputError, invariant, ScenarioError } from "../base/errors.ts";
 import { parseAs } from "../base/json.ts";
 

@@ -10,7 +10,6 @@
  * OLMoE-1B-7B: Muennighoff et al., "OLMoE", https://arxiv.org/abs/2409.02060.
  */
 
-import { sizeOf } from "../tensor/graph/shape.ts";
 import { adapterLayout, type LoraConfig } from "./adapter.ts";
 import { attentionWidths } from "./base-weights.ts";
 import type { ModelConfig } from "./config.ts";

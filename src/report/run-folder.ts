@@ -6,7 +6,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { parseInput } from "../base/problem.ts";
 import { InputError } from "../base/errors.ts";
 import { parseAs } from "../base/json.ts";
 import { linesOf, readInput } from "../base/text.ts";

@@ -9,7 +9,6 @@ import { join } from "node:path";
 import { z } from "zod";
 import { serverRef } from "../../actors/protocol.ts";
 import type { ServerState } from "../../actors/server-state.ts";
-import { parseInput } from "../base/problem.ts";
 import { InputError, invariant, ScenarioError } from "../base/errors.ts";
 import { readJsonAs } from "../base/json.ts";
 import { RescalerBook, type RescalerState } from "../fl/rescaler.ts";

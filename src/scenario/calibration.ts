@@ -5,9 +5,7 @@
  */
 
 import { z } from "zod";
-import { InputError, messageOf } from "../base/errors.ts";
 import { count, positive } from "../base/fields.ts";
-import { readText } from "../base/text.ts";
 import { readJson } from "../base/json.ts";
 
 export const calibrationSchema = z.strictObject({

@@ -7,8 +7,8 @@
  */
 
 import { ScenarioError } from "../base/errors.ts";
-import { problemsOf, show, throwProblems } from "../base/problem.ts";
 import { given } from "../base/given.ts";
+import { problemsOf, show, throwProblems } from "../base/problem.ts";
 import { policyFromSpec, policySpecSchema } from "../fl/policies/registry.ts";
 import type { RoundPolicy } from "../fl/policy.ts";
 import type { ClientSampler } from "../fl/sampler.ts";

@@ -12,9 +12,9 @@
 
 import { extname } from "node:path";
 import { parse } from "csv-parse/sync";
-import { show } from "../base/problem.ts";
 import { InputError } from "../base/errors.ts";
 import { readJson } from "../base/json.ts";
+import { show } from "../base/problem.ts";
 import { readInput } from "../base/text.ts";
 import type { Millis } from "../base/units.ts";
 import type { TraceSpec } from "../sim/availability/availability-windows.ts";
@@ -124,7 +124,7 @@ interface TableRow {
 /** A comma-separated table with a line of names above it: numbers, and names in one column. */
 function table(path: string, needed: readonly string[], known: readonly string[], names = ""): TableRow[] {
   const lines = readInput(path).split(/\r?\n/);
-  const head = (lines.shift() ?? "").split(",").map((name) => name.trim());
+  const _head = (lines.shift() ?? "").split(",").map((name) => name.trim());
   for (const name of needed) {
     if (!columns.includes(name)) throw wrong(1, `expected a column ${name}, got ${show(columns.join(", "))}`);
   }
@@ -144,7 +144,7 @@ function table(path: string, needed: readonly string[], known: readonly string[]
   });
 }
 
-function rowsIn(path: string): { readonly line: number; readonly cells: readonly string[] }[] {
+function _rowsIn(path: string): { readonly line: number; readonly cells: readonly string[] }[] {
   const rows: { line: number; cells: string[] }[] = [];
   const text = read(path);
   try {

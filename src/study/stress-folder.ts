@@ -7,8 +7,6 @@ import { appendFileSync, closeSync, existsSync, fsyncSync, ftruncateSync, openSy
 import { join } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk } from "../base/disk.ts";
-import { InputError, messageOf } from "../base/errors.ts";
-import { parseInput } from "../base/problem.ts";
 import { parseAs } from "../base/json.ts";
 import { acquireLock, type Lock } from "../folder/lock.ts";
 

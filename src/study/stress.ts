@@ -6,7 +6,7 @@
  * the matrix grows, and run anew when anything in it changes.
  */
 
-import { createHash } from "node:crypto";
+import { sha256 } from "../base/digest.ts";
 import { InvariantError, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import type { Spec } from "../fl/define.ts";
@@ -128,7 +128,7 @@ function keyOf(scenario: Scenario, engine: string, source: string | null): strin
   const parts = [programVersion(), scenario.data.timingOnly ? "timing" : engine, text];
   // What came from code is not in the text; then the whole file counts.
   if (source !== null && "own" in (JSON.parse(text) as object)) parts.push(source);
-  return createHash("sha256").update(parts.join("\n")).digest("hex").slice(0, 16);
+  return sha256(parts.join("\n")).slice(0, 16);
 }
 
 /** What a cell came to. Plain data: it travels between threads. */

@@ -6,12 +6,15 @@
  * another run can show.
  */
 
-import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
-import { parseInput } from "../base/problem.ts";
+
+
+import { sha256 } from "../base/digest.ts";
+
+
 import { InputError, MachineError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { parseAs } from "../base/json.ts";
@@ -45,6 +48,8 @@ export interface Check {
   readonly found: string;
 }
 
+type Found = Omit<Check, "name">;
+
 export interface Verification {
   readonly checks: readonly Check[];
   /** What somebody who relies on the run should know. */
@@ -63,11 +68,11 @@ export async function verifyRun(path: string): Promise<Verification> {
   }
   const tally = new EventTally();
   const checks = [
-    await checkAsync("the event log has the digest that the result states", () => checkDigest(folder, tally)),
-    check("events, participations and rounds tell the same story", () => tally.compare(folder)),
-    check("the adapter has the digest that the result states", () => checkAdapter(folder)),
-    check("every checkpoint is whole", () => checkCheckpoints(folder)),
-    check("the files are those that the run left when it had finished", () => checkSeal(folder, record)),
+    await check("the event log has the digest that the result states", () => checkDigest(folder, tally)),
+    await check("events, participations and rounds tell the same story", () => tally.compare(folder)),
+    await check("the adapter has the digest that the result states", () => checkAdapter(folder)),
+    await check("every checkpoint is whole", () => checkCheckpoints(folder)),
+    await check("the files are those that the run left when it had finished", () => checkSeal(folder, record)),
   ];
   return { checks, remarks };
 }
@@ -108,7 +113,7 @@ function rerun({ folder, scenario, source }: LoadedRun, options: RunOptions) {
 }
 
 /** What goes wrong with the files is what the check is there to find. */
-async function checkAsync(name: string, find: () => Promise<Omit<Check, "name">>): Promise<Check> {
+async function check(name: string, find: () => Found | Promise<Found>): Promise<Check> {
   try {
     return { name, ...(await find()) };
   } catch (error) {
@@ -117,19 +122,10 @@ async function checkAsync(name: string, find: () => Promise<Omit<Check, "name">>
   }
 }
 
-function check(name: string, find: () => Omit<Check, "name">): Check {
-  try {
-    return { name, ...find() };
-  } catch (error) {
-    if (!(error instanceof InputError || error instanceof MachineError)) throw error;
-    return { name, holds: false, found: error.message };
-  }
-}
-
 /** A process that was killed leaves its files cut off anywhere; the next one cuts them where its checkpoint was. */
-const unfinished: Omit<Check, "name"> = { holds: null, found: "the run has not finished" };
+const unfinished: Found = { holds: null, found: "the run has not finished" };
 
-async function checkDigest(folder: RunFolder, tally: EventTally): Promise<Omit<Check, "name">> {
+async function checkDigest(folder: RunFolder, tally: EventTally): Promise<Found> {
   const result = readResult(folder);
   if (result === null) return unfinished;
   if (!keepsEvents(folder)) return { holds: null, found: 'the scenario kept none: its trace is "digest"' };
@@ -172,7 +168,7 @@ class EventTally {
     this.#outcomes.set(participation, outcome);
   }
 
-  compare(folder: RunFolder): Omit<Check, "name"> {
+  compare(folder: RunFolder): Found {
     if (readResult(folder) === null) return unfinished;
     const hasEvents = keepsEvents(folder);
     const totals = noCounts();
@@ -213,9 +209,9 @@ class EventTally {
   }
 }
 
-const no = (found: string): Omit<Check, "name"> => ({ holds: false, found });
+const no = (found: string): Found => ({ holds: false, found });
 
-function checkAdapter(folder: RunFolder): Omit<Check, "name"> {
+function checkAdapter(folder: RunFolder): Found {
   const result = readResult(folder);
   if (result === null || result.adapterDigest === null) return { holds: null, found: "there is none" };
   const { model } = recordedScenario(folder.path);
@@ -224,19 +220,19 @@ function checkAdapter(folder: RunFolder): Omit<Check, "name"> {
   if (!existsSync(path)) throw new InputError(`${path} is missing: the base model tells how the adapter is laid out`);
   const { adapter } = readPeftAdapter(folder.adapter, readHuggingFaceConfig(path).model);
   const bytes = new Uint8Array(adapter.buffer, adapter.byteOffset, adapter.byteLength);
-  const found = createHash("sha256").update(bytes).digest("hex");
+  const found = sha256(bytes);
   if (found !== result.adapterDigest) return no(`its values give ${found}, the result states ${result.adapterDigest}`);
   return { holds: true, found: `${adapter.length} values, ${found.slice(0, 16)}…` };
 }
 
-function checkCheckpoints(folder: RunFolder): Omit<Check, "name"> {
+function checkCheckpoints(folder: RunFolder): Found {
   const names = filesIn(folder.checkpoints, ".ckpt");
   if (names.length === 0) return { holds: null, found: "there is none" };
   for (const name of names) decodeCheckpoint(readFileSync(join(folder.checkpoints, name)), name);
   return { holds: true, found: names.join(", ") };
 }
 
-function checkSeal(folder: RunFolder, record: RunRecord | null): Omit<Check, "name"> {
+function checkSeal(folder: RunFolder, record: RunRecord | null): Found {
   const result = readResult(folder);
   if (result === null) return record?.state === "finished" ? no("result.json is missing") : unfinished;
   const problems = broken(folder, result);

@@ -1,6 +1,7 @@
 /** What `flame eval` asks a model: a run's own held-out examples, generated ones, or a file. */
-import { given } from "../../base/given.ts";
+
 import { ScenarioError } from "../../base/errors.ts";
+import { given } from "../../base/given.ts";
 import { type Batch, evaluationBatches } from "../../data/batches.ts";
 import { loadData } from "../../data/source.ts";
 import { split } from "../../data/split.ts";

@@ -4,7 +4,6 @@ import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
-import { parseInput } from "../../base/problem.ts";
 import { InputError } from "../../base/errors.ts";
 import { readJsonAs } from "../../base/json.ts";
 import { byteTokenizer } from "../../data/tokenizer.ts";

@@ -1,7 +1,7 @@
 /** `flame run <scenario>`. */
 
-import { given } from "../../base/given.ts";
 import { join } from "node:path";
+import { given } from "../../base/given.ts";
 import type { MergeLimit } from "../../engine/merge-limit.ts";
 import type { RunResult } from "../../run/result.ts";
 import { configure, type ScenarioChanges } from "../../scenario/configure.ts";

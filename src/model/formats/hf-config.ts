@@ -11,9 +11,9 @@
  */
 
 import { z } from "zod";
-import { parseInput, show, throwMistakes } from "../../base/problem.ts";
 import { InputError } from "../../base/errors.ts";
 import { readJson } from "../../base/json.ts";
+import { parseInput, show, throwMistakes } from "../../base/problem.ts";
 import type { ModelConfig } from "../config.ts";
 
 /** A model as its folder describes it. */

@@ -193,4 +193,3 @@ const isDtype = (value: unknown): value is Dtype => typeof value === "string" &&
 
 const isLengths = (value: unknown): value is number[] =>
   Array.isArray(value) && value.length <= 16 && value.every((length) => Number.isSafeInteger(length) && length >= 0);
-

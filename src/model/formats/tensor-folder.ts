@@ -5,11 +5,10 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { throwMistakes } from "../../base/problem.ts";
 import { InputError } from "../../base/errors.ts";
 import { parseJson } from "../../base/json.ts";
+import { throwMistakes } from "../../base/problem.ts";
 import { readInput } from "../../base/text.ts";
-import { Problems } from "../problems.ts";
 import { duplicateNames } from "./json-names.ts";
 import { SafetensorsFile, type TensorEntry } from "./safetensors.ts";
 
