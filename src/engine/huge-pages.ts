@@ -38,7 +38,7 @@ function kernelSetting(): HugePageFacts["setting"] {
   }
 }
 
-/** A user's own tunables are left alone. */
+/** @internal A user's own tunables are left alone. */
 export const wantsRestart = ({ setting, tunables, replaces }: HugePageFacts): boolean =>
   setting === "madvise" && tunables === undefined && replaces;
 

@@ -270,7 +270,7 @@ function meanActivation(rounds: readonly RoundMetrics[]): number[][] {
   );
 }
 
-/** Shares are normalised per layer, whether the run gave them per layer or over all of them. */
+/** Means of shares, made to sum to 1 again: a layer may have had no tokens in one of the rounds. */
 function cellsOf(rounds: readonly RoundMetrics[]): Cell[] {
   return meanActivation(rounds).flatMap((shares, layer) => {
     const total = shares.reduce((sum, share) => sum + share, 0);
