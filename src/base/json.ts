@@ -13,7 +13,7 @@ export function parseJson(text: string, where: string): unknown {
 }
 
 /** @throws InputError that names the first fields that are not as the schema says */
-function expectShape<Value>(schema: z.ZodType<Value>, value: unknown, where: string): Value {
+export function expectShape<Value>(schema: z.ZodType<Value>, value: unknown, where: string): Value {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issues = parsed.error.issues.slice(0, 3).map(({ path, message }) => {

@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { InputError } from "../base/errors.ts";
-import { parseAs } from "../base/json.ts";
+import { expectShape, parseAs, parseJson } from "../base/json.ts";
 import { linesOf, readInput } from "../base/text.ts";
 import { count } from "../records/counts.ts";
 import { type RoundMetrics, roundMetricsSchema } from "../records/metrics.ts";
@@ -70,8 +70,11 @@ const resultSchema = z.looseObject({
  * @throws InputError naming the file and the line
  */
 export function readRun(folder: string): RunRecord {
-  const scenario = readFileAs(folder, "scenario.json", scenarioSchema);
-  const result = existsSync(join(folder, "result.json")) ? readFileAs(folder, "result.json", resultSchema) : null;
+  const scenario = readFile(folder, "scenario.json");
+  const { name, question = null, seed, strategy, own, fleet } = expectShape(scenarioSchema, scenario, "scenario.json");
+  const result = existsSync(join(folder, "result.json"))
+    ? expectShape(resultSchema, readFile(folder, "result.json"), "result.json")
+    : null;
   const rounds: RoundMetrics[] = [];
   for (const { value, line } of readRows(folder, "metrics.jsonl", roundMetricsSchema)) {
     const before = rounds.at(-1);
@@ -81,7 +84,6 @@ export function readRun(folder: string): RunRecord {
     rounds.push(value);
   }
   if (rounds.length === 0) throw new InputError("metrics.jsonl has no rows: the run ended before its first round");
-  const { name, question = null, seed, strategy, own, fleet } = scenario;
   return {
     name,
     question,
@@ -89,7 +91,7 @@ export function readRun(folder: string): RunRecord {
     strategy: own.includes("strategy") ? "own strategy" : describe(strategy),
     tiers: fleet.map(({ name, clients, topK }) => ({ name, clients, topK })),
     clients: fleet.reduce((sum, { clients }) => sum + clients, 0),
-    scenario,
+    scenario: scenario as RunRecord["scenario"],
     rounds,
     digest: result?.digest ?? null,
     expectations: result?.expectations ?? [],
@@ -110,8 +112,7 @@ function describe({ type, ...rest }: { readonly type: string }): string {
   return options.length === 0 ? type : `${type}(${options.map(([key, value]) => `${key}=${value}`).join(", ")})`;
 }
 
-const readFileAs = <T>(folder: string, file: string, schema: z.ZodType<T>): T =>
-  parseAs(schema, readInput(present(folder, file)), file);
+const readFile = (folder: string, file: string): unknown => parseJson(readInput(present(folder, file)), file);
 
 function* readRows<T>(folder: string, file: string, schema: z.ZodType<T>): Generator<{ value: T; line: number }> {
   let line = 0;
