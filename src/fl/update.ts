@@ -38,7 +38,7 @@ export function clipUpdate(update: Update, norm: number): Update {
   return length <= norm ? update : { ...update, clip: (update.clip ?? 1) * (norm / length) };
 }
 
-/** ‖Δ‖₂ of what is left of the delta after clips so far. */
+/** @internal ‖Δ‖₂ of what is left of the delta after clips so far. */
 export function deltaNorm({ values, base, clip = 1 }: Update): number {
   let square = 0;
   for (let i = 0; i < values.length; i++) {

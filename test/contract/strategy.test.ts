@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../src/base/random.ts";
 import {
-  clipped,
   coordinateMedian,
   fedadagrad,
   fedadam,
@@ -18,6 +17,7 @@ import {
   trimmedMean,
 } from "../../src/fl/strategies/registry.ts";
 import type { AggregationStrategy, GlobalState } from "../../src/fl/strategy.ts";
+import { clipped } from "../../src/fl/strategy.ts";
 import type { Update } from "../../src/fl/update.ts";
 import { aggregate, elementsOf, experts, layout, makeUpdate } from "../support/fl-updates.ts";
 

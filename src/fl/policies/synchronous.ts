@@ -71,6 +71,6 @@ export const synchronous = definePolicy({
   },
 });
 
-/** Rounded to a millionth first: 10 · 1.1 is 11 invitations, not the 12 of its float. */
+/** @internal Rounded to a millionth first: 10 · 1.1 is 11 invitations, not the 12 of its float. */
 export const invitations = (cohort: number, overSelection: number): number =>
   Math.ceil(Math.round(cohort * overSelection * 1e6) / 1e6);

@@ -44,6 +44,7 @@ const oortFields = {
 
 type OortOptions = z.output<z.ZodObject<typeof oortFields>>;
 
+/** @internal */
 export interface OortState {
   /** The round the pacer has last seen. */
   readonly round: number;
@@ -68,7 +69,7 @@ export const oort = defineSampler({
   }),
 });
 
-/** ε in a round, counted from 1. */
+/** @internal ε in a round, counted from 1. */
 export const explorationShare = (
   {
     exploration,
@@ -78,6 +79,7 @@ export const explorationShare = (
   round: number,
 ): number => Math.max(explorationMin, exploration * explorationDecay ** Math.max(0, round - 1));
 
+/** @internal */
 export interface ScoreContext {
   readonly round: number;
   /** Smallest utility, range and clip of the eligible known clients. */
@@ -89,7 +91,7 @@ export interface ScoreContext {
   readonly durationPenalty: number;
 }
 
-/** A known client's score: utility, time since it was last used, speed. */
+/** @internal A known client's score: utility, time since it was last used, speed. */
 export function score(
   { utility, lastCounted, duration }: { utility: number; lastCounted: number; duration: number },
   { round, least, range, clip, preferredDuration, durationPenalty }: ScoreContext,
@@ -205,6 +207,8 @@ function rests({ maxUses }: OortOptions, { fleet, history }: Candidates): Readon
 /**
  * The pacer's step, once a round: every W rounds, raise the percentile if the exploited utility of the last W rounds
  * differs by at most 10 % from that of the W before, lower it if by 500 % or more.
+ *
+ * @internal
  */
 export function paced(options: OortOptions, { fleet, history, round, state }: Candidates<OortState>): OortState {
   const before = state ?? { round: 0, percentile: options.percentile, exploited: [], utilities: [] };

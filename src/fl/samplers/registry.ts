@@ -4,6 +4,7 @@ import * as all from "./all.ts";
 
 export * from "./all.ts";
 
+/** @internal */
 export const samplers = registryOf("sampler", all);
 export const { schema: samplerSpecSchema, fromSpec: samplerFromSpec } = samplers;
 

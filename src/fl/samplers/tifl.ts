@@ -32,6 +32,7 @@ const tiflFields = {
 
 type TiflOptions = z.output<z.ZodObject<typeof tiflFields>>;
 
+/** @internal */
 export interface TiflState {
   /** Round of the last profile. */
   readonly profiledAt: number;
@@ -104,7 +105,7 @@ function tooSmallTiers({ tiers, latencyCap }: TiflOptions, fleet: Fleet, needed:
   return [expected("tiers", wanted, tiers)];
 }
 
-/** Probabilities of tiers with these mean losses: weights n…1 from the highest loss down, over n(n + 1)/2. */
+/** @internal Probabilities of tiers with these mean losses: weights n…1 from the highest loss down, over n(n + 1)/2. */
 export function adaptiveProbabilities(losses: readonly number[]): number[] {
   const n = losses.length;
   const probabilities = new Array<number>(n).fill(0);

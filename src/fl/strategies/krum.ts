@@ -78,7 +78,7 @@ function lowest(updates: readonly Update[], ranges: readonly Range[], malicious:
     .map(({ update }) => update);
 }
 
-/** One score per update: summed squared distances to its n − f − 2 nearest others. */
+/** @internal One score per update: summed squared distances to its n − f − 2 nearest others. */
 export function krumScores(updates: readonly Update[], ranges: readonly Range[], malicious: number): Float64Array {
   const n = updates.length;
   const distances = new Float64Array(n * n);

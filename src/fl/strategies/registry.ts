@@ -2,9 +2,9 @@
 import { registryOf, type Spec } from "../define.ts";
 import * as all from "./all.ts";
 
-export { clipped } from "../strategy.ts";
 export * from "./all.ts";
 
+/** @internal */
 export const strategies = registryOf("strategy", all);
 export const { schema: strategySpecSchema, fromSpec: strategyFromSpec } = strategies;
 

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../../src/base/errors.ts";
 import {
-  clipped,
   fedadagrad,
   fedadam,
   fedavg,
@@ -13,6 +12,7 @@ import {
   strategyFromSpec,
 } from "../../../src/fl/strategies/registry.ts";
 import type { AggregationStrategy } from "../../../src/fl/strategy.ts";
+import { clipped } from "../../../src/fl/strategy.ts";
 import { clipUpdate, deltaNorm } from "../../../src/fl/update.ts";
 import { aggregate, assertClose, at, elementsOf, layout, makeUpdate, zeros } from "../../support/fl-updates.ts";
 
