@@ -317,10 +317,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       () => `more bytes arrived or were lost than were sent: ${JSON.stringify(this.world.traffic)}`,
     );
     if (isLast) {
-      invariant(
-        this.#participations.outstanding === 0,
-        () => `${this.#participations.outstanding} participations never ended`,
-      );
+      const { outstanding } = this.#participations;
+      invariant(outstanding === 0, () => `${outstanding} participations never ended`);
       // An evaluation that was asked for begins with the next event.
       if (!evaluated) this.#hasFinished = true;
     }
