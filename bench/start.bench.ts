@@ -13,10 +13,10 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
+import { median } from "simple-statistics";
 import { compiled } from "../bin/compiled.mjs";
 import { formatTable } from "../src/report/table.ts";
 import { packageRoot } from "../src/run/package.ts";
-import { median } from "./measure.ts";
 
 export default async function bench(options: string[]): Promise<void> {
   const { values } = parseArgs({ args: options, options: { repeats: { type: "string", default: "11" } } });
@@ -42,13 +42,8 @@ export default async function bench(options: string[]): Promise<void> {
     ["a worker from its start to its first answer", median(ready)] as const,
     ["npm start to the first trained round", median(rounds)] as const,
   ];
-  const columns = [{ title: "" }, { title: "seconds", align: "right" as const }];
-  process.stdout.write(
-    `${formatTable(
-      columns,
-      rows.map(([what, time]) => [what, time.toFixed(2)]),
-    )}\n`,
-  );
+  const shown = rows.map(([what, time]) => [what, time.toFixed(2)]);
+  process.stdout.write(`${formatTable(["", "seconds"], shown, 1)}\n`);
 }
 
 /** A process from its start to its end. */

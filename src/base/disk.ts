@@ -118,7 +118,7 @@ function sweep(path: string): void {
 }
 
 /** Makes a rename durable. Not every file system can; those that cannot say so and lose nothing else. */
-function syncFolder(path: string): void {
+export function syncFolder(path: string): void {
   let folder: number;
   try {
     folder = openSync(path, "r");

@@ -28,7 +28,6 @@ export function writeReport(folder: string): string {
   return path;
 }
 
-/** @internal */
 export function renderReport(run: RunRecord, participations: ParticipationSummary | null): string {
   const palette = paletteOf(run);
   const { seed, strategy, clients, tiers } = run;

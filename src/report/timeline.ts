@@ -52,7 +52,6 @@ export function writeTimeline(folder: string): string {
   return path;
 }
 
-/** @internal */
 export function timelineOf(
   run: RunRecord,
   participations: Iterable<ParticipationRow>,

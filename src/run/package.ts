@@ -44,7 +44,7 @@ export function codeDigest(): string {
   return digest;
 }
 
-/** Of the sources under `root`; whoever compiles them notes it in `sources.sha256` beside the output. */
+/** @public Of the sources under `root`; whoever compiles them notes it in `sources.sha256` beside the output. */
 export function sourceDigest(root: string): string {
   const hash = createHash("sha256");
   for (const room of rooms) {

@@ -28,7 +28,7 @@ export function checkBudget(k: number, { topK, experts }: ModelConfig): number {
 }
 
 /** `embedded` or a folder. */
-export const openNamedModel = (name: string): OpenedModel => openModel(name === "embedded" ? embeddedModel() : name);
+const openNamedModel = (name: string): OpenedModel => openModel(name === "embedded" ? embeddedModel() : name);
 
 export interface Subject {
   readonly model: OpenedModel;
@@ -57,7 +57,7 @@ export function openSubject({ model: name, adapter: folder, round }: SubjectFlag
 }
 
 /** The name of the base model a run was made with. */
-export function modelOf({ model }: RecordedScenario, folder: string): string {
+function modelOf({ model }: RecordedScenario, folder: string): string {
   if (typeof model === "string") return model;
   throw new InputError(`${folder} was run without training: its model is only a shape`);
 }
