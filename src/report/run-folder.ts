@@ -7,7 +7,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { InputError } from "../base/errors.ts";
-import { expectShape, parseAs, parseJson } from "../base/json.ts";
+import { parseAs, parseJson } from "../base/json.ts";
+import { parseInput } from "../base/problem.ts";
 import { linesOf, readInput } from "../base/text.ts";
 import { count } from "../records/counts.ts";
 import { type RoundMetrics, roundMetricsSchema } from "../records/metrics.ts";
@@ -71,9 +72,9 @@ const resultSchema = z.looseObject({
  */
 export function readRun(folder: string): RunRecord {
   const scenario = readFile(folder, "scenario.json");
-  const { name, question = null, seed, strategy, own, fleet } = expectShape(scenarioSchema, scenario, "scenario.json");
+  const { name, question = null, seed, strategy, own, fleet } = parseInput("scenario.json", scenarioSchema, scenario);
   const result = existsSync(join(folder, "result.json"))
-    ? expectShape(resultSchema, readFile(folder, "result.json"), "result.json")
+    ? parseInput("result.json", resultSchema, readFile(folder, "result.json"))
     : null;
   const rounds: RoundMetrics[] = [];
   for (const { value, line } of readRows(folder, "metrics.jsonl", roundMetricsSchema)) {

@@ -9,10 +9,9 @@
  * `{ period, devices: [[[start, end], …], …] }` in milliseconds, or of FedScale's
  * `{ id: { active: […], inactive: […], finish_time } }` in seconds, where a device is on from active[i] to inactive[i].
  */
-
 import { extname } from "node:path";
 import { parse } from "csv-parse/sync";
-import { InputError } from "../base/errors.ts";
+import { InputError, messageOf } from "../base/errors.ts";
 import { readJson } from "../base/json.ts";
 import { show } from "../base/problem.ts";
 import { readInput } from "../base/text.ts";
@@ -123,8 +122,9 @@ interface TableRow {
 
 /** A comma-separated table with a line of names above it: numbers, and names in one column. */
 function table(path: string, needed: readonly string[], known: readonly string[], names = ""): TableRow[] {
-  const lines = readInput(path).split(/\r?\n/);
-  const _head = (lines.shift() ?? "").split(",").map((name) => name.trim());
+  const [head, ...rows] = rowsIn(path);
+  const columns = head?.cells ?? [];
+  const wrong = (line: number, what: string) => new InputError(`${path} line ${line}: ${what}`);
   for (const name of needed) {
     if (!columns.includes(name)) throw wrong(1, `expected a column ${name}, got ${show(columns.join(", "))}`);
   }
@@ -144,9 +144,9 @@ function table(path: string, needed: readonly string[], known: readonly string[]
   });
 }
 
-function _rowsIn(path: string): { readonly line: number; readonly cells: readonly string[] }[] {
+function rowsIn(path: string): { readonly line: number; readonly cells: readonly string[] }[] {
   const rows: { line: number; cells: string[] }[] = [];
-  const text = read(path);
+  const text = readInput(path);
   try {
     parse(text, {
       bom: true,

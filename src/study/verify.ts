@@ -11,9 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 
-
 import { sha256 } from "../base/digest.ts";
-
 
 import { InputError, MachineError } from "../base/errors.ts";
 import { given } from "../base/given.ts";

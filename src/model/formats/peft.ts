@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import { InputError, invariant, ScenarioError } from "../../base/errors.ts";
-import { readJson } from "../../base/json.ts";
+import { readJsonAs } from "../../base/json.ts";
 import { throwMistakes } from "../../base/problem.ts";
 import { type AdapterLayout, adapterLayout, type BlockName, type LoraConfig } from "../adapter.ts";
 import type { ModelConfig } from "../config.ts";
@@ -214,16 +214,11 @@ const schema = z.looseObject({
 });
 
 function readAdapterConfig(path: string): { lora: LoraConfig; baseModelName: string | null } {
-  const problems = new Problems(path);
-  const result = schema.safeParse(readJson(path));
-  if (!result.success) {
-    for (const { path: field, message } of result.error.issues) problems.add(`${field.join(".")}: ${message}`);
-    problems.throwIfAny();
-    throw new InputError(`${path}: not an adapter configuration`);
-  }
-  checkKind(result.data, problems);
-  problems.throwIfAny();
-  const { r: rank, lora_alpha, use_rslora, base_model_name_or_path } = result.data;
+  const fields = readJsonAs(schema, path);
+  const problems: string[] = [];
+  checkKind(fields, problems);
+  throwMistakes(path, problems);
+  const { r: rank, lora_alpha, use_rslora, base_model_name_or_path } = fields;
   // Rank-stabilised LoRA scales by alpha ÷ √rank; as alpha ÷ rank that is a larger alpha.
   const alpha = use_rslora ? lora_alpha * Math.sqrt(rank) : lora_alpha;
   return { lora: { rank, alpha }, baseModelName: base_model_name_or_path ?? null };

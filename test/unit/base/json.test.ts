@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { z } from "zod";
 import { InputError } from "../../../src/base/errors.ts";
 import { parseAs, parseJson, readJson, readJsonAs } from "../../../src/base/json.ts";
-import { temporaryFolder } from "../../support/run-folders.ts";
+import { temporaryFolder } from "../../support/folders.ts";
 
 const refuses = (read: () => unknown, message: RegExp) =>
   assert.throws(read, (error) => error instanceof InputError && message.test(error.message));
