@@ -17,6 +17,7 @@ export interface LogitsSource {
   logits(job: LogitsJob): Promise<Float32Array>;
 }
 
+/** @internal */
 export interface Sampling {
   /** Divides the logits; 0 takes the likeliest token, always. */
   readonly temperature: number;
@@ -80,6 +81,8 @@ export async function* generate(
  *
  * @param logits one per token
  * @param uniform in [0, 1); asked only when there is something to draw
+ *
+ * @internal
  */
 export function chooseToken(logits: Float32Array, { temperature, topP }: Sampling, uniform: () => number): number {
   let best = 0;

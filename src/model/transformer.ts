@@ -30,7 +30,7 @@ export interface Dispatched {
 }
 
 /** What the experts of one layer made of the rows that reached them. */
-export interface Mixed {
+interface Mixed {
   /** Each row through its expert, times its routing weight: `[rows, width]`, ragged over experts. */
   readonly outputs: Tensor;
   /** Rows of each expert, where they are counted apart by client: `[experts · clients]` int64. */
