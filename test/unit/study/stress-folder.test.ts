@@ -65,7 +65,7 @@ test("a damaged line before the last is named", (t) => {
 test("a line that holds something else than a cell is named", (t) => {
   const path = temporaryFolder(t);
   appendFileSync(filled(path), '{"key":"c","cell":{}}\n');
-  assert.throws(() => new StressFolder(path, cell), /cells\.jsonl line 3: .*expected number/s);
+  assert.throws(() => new StressFolder(path, cell), /cells\.jsonl line 3: .*expected a number/s);
 });
 
 test("two tests do not write into one folder", (t) => {
