@@ -4,11 +4,13 @@
  * The library turns added tokens in any text into their ids, so data that spells out `<|endoftext|>` would end a
  * response early. Here such text is cut in two inside the spelling, and both parts are encoded on their own.
  */
-import { readFile, stat } from "node:fs/promises";
+import { createHash, type Hash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
+import { readBytes } from "../base/open.ts";
 import { parseInput } from "../base/problem.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -28,9 +30,10 @@ const configSchema = z.looseObject({ eos_token: tokenName, pad_token: tokenName 
 
 export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenizer> {
   const path = join(folder, "tokenizer.json");
-  const description = parseInput(path, tokenizerSchema, await readJson(path));
+  const hash = createHash("sha256");
+  const description = parseInput(path, tokenizerSchema, readJson(path, hash));
   const configPath = join(folder, "tokenizer_config.json");
-  const config = parseInput(configPath, configSchema, (await readJson(configPath, "optional")) ?? {});
+  const config = parseInput(configPath, configSchema, existsSync(configPath) ? readJson(configPath, hash) : {});
   let library: HuggingFace;
   try {
     library = new HuggingFace(description, config);
@@ -51,6 +54,7 @@ export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenize
   const spellings = [...added.keys()];
   return {
     name: path,
+    digest: hash.digest("hex"),
     vocabulary: largest + 1,
     // Padding carries no loss and no position looks at it, so the end token can stand in.
     pad: idOf(nameOf(config.pad_token)) ?? end,
@@ -83,20 +87,18 @@ function withoutSpellings(text: string, spellings: readonly string[]): string[] 
 const nameOf = (token: z.infer<typeof tokenName>): string | undefined =>
   typeof token === "string" ? token : (token?.content ?? undefined);
 
-async function readJson(path: string, presence: "required" | "optional" = "required"): Promise<unknown> {
-  let text: string;
+function readJson(path: string, hash: Hash): unknown {
+  let bytes: Buffer;
   try {
-    const { size } = await stat(path);
-    if (size > MOST_BYTES) throw new InputError(`${path} has ${size} bytes, expected at most ${MOST_BYTES}`);
-    text = await readFile(path, "utf8");
+    bytes = readBytes(path, MOST_BYTES);
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
-    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-    if (missing && presence === "optional") return undefined;
     throw new InputError(`cannot read ${path}: ${messageOf(cause)}`, { cause });
   }
+  // The length keeps one file's end apart from the next one's beginning.
+  hash.update(`${bytes.length}\0`).update(bytes);
   try {
-    return JSON.parse(text);
+    return JSON.parse(bytes.toString("utf8"));
   } catch (cause) {
     throw new InputError(`${path}: expected JSON: ${messageOf(cause)}`, { cause });
   }

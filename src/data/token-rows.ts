@@ -7,9 +7,9 @@
  *
  * Without lengths all tokens are real, without labels every real token but a row's first carries loss.
  */
-import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
+import { largestJson, readBytes } from "../base/open.ts";
 import { parseInput } from "../base/problem.ts";
 import type { Batch } from "./batches.ts";
 
@@ -36,7 +36,7 @@ export function readTokenRows(
 ): Batch {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(readFileSync(path, "utf8"));
+    parsed = JSON.parse(readBytes(path, largestJson).toString("utf8"));
   } catch (cause) {
     throw new InputError(`${path} cannot be read as JSON: ${messageOf(cause)}`, { cause });
   }

@@ -2,11 +2,13 @@
  * Reads what a run left behind. Rows are checked on the way in, so that a damaged file is reported with its name and
  * line, and nothing further up has to wonder. Unknown fields pass: a newer run folder stays readable.
  */
-import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
 import { parseInput } from "../base/problem.ts";
+import { linesOf, readText } from "../base/text.ts";
+import { defaultCommand, largestScenario } from "../folder/run-folder.ts";
 import { count } from "../records/counts.ts";
 import { type RoundMetrics, roundMetricsSchema } from "../records/metrics.ts";
 import { type ParticipationRow, participationSchema } from "../records/participation.ts";
@@ -39,6 +41,9 @@ export interface RunRecord {
   readonly rounds: readonly RoundMetrics[];
   readonly digest: string | null;
   readonly expectations: readonly Expectation[];
+  /** What had changed when the run was continued all the same. */
+  readonly continuedDespite: readonly string[];
+  /** A command to be typed in the run's folder: where the run was begun differs between runs that are the same. */
   readonly reproduce: string;
 }
 
@@ -62,7 +67,7 @@ const resultSchema = z.looseObject({
   expectations: z
     .array(z.looseObject({ name: z.string(), held: z.boolean(), detail: z.string().optional() }))
     .optional(),
-  reproduce: z.string().optional(),
+  continuedDespite: z.array(z.string()).optional(),
 });
 
 /**
@@ -95,8 +100,8 @@ export function readRun(folder: string): RunRecord {
     rounds,
     digest: result.digest ?? null,
     expectations: (result.expectations ?? []).map(({ name, held, detail }) => ({ name, held, detail: detail ?? "" })),
-    reproduce:
-      result.reproduce ?? `npx flame run scenario.json${scenario.seed === undefined ? "" : ` --seed ${scenario.seed}`}`,
+    continuedDespite: result.continuedDespite ?? [],
+    reproduce: scenario.own === undefined ? defaultCommand : "npx flame verify --rerun .",
   };
 }
 
@@ -135,47 +140,17 @@ function tierFacts(scenario: z.infer<typeof scenarioSchema>, rounds: readonly Ro
 }
 
 function readJson<T>(folder: string, file: string, schema: z.ZodType<T>): T {
-  let text: string;
-  try {
-    text = readFileSync(join(folder, file), "utf8");
-  } catch (cause) {
-    throw unreadable(folder, file, cause);
-  }
-  return parseInput(file, schema, parse(text, file));
+  const path = pathIn(folder, file);
+  return parseInput(file, schema, parse(readText(path, largestScenario, "refused"), file));
 }
 
 function* readRows<T>(folder: string, file: string, schema: z.ZodType<T>): Generator<{ value: T; line: number }> {
   let line = 0;
-  for (const text of readLines(folder, file)) {
+  for (const text of linesOf(pathIn(folder, file), "refused")) {
     line++;
     if (text.trim() === "") continue;
     const where = `${file} line ${line}`;
     yield { value: parseInput(where, schema, parse(text, where)), line };
-  }
-}
-
-function* readLines(folder: string, file: string): Generator<string> {
-  let descriptor: number;
-  try {
-    descriptor = openSync(join(folder, file), "r");
-  } catch (cause) {
-    throw unreadable(folder, file, cause);
-  }
-  try {
-    const chunk = Buffer.allocUnsafe(1 << 20);
-    const decoder = new TextDecoder();
-    let rest = "";
-    for (;;) {
-      const bytes = readSync(descriptor, chunk, 0, chunk.length, null);
-      rest += decoder.decode(chunk.subarray(0, bytes), { stream: bytes > 0 });
-      const lines = rest.split("\n");
-      rest = lines.pop()!;
-      yield* lines;
-      if (bytes === 0) break;
-    }
-    if (rest !== "") yield rest;
-  } finally {
-    closeSync(descriptor);
   }
 }
 
@@ -188,8 +163,8 @@ function parse(text: string, where: string): unknown {
   }
 }
 
-function unreadable(folder: string, file: string, cause: unknown): InputError {
-  const missing = (cause as { code?: unknown }).code === "ENOENT";
-  const what = missing ? `has no ${file}` : `has a ${file} that cannot be read (${messageOf(cause)})`;
-  return new InputError(`run folder ${folder} ${what}`, { cause });
+function pathIn(folder: string, file: string): string {
+  const path = join(folder, file);
+  if (!existsSync(path)) throw new InputError(`run folder ${folder} has no ${file}`);
+  return path;
 }

@@ -3,6 +3,7 @@
  * the wall clock, to measure the simulator; nothing simulated depends on it.
  */
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
 import { sha256 } from "../base/digest.ts";
 import { writeAtomically } from "../base/disk.ts";
 import { messageOf } from "../base/errors.ts";
@@ -11,6 +12,7 @@ import { chooseEngine, mergeLimit } from "../engine/create.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import { readLines } from "../folder/line-file.ts";
 import { awaitLock, type Lock } from "../folder/lock.ts";
+import type { Provenance } from "../folder/provenance.ts";
 import { noFiles, openRunFiles } from "../folder/run-files.ts";
 import {
   createRunFolder,
@@ -20,7 +22,7 @@ import {
   type RunRecord,
   writeRecord,
 } from "../folder/run-folder.ts";
-import { type Checkpoint, type Provenance, writeCheckpoint } from "../folder/saved-state.ts";
+import { type Checkpoint, writeCheckpoint } from "../folder/saved-state.ts";
 import { metricsOf, type RoundMetrics, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
 import { rowOf } from "../records/participation.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
@@ -60,6 +62,8 @@ export interface RunOptions {
   readonly taskLimit?: number;
   /** Where the scenario came from, when that was a file with code. */
   readonly source?: ScenarioSource;
+  /** Where the scenario's relative paths begin; the working folder unless given. */
+  readonly startedIn?: string;
 }
 
 /** Where a run goes on. */
@@ -101,11 +105,11 @@ export async function run(given: Scenario, options: RunOptions = {}): Promise<Ru
 /** Checks the engine's name, builds the fleet, reads the data, converts the base model. */
 export async function prepareRun(
   scenario: Scenario,
-  { engine = "auto" }: Pick<RunOptions, "engine">,
+  { engine = "auto", startedIn = "." }: Pick<RunOptions, "engine" | "startedIn">,
 ): Promise<Prepared> {
   engineNameOf(engine);
   throwProblems(scenario.data.name, checkQuorum(scenario));
-  const prepared = await prepare(scenario, { embedded: embeddedModel() });
+  const prepared = await prepare(scenario, { embedded: embeddedModel(), startedIn });
   throwProblems(scenario.data.name, checkReach(scenario, prepared));
   return { ...prepared, notes: [...prepared.notes, ...unusedFields(scenario)] };
 }
@@ -245,7 +249,8 @@ export async function carryOn({
     files.close();
     const result = resultOf(scenario, prepared, federation, { state, folder, rows, diagnostics, pool });
     if (state === "finished" && folder !== null) {
-      writeOutputs(folder, { scenario, prepared, federation, result, reproduce });
+      const continuedDespite = from?.despite ?? [];
+      writeOutputs(folder, { scenario, prepared, federation, result, made, continuedDespite });
     }
     record(state);
     listen({ type: "ended", result });
@@ -272,15 +277,15 @@ export async function carryOn({
 function recordOf(
   state: RunRecord["state"],
   made: Provenance,
-  { engine = "auto", merge = "auto", reproduce = defaultCommand, source }: RunOptions,
+  { engine = "auto", merge = "auto", reproduce = defaultCommand, source, startedIn = "." }: RunOptions,
   despite: readonly string[],
 ): RunRecord {
   return {
-    version: made.program,
-    engine: made.engine,
+    made,
     merge: made.engine === null ? null : mergeLimit(merge, chooseEngine(engineNameOf(engine)).gpu),
     state,
-    continuedDespite: [...despite],
+    continuedDespite: despite,
+    startedIn: resolve(startedIn),
     reproduce,
     source: source === undefined ? null : { ...source, changes: { ...source.changes } },
   };

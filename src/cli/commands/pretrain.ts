@@ -1,9 +1,10 @@
 /** `flame pretrain`: makes a small base model from the generated corpus. */
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import { InputError, messageOf } from "../../base/errors.ts";
+import { largestJson, readBytes } from "../../base/open.ts";
 import { parseInput } from "../../base/problem.ts";
 import { byteTokenizer } from "../../data/tokenizer.ts";
 import { awaitLock } from "../../folder/lock.ts";
@@ -168,7 +169,7 @@ function readState(path: string, recipe: PretrainRecipe): PretrainState {
 function readCurve(path: string): readonly PretrainReport[] {
   let value: unknown;
   try {
-    value = JSON.parse(readFileSync(path, "utf8"));
+    value = JSON.parse(readBytes(path, largestJson).toString("utf8"));
   } catch (cause) {
     throw new InputError(`${path} is not JSON: ${messageOf(cause)}; remove the folder to start over`, { cause });
   }

@@ -1,5 +1,6 @@
 /** `flame resume <run>`. */
 import type { MergeLimit } from "../../engine/merge-limit.ts";
+import { consentOf } from "../screen/ask.ts";
 import { watchResume } from "../screen/watch.ts";
 
 interface ResumeFlags {
@@ -10,12 +11,15 @@ interface ResumeFlags {
   readonly force?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
+  readonly scenario?: string;
+  readonly trustCode?: string;
 }
 
 export async function resumeRun(folder: string, flags: ResumeFlags): Promise<void> {
   await watchResume({
     folder,
     force: flags.force === true,
+    consent: consentOf(flags),
     ...(flags.workers === undefined ? {} : { workers: flags.workers }),
     ...(flags.engine === undefined ? {} : { engine: flags.engine }),
     ...(flags.merge === undefined ? {} : { merge: flags.merge }),

@@ -9,9 +9,9 @@
  *
  * https://github.com/huggingface/transformers, `models/olmoe/configuration_olmoe.py`; arXiv 2409.02060.
  */
-import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { InputError, messageOf } from "../../base/errors.ts";
+import { largestJson, readBytes } from "../../base/open.ts";
 import { parseInput, show, throwMistakes } from "../../base/problem.ts";
 import type { ModelConfig } from "../config.ts";
 
@@ -96,7 +96,7 @@ type Fields = z.infer<typeof schema>;
 export function readHuggingFaceConfig(path: string): HuggingFaceConfig {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(readFileSync(path, "utf8"));
+    parsed = JSON.parse(readBytes(path, largestJson).toString("utf8"));
   } catch (error) {
     throw new InputError(`${path}: cannot be read as JSON: ${messageOf(error)}`, { cause: error });
   }

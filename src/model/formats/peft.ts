@@ -9,11 +9,12 @@
  *
  * https://github.com/huggingface/peft; Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import { InputError, invariant, messageOf, ScenarioError } from "../../base/errors.ts";
+import { largestJson, readBytes } from "../../base/open.ts";
 import { parseInput, throwMistakes } from "../../base/problem.ts";
 import { type AdapterLayout, adapterLayout, type BlockName, type LoraConfig } from "../adapter.ts";
 import type { ModelConfig } from "../config.ts";
@@ -214,7 +215,7 @@ const schema = z.looseObject({
 function readAdapterConfig(path: string): { lora: LoraConfig; baseModelName: string | null } {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(readFileSync(path, "utf8"));
+    parsed = JSON.parse(readBytes(path, largestJson).toString("utf8"));
   } catch (error) {
     throw new InputError(`${path}: cannot be read as JSON: ${messageOf(error)}`, { cause: error });
   }

@@ -2,9 +2,10 @@
  * The tensors of a Hugging Face model folder, whether they lie in one file (`model.safetensors`) or in several, with
  * `model.safetensors.index.json` saying which tensor is where.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { InputError, messageOf } from "../../base/errors.ts";
+import { largestJson, readBytes } from "../../base/open.ts";
 import { throwMistakes } from "../../base/problem.ts";
 import { duplicateNames } from "./json-names.ts";
 import { SafetensorsFile, type TensorEntry } from "./safetensors.ts";
@@ -116,7 +117,7 @@ function parseIndex(path: string): object {
   let text: string;
   let parsed: unknown;
   try {
-    text = readFileSync(path, "utf8");
+    text = readBytes(path, largestJson).toString("utf8");
     parsed = JSON.parse(text);
   } catch (error) {
     throw new InputError(`${path}: cannot be read as JSON: ${messageOf(error)}`, { cause: error });
