@@ -1,6 +1,7 @@
 /** JSON from files. Where a text is none, or says something else than expected, the error names the place. */
 import type { z } from "zod";
 import { InputError, messageOf } from "./errors.ts";
+import { type Links, largestJson } from "./open.ts";
 import { parseInput } from "./problem.ts";
 import { readInput } from "./text.ts";
 
@@ -17,7 +18,8 @@ export const parseAs = <Value>(schema: z.ZodType<Value>, text: string, where: st
   parseInput(where, schema, parseJson(text, where));
 
 /** @throws InputError when the file cannot be read, has more than `most` bytes, or is not JSON */
-export const readJson = (path: string, most?: number): unknown => parseJson(readInput(path, most), path);
+export const readJson = (path: string, most = largestJson, links?: Links): unknown =>
+  parseJson(readInput(path, most, links), path);
 
-export const readJsonAs = <Value>(schema: z.ZodType<Value>, path: string, most?: number): Value =>
-  parseInput(path, schema, readJson(path, most));
+export const readJsonAs = <Value>(schema: z.ZodType<Value>, path: string, most?: number, links?: Links): Value =>
+  parseInput(path, schema, readJson(path, most, links));

@@ -1,27 +1,23 @@
 /** Text from files: whole, of a size that is bounded, or line by line, without holding more than a stretch of it. */
-import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { onDisk } from "./disk.ts";
 import { InputError, messageOf } from "./errors.ts";
-import { formatBytes } from "./units.ts";
+import { type Links, openToRead, readBytes } from "./open.ts";
 
-/** @throws InputError for a file of more than `most` bytes; MachineError when it cannot be read */
-export function readText(path: string, most: number): string {
-  return onDisk(`cannot read ${path}`, () => {
-    const { size } = statSync(path);
-    if (size > most) {
-      throw new InputError(`${path} has ${formatBytes(size)}, expected at most ${formatBytes(most)}`);
-    }
-    return readFileSync(path, "utf8");
-  });
-}
+/** @throws InputError for a file of more than `most` bytes or what is no file; MachineError when it cannot be read */
+export const readText = (path: string, most: number, links?: Links): string =>
+  onDisk(`cannot read ${path}`, () => readBytes(path, most, links).toString("utf8"));
+
+/** Nothing in a message may move a terminal's cursor, or turn the text around. */
+export const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "·");
 
 /** A string holds no more. */
 export const largestText = 2 ** 29 - 24;
 
 /** As {@link readText}, of a file that the user named: that it cannot be read is a mistake of theirs. */
-export function readInput(path: string, most = largestText): string {
+export function readInput(path: string, most = largestText, links?: Links): string {
   try {
-    return readText(path, most);
+    return readText(path, most, links);
   } catch (cause) {
     throw cause instanceof InputError ? cause : new InputError(messageOf(cause), { cause });
   }
@@ -36,8 +32,8 @@ const longestLine = 1 << 28;
  *
  * @throws MachineError when the file cannot be read; InputError when a line has no end
  */
-export function* linesOf(path: string): Generator<string> {
-  const file = onDisk(`cannot read ${path}`, () => openSync(path, "r"));
+export function* linesOf(path: string, links?: Links): Generator<string> {
+  const file = onDisk(`cannot read ${path}`, () => openToRead(path, links));
   try {
     const buffer = Buffer.alloc(stretch);
     let rest: Buffer[] = [];

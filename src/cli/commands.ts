@@ -65,7 +65,9 @@ export function declareCommands(program: Command): void {
       "after how long a worker that finishes no step is held to be stuck (default: 10)",
       minutesOption,
     )
-    .option("--force", "continue although program, scenario or engine have changed; the run is marked so")
+    .option("--force", "continue although program, inputs or engine have changed; the run is marked so")
+    .option("--scenario <file>", "the file of the run's scenario, if it has code of its author's")
+    .option("--trust-code <digest>", "execute the code that the run folder names, if its SHA-256 begins so")
     .option("--json", "print one JSON object per line")
     .option("--quiet", "print only the verdict")
     .action(async (run, flags) => (await import("./commands/resume.ts")).resumeRun(run, flags));
@@ -116,6 +118,8 @@ export function declareCommands(program: Command): void {
     .option("--rerun", "run the scenario again, elsewhere, and compare every byte")
     .option("--workers <number>", "worker threads of the second run", positiveNumber)
     .option("--engine <name>", "what trains in the second run (default: what trained in the first)")
+    .option("--scenario <file>", "the file of the run's scenario, if it has code of its author's")
+    .option("--trust-code <digest>", "execute the code that the run folder names, if its SHA-256 begins so")
     .option("--json", "print one JSON object")
     .action(async (run, flags) => (await import("./commands/verify.ts")).verify(run, flags));
 

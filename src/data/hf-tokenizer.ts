@@ -4,12 +4,14 @@
  * The library turns added tokens in any text into their ids, so data that spells out `<|endoftext|>` would end a
  * response early. Here such text is cut in two inside the spelling, and both parts are encoded on their own.
  */
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
-import { readJsonAs } from "../base/json.ts";
+import { parseAs } from "../base/json.ts";
+import { readInput } from "../base/text.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** The largest published tokenizers take about 35 MB. */
@@ -28,9 +30,16 @@ const configSchema = z.looseObject({ eos_token: tokenName, pad_token: tokenName 
 
 export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenizer> {
   const path = join(folder, "tokenizer.json");
-  const description = readJsonAs(tokenizerSchema, path, MOST_BYTES);
+  const hash = createHash("sha256");
+  const read = <Value>(schema: z.ZodType<Value>, file: string): Value => {
+    const text = readInput(file, MOST_BYTES);
+    // The length keeps one file's end apart from the next one's beginning.
+    hash.update(`${text.length}\0`).update(text);
+    return parseAs(schema, text, file);
+  };
+  const description = read(tokenizerSchema, path);
   const configPath = join(folder, "tokenizer_config.json");
-  const config = existsSync(configPath) ? readJsonAs(configSchema, configPath, MOST_BYTES) : {};
+  const config = existsSync(configPath) ? read(configSchema, configPath) : {};
   let library: HuggingFace;
   try {
     library = new HuggingFace(description, config);
@@ -51,6 +60,7 @@ export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenize
   const spellings = [...added.keys()];
   return {
     name: path,
+    digest: hash.digest("hex"),
     vocabulary: largest + 1,
     // Padding carries no loss and no position looks at it, so the end token can stand in.
     pad: idOf(nameOf(config.pad_token)) ?? end,

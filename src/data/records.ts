@@ -6,10 +6,12 @@
  * The file is streamed, and hostile until parsed: line and record sizes, nesting and counts are bounded, only own
  * string fields of these names are read, and every error names file, line and, in an array, the element.
  */
+import type { Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { basename } from "node:path";
 import { jsonParser, type Token } from "stream-json/parser.js";
 import { InputError, messageOf } from "../base/errors.ts";
+import { printable } from "../base/text.ts";
 import { type Example, NO_CATEGORY } from "./example.ts";
 import { type Chunks, linePieces, type Opening, openText, type Piece, wholeLines } from "./lines.ts";
 
@@ -24,9 +26,13 @@ export interface ReadLimits {
 /** @internal */
 export const READ_LIMITS: ReadLimits = { recordBytes: 4 * 2 ** 20, depth: 64, records: 10_000_000 };
 
-/** Streams the examples of a file in its order. Records whose response is blank teach nothing and are passed over. */
-export async function* readExamples(path: string, limits: ReadLimits = READ_LIMITS): AsyncGenerator<Example> {
-  yield* parseExamples(fileChunks(path), basename(path), limits);
+/**
+ * Streams the examples of a file in its order. Records whose response is blank teach nothing and are passed over.
+ *
+ * @param hash takes the bytes as they are read; when all examples are through it has seen the whole file
+ */
+export async function* readExamples(path: string, hash?: Hash): AsyncGenerator<Example> {
+  yield* parseExamples(fileChunks(path, hash), basename(path));
 }
 
 /** @internal As {@link readExamples}, from bytes of any origin. `name` stands in front of every error. */
@@ -256,12 +262,12 @@ function kindOf(value: unknown): string {
 /** A short, quoted beginning of somebody's text, without control characters. */
 const shown = (text: string): string => JSON.stringify(printable(text.length > 40 ? `${text.slice(0, 40)}…` : text));
 
-/** Nothing in a message may move a terminal's cursor. */
-const printable = (text: string): string => text.replace(/\p{Cc}/gu, "·");
-
-async function* fileChunks(path: string): AsyncGenerator<Uint8Array> {
+async function* fileChunks(path: string, hash?: Hash): AsyncGenerator<Uint8Array> {
   try {
-    for await (const chunk of createReadStream(path)) yield chunk as Uint8Array;
+    for await (const chunk of createReadStream(path) as AsyncIterable<Uint8Array>) {
+      hash?.update(chunk);
+      yield chunk;
+    }
   } catch (cause) {
     throw new InputError(`cannot read ${path}: ${messageOf(cause)}`, { cause });
   }

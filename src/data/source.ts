@@ -1,4 +1,5 @@
 /** Where examples come from: generated instructions, or a file of the user's own. */
+import { createHash } from "node:crypto";
 import { z } from "zod";
 import { InputError, ScenarioError } from "../base/errors.ts";
 import { FAMILY_NAMES } from "./families.ts";
@@ -56,7 +57,9 @@ export async function loadData(source: DataSource, options: LoadOptions): Promis
   if (path === undefined) {
     throw new ScenarioError("data.source is file() without a path; expected file(path) or --data <file>");
   }
-  return requireSome(await tokenizeStream(readExamples(path), tokenizer, template, { maxTokens }), path);
+  const hash = createHash("sha256");
+  const data = await tokenizeStream(readExamples(path, hash), tokenizer, template, { maxTokens });
+  return requireSome({ ...data, digest: hash.digest("hex") }, path);
 }
 
 function requireSome(data: TokenizedData, name: string): TokenizedData {

@@ -32,6 +32,8 @@ export interface TokenizedData {
   readonly truncated: number;
   /** Examples left out: the response did not fit, or left no room for the question. */
   readonly dropped: number;
+  /** SHA-256 of the file they were read from; null for examples from elsewhere. */
+  readonly digest: string | null;
 }
 
 export interface TokenizeOptions {
@@ -148,6 +150,7 @@ class ExampleColumns {
       maxTokens: this.#maxTokens,
       truncated: this.#truncated,
       dropped: this.#dropped,
+      digest: null,
     };
   }
 

@@ -1,6 +1,8 @@
 /** Text to token ids and back; what training needs to know of a tokenizer, whoever wrote it. */
 export interface Tokenizer {
   readonly name: string;
+  /** SHA-256 of the files it was read from; null for one that is code. */
+  readonly digest: string | null;
   /** Rows of the embedding table it needs: every id is below this. */
   readonly vocabulary: number;
   /** Fills rows up; never carries loss. */
@@ -24,6 +26,7 @@ const END = 257;
  */
 export const byteTokenizer: Tokenizer = {
   name: "bytes",
+  digest: null,
   vocabulary: 264,
   pad: PAD,
   end: END,

@@ -4,9 +4,11 @@
  */
 
 import { createHash, type Hash } from "node:crypto";
-import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync, readSync, statSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, writeSync } from "node:fs";
 import { onDisk } from "../base/disk.ts";
 import { parseJson } from "../base/json.ts";
+import { hashOfStart, openNew, openToChange, openToRead } from "../base/open.ts";
+import { linesOf } from "../base/text.ts";
 
 /** How far a file of lines had come, and what was in it: its first `bytes` bytes have this SHA-256, in hexadecimal. */
 export interface FileMark {
@@ -18,30 +20,20 @@ export const emptyFile: FileMark = { bytes: 0, digest: createHash("sha256").dige
 
 /** Why a file does not begin as the mark says; null when it does. */
 export function flawOfFile(path: string, { bytes, digest }: FileMark): string | null {
-  const size = statSync(path, { throwIfNoEntry: false })?.size;
   if (bytes === 0) return null;
-  if (size === undefined) return `${path} is missing`;
-  if (size < bytes) return `${path} has ${size} bytes, expected at least ${bytes}`;
+  if (!existsSync(path)) return `${path} is missing`;
   return onDisk(`cannot read ${path}`, () => {
-    const file = openSync(path, "r");
+    const file = openToRead(path, "refused");
     try {
-      return hashOf(file, bytes).digest("hex") === digest ? null : `the first ${bytes} bytes of ${path} have changed`;
+      const { size } = fstatSync(file);
+      if (size < bytes) return `${path} has ${size} bytes, expected at least ${bytes}`;
+      return hashOfStart(file, bytes).digest("hex") === digest
+        ? null
+        : `the first ${bytes} bytes of ${path} have changed`;
     } finally {
       closeSync(file);
     }
   });
-}
-
-function hashOf(file: number, bytes: number): Hash {
-  const hash = createHash("sha256");
-  const buffer = Buffer.alloc(Math.min(bytes, 1 << 20));
-  for (let at = 0; at < bytes; ) {
-    const count = readSync(file, buffer, 0, Math.min(buffer.length, bytes - at), at);
-    if (count === 0) break;
-    hash.update(buffer.subarray(0, count));
-    at += count;
-  }
-  return hash;
 }
 
 const flushAt = 1 << 16;
@@ -59,9 +51,9 @@ export class LineFile {
   /** Continues where the mark is, which {@link flawOfFile} found right; what an interrupted run wrote after it is cut off. */
   constructor(path: string, { bytes }: FileMark = emptyFile) {
     this.path = path;
-    this.#file = onDisk(`cannot open ${path}`, () => openSync(path, bytes === 0 ? "w" : "r+"));
+    this.#file = onDisk(`cannot open ${path}`, () => (bytes === 0 ? openNew(path) : openToChange(path)));
     this.#offset = bytes;
-    this.#hash = onDisk(`cannot read ${path}`, () => hashOf(this.#file, bytes));
+    this.#hash = onDisk(`cannot read ${path}`, () => hashOfStart(this.#file, bytes));
     if (bytes > 0) onDisk(`cannot write ${path}`, () => ftruncateSync(this.#file, bytes));
   }
 
@@ -113,9 +105,7 @@ export class LineFile {
 
 /** The values of a JSONL file, a line each. */
 export function readLines<Row>(path: string): Row[] {
-  const text = onDisk(`cannot read ${path}`, () => readFileSync(path, "utf8"));
-  return text
-    .split("\n")
+  return Array.from(linesOf(path, "refused"))
     .filter((line) => line !== "")
     .map((line, index) => parseJson(line, `${path} line ${index + 1}`) as Row);
 }

@@ -5,12 +5,13 @@
  * A lock whose owner no longer runs is stale and is taken over. Whether an owner on another machine still runs can only
  * be seen by watching the file: the machine's clock is not asked, a lock that is not touched for a while is stale.
  */
-import { closeSync, linkSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
+import { closeSync, linkSync, lstatSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { onDisk } from "../base/disk.ts";
 import { MachineError } from "../base/errors.ts";
+import { readBytes, unguessable } from "../base/open.ts";
 import { isRunning } from "../base/processes.ts";
 import { filesIn } from "./run-folder.ts";
 
@@ -112,9 +113,10 @@ function hold(path: string, self: Owner, file: number): Lock {
  * @returns the open file; null when there is a lock already
  */
 function create(path: string, owner: Owner): number | null {
-  const temporary = `${path}-${owner.process}.tmp`;
+  // Nobody can have put a link there before.
+  const temporary = `${path}-${owner.process}-${unguessable()}.tmp`;
   return onDisk("cannot lock the run folder", () => {
-    const file = openSync(temporary, "w");
+    const file = openSync(temporary, "wx");
     let isOurs = false;
     try {
       writeSync(file, JSON.stringify(owner));
@@ -147,7 +149,7 @@ function createInPlace(path: string, owner: Owner): number | null {
 
 /** Takes a stale lock away, and puts it back if meanwhile it has become somebody else's. */
 function remove(path: string, stale: Owner | null): void {
-  const aside = `${path}-${process.pid}.stale`;
+  const aside = `${path}-${process.pid}-${unguessable()}.stale`;
   try {
     renameSync(path, aside);
   } catch {
@@ -167,7 +169,7 @@ function remove(path: string, stale: Owner | null): void {
 function sweep(path: string): void {
   const folder = dirname(path);
   for (const name of [...filesIn(folder, ".tmp"), ...filesIn(folder, ".stale")]) {
-    const [, owner] = /-(\d+)\.(?:tmp|stale)$/.exec(name) ?? [];
+    const [, owner] = /-(\d+)(?:-[\da-f-]{36})?\.(?:tmp|stale)$/.exec(name) ?? [];
     if (!name.startsWith(`${basename(path)}-`) || owner === undefined || isRunning(Number(owner))) continue;
     rmSync(join(folder, name), { force: true });
   }
@@ -176,19 +178,22 @@ function sweep(path: string): void {
 /** Null when the file is gone or holds nothing readable: then nobody vouches for it. */
 function readOwner(path: string): Owner | null {
   try {
-    const { process, started, machine } = JSON.parse(readFileSync(path, "utf8")) as Owner;
+    const { process, started, machine } = JSON.parse(readBytes(path, largestLock, "refused").toString("utf8")) as Owner;
     return typeof process === "number" && typeof machine === "string" ? { process, started, machine } : null;
   } catch {
     return null;
   }
 }
 
+/** A name of a machine has at most 255 characters. */
+const largestLock = 2 ** 12;
+
 const sameOwner = (a: Owner | null, b: Owner | null): boolean =>
   a === b ||
   (a !== null && b !== null && a.process === b.process && a.started === b.started && a.machine === b.machine);
 
 function touchOf(path: string): number | null {
-  return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? null;
+  return lstatSync(path, { throwIfNoEntry: false })?.mtimeMs ?? null;
 }
 
 /** Null when that cannot be told from here. */

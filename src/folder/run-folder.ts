@@ -8,13 +8,14 @@
  *   result.json      digests and expectations          diagnostics.log       wall-clock things
  *   participations.jsonl  one row for each client's part in a round
  */
-
-import { closeSync, existsSync, lstatSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, lstatSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
 import { InputError, invariant, ScenarioError } from "../base/errors.ts";
-import { parseAs } from "../base/json.ts";
+import { readJsonAs } from "../base/json.ts";
+import { openToAppend, refuseOddity } from "../base/open.ts";
+import { provenanceSchema } from "./provenance.ts";
 
 export interface RunFolder {
   readonly path: string;
@@ -37,19 +38,27 @@ export interface RunFolder {
 /** `run.json`. */
 export type RunRecord = Readonly<z.output<typeof recordSchema>>;
 
+/** Recorded traces of a large fleet may be in a scenario.json. */
+export const largestScenario = 2 ** 29;
+/** Of run.json and result.json, which hold a few lines for each claim and each change from the command line. */
+export const largestRecord = 2 ** 24;
+
 export const defaultCommand = "npx flame run scenario.json";
 
+/** Set when the run was continued although what it is made of had changed: what had. */
+const despiteSchema = z.array(z.string()).readonly();
+
 const recordSchema = z.object({
-  version: z.string(),
-  engine: z.string().nullable(),
+  made: provenanceSchema,
   /** How many clients shared a call: a number, or as many as fit into so much memory. Null without training. */
   merge: z
     .union([z.strictObject({ clients: z.int().min(1) }), z.strictObject({ bytes: z.int().min(0) })])
     .nullable()
     .default(null),
   state: z.enum(["running", "finished", "interrupted", "failed"]),
-  /** Set when the run was continued although program, scenario or engine had changed: what had. */
-  continuedDespite: z.array(z.string()),
+  continuedDespite: despiteSchema,
+  /** The working folder of the command that began the run: where the scenario's relative paths begin. */
+  startedIn: z.string(),
   /** The command line that runs the scenario again. */
   reproduce: z.string().default(defaultCommand),
   /** The file that the scenario came from, and what the command line changed in it. Null for a scenario.json. */
@@ -63,13 +72,14 @@ const recordSchema = z.object({
 export type ResultRecord = Readonly<z.output<typeof resultSchema>>;
 
 const resultSchema = z.strictObject({
+  made: provenanceSchema,
+  continuedDespite: despiteSchema,
   /** Of the trace. */
   digest: z.string(),
   /** SHA-256 of the final adapter's values; null without training. */
   adapterDigest: z.string().nullable(),
   rounds: z.int().min(0),
   expectations: z.array(z.object({ name: z.string(), held: z.boolean(), detail: z.string() })).readonly(),
-  reproduce: z.string(),
   /** SHA-256 of the other files that a finished run leaves, by their path in its folder. */
   files: z.record(z.string(), z.string()),
   /** SHA-256 of this record without its seal, as `JSON.stringify` writes it. */
@@ -108,8 +118,8 @@ export function defaultFolder(name: string, seed: number, now: Date): string {
 /** Makes the folder of a new run. A folder that holds a run already is left alone. */
 export function createRunFolder(path: string): RunFolder {
   const folder = runFolder(path);
-  // A folder that is not there yet holds no links; whether it can be made is said below.
-  if (existsSync(path)) refuseLinks(folder);
+  // A folder that is not there yet holds nothing; whether it can be made is said below.
+  if (existsSync(path)) refuseOddities(folder);
   if (existsSync(folder.scenario)) {
     throw new ScenarioError(
       `output folder ${path} already holds a run; resume it with "flame resume ${path}", or choose another with --out`,
@@ -118,7 +128,7 @@ export function createRunFolder(path: string): RunFolder {
   onDisk(`cannot write to output folder ${path}`, () => {
     makeFolder(folder.checkpoints);
     // mkdir succeeds on a folder that exists and is read-only.
-    closeSync(openSync(folder.diagnostics, "a"));
+    closeSync(openToAppend(folder.diagnostics));
   });
   return folder;
 }
@@ -126,24 +136,29 @@ export function createRunFolder(path: string): RunFolder {
 /** Opens the folder of a run that began earlier. */
 export function openRunFolder(path: string): RunFolder {
   const folder = runFolder(path);
+  if (existsSync(path)) refuseOddities(folder);
   if (!existsSync(folder.scenario)) {
     const hint = existsSync(folder.checkpoints)
       ? `; a run that was ended before it began is begun again with flame run … --out ${path}`
       : "";
     throw new InputError(`${path} is not a run folder: it has no scenario.json${hint}`);
   }
-  refuseLinks(folder);
   return folder;
 }
 
-/** A folder that came from elsewhere must not make a run write to other places. */
-function refuseLinks({ path: _, ...parts }: RunFolder): void {
-  for (const path of Object.values(parts)) {
-    const found = onDisk(`cannot open ${path}`, () => lstatSync(path, { throwIfNoEntry: false }));
-    if (found?.isSymbolicLink()) {
-      throw new InputError(`${path} is a link; a run writes only inside its own folder`);
+/**
+ * A folder that came from elsewhere must not make a run read or write in other places, or wait for ever: it holds files and
+ * folders, down to every checkpoint, and is one itself.
+ */
+function refuseOddities({ path, checkpoints, adapter }: RunFolder): void {
+  onDisk(`cannot open ${path}`, () => {
+    if (lstatSync(path).isSymbolicLink())
+      throw new InputError(`${path} is a link; expected the run folder it leads to`);
+    for (const folder of [path, checkpoints, adapter]) {
+      if (!existsSync(folder)) continue;
+      for (const entry of readdirSync(folder, { withFileTypes: true })) refuseOddity(join(folder, entry.name), entry);
     }
-  }
+  });
 }
 
 export const readRecord = (folder: RunFolder): RunRecord | null => readJson(folder.record, recordSchema);
@@ -153,11 +168,7 @@ export const readResult = (folder: RunFolder): ResultRecord | null => readJson(f
 
 function readJson<Value>(path: string, schema: z.ZodType<Value>): Value | null {
   if (!existsSync(path)) return null;
-  return parseAs(
-    schema,
-    onDisk(`cannot read ${path}`, () => readFileSync(path, "utf8")),
-    path,
-  );
+  return readJsonAs(schema, path, largestRecord, "refused");
 }
 
 export const writeRecord = (folder: RunFolder, record: RunRecord): void =>
@@ -170,4 +181,11 @@ export function filesIn(folder: string, ending: string): string[] {
   return onDisk(`cannot read ${folder}`, () => readdirSync(folder))
     .filter((name) => name.endsWith(ending))
     .sort();
+}
+
+/** Removes what a process that was killed here has left half-written, maybe one of another machine. */
+export function removeHalfWritten(folder: string): void {
+  for (const name of filesIn(folder, ".tmp")) {
+    onDisk(`cannot remove ${join(folder, name)}`, () => rmSync(join(folder, name), { recursive: true }));
+  }
 }

@@ -8,17 +8,19 @@
  * old files only after the newest has been read back.
  */
 import { createHash } from "node:crypto";
-import { readFileSync, renameSync, rmSync } from "node:fs";
-import { basename, join } from "node:path";
+import { renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { z } from "zod";
 import { onDisk, writeAtomically } from "../base/disk.ts";
 import { InputError } from "../base/errors.ts";
+import { largestBuffer, readBytes } from "../base/open.ts";
 import { decodeUntrusted, encode } from "../runtime/messages/codec.ts";
 import type { FileMark } from "./line-file.ts";
+import { type Provenance, provenanceSchema } from "./provenance.ts";
 import { filesIn } from "./run-folder.ts";
 
 const magic = Buffer.from("FLAMECKP");
-const formatVersion = 4;
+const formatVersion = 5;
 const headerBytes = magic.length + 4 + 32;
 const ending = ".ckpt";
 
@@ -34,39 +36,10 @@ export interface Checkpoint {
   readonly parts: Readonly<Record<string, unknown>>;
 }
 
-/** What a run is made of: whoever continues it has to have the same. */
-export interface Provenance {
-  readonly program: string;
-  /** Digest of the program's code and of the versions of its libraries. */
-  readonly code: string;
-  /** SHA-256 of the resolved scenario's JSON. */
-  readonly scenario: string;
-  /** SHA-256 of the scenario's file, where the scenario has functions that its JSON cannot hold. */
-  readonly source: string | null;
-  /** Null without training. */
-  readonly engine: string | null;
-  /** How many clients share a call: their number reaches the last digits. Null without training. */
-  readonly merge: string | null;
-  /** Digest of the base weights. */
-  readonly model: string | null;
-  /** The processor, since no two kinds of it round alike; null without training. */
-  readonly machine: string | null;
-}
-
 const count = z.int().min(0);
-const nullable = z.string().nullable();
 const mark = z.strictObject({ bytes: count, digest: z.string() });
 const checkpointSchema = z.strictObject({
-  made: z.strictObject({
-    program: z.string(),
-    code: z.string(),
-    scenario: z.string(),
-    source: nullable,
-    engine: nullable,
-    merge: nullable,
-    model: nullable,
-    machine: nullable,
-  }),
+  made: provenanceSchema,
   round: count,
   events: count,
   files: z.strictObject({ metrics: mark, events: mark, participations: mark }),
@@ -95,10 +68,8 @@ export function newestCheckpoint(
   flawOf: (checkpoint: Checkpoint) => string | null = () => null,
 ): Checkpoint | null {
   for (const name of filesIn(folder, ending).reverse()) {
-    const path = join(folder, name);
     try {
-      const bytes = onDisk(`cannot read ${path}`, () => readFileSync(path));
-      const checkpoint = decodeCheckpoint(bytes, name);
+      const checkpoint = readCheckpoint(folder, name);
       const flaw = flawOf(checkpoint);
       if (flaw === null) return checkpoint;
       report(`checkpoint ${name} cannot be used: ${flaw}`, name);
@@ -108,6 +79,15 @@ export function newestCheckpoint(
     }
   }
   return null;
+}
+
+/** @throws InputError that names the file and what is wrong with it */
+export function readCheckpoint(folder: string, name: string): Checkpoint {
+  const path = join(folder, name);
+  return decodeCheckpoint(
+    onDisk(`cannot read ${path}`, () => readBytes(path, largestBuffer, "refused")),
+    name,
+  );
 }
 
 /** Gives a damaged checkpoint another name, so that it is never again taken for the newest. */
@@ -146,39 +126,10 @@ export function decodeCheckpoint(stored: Uint8Array, name: string): Checkpoint {
   return parsed.data;
 }
 
-/** Why a run made like `made` cannot be continued by a program made like `now`; empty when it can. */
-export function differences(made: Provenance, now: Provenance): string[] {
-  const found: string[] = [];
-  if (made.program !== now.program) found.push(`it was written by flame-sim ${made.program}, this is ${now.program}`);
-  else if (made.code !== now.code) {
-    found.push(`it was written by flame-sim ${made.program} with other code or other libraries than this one's`);
-  }
-  if (made.scenario !== now.scenario) found.push("its scenario.json has changed since");
-  if (made.source !== now.source) found.push("the file of its scenario has changed since");
-  if (made.engine !== now.engine) {
-    found.push(`it trained with ${made.engine ?? "no engine"}, this run would use ${now.engine ?? "none"}`);
-  }
-  if (made.merge !== now.merge && made.merge !== null && now.merge !== null) {
-    found.push(`it trained with ${made.merge}, this run would with ${now.merge}`);
-  }
-  if (made.model !== now.model) found.push("its base model has changed since");
-  return found;
-}
-
-/** What may let a run part from one that was not interrupted, and does not forbid to continue it; null if nothing. */
-export function remarkOn(made: Provenance, now: Provenance): string | null {
-  if (made.machine === now.machine) return null;
-  return `it trained on ${made.machine}, this is ${now.machine}: the last digits of the adapter may differ`;
-}
-
 function rotate(folder: string, newest: string, keep: number): void {
   const names = filesIn(folder, ending);
   const old = names.slice(0, Math.max(0, names.length - keep)).filter((name) => name !== newest);
   if (old.length === 0) return;
-  const path = join(folder, newest);
-  decodeCheckpoint(
-    onDisk(`cannot read back ${path}`, () => readFileSync(path)),
-    basename(path),
-  );
+  readCheckpoint(folder, newest);
   for (const name of old) rmSync(join(folder, name), { force: true });
 }

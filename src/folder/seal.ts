@@ -4,11 +4,12 @@
  *
  * The report and the timeline are not under it: they are made from these files, and can be made again.
  */
-import { createHash } from "node:crypto";
-import { closeSync, existsSync, openSync, readSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { sha256 } from "../base/digest.ts";
 import { onDisk } from "../base/disk.ts";
+import { InputError } from "../base/errors.ts";
+import { digestOfFile } from "../base/open.ts";
 import type { ResultRecord, RunFolder } from "./run-folder.ts";
 
 const sealedFiles = [
@@ -27,34 +28,37 @@ export function sealed(folder: RunFolder, record: Omit<ResultRecord, "files" | "
   return { ...open, seal: sealOf(open) };
 }
 
-/** What is no longer as it was when the run had finished. */
-export function broken(folder: RunFolder, { seal, ...open }: ResultRecord): string[] {
-  const { files } = open;
-  if (typeof seal !== "string" || typeof files !== "object" || files === null) return ["result.json has no seal"];
-  const changed = Object.entries(files).flatMap(([name, digest]) => {
+/**
+ * What is no longer as it was when the run had finished.
+ *
+ * @param concerns the files that are looked at besides `result.json`; all of them unless given
+ */
+export function broken(
+  folder: RunFolder,
+  { seal, ...open }: ResultRecord,
+  concerns: (name: string) => boolean = () => true,
+): string[] {
+  const changed = Object.entries(open.files).flatMap(([name, digest]) => {
     if (!sealedFiles.includes(name)) return [`result.json speaks of ${JSON.stringify(name)}, which no run leaves`];
+    if (!concerns(name)) return [];
     if (!existsSync(join(folder.path, name))) return [`${name} is missing`];
     return digestOf(folder, name) === digest ? [] : [`${name} has been changed`];
   });
   return sealOf(open) === seal ? changed : ["result.json has been changed", ...changed];
 }
 
+/** @throws InputError when the adapter of a finished run is not the one that the run left */
+export function requireSealedAdapter(folder: RunFolder, result: ResultRecord): void {
+  const changed = broken(folder, result, (name) => name.startsWith("adapter/"));
+  if (changed.length === 0) return;
+  throw new InputError(
+    `${folder.path} is not as its run left it: ${changed.join(", ")}; what was learned cannot be relied upon`,
+  );
+}
+
 const sealOf = (record: Omit<ResultRecord, "seal">): string => sha256(JSON.stringify(record));
 
-/** Piece by piece: a year of participations is larger than a buffer may be. */
 function digestOf(folder: RunFolder, name: string): string {
   const path = join(folder.path, name);
-  return onDisk(`cannot read ${path}`, () => {
-    const hash = createHash("sha256");
-    const piece = Buffer.allocUnsafe(2 ** 20);
-    const file = openSync(path, "r");
-    try {
-      for (let length = readSync(file, piece); length > 0; length = readSync(file, piece)) {
-        hash.update(piece.subarray(0, length));
-      }
-    } finally {
-      closeSync(file);
-    }
-    return hash.digest("hex");
-  });
+  return onDisk(`cannot read ${path}`, () => digestOfFile(path, "refused"));
 }

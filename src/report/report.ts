@@ -164,10 +164,11 @@ function experts(run: RunRecord, palette: Palette): Section[] {
   return figures.length === 0 ? [] : [{ title: "Experts and weights", figures }];
 }
 
-function about({ scenario, reproduce }: RunRecord): Section {
+function about({ scenario, continuedDespite, reproduce }: RunRecord): Section {
   return {
     title: "About this run",
-    html: `<p>Reproduce:</p><pre>${escapeHtml(reproduce)}</pre>
+    html: `${continuedDespite.map((what) => `<p>Continued although ${escapeHtml(what)}.</p>`).join("\n")}
+<p>Reproduce, in the run's folder:</p><pre>${escapeHtml(reproduce)}</pre>
 <details><summary>The resolved scenario</summary><pre>${escapeHtml(JSON.stringify(scenario, null, 2).slice(0, 200_000))}</pre></details>`,
   };
 }

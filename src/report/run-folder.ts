@@ -2,7 +2,6 @@
  * Reads what a run left behind. Rows are checked on the way in, so that a damaged file is reported with its name and
  * line, and nothing further up has to wonder. Unknown fields pass: a newer run folder stays readable.
  */
-
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
@@ -10,6 +9,7 @@ import { InputError } from "../base/errors.ts";
 import { parseAs, parseJson } from "../base/json.ts";
 import { parseInput } from "../base/problem.ts";
 import { linesOf, readInput } from "../base/text.ts";
+import { defaultCommand, largestScenario } from "../folder/run-folder.ts";
 import { count } from "../records/counts.ts";
 import { type RoundMetrics, roundMetricsSchema } from "../records/metrics.ts";
 import { type ParticipationRow, participationSchema } from "../records/participation.ts";
@@ -45,6 +45,9 @@ export interface RunRecord {
   /** Null for a run that has not finished. */
   readonly digest: string | null;
   readonly expectations: readonly Expectation[];
+  /** What had changed when the run was continued all the same. */
+  readonly continuedDespite: readonly string[];
+  /** A command to be typed in the run's folder: where the run was begun differs between runs that are the same. */
   readonly reproduce: string;
 }
 
@@ -62,7 +65,7 @@ const scenarioSchema = z.looseObject({
 const resultSchema = z.looseObject({
   digest: z.string(),
   expectations: z.array(z.object({ name: z.string(), held: z.boolean(), detail: z.string() })),
-  reproduce: z.string(),
+  continuedDespite: z.array(z.string()).default([]),
 });
 
 /**
@@ -96,7 +99,8 @@ export function readRun(folder: string): RunRecord {
     rounds,
     digest: result?.digest ?? null,
     expectations: result?.expectations ?? [],
-    reproduce: result?.reproduce ?? `npx flame run scenario.json --seed ${seed}`,
+    continuedDespite: result?.continuedDespite ?? [],
+    reproduce: own.length === 0 ? defaultCommand : "npx flame verify --rerun .",
   };
 }
 
@@ -113,18 +117,19 @@ function describe({ type, ...rest }: { readonly type: string }): string {
   return options.length === 0 ? type : `${type}(${options.map(([key, value]) => `${key}=${value}`).join(", ")})`;
 }
 
-const readFile = (folder: string, file: string): unknown => parseJson(readInput(present(folder, file)), file);
+const readFile = (folder: string, file: string): unknown =>
+  parseJson(readInput(pathIn(folder, file), largestScenario, "refused"), file);
 
 function* readRows<T>(folder: string, file: string, schema: z.ZodType<T>): Generator<{ value: T; line: number }> {
   let line = 0;
-  for (const text of linesOf(present(folder, file))) {
+  for (const text of linesOf(pathIn(folder, file), "refused")) {
     line++;
     if (text.trim() !== "") yield { value: parseAs(schema, text, `${file} line ${line}`), line };
   }
 }
 
 /** The path of a file that a run has to have left. */
-function present(folder: string, file: string): string {
+function pathIn(folder: string, file: string): string {
   const path = join(folder, file);
   if (!existsSync(path)) throw new InputError(`run folder ${folder} has no ${file}`);
   return path;

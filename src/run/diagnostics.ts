@@ -1,5 +1,6 @@
 /** `diagnostics.log`: wall-clock things, in the only file that may differ between two identical runs. */
-import { appendFileSync } from "node:fs";
+import { closeSync, writeFileSync } from "node:fs";
+import { openToAppend } from "../base/open.ts";
 
 export interface Diagnostics {
   /** One line: seconds since the run began, a topic, and what there is to say. */
@@ -19,7 +20,7 @@ export function openDiagnostics(path: string | null): Diagnostics {
   let lines: string[] = [];
   const flush = () => {
     try {
-      if (path !== null && lines.length > 0) appendFileSync(path, lines.join(""));
+      if (path !== null && lines.length > 0) append(path, lines.join(""));
     } catch {
       // No run ends for these lines, and a full disk must not hide the error that does end it.
     }
@@ -39,4 +40,13 @@ export function openDiagnostics(path: string | null): Diagnostics {
       flush();
     },
   };
+}
+
+function append(path: string, text: string): void {
+  const file = openToAppend(path);
+  try {
+    writeFileSync(file, text);
+  } finally {
+    closeSync(file);
+  }
 }

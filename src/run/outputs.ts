@@ -1,8 +1,8 @@
 /** What is made of a run that has finished: its result, the adapter, the report, the timeline. */
-import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
-import { filesIn, type RunFolder } from "../folder/run-folder.ts";
+import type { Provenance } from "../folder/provenance.ts";
+import { type RunFolder, removeHalfWritten } from "../folder/run-folder.ts";
 import { sealed } from "../folder/seal.ts";
 import { exportPeft } from "../model/formats/peft.ts";
 import type { Scenario } from "../scenario/define.ts";
@@ -15,24 +15,22 @@ interface Finished {
   readonly prepared: Prepared;
   readonly federation: Federation;
   readonly result: RunResult;
-  readonly reproduce: string;
+  readonly made: Provenance;
+  readonly continuedDespite: readonly string[];
 }
 
 export function writeOutputs(folder: RunFolder, finished: Finished): void {
   writeAdapter(folder, finished);
+  const { made, continuedDespite } = finished;
   const { digest, adapterDigest, rounds, expectations } = finished.result;
-  const { reproduce } = finished;
-  const record = sealed(folder, { digest, adapterDigest, rounds, expectations, reproduce });
+  const record = sealed(folder, { made, continuedDespite, digest, adapterDigest, rounds, expectations });
   writeAtomically(folder.result, `${JSON.stringify(record, null, 2)}\n`);
 }
 
 function writeAdapter(folder: RunFolder, { scenario, prepared, federation, result: { adapter } }: Finished): void {
   if (adapter === null) return;
-  onDisk(`cannot write ${folder.adapter}`, () => {
-    makeFolder(folder.adapter);
-    // Of a process that was killed here, maybe on another machine.
-    for (const name of filesIn(folder.adapter, ".tmp")) rmSync(join(folder.adapter, name));
-  });
+  onDisk(`cannot write ${folder.adapter}`, () => makeFolder(folder.adapter));
+  removeHalfWritten(folder.adapter);
   const { model } = scenario.data;
   exportPeft(folder.adapter, prepared.layout, adapter, {
     baseModelName: typeof model === "string" ? model : scenario.data.name,

@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { TrainingSetup } from "../../actors/training.ts";
+import { sha256 } from "../base/digest.ts";
 import { ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { throwProblems } from "../base/problem.ts";
@@ -11,9 +12,11 @@ import { sizesOf } from "../data/deal.ts";
 import { partition, partitionSizes } from "../data/partition.ts";
 import { loadData } from "../data/source.ts";
 import { split } from "../data/split.ts";
+import { defaultTemplate, type PromptTemplate } from "../data/template.ts";
 import { exampleLength, type TokenizedData } from "../data/tokenized.ts";
 import { byteTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { type OpenedModel, openModel } from "../engine/load-model.ts";
+import type { Provenance } from "../folder/provenance.ts";
 import { roundBytes, trainingFlops } from "../model/accounting.ts";
 import { type AdapterLayout, adapterLayout } from "../model/adapter.ts";
 import type { BaseWeights } from "../model/base-weights.ts";
@@ -23,6 +26,7 @@ import { measuredCost } from "../scenario/calibration.ts";
 import { checkAgainstModel } from "../scenario/check.ts";
 import type { Scenario } from "../scenario/define.ts";
 import { trainedTokens } from "../scenario/effort.ts";
+import { withPaths } from "../scenario/paths.ts";
 import type { ScenarioData } from "../scenario/schema.ts";
 import type { DataTraits } from "../sim/availability/availability-data.ts";
 import { buildFleet, type PartitionSizes } from "../sim/fleet/devices.ts";
@@ -43,6 +47,8 @@ export interface Prepared {
   readonly traits: DataTraits | null;
   /** What the user should know of the data: examples that were cut or left out. */
   readonly notes: readonly string[];
+  /** What was read to get here. */
+  readonly inputs: Pick<Provenance, "model" | "data" | "tokenizer" | "template">;
 }
 
 export interface PrepareOptions {
@@ -50,10 +56,13 @@ export interface PrepareOptions {
   readonly embedded: string;
   /** Where converted base weights are kept. */
   readonly cache?: string;
+  /** Where the scenario's relative paths begin; the working folder unless given. */
+  readonly startedIn?: string;
 }
 
-export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOptions): Promise<Prepared> {
-  const { data } = scenario;
+export async function prepare(scenario: Scenario, options: PrepareOptions): Promise<Prepared> {
+  const { embedded, cache, startedIn = "." } = options;
+  const data = withPaths(scenario.data, startedIn);
   const rng = new Rng(data.seed);
   const model = modelOf(data, embedded);
   throwProblems(data.name, checkAgainstModel(data, model.config));
@@ -68,12 +77,16 @@ export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOp
       downloadBytes: bytes.download,
       uploadBytes: bytes.upload,
     });
+  const { config } = model;
+  const timed = { config, layout, budgets: [], bytes, training: null };
   if (data.timingOnly && data.data.sizes !== undefined) {
     const fleet = build(drawnSizes(data, clients, rng));
-    return { config: model.config, layout, fleet, budgets: [], bytes, training: null, traits: null, notes: [] };
+    const inputs = { model: shapeDigest(config), data: null, tokenizer: null, template: null };
+    return { ...timed, fleet, traits: null, notes: [], inputs };
   }
   const tokenizer = await model.tokenizer();
-  const examples = await loadExamples(data, tokenizer, model.config);
+  const template = data.data.template ?? defaultTemplate(tokenizer);
+  const examples = await loadExamples(data, tokenizer, template, config);
   const { train, evaluation } = split(examples, {
     heldOut: data.data.heldOut,
     evaluationExamples: data.evaluationExamples,
@@ -82,8 +95,9 @@ export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOp
   const fleet = build(sizesOf(examples, dealt));
   const notes = notesOn(examples);
   const traits = traitsOf(examples, dealt);
+  const read = { data: examples.digest, tokenizer: tokenizer.digest, template: sha256(JSON.stringify(template)) };
   if (data.timingOnly) {
-    return { config: model.config, layout, fleet, budgets: [], bytes, training: null, traits, notes };
+    return { ...timed, fleet, traits, notes, inputs: { ...read, model: shapeDigest(config) } };
   }
   const setup: TrainingSetup = {
     seed: data.seed,
@@ -105,9 +119,9 @@ export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOp
     },
   };
   const weights = await model.weights(cache ?? defaultWeightsCache());
-  const budgets = data.evaluateAt ?? [...fleet.topK, model.config.topK];
+  const budgets = data.evaluateAt ?? [...fleet.topK, config.topK];
   return {
-    config: model.config,
+    config,
     layout,
     fleet,
     budgets: [...new Set(budgets)].sort((a, b) => b - a),
@@ -115,8 +129,12 @@ export async function prepare(scenario: Scenario, { embedded, cache }: PrepareOp
     training: { setup, weights },
     traits,
     notes,
+    inputs: { ...read, model: weights.digest },
   };
 }
+
+/** What a run without training has to do with its model: sizes and costs follow from the shape. */
+export const shapeDigest = (config: ModelConfig): string => sha256(JSON.stringify(config));
 
 type Model = Pick<OpenedModel, "config" | "tokenizer" | "weights">;
 
@@ -155,6 +173,7 @@ const shapeDefaults = {
 async function loadExamples(
   { name, seed, data }: ScenarioData,
   tokenizer: Tokenizer,
+  template: PromptTemplate,
   config: ModelConfig,
 ): Promise<TokenizedData> {
   if (tokenizer.vocabulary > config.vocabulary) {
@@ -166,7 +185,7 @@ async function loadExamples(
   return loadData(data.source, {
     seed,
     tokenizer,
-    ...given({ template: data.template }),
+    template,
     maxTokens: Math.min(data.maxTokens ?? config.maxTokens, config.maxTokens),
   });
 }

@@ -6,15 +6,16 @@ import { ScenarioError } from "../base/errors.ts";
 import { chooseEngine, mergeLimit } from "../engine/create.ts";
 import { formatMerge, type MergeLimit } from "../engine/merge-limit.ts";
 import { type EngineName, engineNames, isEngineName } from "../engine/names.ts";
-import type { Provenance } from "../folder/saved-state.ts";
+import type { Provenance } from "../folder/provenance.ts";
 import { hasCode, type Scenario, scenarioToJson } from "../scenario/define.ts";
+import type { ScenarioData } from "../scenario/schema.ts";
 import { codeDigest, programVersion } from "./package.ts";
 import type { Prepared } from "./prepare.ts";
 
 /** A file that gives the scenario again, functions and all. */
 export interface ScenarioSource {
   readonly file: string;
-  /** SHA-256 of its bytes. */
+  /** SHA-256 of its bytes, or of those of all files it is made of. */
   readonly digest: string;
   /** What the command line changed. */
   readonly changes: Readonly<Record<string, unknown>>;
@@ -31,20 +32,36 @@ export interface Making {
 export function provenanceOf(
   scenario: Scenario,
   { engine = "auto", merge = "auto", source }: Making,
-  { training }: Prepared,
+  { training, inputs }: Prepared,
 ): Provenance {
   const json = scenarioToJson(scenario);
   const choice = training === null ? null : chooseEngine(engineNameOf(engine));
+  const { data, tokenizer, template, model } = inputs;
+  // In the order of the schema: the seal of a result is over its text.
   return {
     program: programVersion(),
     code: codeDigest(),
     scenario: sha256(json),
     source: hasCode(json) ? (source?.digest ?? null) : null,
+    traces: tracesDigest(scenario.data),
+    data,
+    tokenizer,
+    template,
+    model,
     engine: choice?.engine ?? null,
     merge: choice === null ? null : formatMerge(mergeLimit(merge, choice.gpu)),
-    model: training?.weights.digest ?? null,
     machine: training === null ? null : `${process.arch}, ${cpus()[0]?.model ?? "unknown"}`,
   };
+}
+
+/** They are in the scenario's JSON as well; on their own it shows that they are what has changed. */
+function tracesDigest({ fleet, world, calibration }: ScenarioData): string | null {
+  const recorded: unknown[] = [
+    ...fleet.map(({ trace }) => trace),
+    ...world.availability.filter(({ type }) => type === "trace"),
+    calibration,
+  ].filter((part) => part !== undefined);
+  return recorded.length === 0 ? null : sha256(JSON.stringify(recorded));
 }
 
 export function engineNameOf(name: string): EngineName {

@@ -2,18 +2,21 @@
  * Continues a run from its newest good checkpoint. What it then writes is byte for byte what an uninterrupted run
  * would have written.
  */
-
-import { rmSync } from "node:fs";
-import { join } from "node:path";
-import { makeFolder, onDisk } from "../base/disk.ts";
+import { closeSync } from "node:fs";
+import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
 import { InputError, ScenarioError } from "../base/errors.ts";
+import { fieldDifferences } from "../base/field-differences.ts";
 import { parseJson } from "../base/json.ts";
-import { largestText, readText } from "../base/text.ts";
+import { openToAppend } from "../base/open.ts";
+import { show } from "../base/problem.ts";
+import { readText } from "../base/text.ts";
 import { flawOfFile } from "../folder/line-file.ts";
 import { awaitLock } from "../folder/lock.ts";
-import { filesIn, openRunFolder, type RunFolder, readRecord } from "../folder/run-folder.ts";
-import { type Checkpoint, differences, newestCheckpoint, remarkOn, setAside } from "../folder/saved-state.ts";
+import { differences, type Places, remarkOn } from "../folder/provenance.ts";
+import { largestScenario, openRunFolder, type RunFolder, readRecord, removeHalfWritten } from "../folder/run-folder.ts";
+import { type Checkpoint, newestCheckpoint, setAside } from "../folder/saved-state.ts";
 import { hasCode, type Scenario, scenarioFromJson, scenarioToJson } from "../scenario/define.ts";
+import { withPaths } from "../scenario/paths.ts";
 import { openDiagnostics } from "./diagnostics.ts";
 import { guardScenario } from "./guard.ts";
 import { provenanceOf, type ScenarioSource } from "./provenance.ts";
@@ -30,10 +33,20 @@ export interface LoadedRun {
   readonly scenario: Scenario;
   /** Where the scenario was loaded from again, when its scenario.json does not hold all of it. */
   readonly source?: ScenarioSource;
+  /** How the file now gives another scenario than scenario.json records; empty when it does not. */
+  readonly changed: readonly string[];
 }
 
-/** Loads a scenario from its file, with the changes of the command line, and says what the file's digest is now. */
-export type Reload = (source: ScenarioSource, name: string) => Promise<{ scenario: Scenario; digest: string }>;
+/** Loads a scenario again from the file it came from, or from the one that the user names instead. */
+export type Reload = (run: StoredCode) => Promise<{ scenario: Scenario; source: ScenarioSource }>;
+
+/** What a run's folder says of code that it does not hold. */
+interface StoredCode {
+  readonly folder: RunFolder;
+  readonly source: ScenarioSource;
+  /** Of the scenario, among those of its file. */
+  readonly name: string;
+}
 
 /**
  * @param reload for scenarios with functions of their author's
@@ -41,17 +54,18 @@ export type Reload = (source: ScenarioSource, name: string) => Promise<{ scenari
  */
 export async function loadRun(path: string, reload?: Reload): Promise<LoadedRun> {
   const folder = openRunFolder(path);
-  const text = readText(folder.scenario, largestText);
+  const text = readText(folder.scenario, largestScenario, "refused");
   const value = parseJson(text, folder.scenario);
-  const source = readRecord(folder)?.source ?? null;
-  if (reload === undefined || source === null || typeof value !== "object" || value === null || !hasCode(text)) {
-    return { folder, scenario: scenarioFromJson(value) };
+  const stored = readRecord(folder)?.source ?? null;
+  if (reload === undefined || stored === null || typeof value !== "object" || value === null || !hasCode(text)) {
+    return { folder, scenario: scenarioFromJson(value), changed: [] };
   }
-  const { scenario, digest } = await reload(source, String((value as { name?: unknown }).name));
-  if (scenarioToJson(scenario) !== text) {
-    throw new InputError(`${source.file} no longer gives the scenario that ${folder.scenario} records`);
-  }
-  return { folder, scenario, source: { ...source, digest } };
+  const name = String((value as { name?: unknown }).name);
+  const { scenario, source } = await reload({ folder, source: stored, name });
+  const changed = fieldDifferences(value, JSON.parse(scenarioToJson(scenario))).map(
+    ({ path: field, a, b }) => `${source.file} now gives another ${field}: expected ${show(a)}, found ${show(b)}`,
+  );
+  return { folder, scenario, source, changed };
 }
 
 export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promise<RunResult> {
@@ -62,13 +76,15 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
   try {
     const record = readRecord(folder);
     if (record?.state === "finished") throw new ScenarioError(`the run in ${folder.path} has finished`);
+    onDisk(`cannot write to ${folder.path}`, () => closeSync(openToAppend(folder.diagnostics)));
     const diagnostics = openDiagnostics(folder.diagnostics);
     const chosen: RunOptions = {
       ...options,
-      engine: options.engine ?? record?.engine ?? "auto",
+      engine: options.engine ?? record?.made.engine ?? "auto",
       merge: options.merge ?? record?.merge ?? "auto",
       ...given("reproduce", options.reproduce ?? record?.reproduce),
       ...given("source", run.source ?? record?.source ?? undefined),
+      ...given("startedIn", options.startedIn ?? record?.startedIn),
     };
     const prepared = await prepareRun(scenario, chosen);
     const now = provenanceOf(scenario, chosen, prepared);
@@ -83,17 +99,19 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
       (found) => flawOf(found, folder),
     );
     if (checkpoint === null && damaged.length > 0) note("no good checkpoint is left: the run begins again");
-    const changes = checkpoint === null ? [] : differences(checkpoint.made, now);
+    const made = checkpoint === null ? [] : differences(checkpoint.made, now, placesOf(scenario, chosen));
+    const changes = [...run.changed, ...made];
     if (changes.length > 0 && options.force !== true) {
       throw new InputError(
         `the run in ${folder.path} cannot be continued: ${changes.join("; ")}. ` +
           "Its results would mix the two; --force continues it anyway and marks the run",
       );
     }
+    if (run.changed.length > 0) writeAtomically(folder.scenario, scenarioToJson(scenario));
     // Whoever needed the space may have removed the whole folder.
     onDisk(`cannot write to ${folder.checkpoints}`, () => makeFolder(folder.checkpoints));
     for (const name of damaged) setAside(folder.checkpoints, name);
-    for (const name of filesIn(folder.checkpoints, ".tmp")) rmSync(join(folder.checkpoints, name));
+    removeHalfWritten(folder.checkpoints);
     const remark = checkpoint === null ? null : remarkOn(checkpoint.made, now);
     const despite = [...(record?.continuedDespite ?? []), ...changes, ...(remark === null ? [] : [remark])];
     const from = { folder, checkpoint, despite: [...new Set(despite)] };
@@ -110,6 +128,15 @@ function flawOf({ files }: Checkpoint, folder: RunFolder): string | null {
     if (flaw !== null) return flaw;
   }
   return null;
+}
+
+function placesOf({ data }: Scenario, { source, startedIn = "." }: RunOptions): Places {
+  const { model, data: examples } = withPaths(data, startedIn);
+  return {
+    ...(source === undefined ? {} : { source: source.file }),
+    ...(examples.source.type === "file" ? given("data", examples.source.path) : {}),
+    ...(typeof model === "string" && model !== "embedded" ? { model } : {}),
+  };
 }
 
 const given = <Key extends string, Value>(key: Key, value: Value | undefined): { [K in Key]?: Value } =>

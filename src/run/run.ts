@@ -4,6 +4,7 @@
  */
 
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
 import { sha256 } from "../base/digest.ts";
 import { writeAtomically } from "../base/disk.ts";
 import { messageOf } from "../base/errors.ts";
@@ -13,6 +14,7 @@ import { chooseEngine, mergeLimit } from "../engine/create.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import { readLines } from "../folder/line-file.ts";
 import { awaitLock, type Lock } from "../folder/lock.ts";
+import type { Provenance } from "../folder/provenance.ts";
 import { noFiles, openRunFiles } from "../folder/run-files.ts";
 import {
   createRunFolder,
@@ -22,7 +24,7 @@ import {
   type RunRecord,
   writeRecord,
 } from "../folder/run-folder.ts";
-import { type Checkpoint, type Provenance, writeCheckpoint } from "../folder/saved-state.ts";
+import { type Checkpoint, writeCheckpoint } from "../folder/saved-state.ts";
 import { metricsOf, type RoundMetrics, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
 import { rowOf } from "../records/participation.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
@@ -62,6 +64,8 @@ export interface RunOptions {
   readonly taskLimit?: number;
   /** Where the scenario came from, when that was a file with code. */
   readonly source?: ScenarioSource;
+  /** Where the scenario's relative paths begin; the working folder unless given. */
+  readonly startedIn?: string;
 }
 
 /** Where a run goes on. */
@@ -103,11 +107,11 @@ export async function run(given: Scenario, options: RunOptions = {}): Promise<Ru
 /** Checks the engine's name, builds the fleet, reads the data, converts the base model. */
 export async function prepareRun(
   scenario: Scenario,
-  { engine = "auto" }: Pick<RunOptions, "engine">,
+  { engine = "auto", startedIn = "." }: Pick<RunOptions, "engine" | "startedIn">,
 ): Promise<Prepared> {
   engineNameOf(engine);
   throwProblems(scenario.data.name, checkQuorum(scenario));
-  const prepared = await prepare(scenario, { embedded: embeddedModel() });
+  const prepared = await prepare(scenario, { embedded: embeddedModel(), startedIn });
   throwProblems(scenario.data.name, checkReach(scenario, prepared));
   return { ...prepared, notes: [...prepared.notes, ...unusedFields(scenario)] };
 }
@@ -247,7 +251,8 @@ export async function playRun({
     files.close();
     const result = resultOf(scenario, prepared, federation, { state, folder, rows, diagnostics, pool });
     if (state === "finished" && folder !== null) {
-      writeOutputs(folder, { scenario, prepared, federation, result, reproduce });
+      const continuedDespite = from?.despite ?? [];
+      writeOutputs(folder, { scenario, prepared, federation, result, made, continuedDespite });
     }
     record(state);
     listen({ type: "ended", result });
@@ -274,15 +279,15 @@ export async function playRun({
 function recordOf(
   state: RunRecord["state"],
   made: Provenance,
-  { engine = "auto", merge = "auto", reproduce = defaultCommand, source }: RunOptions,
+  { engine = "auto", merge = "auto", reproduce = defaultCommand, source, startedIn = "." }: RunOptions,
   despite: readonly string[],
 ): RunRecord {
   return {
-    version: made.program,
-    engine: made.engine,
+    made,
     merge: made.engine === null ? null : mergeLimit(merge, chooseEngine(engineNameOf(engine)).gpu),
     state,
-    continuedDespite: [...despite],
+    continuedDespite: despite,
+    startedIn: resolve(startedIn),
     reproduce,
     source: source === undefined ? null : { ...source, changes: { ...source.changes } },
   };

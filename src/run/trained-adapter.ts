@@ -3,8 +3,7 @@
  * checkpoint is left, with the rescaler of every budget. A folder in PEFT's layout reads the same way; it has no
  * rescaler unless a run wrote it.
  */
-
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { serverRef } from "../../actors/protocol.ts";
@@ -12,13 +11,24 @@ import type { ServerState } from "../../actors/server-state.ts";
 import { InputError, invariant, ScenarioError } from "../base/errors.ts";
 import { readJsonAs } from "../base/json.ts";
 import { RescalerBook, type RescalerState } from "../fl/rescaler.ts";
-import { filesIn, openRunFolder, type RunFolder, readResult } from "../folder/run-folder.ts";
-import { type Checkpoint, decodeCheckpoint } from "../folder/saved-state.ts";
+import {
+  filesIn,
+  largestRecord,
+  largestScenario,
+  openRunFolder,
+  type ResultRecord,
+  type RunFolder,
+  readRecord,
+  readResult,
+} from "../folder/run-folder.ts";
+import { type Checkpoint, readCheckpoint } from "../folder/saved-state.ts";
+import { requireSealedAdapter } from "../folder/seal.ts";
 import { type AdapterLayout, adapterLayout } from "../model/adapter.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { importPeft } from "../model/formats/peft.ts";
-import { decode } from "../runtime/messages/codec.ts";
+import { decodeUntrusted } from "../runtime/messages/codec.ts";
 import type { SystemState } from "../runtime/system-state.ts";
+import { withPaths } from "../scenario/paths.ts";
 import { scenarioSchema } from "../scenario/schema.ts";
 
 export interface TrainedAdapter {
@@ -46,15 +56,18 @@ const recordSchema = z.object({
   evaluationExamples: shape.evaluationExamples,
 });
 
-/** The scenario of a finished run, as far as its adapter is concerned. */
+/** The scenario of a finished run, as far as its adapter is concerned; with absolute paths. */
 export type RecordedScenario = z.output<typeof recordSchema>;
 
 /** Whether the folder is a run's; else it should be PEFT's. */
 export const isRunFolder = (path: string): boolean => existsSync(join(path, "scenario.json"));
 
 /** @throws InputError when the folder holds no run that this program understands */
-export const recordedScenario = (path: string): RecordedScenario =>
-  readJsonAs(recordSchema, openRunFolder(path).scenario);
+export function recordedScenario(path: string): RecordedScenario {
+  const folder = openRunFolder(path);
+  const recorded = readJsonAs(recordSchema, folder.scenario, largestScenario, "refused");
+  return withPaths(recorded, readRecord(folder)?.startedIn ?? ".");
+}
 
 /** An adapter that does nothing: the base model, in terms of whoever expects an adapter. */
 export function noAdapter(config: ModelConfig): TrainedAdapter {
@@ -76,15 +89,17 @@ export function readPeftAdapter(folder: string, config: ModelConfig): TrainedAda
  */
 export function readRunAdapter(path: string, config: ModelConfig, round: number | null): TrainedAdapter {
   const folder = openRunFolder(path);
-  const last = finalRound(folder);
-  if (last !== null && (round === null || round === last)) {
+  const result = finalResult(folder);
+  const last = result?.rounds ?? null;
+  if (result !== null && (round === null || round === last)) {
+    requireSealedAdapter(folder, result);
     return { ...readPeftAdapter(folder.adapter, config), round: last };
   }
   const checkpoints = checkpointsOf(folder);
   const available = [...new Set([...checkpoints.map((found) => found.round), ...(last === null ? [] : [last])])];
   const wanted = round ?? available.at(-1);
   for (const { name } of checkpoints.filter((found) => found.round === wanted).reverse()) {
-    return fromCheckpoint(decodeCheckpoint(readFileSync(join(folder.checkpoints, name)), name), path, config);
+    return fromCheckpoint(readCheckpoint(folder.checkpoints, name), path, config);
   }
   if (available.length === 0)
     throw new ScenarioError(`${path} holds no adapter: the run has neither finished nor left a checkpoint`);
@@ -103,7 +118,7 @@ const rescalersSchema = z.object({
 type Rescalers = Pick<TrainedAdapter, "budgets" | "rescaler">;
 
 function readRescalers(path: string, { layers }: ModelConfig): Rescalers {
-  const { rescalers } = readJsonAs(rescalersSchema, path);
+  const { rescalers } = readJsonAs(rescalersSchema, path, largestRecord);
   for (const { topK, factors } of rescalers) {
     if (factors.length !== layers) {
       throw new InputError(
@@ -129,10 +144,8 @@ const ones =
   (): Float32Array =>
     new Float32Array(layers).fill(1);
 
-function finalRound(folder: RunFolder): number | null {
-  if (!existsSync(join(folder.adapter, "adapter_config.json"))) return null;
-  return readResult(folder)?.rounds ?? null;
-}
+const finalResult = (folder: RunFolder): ResultRecord | null =>
+  existsSync(join(folder.adapter, "adapter_config.json")) ? readResult(folder) : null;
 
 /** Ascending; their names begin with the round. */
 const checkpointsOf = ({ checkpoints }: RunFolder): { readonly name: string; readonly round: number }[] =>
@@ -145,7 +158,7 @@ function fromCheckpoint({ round, parts }: Checkpoint, path: string, config: Mode
   const { company, blobs } = parts.system as SystemState;
   const server = company.residents.find(([kind, id]) => kind === serverRef.kind && id === serverRef.id);
   invariant(server !== undefined, "the checkpoint has no server");
-  const held = (decode(server[2]) as ServerState).adapter;
+  const held = (decodeUntrusted(server[2], "the server's state in a checkpoint") as ServerState).adapter;
   const blob = held.ref === "blob" ? blobs.find(({ digest }) => digest === held.digest) : undefined;
   if (blob === undefined) throw new ScenarioError(`${path} was run without training: it holds no adapter`);
   // The bytes lie anywhere in the file; floats have to be aligned.

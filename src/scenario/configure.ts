@@ -1,20 +1,24 @@
 /** Changes to a scenario from the command line: `--seed`, `--rounds`, `--data`, `--set key=value`, … */
+import { z } from "zod";
 import { ScenarioError } from "../base/errors.ts";
 import { calibrationFrom } from "./calibration.ts";
 import { redefine, type Scenario } from "./define.ts";
 
-export interface ScenarioChanges {
-  readonly seed?: number;
-  readonly rounds?: number;
+/** Whoever wrote them down in a run's folder need not have been this program. */
+export const changesSchema = z.strictObject({
+  seed: z.int().exactOptional(),
+  rounds: z.int().exactOptional(),
   /** A file of instructions. */
-  readonly data?: string;
-  readonly model?: string;
-  readonly timingOnly?: boolean;
+  data: z.string().exactOptional(),
+  model: z.string().exactOptional(),
+  timingOnly: z.boolean().exactOptional(),
   /** A file of `flame calibrate`. */
-  readonly calibration?: string;
+  calibration: z.string().exactOptional(),
   /** `path=value`, with the value as JSON or as text. */
-  readonly set?: readonly string[];
-}
+  set: z.array(z.string()).readonly().exactOptional(),
+});
+
+export type ScenarioChanges = Readonly<z.output<typeof changesSchema>>;
 
 export function configure(scenario: Scenario, changes: ScenarioChanges): Scenario {
   const { seed, rounds, data, model, timingOnly, calibration, set = [] } = changes;

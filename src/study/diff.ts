@@ -1,8 +1,16 @@
 /** Where two runs part: the first event, the first row of metrics, and what else is not the same. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { linesOf } from "../base/text.ts";
-import { openRunFolder, type ResultRecord, type RunFolder } from "../folder/run-folder.ts";
+import { type FieldDifference, fieldDifferences, isObject } from "../base/field-differences.ts";
+import { digestOfFile } from "../base/open.ts";
+import { linesOf, readText } from "../base/text.ts";
+import {
+  largestRecord,
+  largestScenario,
+  openRunFolder,
+  type ResultRecord,
+  type RunFolder,
+} from "../folder/run-folder.ts";
 
 /** The first line in which two files differ. */
 export interface Parting {
@@ -13,13 +21,6 @@ export interface Parting {
   /** Null where the file has ended. */
   readonly a: string | null;
   readonly b: string | null;
-}
-
-export interface FieldDifference {
-  /** `rounds.cohort`, `evaluations[0].loss`. */
-  readonly path: string;
-  readonly a: unknown;
-  readonly b: unknown;
 }
 
 export interface RunDifference {
@@ -38,7 +39,6 @@ export const isSame = ({ scenario, events, metrics, participations, files }: Run
   scenario.length + files.length === 0 && events === null && metrics === null && participations === null;
 
 const adapterFiles = ["adapter_config.json", "adapter_model.safetensors", "rescalers.json"];
-const mostFields = 20;
 
 /** @throws InputError when one of the folders holds no run */
 export function compareRuns(a: string, b: string): RunDifference {
@@ -49,7 +49,7 @@ export function compareRuns(a: string, b: string): RunDifference {
     .map((name) => `adapter/${name}`);
   if (fieldDifferences(foundBy(first), foundBy(second)).length > 0) files.push("result.json");
   return {
-    scenario: fieldDifferences(jsonOf(first, "scenario"), jsonOf(second, "scenario")),
+    scenario: fieldDifferences(jsonOf(first), jsonOf(second)),
     events: partingOf(first.events, second.events),
     metrics,
     metricsFields:
@@ -63,7 +63,7 @@ export function compareRuns(a: string, b: string): RunDifference {
 
 /** @internal Null when the files are the same, or neither is there. */
 export function partingOf(a: string, b: string): Parting | null {
-  const [ours, theirs] = [a, b].map((path) => (existsSync(path) ? linesOf(path) : [][Symbol.iterator]()));
+  const [ours, theirs] = [a, b].map((path) => (existsSync(path) ? linesOf(path, "refused") : [][Symbol.iterator]()));
   const before: string[] = [];
   for (let line = 1; ; line++) {
     const [x, y] = [ours!.next(), theirs!.next()];
@@ -75,42 +75,21 @@ export function partingOf(a: string, b: string): Parting | null {
   }
 }
 
-/** @internal In the order of the first object's fields; at most twenty. */
-export function fieldDifferences(a: unknown, b: unknown): FieldDifference[] {
-  const found: FieldDifference[] = [];
-  const visit = (x: unknown, y: unknown, path: string): void => {
-    if (found.length >= mostFields || Object.is(x, y)) return;
-    if (!isObject(x) || !isObject(y) || Array.isArray(x) !== Array.isArray(y)) {
-      found.push({ path, a: x, b: y });
-      return;
-    }
-    for (const key of new Set([...Object.keys(x), ...Object.keys(y)])) {
-      const here = Array.isArray(x) ? `${path}[${key}]` : path === "" ? key : `${path}.${key}`;
-      visit(x[key], y[key], here);
-    }
-  };
-  visit(a, b, "");
-  return found;
-}
-
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === "object" && value !== null;
-
 const sameBytes = (a: string, b: string): boolean => {
   if (!existsSync(a) || !existsSync(b)) return existsSync(a) === existsSync(b);
-  return readFileSync(a).equals(readFileSync(b));
+  return digestOfFile(a, "refused") === digestOfFile(b, "refused");
 };
 
 /** What the run came to, without the command that began it; nothing while it has not finished. */
 function foundBy({ result }: RunFolder): unknown {
   if (!existsSync(result)) return null;
-  const found = parsed(readFileSync(result, "utf8"));
+  const found = parsed(readText(result, largestRecord, "refused"));
   if (!isObject(found)) return found;
   const { digest, adapterDigest, rounds, expectations } = found as unknown as ResultRecord;
   return { digest, adapterDigest, rounds, expectations };
 }
 
-const jsonOf = (folder: RunFolder, name: "scenario"): unknown => parsed(readFileSync(folder[name], "utf8"));
+const jsonOf = ({ scenario }: RunFolder): unknown => parsed(readText(scenario, largestScenario, "refused"));
 
 /** Text that is not JSON is compared as it stands. */
 function parsed(text: string): unknown {

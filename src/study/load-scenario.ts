@@ -5,19 +5,19 @@
  * Wherever the file lies, `import … from "flame-sim"` in it means the running program, so that a scenario works from
  * a clone, from a project that depends on flame-sim, and under a global installation.
  */
-
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { extname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { sha256 } from "../base/digest.ts";
+import { z } from "zod";
 import { InputError, ScenarioError } from "../base/errors.ts";
 import { parseJson } from "../base/json.ts";
 import { largestText, readText } from "../base/text.ts";
 import { packageRoot } from "../run/package.ts";
 import type { ScenarioSource } from "../run/provenance.ts";
 import type { Reload } from "../run/resume.ts";
-import { configure, type ScenarioChanges } from "../scenario/configure.ts";
+import { changesSchema, configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { type Scenario, scenarioFromJson } from "../scenario/define.ts";
+import { ownCodeDigest } from "../scenario/own-code.ts";
 import { hookImports } from "./scenario-imports.ts";
 
 export interface LoadedScenario {
@@ -50,15 +50,18 @@ export async function loadScenario(name: string): Promise<LoadedScenario> {
 
 /** What a run writes down of where its scenario came from. */
 export const sourceOf = (file: string | null, changes: ScenarioChanges): ScenarioSource | null =>
-  file === null ? null : { file, digest: sha256(readFileSync(file)), changes: { ...changes } };
+  file === null ? null : { file, digest: ownCodeDigest(file), changes: { ...changes } };
 
-/** Loads the scenario of a run again from the file it came from. */
-export const reload: Reload = async ({ file, changes }, name) => {
+/** Loads the scenario of a run again from the file it came from. It runs that file: `consent.ts` stands before it. */
+export const reload: Reload = async ({ source, name }) => {
+  const { file } = source;
+  const changes = changesSchema.safeParse(source.changes);
+  if (!changes.success) throw new InputError(`run.json: source.changes: ${z.prettifyError(changes.error)}`);
   const { scenarios } = await loadScenario(file);
-  const configured = scenarios.map((scenario) => configure(scenario, changes as ScenarioChanges));
+  const configured = scenarios.map((scenario) => configure(scenario, changes.data));
   const scenario = configured.find(({ data }) => data.name === name);
   if (scenario === undefined) throw new InputError(`${file} has no scenario ${JSON.stringify(name)} any more`);
-  return { scenario, digest: sha256(readFileSync(file)) };
+  return { scenario, source: { ...source, digest: ownCodeDigest(file) } };
 };
 
 function find(name: string): string {

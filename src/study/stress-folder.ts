@@ -2,12 +2,12 @@
  * Finished cells of stress matrices, a line each. A line is written in one call and made durable before the next cell
  * is begun, so a test that is killed loses the cells under way and nothing else; a line it was cut off in is dropped.
  */
-
-import { appendFileSync, closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync } from "node:fs";
+import { appendFileSync, closeSync, existsSync, fsyncSync, ftruncateSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { makeFolder, onDisk } from "../base/disk.ts";
 import { parseAs } from "../base/json.ts";
+import { largestBuffer, openToAppend, readBytes } from "../base/open.ts";
 import { acquireLock, type Lock } from "../folder/lock.ts";
 
 export const lockIn = (path: string): string => join(path, "lock");
@@ -29,7 +29,7 @@ export class StressFolder<Cell> {
     const name = join(path, "cells.jsonl");
     try {
       const whole = existsSync(name) ? this.#read(name, schema) : 0;
-      this.#file = onDisk(`cannot write ${name}`, () => openSync(name, "a"));
+      this.#file = onDisk(`cannot write ${name}`, () => openToAppend(name));
       onDisk(`cannot write ${name}`, () => ftruncateSync(this.#file, whole));
     } catch (error) {
       this.#lock.release();
@@ -57,7 +57,7 @@ export class StressFolder<Cell> {
   /** @returns bytes of whole lines */
   #read(name: string, schema: z.ZodType<Cell>): number {
     const row = z.object({ key: z.string(), cell: schema });
-    const bytes = onDisk(`cannot read ${name}`, () => readFileSync(name));
+    const bytes = onDisk(`cannot read ${name}`, () => readBytes(name, largestBuffer, "refused"));
     const end = bytes.lastIndexOf(0x0a) + 1;
     const lines = bytes.subarray(0, end).toString().split("\n").slice(0, -1);
     for (const [at, line] of lines.entries()) {

@@ -1,36 +1,28 @@
-/**
- * Is a run what it claims to be? Its files are held against each other, and on request against a run of the same
- * scenario made anew.
- *
- * Files alone can show that nothing was damaged or changed by hand; that these events follow from this scenario, only
- * another run can show.
- */
-
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
-
 import { sha256 } from "../base/digest.ts";
-
 import { InputError, MachineError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { parseAs } from "../base/json.ts";
-import { linesOf } from "../base/text.ts";
+import { linesOf, readText } from "../base/text.ts";
 import {
   filesIn,
+  largestScenario,
   openRunFolder,
   type RunFolder,
   type RunRecord,
   readRecord,
   readResult,
 } from "../folder/run-folder.ts";
-import { decodeCheckpoint } from "../folder/saved-state.ts";
+import { readCheckpoint } from "../folder/saved-state.ts";
 import { broken } from "../folder/seal.ts";
 import { readHuggingFaceConfig } from "../model/formats/hf-config.ts";
 import { noCounts, outcomes, sumOf } from "../records/counts.ts";
 import { roundMetricsSchema } from "../records/metrics.ts";
 import { participationSchema } from "../records/participation.ts";
+import { lookAtInputs } from "../run/inputs.ts";
 import { embeddedModel } from "../run/package.ts";
 import { type LoadedRun, loadRun, type Reload } from "../run/resume.ts";
 import { type RunOptions, run } from "../run/run.ts";
@@ -60,7 +52,7 @@ export const holds = ({ checks }: Verification): boolean => checks.every((check)
 export async function verifyRun(path: string): Promise<Verification> {
   const folder = openRunFolder(path);
   const record = readRecord(folder);
-  const remarks = (record?.continuedDespite ?? []).map((what) => `continued with --force or elsewhere: ${what}`);
+  const remarks: string[] = [];
   if (record?.state !== "finished") {
     remarks.push(`the run has not finished (${record?.state ?? "it never began"}): only what there is was checked`);
   }
@@ -72,13 +64,20 @@ export async function verifyRun(path: string): Promise<Verification> {
     await check("every checkpoint is whole", () => checkCheckpoints(folder)),
     await check("the files are those that the run left when it had finished", () => checkSeal(folder, record)),
   ];
-  return { checks, remarks };
+  return { checks, remarks: [...remarks, ...(await lookAtInputs(path).catch(asRemark))] };
+}
+
+/** What is wrong with the record of how a run was made is what a check has found already. */
+function asRemark(error: unknown): string[] {
+  if (error instanceof InputError || error instanceof MachineError) return [error.message];
+  throw error;
 }
 
 /** Runs the scenario again, in a folder that is gone afterwards, and compares bytes. */
 export async function verifyByRerun(path: string, options: RunOptions, reload?: Reload): Promise<Check> {
   const name = "the scenario gives these very bytes when it is run again";
   const loaded = await loadRun(path, reload);
+  if (loaded.changed.length > 0) return { name, holds: false, found: loaded.changed.join(", ") };
   const parent = mkdtempSync(join(tmpdir(), "flame-verify-"));
   const again = join(parent, "run");
   try {
@@ -103,9 +102,9 @@ function rerun({ folder, scenario, source }: LoadedRun, options: RunOptions) {
   const record = readRecord(folder);
   return run(scenario, {
     ...options,
-    engine: options.engine ?? record?.engine ?? "auto",
+    engine: options.engine ?? record?.made.engine ?? "auto",
     merge: options.merge ?? record?.merge ?? "auto",
-    ...(record === null ? {} : { reproduce: record.reproduce }),
+    ...(record === null ? {} : { reproduce: record.reproduce, startedIn: record.startedIn }),
     ...given({ source }),
   });
 }
@@ -129,7 +128,7 @@ async function checkDigest(folder: RunFolder, tally: EventTally): Promise<Found>
   if (!keepsEvents(folder)) return { holds: null, found: 'the scenario kept none: its trace is "digest"' };
   function* lines(): Generator<string> {
     let at = 0;
-    for (const line of linesOf(folder.events)) {
+    for (const line of linesOf(folder.events, "refused")) {
       tally.event(rowOf(eventSchema, line, folder.events, ++at), at);
       yield line;
     }
@@ -141,7 +140,8 @@ async function checkDigest(folder: RunFolder, tally: EventTally): Promise<Found>
 }
 
 const keepsEvents = ({ scenario }: RunFolder): boolean =>
-  rowOf(z.looseObject({ trace: z.unknown() }), readFileSync(scenario, "utf8"), scenario, 1).trace !== "digest";
+  rowOf(z.looseObject({ trace: z.unknown() }), readText(scenario, largestScenario, "refused"), scenario, 1).trace !==
+  "digest";
 
 /** What the event log says of participations, held against the other two files; where there is none, they alone. */
 class EventTally {
@@ -171,7 +171,7 @@ class EventTally {
     const hasEvents = keepsEvents(folder);
     const totals = noCounts();
     let line = 0;
-    for (const text of linesOf(folder.participations)) {
+    for (const text of linesOf(folder.participations, "refused")) {
       const { participation, outcome } = rowOf(participationSchema, text, folder.participations, ++line);
       const traced = hasEvents ? this.#outcomes.get(participation) : outcome;
       if (traced !== outcome) {
@@ -183,7 +183,7 @@ class EventTally {
     if (line !== ended) return no(`${ended} participations ended, ${line} have a row`);
     let round = 0;
     let summed = noCounts();
-    for (const text of linesOf(folder.metrics)) {
+    for (const text of linesOf(folder.metrics, "refused")) {
       const row = rowOf(roundMetricsSchema, text, folder.metrics, round + 1);
       const closed = hasEvents ? this.#closed[round] : { round, t: row.closedAt, counted: row.counted };
       round++;
@@ -226,7 +226,7 @@ function checkAdapter(folder: RunFolder): Found {
 function checkCheckpoints(folder: RunFolder): Found {
   const names = filesIn(folder.checkpoints, ".ckpt");
   if (names.length === 0) return { holds: null, found: "there is none" };
-  for (const name of names) decodeCheckpoint(readFileSync(join(folder.checkpoints, name)), name);
+  for (const name of names) readCheckpoint(folder.checkpoints, name);
   return { holds: true, found: names.join(", ") };
 }
 

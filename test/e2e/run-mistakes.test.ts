@@ -105,7 +105,7 @@ test("a base model with a missing tensor", async () => {
 });
 
 test("a base model that is not there", () =>
-  mistake(2, /model is "nowhere", but nowhere.config\.json does not exist/, scenario(), "--model", "nowhere"));
+  mistake(2, /model is "\S+nowhere", but \S+nowhere.config\.json does not exist/, scenario(), "--model", "nowhere"));
 
 test("an output folder that cannot be written", () =>
   mistake(

@@ -1,4 +1,7 @@
 /** The `flame` command in tests, on this thread with its output caught. As a process of its own: `command-process.ts`. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { flame } from "../../src/cli/flame.ts";
 import { terminal } from "../../src/cli/screen/terminal.ts";
@@ -8,6 +11,11 @@ export interface Said {
   readonly out: string;
   readonly err: string;
 }
+
+/** What tests run is not what their user trusts. */
+const state = mkdtempSync(join(tmpdir(), "flame-test-state-"));
+process.env.XDG_STATE_HOME = state;
+process.on("exit", () => rmSync(state, { recursive: true, force: true }));
 
 /** Runs one command line. Not for several at a time. */
 export async function runFlame(...words: string[]): Promise<Said> {

@@ -22,6 +22,7 @@ import { availabilityFrom, devicesFrom } from "../../src/scenario/recorded.ts";
 import type { FuzzTarget } from "./fuzz.ts";
 import { folderTargets } from "./fuzz-folders.ts";
 import { smallConfig } from "./model-folder.ts";
+import { provenance } from "./provenance.ts";
 import { timingOnly, training } from "./scenarios.ts";
 import { stormy } from "./weather.ts";
 
@@ -104,7 +105,7 @@ export async function fuzzTargets(): Promise<FuzzTargets> {
       name: "run.json",
       form: "json",
       seeds: [
-        text({ version: "0.1.0", engine: null, merge: null, state: "running", continuedDespite: [], reproduce: "x" }),
+        text({ made: provenance, merge: null, state: "running", continuedDespite: [], startedIn: "/", reproduce: "x" }),
       ],
       allowed: inputs,
       accepts: (bytes) => {
@@ -200,7 +201,7 @@ async function midway() {
   await federation.advance(() => federation.kernel.processed >= 40);
   const parts = federation.snapshot();
   const checkpoint = encodeCheckpoint({
-    made: { program: "", code: "", scenario: "", source: null, engine: null, merge: null, model: null, machine: null },
+    made: provenance,
     round: 1,
     events: 40,
     files: { metrics: emptyFile, events: emptyFile, participations: emptyFile },

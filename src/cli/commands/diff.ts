@@ -1,6 +1,7 @@
 /** `flame diff <runA> <runB>`. */
+import type { FieldDifference } from "../../base/field-differences.ts";
 import { formatTime } from "../../base/units.ts";
-import { compareRuns, type FieldDifference, isSame, type Parting, type RunDifference } from "../../study/diff.ts";
+import { compareRuns, isSame, type Parting, type RunDifference } from "../../study/diff.ts";
 import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
 import { terminal } from "../screen/terminal.ts";

@@ -11,7 +11,7 @@ import { percent } from "../../report/numbers.ts";
 import { formatTable } from "../../report/table.ts";
 import { terminal } from "../screen/terminal.ts";
 import { type QuestionFlags, questionsFor } from "./evaluation-data.ts";
-import { checkBudget, openSubject, type Subject, type SubjectFlags, usualBudgets } from "./subject.ts";
+import { checkBudget, openSubject, type Subject, type SubjectFlags, usualBudgets, warn } from "./subject.ts";
 
 interface EvalFlags extends SubjectFlags, QuestionFlags {
   readonly budget?: readonly number[];
@@ -41,8 +41,10 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
   }
   const rescalers = new Map(budgets.map((k) => [k, trained.rescaler(k)]));
   const engineName = engineNameOf(flags.engine);
-  const { origin, batches } = await questionsFor(subject, flags);
+  const { origin, batches, inputs } = await questionsFor(subject, flags);
   const baseWeights = await model.weights();
+  const remarks = subject.remarks({ ...inputs, model: baseWeights.digest });
+  warn(remarks);
   const engine = await createEngine({
     baseWeights,
     lora: trained.layout.lora,
@@ -68,7 +70,7 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
       });
     }
     if (flags.logits !== undefined) await writeLogits(flags.logits, engine, subject, budgets[0]!, batches[0]!);
-    print(flags, subject, origin, results);
+    print(flags, subject, origin, results, remarks);
   } finally {
     engine.dispose();
   }
@@ -79,11 +81,17 @@ function engineNameOf(name: string): EngineName {
   return name;
 }
 
-function print(flags: EvalFlags, { model, trained }: Subject, origin: string, results: readonly Result[]): void {
+function print(
+  flags: EvalFlags,
+  { model, trained }: Subject,
+  origin: string,
+  results: readonly Result[],
+  remarks: readonly string[],
+): void {
   if (flags.json === true) {
     const { round } = trained;
     const about = { model: model.folder, adapter: flags.adapter ?? null, round, data: origin };
-    terminal.out.write(`${JSON.stringify({ ...about, evaluations: results })}\n`);
+    terminal.out.write(`${JSON.stringify({ ...about, remarks, evaluations: results })}\n`);
     return;
   }
   const adapter =

@@ -7,12 +7,15 @@ import { loadData } from "../../data/source.ts";
 import { split } from "../../data/split.ts";
 import { readTokenRows } from "../../data/token-rows.ts";
 import { exampleLength, type TokenizedData } from "../../data/tokenized.ts";
+import type { Digests } from "../../folder/provenance.ts";
 import type { Subject } from "./subject.ts";
 
 export interface Questions {
   /** For the reader of the results. */
   readonly origin: string;
   readonly batches: readonly Batch[];
+  /** Of what was read for them and the run had read, too. */
+  readonly inputs: Digests;
 }
 
 export interface QuestionFlags {
@@ -38,9 +41,10 @@ export async function questionsFor(
     if (data !== undefined) throw new ScenarioError("--data and --tokens are both given, expected one of them");
     const batch = readTokenRows(tokens, model.config);
     if (batch.targets.length === 0) throw new ScenarioError(`${tokens}: no token carries loss`);
-    return { origin: tokens, batches: [batch] };
+    return { origin: tokens, batches: [batch], inputs: {} };
   }
   const tokenizer = await model.tokenizer();
+  const inputs = { tokenizer: tokenizer.digest };
   const template = run?.data.template;
   const options = { seed, tokenizer, ...given({ template }) };
   const { maxTokens } = model.config;
@@ -49,7 +53,8 @@ export async function questionsFor(
     const all = await loadData(run.data.source, { ...options, seed: run.seed, maxTokens: most });
     const cap = examples ?? run.evaluationExamples;
     const { evaluation } = split(all, { heldOut: run.data.heldOut, evaluationExamples: cap });
-    return { origin: `held-out examples of run "${run.name}"`, batches: inBatches(all, evaluation) };
+    const inputs = { data: all.digest, tokenizer: tokenizer.digest };
+    return { origin: `held-out examples of run "${run.name}"`, batches: inBatches(all, evaluation), inputs };
   }
   if (data === undefined || data === "generated") {
     // A question's side of the split follows from its text: no run with the usual share was trained on these.
@@ -57,7 +62,7 @@ export async function questionsFor(
     const source = { type: "instructions", examples: Math.ceil((2 * count) / heldOut) } as const;
     const all = await loadData(source, { ...options, maxTokens });
     const { evaluation } = split(all, { heldOut, evaluationExamples: count });
-    return { origin: `generated instructions, seed ${seed}`, batches: inBatches(all, evaluation) };
+    return { origin: `generated instructions, seed ${seed}`, batches: inBatches(all, evaluation), inputs };
   }
   const all = await loadData({ type: "file", path: data }, { ...options, maxTokens });
   const count = Math.min(examples ?? all.examples, all.examples);
@@ -67,6 +72,7 @@ export async function questionsFor(
       all,
       Uint32Array.from({ length: count }, (_, e) => e),
     ),
+    inputs,
   };
 }
 

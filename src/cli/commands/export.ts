@@ -12,7 +12,7 @@ import { isRunFolder } from "../../run/trained-adapter.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
 import { requireEmpty } from "./empty-folder.ts";
-import { checkBudget, openSubject, type Subject } from "./subject.ts";
+import { checkBudget, openSubject, type Subject, warn } from "./subject.ts";
 
 interface ExportFlags {
   readonly to: string;
@@ -36,7 +36,8 @@ export async function exportRun(run: string, flags: ExportFlags): Promise<void> 
   else exportAdapter(subject, topK, to);
 }
 
-function exportAdapter({ model, trained }: Subject, topK: number, to: string): void {
+function exportAdapter({ model, trained, remarks }: Subject, topK: number, to: string): void {
+  warn(remarks({}));
   exportPeft(to, trained.layout, trained.adapter, {
     baseModelName: resolve(model.folder),
     rescaler: trained.rescaler(topK),
@@ -48,10 +49,16 @@ function exportAdapter({ model, trained }: Subject, topK: number, to: string): v
   }
 }
 
-async function exportMerged({ model, trained }: Subject, topK: number, { to, dtype }: ExportFlags): Promise<void> {
+async function exportMerged(
+  { model, trained, remarks }: Subject,
+  topK: number,
+  { to, dtype }: ExportFlags,
+): Promise<void> {
   const rescaler = trained.rescaler(topK);
   const { endTokens, padToken } = model.description;
-  const base = new BaseWeightsFile(await model.weights());
+  const weights = await model.weights();
+  warn(remarks({ model: weights.digest }));
+  const base = new BaseWeightsFile(weights);
   try {
     writeCheckpoint(to, mergedWeights(base, trained.layout, trained.adapter, rescaler), {
       dtype,

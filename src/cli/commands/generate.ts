@@ -8,7 +8,7 @@ import { createEngine } from "../../engine/create.ts";
 import { type Ending, generate, TextStream } from "../../engine/generate.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
-import { checkBudget, openSubject, type Subject, type SubjectFlags } from "./subject.ts";
+import { checkBudget, openSubject, type Subject, type SubjectFlags, warn } from "./subject.ts";
 
 interface GenerateFlags extends SubjectFlags {
   readonly prompt: string;
@@ -31,8 +31,10 @@ export async function answer(flags: GenerateFlags): Promise<void> {
   const rescaler = trained.rescaler(topK);
   const tokenizer = await model.tokenizer();
   const prompt = promptOf(flags, tokenizer, subject);
+  const baseWeights = await model.weights();
+  warn(subject.remarks({ model: baseWeights.digest, tokenizer: tokenizer.digest }));
   const engine = await createEngine({
-    baseWeights: await model.weights(),
+    baseWeights,
     lora: trained.layout.lora,
     threads: flags.threads,
   });

@@ -1,6 +1,7 @@
 /** `flame resume <run>`. */
 import { given } from "../../base/given.ts";
 import type { MergeLimit } from "../../engine/merge-limit.ts";
+import { consentOf } from "../screen/ask.ts";
 import { watchResume } from "../screen/watch.ts";
 
 interface ResumeFlags {
@@ -11,12 +12,15 @@ interface ResumeFlags {
   readonly force?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
+  readonly scenario?: string;
+  readonly trustCode?: string;
 }
 
 export async function resumeRun(folder: string, flags: ResumeFlags): Promise<void> {
   await watchResume({
     folder,
     force: flags.force === true,
+    consent: consentOf(flags),
     ...given({ workers: flags.workers, engine: flags.engine, merge: flags.merge, taskLimit: flags.taskLimit }),
     json: flags.json === true,
     quiet: flags.quiet === true,

@@ -5,8 +5,9 @@ import { given } from "../../base/given.ts";
 import type { MergeLimit } from "../../engine/merge-limit.ts";
 import type { RunResult } from "../../run/result.ts";
 import { configure, type ScenarioChanges } from "../../scenario/configure.ts";
-import type { Scenario } from "../../scenario/define.ts";
+import { hasCode, type Scenario, scenarioToJson } from "../../scenario/define.ts";
 import { loadScenario, sourceOf } from "../../study/load-scenario.ts";
+import { trustCode } from "../../study/trusted-code.ts";
 import { comparison } from "../screen/comparison.ts";
 import { terminal } from "../screen/terminal.ts";
 import { watchRun } from "../screen/watch.ts";
@@ -25,6 +26,8 @@ export async function runScenario(name: string, flags: RunFlags): Promise<void> 
   const loaded = await loadScenario(name);
   const scenarios = loaded.scenarios.map((scenario) => configure(scenario, flags));
   const source = sourceOf(loaded.file, changesOf(flags));
+  // Named by the user: what is interrupted here goes on without a question.
+  if (source !== null && scenarios.some((own) => hasCode(scenarioToJson(own)))) trustCode(source.file, source.digest);
   const results: RunResult[] = [];
   for (const scenario of scenarios) {
     const result = await watchRun({

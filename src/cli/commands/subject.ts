@@ -1,7 +1,9 @@
 /** What a command is about: a model, and the adapter on it. */
 import { InputError, ScenarioError } from "../../base/errors.ts";
 import { type OpenedModel, openModel } from "../../engine/load-model.ts";
+import type { Digests } from "../../folder/provenance.ts";
 import type { ModelConfig } from "../../model/config.ts";
+import { remarksOn } from "../../run/inputs.ts";
 import { embeddedModel } from "../../run/package.ts";
 import {
   isRunFolder,
@@ -12,6 +14,8 @@ import {
   recordedScenario,
   type TrainedAdapter,
 } from "../../run/trained-adapter.ts";
+import { colors } from "../screen/colors.ts";
+import { terminal } from "../screen/terminal.ts";
 
 /** K, then half of it, down to 1: the budgets that FLAME compares. */
 export function usualBudgets({ topK }: ModelConfig): readonly number[] {
@@ -35,6 +39,8 @@ export interface Subject {
   readonly trained: TrainedAdapter;
   /** The scenario behind the adapter, if it came from a run. */
   readonly run: RecordedScenario | null;
+  /** What its user should know of the run, once these inputs are known; nothing without a run. */
+  remarks(now: Digests): string[];
 }
 
 export interface SubjectFlags {
@@ -49,11 +55,17 @@ export function openSubject({ model: name, adapter: folder, round }: SubjectFlag
     if (round !== undefined) throw new ScenarioError("--round is given, but --adapter is not the folder of a run");
     const model = openNamedModel(name ?? "embedded");
     const trained = folder === undefined ? noAdapter(model.config) : readPeftAdapter(folder, model.config);
-    return { model, trained, run: null };
+    return { model, trained, run: null, remarks: () => [] };
   }
   const run = recordedScenario(folder);
   const model = openNamedModel(name ?? modelOf(run, folder));
-  return { model, trained: readRunAdapter(folder, model.config, round ?? null), run };
+  const trained = readRunAdapter(folder, model.config, round ?? null);
+  return { model, trained, run, remarks: (now) => remarksOn(folder, now, { model: model.folder }) };
+}
+
+/** On standard error, where results are not. */
+export function warn(remarks: readonly string[]): void {
+  for (const remark of remarks) terminal.err.write(`${colors.yellow(remark)}\n`);
 }
 
 /** The name of the base model a run was made with. */

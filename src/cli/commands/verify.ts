@@ -1,7 +1,8 @@
 /** `flame verify <run>`. */
 import { given } from "../../base/given.ts";
-import { reload } from "../../study/load-scenario.ts";
+import { reloadWith } from "../../study/consent.ts";
 import { type Check, holds, verifyByRerun, verifyRun } from "../../study/verify.ts";
+import { consentOf } from "../screen/ask.ts";
 import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
 import { onInterrupt } from "../screen/interrupt.ts";
@@ -12,9 +13,12 @@ interface VerifyFlags {
   readonly workers?: number;
   readonly engine?: string;
   readonly json?: boolean;
+  readonly scenario?: string;
+  readonly trustCode?: string;
 }
 
-export async function verify(folder: string, { rerun, workers, engine, json }: VerifyFlags): Promise<void> {
+export async function verify(folder: string, flags: VerifyFlags): Promise<void> {
+  const { rerun, workers, engine, json } = flags;
   const found = await verifyRun(folder);
   const checks: Check[] = [...found.checks];
   if (rerun === true) {
@@ -24,7 +28,7 @@ export async function verify(folder: string, { rerun, workers, engine, json }: V
       signal: abort.signal,
       ...given({ workers, engine }),
     };
-    checks.push(await verifyByRerun(folder, options, reload).finally(deafen));
+    checks.push(await verifyByRerun(folder, options, reloadWith(consentOf(flags))).finally(deafen));
     if (abort.signal.aborted) process.exitCode = exitCodes.interrupted;
   }
   const all = { checks, remarks: found.remarks };

@@ -8,7 +8,7 @@ import type { RunResult } from "../../run/result.ts";
 import { loadRun, type ResumeOptions, resume } from "../../run/resume.ts";
 import { type RunOptions, run } from "../../run/run.ts";
 import type { Scenario } from "../../scenario/define.ts";
-import { reload } from "../../study/load-scenario.ts";
+import { type Consent, reloadWith } from "../../study/consent.ts";
 import { openDisplay } from "./display.ts";
 import { exitCodes } from "./failure.ts";
 import { onInterrupt } from "./interrupt.ts";
@@ -21,11 +21,15 @@ interface Looks {
 export const watchRun = ({ json, quiet, scenario, ...options }: Looks & RunOptions & { scenario: Scenario }) =>
   watch({ json, quiet }, (more) => run(scenario, { ...options, ...more }));
 
+type ResumeWatch = Looks & ResumeOptions & { readonly folder: string; readonly consent: Consent };
+
 /** Null for a run that has finished already: then only what is missing of its report is made. */
-export async function watchResume(options: Looks & ResumeOptions & { folder: string }): Promise<RunResult | null> {
-  const { json, quiet, folder, ...rest } = options;
+export async function watchResume(options: ResumeWatch): Promise<RunResult | null> {
+  const { json, quiet, folder, consent, ...rest } = options;
   if (isFinished(folder)) return finishReport(folder, { json, quiet });
-  return watch({ json, quiet }, async (more) => resume(await loadRun(folder, reload), { ...rest, ...more }));
+  // Before the display: the user may have to be asked.
+  const loaded = await loadRun(folder, reloadWith(consent));
+  return watch({ json, quiet }, (more) => resume(loaded, { ...rest, ...more }));
 }
 
 const isFinished = (folder: string): boolean => readRecord(openRunFolder(folder))?.state === "finished";

@@ -9,7 +9,6 @@
  *
  * https://github.com/huggingface/transformers, `models/olmoe/configuration_olmoe.py`; arXiv 2409.02060.
  */
-
 import { z } from "zod";
 import { InputError } from "../../base/errors.ts";
 import { readJson } from "../../base/json.ts";

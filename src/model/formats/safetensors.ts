@@ -4,10 +4,11 @@
  *
  * Format: https://github.com/huggingface/safetensors
  */
-import { closeSync, fstatSync, openSync, type Stats, statSync } from "node:fs";
+import { closeSync, fstatSync } from "node:fs";
 import { endianness } from "node:os";
 import { readFully } from "../../base/disk.ts";
 import { InputError, invariant, MachineError, messageOf } from "../../base/errors.ts";
+import { openToRead } from "../../base/open.ts";
 import { widenBfloat, widenHalf } from "./half.ts";
 import { type Dtype, dtypeBytes, headerLength, parseHeader, type TensorEntry } from "./safetensors-header.ts";
 
@@ -122,19 +123,11 @@ export class SafetensorsFile {
   }
 }
 
-/** Only regular files: opening a pipe would wait for its writer. */
 function openFile(path: string): number {
-  let stats: Stats;
   try {
-    stats = statSync(path);
+    return openToRead(path);
   } catch (error) {
-    throw new InputError(`${path}: cannot be opened: ${messageOf(error)}`, { cause: error });
-  }
-  if (!stats.isFile())
-    throw new InputError(`${path}: expected a file, got ${stats.isDirectory() ? "a folder" : "a device"}`);
-  try {
-    return openSync(path, "r");
-  } catch (error) {
+    if (error instanceof InputError) throw error;
     throw new InputError(`${path}: cannot be opened: ${messageOf(error)}`, { cause: error });
   }
 }

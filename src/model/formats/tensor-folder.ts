@@ -2,7 +2,6 @@
  * The tensors of a Hugging Face model folder, whether they lie in one file (`model.safetensors`) or in several, with
  * `model.safetensors.index.json` saying which tensor is where.
  */
-
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { InputError } from "../../base/errors.ts";

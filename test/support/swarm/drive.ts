@@ -13,6 +13,7 @@ import type { Prepared } from "../../../src/run/prepare.ts";
 import type { WorkPool } from "../../../src/runtime/pools/pool.ts";
 import type { Scenario } from "../../../src/scenario/define.ts";
 import type { TraceRow } from "../../../src/sim/kernel/trace.ts";
+import { provenance } from "../provenance.ts";
 
 /** What has happened since the checkers last looked, and how things stand now. */
 export interface Look {
@@ -138,16 +139,7 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
       check();
       if (federation.hasFinished) break;
       const bytes = encodeCheckpoint({
-        made: {
-          program: "",
-          code: "",
-          scenario: "",
-          source: null,
-          engine: null,
-          merge: null,
-          model: null,
-          machine: null,
-        },
+        made: provenance,
         round: 0,
         events: federation.kernel.processed,
         files: { metrics: emptyFile, events: emptyFile, participations: emptyFile },

@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { InputError, MachineError } from "../../../src/base/errors.ts";
+import { fieldDifferences } from "../../../src/base/field-differences.ts";
 import { linesOf, readText } from "../../../src/base/text.ts";
 import { LineFile } from "../../../src/folder/line-file.ts";
 import { openDiagnostics } from "../../../src/run/diagnostics.ts";
 import { stoppedInTime } from "../../../src/run/stop.ts";
-import { fieldDifferences, partingOf } from "../../../src/study/diff.ts";
+import { partingOf } from "../../../src/study/diff.ts";
 import { temporaryFolder } from "../../support/folders.ts";
 import { needs } from "../../support/needs.ts";
 

@@ -18,29 +18,20 @@ import { writeAtomically } from "../../../src/base/disk.ts";
 import { InputError, MachineError, ScenarioError } from "../../../src/base/errors.ts";
 import { emptyFile, flawOfFile, LineFile, readLines } from "../../../src/folder/line-file.ts";
 import { acquireLock, awaitLock } from "../../../src/folder/lock.ts";
+import { differences, remarkOn } from "../../../src/folder/provenance.ts";
 import { createRunFolder, openRunFolder } from "../../../src/folder/run-folder.ts";
 import {
   type Checkpoint,
   decodeCheckpoint,
-  differences,
   encodeCheckpoint,
   newestCheckpoint,
-  remarkOn,
   setAside,
   writeCheckpoint,
 } from "../../../src/folder/saved-state.ts";
 import { temporaryFolder } from "../../support/folders.ts";
+import { provenance } from "../../support/provenance.ts";
 
-const made = {
-  program: "1.0.0",
-  code: "123",
-  scenario: "abc",
-  source: null,
-  engine: "onnx",
-  merge: "1 client a call",
-  model: "def",
-  machine: "x64, one kind",
-};
+const made = provenance;
 const checkpoint = (round: number): Checkpoint => ({
   made,
   round,
@@ -71,7 +62,7 @@ test("any flipped bit and any cut is noticed, and nothing but an InputError come
 test("a checkpoint of another format is refused by its number", () => {
   const bytes = Buffer.from(encodeCheckpoint(checkpoint(1)));
   bytes.writeUInt32LE(99, 8);
-  assert.throws(() => decodeCheckpoint(bytes, "x"), /checkpoint x has format 99; this program reads 4/);
+  assert.throws(() => decodeCheckpoint(bytes, "x"), /checkpoint x has format 99; this program reads 5/);
 });
 
 test("the last few are kept, and the newest good one is found", (t) => {
@@ -119,9 +110,12 @@ test("a half-written file under its temporary name is nobody's checkpoint", (t) 
 
 test("each difference between what made a run and what would continue it is said", () => {
   assert.deepEqual(differences(made, made), []);
-  const nothing = { engine: null, merge: null, model: "y", machine: null };
-  const other = { program: "2", code: "456", scenario: "x", source: "z", ...nothing };
-  assert.equal(differences(made, other).length, 5);
+  const recorded = { scenario: "x", source: "z", traces: "t", data: "d", tokenizer: null, template: "l", model: "y" };
+  const other = { program: "2", code: "456", ...recorded, engine: null, merge: null, machine: null };
+  assert.equal(differences(made, other).length, 9);
+  assert.deepEqual(differences(made, { ...made, data: "5e5e" }, { data: "rows.jsonl" }), [
+    "its data file rows.jsonl has changed since: expected a1a1…, found 5e5e…",
+  ]);
   const merged = differences(made, { ...made, merge: "8 clients a call" });
   assert.deepEqual(merged, ["it trained with 1 client a call, this run would with 8 clients a call"]);
   assert.match(differences(made, { ...made, code: "456" }).join(), /with other code or other libraries/);
@@ -200,7 +194,10 @@ test("a folder with a link in it is refused, so that a run never writes outside"
   writeFileSync(folder.scenario, "{}");
   writeFileSync(join(parent, "precious"), "untouched");
   symlinkSync(join(parent, "precious"), folder.events);
-  assert.throws(() => openRunFolder(folder.path), /events.jsonl is a link; a run writes only inside its own folder/);
+  assert.throws(
+    () => openRunFolder(folder.path),
+    /events.jsonl is a link; a run reads and writes only inside its own folder/,
+  );
   // A temporary file is never written through a link, either.
   symlinkSync(join(parent, "precious"), `${folder.result}.${hostname()}-${process.pid}.tmp`);
   writeAtomically(folder.result, "{}");
@@ -236,7 +233,8 @@ test("what processes left behind that died while they took the lock is removed, 
   const folder = temporaryFolder(t);
   const path = join(folder, "lock");
   const ours = [`lock-${process.ppid}.tmp`, "scenario.json.tmp", "lock-notes.tmp"];
-  for (const name of [...ours, `lock-${2 ** 30}.tmp`, `lock-${2 ** 30}.stale`]) writeFileSync(join(folder, name), "");
+  const gone = `lock-${2 ** 30}-01234567-89ab-cdef-0123-456789abcdef`;
+  for (const name of [...ours, `${gone}.tmp`, `${gone}.stale`]) writeFileSync(join(folder, name), "");
   acquireLock(path).release();
   assert.deepEqual(readdirSync(folder).sort(), ours.sort());
 });

@@ -1,0 +1,31 @@
+/** Where the files lie that a scenario names by paths of its own, wherever the command is typed that reads it again. */
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import type { DataSource } from "../data/source.ts";
+
+interface NamesFiles {
+  readonly model: unknown;
+  readonly data: { readonly source: DataSource };
+}
+
+/**
+ * The same scenario with absolute paths of its base model and its data file. A project that was moved as a whole has them
+ * below today's working folder.
+ *
+ * @param startedIn the working folder of the command that began the run
+ */
+export function withPaths<Scenario extends NamesFiles>(scenario: Scenario, startedIn: string): Scenario {
+  const { model, data } = scenario;
+  const { source } = data;
+  const whole = (path: string): string => {
+    const there = resolve(startedIn, path);
+    return existsSync(there) ? there : resolve(path);
+  };
+  return {
+    ...scenario,
+    ...(typeof model === "string" && model !== "embedded" ? { model: whole(model) } : {}),
+    ...(source.type === "file" && source.path !== undefined
+      ? { data: { ...data, source: { ...source, path: whole(source.path) } } }
+      : {}),
+  };
+}
