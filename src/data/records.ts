@@ -15,6 +15,7 @@ import { printable } from "../base/text.ts";
 import { type Example, NO_CATEGORY } from "./example.ts";
 import { type Chunks, linePieces, type Opening, openText, type Piece, wholeLines } from "./lines.ts";
 
+/** @internal */
 export interface ReadLimits {
   /** Bytes of one line of JSON Lines, and characters of one array element. */
   readonly recordBytes: number;
