@@ -27,7 +27,7 @@ export function nothingLeaks(): Checker {
 }
 
 function audit({ federation }: Look): void {
-  const { system, book } = federation.snapshot() as unknown as { system: SystemState; book: RoundRecorderState };
+  const { system, rounds } = federation.snapshot() as unknown as { system: SystemState; rounds: RoundRecorderState };
   const holders = new Map<string | number, number>();
   const hold = (held: Held) => void holders.set(keyOf(held), (holders.get(keyOf(held)) ?? 0) + 1);
   const letters = [
@@ -47,7 +47,7 @@ function audit({ federation }: Look): void {
     if (kind !== "client") continue;
     for (const { adapter } of (decode(bytes) as ClientState).models ?? []) hold(adapter);
   }
-  for (const { evaluations } of book.pending) {
+  for (const { evaluations } of rounds.pending) {
     for (const { shards } of evaluations ?? []) for (const shard of shards) hold(shard);
   }
   for (const { recipe, result } of system.pledges.pledges) {
