@@ -13,7 +13,7 @@ import { partition, partitionSizes } from "../data/partition.ts";
 import { loadData } from "../data/source.ts";
 import { split } from "../data/split.ts";
 import { defaultTemplate, type PromptTemplate } from "../data/template.ts";
-import { exampleLength, type TokenizedData } from "../data/tokenized.ts";
+import { exampleLength, notesOn, type TokenizedData } from "../data/tokenized.ts";
 import { byteTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { type OpenedModel, openModel } from "../engine/load-model.ts";
 import type { Provenance } from "../folder/provenance.ts";
@@ -207,11 +207,4 @@ function drawnSizes({ data }: ScenarioData, clients: number, rng: Rng): Partitio
     { clients, examples: Math.round(examplesPerClient * clients), tokensPerExample },
     rng,
   );
-}
-
-function notesOn({ truncated, dropped, examples }: TokenizedData): string[] {
-  const notes: string[] = [];
-  if (truncated > 0) notes.push(`${truncated} of ${examples} examples had to be cut to fit; see data.maxTokens`);
-  if (dropped > 0) notes.push(`${dropped} examples were left out: their responses are too long; see data.maxTokens`);
-  return notes;
 }

@@ -103,7 +103,7 @@ test("a line that is not a record is named with what it is", async () => {
     `${lines}[1]`,
     /^data\.jsonl line 17: expected a JSON object with "instruction" and "response", got an array$/,
   );
-  await fails(`${lines}{"prompt": "a", "answer": "b"}`, /line 17: .*got an object with "prompt", "answer"$/);
+  await fails(`${lines}{"headline": "a", "story": "b"}`, /line 17: .*got an object with "headline", "story"$/);
   await fails(`${lines}{}`, /line 17: .*got an object without fields$/);
   await fails(`${lines}7`, /line 17: .*got the number "7"$/);
   await fails(
