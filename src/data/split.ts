@@ -1,6 +1,9 @@
 /**
  * The held-out split. An example's side follows from a hash of its question, so it stays where it is when the file is
  * shuffled, and a question asked twice is never on both sides.
+ *
+ * Where questions have many examples, the side of a few would decide how many are held out. When chance alone does not
+ * explain the number (three standard deviations), questions are taken in the order of their hashes as long as they fit.
  */
 import { z } from "zod";
 import { ScenarioError } from "../base/errors.ts";
@@ -26,6 +29,8 @@ export interface Split {
   readonly heldOut: Uint32Array;
   /** The part of `heldOut` that evaluations use. */
   readonly evaluation: Uint32Array;
+  /** Says so when questions with many examples keep the number away from what was asked for. */
+  readonly notes: readonly string[];
 }
 
 export function split(data: TokenizedData, options: SplitOptions = {}): Split {
@@ -33,11 +38,16 @@ export function split(data: TokenizedData, options: SplitOptions = {}): Split {
   if (data.examples < 2) throw new ScenarioError(`data has ${data.examples} examples, expected at least 2 to split`);
   const hashes = Float64Array.from(data.questionHash).sort();
   // At least one question is held out, whatever the share; a count takes the questions with the smallest hashes.
-  const count = Math.min(Math.max(Math.trunc(wanted), 1), data.examples);
+  const count = Math.min(Math.max(wanted < 1 ? Math.round(wanted * data.examples) : wanted, 1), data.examples);
   const threshold = wanted < 1 ? Math.max(wanted, next(hashes[0]!)) : next(hashes[count - 1]!);
+  const below = hashes.findIndex((hash) => hash >= threshold);
+  const tolerance = wanted < 1 ? 3 * Math.sqrt(count) : 0;
+  const isUneven = count < data.examples && Math.abs((below < 0 ? data.examples : below) - count) > tolerance;
+  const fitting = isUneven ? fittingQuestions(hashes, count) : null;
+  const isHeldOut = (hash: number): boolean => (fitting === null ? hash < threshold : fitting.has(hash));
   const train: number[] = [];
   const heldOut: number[] = [];
-  for (let e = 0; e < data.examples; e++) (data.questionHash[e]! < threshold ? heldOut : train).push(e);
+  for (let e = 0; e < data.examples; e++) (isHeldOut(data.questionHash[e]!) ? heldOut : train).push(e);
   if (train.length === 0) {
     throw new ScenarioError(
       `data.heldOut is ${wanted}, which leaves none of ${data.examples} examples for training; expected less`,
@@ -47,7 +57,42 @@ export function split(data: TokenizedData, options: SplitOptions = {}): Split {
     train: Uint32Array.from(train),
     heldOut: Uint32Array.from(heldOut),
     evaluation: stratified(data, heldOut, evaluationExamples),
+    notes: isUneven && (wanted < 1 || heldOut.length !== count) ? [unevenNote(hashes, heldOut.length, count)] : [],
   };
+}
+
+function unevenNote(hashes: Float64Array, heldOut: number, count: number): string {
+  const largest = [...questionSizes(hashes).values()].reduce((most, size) => Math.max(most, size));
+  return (
+    `${heldOut} of ${hashes.length} examples are held out, and data.heldOut asks for ${count}: examples of one question ` +
+    `stay together, and one question has ${largest}`
+  );
+}
+
+/** In the order of hashes. */
+function questionSizes(hashes: Float64Array): Map<number, number> {
+  const sizes = new Map<number, number>();
+  for (const hash of hashes) sizes.set(hash, (sizes.get(hash) ?? 0) + 1);
+  return sizes;
+}
+
+/** Hashes of questions in ascending order, each that still fits; the smallest question when none does. */
+function fittingQuestions(hashes: Float64Array, count: number): Set<number> {
+  const sizes = questionSizes(hashes);
+  const fitting = new Set<number>();
+  let left = count;
+  for (const [hash, size] of sizes) {
+    if (size > left) continue;
+    fitting.add(hash);
+    left -= size;
+  }
+  if (fitting.size > 0) return fitting;
+  if (sizes.size === 1) {
+    throw new ScenarioError(
+      `data: all ${hashes.length} examples ask the same question, so none can be held out while others are trained on`,
+    );
+  }
+  return new Set([[...sizes].reduce((least, one) => (one[1] < least[1] ? one : least))[0]]);
 }
 
 /** The next larger hash: hashes are multiples of 2⁻⁴⁸. */

@@ -54,10 +54,10 @@ export async function questionsFor(
     const most = Math.min(run.data.maxTokens ?? maxTokens, maxTokens);
     const all = await loadData(run.data.source, { ...options, seed: run.seed, maxTokens: most });
     const cap = examples ?? run.evaluationExamples;
-    const { evaluation } = split(all, { heldOut: run.data.heldOut, evaluationExamples: cap });
+    const { evaluation, notes } = split(all, { heldOut: run.data.heldOut, evaluationExamples: cap });
     const inputs = { data: all.digest, tokenizer: tokenizer.digest };
     const origin = `held-out examples of run "${run.name}"`;
-    return { origin, batches: inBatches(all, evaluation), notes: notesOn(all), inputs };
+    return { origin, batches: inBatches(all, evaluation), notes: [...notesOn(all), ...notes], inputs };
   }
   if (data === undefined || data === "generated") {
     // A question's side of the split follows from its text: no run with the usual share was trained on these.
