@@ -75,7 +75,7 @@ test("chunks may end anywhere, even inside a character", async () => {
 test("a byte-order mark is passed over, and UTF-16 is named", async () => {
   assert.equal((await parse(`\ufeff${good}`)).length, 1);
   assert.equal((await parse(`\ufeff[${good}]`)).length, 1);
-  await fails(Buffer.from(`\ufeff${good}`, "utf16le"), /data\.jsonl: expected UTF-8, got UTF-16/);
+  await fails(Buffer.from(`\ufeff${good}`, "utf16le"), /^data\.jsonl is text in UTF-16; save it as UTF-8$/);
 });
 
 test("bytes that are not UTF-8 are found on their line", async () => {
