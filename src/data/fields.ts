@@ -104,7 +104,8 @@ function fromConversation(record: Fields, name: string, where: string, reading: 
   const early = said[0]?.role === "assistant" ? 1 : 0;
   const late = said.at(-1)?.role === "user" ? 1 : 0;
   const turns = said.slice(early, said.length - late);
-  if (turns.length === 0 || turns.some(({ role }, at) => role !== (at % 2 ? "assistant" : "user"))) {
+  const isPaired = turns.length > 0 && turns.length % 2 === 0;
+  if (!isPaired || turns.some(({ role }, at) => role !== (at % 2 ? "assistant" : "user"))) {
     reading.remark("passed over, user and assistant do not take turns", where);
     return null;
   }

@@ -141,16 +141,19 @@ test("what is odd in a conversation is left out or passed over with a word, or r
     { messages: [one, first, two, { role: "tool", content: "3" }, second] },
     { messages: [one, { role: "assistant", content: null }] },
     { messages: [] },
+    { messages: [one, one] },
+    { messages: [one] },
+    { messages: [system] },
     { messages: [one, { ...first, weight: 0 }], prompt: "One?" },
   ]);
   assert.equal(data.examples, 3);
   assert.deepEqual(notesOn(data), [
     "left out, an answer at the beginning of a conversation: data.jsonl line 1",
     "left out, a question at the end of a conversation: data.jsonl line 2",
-    "passed over, user and assistant do not take turns: 3 times, first in data.jsonl line 3",
+    "passed over, user and assistant do not take turns: 6 times, first in data.jsonl line 3",
     "passed over, a message is blank or null: data.jsonl line 5",
-    'not read: "prompt": data.jsonl line 7',
-    'not read: "weight": data.jsonl line 7: "messages"[1]',
+    'not read: "prompt": data.jsonl line 10',
+    'not read: "weight": data.jsonl line 10: "messages"[1]',
   ]);
   await assert.rejects(read(t, [{ messages: "hello" }]), /line 1: expected "messages" to be a list of messages/);
   await assert.rejects(
