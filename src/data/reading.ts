@@ -3,10 +3,12 @@ export class Reading {
   readonly #reasons = new Map<string, { count: number; readonly first: string }>();
 
   remark(reason: string, where: string): void {
-    const known = this.#reasons.get(reason);
-    if (known !== undefined) known.count++;
     // Names of fields are the file's: their number has no bound.
-    else if (this.#reasons.size < MOST_REASONS) this.#reasons.set(reason, { count: 1, first: where });
+    const isOne = this.#reasons.has(reason) || this.#reasons.size < MOST_REASONS;
+    const told = isOne ? reason : "not read or passed over for more reasons than are listed";
+    const known = this.#reasons.get(told);
+    if (known !== undefined) known.count++;
+    else this.#reasons.set(told, { count: 1, first: where });
   }
 
   get notes(): string[] {

@@ -122,13 +122,16 @@ class ArrayParser {
 
   /** Pieces never span lines, so the line of every token is known. */
   *feed({ text, line }: Piece): Generator<Found> {
-    this.#size += text.length;
-    for (const token of this.#tokenize(text, line)) {
-      const whole = this.#take(token, line);
-      if (whole === undefined) continue;
-      yield { value: whole.value, where: this.#where() };
-      this.#element++;
-      this.#size = 0;
+    // The parser gives no tokens of a part that it refuses: what precedes an error has to be taken before.
+    for (const part of text.split(/(?<=\})/)) {
+      this.#size += part.length;
+      for (const token of this.#tokenize(part, line)) {
+        const whole = this.#take(token, line);
+        if (whole === undefined) continue;
+        yield { value: whole.value, where: this.#where() };
+        this.#element++;
+        this.#size = 0;
+      }
     }
     if (this.#size > this.#limits.recordBytes) {
       throw new InputError(

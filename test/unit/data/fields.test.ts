@@ -167,6 +167,14 @@ test("what is odd in a conversation is left out or passed over with a word, or r
   );
 });
 
+test("a file of ever new fields is told in few notes that leave none out", async (t) => {
+  const text = "words that look like content of a record";
+  const records = Array.from({ length: 50 }, (_, at) => ({ instruction: "a", output: "b", [`field ${at}`]: text }));
+  const notes = notesOn(await read(t, records));
+  assert.equal(notes.length, 21);
+  assert.match(notes[20]!, /^not read or passed over for more reasons than are listed: 30 times, first in .* line 21$/);
+});
+
 test("nesting without bound in an unread field is no more than unread", async (t) => {
   const path = join(temporaryFolder(t), "deep.jsonl");
   const deep = `${"[".repeat(200_000)}${"]".repeat(200_000)}`;

@@ -126,6 +126,8 @@ test("an element that is not a record is named with its number and line", async 
   await fails(`[${good}, null]`, /element 1 \(line 1\): .*got null$/);
   await fails(`[${good}, "text", 5]`, /element 1 \(line 1\): .*got the string "text"$/);
   await fails(`[${good},\n {"instruction": oops}]`, /^data\.jsonl line 2: not JSON in element 1: expected a value$/);
+  await fails(`[${good}, ${good}, {"instruction": oops}, ${good}]`, /line 1: not JSON in element 2: /);
+  await fails(`[${good}, ${good} ${good}]`, /line 1: not JSON in element 2: /);
   await fails(`[${good}]\n x`, /line 2: not JSON after the array/);
   await fails(`[${good},\n${good}`, /line 2: the file ends inside the array, after 2 whole elements$/);
   await fails(`[${good}, {"instruction": "a`, /the file ends inside the array, after 1 whole elements$/);
