@@ -93,3 +93,28 @@ test("runs of spaces in code are the tokens that the model was pre-trained with"
   assert.equal(responseTokens, 15);
   assert.ok(Math.abs(loss - 5.26354) < 1e-5, `${loss}`);
 });
+
+test("a run says at its beginning what of the data it does not use, and how it is split and dealt", async (t) => {
+  const folder = temporaryFolder(t);
+  const greetings = Array.from({ length: 180 }, (_, at) => ({ instruction: "Greet.", output: `Hello ${at}!` }));
+  const path = join(folder, "data.json");
+  writeFileSync(path, JSON.stringify([...greetings, ...numbers.map(say), { instruction: "a", output: "" }]));
+  const scenario = {
+    name: "read-data",
+    timingOnly: true,
+    data: { source: { type: "file" }, partition: { type: "dirichlet", alpha: 1 }, heldOut: 0.1, maxTokens: 256 },
+    fleet: [{ name: "a", clients: 2, topK: 1, tokensPerSecond: 1_000, uplink: 1e6 }],
+    rounds: { count: 1, cohort: 1, deadline: null },
+  };
+  writeFileSync(join(folder, "scenario.json"), JSON.stringify(scenario));
+  const words = ["run", join(folder, "scenario.json"), "--data", path, "--out", join(folder, "run")];
+  const { code, out, err } = await runFlame(...words);
+  assert.equal(code, 0, err);
+  for (const note of [
+    "passed over, the response is blank or null: data.json element 200 (line 1)",
+    "20 of 200 examples are held out, and data.heldOut asks for 20: examples of one question stay together",
+    'all examples have the category "uncategorised"',
+  ]) {
+    assert.ok(`${out}${err}`.includes(note), `${note}\n${out}${err}`);
+  }
+});
