@@ -2,8 +2,9 @@
  * The held-out split. An example's side follows from a hash of its question, so it stays where it is when the file is
  * shuffled, and a question asked twice is never on both sides.
  *
- * Where questions have many examples, the side of a few would decide how many are held out. When chance alone does not
- * explain the number (three standard deviations), questions are taken in the order of their hashes as long as they fit.
+ * Where questions have many examples, the side of a few would decide how many are held out. When the number is off by
+ * more than three standard deviations of independent examples, or by one where the question of an average example has
+ * two answers, questions are taken in the order of their hashes as long as they fit.
  */
 import { z } from "zod";
 import { ScenarioError } from "../base/errors.ts";
@@ -41,9 +42,11 @@ export function split(data: TokenizedData, options: SplitOptions = {}): Split {
   const count = Math.min(Math.max(wanted < 1 ? Math.round(wanted * data.examples) : wanted, 1), data.examples);
   const threshold = wanted < 1 ? Math.max(wanted, next(hashes[0]!)) : next(hashes[count - 1]!);
   const below = hashes.findIndex((hash) => hash >= threshold);
-  const tolerance = wanted < 1 ? 3 * Math.sqrt(count) : 0;
+  const sizes = questionSizes(hashes);
+  const answers = [...sizes.values()].reduce((sum, size) => sum + size ** 2, 0) / data.examples;
+  const tolerance = wanted < 1 ? (answers < 2 ? 3 : 1) * Math.sqrt(count) : 0;
   const isUneven = count < data.examples && Math.abs((below < 0 ? data.examples : below) - count) > tolerance;
-  const fitting = isUneven ? fittingQuestions(hashes, count) : null;
+  const fitting = isUneven ? fittingQuestions(sizes, count) : null;
   const isHeldOut = (hash: number): boolean => (fitting === null ? hash < threshold : fitting.has(hash));
   const train: number[] = [];
   const heldOut: number[] = [];
@@ -57,14 +60,17 @@ export function split(data: TokenizedData, options: SplitOptions = {}): Split {
     train: Uint32Array.from(train),
     heldOut: Uint32Array.from(heldOut),
     evaluation: stratified(data, heldOut, evaluationExamples),
-    notes: isUneven && (wanted < 1 || heldOut.length !== count) ? [unevenNote(hashes, heldOut.length, count)] : [],
+    notes:
+      isUneven && (heldOut.length !== count || (wanted < 1 && answers >= 2))
+        ? [unevenNote(sizes, data.examples, heldOut.length, count)]
+        : [],
   };
 }
 
-function unevenNote(hashes: Float64Array, heldOut: number, count: number): string {
-  const largest = [...questionSizes(hashes).values()].reduce((most, size) => Math.max(most, size));
+function unevenNote(sizes: Map<number, number>, examples: number, heldOut: number, count: number): string {
+  const largest = [...sizes.values()].reduce((most, size) => Math.max(most, size));
   return (
-    `${heldOut} of ${hashes.length} examples are held out, and data.heldOut asks for ${count}: examples of one question ` +
+    `${heldOut} of ${examples} examples are held out, and data.heldOut asks for ${count}: examples of one question ` +
     `stay together, and one question has ${largest}`
   );
 }
@@ -77,8 +83,7 @@ function questionSizes(hashes: Float64Array): Map<number, number> {
 }
 
 /** Hashes of questions in ascending order, each that still fits; the smallest question when none does. */
-function fittingQuestions(hashes: Float64Array, count: number): Set<number> {
-  const sizes = questionSizes(hashes);
+function fittingQuestions(sizes: Map<number, number>, count: number): Set<number> {
   const fitting = new Set<number>();
   let left = count;
   for (const [hash, size] of sizes) {
@@ -89,7 +94,7 @@ function fittingQuestions(hashes: Float64Array, count: number): Set<number> {
   if (fitting.size > 0) return fitting;
   if (sizes.size === 1) {
     throw new ScenarioError(
-      `data: all ${hashes.length} examples ask the same question, so none can be held out while others are trained on`,
+      `data: all ${[...sizes.values()][0]} examples ask the same question, so none can be held out while others are trained on`,
     );
   }
   return new Set([[...sizes].reduce((least, one) => (one[1] < least[1] ? one : least))[0]]);
