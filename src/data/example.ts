@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 
 /** An instruction and its answer, earlier in the same conversation. */
-export interface Turn {
+export interface Exchange {
   readonly instruction: string;
   readonly response: string;
 }
@@ -15,7 +15,7 @@ export interface Example {
   /** How to answer, for the whole conversation. */
   readonly system?: string;
   /** What was said before the instruction, oldest first. */
-  readonly history?: readonly Turn[];
+  readonly history?: readonly Exchange[];
   /** The label that partitions deal by. */
   readonly category: string;
 }
@@ -35,7 +35,9 @@ export function questionHash({ instruction, input, system = "", history = [] }: 
   // Lengths in the key keep ("ab", "c") apart from ("a", "bc").
   const hash = createHash("sha256").update(`held-out ${instruction.length}\n${instruction}\n${input}`);
   if (system !== "" || history.length > 0) {
-    hash.update(`\n${JSON.stringify([system, ...history.map((turn) => [turn.instruction, turn.response])])}`);
+    hash.update(
+      `\n${JSON.stringify([system, ...history.map((exchange) => [exchange.instruction, exchange.response])])}`,
+    );
   }
   return hash.digest().readUIntBE(0, 6) / 2 ** 48;
 }

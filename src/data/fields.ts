@@ -8,7 +8,7 @@
  */
 import { InputError } from "../base/errors.ts";
 import { printable } from "../base/text.ts";
-import { type Example, NO_CATEGORY, type Turn } from "./example.ts";
+import { type Example, type Exchange, NO_CATEGORY } from "./example.ts";
 import type { Reading } from "./reading.ts";
 
 const SPELLINGS = {
@@ -62,11 +62,11 @@ function fromFields(record: Fields, where: string, reading: Reading): Parts | nu
   if (blank(instruction) && blank(input)) {
     throw new InputError(`${where}: expected an instruction, got an empty one and no input`);
   }
-  return { ...before(text(record, "system", where) ?? "", turnsOf(record, where)), instruction, input, response };
+  return { ...before(text(record, "system", where) ?? "", historyOf(record, where)), instruction, input, response };
 }
 
 /** Alpaca with history: a list of questions with their answers. */
-function turnsOf(record: Fields, where: string): Turn[] {
+function historyOf(record: Fields, where: string): Exchange[] {
   const history = has(record, "history") ? record.history : [];
   if (!Array.isArray(history)) {
     throw new InputError(
@@ -103,20 +103,20 @@ function fromConversation(record: Fields, name: string, where: string, reading: 
   const said = messages.slice(starts);
   const early = said[0]?.role === "assistant" ? 1 : 0;
   const late = said.at(-1)?.role === "user" ? 1 : 0;
-  const turns = said.slice(early, said.length - late);
-  const isPaired = turns.length > 0 && turns.length % 2 === 0;
-  if (!isPaired || turns.some(({ role }, at) => role !== (at % 2 ? "assistant" : "user"))) {
+  const dialogue = said.slice(early, said.length - late);
+  const isPaired = dialogue.length > 0 && dialogue.length % 2 === 0;
+  if (!isPaired || dialogue.some(({ role }, at) => role !== (at % 2 ? "assistant" : "user"))) {
     reading.remark("passed over, user and assistant do not take turns", where);
     return null;
   }
-  if (turns.some((turn) => blank(turn.text))) {
+  if (dialogue.some((message) => blank(message.text))) {
     reading.remark("passed over, a message is blank or null", where);
     return null;
   }
   if (early > 0) reading.remark("left out, an answer at the beginning of a conversation", where);
   if (late > 0) reading.remark("left out, a question at the end of a conversation", where);
-  const pairs = turns.flatMap((turn, at) =>
-    at % 2 ? [] : [{ instruction: turn.text, response: turns[at + 1]!.text }],
+  const pairs = dialogue.flatMap((message, at) =>
+    at % 2 ? [] : [{ instruction: message.text, response: dialogue[at + 1]!.text }],
   );
   const system = new Set([text(record, "system", where) ?? "", ...messages.slice(0, starts).map((one) => one.text)]);
   return { ...before([...system].filter(spoken).join("\n\n"), pairs.slice(0, -1)), input: "", ...pairs.at(-1)! };
@@ -185,7 +185,7 @@ function looksLikeContent(value: unknown, depth: number): boolean {
 }
 
 /** An example without them has no fields for them. */
-const before = (system: string, history: readonly Turn[]): Pick<Example, "system" | "history"> => ({
+const before = (system: string, history: readonly Exchange[]): Pick<Example, "system" | "history"> => ({
   ...(blank(system) ? {} : { system }),
   ...(history.length > 0 ? { history } : {}),
 });

@@ -1,12 +1,12 @@
 /**
  * Examples as columns of token ids in shared memory, so that every worker reads them without a copy.
  *
- * Example e is `tokens[offsets[e]] … tokens[offsets[e + 1] - 1]`: prompt, response, end token. Earlier turns of a
- * conversation stand before it in the same form. An example that is too long loses its earlier turns, oldest first, then
- * the end of its input, then of its instruction; its response stays whole or the example is dropped.
+ * Example e is `tokens[offsets[e]] … tokens[offsets[e + 1] - 1]`: prompt, response, end token. Earlier exchanges of a
+ * conversation stand before it in the same form. An example that is too long loses its earlier exchanges, oldest first,
+ * then the end of its input, then of its instruction; its response stays whole or the example is dropped.
  */
 import { InputError, invariant } from "../base/errors.ts";
-import { type Example, type Question, questionHash, type Turn } from "./example.ts";
+import { type Example, type Exchange, type Question, questionHash } from "./example.ts";
 import { type PromptEncoder, type PromptTemplate, promptEncoder, type Segment } from "./template.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -19,7 +19,7 @@ export interface TokenizedData {
   readonly offsets: Uint32Array;
   /** Tokens in front of the first response token that carries loss, `[examples]`, each ≥ 1. */
   readonly responseStart: Uint32Array;
-  /** 1 for every token of an earlier turn's prompt behind that, as long as `tokens`; null where there are none. */
+  /** 1 for every token of an earlier exchange's prompt behind that, as long as `tokens`; null where there are none. */
   readonly quiet: Uint8Array | null;
   /** Row of `categoryNames`, `[examples]`. */
   readonly category: Uint16Array;
@@ -130,7 +130,7 @@ class ExampleColumns {
     const { instruction, input, system = "", history = [] } = example;
     const response = this.#tokenizer.encode(example.response);
     const room = this.#maxTokens - response.length - 1;
-    const earlier = history.map((turn) => this.#turn(turn, ""));
+    const earlier = history.map((exchange) => this.#exchange(exchange, ""));
     let question = this.#encode(instruction, input, system);
     const lengths = earlier.map((ids) => ids.prompt.length + ids.response.length);
     let before = lengths.reduce((sum, length) => sum + length, 0);
@@ -139,9 +139,9 @@ class ExampleColumns {
     while (left < earlier.length && before + whole > room) before -= lengths[left++]!;
     const kept = earlier.slice(left);
     if (kept.length > 0 && system !== "") {
-      // The system text stands in the first turn that is left, with as many tokens wherever that is.
+      // The system text stands in the first exchange that is left, with as many tokens wherever that is.
       before -= kept[0]!.prompt.length;
-      kept[0] = this.#turn(history[left]!, system);
+      kept[0] = this.#exchange(history[left]!, system);
       before += kept[0].prompt.length;
       question = this.#encode(instruction, input);
     }
@@ -153,10 +153,10 @@ class ExampleColumns {
     if (left > 0 || fitted.some((ids, at) => ids.length < question[at]!.ids.length)) this.#truncated++;
     const start = this.#length;
     let responseStart = 0;
-    for (const turn of kept) {
-      this.#prompt([turn.prompt], responseStart > 0);
+    for (const exchange of kept) {
+      this.#prompt([exchange.prompt], responseStart > 0);
       if (this.#loss === "every" && responseStart === 0) responseStart = this.#length - start;
-      this.#append(turn.response);
+      this.#append(exchange.response);
     }
     this.#prompt(fitted, responseStart > 0);
     this.#responseStart.push(responseStart > 0 ? responseStart : this.#length - start);
@@ -167,8 +167,8 @@ class ExampleColumns {
     this.#hashes.push(questionHash(example));
   }
 
-  /** An earlier turn; its response is closed by the end token. */
-  #turn({ instruction, response }: Turn, system: string): { prompt: Int32Array; response: Int32Array } {
+  /** An earlier exchange; its response is closed by the end token. */
+  #exchange({ instruction, response }: Exchange, system: string): { prompt: Int32Array; response: Int32Array } {
     return {
       prompt: joined(this.#encode(instruction, "", system).map(({ ids }) => ids)),
       response: joined([this.#tokenizer.encode(response), Int32Array.of(this.#tokenizer.end)]),

@@ -26,8 +26,8 @@ async function survives(bytes: Uint8Array, size: number): Promise<void> {
         assert.equal(typeof example[field], "string");
       }
       assert.equal(typeof (example.system ?? ""), "string");
-      for (const turn of example.history ?? []) {
-        assert.deepEqual([typeof turn.instruction, typeof turn.response], ["string", "string"]);
+      for (const exchange of example.history ?? []) {
+        assert.deepEqual([typeof exchange.instruction, typeof exchange.response], ["string", "string"]);
       }
     }
   } catch (error) {

@@ -118,7 +118,7 @@ test("the loss is on the last answer of a conversation, or on every one", async 
   assert.equal(single.quiet, null);
 });
 
-test("a long conversation loses its oldest turns, keeps its system text, and is counted", async (t) => {
+test("a long conversation loses its oldest exchanges, keeps its system text, and is counted", async (t) => {
   const whole = (await read(t, [{ messages: conversation }])).offsets[1]!;
   for (const loss of ["last", "every"] as const) {
     const exact = await read(t, [{ messages: conversation }], { loss, maxTokens: whole });
