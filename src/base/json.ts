@@ -3,12 +3,12 @@ import type { z } from "zod";
 import { InputError, messageOf } from "./errors.ts";
 import { type Links, largestJson } from "./open.ts";
 import { parseInput } from "./problem.ts";
-import { readInput } from "./text.ts";
+import { readInput, withoutByteOrderMark } from "./text.ts";
 
 /** @param where opens the message: a file, or a file and a line */
 export function parseJson(text: string, where: string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(withoutByteOrderMark(text));
   } catch (cause) {
     throw new InputError(`${where} is not JSON: ${messageOf(cause)}`, { cause });
   }

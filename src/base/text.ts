@@ -2,11 +2,15 @@
 import { closeSync, readSync } from "node:fs";
 import { onDisk } from "./disk.ts";
 import { InputError, messageOf } from "./errors.ts";
+import { otherKind } from "./file-kind.ts";
 import { type Links, openToRead, readBytes } from "./open.ts";
 
 /** @throws InputError for a file of more than `most` bytes or what is no file; MachineError when it cannot be read */
 export const readText = (path: string, most: number, links?: Links): string =>
   onDisk(`cannot read ${path}`, () => readBytes(path, most, links).toString("utf8"));
+
+/** Text of other people may begin with a mark that no parser takes. */
+export const withoutByteOrderMark = (text: string): string => (text.startsWith("\ufeff") ? text.slice(1) : text);
 
 /** Nothing in a message may move a terminal's cursor, or turn the text around. */
 export const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "·");
@@ -14,10 +18,16 @@ export const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p
 /** A string holds no more. */
 export const largestText = 2 ** 29 - 24;
 
-/** As {@link readText}, of a file that the user named: that it cannot be read is a mistake of theirs. */
+/**
+ * As {@link readText}, of a file that the user named: that it cannot be read, or holds something else than text, is a
+ * mistake of theirs.
+ */
 export function readInput(path: string, most = largestText, links?: Links): string {
   try {
-    return readText(path, most, links);
+    const bytes = onDisk(`cannot read ${path}`, () => readBytes(path, most, links));
+    const kind = otherKind(bytes);
+    if (kind !== null) throw new InputError(`${path} is ${kind}`);
+    return withoutByteOrderMark(bytes.toString("utf8"));
   } catch (cause) {
     throw cause instanceof InputError ? cause : new InputError(messageOf(cause), { cause });
   }

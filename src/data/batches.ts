@@ -86,8 +86,11 @@ function inBatches(data: TokenizedData, order: Uint32Array, options: BatchOption
 function batchOf(data: TokenizedData, examples: Uint32Array, rows: number, length: number): Batch {
   const ids = new Int32Array(rows * length).fill(data.pad);
   const lengths = new Int32Array(rows);
+  const isQuiet = (e: number, at: number): boolean => data.quiet !== null && data.quiet[data.offsets[e]! + at] === 1;
   let responses = 0;
-  for (const e of examples) responses += exampleLength(data, e) - data.responseStart[e]!;
+  for (const e of examples) {
+    for (let at = data.responseStart[e]!; at < exampleLength(data, e); at++) if (!isQuiet(e, at)) responses++;
+  }
   const lossPositions = new Int32Array(responses);
   const targets = new Int32Array(responses);
   let filled = 0;
@@ -96,6 +99,7 @@ function batchOf(data: TokenizedData, examples: Uint32Array, rows: number, lengt
     ids.set(tokens, row * length);
     lengths[row] = tokens.length;
     for (let at = data.responseStart[e]!; at < tokens.length; at++) {
+      if (isQuiet(e, at)) continue;
       lossPositions[filled] = row * length + at - 1;
       targets[filled++] = tokens[at]!;
     }

@@ -1,14 +1,27 @@
 /** One instruction and its answer: the shape that every source of data yields. */
 import { createHash } from "node:crypto";
 
+/** An instruction and its answer, earlier in the same conversation. */
+export interface Exchange {
+  readonly instruction: string;
+  readonly response: string;
+}
+
 export interface Example {
   readonly instruction: string;
   /** What the instruction is about; empty when the instruction stands alone. */
   readonly input: string;
   readonly response: string;
+  /** How to answer, for the whole conversation. */
+  readonly system?: string;
+  /** What was said before the instruction, oldest first. */
+  readonly history?: readonly Exchange[];
   /** The label that partitions deal by. */
   readonly category: string;
 }
+
+/** The question that a response answers, with all that was said before it. */
+export type Question = Pick<Example, "instruction" | "input" | "system" | "history">;
 
 /** The category of examples that name none. */
 export const NO_CATEGORY = "uncategorised";
@@ -18,8 +31,13 @@ export const NO_CATEGORY = "uncategorised";
  *
  * The answer stays out, so two answers to one question always fall on the same side of a split.
  */
-export function questionHash({ instruction, input }: Pick<Example, "instruction" | "input">): number {
+export function questionHash({ instruction, input, system = "", history = [] }: Question): number {
   // Lengths in the key keep ("ab", "c") apart from ("a", "bc").
-  const digest = createHash("sha256").update(`held-out ${instruction.length}\n${instruction}\n${input}`).digest();
-  return digest.readUIntBE(0, 6) / 2 ** 48;
+  const hash = createHash("sha256").update(`held-out ${instruction.length}\n${instruction}\n${input}`);
+  if (system !== "" || history.length > 0) {
+    hash.update(
+      `\n${JSON.stringify([system, ...history.map((exchange) => [exchange.instruction, exchange.response])])}`,
+    );
+  }
+  return hash.digest().readUIntBE(0, 6) / 2 ** 48;
 }

@@ -2,7 +2,8 @@
  * Hugging Face tokenizers from a folder with `tokenizer.json` and, when there is one, `tokenizer_config.json`.
  *
  * The library turns added tokens in any text into their ids, so data that spells out `<|endoftext|>` would end a
- * response early. Here such text is cut in two inside the spelling, and both parts are encoded on their own.
+ * response early. Here such text is cut in two inside the spelling, and both parts are encoded on their own. That is for
+ * special tokens alone: the others, such as runs of spaces, are part of the text a model was pre-trained on.
  */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
@@ -57,15 +58,18 @@ export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenize
   }
   let largest = end;
   for (const id of [...library.get_vocab(true).values(), ...added.values()]) largest = Math.max(largest, id);
-  const spellings = [...added.keys()];
+  const pad = idOf(nameOf(config.pad_token)) ?? end;
+  const kept = new Set((description.added_tokens ?? []).filter(({ special }) => special).map(({ id }) => id));
+  const specials = new Map([...added].filter(([, id]) => kept.has(id) || id === end || id === pad));
+  const spellings = [...specials.keys()];
   return {
     name: path,
     digest: hash.digest("hex"),
     vocabulary: largest + 1,
     // Padding carries no loss and no position looks at it, so the end token can stand in.
-    pad: idOf(nameOf(config.pad_token)) ?? end,
+    pad,
     end,
-    specials: added,
+    specials,
     encode: (text) =>
       Int32Array.from(
         withoutSpellings(text, spellings).flatMap((part) => library.encode(part, { add_special_tokens: false }).ids),
@@ -77,7 +81,7 @@ export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenize
   };
 }
 
-/** Cuts `text` after the first character of every added token spelled out in it. */
+/** Cuts `text` after the first character of every special token spelled out in it. */
 function withoutSpellings(text: string, spellings: readonly string[]): string[] {
   const cuts = new Set<number>();
   for (const spelling of spellings) {

@@ -3,6 +3,7 @@
  * U+2028, which JSON allows inside strings; here only line feeds count.
  */
 import { InputError } from "../base/errors.ts";
+import { otherKind } from "../base/file-kind.ts";
 
 export type Chunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
@@ -83,9 +84,8 @@ export async function openText(chunks: Chunks, name: string, mostBytes: number):
     const { value, done = false } = await iterator.next();
     if (!done) head = Uint8Array.from(Buffer.concat([head, value]));
     if (!done && head.length < 3) continue;
-    if ((head[0] === 0xff && head[1] === 0xfe) || (head[0] === 0xfe && head[1] === 0xff)) {
-      throw new InputError(`${name}: expected UTF-8, got UTF-16; save the file as UTF-8`);
-    }
+    const kind = otherKind(head);
+    if (kind !== null) throw new InputError(`${name} is ${kind}`);
     const body = head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf ? head.subarray(3) : head;
     const at = body.findIndex((byte) => !WHITE_SPACE.has(byte));
     if (at < 0 && !done) {

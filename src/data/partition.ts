@@ -10,6 +10,7 @@
  */
 import { z } from "zod";
 import { invariant, ScenarioError } from "../base/errors.ts";
+import { show } from "../base/problem.ts";
 import type { Rng } from "../base/random.ts";
 import { apportion, type ClientSizes, dealByCategory, dealShards, dealSizes, type Partition } from "./deal.ts";
 import type { TokenizedData } from "./tokenized.ts";
@@ -78,6 +79,20 @@ export function partition(
     case "shards":
       return dealShards(byCategory(data, indices), spec, clients, rng);
   }
+}
+
+/** What the user should know of these examples under this law. */
+export function notesOnPartition(
+  { category, categoryNames }: TokenizedData,
+  indices: Uint32Array,
+  spec: PartitionSpec,
+): string[] {
+  const only = category[indices[0]!];
+  if (spec.type !== "dirichlet" || indices.some((e) => category[e] !== only)) return [];
+  return [
+    `data.partition is dirichlet, but all examples have the category ${show(categoryNames[only!])}: clients differ in ` +
+      "their number of examples, and by label they are IID",
+  ];
 }
 
 export interface SizesOptions {

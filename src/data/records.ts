@@ -1,19 +1,21 @@
 /**
- * The user's own examples: an Alpaca or Dolly file, as a JSON array or as JSON Lines, told apart by content.
+ * The user's own examples, as a JSON array or as JSON Lines, told apart by content; `fields.ts` says what a record is.
  *
- *   {"instruction": "…", "input" or "context": "…", "output" or "response": "…", "category": "…"}
- *
- * The file is streamed, and hostile until parsed: line and record sizes, nesting and counts are bounded, only own
- * string fields of these names are read, and every error names file, line and, in an array, the element.
+ * The file is streamed, and hostile until parsed: line and record sizes, nesting and counts are bounded, and every error
+ * names file, line and, in an array, the element.
  */
 import type { Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { basename } from "node:path";
+import { pipeline } from "node:stream";
+import { createGunzip } from "node:zlib";
 import { jsonParser, type Token } from "stream-json/parser.js";
 import { InputError, messageOf } from "../base/errors.ts";
 import { printable } from "../base/text.ts";
-import { type Example, NO_CATEGORY } from "./example.ts";
+import type { Example } from "./example.ts";
+import { shown, toExample } from "./fields.ts";
 import { type Chunks, linePieces, type Opening, openText, type Piece, wholeLines } from "./lines.ts";
+import { Reading } from "./reading.ts";
 
 /** @internal */
 export interface ReadLimits {
@@ -30,10 +32,11 @@ export const READ_LIMITS: ReadLimits = { recordBytes: 4 * 2 ** 20, depth: 64, re
 /**
  * Streams the examples of a file in its order. Records whose response is blank teach nothing and are passed over.
  *
+ * @param reading hears of all that is passed over
  * @param hash takes the bytes as they are read; when all examples are through it has seen the whole file
  */
-export async function* readExamples(path: string, hash?: Hash): AsyncGenerator<Example> {
-  yield* parseExamples(fileChunks(path, hash), basename(path));
+export async function* readExamples(path: string, reading?: Reading, hash?: Hash): AsyncGenerator<Example> {
+  yield* parseExamples(fileChunks(path, hash), basename(path), READ_LIMITS, reading);
 }
 
 /** @internal As {@link readExamples}, from bytes of any origin. `name` stands in front of every error. */
@@ -41,6 +44,7 @@ export async function* parseExamples(
   chunks: Chunks,
   name: string,
   limits: ReadLimits = READ_LIMITS,
+  reading = new Reading(),
 ): AsyncGenerator<Example> {
   const opening = await openText(chunks, name, limits.recordBytes);
   if (opening.text === null) {
@@ -49,7 +53,7 @@ export async function* parseExamples(
   let records = 0;
   for await (const { value, where } of recordsOf(opening, opening.text, name, limits)) {
     if (++records > limits.records) throw new InputError(`${where}: expected at most ${limits.records} records`);
-    const example = toExample(value, where);
+    const example = toExample(value, where, reading);
     if (example !== null) yield example;
   }
   if (records === 0) throw new InputError(`${name}: expected at least one example, got an empty array`);
@@ -118,13 +122,16 @@ class ArrayParser {
 
   /** Pieces never span lines, so the line of every token is known. */
   *feed({ text, line }: Piece): Generator<Found> {
-    this.#size += text.length;
-    for (const token of this.#tokenize(text, line)) {
-      const whole = this.#take(token, line);
-      if (whole === undefined) continue;
-      yield { value: whole.value, where: this.#where() };
-      this.#element++;
-      this.#size = 0;
+    // The parser gives no tokens of a part that it refuses: what precedes an error has to be taken before.
+    for (const part of text.split(/(?<=\})/)) {
+      this.#size += part.length;
+      for (const token of this.#tokenize(part, line)) {
+        const whole = this.#take(token, line);
+        if (whole === undefined) continue;
+        yield { value: whole.value, where: this.#where() };
+        this.#element++;
+        this.#size = 0;
+      }
     }
     if (this.#size > this.#limits.recordBytes) {
       throw new InputError(
@@ -218,57 +225,20 @@ class Container {
   }
 }
 
-/** Null for a record with a blank response. */
-function toExample(value: unknown, where: string): Example | null {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new InputError(`${where}: expected a JSON object with "instruction" and "response", got ${kindOf(value)}`);
-  }
-  const instruction = field(value, ["instruction"], where);
-  const response = field(value, ["response", "output"], where);
-  if (instruction === null || response === null) {
-    throw new InputError(
-      `${where}: expected a JSON object with "instruction" and "response" (or "output"), got ${kindOf(value)}`,
-    );
-  }
-  if (response.trim() === "") return null;
-  const input = field(value, ["input", "context"], where) ?? "";
-  const category = field(value, ["category"], where) ?? NO_CATEGORY;
-  if (instruction.trim() === "" && input.trim() === "") {
-    throw new InputError(`${where}: expected an instruction, got an empty one and no input`);
-  }
-  return { instruction, input, response, category: category === "" ? NO_CATEGORY : category };
-}
-
-/** The first of these fields that is there and not null. Only own fields count. */
-function field(record: object, names: readonly string[], where: string): string | null {
-  for (const name of names) {
-    const value: unknown = Object.hasOwn(record, name) ? (record as Record<string, unknown>)[name] : null;
-    if (value === null) continue;
-    if (typeof value === "string") return value;
-    throw new InputError(`${where}: expected "${name}" to be a string, got ${kindOf(value)}`);
-  }
-  return null;
-}
-
-function kindOf(value: unknown): string {
-  if (value === null) return "null";
-  if (Array.isArray(value)) return "an array";
-  if (typeof value !== "object") return `the ${typeof value} ${shown(String(value))}`;
-  const names = Object.keys(value);
-  if (names.length === 0) return "an object without fields";
-  const more = names.length > 6 ? ", …" : "";
-  return `an object with ${names.slice(0, 6).map(shown).join(", ")}${more}`;
-}
-
-/** A short, quoted beginning of somebody's text, without control characters. */
-const shown = (text: string): string => JSON.stringify(printable(text.length > 40 ? `${text.slice(0, 40)}…` : text));
-
+/** What begins like gzip is unpacked, whatever its name; `hash` sees the file as it lies on disk. */
 async function* fileChunks(path: string, hash?: Hash): AsyncGenerator<Uint8Array> {
   try {
-    for await (const chunk of createReadStream(path) as AsyncIterable<Uint8Array>) {
-      hash?.update(chunk);
-      yield chunk;
-    }
+    const chunks = createReadStream(path)[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
+    const first = await chunks.next();
+    const stored = async function* (): AsyncGenerator<Uint8Array> {
+      for (let next = first; next.done !== true; next = await chunks.next()) {
+        hash?.update(next.value);
+        yield next.value;
+      }
+    };
+    const packed = first.done !== true && first.value[0] === 0x1f && first.value[1] === 0x8b;
+    // An error on the way reaches whoever reads the last stream.
+    yield* packed ? pipeline(stored(), createGunzip(), () => {}) : stored();
   } catch (cause) {
     throw new InputError(`cannot read ${path}: ${messageOf(cause)}`, { cause });
   }

@@ -2,11 +2,13 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import { InputError, ScenarioError } from "../base/errors.ts";
+import { given } from "../base/given.ts";
 import { FAMILY_NAMES } from "./families.ts";
 import { generateExamples } from "./generate.ts";
+import { Reading } from "./reading.ts";
 import { readExamples } from "./records.ts";
 import { defaultTemplate, type PromptTemplate } from "./template.ts";
-import { type TokenizedData, tokenize, tokenizeStream } from "./tokenized.ts";
+import { type Loss, type TokenizedData, tokenize, tokenizeStream } from "./tokenized.ts";
 import { byteTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 export const sourceSchema = z.discriminatedUnion("type", [
@@ -21,6 +23,8 @@ export const sourceSchema = z.discriminatedUnion("type", [
     type: z.literal("file"),
     /** Left out: the file named on the command line. */
     path: z.string().min(1).optional(),
+    /** Of a conversation, the responses that carry loss: the last one unless given. */
+    loss: z.enum(["last", "every"]).optional(),
   }),
 ]);
 
@@ -32,8 +36,12 @@ export const instructions = (options: { examples: number; seed?: number; familie
   ...options,
 });
 
-/** An Alpaca or Dolly file, JSON or JSONL; see `records.ts`. */
-export const file = (path?: string): DataSource => (path === undefined ? { type: "file" } : { type: "file", path });
+/** Somebody's examples, JSON or JSON Lines; docs/data.md says what is read. */
+export const file = (path?: string, options: { loss?: Loss } = {}): DataSource => ({
+  type: "file",
+  ...given({ path }),
+  ...options,
+});
 
 export interface LoadOptions {
   /** For sources without a seed of their own. */
@@ -58,13 +66,18 @@ export async function loadData(source: DataSource, options: LoadOptions): Promis
     throw new ScenarioError("data.source is file() without a path; expected file(path) or --data <file>");
   }
   const hash = createHash("sha256");
-  const data = await tokenizeStream(readExamples(path, hash), tokenizer, template, { maxTokens });
-  return requireSome({ ...data, digest: hash.digest("hex") }, path);
+  const reading = new Reading();
+  const examples = readExamples(path, reading, hash);
+  const data = await tokenizeStream(examples, tokenizer, template, { maxTokens, ...given({ loss: source.loss }) });
+  return requireSome({ ...data, digest: hash.digest("hex"), notes: reading.notes }, path);
 }
 
 function requireSome(data: TokenizedData, name: string): TokenizedData {
   if (data.examples > 0) return data;
-  if (data.dropped === 0) throw new InputError(`${name}: expected an example with a response, found none`);
+  if (data.dropped === 0) {
+    const why = data.notes.length === 0 ? "" : ` (${data.notes.join("; ")})`;
+    throw new InputError(`${name}: expected an example with a response, found none${why}`);
+  }
   throw new InputError(
     `${name}: all ${data.dropped} examples were left out, their responses need more than ${data.maxTokens} tokens`,
   );

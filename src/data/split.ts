@@ -1,6 +1,10 @@
 /**
  * The held-out split. An example's side follows from a hash of its question, so it stays where it is when the file is
  * shuffled, and a question asked twice is never on both sides.
+ *
+ * Where questions have many examples, the side of a few would decide how many are held out. When the number is off by
+ * more than three standard deviations of independent examples, or by one where the question of an average example has
+ * two answers, questions are taken in the order of their hashes as long as they fit.
  */
 import { z } from "zod";
 import { ScenarioError } from "../base/errors.ts";
@@ -26,6 +30,8 @@ export interface Split {
   readonly heldOut: Uint32Array;
   /** The part of `heldOut` that evaluations use. */
   readonly evaluation: Uint32Array;
+  /** Says so when questions with many examples keep the number away from what was asked for. */
+  readonly notes: readonly string[];
 }
 
 export function split(data: TokenizedData, options: SplitOptions = {}): Split {
@@ -33,11 +39,18 @@ export function split(data: TokenizedData, options: SplitOptions = {}): Split {
   if (data.examples < 2) throw new ScenarioError(`data has ${data.examples} examples, expected at least 2 to split`);
   const hashes = Float64Array.from(data.questionHash).sort();
   // At least one question is held out, whatever the share; a count takes the questions with the smallest hashes.
-  const count = Math.min(Math.max(Math.trunc(wanted), 1), data.examples);
+  const count = Math.min(Math.max(wanted < 1 ? Math.round(wanted * data.examples) : wanted, 1), data.examples);
   const threshold = wanted < 1 ? Math.max(wanted, next(hashes[0]!)) : next(hashes[count - 1]!);
+  const below = hashes.findIndex((hash) => hash >= threshold);
+  const sizes = questionSizes(hashes);
+  const answers = [...sizes.values()].reduce((sum, size) => sum + size ** 2, 0) / data.examples;
+  const tolerance = wanted < 1 ? (answers < 2 ? 3 : 1) * Math.sqrt(count) : 0;
+  const isUneven = count < data.examples && Math.abs((below < 0 ? data.examples : below) - count) > tolerance;
+  const fitting = isUneven ? fittingQuestions(sizes, count) : null;
+  const isHeldOut = (hash: number): boolean => (fitting === null ? hash < threshold : fitting.has(hash));
   const train: number[] = [];
   const heldOut: number[] = [];
-  for (let e = 0; e < data.examples; e++) (data.questionHash[e]! < threshold ? heldOut : train).push(e);
+  for (let e = 0; e < data.examples; e++) (isHeldOut(data.questionHash[e]!) ? heldOut : train).push(e);
   if (train.length === 0) {
     throw new ScenarioError(
       `data.heldOut is ${wanted}, which leaves none of ${data.examples} examples for training; expected less`,
@@ -47,7 +60,44 @@ export function split(data: TokenizedData, options: SplitOptions = {}): Split {
     train: Uint32Array.from(train),
     heldOut: Uint32Array.from(heldOut),
     evaluation: stratified(data, heldOut, evaluationExamples),
+    notes:
+      isUneven && (heldOut.length !== count || (wanted < 1 && answers >= 2))
+        ? [unevenNote(sizes, data.examples, heldOut.length, count)]
+        : [],
   };
+}
+
+function unevenNote(sizes: Map<number, number>, examples: number, heldOut: number, count: number): string {
+  const largest = [...sizes.values()].reduce((most, size) => Math.max(most, size));
+  return (
+    `${heldOut} of ${examples} examples are held out, and data.heldOut asks for ${count}: examples of one question ` +
+    `stay together, and one question has ${largest}`
+  );
+}
+
+/** In the order of hashes. */
+function questionSizes(hashes: Float64Array): Map<number, number> {
+  const sizes = new Map<number, number>();
+  for (const hash of hashes) sizes.set(hash, (sizes.get(hash) ?? 0) + 1);
+  return sizes;
+}
+
+/** Hashes of questions in ascending order, each that still fits; the smallest question when none does. */
+function fittingQuestions(sizes: Map<number, number>, count: number): Set<number> {
+  const fitting = new Set<number>();
+  let left = count;
+  for (const [hash, size] of sizes) {
+    if (size > left) continue;
+    fitting.add(hash);
+    left -= size;
+  }
+  if (fitting.size > 0) return fitting;
+  if (sizes.size === 1) {
+    throw new ScenarioError(
+      `data: all ${[...sizes.values()][0]} examples ask the same question, so none can be held out while others are trained on`,
+    );
+  }
+  return new Set([[...sizes].reduce((least, one) => (one[1] < least[1] ? one : least))[0]]);
 }
 
 /** The next larger hash: hashes are multiples of 2⁻⁴⁸. */

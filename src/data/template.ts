@@ -43,17 +43,20 @@ export interface Segment {
   readonly ids: Int32Array;
 }
 
-export type PromptEncoder = (instruction: string, input: string) => Segment[];
+/** A system text stands in front of the instruction, with an empty line between them, and is never cut. */
+export type PromptEncoder = (instruction: string, input: string, system?: string) => Segment[];
 
 /** Checks the template against the tokenizer and encodes its fixed parts once. */
 export function promptEncoder(template: PromptTemplate, tokenizer: Tokenizer): PromptEncoder {
   const [withInput, withoutInput] = layouts(template, tokenizer);
   const long = compile(withInput, tokenizer);
   const short = compile(withoutInput, tokenizer);
-  return (instruction, input) =>
-    (input === "" ? short : long).map((part) => {
-      if (typeof part !== "string") return { field: null, ids: part };
-      return { field: part, ids: tokenizer.encode(part === "instruction" ? instruction : input) };
+  return (instruction, input, system = "") =>
+    (input === "" ? short : long).flatMap((part): Segment[] => {
+      if (typeof part !== "string") return [{ field: null, ids: part }];
+      if (part === "input") return [{ field: part, ids: tokenizer.encode(input) }];
+      const segment = { field: part, ids: tokenizer.encode(instruction) };
+      return system === "" ? [segment] : [{ field: null, ids: tokenizer.encode(`${system}\n\n`) }, segment];
     });
 }
 

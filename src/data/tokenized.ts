@@ -1,11 +1,12 @@
 /**
  * Examples as columns of token ids in shared memory, so that every worker reads them without a copy.
  *
- * Example e is `tokens[offsets[e]] … tokens[offsets[e + 1] - 1]`: prompt, response, end token. An example that is too
- * long loses the end of its input, then of its instruction; its response stays whole or the example is dropped.
+ * Example e is `tokens[offsets[e]] … tokens[offsets[e + 1] - 1]`: prompt, response, end token. Earlier exchanges of a
+ * conversation stand before it in the same form. An example that is too long loses its earlier exchanges, oldest first,
+ * then the end of its input, then of its instruction; its response stays whole or the example is dropped.
  */
 import { InputError, invariant } from "../base/errors.ts";
-import { type Example, questionHash } from "./example.ts";
+import { type Example, type Exchange, type Question, questionHash } from "./example.ts";
 import { type PromptEncoder, type PromptTemplate, promptEncoder, type Segment } from "./template.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -16,8 +17,10 @@ export interface TokenizedData {
   readonly tokens: Uint16Array | Int32Array;
   /** `[examples + 1]`. */
   readonly offsets: Uint32Array;
-  /** Tokens in front of the first response token, `[examples]`, each ≥ 1. */
+  /** Tokens in front of the first response token that carries loss, `[examples]`, each ≥ 1. */
   readonly responseStart: Uint32Array;
+  /** 1 for every token of an earlier exchange's prompt behind that, as long as `tokens`; null where there are none. */
+  readonly quiet: Uint8Array | null;
   /** Row of `categoryNames`, `[examples]`. */
   readonly category: Uint16Array;
   /** Ascending, so they do not depend on the order of examples. */
@@ -34,12 +37,18 @@ export interface TokenizedData {
   readonly dropped: number;
   /** SHA-256 of the file they were read from; null for examples from elsewhere. */
   readonly digest: string | null;
+  /** What of the file is in no example, for its user. */
+  readonly notes: readonly string[];
 }
 
 export interface TokenizeOptions {
   /** Longest example in tokens, end token included. */
   readonly maxTokens: number;
+  /** Which responses of a conversation carry loss; the last one unless given. */
+  readonly loss?: Loss;
 }
+
+export type Loss = "last" | "every";
 
 export function tokenize(
   examples: Iterable<Example>,
@@ -66,7 +75,7 @@ export async function tokenizeStream(
 
 /** The prompt alone, to generate from: `<instruction>…<response>`. Cut to `maxTokens` like a training example. */
 export function promptTokens(
-  { instruction, input }: Pick<Example, "instruction" | "input">,
+  { instruction, input }: Pick<Question, "instruction" | "input">,
   tokenizer: Tokenizer,
   template: PromptTemplate,
   maxTokens: number,
@@ -74,7 +83,15 @@ export function promptTokens(
   const segments = promptEncoder(template, tokenizer)(instruction, input);
   const fitted = fit(segments, maxTokens);
   if (fitted === null) throw new InputError(`the prompt does not fit in ${maxTokens} tokens`);
-  return Int32Array.from(fitted.flatMap((ids) => [...ids]));
+  return joined(fitted);
+}
+
+/** What a user of the examples should know: what of the file is in none of them, which were cut or left out. */
+export function notesOn({ notes, truncated, dropped, examples }: TokenizedData): string[] {
+  const said = [...notes];
+  if (truncated > 0) said.push(`${truncated} of ${examples} examples had to be cut to fit; see data.maxTokens`);
+  if (dropped > 0) said.push(`${dropped} examples were left out: their responses are too long; see data.maxTokens`);
+  return said;
 }
 
 /** Tokens of example `e`, end token included. */
@@ -88,6 +105,7 @@ class ExampleColumns {
   readonly #tokenizer: Tokenizer;
   readonly #encode: PromptEncoder;
   readonly #maxTokens: number;
+  readonly #loss: Loss;
   #tokens = new Int32Array(1 << 16);
   #length = 0;
   readonly #offsets: number[] = [0];
@@ -95,33 +113,73 @@ class ExampleColumns {
   readonly #category: number[] = [];
   readonly #categories = new Map<string, number>();
   readonly #hashes: number[] = [];
+  /** First and last token + 1 of prompts behind a response that carries loss. */
+  readonly #quiet: [from: number, to: number][] = [];
   #truncated = 0;
   #dropped = 0;
 
-  constructor(tokenizer: Tokenizer, template: PromptTemplate, { maxTokens }: TokenizeOptions) {
+  constructor(tokenizer: Tokenizer, template: PromptTemplate, { maxTokens, loss = "last" }: TokenizeOptions) {
     invariant(Number.isInteger(maxTokens) && maxTokens > 0, () => `maxTokens is ${maxTokens}, expected an integer > 0`);
     this.#tokenizer = tokenizer;
     this.#encode = promptEncoder(template, tokenizer);
     this.#maxTokens = maxTokens;
+    this.#loss = loss;
   }
 
   add(example: Example): void {
-    const prompt = this.#encode(example.instruction, example.input);
+    const { instruction, input, system = "", history = [] } = example;
     const response = this.#tokenizer.encode(example.response);
-    const fitted = fit(prompt, this.#maxTokens - response.length - 1);
-    if (fitted === null || fitted.every(({ length }) => length === 0)) {
+    const room = this.#maxTokens - response.length - 1;
+    const earlier = history.map((exchange) => this.#exchange(exchange, ""));
+    let question = this.#encode(instruction, input, system);
+    const lengths = earlier.map((ids) => ids.prompt.length + ids.response.length);
+    let before = lengths.reduce((sum, length) => sum + length, 0);
+    const whole = question.reduce((sum, { ids }) => sum + ids.length, 0);
+    let left = 0;
+    while (left < earlier.length && before + whole > room) before -= lengths[left++]!;
+    const kept = earlier.slice(left);
+    if (kept.length > 0 && system !== "") {
+      // The system text stands in the first exchange that is left, with as many tokens wherever that is.
+      before -= kept[0]!.prompt.length;
+      kept[0] = this.#exchange(history[left]!, system);
+      before += kept[0].prompt.length;
+      question = this.#encode(instruction, input);
+    }
+    const fitted = fit(question, room - before);
+    if (fitted === null || (kept[0]?.prompt.length ?? fitted.reduce((sum, { length }) => sum + length, 0)) === 0) {
       this.#dropped++;
       return;
     }
-    if (fitted.some((ids, at) => ids.length < prompt[at]!.ids.length)) this.#truncated++;
+    if (left > 0 || fitted.some((ids, at) => ids.length < question[at]!.ids.length)) this.#truncated++;
     const start = this.#length;
-    for (const ids of fitted) this.#append(ids);
-    this.#responseStart.push(this.#length - start);
+    let responseStart = 0;
+    for (const exchange of kept) {
+      this.#prompt([exchange.prompt], responseStart > 0);
+      if (this.#loss === "every" && responseStart === 0) responseStart = this.#length - start;
+      this.#append(exchange.response);
+    }
+    this.#prompt(fitted, responseStart > 0);
+    this.#responseStart.push(responseStart > 0 ? responseStart : this.#length - start);
     this.#append(response);
     this.#append([this.#tokenizer.end]);
     this.#offsets.push(this.#length);
     this.#category.push(this.#categoryRow(example.category));
     this.#hashes.push(questionHash(example));
+  }
+
+  /** An earlier exchange; its response is closed by the end token. */
+  #exchange({ instruction, response }: Exchange, system: string): { prompt: Int32Array; response: Int32Array } {
+    return {
+      prompt: joined(this.#encode(instruction, "", system).map(({ ids }) => ids)),
+      response: joined([this.#tokenizer.encode(response), Int32Array.of(this.#tokenizer.end)]),
+    };
+  }
+
+  /** @param quiet true when tokens before it carry loss */
+  #prompt(parts: readonly Int32Array[], quiet: boolean): void {
+    const from = this.#length;
+    for (const ids of parts) this.#append(ids);
+    if (quiet) this.#quiet.push([from, this.#length]);
   }
 
   finish(): TokenizedData {
@@ -142,6 +200,7 @@ class ExampleColumns {
       tokens,
       offsets: sharedUint32(this.#offsets),
       responseStart: sharedUint32(this.#responseStart),
+      quiet: this.#quietTokens(),
       category,
       categoryNames,
       questionHash,
@@ -151,7 +210,15 @@ class ExampleColumns {
       truncated: this.#truncated,
       dropped: this.#dropped,
       digest: null,
+      notes: [],
     };
+  }
+
+  #quietTokens(): Uint8Array | null {
+    if (this.#quiet.length === 0) return null;
+    const column = new Uint8Array(new SharedArrayBuffer(this.#length));
+    for (const [from, to] of this.#quiet) column.fill(1, from, to);
+    return column;
   }
 
   #append(ids: ArrayLike<number>): void {
@@ -195,6 +262,16 @@ function fit(segments: readonly Segment[], room: number): Int32Array[] | null {
     }
   }
   return excess > 0 ? null : kept;
+}
+
+function joined(parts: readonly Int32Array[]): Int32Array {
+  const whole = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
 }
 
 function sharedUint32(values: readonly number[]): Uint32Array {

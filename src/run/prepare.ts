@@ -9,11 +9,11 @@ import { given } from "../base/given.ts";
 import { throwProblems } from "../base/problem.ts";
 import { Rng } from "../base/random.ts";
 import { sizesOf } from "../data/deal.ts";
-import { partition, partitionSizes } from "../data/partition.ts";
+import { notesOnPartition, partition, partitionSizes } from "../data/partition.ts";
 import { loadData } from "../data/source.ts";
 import { split } from "../data/split.ts";
 import { defaultTemplate, type PromptTemplate } from "../data/template.ts";
-import { exampleLength, type TokenizedData } from "../data/tokenized.ts";
+import { exampleLength, notesOn, type TokenizedData } from "../data/tokenized.ts";
 import { byteTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { type OpenedModel, openModel } from "../engine/load-model.ts";
 import type { Provenance } from "../folder/provenance.ts";
@@ -87,13 +87,17 @@ export async function prepare(scenario: Scenario, options: PrepareOptions): Prom
   const tokenizer = await model.tokenizer();
   const template = data.data.template ?? defaultTemplate(tokenizer);
   const examples = await loadExamples(data, tokenizer, template, config);
-  const { train, evaluation } = split(examples, {
+  const {
+    train,
+    evaluation,
+    notes: splitNotes,
+  } = split(examples, {
     heldOut: data.data.heldOut,
     evaluationExamples: data.evaluationExamples,
   });
   const dealt = partition(examples, train, data.data.partition!, clients, rng);
   const fleet = build(sizesOf(examples, dealt));
-  const notes = notesOn(examples);
+  const notes = [...notesOn(examples), ...splitNotes, ...notesOnPartition(examples, train, data.data.partition!)];
   const traits = traitsOf(examples, dealt);
   const read = { data: examples.digest, tokenizer: tokenizer.digest, template: sha256(JSON.stringify(template)) };
   if (data.timingOnly) {
@@ -207,11 +211,4 @@ function drawnSizes({ data }: ScenarioData, clients: number, rng: Rng): Partitio
     { clients, examples: Math.round(examplesPerClient * clients), tokensPerExample },
     rng,
   );
-}
-
-function notesOn({ truncated, dropped, examples }: TokenizedData): string[] {
-  const notes: string[] = [];
-  if (truncated > 0) notes.push(`${truncated} of ${examples} examples had to be cut to fit; see data.maxTokens`);
-  if (dropped > 0) notes.push(`${dropped} examples were left out: their responses are too long; see data.maxTokens`);
-  return notes;
 }

@@ -25,7 +25,7 @@ export function configure(scenario: Scenario, changes: ScenarioChanges): Scenari
   const assignments: [path: string, value: unknown][] = [];
   if (seed !== undefined) assignments.push(["seed", seed]);
   if (rounds !== undefined) assignments.push(["rounds.count", rounds]);
-  if (data !== undefined) assignments.push(["data.source", { type: "file", path: data }]);
+  if (data !== undefined) assignments.push(["data.source", { ...fileOptions(scenario), path: data }]);
   if (model !== undefined) assignments.push(["model", model]);
   if (timingOnly === true) assignments.push(["timingOnly", true]);
   if (calibration !== undefined) assignments.push(["calibration", calibrationFrom(calibration)]);
@@ -42,6 +42,9 @@ export function configure(scenario: Scenario, changes: ScenarioChanges): Scenari
   }
   return redefine(fields, own);
 }
+
+/** Another file is read as the scenario's own would have been. */
+const fileOptions = ({ data }: Scenario) => (data.data.source.type === "file" ? data.data.source : { type: "file" });
 
 function parseAssignment(text: string): [path: string, value: unknown] {
   const sign = text.indexOf("=");

@@ -25,6 +25,10 @@ async function survives(bytes: Uint8Array, size: number): Promise<void> {
       for (const field of ["instruction", "input", "response", "category"] as const) {
         assert.equal(typeof example[field], "string");
       }
+      assert.equal(typeof (example.system ?? ""), "string");
+      for (const exchange of example.history ?? []) {
+        assert.deepEqual([typeof exchange.instruction, typeof exchange.response], ["string", "string"]);
+      }
     }
   } catch (error) {
     assert.ok(error instanceof InputError, `${(error as Error).stack}`);
@@ -33,11 +37,25 @@ async function survives(bytes: Uint8Array, size: number): Promise<void> {
   assert.deepEqual(Object.keys(Object.prototype), []);
 }
 
+const message = fc.record(
+  {
+    role: fc.constantFrom("system", "user", "assistant", "tool"),
+    content: fc.oneof(fc.string(), fc.array(fc.record({ text: fc.string() })), fc.jsonValue()),
+    from: fc.constantFrom("human", "gpt", "__proto__"),
+    value: fc.string(),
+    weight: fc.jsonValue(),
+  },
+  { requiredKeys: [] },
+);
+
 const record = fc.record(
   {
     instruction: fc.oneof(fc.string({ unit: "binary" }), fc.jsonValue()),
     input: fc.oneof(fc.string(), fc.constant(null)),
     output: fc.oneof(fc.string(), fc.jsonValue()),
+    system: fc.oneof(fc.string(), fc.jsonValue()),
+    history: fc.oneof(fc.array(fc.tuple(fc.string(), fc.string()), { maxLength: 3 }), fc.jsonValue()),
+    messages: fc.oneof(fc.array(message, { maxLength: 4 }), fc.jsonValue()),
     category: fc.constantFrom("a", "b", "__proto__", "constructor"),
     ["__proto__"]: fc.constant({ instruction: "polluted" }),
   },

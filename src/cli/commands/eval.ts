@@ -41,9 +41,9 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
   }
   const rescalers = new Map(budgets.map((k) => [k, trained.rescaler(k)]));
   const engineName = engineNameOf(flags.engine);
-  const { origin, batches, inputs } = await questionsFor(subject, flags);
+  const { origin, batches, notes, inputs } = await questionsFor(subject, flags);
   const baseWeights = await model.weights();
-  const remarks = subject.remarks({ ...inputs, model: baseWeights.digest });
+  const remarks = [...subject.remarks({ ...inputs, model: baseWeights.digest }), ...notes];
   warn(remarks);
   const engine = await createEngine({
     baseWeights,

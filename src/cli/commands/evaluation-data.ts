@@ -6,7 +6,7 @@ import { type Batch, evaluationBatches } from "../../data/batches.ts";
 import { loadData } from "../../data/source.ts";
 import { split } from "../../data/split.ts";
 import { readTokenRows } from "../../data/token-rows.ts";
-import { exampleLength, type TokenizedData } from "../../data/tokenized.ts";
+import { exampleLength, notesOn, type TokenizedData } from "../../data/tokenized.ts";
 import type { Digests } from "../../folder/provenance.ts";
 import type { Subject } from "./subject.ts";
 
@@ -14,6 +14,8 @@ export interface Questions {
   /** For the reader of the results. */
   readonly origin: string;
   readonly batches: readonly Batch[];
+  /** What of the data is in no batch. */
+  readonly notes: readonly string[];
   /** Of what was read for them and the run had read, too. */
   readonly inputs: Digests;
 }
@@ -41,7 +43,7 @@ export async function questionsFor(
     if (data !== undefined) throw new ScenarioError("--data and --tokens are both given, expected one of them");
     const batch = readTokenRows(tokens, model.config);
     if (batch.targets.length === 0) throw new ScenarioError(`${tokens}: no token carries loss`);
-    return { origin: tokens, batches: [batch], inputs: {} };
+    return { origin: tokens, batches: [batch], notes: [], inputs: {} };
   }
   const tokenizer = await model.tokenizer();
   const inputs = { tokenizer: tokenizer.digest };
@@ -52,9 +54,10 @@ export async function questionsFor(
     const most = Math.min(run.data.maxTokens ?? maxTokens, maxTokens);
     const all = await loadData(run.data.source, { ...options, seed: run.seed, maxTokens: most });
     const cap = examples ?? run.evaluationExamples;
-    const { evaluation } = split(all, { heldOut: run.data.heldOut, evaluationExamples: cap });
+    const { evaluation, notes } = split(all, { heldOut: run.data.heldOut, evaluationExamples: cap });
     const inputs = { data: all.digest, tokenizer: tokenizer.digest };
-    return { origin: `held-out examples of run "${run.name}"`, batches: inBatches(all, evaluation), inputs };
+    const origin = `held-out examples of run "${run.name}"`;
+    return { origin, batches: inBatches(all, evaluation), notes: [...notesOn(all), ...notes], inputs };
   }
   if (data === undefined || data === "generated") {
     // A question's side of the split follows from its text: no run with the usual share was trained on these.
@@ -62,7 +65,8 @@ export async function questionsFor(
     const source = { type: "instructions", examples: Math.ceil((2 * count) / heldOut) } as const;
     const all = await loadData(source, { ...options, maxTokens });
     const { evaluation } = split(all, { heldOut, evaluationExamples: count });
-    return { origin: `generated instructions, seed ${seed}`, batches: inBatches(all, evaluation), inputs };
+    const origin = `generated instructions, seed ${seed}`;
+    return { origin, batches: inBatches(all, evaluation), notes: notesOn(all), inputs };
   }
   const all = await loadData({ type: "file", path: data }, { ...options, maxTokens });
   const count = Math.min(examples ?? all.examples, all.examples);
@@ -72,6 +76,7 @@ export async function questionsFor(
       all,
       Uint32Array.from({ length: count }, (_, e) => e),
     ),
+    notes: notesOn(all),
     inputs,
   };
 }

@@ -11,6 +11,7 @@
  */
 
 import { InputError, messageOf } from "../../base/errors.ts";
+import { otherKind } from "../../base/file-kind.ts";
 import { show, throwMistakes } from "../../base/problem.ts";
 import { quoted } from "../../base/text.ts";
 import { duplicateNames } from "./json-names.ts";
@@ -58,7 +59,7 @@ const maxHeaderBytes = 100_000_000;
 /**
  * The header's length from the first 8 bytes.
  *
- * @param prefix the beginning of the file, 8 bytes unless the file is shorter
+ * @param prefix the beginning of the file: 8 bytes or more unless the file is shorter
  * @throws InputError if the file cannot hold such a header
  */
 export function headerLength(prefix: Uint8Array, fileBytes: number, file: string): number {
@@ -66,6 +67,8 @@ export function headerLength(prefix: Uint8Array, fileBytes: number, file: string
     throw new InputError(`${file}: not a safetensors file: expected at least 8 bytes, got ${prefix.length}`);
   }
   const length = new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true);
+  const kind = length > BigInt(Math.min(maxHeaderBytes, fileBytes - 8)) ? otherKind(prefix) : null;
+  if (kind !== null) throw new InputError(`${file} is ${kind}`);
   if (length > BigInt(maxHeaderBytes)) {
     throw new InputError(`${file}: header length is ${length} bytes, expected at most ${maxHeaderBytes}`);
   }

@@ -32,7 +32,7 @@ export class SafetensorsFile {
     this.path = path;
     this.bytes = bytes;
     this.#descriptor = descriptor;
-    const prefix = new Uint8Array(Math.min(8, bytes));
+    const prefix = new Uint8Array(Math.min(512, bytes));
     this.#read(prefix, 0);
     const json = new Uint8Array(headerLength(prefix, bytes, path));
     this.#read(json, 8);

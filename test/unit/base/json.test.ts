@@ -5,6 +5,8 @@ import { test } from "node:test";
 import { z } from "zod";
 import { InputError } from "../../../src/base/errors.ts";
 import { parseAs, parseJson, readJson, readJsonAs } from "../../../src/base/json.ts";
+import { readInput } from "../../../src/base/text.ts";
+import { availabilityFrom } from "../../../src/scenario/recorded.ts";
 import { temporaryFolder } from "../../support/folders.ts";
 
 const refuses = (read: () => unknown, message: RegExp) =>
@@ -13,6 +15,15 @@ const refuses = (read: () => unknown, message: RegExp) =>
 test("text that is not JSON is told with its place", () => {
   assert.deepEqual(parseJson('{"a": [1]}', "a.json"), { a: [1] });
   refuses(() => parseJson("{oops", "rows.jsonl line 3"), /^rows\.jsonl line 3 is not JSON: /);
+});
+
+test("a byte-order mark in front is no part of the text, wherever it comes from", (t) => {
+  assert.deepEqual(parseJson('\ufeff{"a": [1]}', "a.json"), { a: [1] });
+  const path = join(temporaryFolder(t), "a.json");
+  writeFileSync(path, '\ufeff{"period": 10800000, "devices": [[[0, 3600000]], [[0, 9000000]]]}');
+  assert.equal(readInput(path)[0], "{");
+  assert.equal(availabilityFrom(path).devices.length, 2);
+  refuses(() => parseJson("\ufeff\ufeff1", "a.json"), /^a\.json is not JSON/);
 });
 
 test("a value of another shape is told with the place and the field", () => {

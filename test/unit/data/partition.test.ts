@@ -8,6 +8,7 @@ import {
   byQuantity,
   dirichlet,
   iid,
+  notesOnPartition,
   type PartitionSpec,
   partition,
   partitionSchema,
@@ -209,6 +210,67 @@ test("a split by count holds out that many, and never everything", () => {
   assert.throws(() => split(data, { heldOut: 2_000 }), /leaves none of 2000 examples/);
   assert.throws(() => split(data, { heldOut: 1.5 }), ScenarioError);
   assert.throws(() => split(sample(1, 1)), /has 1 examples, expected at least 2/);
+});
+
+/** Examples of questions that have so many answers each. */
+const answers = (...sizes: number[]): TokenizedData =>
+  tokenize(
+    sizes.flatMap((size, question) =>
+      Array.from({ length: size }, (_, at) => ({
+        instruction: `question ${question}`,
+        input: "",
+        response: `answer ${at}`,
+        category: "c",
+      })),
+    ),
+    byteTokenizer,
+    compact(),
+    { maxTokens: 64 },
+  );
+const ones = (count: number): number[] => Array<number>(count).fill(1);
+
+test("about the share that was asked for is held out, however many answers a question has", () => {
+  const cases = [
+    [180, ...ones(20)],
+    [150, ...ones(50)],
+    [...ones(190), 10],
+    Array<number>(20).fill(10),
+    [400, 400, ...ones(100)],
+  ];
+  for (const sizes of cases) {
+    const columns = answers(...sizes);
+    const wanted = columns.examples / 10;
+    const { heldOut, train, notes } = split(columns, { heldOut: 0.1 });
+    const off = Math.abs(heldOut.length - wanted);
+    assert.ok(off <= (sizes.length > 190 ? 3 : 1) * Math.sqrt(wanted), `${heldOut.length} of ${columns.examples}`);
+    const asked = (list: Uint32Array) => new Set(Array.from(list, (e) => columns.questionHash[e]));
+    const both = asked(train);
+    assert.ok([...asked(heldOut)].every((question) => !both.has(question)));
+    assert.equal(notes.length, sizes.length > 190 ? 0 : 1);
+  }
+  assert.equal(split(answers(...Array<number>(50).fill(3)), { heldOut: 12 }).heldOut.length, 12);
+});
+
+test("a split that cannot hold out what was asked for says how many it holds out", () => {
+  const { heldOut, notes } = split(answers(100, 60), { heldOut: 0.1 });
+  assert.equal(heldOut.length, 60);
+  assert.match(
+    notes.join(),
+    /^60 of 160 examples are held out, and data\.heldOut asks for 16: .* one question has 100$/,
+  );
+  assert.match(
+    split(answers(190, ...ones(10)), { heldOut: 0.1 }).notes.join(),
+    /^10 of 200 .* asks for 20: .* has 190$/,
+  );
+  assert.throws(() => split(answers(20), { heldOut: 0.1 }), /all 20 examples ask the same question/);
+});
+
+test("Dirichlet over a single category is said to be IID by label", () => {
+  const one = sample(1, 20);
+  const all = Uint32Array.from({ length: 20 }, (_, e) => e);
+  assert.match(notesOnPartition(one, all, dirichlet({ alpha: 1 })).join(), /all examples have the category "c0".* IID/);
+  assert.deepEqual(notesOnPartition(one, all, iid()), []);
+  assert.deepEqual(notesOnPartition(data, everything, dirichlet({ alpha: 1 })), []);
 });
 
 test("evaluation examples are spread over categories in proportion", () => {

@@ -75,7 +75,7 @@ test("chunks may end anywhere, even inside a character", async () => {
 test("a byte-order mark is passed over, and UTF-16 is named", async () => {
   assert.equal((await parse(`\ufeff${good}`)).length, 1);
   assert.equal((await parse(`\ufeff[${good}]`)).length, 1);
-  await fails(Buffer.from(`\ufeff${good}`, "utf16le"), /data\.jsonl: expected UTF-8, got UTF-16/);
+  await fails(Buffer.from(`\ufeff${good}`, "utf16le"), /^data\.jsonl is text in UTF-16; save it as UTF-8$/);
 });
 
 test("bytes that are not UTF-8 are found on their line", async () => {
@@ -103,7 +103,7 @@ test("a line that is not a record is named with what it is", async () => {
     `${lines}[1]`,
     /^data\.jsonl line 17: expected a JSON object with "instruction" and "response", got an array$/,
   );
-  await fails(`${lines}{"prompt": "a", "answer": "b"}`, /line 17: .*got an object with "prompt", "answer"$/);
+  await fails(`${lines}{"headline": "a", "story": "b"}`, /line 17: .*got an object with "headline", "story"$/);
   await fails(`${lines}{}`, /line 17: .*got an object without fields$/);
   await fails(`${lines}7`, /line 17: .*got the number "7"$/);
   await fails(
@@ -126,6 +126,8 @@ test("an element that is not a record is named with its number and line", async 
   await fails(`[${good}, null]`, /element 1 \(line 1\): .*got null$/);
   await fails(`[${good}, "text", 5]`, /element 1 \(line 1\): .*got the string "text"$/);
   await fails(`[${good},\n {"instruction": oops}]`, /^data\.jsonl line 2: not JSON in element 1: expected a value$/);
+  await fails(`[${good}, ${good}, {"instruction": oops}, ${good}]`, /line 1: not JSON in element 2: /);
+  await fails(`[${good}, ${good} ${good}]`, /line 1: not JSON in element 2: /);
   await fails(`[${good}]\n x`, /line 2: not JSON after the array/);
   await fails(`[${good},\n${good}`, /line 2: the file ends inside the array, after 2 whole elements$/);
   await fails(`[${good}, {"instruction": "a`, /the file ends inside the array, after 1 whole elements$/);

@@ -124,7 +124,7 @@ function byteCharacters(): string[] {
 }
 
 /** A byte-level BPE with two merges and one special token. */
-function writeTokenizer(name: string, config: unknown): string {
+function writeTokenizer(name: string, config: unknown, more: readonly object[] = []): string {
   const path = join(folder, name);
   rmSync(path, { recursive: true, force: true });
   const at = mkdtempSync(`${path}-`);
@@ -142,6 +142,7 @@ function writeTokenizer(name: string, config: unknown): string {
         rstrip: false,
         single_word: false,
       },
+      ...more,
     ],
     normalizer: null,
     pre_tokenizer: byteLevel,
@@ -179,6 +180,32 @@ test("a Hugging Face special token spelled out in data stays text", async () => 
     },
   );
   assert.equal([...data.tokens].filter((id) => id === tokenizer.end).length, 2, "the template's and the closing one");
+});
+
+test("added tokens that are not special are used in text, as the model was pre-trained; end and pad never are", async () => {
+  const added = (id: number, content: string) => ({
+    id,
+    content,
+    special: false,
+    normalized: true,
+    lstrip: false,
+    rstrip: false,
+    single_word: false,
+  });
+  const more = [added(259, "    "), added(260, "  "), added(261, "|||EMAIL|||"), added(262, "</s>"), added(263, "<p>")];
+  const tokenizer = await loadHuggingFaceTokenizer(
+    writeTokenizer("spaces", { eos_token: "</s>", pad_token: "<p>" }, more),
+  );
+  const [x] = tokenizer.encode("x");
+  assert.deepEqual([...tokenizer.encode("x    x|||EMAIL|||x")], [x, 259, x, 261, x]);
+  assert.deepEqual([...tokenizer.encode("x      x")], [x, 259, 260, x]);
+  assert.equal(tokenizer.decode(tokenizer.encode("x      x|||EMAIL|||")), "x      x|||EMAIL|||");
+  for (const spelled of ["<|end|>", "</s>", "<p>"]) {
+    const ids = [...tokenizer.encode(`x${spelled}x`)];
+    assert.ok(!ids.some((id) => id === 258 || id >= 262), spelled);
+    assert.equal(tokenizer.decode(ids), `x${spelled}x`);
+  }
+  assert.deepEqual([...tokenizer.specials.keys()], ["<|end|>", "</s>", "<p>"]);
 });
 
 test("a broken Hugging Face folder is one clear error", async () => {

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../../src/base/errors.ts";
 import { minutes } from "../../../src/base/units.ts";
+import { iid } from "../../../src/data/partition.ts";
+import { file } from "../../../src/data/source.ts";
 import { fedbuff } from "../../../src/fl/policies/registry.ts";
 import { fedavg, flame } from "../../../src/fl/strategies/registry.ts";
 import { configure } from "../../../src/scenario/configure.ts";
@@ -143,6 +145,12 @@ test("the command line changes fields by their path", () => {
   assert.equal(changed.data.rounds.deadline, null);
   assert.equal(changed.data.question, "why");
   assert.equal(scenario.data.seed, 1, "the scenario itself is not changed");
+});
+
+test("another data file is read as the scenario's own would have been", () => {
+  const data = { source: file("mine.jsonl", { loss: "every" }), partition: iid() };
+  const { source } = configure(defineScenario({ ...good, data }), { data: "yours.jsonl" }).data.data;
+  assert.deepEqual(source, { type: "file", path: "yours.jsonl", loss: "every" });
 });
 
 test("what the command line sets is checked like everything else", () => {
