@@ -20,7 +20,7 @@ import { type Provenance, provenanceSchema } from "./provenance.ts";
 import { filesIn } from "./run-folder.ts";
 
 const magic = Buffer.from("FLAMECKP");
-const formatVersion = 5;
+const formatVersion = 6;
 const headerBytes = magic.length + 4 + 32;
 const ending = ".ckpt";
 
