@@ -130,7 +130,7 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
   }
 }
 
-export function giveUp(draft: Draft, ctx: ServerContext, isGivenUp: (invitation: Invitation) => boolean): void {
+function giveUp(draft: Draft, ctx: ServerContext, isGivenUp: (invitation: Invitation) => boolean): void {
   const { outstanding } = draft;
   draft.outstanding = outstanding.filter((invitation) => !isGivenUp(invitation));
   for (const invitation of outstanding) if (isGivenUp(invitation)) release(invitation, ctx);

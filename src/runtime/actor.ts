@@ -77,7 +77,7 @@ export interface TurnContext<Services = unknown> extends BlobReader {
 }
 
 /** A message that arrived with bytes that cannot be trusted; what is known of it is what the transport knew. */
-export interface Damage {
+interface Damage {
   readonly from: Ref;
   readonly leg: Leg | null;
   readonly round: Round | null;
@@ -112,6 +112,7 @@ export function defineActor<State, Message extends Protocol, Services = unknown>
   return definition;
 }
 
+/** @internal */
 export const refTo = <State, Message extends Protocol, Services>(
   { kind }: ActorDefinition<State, Message, Services>,
   id = 0,

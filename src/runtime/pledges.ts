@@ -54,7 +54,7 @@ export interface GatheredResult<Result = unknown> {
   readonly problems: readonly string[];
 }
 
-export interface PledgeRecord {
+interface PledgeRecord {
   readonly id: number;
   readonly recipe: Recipe;
   readonly holders: number;

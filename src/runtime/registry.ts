@@ -13,7 +13,7 @@ import type { ActorKind, Entry } from "./entry.ts";
 import { decode, encode } from "./messages/codec.ts";
 import type { Ref } from "./messages/refs.ts";
 
-export type StateRecord = readonly [kind: string, id: number, bytes: Uint8Array];
+type StateRecord = readonly [kind: string, id: number, bytes: Uint8Array];
 
 /** Sorted, so that equal registries give equal snapshots whatever order they were filled in. */
 export interface RegistryState {

@@ -8,12 +8,12 @@ import type { Ref } from "./messages/refs.ts";
 import type { PledgeState } from "./pledges.ts";
 import type { RegistryState } from "./registry.ts";
 
-export interface TransitRecord {
+interface TransitRecord {
   readonly envelope: Uint8Array;
   readonly hasArrived: boolean;
 }
 
-export interface EntryRecord {
+interface EntryRecord {
   readonly kind: string;
   readonly id: number;
   readonly mailbox: readonly Uint8Array[];

@@ -61,7 +61,7 @@ const checksumBytes = 4;
 const legs: readonly unknown[] = ["download", "upload", "acknowledge", null];
 
 /** Larger content belongs into a blob. */
-export const maxEnvelopeBytes = 64 * 2 ** 20;
+const maxEnvelopeBytes = 64 * 2 ** 20;
 
 const fieldsOf = ({ from, to, sequence, sentAt, leg, participation, round, refs, message }: Envelope): unknown[] => [
   version,
@@ -136,7 +136,7 @@ export function damaged(envelope: Envelope): Uint8Array {
   return bytes;
 }
 
-/** The body with its checksum. CRC-32 finds every single flipped bit and every burst of up to 32. */
+/** @internal The body with its checksum. CRC-32 finds every single flipped bit and every burst of up to 32. */
 export function stamped(body: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(body.length + checksumBytes);
   bytes.set(body);
