@@ -17,7 +17,7 @@ export interface Opened {
   readonly trained: Trained;
 }
 
-export interface TakenUp {
+export interface Aggregated {
   readonly counts: readonly Count[];
   /** Null when too few updates were good. */
   readonly next: GlobalState | null;
@@ -29,13 +29,13 @@ export interface TakenUp {
 }
 
 /** Has all accepted updates computed, in parallel; ascending by participation, whoever arrived first. */
-export async function openAccepted(draft: Draft, ctx: ServerContext, _: Learning): Promise<Opened[]> {
+export async function openAccepted(draft: Draft, ctx: ServerContext): Promise<Opened[]> {
   const accepted = draft.accepted.toSorted((a, b) => a.participation - b.participation);
   const results = await ctx.open(accepted.map(({ result }) => result));
   return accepted.map((entry, at) => ({ accepted: entry, trained: results[at]! }));
 }
 
-export function takeUp(draft: Draft, ctx: ServerContext, learning: Learning, opened: readonly Opened[]): TakenUp {
+export function aggregate(draft: Draft, ctx: ServerContext, learning: Learning, opened: readonly Opened[]): Aggregated {
   const { layout, strategy, minUpdates, rescalers } = learning;
   const refusals = new Map<ParticipationId, string>();
   const found = new Map<ParticipationId, Trained>();

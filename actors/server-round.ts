@@ -1,20 +1,19 @@
 /** How the server carries out what its policy decides: invite, accept, refuse, give up, close. */
 import { InvariantError, invariant } from "../src/base/errors.ts";
-import { type ParticipationId, participationId, round as roundOf } from "../src/base/ids.ts";
+import { participationId, round as roundOf } from "../src/base/ids.ts";
 import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
 import { after, send } from "../src/runtime/actor.ts";
-import type { TakenUp } from "./learning.ts";
-import { addTo, inOrder, takeFrom } from "./outstanding.ts";
+import type { Aggregated } from "./learning.ts";
 import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
 import {
   type Accepted,
-  ask,
   candidatesOf,
   type Draft,
+  effect,
+  emit,
   type Invitation,
   retryLater,
   type ServerContext,
-  tell,
 } from "./server-state.ts";
 
 export const viewOf = (draft: Draft, ctx: ServerContext): PolicyView => ({
@@ -51,7 +50,7 @@ export function carryOut(
         break;
       case "refuse":
         answered(answer, decision, ctx);
-        tell(ctx, {
+        emit(ctx, {
           type: "refused",
           participation: decision.participation,
           as: decision.as,
@@ -64,7 +63,7 @@ export function carryOut(
         break;
       case "timer":
         draft.timers++;
-        ask(draft, after(decision.after, { type: "timer", of: draft.round, name: decision.name }));
+        effect(draft, after(decision.after, { type: "timer", of: draft.round, name: decision.name }));
         break;
       case "close":
         draft.closing = { aggregate: decision.aggregate };
@@ -101,7 +100,7 @@ function accept(draft: Draft, ctx: ServerContext, answer: Answer, discount: numb
   if (ctx.services.learning !== null) ctx.start(answer.result);
   answer.discount = discount;
   draft.accepted.push(answer);
-  tell(ctx, { type: "accepted", participation: answer.participation });
+  emit(ctx, { type: "accepted", participation: answer.participation });
 }
 
 /** Invites up to `wanted` clients; the rest is tried again when clients come back. */
@@ -115,14 +114,14 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
   if (sampler.nextState !== undefined) draft.memory = sampler.nextState(candidates, clients);
   for (const client of clients) {
     const participation = participationId(draft.nextParticipation++);
-    addTo(draft.outstanding, { participation, client, round, sentAt: ctx.now, base: ctx.keep(draft.adapter) });
+    draft.outstanding.push({ participation, client, round, sentAt: ctx.now, base: ctx.keep(draft.adapter) });
     draft.invited++;
     roster.invited(client, round, participation);
-    tell(ctx, { type: "invited", participation, client, round });
+    emit(ctx, { type: "invited", participation, client, round });
     const rescaler = learning === null ? null : learning.rescalers.forBudget(fleet.topK[client]!);
     const invitation = { type: "train", round, participation, adapter: draft.adapter, rescaler } as const;
     const work = effortOf === undefined ? invitation : { ...invitation, effort: effortOf(client, round) };
-    ask(draft, send(clientRef(client), work));
+    effect(draft, send(clientRef(client), work));
   }
   draft.wanted -= clients.length;
   if (draft.wanted > 0 && !retryLater(draft, ctx)) {
@@ -131,51 +130,49 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
   }
 }
 
-export function giveUp(draft: Draft, ctx: ServerContext, isGivenUp: (invitation: Invitation) => boolean): void {
-  for (const invitation of inOrder(draft.outstanding)) {
-    if (!isGivenUp(invitation)) continue;
-    takeFrom(draft.outstanding, invitation.participation);
-    letGo(invitation, ctx);
-  }
+function giveUp(draft: Draft, ctx: ServerContext, isGivenUp: (invitation: Invitation) => boolean): void {
+  const { outstanding } = draft;
+  draft.outstanding = outstanding.filter((invitation) => !isGivenUp(invitation));
+  for (const invitation of outstanding) if (isGivenUp(invitation)) release(invitation, ctx);
 }
 
 /** What has been given up is not waited for any more. */
-export function letGo({ base, participation }: Invitation, ctx: ServerContext): void {
+export function release({ base, participation }: Invitation, ctx: ServerContext): void {
   ctx.discard(base);
-  tell(ctx, { type: "gave-up", participation });
+  emit(ctx, { type: "gave-up", participation });
 }
 
 /**
  * Ends the round: settles every accepted update, moves to the new adapter, has it evaluated, and goes on to the next
  * round. Round 0 is the base model.
  *
- * @param taken what training gave; null when nothing was opened
+ * @param outcome what training gave; null when nothing was opened
  */
-export function conclude(draft: Draft, ctx: ServerContext, taken: TakenUp | null): void {
+export function closeRound(draft: Draft, ctx: ServerContext, outcome: Aggregated | null): void {
   const { rounds, policy, roster, environment, evaluateEvery, learning } = ctx.services;
   const { round, startedAt, closing } = draft;
   const isLast = round === rounds;
   const aggregates = closing?.aggregate === true;
-  const counts = taken === null ? evenly(aggregates ? draft.accepted : []) : taken.counts;
-  settle(draft, ctx, counts, taken);
+  const counts = outcome === null ? evenly(aggregates ? draft.accepted : []) : outcome.counts;
+  settle(draft, ctx, counts, outcome);
   if (!policy.carriesOver || isLast) giveUp(draft, ctx, () => true);
-  if (taken !== null && taken.next !== null) {
+  if (outcome !== null && outcome.next !== null) {
     ctx.discard(draft.adapter);
     for (const moment of Object.values(draft.moments)) ctx.discard(moment);
-    draft.adapter = ctx.keep(ctx.put(taken.next.adapter));
+    draft.adapter = ctx.keep(ctx.put(outcome.next.adapter));
     draft.moments = Object.fromEntries(
-      Object.entries(taken.next.moments).map(([name, values]) => [name, ctx.keep(ctx.put(bytesOf(values)))]),
+      Object.entries(outcome.next.moments).map(([name, values]) => [name, ctx.keep(ctx.put(bytesOf(values)))]),
     );
   }
   const evaluated = learning !== null && (round % evaluateEvery === 0 || isLast);
-  tell(ctx, {
+  emit(ctx, {
     type: "round-closed",
     round,
     startedAt,
     aggregated: counts.length > 0,
     counts,
-    trainLoss: taken?.trainLoss ?? null,
-    expertTokens: taken?.expertTokens ?? null,
+    trainLoss: outcome?.trainLoss ?? null,
+    expertTokens: outcome?.expertTokens ?? null,
     distinctClients: roster.distinctCounted,
     downloadBytes: environment.traffic.downloadSent,
     uploadBytes: environment.traffic.uploadSent,
@@ -184,7 +181,7 @@ export function conclude(draft: Draft, ctx: ServerContext, taken: TakenUp | null
   });
   if (evaluated && draft.adapter.ref === "blob") {
     const budgets = learning.budgets.map((topK) => ({ topK, rescaler: learning.rescalers.forBudget(topK) }));
-    ask(draft, send(evaluatorRef, { type: "evaluate", of: round, adapter: draft.adapter, budgets }));
+    effect(draft, send(evaluatorRef, { type: "evaluate", of: round, adapter: draft.adapter, budgets }));
   }
   draft.closing = null;
   draft.accepted = [];
@@ -198,7 +195,7 @@ export function conclude(draft: Draft, ctx: ServerContext, taken: TakenUp | null
 }
 
 /** Every accepted update ends here: counted, or rejected with the reason. */
-function settle(draft: Draft, ctx: ServerContext, counts: readonly Count[], taken: TakenUp | null): void {
+function settle(draft: Draft, ctx: ServerContext, counts: readonly Count[], outcome: Aggregated | null): void {
   const { roster, learning } = ctx.services;
   const areAll = counts.length === draft.accepted.length;
   const counted = areAll ? null : new Set(counts.map(({ participation }) => participation));
@@ -206,15 +203,15 @@ function settle(draft: Draft, ctx: ServerContext, counts: readonly Count[], take
     ctx.discard(base);
     ctx.discard(result);
     if (counted !== null && !counted.has(participation)) {
-      const reason = taken?.refusals.get(participation) ?? "too-few-updates";
-      tell(ctx, { type: "refused", participation, as: "rejected", reason });
+      const reason = outcome?.refusals.get(participation) ?? "too-few-updates";
+      emit(ctx, { type: "refused", participation, as: "rejected", reason });
       continue;
     }
-    const found = taken?.found.get(participation);
+    const found = outcome?.found.get(participation);
     roster.counted(client, draft.round, found?.meanLoss ?? Number.NaN);
-    tell(ctx, { type: "counted", participation, client });
+    emit(ctx, { type: "counted", participation, client });
     const rescaler = learning === null ? null : found!.rescaler;
-    ask(draft, send(clientRef(client), { type: "acknowledge", round: draft.round, participation, rescaler }));
+    effect(draft, send(clientRef(client), { type: "acknowledge", round: draft.round, participation, rescaler }));
   }
 }
 
@@ -224,5 +221,3 @@ const evenly = (accepted: readonly Invitation[]): Count[] =>
 
 const bytesOf = (values: Float64Array): Uint8Array =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-
-export type Refusals = ReadonlyMap<ParticipationId, string>;

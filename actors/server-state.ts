@@ -40,9 +40,9 @@ export interface ServerState {
   readonly lastHeard: Millis;
   readonly invited: number;
   readonly nextParticipation: number;
-  /** In no particular order: `outstanding.ts` takes one out by putting the last into its place. */
-  readonly outstanding: readonly Invitation[];
-  readonly accepted: readonly Accepted[];
+  /** In the order in which they were sent. */
+  readonly outstanding: Invitation[];
+  readonly accepted: Accepted[];
   /** Invitations the policy asked for last and nobody was there to take. */
   readonly wanted: number;
   /** Timers of this round that have not rung. */
@@ -95,28 +95,13 @@ export type ServerContext = TurnContext<ServerServices>;
  * What a turn changes. It takes the lists over from the state it began with instead of copying them, or a round would
  * cost the square of its cohort; a turn of the server runs once and nobody looks at the old state again.
  */
-export interface Draft {
-  phase: ServerState["phase"];
-  round: Round;
-  gatheringSince: Millis;
-  startedAt: Millis;
-  lastHeard: Millis;
-  invited: number;
-  nextParticipation: number;
-  outstanding: Invitation[];
-  accepted: Accepted[];
-  wanted: number;
-  timers: number;
-  isRetrying: boolean;
-  adapter: Held;
-  moments: Readonly<Record<string, BlobRef>>;
-  memory: unknown;
-  effects: Effect<ServerMessage>[];
+export type Draft = { -readonly [Field in keyof ServerState]: ServerState[Field] } & {
+  readonly effects: Effect<ServerMessage>[];
   /** Set when the policy has closed the round and the turn has yet to carry it out. */
   closing: { readonly aggregate: boolean } | null;
   /** Clients were wanted in this turn, and none will ever come. */
   isDeserted: boolean;
-}
+};
 
 /** The state before `begin`; the run then hands over the adapter. */
 export const newServer = (adapter: Held): ServerState => ({
@@ -137,15 +122,20 @@ export const newServer = (adapter: Held): ServerState => ({
   memory: null,
 });
 
-const nothing: Effect<ServerMessage>[] = [];
+export const effect = (draft: Draft, asked: Effect<ServerMessage>): void => void draft.effects.push(asked);
 
-/** Adds an effect. The first is mostly the only one, and an empty list that grows takes room for 17. */
-export function ask(draft: Draft, effect: Effect<ServerMessage>): void {
-  if (draft.effects.length === 0) draft.effects = [effect];
-  else draft.effects.push(effect);
+export const emit = (ctx: ServerContext, event: ServerEvent & ActorEvent): void => ctx.emit(event);
+
+/** Takes an invitation out of the list. @returns null if no such invitation is out */
+export function takeFrom(outstanding: Invitation[], participation: ParticipationId): Invitation | null {
+  let at = 0;
+  for (let end = outstanding.length; at < end; ) {
+    const middle = (at + end) >> 1;
+    if (outstanding[middle]!.participation < participation) at = middle + 1;
+    else end = middle;
+  }
+  return outstanding[at]?.participation === participation ? outstanding.splice(at, 1)[0]! : null;
 }
-
-export const tell = (ctx: ServerContext, event: ServerEvent & ActorEvent): void => ctx.emit(event);
 
 /** Field by field, as below: spreading an object of this size takes many times longer, and every turn does both. */
 export const draftOf = (state: ServerState): Draft => ({
@@ -156,15 +146,15 @@ export const draftOf = (state: ServerState): Draft => ({
   lastHeard: state.lastHeard,
   invited: state.invited,
   nextParticipation: state.nextParticipation,
-  outstanding: state.outstanding as Invitation[],
-  accepted: state.accepted as Accepted[],
+  outstanding: state.outstanding,
+  accepted: state.accepted,
   wanted: state.wanted,
   timers: state.timers,
   isRetrying: state.isRetrying,
   adapter: state.adapter,
   moments: state.moments,
   memory: state.memory,
-  effects: nothing,
+  effects: [],
   closing: null,
   isDeserted: false,
 });
@@ -204,7 +194,7 @@ export function retryLater(draft: Draft, ctx: ServerContext): boolean {
   const least = ctx.now + retryInterval;
   const latest = Math.max(least, quietSince(draft) + patience);
   const at = Math.min(Math.max(soonest ?? ctx.now, least), latest);
-  ask(draft, after(millis(at - ctx.now), { type: "retry", of: draft.round }));
+  effect(draft, after(millis(at - ctx.now), { type: "retry", of: draft.round }));
   return true;
 }
 

@@ -10,21 +10,21 @@
 import { unreachable } from "../src/base/errors.ts";
 import type { ParticipationId, Round } from "../src/base/ids.ts";
 import { type ActorDefinition, defineActor, type Next } from "../src/runtime/actor.ts";
-import { openAccepted, takeUp } from "./learning.ts";
-import { takeFrom } from "./outstanding.ts";
+import { aggregate, openAccepted } from "./learning.ts";
 import type { ServerMessage } from "./protocol.ts";
-import { carryOut, conclude, inviteMore, letGo, viewOf } from "./server-round.ts";
+import { carryOut, closeRound, inviteMore, release, viewOf } from "./server-round.ts";
 import {
   candidatesOf,
   type Draft,
   draftOf,
+  emit,
   quietSince,
   retryLater,
   type ServerContext,
   type ServerServices,
   type ServerState,
   stateOf,
-  tell,
+  takeFrom,
 } from "./server-state.ts";
 
 export const server: ActorDefinition<ServerState, ServerMessage, ServerServices> = defineActor({
@@ -61,7 +61,7 @@ function begin(draft: Draft, ctx: ServerContext): Turn {
     learning === null ? ctx.pledge({ work: "nothing", job: null, bytes: downloadBytes }) : ctx.put(learning.initial),
   );
   // Row 0 of the metrics: the base model.
-  conclude(draft, ctx, null);
+  closeRound(draft, ctx, null);
   return proceed(draft, ctx);
 }
 
@@ -93,13 +93,13 @@ function receiveUnreadable(
   draft.lastHeard = ctx.now;
   ctx.services.roster.released(invitation.client, participation);
   ctx.discard(invitation.base);
-  tell(ctx, { type: "refused", participation, as: "rejected", reason: "corrupted" });
+  emit(ctx, { type: "refused", participation, as: "rejected", reason: "corrupted" });
   return quietOr(draft, ctx);
 }
 
 function noticeGone(draft: Draft, participation: ParticipationId, ctx: ServerContext): Turn {
   const invitation = takeFrom(draft.outstanding, participation);
-  if (invitation !== null) letGo(invitation, ctx);
+  if (invitation !== null) release(invitation, ctx);
   return quietOr(draft, ctx);
 }
 
@@ -137,12 +137,12 @@ function proceed(draft: Draft, ctx: ServerContext): Turn {
     if (draft.closing !== null) {
       const { learning } = ctx.services;
       if (learning !== null && draft.closing.aggregate && draft.accepted.length > 0) {
-        return openAccepted(draft, ctx, learning).then((opened) => {
-          conclude(draft, ctx, takeUp(draft, ctx, learning, opened));
+        return openAccepted(draft, ctx).then((opened) => {
+          closeRound(draft, ctx, aggregate(draft, ctx, learning, opened));
           return proceed(draft, ctx);
         });
       }
-      conclude(draft, ctx, null);
+      closeRound(draft, ctx, null);
     }
     if (draft.phase !== "gathering" || draft.isRetrying) break;
     tryToOpen(draft, ctx);
@@ -169,11 +169,11 @@ function tryToOpen(draft: Draft, ctx: ServerContext): void {
   if (policy.carriesOver || canInvite(draft, ctx, leastClients)) {
     draft.phase = "open";
     draft.startedAt = ctx.now;
-    tell(ctx, { type: "round-began", round: draft.round, at: ctx.now });
+    emit(ctx, { type: "round-began", round: draft.round, at: ctx.now });
     carryOut(draft, ctx, policy.onRound(viewOf(draft, ctx)), null);
   } else if (ctx.now - draft.gatheringSince >= patience || !retryLater(draft, ctx)) {
     draft.startedAt = draft.gatheringSince;
-    tell(ctx, { type: "round-began", round: draft.round, at: draft.startedAt });
+    emit(ctx, { type: "round-began", round: draft.round, at: draft.startedAt });
     draft.closing = { aggregate: false };
   }
 }

@@ -67,7 +67,7 @@ export interface EvaluateRecipe {
 }
 
 /** How many evaluation batches make one task. */
-export const batchesPerShard = 4;
+const batchesPerShard = 4;
 
 /** Shards that cover `examples` evaluation examples. */
 export function evaluationShards(examples: number, batchSize: number): { from: number; until: number }[] {

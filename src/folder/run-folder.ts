@@ -86,7 +86,7 @@ const resultSchema = z.strictObject({
   seal: z.string(),
 });
 
-export function runFolder(path: string): RunFolder {
+function runFolder(path: string): RunFolder {
   const at = (name: string) => join(path, name);
   return {
     path: resolve(path),

@@ -20,7 +20,7 @@ import { type Provenance, provenanceSchema } from "./provenance.ts";
 import { filesIn } from "./run-folder.ts";
 
 const magic = Buffer.from("FLAMECKP");
-const formatVersion = 5;
+const formatVersion = 6;
 const headerBytes = magic.length + 4 + 32;
 const ending = ".ckpt";
 
@@ -96,6 +96,7 @@ export function setAside(folder: string, name: string): void {
   onDisk(`cannot rename ${path}`, () => renameSync(path, `${path}.damaged`));
 }
 
+/** @internal */
 export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array {
   const payload = encode(checkpoint);
   const header = Buffer.alloc(headerBytes);
@@ -108,7 +109,10 @@ export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array {
   return Buffer.concat([header, payload]);
 }
 
-/** @throws InputError that names the file and what is wrong with it. */
+/**
+ * @internal
+ * @throws InputError that names the file and what is wrong with it.
+ */
 export function decodeCheckpoint(stored: Uint8Array, name: string): Checkpoint {
   const bytes = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
   const damaged = (what: string) => new InputError(`checkpoint ${name} ${what}`);

@@ -22,7 +22,7 @@ import type { RoundRow } from "../records/metrics.ts";
 import type { Ended } from "../records/participation.ts";
 import { ParticipationTracker } from "../records/participation-tracker.ts";
 import { RoundRecorder } from "../records/round-recorder.ts";
-import { type ActorEvent, cast } from "../runtime/actor.ts";
+import { type ActorEvent, registration } from "../runtime/actor.ts";
 import { BlobStore } from "../runtime/messages/blobs.ts";
 import type { Gathering } from "../runtime/pledges.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
@@ -121,7 +121,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       gathering,
       reproduce,
       actors: [
-        cast(server, {
+        registration(server, {
           hydrate: () => newServer({ ref: "blob", digest: "", bytes: 0 }),
           services: {
             rounds: data.rounds.count,
@@ -139,7 +139,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
             learning: this.#learning,
           },
         }),
-        cast(client, {
+        registration(client, {
           hydrate: newClient,
           services: {
             keepsRescaler: data.rescaler.scope === "local",
@@ -149,7 +149,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
             attackOf: attackOf(data, fleet, rng),
           },
         }),
-        cast(evaluator, {
+        registration(evaluator, {
           hydrate: () => null,
           services: {
             shards:

@@ -155,8 +155,8 @@ const checkpointsOf = ({ checkpoints }: RunFolder): { readonly name: string; rea
 function fromCheckpoint({ round, parts }: Checkpoint, path: string, config: ModelConfig): TrainedAdapter {
   const { lora, rescaler } = recordedScenario(path);
   const layout = adapterLayout(config, lora);
-  const { company, blobs } = parts.system as SystemState;
-  const server = company.residents.find(([kind, id]) => kind === serverRef.kind && id === serverRef.id);
+  const { registry, blobs } = parts.system as SystemState;
+  const server = registry.residents.find(([kind, id]) => kind === serverRef.kind && id === serverRef.id);
   invariant(server !== undefined, "the checkpoint has no server");
   const held = (decodeUntrusted(server[2], "the server's state in a checkpoint") as ServerState).adapter;
   const blob = held.ref === "blob" ? blobs.find(({ digest }) => digest === held.digest) : undefined;

@@ -1,6 +1,7 @@
 /**
  * An actor is a state and turns. A turn takes one message and gives the next state and what is to be sent; it commits
- * when it ends, all of it or nothing. Everything else an actor sees, it sees through its context, so a test of an actor
+ * when it ends, all of it or nothing: a turn that a simulated crash cuts off never happened, and the actor goes on with
+ * the state it had. Everything else an actor sees, it sees through its context, so a test of an actor
  * is a function call.
  */
 import type { ParticipationId, Round } from "../base/ids.ts";
@@ -10,7 +11,6 @@ import type { Leg } from "../sim/flight/environment.ts";
 import type { BlobReader } from "./messages/blobs.ts";
 import type { BlobRef, Held, PledgeRef, Protocol, Ref } from "./messages/refs.ts";
 import type { Recipe } from "./pledges.ts";
-import type { Supervision } from "./supervision.ts";
 
 export type Effect<Own extends Protocol = never> =
   | { readonly type: "send"; readonly to: Ref; readonly message: Protocol }
@@ -18,8 +18,7 @@ export type Effect<Own extends Protocol = never> =
 
 /** How a turn ends. `Own` are the messages the actor sends itself later. */
 export interface Next<State, Own extends Protocol = never> {
-  /** Absent when the actor stops: it keeps the state it had, and hears nothing more. */
-  readonly state?: State;
+  readonly state: State;
   readonly effects: readonly Effect<Own>[];
 }
 
@@ -30,9 +29,6 @@ export function next<State, const Own extends Protocol = never>(
 ): Next<State, Own> {
   return { state, effects };
 }
-
-/** The actor's last turn. Its state stays as it was; messages that still come are not heard. */
-export const stop = (...effects: readonly Effect[]): Next<never> => ({ effects });
 
 /** Leaves when the turn commits, after the effects before it. */
 export const send = <Message extends Protocol>(to: Ref<Message>, message: NoInfer<Message>): Effect => ({
@@ -81,7 +77,7 @@ export interface TurnContext<Services = unknown> extends BlobReader {
 }
 
 /** A message that arrived with bytes that cannot be trusted; what is known of it is what the transport knew. */
-export interface Damage {
+interface Damage {
   readonly from: Ref;
   readonly leg: Leg | null;
   readonly round: Round | null;
@@ -107,8 +103,6 @@ export interface ActorDefinition<State, Message extends Protocol, Services = unk
   ): Next<State, Message> | Promise<Next<State, Message>>;
   /** The message the actor is given in place of a damaged one; without it, damaged messages are not heard. */
   corrupted?(damage: Damage): Message | null;
-  /** Covers simulated crashes only; a thrown error is a bug and ends the run. Absent: always restarted. */
-  readonly supervision?: Supervision;
 }
 
 /** States the three types of an actor and lets the compiler work out the rest. */
@@ -118,13 +112,14 @@ export function defineActor<State, Message extends Protocol, Services = unknown>
   return definition;
 }
 
+/** @internal */
 export const refTo = <State, Message extends Protocol, Services>(
   { kind }: ActorDefinition<State, Message, Services>,
   id = 0,
 ): Ref<Message> => ({ kind, id });
 
 /** An actor with what it needs to live in a system. */
-export interface CastMember {
+export interface Registration {
   readonly definition: ActorDefinition<unknown, Protocol, unknown>;
   readonly hydrate: (id: number) => unknown;
   readonly services: unknown;
@@ -134,9 +129,9 @@ export interface CastMember {
  * @param hydrate the first state of actor `id`: a function of `id` alone, so that an actor nobody wrote to needs no
  *   memory
  */
-export function cast<State, Message extends Protocol, Services>(
+export function registration<State, Message extends Protocol, Services>(
   definition: ActorDefinition<State, Message, Services>,
   { hydrate, services }: { readonly hydrate: (id: number) => State; readonly services: Services },
-): CastMember {
-  return { definition: definition as unknown as CastMember["definition"], hydrate, services };
+): Registration {
+  return { definition: definition as unknown as Registration["definition"], hydrate, services };
 }

@@ -9,15 +9,13 @@ import type { TraceRow } from "../sim/kernel/trace.ts";
 import type { ActorEvent } from "./actor.ts";
 import { remember } from "./pools/pool.ts";
 
-/** The rows are those of the trace; `chronicle.ts` says what is in them. */
+/** The rows are those of the trace; `event-log.ts` says what is in them. */
 export interface RuntimeEvents {
   sent: (row: TraceRow) => void;
   delivered: (row: TraceRow) => void;
   turn: (row: TraceRow) => void;
   lost: (row: TraceRow) => void;
   corrupted: (row: TraceRow) => void;
-  unheard: (row: TraceRow) => void;
-  stopped: (row: TraceRow) => void;
   /** What an actor emitted: the thing itself, which nobody changes. */
   event: (event: ActorEvent, actor: string, at: Millis) => void;
 }
@@ -28,10 +26,7 @@ export type RowEvent = Exclude<Name, "event">;
 
 export class Observer {
   readonly #emitter = new EventEmitter<Record<Name, Listener>>();
-  /** Of what actors emit, which comes at every event: a list is gone through faster than an emitter's. */
-  #listeners: readonly Listener[] = [];
   readonly #problems: string[] = [];
-  #rowOnlookers = 0;
 
   /** What onlookers threw, in words; at most 100 lines. */
   get problems(): readonly string[] {
@@ -40,8 +35,7 @@ export class Observer {
 
   /** @returns the function that ends the observation */
   on<Event extends Name>(event: Event, onlooker: RuntimeEvents[Event]): () => void {
-    // Three arguments are the most that any event has; spreading them would make a list at every event.
-    const safely = (first?: unknown, second?: unknown, third?: unknown): void => {
+    const safely: Listener = (first, second, third) => {
       try {
         const outcome: unknown = (onlooker as (...details: unknown[]) => unknown)(first, second, third);
         if (outcome instanceof Promise) outcome.catch((error: unknown) => this.#note(event, error));
@@ -49,34 +43,22 @@ export class Observer {
         this.#note(event, error);
       }
     };
-    const rows = event === "event" ? 0 : 1;
-    if (rows === 0) this.#listeners = [...this.#listeners, safely];
-    else this.#emitter.on(event, safely);
-    this.#rowOnlookers += rows;
-    let isOver = false;
-    return () => {
-      if (isOver) return;
-      isOver = true;
-      if (rows === 0) this.#listeners = this.#listeners.filter((other) => other !== safely);
-      else this.#emitter.off(event, safely);
-      this.#rowOnlookers -= rows;
-    };
+    this.#emitter.on(event, safely);
+    return () => void this.#emitter.off(event, safely);
   }
 
-  /** Does anybody want to see rows? */
-  get hearsRows(): boolean {
-    return this.#rowOnlookers > 0;
+  hears(event: Name): boolean {
+    return this.#emitter.listenerCount(event) > 0;
   }
 
-  /** Tells of a row of the trace. */
+  /** Tells of a row of the event log. */
   row(event: RowEvent, row: TraceRow): void {
     this.#emitter.emit(event, row);
   }
 
   /** Tells of what an actor emitted. */
   event(event: ActorEvent, actor: string, at: Millis): void {
-    const listeners = this.#listeners;
-    for (let i = 0; i < listeners.length; i++) listeners[i]!(event, actor, at);
+    this.#emitter.emit("event", event, actor, at);
   }
 
   #note(event: Name, error: unknown): void {

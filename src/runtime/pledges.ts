@@ -10,10 +10,11 @@
  * depends on the machine. Doing it again gives the same bytes.
  */
 import { InvariantError, invariant } from "../base/errors.ts";
+import { none } from "../base/lists.ts";
 import { NumberMap } from "../base/number-map.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import type { BlobStore } from "./messages/blobs.ts";
-import { measure, References } from "./messages/plain.ts";
+import { inspect } from "./messages/plain.ts";
 import type { BlobRef, PledgeRef } from "./messages/refs.ts";
 import type { WorkPool } from "./pools/pool.ts";
 
@@ -53,7 +54,7 @@ export interface GatheredResult<Result = unknown> {
   readonly problems: readonly string[];
 }
 
-export interface PledgeRecord {
+interface PledgeRecord {
   readonly id: number;
   readonly recipe: Recipe;
   readonly holders: number;
@@ -85,7 +86,7 @@ interface Pledge {
   isDropped: boolean;
 }
 
-export class PledgeBook implements Snapshot<PledgeState> {
+export class PledgeStore implements Snapshot<PledgeState> {
   readonly #pool: WorkPool;
   readonly #blobs: BlobStore;
   readonly #gathering: Gathering | null;
@@ -231,14 +232,10 @@ export class PledgeBook implements Snapshot<PledgeState> {
   }
 }
 
-const nothing: readonly BlobRef[] = [];
-
 /** The blobs a recipe reads. A recipe cannot read another pledge: its worker could not wait for it. */
 function blobsOf({ work, job }: Recipe): readonly BlobRef[] {
-  if (job === null) return nothing;
-  const refs = new References();
-  measure(job, refs);
-  return refs.list.map((ref) => {
+  if (job === null) return none;
+  return inspect(job).refs.map((ref) => {
     invariant(ref.ref === "blob", () => `the job of "${work}" refers to a pledge, expected blobs only`);
     return ref;
   });

@@ -1,18 +1,19 @@
 /** The messages of a system as plain data: on their way, in mailboxes, and in turns that wait for their work. */
+import { appended } from "../base/lists.ts";
 import type { NumberMap } from "../base/number-map.ts";
-import type { CompanyState, Role } from "./company.ts";
-import { outside, putInto, putOn, type Seat, Transit } from "./mailbox.ts";
+import { type Entry, outside, putOn, Transit } from "./entry.ts";
 import type { BlobRecord } from "./messages/blobs.ts";
 import { open, seal } from "./messages/envelope.ts";
 import type { Ref } from "./messages/refs.ts";
 import type { PledgeState } from "./pledges.ts";
+import type { RegistryState } from "./registry.ts";
 
-export interface TransitRecord {
+interface TransitRecord {
   readonly envelope: Uint8Array;
   readonly hasArrived: boolean;
 }
 
-export interface SeatRecord {
+interface EntryRecord {
   readonly kind: string;
   readonly id: number;
   readonly mailbox: readonly Uint8Array[];
@@ -22,22 +23,22 @@ export interface SeatRecord {
 
 export interface MessagesState {
   /** In the order of sending. */
-  readonly transits: readonly TransitRecord[];
-  readonly seats: readonly SeatRecord[];
+  readonly inFlight: readonly TransitRecord[];
+  readonly entries: readonly EntryRecord[];
 }
 
 /** A whole system between two events. Plain data, except that contents may be views of shared memory. */
 export interface SystemState extends MessagesState {
   readonly nextTicket: number;
-  readonly company: CompanyState;
+  readonly registry: RegistryState;
   readonly pledges: PledgeState;
   readonly blobs: readonly BlobRecord[];
 }
 
-export function messagesOf(transits: Iterable<Transit<Role>>, seats: Iterable<Seat<Role>>): MessagesState {
+export function messagesOf(inFlight: Iterable<Transit>, entries: Iterable<Entry>): MessagesState {
   return {
-    transits: [...transits].map((transit) => ({ envelope: seal(transit), hasArrived: transit.hasArrived })),
-    seats: [...seats]
+    inFlight: [...inFlight].map((transit) => ({ envelope: seal(transit), hasArrived: transit.hasArrived })),
+    entries: [...entries]
       .filter(({ current, mailbox }) => current !== null || mailbox.length > 0)
       .map(({ ref, mailbox, current, computation }) => ({
         kind: ref.kind,
@@ -48,30 +49,30 @@ export function messagesOf(transits: Iterable<Transit<Role>>, seats: Iterable<Se
   };
 }
 
-/** Fills `transits` and `computing`, and the seats found by `seatOf`. */
+/** Fills `inFlight` and `computing`, and the entries found by `entryOf`. */
 export function restoreMessages(
   state: MessagesState,
-  seatOf: (ref: Ref) => Seat<Role>,
-  transits: NumberMap<Transit<Role>>,
-  computing: NumberMap<Seat<Role>>,
+  entryOf: (ref: Ref) => Entry,
+  inFlight: NumberMap<Transit>,
+  computing: NumberMap<Entry>,
 ): void {
-  for (const { kind, id, mailbox, current } of state.seats) {
-    const seat = seatOf({ kind, id });
+  for (const { kind, id, mailbox, current } of state.entries) {
+    const entry = entryOf({ kind, id });
     const source = `message to ${kind} ${id}`;
-    for (const bytes of mailbox) putInto(seat, open(bytes, source));
+    for (const bytes of mailbox) entry.mailbox = appended(entry.mailbox, open(bytes, source));
     if (current === null) continue;
-    seat.current = open(current.envelope, source);
-    seat.computation = current.ticket;
-    computing.set(current.ticket, seat);
+    entry.current = open(current.envelope, source);
+    entry.computation = current.ticket;
+    computing.set(current.ticket, entry);
   }
-  for (const { envelope: bytes, hasArrived } of state.transits) {
+  for (const { envelope: bytes, hasArrived } of state.inFlight) {
     const { from, to, sequence, sentAt, leg, message } = open(bytes, "message on its way");
-    const receiver = seatOf(to);
-    const sender = from.kind === outside.kind ? null : seatOf(from);
-    const transit = new Transit(sender, receiver, sequence, sentAt, leg, message);
+    const sender = from.kind === outside.kind ? null : entryOf(from);
+    const transit = new Transit(sender, entryOf(to), sequence, sentAt, leg, message);
     transit.hasArrived = hasArrived;
-    transits.set(sequence, transit);
-    if (transit.device === null) receiver.expected++;
-    else putOn(transit.device, transit);
+    inFlight.set(sequence, transit);
+    const { device } = transit;
+    if (device === null) transit.receiver.expected++;
+    else putOn(device, transit);
   }
 }

@@ -1,154 +1,90 @@
-/** The context of one turn. What it holds and lets go takes effect when the turn commits; afterwards it is dead. */
+/** The context of one turn. What it holds and releases takes effect when the turn commits; afterwards it is dead. */
 import { invariant } from "../base/errors.ts";
+import { appended, none } from "../base/lists.ts";
 import type { Rng } from "../base/random.ts";
 import type { Millis } from "../base/units.ts";
 import type { ActorEvent, TurnContext } from "./actor.ts";
-import type { BlobStore } from "./messages/blobs.ts";
 import type { BlobRef, Held, PledgeRef, Ref } from "./messages/refs.ts";
-import type { PledgeBook, Recipe } from "./pledges.ts";
-
-/** Counts who holds what, blobs and pledges alike. */
-export class Holdings {
-  readonly blobs: BlobStore;
-  readonly pledges: PledgeBook;
-
-  constructor(blobs: BlobStore, pledges: PledgeBook) {
-    this.blobs = blobs;
-    this.pledges = pledges;
-  }
-
-  retain(content: Held): void {
-    if (content.ref === "blob") this.blobs.retain(content);
-    else this.pledges.retain(content);
-  }
-
-  release(content: Held): void {
-    if (content.ref === "blob") this.blobs.release(content);
-    else this.pledges.release(content);
-  }
-
-  drop(content: Held): void {
-    if (content.ref === "blob") this.blobs.drop(content);
-    else this.pledges.drop(content);
-  }
-}
-
-/** A list that is filled and emptied again and again, and keeps its room. */
-class Pile<Item> {
-  readonly #items: (Item | undefined)[] = [];
-  #count = 0;
-
-  get count(): number {
-    return this.#count;
-  }
-
-  at(place: number): Item {
-    return this.#items[place]!;
-  }
-
-  add(item: Item): void {
-    this.#items[this.#count++] = item;
-  }
-
-  clear(): void {
-    while (this.#count > 0) this.#items[--this.#count] = undefined;
-  }
-}
-
-/** Where turns are held, one after the other: what they have in common, and the lists each of them fills. */
-export class Desk {
-  readonly rng: Rng;
-  readonly holdings: Holdings;
-  readonly made = new Pile<Held>();
-  readonly discarded = new Pile<Held>();
-  /** To tell onlookers of. */
-  readonly events = new Pile<ActorEvent>();
-
-  constructor(rng: Rng, holdings: Holdings) {
-    this.rng = rng;
-    this.holdings = holdings;
-  }
-}
+import type { Recipe } from "./pledges.ts";
+import type { References } from "./references.ts";
 
 export class Turn implements TurnContext {
   readonly now: Millis;
   readonly self: Ref;
   readonly services: unknown;
-  readonly #desk: Desk;
+  readonly rng: Rng;
+  /** To tell onlookers of. */
+  events: ActorEvent[] = none;
+  readonly #references: References;
+  #made: Held[] = none;
+  #discarded: Held[] = none;
   #hasEnded = false;
 
-  constructor(now: Millis, self: Ref, services: unknown, desk: Desk) {
+  constructor(now: Millis, self: Ref, services: unknown, rng: Rng, references: References) {
     this.now = now;
     this.self = self;
     this.services = services;
-    this.#desk = desk;
-  }
-
-  get rng(): Rng {
-    return this.#desk.rng;
+    this.rng = rng;
+    this.#references = references;
   }
 
   put(content: Uint8Array | Float32Array): BlobRef {
     this.#assertGoingOn();
-    return this.#make(this.#desk.holdings.blobs.put(content));
+    const blob = this.#references.blobs.put(content);
+    this.#made = appended(this.#made, blob);
+    return blob;
   }
 
   pledge<Result>(recipe: Recipe): PledgeRef<Result> {
     this.#assertGoingOn();
-    return this.#make(this.#desk.holdings.pledges.pledge(recipe)) as PledgeRef<Result>;
+    const pledge = this.#references.pledges.pledge(recipe) as PledgeRef<Result>;
+    this.#made = appended(this.#made, pledge);
+    return pledge;
   }
 
   start(pledge: PledgeRef): void {
     this.#assertGoingOn();
-    this.#desk.holdings.pledges.start(pledge);
+    this.#references.pledges.start(pledge);
   }
 
   async open<Result>(pledges: readonly PledgeRef<Result>[]): Promise<Result[]> {
     this.#assertGoingOn();
-    return (await this.#desk.holdings.pledges.open(pledges)) as Result[];
+    return (await this.#references.pledges.open(pledges)) as Result[];
   }
 
   keep<Content extends Held>(content: Content): Content {
     this.#assertGoingOn();
-    this.#desk.holdings.retain(content);
+    this.#references.retain(content);
     return content;
   }
 
   discard(content: Held): void {
     this.#assertGoingOn();
-    this.#desk.discarded.add(content);
+    this.#discarded = appended(this.#discarded, content);
   }
 
   bytes(ref: BlobRef): Uint8Array {
-    return this.#desk.holdings.blobs.bytes(ref);
+    return this.#references.blobs.bytes(ref);
   }
 
   floats(ref: BlobRef): Float32Array {
-    return this.#desk.holdings.blobs.floats(ref);
+    return this.#references.blobs.floats(ref);
   }
 
   emit(event: ActorEvent): void {
     this.#assertGoingOn();
-    this.#desk.events.add(event);
+    this.events = appended(this.events, event);
   }
 
   /**
-   * Called once the turn's effects hold what they need: lets go what was discarded, what came with the message, and
-   * what the turn made and nobody holds. Its events are left on the desk.
+   * Called once the turn's effects hold what they need: releases what was discarded and what came with the message, and
+   * drops what the turn made and nobody holds.
    */
   end(received: readonly Held[]): void {
-    const { holdings, made, discarded } = this.#desk;
     this.#hasEnded = true;
-    for (let i = 0; i < discarded.count; i++) holdings.release(discarded.at(i));
-    for (const content of received) holdings.release(content);
-    for (let i = 0; i < made.count; i++) holdings.drop(made.at(i));
-    discarded.clear();
-    made.clear();
-  }
-
-  #make<Content extends Held>(content: Content): Content {
-    this.#desk.made.add(content);
-    return content;
+    for (const content of this.#discarded) this.#references.release(content);
+    for (const content of received) this.#references.release(content);
+    for (const content of this.#made) this.#references.drop(content);
   }
 
   #assertGoingOn(): void {

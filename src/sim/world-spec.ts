@@ -31,6 +31,7 @@ export const worldSchema = z.strictObject({
 
 export type WorldSpec = Readonly<z.output<typeof worldSchema>>;
 
+/** @internal */
 export const defaultWorldSpec: WorldSpec = worldSchema.parse({});
 
 /** Tiers, regions, clients and labels of which the world speaks and that there are not. */

@@ -38,8 +38,6 @@ import type { PlainEffect } from "./script/effects.ts";
 import { viewOfFleet } from "./script/fleet-view.ts";
 import type { WorldSpec } from "./world-spec.ts";
 
-export { checkWorld, defaultWorldSpec, type WorldSpec } from "./world-spec.ts";
-
 export interface WorldOptions {
   readonly kernel: Kernel;
   readonly rng: Rng;

@@ -7,10 +7,9 @@ test("a task that does not come back is ended by the watchdog and begun again", 
   // The limit counts the start of a worker too, which takes seconds where the machine is busy.
   const worker = new URL("../support/pool-worker.ts", import.meta.url);
   const pool = new PiscinaPool({ worker, workers: 1, attempts: 6, stuckAfter: 10_000 });
-  assert.equal(
-    await pool.run({ work: "hang", job: { begun: new Int32Array(new SharedArrayBuffer(4)), failing: 1 }, blobs: [] }),
-    "came back",
-  );
+  const begun = { ref: "blob", digest: "begun", bytes: 4 };
+  const blobs = [["begun", new Uint8Array(new SharedArrayBuffer(4))] as const];
+  assert.equal(await pool.run({ work: "hang", job: { begun, failing: 1 }, blobs }), "came back");
   assert.ok(pool.diagnostics.stuck >= 1);
   assert.match(pool.diagnostics.problems.join(), /"hang" has finished no step for 5 s.*stuck for 10 s/);
   await pool.close();

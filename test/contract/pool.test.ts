@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { InvariantError, MachineError } from "../../src/base/errors.ts";
 import { BlobStore } from "../../src/runtime/messages/blobs.ts";
+import type { BlobRef } from "../../src/runtime/messages/refs.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import { PiscinaPool } from "../../src/runtime/pools/piscina-pool.ts";
 import type { Task, WorkPool } from "../../src/runtime/pools/pool.ts";
@@ -10,7 +11,14 @@ import { handlers } from "../support/pool-worker.ts";
 const worker = new URL("../support/pool-worker.ts", import.meta.url);
 
 const task = (work: string, job: unknown): Task => ({ work, job, blobs: [] });
-const counter = () => new Int32Array(new SharedArrayBuffer(4));
+
+/** A task that counts in shared memory how often it was begun. */
+function counted(work: string, failing = 0): { task: Task; begun: () => number } {
+  const begun: BlobRef = { ref: "blob", digest: "begun", bytes: 4 };
+  const memory = new Int32Array(new SharedArrayBuffer(4));
+  const blobs = [[begun.digest, new Uint8Array(memory.buffer)] as const];
+  return { task: { work, job: { begun, failing }, blobs }, begun: () => memory[0]! };
+}
 
 function poolContract(name: string, open: () => WorkPool): void {
   describe(name, () => {
@@ -69,15 +77,25 @@ function poolContract(name: string, open: () => WorkPool): void {
       assert.deepEqual(values, Float32Array.of(1, 2, 3));
     });
 
+    test("a job or a result that cannot travel is a bug, not a dying worker", async () => {
+      const job = pool.run(task("square", { n: () => 1 }));
+      await assert.rejects(job, (error) => {
+        assert.ok(error instanceof InvariantError);
+        assert.match(error.message, /"square" cannot travel to a worker: .* value\.n is a function/);
+        return true;
+      });
+      await assert.rejects(pool.run(task("unwieldy", {})), {
+        name: "InvariantError",
+        message: /value\.value is a Map/,
+      });
+      assert.equal(pool.diagnostics.retries, 0);
+    });
+
     test("a task nobody wants any more is not begun", async () => {
-      const begun = counter();
-      const results = await Promise.all([
-        pool.run(task("count", { begun })),
-        pool.run(task("count", { begun }), () => false),
-        pool.run(task("count", { begun }), () => true),
-      ]);
+      const { task, begun } = counted("count");
+      const results = await Promise.all([pool.run(task), pool.run(task, () => false), pool.run(task, () => true)]);
       assert.equal(results[1], undefined);
-      assert.equal(begun[0], 2);
+      assert.equal(begun(), 2);
     });
 
     test("closing waits for the tasks that were handed in, and takes no more", async () => {
@@ -112,14 +130,11 @@ describe("pools", { concurrency: true }, () => {
 
   test("a worker that dies costs a retry and nothing else", async () => {
     const pool = new PiscinaPool({ worker, workers: 1 });
-    const begun = counter();
-    const [first, second] = await Promise.all([
-      pool.run(task("die", { begun, failing: 1 })),
-      pool.run(task("square", { n: 5 })),
-    ]);
+    const dying = counted("die", 1);
+    const [first, second] = await Promise.all([pool.run(dying.task), pool.run(task("square", { n: 5 }))]);
     assert.equal(first, "survived");
     assert.deepEqual(second, { n: 25 });
-    assert.equal(begun[0], 2);
+    assert.equal(dying.begun(), 2);
     assert.equal(pool.diagnostics.retries, 1);
     assert.match(pool.diagnostics.problems.join(), /worker lost under "die" \(attempt 1\): worker exited with code: 3/);
     await pool.close();
@@ -127,7 +142,7 @@ describe("pools", { concurrency: true }, () => {
 
   test("a task under which workers keep dying is given up, and the pool goes on", async () => {
     const pool = new PiscinaPool({ worker, workers: 1, attempts: 2 });
-    const doomed = pool.run(task("die", { begun: counter(), failing: 9 }));
+    const doomed = pool.run(counted("die", 9).task);
     await assert.rejects(doomed, (error) => {
       assert.ok(error instanceof MachineError);
       assert.match(error.message, /worker lost 2 times under "die", giving up: worker exited with code: 3/);
@@ -144,17 +159,6 @@ describe("pools", { concurrency: true }, () => {
       assert.match(error.message, /no-such-worker/);
       return true;
     });
-    await pool.close();
-  });
-
-  test("a job that cannot travel is a bug, not a dying worker", async () => {
-    const pool = new PiscinaPool({ worker, workers: 1 });
-    await assert.rejects(pool.run(task("square", { n: () => 1 })), (error) => {
-      assert.ok(error instanceof InvariantError);
-      assert.match(error.message, /"square" cannot travel/);
-      return true;
-    });
-    assert.equal(pool.diagnostics.retries, 0);
     await pool.close();
   });
 });

@@ -7,8 +7,7 @@ import { problemsOf } from "../../src/base/problem.ts";
 import type { BytesPerSecond, Millis } from "../../src/base/units.ts";
 import type { Effect } from "../../src/sim/script/effects.ts";
 import { at, between, every } from "../../src/sim/script/timeline.ts";
-import { defaultWorldSpec, type WorldSpec } from "../../src/sim/world.ts";
-import { checkWorld, worldSchema } from "../../src/sim/world-spec.ts";
+import { checkWorld, defaultWorldSpec, type WorldSpec, worldSchema } from "../../src/sim/world-spec.ts";
 import { type Ending, equalFleet, listen, type Part, Parts, type Stage, stage } from "../support/sim-world.ts";
 
 const hour = 3_600_000;

@@ -2,7 +2,7 @@
 import type { ClientId, ParticipationId, Round } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import type { Millis } from "../../src/base/units.ts";
-import type { CastMember } from "../../src/runtime/actor.ts";
+import type { Registration } from "../../src/runtime/actor.ts";
 import { BlobStore } from "../../src/runtime/messages/blobs.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import type { PoolDiagnostics, Task, WorkPool } from "../../src/runtime/pools/pool.ts";
@@ -135,7 +135,7 @@ export interface LabOptions {
   readonly seed?: number;
 }
 
-export function openLab(actors: readonly CastMember[], options: LabOptions = {}): Lab {
+export function openLab(actors: readonly Registration[], options: LabOptions = {}): Lab {
   const { weather = calm, pool = new InlinePool(handlers), seed = 1 } = options;
   let text = "";
   const kernel = new Kernel();

@@ -4,7 +4,6 @@ import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { crc32 } from "node:zlib";
 import { InputError, MachineError, ScenarioError } from "../../src/base/errors.ts";
 import { emptyFile } from "../../src/folder/line-file.ts";
 import { openRunFolder, type RunFolder, readRecord } from "../../src/folder/run-folder.ts";
@@ -13,7 +12,7 @@ import { parseHuggingFaceConfig } from "../../src/model/formats/hf-config.ts";
 import { Federation } from "../../src/run/federation.ts";
 import { type Prepared, prepare } from "../../src/run/prepare.ts";
 import { restore } from "../../src/run/restore.ts";
-import { open, seal } from "../../src/runtime/messages/envelope.ts";
+import { Envelope, open, seal, stamped } from "../../src/runtime/messages/envelope.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import type { SystemState } from "../../src/runtime/system-state.ts";
 import { configure } from "../../src/scenario/configure.ts";
@@ -80,16 +79,16 @@ export async function fuzzTargets(): Promise<FuzzTargets> {
     {
       name: "envelope",
       form: "bytes",
-      seeds: federation.letters,
+      seeds: federation.envelopes,
       allowed: inputs,
       accepts: (bytes) => open(bytes).sequence >= 0,
     },
     {
       name: "envelope with a right checksum",
       form: "bytes",
-      seeds: federation.letters.map((letter) => letter.subarray(0, letter.length - 4)),
+      seeds: federation.envelopes.map((letter) => letter.subarray(0, letter.length - 4)),
       allowed: inputs,
-      accepts: (body) => open(withChecksum(body)).sequence >= 0,
+      accepts: (body) => open(stamped(body)).sequence >= 0,
     },
     {
       name: "scenario.json",
@@ -207,34 +206,17 @@ async function midway() {
     files: { metrics: emptyFile, events: emptyFile, participations: emptyFile },
     parts,
   });
-  const { transits, seats } = parts.system as SystemState;
-  const letters = [
-    ...transits.map(({ envelope }) => envelope),
-    ...seats.flatMap(({ mailbox, current }) => [...mailbox, ...(current === null ? [] : [current.envelope])]),
+  const { inFlight, entries } = parts.system as SystemState;
+  const envelopes = [
+    ...inFlight.map(({ envelope }) => envelope),
+    ...entries.flatMap(({ mailbox, current }) => [...mailbox, ...(current === null ? [] : [current.envelope])]),
   ];
-  const own = seal({
-    from: { kind: "server", id: 0 },
-    to: { kind: "client", id: 3 },
-    sequence: 7,
-    sentAt: 12 as never,
-    leg: "download",
-    participation: null,
-    round: null,
-    refs: [],
-    bytes: 0,
-    message: { type: "train", values: Float32Array.of(1, 2), nested: { list: [1, "two", null, -0] } } as never,
-  });
-  return { checkpoint, payload: checkpoint.subarray(44), parts, anew, letters: [...letters, own] };
+  const message = { type: "train", values: Float32Array.of(1, 2), nested: { list: [1, "two", null, -0] } };
+  const own = new Envelope({ kind: "server", id: 0 }, { kind: "client", id: 3 }, 7, 12 as never, "download", message);
+  return { checkpoint, payload: checkpoint.subarray(44), parts, anew, envelopes: [...envelopes, seal(own)] };
 }
 
 function withDigest(checkpoint: Uint8Array, payload: Uint8Array): Buffer {
   const digest = createHash("sha256").update(payload).digest();
   return Buffer.concat([checkpoint.subarray(0, 12), digest, payload]);
-}
-
-function withChecksum(body: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(body.length + 4);
-  bytes.set(body);
-  new DataView(bytes.buffer).setUint32(body.length, crc32(body));
-  return bytes;
 }

@@ -4,13 +4,16 @@ import type { BlobRef } from "../../src/runtime/messages/refs.ts";
 import { hostWorker } from "../../src/runtime/pools/worker-host.ts";
 
 interface Attempts {
-  /** Shared memory that counts how often the task was begun. */
-  readonly begun: Int32Array;
+  /** A blob that counts how often the task was begun. */
+  readonly begun: BlobRef;
   /** Attempts that go wrong. */
   readonly failing: number;
 }
 
-const isDoomed = ({ begun, failing }: Attempts): boolean => Atomics.add(begun, 0, 1) < failing;
+function begin(begun: BlobRef, blobs: BlobReader): number {
+  const { buffer, byteOffset } = blobs.bytes(begun);
+  return Atomics.add(new Int32Array(buffer, byteOffset, 1), 0, 1);
+}
 
 export const handlers = {
   square: ({ n }: { n: number }) => ({ n: n * n }),
@@ -22,16 +25,17 @@ export const handlers = {
   }),
   ramp: ({ length }: { length: number }) => ({ values: Float32Array.from({ length }, (_, i) => i) }),
   scribble: ({ values }: { values: Float32Array }) => values.fill(7).length,
-  count: ({ begun }: { begun: Int32Array }) => Atomics.add(begun, 0, 1),
+  count: ({ begun }: { begun: BlobRef }, blobs: BlobReader) => begin(begun, blobs),
+  unwieldy: () => new Map(),
   fail: ({ message }: { message: string }) => {
     throw new TypeError(message);
   },
-  die: (job: Attempts) => {
-    if (isDoomed(job)) process.exit(3);
+  die: ({ begun, failing }: Attempts, blobs: BlobReader) => {
+    if (begin(begun, blobs) < failing) process.exit(3);
     return "survived";
   },
-  hang: (job: Attempts) => {
-    if (isDoomed(job)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  hang: ({ begun, failing }: Attempts, blobs: BlobReader) => {
+    if (begin(begun, blobs) < failing) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
     return "came back";
   },
 };

@@ -6,7 +6,8 @@ import type { Fleet } from "../../src/sim/fleet/fleet.ts";
 import type { Leg, Loss } from "../../src/sim/flight/environment.ts";
 import { Kernel } from "../../src/sim/kernel/kernel.ts";
 import type { TraceRow } from "../../src/sim/kernel/trace.ts";
-import { createWorld, defaultWorldSpec, type World, type WorldSpec } from "../../src/sim/world.ts";
+import { createWorld, type World } from "../../src/sim/world.ts";
+import { defaultWorldSpec, type WorldSpec } from "../../src/sim/world-spec.ts";
 
 export interface FleetShape {
   readonly size: number;

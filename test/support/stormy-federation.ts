@@ -4,17 +4,16 @@
  */
 import { type ClientId, type ParticipationId, participationId, type Round, round } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
-import { type Millis, millis, seconds } from "../../src/base/units.ts";
+import { type Millis, millis } from "../../src/base/units.ts";
 import {
   type ActorDefinition,
   after,
-  cast,
   defineActor,
   type Next,
   next,
   refTo,
+  registration,
   send,
-  stop,
   type TurnContext,
 } from "../../src/runtime/actor.ts";
 import type { BlobRef, PledgeRef } from "../../src/runtime/messages/refs.ts";
@@ -64,7 +63,6 @@ export const programClient = defineActor<ClientState, ClientMessage>({
   receive(state, message, ctx) {
     const { round, participation } = message;
     if (message.type === "thanks") return next({ ...state, thanked: state.thanked + 1 });
-    if (state.parts === 3) return stop();
     const seed = ctx.self.id + 1_000 * round;
     const update = ctx.pledge<Trained>({ work: "mix", job: { base: message.base, seed }, bytes: 4 * values });
     const memory = state.memory.map((value) => value + ctx.rng.at("memory", round).at(ctx.self.id).uniform());
@@ -73,7 +71,6 @@ export const programClient = defineActor<ClientState, ClientMessage>({
       send(refTo(programServer), { type: "update", update, client: ctx.self.id, round, participation }),
     );
   },
-  supervision: { restarts: 1, within: seconds(5), otherwise: "stop" },
 });
 
 export const programServer: ActorDefinition<ServerState, ServerMessage> = defineActor<ServerState, ServerMessage>({
@@ -164,12 +161,12 @@ const firstServer: ServerState = {
 };
 
 export const program = [
-  cast(programClient, {
+  registration(programClient, {
     hydrate: (id): ClientState => ({ parts: 0, thanked: 0, memory: Float32Array.of(id) }),
     services: undefined,
   }),
-  cast(programServer, { hydrate: () => firstServer, services: undefined }),
-  cast(evaluator, { hydrate: () => ({ asked: 0 }), services: undefined }),
+  registration(programServer, { hydrate: () => firstServer, services: undefined }),
+  registration(evaluator, { hydrate: () => ({ asked: 0 }), services: undefined }),
 ];
 
 export const programClients = Array.from({ length: clients }, (_, id) => id as ClientId);

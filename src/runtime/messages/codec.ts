@@ -1,13 +1,13 @@
 /**
- * Plain data as msgpack bytes and back, exactly.
+ * Plain data as msgpack bytes and back, exactly: messages, states, tasks and their results, checkpoints.
  *
  * msgpackr's defaults corrupt typed arrays (`moreTypes` keeps them), write objects as records that depend on what was
  * written before (switched off, so equal data give equal bytes), lose the sign of −0 (an extension keeps it), and hand
  * out views of a shared pool (copied here).
  */
-import { addExtension, Packr } from "msgpackr";
+import { addExtension, Packr, REUSE_BUFFER_MODE } from "msgpackr";
 import { InputError, messageOf } from "../../base/errors.ts";
-import { measure, References } from "./plain.ts";
+import { type Inspection, inspect } from "./plain.ts";
 import { assertBounded, negativeZeroType } from "./scan.ts";
 
 class NegativeZero {}
@@ -23,20 +23,23 @@ addExtension({
 const packr = new Packr({ useRecords: false, variableMapSize: true, moreTypes: true, structuredClone: false });
 
 /** @throws InvariantError when `value` is not plain data */
-export function encode(value: unknown): Uint8Array {
-  measure(value, new References());
-  return pack(value);
+export const encode = (value: unknown): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(packr.pack(packable(value, inspect(value))));
+
+const scratch = Buffer.alloc(1 << 16);
+
+/** Length of what {@link encode} would give for a value that was inspected; the bytes are written and forgotten. */
+export function lengthOf(value: unknown, inspection: Inspection): number {
+  packr.useBuffer(scratch);
+  packr.pack(packable(value, inspection), REUSE_BUFFER_MODE);
+  return packr.offset;
 }
 
-/** Encodes a value that {@link measure} has already walked. */
-export function pack(value: unknown): Uint8Array {
-  return new Uint8Array(packr.pack(hasNegativeZero(value) ? marked(value) : value));
-}
+const packable = (value: unknown, { hasNegativeZero }: Inspection): unknown =>
+  hasNegativeZero ? marked(value) : value;
 
 /** Decodes what {@link encode} wrote in this process or in a file whose checksum was right. */
-export function decode(bytes: Uint8Array): unknown {
-  return packr.unpack(bytes);
-}
+export const decode = (bytes: Uint8Array): unknown => packr.unpack(bytes);
 
 /**
  * Decodes bytes of any origin.
@@ -51,14 +54,6 @@ export function decodeUntrusted(bytes: Uint8Array, source: string): unknown {
   } catch (error) {
     throw new InputError(`${source} is not msgpack: ${messageOf(error)}`, { cause: error });
   }
-}
-
-function hasNegativeZero(value: unknown): boolean {
-  if (typeof value === "number") return Object.is(value, -0);
-  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return false;
-  if (Array.isArray(value)) return value.some(hasNegativeZero);
-  for (const key in value) if (hasNegativeZero((value as Record<string, unknown>)[key])) return true;
-  return false;
 }
 
 /** A copy with every −0 replaced by what the extension writes. */

@@ -1,11 +1,19 @@
 /**
  * The pool without threads: one task after the other, on the thread that asks. For small machines, for tests, and as
- * the reference for the pool with threads. Jobs and results are cloned as they would be on the way to a thread, so a
- * handler that wrote to its input would fail here as well.
+ * the reference for the pool with threads. Jobs and results are the same bytes as on the way to a thread.
  */
-import { InvariantError } from "../../base/errors.ts";
-import { failureOf, type Handlers, type PoolDiagnostics, remember, type Task, type WorkPool } from "./pool.ts";
-import { answer, ownBuffers } from "./worker-host.ts";
+import { invariant, messageOf } from "../../base/errors.ts";
+import {
+  answer,
+  type EncodedTask,
+  encodeTask,
+  type Handlers,
+  type PoolDiagnostics,
+  remember,
+  resultOf,
+  type Task,
+  type WorkPool,
+} from "./pool.ts";
 
 export class InlinePool implements WorkPool {
   readonly workers = 1;
@@ -23,9 +31,10 @@ export class InlinePool implements WorkPool {
     return { completed: this.#completed, retries: 0, stuck: 0, problems: this.#problems };
   }
 
-  run(task: Task, isWanted: () => boolean = () => true): Promise<unknown> {
-    if (this.#closed) return Promise.reject(new InvariantError(`"${task.work}" came to a pool that is closed`));
-    const done = this.#last.then(() => (isWanted() ? this.#work(task) : undefined));
+  async run(task: Task, isWanted: () => boolean = () => true): Promise<unknown> {
+    invariant(!this.#closed, () => `"${task.work}" came to a pool that is closed`);
+    const encoded = encodeTask(task);
+    const done = this.#last.then(() => (isWanted() ? this.#work(encoded) : undefined));
     this.#last = done.catch(() => undefined);
     return done;
   }
@@ -35,13 +44,15 @@ export class InlinePool implements WorkPool {
     await this.#last;
   }
 
-  async #work(task: Task): Promise<unknown> {
-    const reply = await answer(this.#handlers, structuredClone(task));
-    if (!reply.ok) {
-      remember(this.#problems, `"${task.work}" threw: ${reply.message}`);
-      throw failureOf(reply);
+  async #work(task: EncodedTask): Promise<unknown> {
+    const reply = await answer(this.#handlers, task);
+    try {
+      const result = resultOf(reply);
+      this.#completed++;
+      return result;
+    } catch (error) {
+      remember(this.#problems, `"${task.work}" threw: ${messageOf(error)}`);
+      throw error;
     }
-    this.#completed++;
-    return structuredClone(reply.value, { transfer: ownBuffers(reply.value) });
   }
 }

@@ -8,8 +8,16 @@
  */
 import { fileURLToPath } from "node:url";
 import { Piscina } from "piscina";
-import { InvariantError, invariant, MachineError, messageOf } from "../../base/errors.ts";
-import { failureOf, type PoolDiagnostics, type Reply, remember, type Task, type WorkPool } from "./pool.ts";
+import { invariant, MachineError, messageOf } from "../../base/errors.ts";
+import {
+  type EncodedTask,
+  encodeTask,
+  type PoolDiagnostics,
+  remember,
+  resultOf,
+  type Task,
+  type WorkPool,
+} from "./pool.ts";
 import { newPulse, watch } from "./watchdog.ts";
 import type { WatchedTask } from "./worker-host.ts";
 
@@ -28,16 +36,16 @@ export interface PiscinaPoolOptions {
 }
 
 interface Order {
-  readonly task: Task;
+  readonly task: EncodedTask;
   readonly isWanted: () => boolean;
   readonly resolve: (value: unknown) => void;
-  readonly reject: (error: Error) => void;
+  readonly reject: (error: unknown) => void;
   attempts: number;
 }
 
 export class PiscinaPool implements WorkPool {
   readonly workers: number;
-  readonly #piscina: Piscina<WatchedTask, Reply>;
+  readonly #piscina: Piscina<WatchedTask, Uint8Array>;
   readonly #attempts: number;
   readonly #stuckAfter: number;
   readonly #problems: string[] = [];
@@ -57,7 +65,7 @@ export class PiscinaPool implements WorkPool {
     this.workers = workers;
     this.#attempts = attempts;
     this.#stuckAfter = stuckAfter;
-    this.#piscina = new Piscina<WatchedTask, Reply>({
+    this.#piscina = new Piscina<WatchedTask, Uint8Array>({
       filename: fileURLToPath(worker),
       minThreads: workers,
       maxThreads: workers,
@@ -81,10 +89,11 @@ export class PiscinaPool implements WorkPool {
     };
   }
 
-  run(task: Task, isWanted: () => boolean = () => true): Promise<unknown> {
-    if (this.#closed) return Promise.reject(new InvariantError(`"${task.work}" came to a pool that is closed`));
+  async run(task: Task, isWanted: () => boolean = () => true): Promise<unknown> {
+    invariant(!this.#closed, () => `"${task.work}" came to a pool that is closed`);
+    const encoded = encodeTask(task);
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ task, isWanted, resolve, reject, attempts: 0 });
+      this.#waiting.push({ task: encoded, isWanted, resolve, reject, attempts: 0 });
       this.#dispatch();
     });
   }
@@ -139,15 +148,15 @@ export class PiscinaPool implements WorkPool {
       });
   }
 
-  #settle(order: Order, reply: Reply): void {
+  #settle(order: Order, reply: Uint8Array): void {
     this.#running.delete(order);
     this.#stillborn = 0;
-    if (reply.ok) {
+    try {
+      order.resolve(resultOf(reply));
       this.#completed++;
-      order.resolve(reply.value);
-    } else {
-      remember(this.#problems, `"${order.task.work}" threw: ${reply.message}`);
-      order.reject(failureOf(reply));
+    } catch (error) {
+      remember(this.#problems, `"${order.task.work}" threw: ${messageOf(error)}`);
+      order.reject(error);
     }
   }
 
@@ -156,9 +165,7 @@ export class PiscinaPool implements WorkPool {
     if (!this.#running.delete(order)) return;
     const { work } = order.task;
     remember(this.#problems, `worker lost under "${work}" (attempt ${order.attempts}): ${reason}`);
-    if (cause instanceof Error && cause.name === "DataCloneError") {
-      order.reject(new InvariantError(`"${work}" cannot travel to or from a worker: ${reason}`, { cause }));
-    } else if (order.attempts < this.#attempts) {
+    if (order.attempts < this.#attempts) {
       this.#retries++;
       this.#waiting.unshift(order);
     } else {
@@ -173,7 +180,7 @@ export class PiscinaPool implements WorkPool {
     remember(this.#problems, `worker lost without a task: ${messageOf(cause)}`);
     if (++this.#stillborn <= this.#attempts) {
       // Piscina starts no worker in the place of one that never came up, until it is given another task.
-      this.#piscina.run({ work: "wake up", job: null, blobs: [] }).catch(() => undefined);
+      this.#piscina.run(encodeTask({ work: "wake up", job: null, blobs: [] })).catch(() => undefined);
       return;
     }
     const orders = [...this.#running, ...this.#waiting.splice(0)];

@@ -2,28 +2,31 @@
  * Where work is done: real threads, which the simulation never sees. A result depends on its task alone, so neither
  * the number of workers nor the order in which they finish reaches a run.
  */
-import { InputError, InvariantError, MachineError } from "../../base/errors.ts";
-import type { BlobReader, BlobViews } from "../messages/blobs.ts";
+import { InputError, InvariantError, MachineError, messageOf } from "../../base/errors.ts";
+import { type BlobReader, type BlobViews, blobReader } from "../messages/blobs.ts";
+import { decode, encode } from "../messages/codec.ts";
 
-/** Plain data for a worker: which handler, its input, and the shared memory its blobs lie in. */
+/** Which handler, its input as plain data, and the shared memory its blobs lie in. */
 export interface Task {
   readonly work: string;
   readonly job: unknown;
   readonly blobs: BlobViews;
 }
 
-/**
- * One kind of work. It must not write to what `blobs` gives it, and hands its result over: typed arrays in the result
- * are moved to the other thread, not copied.
- */
+/** A task on its way to a worker, this thread's or another's: its job is bytes. */
+export interface EncodedTask extends Task {
+  readonly job: Uint8Array;
+}
+
+/** One kind of work; its result is plain data. It must not write to what `blobs` gives it. */
 export type Handler<Job, Result> = (job: Job, blobs: BlobReader) => Result | Promise<Result>;
 
 export type Handlers = Readonly<Record<string, Handler<never, unknown>>>;
 
-/** What comes back from a worker that lives, whether or not its handler threw. */
-export type Reply = { readonly ok: true; readonly value: unknown } | Failure;
+/** What comes back, as bytes, from a worker that lives, whether or not its handler threw. */
+type Reply = { readonly ok: true; readonly value: unknown } | Failure;
 
-export interface Failure {
+interface Failure {
   readonly ok: false;
   readonly name: string;
   readonly message: string;
@@ -55,7 +58,41 @@ export interface WorkPool {
   close(): Promise<void>;
 }
 
-/** The error a handler threw, with the kind and the stack it had there. */
+/** @throws InvariantError when the job is not plain data */
+export function encodeTask({ work, job, blobs }: Task): EncodedTask {
+  try {
+    return { work, job: encode(job), blobs };
+  } catch (error) {
+    throw new InvariantError(`"${work}" cannot travel to a worker: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Does a task, and encodes what its handler returned or threw. */
+export async function answer(handlers: Handlers, { work, job, blobs }: EncodedTask): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    const handler = Object.hasOwn(handlers, work) ? handlers[work] : undefined;
+    if (handler === undefined) {
+      throw new InvariantError(`no handler for "${work}"; this worker has ${Object.keys(handlers).join(", ")}`);
+    }
+    const value = await handler(decode(job) as never, blobReader(blobs));
+    return encode({ ok: true, value } satisfies Reply);
+  } catch (error) {
+    const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
+    return encode({ ok: false, name, message: carriable(message), stack: stack && carriable(stack) } satisfies Reply);
+  }
+}
+
+/** What the handler returned. @throws what it threw, with the kind and the stack it had there */
+export function resultOf(reply: Uint8Array): unknown {
+  const decoded = decode(reply) as Reply;
+  if (decoded.ok) return decoded.value;
+  throw failureOf(decoded);
+}
+
+/** Text of any origin, as msgpack carries it. */
+const carriable = (text: string): string => Buffer.from(text.replace(/^\ufeff/, "")).toString();
+
+/** The error a handler threw. */
 export function failureOf({ name, message, stack }: Failure): Error {
   const Kind = [InputError, InvariantError, MachineError].find((kind) => kind.name === name) ?? Error;
   const error = new Kind(message);

@@ -52,8 +52,6 @@ export const diurnalSchema = z
     if (message !== null) ctx.addIssue({ code: "custom", path: ["amplitude"], message });
   });
 
-export type DiurnalSpec = Readonly<z.output<typeof diurnalSchema>>;
-
 /** Exponential stretches on and off: a continuous-time Gilbert-Elliott process. */
 export const twoStateSchema = z
   .strictObject({

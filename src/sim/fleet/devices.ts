@@ -28,7 +28,6 @@ import { linkOf } from "./links.ts";
 import { speedOf } from "./speed-laws.ts";
 
 export type * from "./fleet-spec.ts";
-export { defaultRoundCost } from "./fleet-spec.ts";
 
 export function buildFleet(
   spec: FleetSpec,

@@ -48,7 +48,7 @@ const name = z
   .min(1)
   .refine((name) => name !== "all", 'another name than "all"');
 
-export const tierSchema = z
+const tierSchema = z
   .strictObject({
     name,
     clients: count,

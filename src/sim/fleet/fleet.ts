@@ -33,5 +33,3 @@ export interface Fleet {
 export type FleetNames = Pick<Fleet, "size" | "tierNames" | "regionNames">;
 
 export const tierOf = (fleet: Fleet, client: ClientId): string => fleet.tierNames[fleet.tier[client]!]!;
-
-export const regionOf = (fleet: Fleet, client: ClientId): string => fleet.regionNames[fleet.region[client]!]!;

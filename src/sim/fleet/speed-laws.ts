@@ -65,7 +65,7 @@ const flashSeconds = {
   "shakespeare-lstm": [28.621, 1.721, 13.579, 0.105, 10.681, 0.126],
 } as const;
 
-export type FlashTask = keyof typeof flashSeconds;
+type FlashTask = keyof typeof flashSeconds;
 
 /** FLASH's measured low, mid and high phones (Nexus S, Redmi Note 7 Pro, Pixel 4) on one of its tasks. */
 export function flashPhones(task: FlashTask, tokensPerBatch: number): SpeedLaw {

@@ -58,6 +58,7 @@ const atOnce = (moment: Moment, purpose: string): Fault<number> => ({
   },
 });
 
+/** @internal */
 export const faults = {
   /** The client never answers the invitation; nothing is sent. */
   beforeDownload: { ...atOnce("invitation", "before download"), inescapable: always },
@@ -145,7 +146,7 @@ export const faultsSchema = z.strictObject(
 );
 
 export type FaultSpec = Readonly<z.output<typeof faultsSchema>>;
-export type RoundRate = NonNullable<FaultSpec["roundRate"]>;
+type RoundRate = NonNullable<FaultSpec["roundRate"]>;
 
 /** Settings because of which nobody could ever be counted: a chance of 1 that every participation meets. */
 export const inescapableFaults = (spec: FaultSpec): { path: string; replacedBy: "dropout" | undefined }[] =>
@@ -222,6 +223,7 @@ export function cutAt(flight: Flight, time: number, reason: string): void {
   flight.cutReason = reason;
 }
 
+/** @internal */
 export function drawRoundRate(rate: RoundRate, draws: Draws): number {
   if (rate.type === "exponential") return Math.min(1, draws.exponential(1 / rate.rate));
   const { mean, correlation } = rate;

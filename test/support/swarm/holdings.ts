@@ -8,7 +8,7 @@ import type { ServerState } from "../../../actors/server-state.ts";
 import type { RoundRecorderState } from "../../../src/records/round-recorder.ts";
 import { decode } from "../../../src/runtime/messages/codec.ts";
 import { open } from "../../../src/runtime/messages/envelope.ts";
-import { measure, References } from "../../../src/runtime/messages/plain.ts";
+import { inspect } from "../../../src/runtime/messages/plain.ts";
 import { type Held, keyOf } from "../../../src/runtime/messages/refs.ts";
 import type { SystemState } from "../../../src/runtime/system-state.ts";
 import type { Checker, Look } from "./drive.ts";
@@ -30,12 +30,12 @@ function audit({ federation }: Look): void {
   const { system, rounds } = federation.snapshot() as unknown as { system: SystemState; rounds: RoundRecorderState };
   const holders = new Map<string | number, number>();
   const hold = (held: Held) => void holders.set(keyOf(held), (holders.get(keyOf(held)) ?? 0) + 1);
-  const letters = [
-    ...system.transits.map(({ envelope }) => envelope),
-    ...system.seats.flatMap(({ mailbox, current }) => [...mailbox, ...(current === null ? [] : [current.envelope])]),
+  const envelopes = [
+    ...system.inFlight.map(({ envelope }) => envelope),
+    ...system.entries.flatMap(({ mailbox, current }) => [...mailbox, ...(current === null ? [] : [current.envelope])]),
   ];
-  for (const letter of letters) for (const held of open(letter).refs) hold(held);
-  for (const [kind, , bytes] of system.company.residents) {
+  for (const content of envelopes) for (const held of open(content).refs) hold(held);
+  for (const [kind, , bytes] of system.registry.residents) {
     if (kind !== "server") continue;
     const { adapter, moments, outstanding, accepted } = decode(bytes) as ServerState;
     for (const held of [adapter, ...Object.values(moments)])
@@ -43,7 +43,7 @@ function audit({ federation }: Look): void {
     for (const { base } of outstanding) hold(base);
     for (const { base, result } of accepted) for (const held of [base, result]) hold(held);
   }
-  for (const [kind, , bytes] of system.company.devices) {
+  for (const [kind, , bytes] of system.registry.devices) {
     if (kind !== "client") continue;
     for (const { adapter } of (decode(bytes) as ClientState).models ?? []) hold(adapter);
   }
@@ -52,9 +52,7 @@ function audit({ federation }: Look): void {
   }
   for (const { recipe, result } of system.pledges.pledges) {
     if (result !== undefined) continue;
-    const read = new References();
-    measure(recipe.job, read);
-    for (const blob of read.list) hold(blob);
+    for (const blob of inspect(recipe.job).refs) hold(blob);
   }
   for (const { digest, holders: counted } of system.blobs) {
     assert.equal(counted, holders.get(digest) ?? 0, `holders of blob ${digest.slice(0, 8)}`);

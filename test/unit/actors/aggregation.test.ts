@@ -1,7 +1,7 @@
 /** What the server makes of the updates it has accepted, with numbers to check by hand. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { openAccepted, type TakenUp, takeUp } from "../../../actors/learning.ts";
+import { type Aggregated, aggregate, openAccepted } from "../../../actors/learning.ts";
 import { serverRef } from "../../../actors/protocol.ts";
 import { Roster } from "../../../actors/roster.ts";
 import { type Accepted, draftOf, newServer, type ServerServices } from "../../../actors/server-state.ts";
@@ -37,10 +37,10 @@ interface Setting {
   readonly minUpdates?: number;
 }
 
-type Aggregation = TakenUp & { readonly rescalers: RescalerBook };
+type Aggregation = Aggregated & { readonly rescalers: RescalerBook };
 
 /** @param sent in the order of arrival */
-async function aggregate(
+async function aggregated(
   strategy: AggregationStrategy,
   sent: readonly Sent[],
   { adapter = new Float32Array(layout.size), moments = {}, minUpdates = 1 }: Setting = {},
@@ -89,8 +89,8 @@ async function aggregate(
     ),
   });
   for (const [at, entry] of sent.entries()) lab.results.set(at, trainedBy(entry, adapter));
-  const opened = await openAccepted(draft, ctx, learning);
-  return { ...takeUp(draft, ctx, learning, opened), rescalers };
+  const opened = await openAccepted(draft, ctx);
+  return { ...aggregate(draft, ctx, learning, opened), rescalers };
 }
 
 function trainedBy(
@@ -110,13 +110,13 @@ function trainedBy(
 }
 
 /** The first element of an expert in the next adapter. */
-const at = ({ next }: TakenUp, expert: number): number => elementsOf(next!.adapter, expert)[0]!;
+const at = ({ next }: Aggregated, expert: number): number => elementsOf(next!.adapter, expert)[0]!;
 const bits = (values: Float32Array): Uint32Array => new Uint32Array(values.buffer, values.byteOffset, values.length);
-const weightsOf = ({ counts }: TakenUp): number[] => counts.map(({ weight }) => weight);
+const weightsOf = ({ counts }: Aggregated): number[] => counts.map(({ weight }) => weight);
 
 test("the adapter moves by the mean of the deltas, weighted by examples", async () => {
   // (1·4 + 3·8) / 4 = 7
-  const found = await aggregate(fedavg(), [
+  const found = await aggregated(fedavg(), [
     { client: 0, examples: 1, delta: 4, loss: 1 },
     { client: 1, examples: 3, delta: 8, loss: 3 },
   ]);
@@ -129,7 +129,7 @@ test("the adapter moves by the mean of the deltas, weighted by examples", async 
 
 test("an expert listens most to the client whose tokens reached it", async () => {
   // Frequencies of expert 0 are 10/10 and 5/10, so (1·3 + 0.5·6) / 1.5 = 4; of expert 2 both are 5/10.
-  const found = await aggregate(flame({ frequencyExponent: 1 }), [
+  const found = await aggregated(flame({ frequencyExponent: 1 }), [
     { client: 0, delta: 3, counts: [10, 5, 5] },
     { client: 1, delta: 6, counts: [5, 10, 5] },
   ]);
@@ -142,7 +142,7 @@ test("an expert that no token reached keeps its values bit for bit", async () =>
   const adapter = Float32Array.from({ length: layout.size }, (_, i) => [0.1, -0, 1e-40, 1 / 3][i % 4]!);
   const counts = [10, 10, 0];
   for (const strategy of [flame(), fedavg(), fedavg({ absentPolicy: "renormalise" })]) {
-    const { next } = await aggregate(
+    const { next } = await aggregated(
       strategy,
       [
         { client: 0, delta: 1, counts },
@@ -175,8 +175,8 @@ test("updates fold in order of participation, whoever arrived first", async () =
     examples: client + 1,
     loss: delta,
   }));
-  const inOrder = await aggregate(watched, sent);
-  const shuffled = await aggregate(watched, [sent[2]!, sent[0]!, sent[3]!, sent[1]!]);
+  const inOrder = await aggregated(watched, sent);
+  const shuffled = await aggregated(watched, [sent[2]!, sent[0]!, sent[3]!, sent[1]!]);
   assert.deepEqual(order, [0, 1, 2, 3, 0, 1, 2, 3]);
   assert.deepEqual(bits(shuffled.next!.adapter), bits(inOrder.next!.adapter));
   assert.deepEqual(shuffled.counts, inOrder.counts);
@@ -189,9 +189,9 @@ test("a stale update moves the adapter less, or lets the others make up for it",
     { client: 1, delta: 8, discount: 0.5 },
   ];
   // (4 + 0.5·8) / 2, and (1·4 + 0.5·8) / 1.5.
-  const damped = await aggregate(fedavg({ discounts: "damp" }), sent);
+  const damped = await aggregated(fedavg({ discounts: "damp" }), sent);
   assert.equal(at(damped, 0), 4);
-  const reweighed = await aggregate(fedavg({ discounts: "reweigh" }), sent);
+  const reweighed = await aggregated(fedavg({ discounts: "reweigh" }), sent);
   assertClose(at(reweighed, 0), 16 / 3);
   for (const { counts } of [damped, reweighed]) {
     for (const [i, share] of [2 / 3, 1 / 3].entries()) assertClose(counts[i]!.weight, share);
@@ -200,7 +200,7 @@ test("a stale update moves the adapter less, or lets the others make up for it",
 
 test("a bound on the norm shortens a long delta and leaves a short one", async () => {
   // ‖Δ‖ is 6 and 2: with a bound of 3 the first counts half, (3 + 2) / 2.
-  const found = await aggregate(fedavg({ clipNorm: 3 }), [
+  const found = await aggregated(fedavg({ clipNorm: 3 }), [
     { client: 0, first: 6 },
     { client: 1, first: 2 },
   ]);
@@ -210,16 +210,16 @@ test("a bound on the norm shortens a long delta and leaves a short one", async (
 test("the moments of a server optimizer go into its next step", async () => {
   // v = 0.5·(−2) − 2 = −3, and the adapter moves by 3.
   const strategy = fedavgm({ momentum: 0.5 });
-  const first = await aggregate(strategy, [{ client: 0, delta: 2 }]);
+  const first = await aggregated(strategy, [{ client: 0, delta: 2 }]);
   assert.equal(at(first, 0), 2);
   const { adapter, moments } = first.next!;
-  const second = await aggregate(strategy, [{ client: 0, delta: 2 }], { adapter, moments });
+  const second = await aggregated(strategy, [{ client: 0, delta: 2 }], { adapter, moments });
   assert.equal(second.next!.moments.v![0], -3);
   assert.equal(at(second, 0), 5);
 });
 
 test("an update that is not fit to be counted is refused, and the others are counted without it", async () => {
-  const found = await aggregate(fedavg(), [
+  const found = await aggregated(fedavg(), [
     { client: 0, delta: 4, loss: 1, factor: 2 },
     { client: 1, delta: Number.NaN, loss: 5, factor: 9 },
     { client: 2, delta: 100, counts: [10, 10, 10], loss: 5, factor: 9 },
@@ -243,7 +243,7 @@ test("an update that is not fit to be counted is refused, and the others are cou
 
 test("counted updates report their rescalers, and a budget goes on from their mean by examples", async () => {
   // (1·2 + 3·4) / 4
-  const { rescalers } = await aggregate(fedavg(), [
+  const { rescalers } = await aggregated(fedavg(), [
     { client: 1, examples: 3, factor: 4 },
     { client: 0, examples: 1, factor: 2 },
   ]);
@@ -252,7 +252,7 @@ test("counted updates report their rescalers, and a budget goes on from their me
 });
 
 test("with fewer good updates than a round needs nothing is counted, and no rescaler is taken up", async () => {
-  const found = await aggregate(
+  const found = await aggregated(
     fedavg(),
     [
       { client: 0, delta: 4, factor: 2 },

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Packr } from "msgpackr";
 import { InputError, InvariantError } from "../../../src/base/errors.ts";
 import { decode, decodeUntrusted, encode } from "../../../src/runtime/messages/codec.ts";
-import { measure, References } from "../../../src/runtime/messages/plain.ts";
+import { inspect } from "../../../src/runtime/messages/plain.ts";
 
 test("equal data give equal bytes, whatever was encoded before", () => {
   const before = encode({ round: 3, type: "train", values: Float32Array.of(1, 2) });
@@ -58,9 +58,8 @@ test("a cycle is an error and not an endless walk", () => {
 test("a walk finds each reference once", () => {
   const adapter = { ref: "blob", digest: "ab".repeat(32), bytes: 40 };
   const update = { ref: "pledge", id: 7, bytes: 12 };
-  const refs = new References();
-  measure({ adapter, again: [{ ...adapter }, update], ref: "not a reference" }, refs);
-  assert.deepEqual(refs.list, [adapter, update]);
+  const { refs } = inspect({ adapter, again: [{ ...adapter }, update], ref: "not a reference" });
+  assert.deepEqual(refs, [adapter, update]);
 });
 
 test("hostile msgpack is refused before msgpackr sees it", () => {
@@ -87,7 +86,7 @@ test("hostile msgpack is refused before msgpackr sees it", () => {
     ["the unused token", Uint8Array.of(0xc1)],
   ];
   for (const [name, bytes] of cases) {
-    assert.throws(() => decodeUntrusted(bytes, "letter"), { name: "InputError", message: /^letter / }, name);
+    assert.throws(() => decodeUntrusted(bytes, "envelope"), { name: "InputError", message: /^envelope / }, name);
   }
 });
 

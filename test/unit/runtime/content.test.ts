@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type ParticipationId, participationId, type Round, round } from "../../../src/base/ids.ts";
 import { minutes } from "../../../src/base/units.ts";
-import { after, cast, defineActor, next, refTo, send } from "../../../src/runtime/actor.ts";
+import { after, defineActor, next, refTo, registration, send } from "../../../src/runtime/actor.ts";
 import type { BlobRef, PledgeRef, Ref } from "../../../src/runtime/messages/refs.ts";
 import { calm, type Fate, openLab } from "../../support/actor-lab.ts";
 
@@ -68,8 +68,8 @@ const root = defineActor<RootState, RootMessage>({
 });
 
 const treeActors = [
-  cast(leaf, { hydrate: () => ({}), services: undefined }),
-  cast(root, { hydrate: (): RootState => ({ keep: [], kept: [], sums: [] }), services: undefined }),
+  registration(leaf, { hydrate: () => ({}), services: undefined }),
+  registration(root, { hydrate: (): RootState => ({ keep: [], kept: [], sums: [] }), services: undefined }),
 ];
 
 test("only what counts is worked out, and nothing is left over", async () => {

@@ -3,11 +3,11 @@ import { test } from "node:test";
 import { BlobStore } from "../../../src/runtime/messages/blobs.ts";
 import { decode, encode } from "../../../src/runtime/messages/codec.ts";
 import type { BlobRef, PledgeRef } from "../../../src/runtime/messages/refs.ts";
-import { type Gathering, PledgeBook, type PledgeState } from "../../../src/runtime/pledges.ts";
+import { type Gathering, type PledgeState, PledgeStore } from "../../../src/runtime/pledges.ts";
 import { InlinePool } from "../../../src/runtime/pools/inline-pool.ts";
 
 /** A pool that counts how often each seed is worked on. */
-function openBook() {
+function openStore() {
   const worked: number[] = [];
   const pool = new InlinePool({
     double: ({ values, seed }: { values: BlobRef; seed: number }, blobs) => {
@@ -19,31 +19,31 @@ function openBook() {
     },
   });
   const blobs = new BlobStore();
-  const book = new PledgeBook(pool, blobs);
+  const store = new PledgeStore(pool, blobs);
   const values = blobs.put(Float32Array.of(1, 2));
   const pledge = (seed: number): PledgeRef => {
-    const ref = book.pledge({ work: "double", job: { values, seed }, bytes: 8 });
-    book.retain(ref);
+    const ref = store.pledge({ work: "double", job: { values, seed }, bytes: 8 });
+    store.retain(ref);
     return ref;
   };
-  return { pool, blobs, book, values, pledge, worked };
+  return { pool, blobs, store, values, pledge, worked };
 }
 
 test("a pledge nobody opens costs nothing", async () => {
-  const { book, pledge, worked, pool, blobs } = openBook();
+  const { store, pledge, worked, pool, blobs } = openStore();
   const refs = [1, 2, 3].map(pledge);
-  await book.open([refs[1]!]);
-  for (const ref of refs) book.release(ref);
+  await store.open([refs[1]!]);
+  for (const ref of refs) store.release(ref);
   await pool.close();
   assert.deepEqual(worked, [2]);
-  assert.deepEqual(book.counts, { begun: 1, opened: 1, discarded: 2 });
+  assert.deepEqual(store.counts, { begun: 1, opened: 1, discarded: 2 });
   assert.equal(blobs.count, 0);
 });
 
 test("results come in the order in which they were asked for", async () => {
-  const { book, pledge } = openBook();
+  const { store, pledge } = openStore();
   const [a, b, c] = [10, 20, 30].map(pledge);
-  const values = await book.open([c!, a!, b!]);
+  const values = await store.open([c!, a!, b!]);
   assert.deepEqual(
     values.map((result) => (result as { values: Float32Array }).values[0]),
     [32, 12, 22],
@@ -51,77 +51,77 @@ test("results come in the order in which they were asked for", async () => {
 });
 
 test("opening twice, or after a start, works once", async () => {
-  const { book, pledge, worked } = openBook();
+  const { store, pledge, worked } = openStore();
   const ref = pledge(5);
-  book.start(ref);
-  const [first] = await book.open([ref]);
-  const [second, third] = await book.open([ref, ref]);
+  store.start(ref);
+  const [first] = await store.open([ref]);
+  const [second, third] = await store.open([ref, ref]);
   assert.deepEqual(worked, [5]);
   assert.equal(second, first);
   assert.equal(third, first);
 });
 
 test("work that waits for a free worker is not begun once nobody wants it", async () => {
-  const { book, pledge, worked, pool } = openBook();
+  const { store, pledge, worked, pool } = openStore();
   const [wanted, unwanted] = [1, 2].map(pledge);
-  book.start(wanted!);
-  book.start(unwanted!);
-  book.release(unwanted!);
-  await book.open([wanted!]);
+  store.start(wanted!);
+  store.start(unwanted!);
+  store.release(unwanted!);
+  await store.open([wanted!]);
   await pool.close();
   assert.deepEqual(worked, [1]);
 });
 
 test("a pledge holds the blobs it will read until it is opened or dropped", async () => {
-  const { book, blobs, values, pledge } = openBook();
+  const { store, blobs, values, pledge } = openStore();
   const [opened, dropped] = [1, 2].map(pledge);
-  await book.open([opened!]);
+  await store.open([opened!]);
   assert.ok(blobs.has(values));
-  book.release(dropped!);
+  store.release(dropped!);
   assert.ok(!blobs.has(values));
-  assert.equal(book.outstanding, 1);
+  assert.equal(store.outstanding, 1);
 });
 
 test("a failure of the work shows when the pledge is opened, with its own message", async () => {
-  const { book } = openBook();
-  const ref = book.pledge({ work: "fail", job: {}, bytes: 1 });
-  book.start(ref);
-  await assert.rejects(book.open([ref]), { message: "the loss is not a number" });
+  const { store } = openStore();
+  const ref = store.pledge({ work: "fail", job: {}, bytes: 1 });
+  store.start(ref);
+  await assert.rejects(store.open([ref]), { message: "the loss is not a number" });
 });
 
 test("a dropped pledge cannot be opened", async () => {
-  const { book, pledge } = openBook();
+  const { store, pledge } = openStore();
   const ref = pledge(1);
-  book.release(ref);
-  await assert.rejects(book.open([ref]), /pledge 0 is gone: nobody held it any more/);
+  store.release(ref);
+  await assert.rejects(store.open([ref]), /pledge 0 is gone: nobody held it any more/);
 });
 
 test("a recipe cannot depend on another pledge", () => {
-  const { book, pledge } = openBook();
+  const { store, pledge } = openStore();
   assert.throws(
-    () => book.pledge({ work: "double", job: { values: pledge(1) }, bytes: 8 }),
+    () => store.pledge({ work: "double", job: { values: pledge(1) }, bytes: 8 }),
     /the job of "double" refers to a pledge/,
   );
 });
 
 test("a snapshot has opened results as they are, and of work begun only the recipe", async () => {
-  const before = openBook();
+  const before = openStore();
   const [opened, started] = [1, 2].map(before.pledge);
-  before.book.start(started!);
-  const [result] = await before.book.open([opened!]);
-  const bytes = encode({ book: before.book.snapshot(), blobs: before.blobs.snapshot() });
-  const { book, blobs } = decode(bytes) as { book: PledgeState; blobs: ReturnType<BlobStore["snapshot"]> };
-  const after = openBook();
+  before.store.start(started!);
+  const [result] = await before.store.open([opened!]);
+  const bytes = encode({ store: before.store.snapshot(), blobs: before.blobs.snapshot() });
+  const { store, blobs } = decode(bytes) as { store: PledgeState; blobs: ReturnType<BlobStore["snapshot"]> };
+  const after = openStore();
   after.blobs.restore(blobs);
-  after.book.restore(book);
-  assert.deepEqual(await after.book.open([opened!, started!]), [result, { values: Float32Array.of(4, 6) }]);
+  after.store.restore(store);
+  assert.deepEqual(await after.store.open([opened!, started!]), [result, { values: Float32Array.of(4, 6) }]);
   assert.deepEqual(after.worked, [2]);
   after.blobs.put(Float32Array.of(1, 2));
   assert.equal(after.pledge(3).id, 2);
 });
 
-/** A pool that doubles numbers, several at a time, and a book that asks for them by pairs of one parity. */
-function openGatheringBook() {
+/** A pool that doubles numbers, several at a time, and a store that asks for them by pairs of one parity. */
+function openGatheringStore() {
   const tasks: number[][] = [];
   const problems: string[] = [];
   const pool = new InlinePool({
@@ -149,58 +149,58 @@ function openGatheringBook() {
     },
     onProblem: (problem) => problems.push(problem),
   };
-  const book = new PledgeBook(pool, blobs, gathering);
+  const store = new PledgeStore(pool, blobs, gathering);
   const values = blobs.put(Float32Array.of(2));
   const pledge = (seed: number): PledgeRef => {
-    const ref = book.pledge({ work: "double", job: { values, seed }, bytes: 8 });
-    book.retain(ref);
+    const ref = store.pledge({ work: "double", job: { values, seed }, bytes: 8 });
+    store.retain(ref);
     return ref;
   };
-  return { pool, blobs, book, pledge, tasks, problems };
+  return { pool, blobs, store, pledge, tasks, problems };
 }
 
 test("gathered work begins when it is opened, in groups that only the order of opening decides", async () => {
-  const { book, pledge, tasks, problems, pool } = openGatheringBook();
+  const { store, pledge, tasks, problems, pool } = openGatheringStore();
   const refs = [1, 2, 3, 4, 5].map(pledge);
-  for (const at of [3, 0, 2]) book.start(refs[at]!);
+  for (const at of [3, 0, 2]) store.start(refs[at]!);
   await new Promise(setImmediate);
   assert.deepEqual(tasks, [], "started work did not wait");
-  assert.deepEqual(await book.open(refs), [2, 4, 6, 8, 10]);
+  assert.deepEqual(await store.open(refs), [2, 4, 6, 8, 10]);
   assert.deepEqual(tasks, [[2, 4], [1, 3], [5]]);
   assert.deepEqual(problems, ["2 at once", "2 at once"]);
-  assert.deepEqual(await book.open(refs.toReversed()), [10, 8, 6, 4, 2]);
-  assert.deepEqual(book.counts, { begun: 5, opened: 5, discarded: 0 });
+  assert.deepEqual(await store.open(refs.toReversed()), [10, 8, 6, 4, 2]);
+  assert.deepEqual(store.counts, { begun: 5, opened: 5, discarded: 0 });
   await pool.close();
 });
 
 test("gathered work that nobody opens is not done, and holds nothing back", async () => {
-  const { book, pledge, tasks, blobs, pool } = openGatheringBook();
+  const { store, pledge, tasks, blobs, pool } = openGatheringStore();
   const refs = [1, 3, 5].map(pledge);
-  for (const ref of refs) book.start(ref);
-  book.release(refs[0]!);
-  assert.deepEqual(await book.open(refs.slice(1)), [6, 10]);
-  for (const ref of refs.slice(1)) book.release(ref);
+  for (const ref of refs) store.start(ref);
+  store.release(refs[0]!);
+  assert.deepEqual(await store.open(refs.slice(1)), [6, 10]);
+  for (const ref of refs.slice(1)) store.release(ref);
   assert.deepEqual(tasks, [[3, 5]]);
   assert.equal(blobs.count, 0);
   await pool.close();
 });
 
 test("one that is asked for twice is worked on once, and a failure reaches whoever opens", async () => {
-  const { book, pledge, tasks, pool } = openGatheringBook();
+  const { store, pledge, tasks, pool } = openGatheringStore();
   const [seven, thirteen] = [7, 13].map(pledge) as [PledgeRef, PledgeRef];
-  assert.deepEqual(await book.open([seven, seven]), [14, 14]);
-  await assert.rejects(book.open([thirteen, seven]), /thirteen/);
+  assert.deepEqual(await store.open([seven, seven]), [14, 14]);
+  await assert.rejects(store.open([thirteen, seven]), /thirteen/);
   assert.deepEqual(tasks, [[7], [13]]);
   await pool.close();
 });
 
 test("pledges taken up from a snapshot are gathered as they would have been", async () => {
-  const { book, pledge, tasks, pool } = openGatheringBook();
+  const { store, pledge, tasks, pool } = openGatheringStore();
   const refs = [2, 4, 6].map(pledge);
-  book.start(refs[0]!);
-  const state = decode(encode(book.snapshot())) as PledgeState;
-  book.restore(state);
-  assert.deepEqual(await book.open(refs), [4, 8, 12]);
+  store.start(refs[0]!);
+  const state = decode(encode(store.snapshot())) as PledgeState;
+  store.restore(state);
+  assert.deepEqual(await store.open(refs), [4, 8, 12]);
   assert.deepEqual(tasks, [[2, 4], [6]]);
   await pool.close();
 });

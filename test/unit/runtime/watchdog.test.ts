@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { encodeTask } from "../../../src/runtime/pools/pool.ts";
 import { newPulse, watch } from "../../../src/runtime/pools/watchdog.ts";
 import { beat, hostWorker } from "../../../src/runtime/pools/worker-host.ts";
 
@@ -55,7 +56,7 @@ test("a handler's beats reach the pulse of its own task", async () => {
     [first, 3],
     [second, 5],
   ] as const) {
-    await work({ work: "toil", job: { steps }, blobs: [], pulse });
+    await work({ ...encodeTask({ work: "toil", job: { steps }, blobs: [] }), pulse });
   }
   // One more for the task that has arrived.
   assert.deepEqual([first[0], second[0]], [4, 6]);

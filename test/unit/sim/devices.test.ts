@@ -4,9 +4,15 @@ import { test } from "node:test";
 import { problemsOf } from "../../../src/base/problem.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { type Millis, minutes, seconds } from "../../../src/base/units.ts";
-import { buildFleet, defaultRoundCost, type FleetSpec, type RoundCost } from "../../../src/sim/fleet/devices.ts";
+import { buildFleet, type FleetSpec, type RoundCost } from "../../../src/sim/fleet/devices.ts";
 import type { Fleet } from "../../../src/sim/fleet/fleet.ts";
-import { checkRegions, regionsSchema, type TierSpec, tiersSchema } from "../../../src/sim/fleet/fleet-spec.ts";
+import {
+  checkRegions,
+  defaultRoundCost,
+  regionsSchema,
+  type TierSpec,
+  tiersSchema,
+} from "../../../src/sim/fleet/fleet-spec.ts";
 import { flashLink } from "../../../src/sim/fleet/links.ts";
 import { aiBenchmark, flashPhones, type SpeedLaw } from "../../../src/sim/fleet/speed-laws.ts";
 import { moments, shareError } from "../../support/sim-world.ts";

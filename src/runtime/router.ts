@@ -7,16 +7,15 @@ import { NumberMap } from "../base/number-map.ts";
 import { after, type Millis } from "../base/units.ts";
 import type { Environment } from "../sim/flight/environment.ts";
 import type { Kernel } from "../sim/kernel/kernel.ts";
-import type { Chronicle } from "./chronicle.ts";
-import type { Role } from "./company.ts";
-import { isTransfer, putOn, type Seat, Transit, takeArrived, takeOff } from "./mailbox.ts";
+import { type Entry, isTransfer, putOn, Transit, takeArrived, takeOff } from "./entry.ts";
+import type { EventLog } from "./event-log.ts";
 import { damaged, type Envelope, open } from "./messages/envelope.ts";
 import type { Protocol } from "./messages/refs.ts";
-import type { Holdings } from "./turn.ts";
+import type { References } from "./references.ts";
 
-export class PostOffice {
+export class Router {
   /** What is on its way, by ticket; the ticket of a message is its sequence number. */
-  readonly transits = new NumberMap<Transit<Role>>();
+  readonly inFlight = new NumberMap<Transit>();
   /** Numbers envelopes and computations alike; 0 is none. */
   nextTicket = 1;
   sent = 0;
@@ -24,48 +23,49 @@ export class PostOffice {
   duplicates = 0;
   readonly #kernel: Kernel;
   readonly #environment: Environment;
-  readonly #holdings: Holdings;
-  readonly #chronicle: Chronicle;
+  readonly #references: References;
+  readonly #log: EventLog;
 
-  constructor(kernel: Kernel, environment: Environment, holdings: Holdings, chronicle: Chronicle) {
+  constructor(kernel: Kernel, environment: Environment, references: References, log: EventLog) {
     this.#kernel = kernel;
     this.#environment = environment;
-    this.#holdings = holdings;
-    this.#chronicle = chronicle;
+    this.#references = references;
+    this.#log = log;
   }
 
   /** @param delay until delivery; for messages that do not cross the network */
-  send(sender: Seat<Role> | null, receiver: Seat<Role>, message: Protocol, delay: Millis): void {
-    const isNetwork = sender !== null && sender !== receiver && (sender.role.isDevice || receiver.role.isDevice);
-    const leg = isNetwork ? receiver.role.definition.leg?.(message) : null;
+  send(sender: Entry | null, receiver: Entry, message: Protocol, delay: Millis): void {
+    const isNetwork = sender !== null && sender !== receiver && (sender.kind.isDevice || receiver.kind.isDevice);
+    const leg = isNetwork ? receiver.kind.definition.leg?.(message) : null;
     invariant(
       leg !== undefined,
       () => `"${message.type}" goes to the ${receiver.ref.kind} over the network, but has no leg`,
     );
-    const transit = new Transit(sender, receiver, this.nextTicket++, this.#kernel.now, leg, message);
-    for (const content of transit.refs) this.#holdings.retain(content);
-    this.transits.set(transit.sequence, transit);
+    const ticket = this.nextTicket++;
+    const transit = new Transit(sender, receiver, ticket, this.#kernel.now, leg, message);
+    for (const content of transit.refs) this.#references.retain(content);
+    this.inFlight.set(ticket, transit);
     this.sent++;
-    this.#chronicle.sent(transit);
+    this.#log.sent(transit);
     if (isNetwork) this.#transfer(transit);
     else {
       receiver.expected++;
-      this.#kernel.schedule(after(this.#kernel.now, delay), "actor.message", transit.sequence);
+      this.#kernel.schedule(after(this.#kernel.now, delay), "actor.message", ticket);
     }
   }
 
   /** Takes a direct message whose time has come. */
-  collect(ticket: number): Transit<Role> {
-    const transit = this.transits.get(ticket);
+  collect(ticket: number): Transit {
+    const transit = this.inFlight.get(ticket);
     invariant(transit?.device === null, () => `message ${ticket} is not on its way`);
-    this.transits.take(ticket);
+    this.inFlight.take(ticket);
     transit.receiver.expected--;
     return transit;
   }
 
   /** A copy has come over the network. Null for a copy of what was received before. */
-  arrived(ticket: number): Transit<Role> | null {
-    const transit = this.transits.get(ticket);
+  arrived(ticket: number): Transit | null {
+    const transit = this.inFlight.get(ticket);
     if (transit !== undefined && !transit.hasArrived) {
       transit.hasArrived = true;
       return transit;
@@ -76,43 +76,43 @@ export class PostOffice {
   }
 
   /** The next message to or from the device that is due in the order of sending. */
-  takeDue(device: Seat<Role>): Transit<Role> | null {
+  takeDue(device: Entry): Transit | null {
     const transit = takeArrived(device);
-    if (transit !== null) this.transits.take(transit.sequence);
+    if (transit !== null) this.inFlight.take(transit.sequence);
     return transit;
   }
 
   /** Takes a message that will not be delivered. */
-  withdraw(transit: Transit<Role>): void {
-    this.transits.take(transit.sequence);
+  withdraw(transit: Transit): void {
+    this.inFlight.take(transit.sequence);
     takeOff(transit.device!, transit);
-    this.letGo(transit);
+    this.release(transit);
   }
 
   /** What a message refers to is held for its sake until its turn has committed or it came to nothing. */
-  letGo(letter: Envelope): void {
-    for (const content of letter.refs) this.#holdings.release(content);
+  release(envelope: Envelope): void {
+    for (const content of envelope.refs) this.#references.release(content);
   }
 
-  #transfer(transit: Transit<Role>): void {
-    const { sender, receiver, message } = transit;
-    invariant(!(sender!.role.isDevice && receiver.role.isDevice), () => `"${message.type}" goes from device to device`);
-    invariant(isTransfer(transit), () => unnamed(message));
+  #transfer(transit: Transit): void {
+    const { sender, receiver, type } = transit;
+    invariant(!(sender!.kind.isDevice && receiver.kind.isDevice), () => `"${type}" goes from device to device`);
+    invariant(isTransfer(transit), () => unnamed(transit));
     putOn(transit.device!, transit);
     this.#environment.transfer(transit);
   }
 }
 
-export const unnamed = ({ type }: Protocol): string =>
+export const unnamed = ({ type }: Envelope): string =>
   `"${type}" has to do with a device, but names no round or no participation`;
 
 /** Damages the envelope's bytes and sees that a receiver could tell. */
-export function assertDamageShows(letter: Envelope): void {
+export function assertDamageShows(envelope: Envelope): void {
   let isReadable = true;
   try {
-    open(damaged(letter));
+    open(damaged(envelope));
   } catch {
     isReadable = false;
   }
-  invariant(!isReadable, () => `envelope ${letter.sequence} was damaged, and nothing showed it`);
+  invariant(!isReadable, () => `envelope ${envelope.sequence} was damaged, and nothing showed it`);
 }

@@ -6,16 +6,14 @@
  *   turn       n, actor, message
  *   lost       n, from, to, message, phase, reason; with phase `training` it was the turn that was cut off
  *   corrupted  n, from, to, message
- *   unheard    n, to, message: the receiver had stopped
- *   stopped    actor, reason: `itself`, or `crashes`
  */
 import type { Millis } from "../base/units.ts";
 import type { Loss } from "../sim/flight/environment.ts";
 import { Piece, type RowBytes, RowShape, type Trace } from "../sim/kernel/trace.ts";
-import type { Company } from "./company.ts";
 import type { Envelope } from "./messages/envelope.ts";
 import type { Ref } from "./messages/refs.ts";
 import type { Observer, RowEvent } from "./observer.ts";
+import type { Registry } from "./registry.ts";
 
 const shapes = {
   sent: new RowShape("sent", "n", "from", "to", "message", "bytes"),
@@ -23,8 +21,6 @@ const shapes = {
   turn: new RowShape("turn", "n", "actor", "message"),
   lost: new RowShape("lost", "n", "from", "to", "message", "phase", "reason"),
   corrupted: new RowShape("corrupted", "n", "from", "to", "message"),
-  unheard: new RowShape("unheard", "n", "to", "message"),
-  stopped: new RowShape("stopped", "actor", "reason"),
 } satisfies Record<RowEvent, RowShape>;
 
 /** Names are written without being made: a device's is a prefix and its number, the first of another kind its kind. */
@@ -34,18 +30,18 @@ interface NameOfKind {
   readonly piece: Piece;
 }
 
-export class Chronicle {
+export class EventLog {
   readonly #trace: Trace;
   readonly #observer: Observer;
-  readonly #company: Company;
+  readonly #registry: Registry;
   /** Few kinds, found faster by looking at each than by a hash. */
   readonly #names: readonly NameOfKind[];
 
-  constructor(trace: Trace, observer: Observer, company: Company) {
+  constructor(trace: Trace, observer: Observer, registry: Registry) {
     this.#trace = trace;
     this.#observer = observer;
-    this.#company = company;
-    this.#names = [...company.roles()].map(({ definition: { kind }, isDevice }) => ({
+    this.#registry = registry;
+    this.#names = [...registry.kinds()].map(({ definition: { kind }, isDevice }) => ({
       kind,
       isDevice,
       piece: new Piece(isDevice ? `"${kind}/c-` : JSON.stringify(kind)),
@@ -86,28 +82,18 @@ export class Chronicle {
     this.#end("corrupted");
   }
 
-  unheard(t: Millis, { sequence, to, type }: Envelope): void {
-    this.#name(this.#trace.begin(shapes.unheard, t).number(sequence), to).word(type);
-    this.#end("unheard");
-  }
-
-  stopped(t: Millis, actor: Ref, reason: "itself" | "crashes"): void {
-    this.#name(this.#trace.begin(shapes.stopped, t), actor).text(reason);
-    this.#end("stopped");
-  }
-
   #name(row: RowBytes, actor: Ref): RowBytes {
     for (const { kind, isDevice, piece } of this.#names) {
       if (kind !== actor.kind) continue;
       if (isDevice) return row.numbered(piece, actor.id);
       if (actor.id === 0) return row.piece(piece);
     }
-    return row.text(this.#company.nameOf(actor));
+    return row.text(this.#registry.nameOf(actor));
   }
 
   /** Onlookers are given the row as it was written; where there are none, no object is made. */
   #end(event: RowEvent): void {
-    const row = this.#observer.hearsRows ? this.#trace.current() : null;
+    const row = this.#observer.hears(event) ? this.#trace.current() : null;
     this.#trace.end();
     if (row !== null) this.#observer.row(event, row);
   }
