@@ -52,7 +52,7 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
   receive(state, message, ctx) {
     switch (message.type) {
       case "train": {
-        const { round, participation, adapter, effort = 1 } = message;
+        const { round, participation, adapter, effort = 1, method } = message;
         const { keepsRescaler, uploadBytes, topKOf, attackOf } = ctx.services;
         const { id, models = [] } = state;
         const attack = adapter.ref === "blob" ? attackOf(id) : null;
@@ -64,8 +64,10 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
             ? { client: id, round, participation, topK: topKOf(id), adapter, rescaler: start, effort, attack }
             : null;
         const stale = models[0]?.adapter;
-        const recipe = job === null || stale === undefined ? job : { ...job, stale };
-        const result = ctx.pledge<Trained>({ work: "train", job: recipe, bytes: uploadBytes });
+        const dated = job === null || stale === undefined ? job : { ...job, stale };
+        const asked = method?.recipe ?? null;
+        const recipe = dated === null || asked === null ? dated : { ...dated, method: asked };
+        const result = ctx.pledge<Trained>({ work: "train", job: recipe, bytes: method?.uploadBytes ?? uploadBytes });
         // A newcomer goes on from where it joined, should this update not be counted.
         const joined = keepsRescaler && state.rescaler === null && start !== null;
         const after = joined ? { ...state, rescaler: start } : state;

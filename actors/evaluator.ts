@@ -3,9 +3,9 @@
  * the shards are computed while the next round goes on, and whoever keeps the metrics opens them.
  */
 
-import type { Evaluation } from "../src/engine/engine.ts";
 import { type ActorDefinition, defineActor, next } from "../src/runtime/actor.ts";
 import type { PledgeRef } from "../src/runtime/messages/refs.ts";
+import type { Evaluation } from "../src/tasks/llm/training-engine.ts";
 import type { EvaluatorEvent, EvaluatorMessage } from "./protocol.ts";
 import type { EvaluateRecipe } from "./training.ts";
 

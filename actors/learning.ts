@@ -3,12 +3,14 @@
  * folds the rest into the next global adapter in ascending order of participation, in float64.
  */
 import { invariant } from "../src/base/errors.ts";
-import type { ParticipationId } from "../src/base/ids.ts";
-import type { GlobalState } from "../src/fl/strategy.ts";
+import type { ClientId, ParticipationId } from "../src/base/ids.ts";
+import { type ClientMemory, usual } from "../src/fl/plan.ts";
+import type { ServerState as MethodState, Strategy } from "../src/fl/strategy.ts";
 import { checkUpdate, type Update } from "../src/fl/update.ts";
-import type { AdapterLayout } from "../src/model/adapter.ts";
+import { clientView, methodState } from "./planning.ts";
 import type { Count } from "./protocol.ts";
 import type { Accepted, Draft, Learning, ServerContext } from "./server-state.ts";
+import { loadPlan } from "./storage.ts";
 import type { Trained } from "./training.ts";
 
 /** An accepted update and what it holds. */
@@ -20,7 +22,10 @@ export interface Opened {
 export interface Aggregated {
   readonly counts: readonly Count[];
   /** Null when too few updates were good. */
-  readonly next: GlobalState | null;
+  readonly next: MethodState | null;
+  readonly before: MethodState;
+  /** What clients whose update was counted keep from now on. */
+  readonly memories: ReadonlyMap<ClientId, ClientMemory>;
   readonly found: ReadonlyMap<ParticipationId, Trained>;
   /** Why an accepted update was not counted. */
   readonly refusals: ReadonlyMap<ParticipationId, string>;
@@ -35,98 +40,117 @@ export async function openAccepted(draft: Draft, ctx: ServerContext): Promise<Op
   return accepted.map((entry, at) => ({ accepted: entry, trained: results[at]! }));
 }
 
-export function aggregate(draft: Draft, ctx: ServerContext, learning: Learning, opened: readonly Opened[]): Aggregated {
-  const { layout, strategy, minUpdates, rescalers } = learning;
+export async function aggregate(
+  draft: Draft,
+  ctx: ServerContext,
+  { layout, minUpdates, rescalers }: Learning,
+  opened: readonly Opened[],
+): Promise<Aggregated> {
+  const { strategy, setting } = ctx.services.method;
+  const before = methodState(draft, ctx);
   const refusals = new Map<ParticipationId, string>();
   const found = new Map<ParticipationId, Trained>();
+  const memories = new Map<ClientId, ClientMemory>();
   const good: Update[] = [];
   for (const { accepted, trained } of opened) {
-    const update = updateOf(accepted, trained, ctx);
+    const { update, memory } = replied(accepted, trained, draft, ctx);
     const problem = checkUpdate(update, layout);
     if (problem === null) {
       good.push(update);
       found.set(accepted.participation, trained);
+      if (memory !== undefined) memories.set(accepted.client, memory);
     } else {
       refusals.set(accepted.participation, problem.kind === "misfit" ? problem.text : problem.kind);
     }
   }
   if (good.length < minUpdates) {
-    return { counts: [], next: null, found, refusals, trainLoss: null, expertTokens: null };
+    const nobody = new Map<ClientId, ClientMemory>();
+    return { counts: [], next: null, before, memories: nobody, found, refusals, trainLoss: null, expertTokens: null };
   }
-  const state: GlobalState = { adapter: adapterOf(draft, ctx), moments: momentsOf(draft, ctx) };
-  const sum = strategy.init(layout);
-  for (const update of good) strategy.accumulate(sum, update, layout);
-  const next = strategy.finish(sum, state, layout);
+  const at = {
+    round: draft.round,
+    draws: (purpose: string) => ctx.rng.at(`strategy: ${purpose}`, draft.round).at(0),
+  };
+  const sum = strategy.begin(before, setting);
+  for (const update of good) strategy.fold(sum, update, setting, at);
+  const next = await strategy.finish(sum, before, setting, at);
   for (const update of good) rescalers.report(update);
   return {
-    counts: countsOf(good, learning),
+    counts: countsOf(good, strategy, setting.layout.groups.length),
     next,
+    before,
+    memories,
     found,
     refusals,
     trainLoss: good.reduce((total, { meanLoss }) => total + meanLoss, 0) / good.length,
-    expertTokens: expertTokensOf(good, layout),
+    expertTokens: expertTokensOf(good, setting.layout.groups.length),
   };
 }
 
-function updateOf(
-  { participation, client, round, base, discount }: Accepted,
+/** The update as the server sees it, once the client has worked out its reply. */
+function replied(
+  { participation, client, round, base, discount, plan: stored }: Accepted,
   trained: Trained,
+  draft: Draft,
   ctx: ServerContext,
-): Update {
-  const { fleet } = ctx.services;
+): { readonly update: Update; readonly memory: ClientMemory | undefined } {
   invariant(base.ref === "blob", "an update to be opened has no base");
-  return {
+  const { strategy, setting } = ctx.services.method;
+  const { values, rescaler, activations, tokens, firstLoss, meanLoss, steps, found } = trained;
+  const local = {
+    values,
+    base: ctx.floats(base),
+    steps,
+    firstLoss,
+    meanLoss,
+    trained: Uint8Array.from(activations, (count) => (count > 0 ? 1 : 0)),
+    counts: Float64Array.from(activations),
+    units: tokens,
+    personal: rescaler,
+  };
+  const view = clientView(client, round, draft, ctx);
+  const plan = stored === undefined ? usual(view, setting) : loadPlan(stored, ctx);
+  const reply = strategy.reply?.({ ...local, found }, plan, view, setting) ?? {};
+  const { budget, examples } = view;
+  const update: Update = {
+    ...local,
     client,
     participation,
     round,
-    topK: fleet.topK[client]!,
-    examples: fleet.examples[client]!,
-    base: ctx.floats(base),
+    budget,
+    examples,
+    plan,
     discount,
-    ...trained,
+    staleness: draft.round - round,
+    sent: reply.sent ?? {},
+    ...(reply.values && { values: reply.values }),
   };
+  return { update, memory: reply.memory };
 }
 
 /**
- * Each client's share in the average of an expert, averaged over the experts that anybody trained.
+ * Each client's share in the average of a group, averaged over the groups that anybody trained.
  *
- * The shares of one expert sum to 1, so their means do as well; the round's books are closed on that.
+ * The shares of one group sum to 1, so their means do as well; the round's books are closed on that.
  */
-function countsOf(updates: readonly Update[], { strategy, layout }: Learning): Count[] {
+function countsOf(updates: readonly Update[], strategy: Strategy, groups: number): Count[] {
   const sums = new Float64Array(updates.length);
-  let experts = 0;
-  for (let expert = 0; expert < layout.layers * layout.experts; expert++) {
-    const weights = updates.map((update) => strategy.weight(update, expert));
+  let moved = 0;
+  for (let group = 0; group < groups; group++) {
+    const weights = updates.map((update) => strategy.weight(update, group));
     const total = weights.reduce((sum, weight) => sum + weight, 0);
     if (total === 0) continue;
-    experts++;
+    moved++;
     for (const [at, weight] of weights.entries()) sums[at]! += weight / total;
   }
-  const shares = [...sums].map((sum) => (experts === 0 ? 1 / updates.length : sum / experts));
+  const shares = [...sums].map((sum) => (moved === 0 ? 1 / updates.length : sum / moved));
   const whole = shares.reduce((sum, share) => sum + share, 0);
   invariant(Math.abs(whole - 1) < 1e-9, () => `the weights of ${updates.length} counted updates sum to ${whole}`);
   return updates.map(({ participation, client }, at) => ({ participation, client, weight: shares[at]! }));
 }
 
-function expertTokensOf(updates: readonly Update[], { layers, experts }: AdapterLayout): Float64Array {
-  const tokens = new Float64Array(layers * experts);
-  for (const { activations } of updates) {
-    for (const [expert, count] of activations.entries()) tokens[expert]! += count;
-  }
+function expertTokensOf(updates: readonly Update[], groups: number): Float64Array {
+  const tokens = new Float64Array(groups);
+  for (const { counts } of updates) for (const [group, count] of counts.entries()) tokens[group]! += count;
   return tokens;
-}
-
-function adapterOf({ adapter }: Draft, ctx: ServerContext): Float32Array {
-  invariant(adapter.ref === "blob", "a run that trains has an adapter");
-  return ctx.floats(adapter);
-}
-
-/** Blobs hold bytes; a view of them as float64 needs them aligned, which shared memory of their own is. */
-function momentsOf({ moments }: Draft, ctx: ServerContext): Record<string, Float64Array> {
-  return Object.fromEntries(
-    Object.entries(moments).map(([name, ref]) => {
-      const { buffer, byteOffset, byteLength } = ctx.bytes(ref);
-      return [name, new Float64Array(buffer, byteOffset, byteLength / 8)];
-    }),
-  );
 }

@@ -10,9 +10,9 @@
  */
 import type { ClientId, ParticipationId, Round } from "../src/base/ids.ts";
 import type { Millis } from "../src/base/units.ts";
-import type { Evaluation } from "../src/engine/engine.ts";
 import type { BlobRef, Held, PledgeRef, Ref } from "../src/runtime/messages/refs.ts";
-import type { Trained } from "./training.ts";
+import type { Evaluation } from "../src/tasks/llm/training-engine.ts";
+import type { MethodRecipe, Trained } from "./training.ts";
 
 export type ClientMessage =
   | {
@@ -25,6 +25,13 @@ export type ClientMessage =
       readonly rescaler: Float32Array | null;
       /** Share of its local steps that the client takes, in (0, 1]; absent for all of them. */
       readonly effort?: number;
+      /** What the strategy has this client do besides; absent for plain training. */
+      readonly method?: {
+        /** Null in runs without training. */
+        readonly recipe: MethodRecipe | null;
+        /** What the update weighs. */
+        readonly uploadBytes: number;
+      };
     }
   /** The update was counted: what the client learned for itself is now its own. */
   | {

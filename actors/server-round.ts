@@ -1,9 +1,11 @@
 /** How the server carries out what its policy decides: invite, accept, refuse, give up, close. */
 import { InvariantError, invariant } from "../src/base/errors.ts";
-import { participationId, round as roundOf } from "../src/base/ids.ts";
+import { type ClientId, participationId, round as roundOf } from "../src/base/ids.ts";
+import type { ClientMemory } from "../src/fl/plan.ts";
 import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
 import { after, send } from "../src/runtime/actor.ts";
 import type { Aggregated } from "./learning.ts";
+import { planFor, recipeOf, uploadOf } from "./planning.ts";
 import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
 import {
   type Accepted,
@@ -15,6 +17,7 @@ import {
   retryLater,
   type ServerContext,
 } from "./server-state.ts";
+import { discardPlan, replaceAll } from "./storage.ts";
 
 export const viewOf = (draft: Draft, ctx: ServerContext): PolicyView => ({
   now: ctx.now,
@@ -114,13 +117,22 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
   if (sampler.nextState !== undefined) draft.memory = sampler.nextState(candidates, clients);
   for (const client of clients) {
     const participation = participationId(draft.nextParticipation++);
-    draft.outstanding.push({ participation, client, round, sentAt: ctx.now, base: ctx.keep(draft.adapter) });
+    const plan = planFor(client, draft, ctx);
+    const base = ctx.keep(draft.adapter);
+    draft.outstanding.push({ participation, client, round, sentAt: ctx.now, base, ...(plan && { plan }) });
     draft.invited++;
     roster.invited(client, round, participation);
     emit(ctx, { type: "invited", participation, client, round });
     const rescaler = learning === null ? null : learning.rescalers.forBudget(fleet.topK[client]!);
     const invitation = { type: "train", round, participation, adapter: draft.adapter, rescaler } as const;
-    const work = effortOf === undefined ? invitation : { ...invitation, effort: effortOf(client, round) };
+    const effort = plan?.effort ?? effortOf?.(client, round);
+    const work = {
+      ...invitation,
+      ...(effort === undefined ? {} : { effort }),
+      ...(plan && {
+        method: { recipe: recipeOf(plan, draft, ctx), uploadBytes: uploadOf(plan, ctx.services.uploadBytes, ctx) },
+      }),
+    };
     effect(draft, send(clientRef(client), work));
   }
   draft.wanted -= clients.length;
@@ -137,8 +149,9 @@ function giveUp(draft: Draft, ctx: ServerContext, isGivenUp: (invitation: Invita
 }
 
 /** What has been given up is not waited for any more. */
-export function release({ base, participation }: Invitation, ctx: ServerContext): void {
+export function release({ base, participation, plan }: Invitation, ctx: ServerContext): void {
   ctx.discard(base);
+  if (plan) discardPlan(plan, ctx);
   emit(ctx, { type: "gave-up", participation });
 }
 
@@ -157,12 +170,12 @@ export function closeRound(draft: Draft, ctx: ServerContext, outcome: Aggregated
   settle(draft, ctx, counts, outcome);
   if (!policy.carriesOver || isLast) giveUp(draft, ctx, () => true);
   if (outcome !== null && outcome.next !== null) {
+    const { before, next } = outcome;
     ctx.discard(draft.adapter);
-    for (const moment of Object.values(draft.moments)) ctx.discard(moment);
-    draft.adapter = ctx.keep(ctx.put(outcome.next.adapter));
-    draft.moments = Object.fromEntries(
-      Object.entries(outcome.next.moments).map(([name, values]) => [name, ctx.keep(ctx.put(bytesOf(values)))]),
-    );
+    draft.adapter = ctx.keep(ctx.put(next.parameters));
+    draft.vectors = replaceAll(next.vectors, draft.vectors, before.vectors, ctx);
+    draft.notes = next.notes;
+    remember(outcome.memories, draft, ctx);
   }
   const evaluated = learning !== null && (round % evaluateEvery === 0 || isLast);
   emit(ctx, {
@@ -199,8 +212,9 @@ function settle(draft: Draft, ctx: ServerContext, counts: readonly Count[], outc
   const { roster, learning } = ctx.services;
   const areAll = counts.length === draft.accepted.length;
   const counted = areAll ? null : new Set(counts.map(({ participation }) => participation));
-  for (const { participation, client, base, result } of draft.accepted) {
+  for (const { participation, client, base, result, plan } of draft.accepted) {
     ctx.discard(base);
+    if (plan) discardPlan(plan, ctx);
     ctx.discard(result);
     if (counted !== null && !counted.has(participation)) {
       const reason = outcome?.refusals.get(participation) ?? "too-few-updates";
@@ -219,5 +233,12 @@ function settle(draft: Draft, ctx: ServerContext, counts: readonly Count[], outc
 const evenly = (accepted: readonly Invitation[]): Count[] =>
   accepted.map(({ participation, client }) => ({ participation, client, weight: 1 / accepted.length }));
 
-const bytesOf = (values: Float64Array): Uint8Array =>
-  new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+/** Puts what clients keep for themselves in the place of what they kept before. */
+function remember(memories: ReadonlyMap<ClientId, ClientMemory>, draft: Draft, ctx: ServerContext): void {
+  if (memories.size === 0) return;
+  const kept = { ...draft.memories };
+  for (const [client, { vectors, notes }] of memories) {
+    kept[client] = { vectors: replaceAll(vectors, kept[client]?.vectors ?? {}, {}, ctx), notes };
+  }
+  draft.memories = kept;
+}

@@ -1,18 +1,21 @@
 /** What the server knows between its turns, what it is given, and the working copy a turn changes. */
 import { type ClientId, type ParticipationId, type Round, round as roundOf } from "../src/base/ids.ts";
 import { type Millis, millis } from "../src/base/units.ts";
+import type { Kind, Plain } from "../src/fl/plan.ts";
 import type { RoundPolicy } from "../src/fl/policy.ts";
 import type { RescalerBook } from "../src/fl/rescaler.ts";
 import type { Candidates, ClientSampler, History } from "../src/fl/sampler.ts";
-import type { AggregationStrategy } from "../src/fl/strategy.ts";
+import type { Strategy } from "../src/fl/strategy.ts";
 import type { AdapterLayout } from "../src/model/adapter.ts";
 import { type ActorEvent, after, type Effect, type TurnContext } from "../src/runtime/actor.ts";
-import type { BlobRef, Held, PledgeRef } from "../src/runtime/messages/refs.ts";
+import type { Held, PledgeRef } from "../src/runtime/messages/refs.ts";
 import type { Fleet } from "../src/sim/fleet/fleet.ts";
 import type { Environment } from "../src/sim/flight/environment.ts";
+import type { Setting } from "../src/tasks/task.ts";
 import type { ServerEvent, ServerMessage } from "./protocol.ts";
 import type { Roster } from "./roster.ts";
-import type { Trained } from "./training.ts";
+import type { StoredMemory, StoredPlan, StoredVectors } from "./storage.ts";
+import type { MethodRecipe, Trained } from "./training.ts";
 
 /** An invitation without an answer. */
 export interface Invitation {
@@ -22,6 +25,8 @@ export interface Invitation {
   readonly sentAt: Millis;
   /** What the client starts from. */
   readonly base: Held;
+  /** What it was asked to do; absent for plain training. */
+  readonly plan?: StoredPlan;
 }
 
 /** An update that will be counted when the round closes. */
@@ -49,8 +54,14 @@ export interface ServerState {
   readonly timers: number;
   readonly isRetrying: boolean;
   readonly adapter: Held;
-  /** Moments of server optimizers, as float64 bytes. */
-  readonly moments: Readonly<Record<string, BlobRef>>;
+  /** What the strategy keeps with the model. */
+  readonly vectors: StoredVectors;
+  readonly notes: Plain;
+  /**
+   * Each client's own, by its number: written when an update of it is counted. In reality it never leaves the device, so
+   * it is not on the wire.
+   */
+  readonly memories: Readonly<Record<number, StoredMemory>>;
   /** What the sampler remembers from its last selection; null for one that remembers nothing. */
   readonly memory: unknown;
 }
@@ -58,7 +69,6 @@ export interface ServerState {
 /** What a server that trains a model needs besides. */
 export interface Learning {
   readonly layout: AdapterLayout;
-  readonly strategy: AggregationStrategy;
   readonly rescalers: RescalerBook;
   /** Budgets the global model is evaluated at, largest first. */
   readonly budgets: readonly number[];
@@ -85,8 +95,19 @@ export interface ServerServices {
   readonly effortOf?: (client: ClientId, round: Round) => number;
   /** Size of a message with the adapter in runs without training. */
   readonly downloadBytes: number;
+  /** What an update weighs whose plan says nothing of it. */
+  readonly uploadBytes: number;
+  readonly method: Method;
   /** Null in runs without training. */
   readonly learning: Learning | null;
+}
+
+/** The strategy and what it sees. */
+export interface Method {
+  readonly strategy: Strategy;
+  readonly setting: Setting;
+  /** The programs of a kind of plan, made when they are first asked for. */
+  programs(kind: Kind): Pick<MethodRecipe, "step" | "before" | "after">;
 }
 
 export type ServerContext = TurnContext<ServerServices>;
@@ -118,7 +139,9 @@ export const newServer = (adapter: Held): ServerState => ({
   timers: 0,
   isRetrying: false,
   adapter,
-  moments: {},
+  vectors: {},
+  notes: null,
+  memories: {},
   memory: null,
 });
 
@@ -152,7 +175,9 @@ export const draftOf = (state: ServerState): Draft => ({
   timers: state.timers,
   isRetrying: state.isRetrying,
   adapter: state.adapter,
-  moments: state.moments,
+  vectors: state.vectors,
+  notes: state.notes,
+  memories: state.memories,
   memory: state.memory,
   effects: [],
   closing: null,
@@ -173,7 +198,9 @@ export const stateOf = (draft: Draft): ServerState => ({
   timers: draft.timers,
   isRetrying: draft.isRetrying,
   adapter: draft.adapter,
-  moments: draft.moments,
+  vectors: draft.vectors,
+  notes: draft.notes,
+  memories: draft.memories,
   memory: draft.memory,
 });
 

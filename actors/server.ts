@@ -26,6 +26,7 @@ import {
   stateOf,
   takeFrom,
 } from "./server-state.ts";
+import { discardPlan, replaceAll } from "./storage.ts";
 
 export const server: ActorDefinition<ServerState, ServerMessage, ServerServices> = defineActor({
   kind: "server",
@@ -60,6 +61,12 @@ function begin(draft: Draft, ctx: ServerContext): Turn {
   draft.adapter = ctx.keep(
     learning === null ? ctx.pledge({ work: "nothing", job: null, bytes: downloadBytes }) : ctx.put(learning.initial),
   );
+  if (learning !== null) {
+    const { strategy, setting } = ctx.services.method;
+    const { vectors = {}, notes = null } = strategy.init?.(setting) ?? {};
+    draft.vectors = replaceAll(vectors, {}, {}, ctx);
+    draft.notes = notes;
+  }
   // Row 0 of the metrics: the base model.
   closeRound(draft, ctx, null);
   return proceed(draft, ctx);
@@ -72,14 +79,17 @@ function receiveUpdate(draft: Draft, message: Extract<ServerMessage, { type: "up
   // Given up before; the onlookers know whether it was late.
   if (invitation === null) return proceed(draft, ctx);
   draft.lastHeard = ctx.now;
-  const { client, sentAt, round, base } = invitation;
-  const answer = { participation, client, round, sentAt, base, result, discount: 0 };
+  const { client, sentAt, round, base, plan } = invitation;
+  const answer = { participation, client, round, sentAt, base, result, discount: 0, ...(plan && { plan }) };
   roster.released(client, participation);
   roster.answered(client, ctx.now - sentAt);
   const decisions = policy.onUpdate(viewOf(draft, ctx), { client, participation, round });
   carryOut(draft, ctx, decisions, answer);
   // What was accepted just now is the last that was.
-  if (draft.accepted.at(-1)?.participation !== participation) ctx.discard(base);
+  if (draft.accepted.at(-1)?.participation !== participation) {
+    ctx.discard(base);
+    if (plan) discardPlan(plan, ctx);
+  }
   return quietOr(draft, ctx);
 }
 
@@ -93,6 +103,7 @@ function receiveUnreadable(
   draft.lastHeard = ctx.now;
   ctx.services.roster.released(invitation.client, participation);
   ctx.discard(invitation.base);
+  if (invitation.plan) discardPlan(invitation.plan, ctx);
   emit(ctx, { type: "refused", participation, as: "rejected", reason: "corrupted" });
   return quietOr(draft, ctx);
 }
@@ -137,10 +148,12 @@ function proceed(draft: Draft, ctx: ServerContext): Turn {
     if (draft.closing !== null) {
       const { learning } = ctx.services;
       if (learning !== null && draft.closing.aggregate && draft.accepted.length > 0) {
-        return openAccepted(draft, ctx).then((opened) => {
-          closeRound(draft, ctx, aggregate(draft, ctx, learning, opened));
-          return proceed(draft, ctx);
-        });
+        return openAccepted(draft, ctx)
+          .then((opened) => aggregate(draft, ctx, learning, opened))
+          .then((outcome) => {
+            closeRound(draft, ctx, outcome);
+            return proceed(draft, ctx);
+          });
       }
       closeRound(draft, ctx, null);
     }

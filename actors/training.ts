@@ -7,12 +7,13 @@ import { Rng } from "../src/base/random.ts";
 import { type Batch, evaluationBatches, trainBatches } from "../src/data/batches.ts";
 import { examplesOf, type Partition } from "../src/data/deal.ts";
 import type { TokenizedData } from "../src/data/tokenized.ts";
-import type { Evaluation, OptimizerConfig, TrainingEngine, TrainJob, TrainResult } from "../src/engine/engine.ts";
+import type { OptimizerConfig, ProgramSource } from "../src/engine/engine.ts";
 import { cut } from "../src/engine/merging.ts";
 import type { BlobReader } from "../src/runtime/messages/blobs.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { GatheredJob, GatheredResult, Gathering } from "../src/runtime/pledges.ts";
 import type { Handler } from "../src/runtime/pools/pool.ts";
+import type { Evaluation, TrainingEngine, TrainJob, TrainResult } from "../src/tasks/llm/training-engine.ts";
 import { type Attack, attacked, dated, flippedLabels } from "./attack.ts";
 
 /** What every worker knows: plain data, its large parts in shared memory. */
@@ -43,8 +44,21 @@ export interface TrainRecipe {
   readonly rescaler: Float32Array;
   /** Share of its local steps that the client takes, in (0, 1]. */
   readonly effort: number;
+  /** What the strategy adds to the step; absent for plain training. */
+  readonly method?: MethodRecipe;
   /** Set for malicious clients. */
   readonly attack: Attack | null;
+}
+
+/** A strategy's programs and what they are fed, as references. */
+export interface MethodRecipe {
+  /** The step of so many clients in a call. */
+  readonly step: Readonly<Record<number, BlobRef>>;
+  readonly before?: BlobRef;
+  readonly after?: BlobRef;
+  readonly inputs: Readonly<Record<string, number | BlobRef>>;
+  /** The scenario's unless given. */
+  readonly learningRate?: number;
 }
 
 /** What a client found. */
@@ -55,6 +69,10 @@ export interface Trained {
   readonly tokens: number;
   readonly firstLoss: number;
   readonly meanLoss: number;
+  /** Optimizer steps that it took. */
+  readonly steps: number;
+  /** Sums of probes, by name. */
+  readonly found: Readonly<Record<string, Float64Array>>;
 }
 
 export interface EvaluateRecipe {
@@ -131,13 +149,14 @@ export const gatherTraining = (
     const indices = [...recipes.keys()].toSorted(
       (a, b) => stepsOf(recipes[b]!, setup) - stepsOf(recipes[a]!, setup) || a - b,
     );
-    const budgets = [...new Set(recipes.map(({ topK }) => topK))];
-    return budgets.flatMap((topK) =>
-      cut(
-        indices.filter((index) => recipes[index]!.topK === topK),
-        most(topK),
-      ),
-    );
+    const kindOf = ({ topK, method }: TrainRecipe) => `${topK} ${method?.step[1]?.digest ?? ""}`;
+    const kinds = [...new Set(recipes.map(kindOf))];
+    return kinds.flatMap((kind) => {
+      const members = indices.filter((index) => kindOf(recipes[index]!) === kind);
+      const { topK, method } = recipes[members[0]!]!;
+      const made = method === undefined ? Number.POSITIVE_INFINITY : Math.max(...Object.keys(method.step).map(Number));
+      return cut(members, Math.min(most(topK), made));
+    });
   },
 });
 
@@ -170,14 +189,40 @@ function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader):
   const all = trainBatches(data, own, { batchSize, length, epochs, draws });
   const batches = all.slice(0, stepsOf(recipe, setup));
   const poisoned = attack?.type === "label-flip" ? flippedLabels(batches, data) : batches;
-  return { adapter: blobs.floats(stale), rescaler, topK, batches: poisoned, optimizer };
+  const { method } = recipe;
+  if (method === undefined) return { adapter: blobs.floats(stale), rescaler, topK, batches: poisoned, optimizer };
+  const learningRate = method.learningRate ?? optimizer.learningRate;
+  return {
+    adapter: blobs.floats(stale),
+    rescaler,
+    topK,
+    batches: poisoned,
+    optimizer: { ...optimizer, learningRate },
+    method: methodJob(method, blobs),
+  };
+}
+
+function methodJob({ step, before, after, inputs }: MethodRecipe, blobs: BlobReader): NonNullable<TrainJob["method"]> {
+  const source = (ref: BlobRef): ProgramSource => ({
+    digest: ref.digest,
+    text: () => Buffer.from(blobs.bytes(ref)).toString(),
+  });
+  const fed = Object.entries(inputs).map(
+    ([name, value]) => [name, typeof value === "number" ? value : blobs.floats(value).slice()] as const,
+  );
+  return {
+    program: (clients) => source(step[clients]!),
+    ...(before && { before: source(before) }),
+    ...(after && { after: source(after) }),
+    inputs: Object.fromEntries(fed),
+  };
 }
 
 function trained(
   { seed }: TrainingSetup,
   { client, round, attack }: TrainRecipe,
   base: Float32Array,
-  { adapter, rescaler, activations, tokens, losses }: TrainResult,
+  { adapter, rescaler, activations, tokens, losses, found }: TrainResult,
 ): Trained {
   const honest: Trained = {
     values: adapter,
@@ -186,6 +231,8 @@ function trained(
     tokens,
     firstLoss: losses[0]!,
     meanLoss: losses.reduce((sum, loss) => sum + loss, 0) / losses.length,
+    steps: losses.length,
+    found,
   };
   return attack === null ? honest : attacked(honest, base, attack, new Rng(seed).at("attack", round).at(client));
 }

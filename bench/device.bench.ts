@@ -11,14 +11,15 @@ import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { median } from "simple-statistics";
-import { chooseEngine, createEngine, createExecutor } from "../src/engine/create.ts";
-import type { TrainingEngine, TrainJob } from "../src/engine/engine.ts";
+import { chooseEngine, createExecutor } from "../src/engine/create.ts";
 import { gpuMemory } from "../src/engine/gpu.ts";
-import { clientBytes } from "../src/engine/merging.ts";
 import { isEngineName } from "../src/engine/names.ts";
 import { trainingFlops } from "../src/model/accounting.ts";
 import { adapterLayout } from "../src/model/adapter.ts";
 import { formatTable } from "../src/report/table.ts";
+import { clientBytes } from "../src/tasks/llm/client-memory.ts";
+import { createEngine } from "../src/tasks/llm/create-engine.ts";
+import type { TrainingEngine, TrainJob } from "../src/tasks/llm/training-engine.ts";
 import type { Executor } from "../src/tensor/executors/executor.ts";
 import { Graph } from "../src/tensor/graph/graph.ts";
 import { reduceSum } from "../src/tensor/ops/arithmetic.ts";
@@ -52,7 +53,7 @@ export default async function run(options: string[]): Promise<void> {
     const rows: string[][] = [];
     for (const topK of numbers(values.budgets)) {
       const layout = adapterLayout(benchConfig, lora);
-      const bytes = clientBytes(benchConfig, layout, { rows: 4, length: 128, topK });
+      const bytes = clientBytes(benchConfig, layout.lora, { rows: 4, length: 128, topK });
       const gflop = (trainingFlops(benchConfig, topK, benchRank) * tokens) / 1e9;
       const single = await createEngine({ baseWeights, lora, engine });
       const job = benchJob(layout.size, topK);

@@ -1,7 +1,8 @@
 /** One worker of a measurement: trains on the step of `step.ts`, with an engine that it keeps. */
-import type { ProgramEngine } from "../src/engine/program-engine.ts";
+
 import { loadCheckpoint } from "../src/model/formats/checkpoint.ts";
 import { prepareBaseWeights } from "../src/model/formats/prepare-weights.ts";
+import type { ProgramEngine } from "../src/tasks/llm/program-engine.ts";
 import { benchEngine, benchJob } from "./step.ts";
 
 export interface StepTask {

@@ -1,8 +1,6 @@
 /** The training step that benchmarks time: the configuration of `bench/peers` with random weights. */
 import { Rng } from "../src/base/random.ts";
 import type { Batch } from "../src/data/batches.ts";
-import type { TrainJob } from "../src/engine/engine.ts";
-import { ProgramEngine } from "../src/engine/program-engine.ts";
 import type { LoraForm } from "../src/model/adapted-experts.ts";
 import { type BaseWeights, baseWeightShapes, weightsInMemory } from "../src/model/base-weights.ts";
 import type { ModelConfig } from "../src/model/config.ts";
@@ -10,6 +8,8 @@ import { loadCheckpoint } from "../src/model/formats/checkpoint.ts";
 import { prepareBaseWeights } from "../src/model/formats/prepare-weights.ts";
 import { writeCheckpoint } from "../src/model/formats/write-checkpoint.ts";
 import { embeddedConfig } from "../src/pretraining/pretrainer.ts";
+import { ProgramEngine } from "../src/tasks/llm/program-engine.ts";
+import type { TrainJob } from "../src/tasks/llm/training-engine.ts";
 import { OnnxExecutor } from "../src/tensor/executors/onnx.ts";
 import { sizeOf } from "../src/tensor/graph/shape.ts";
 
@@ -48,7 +48,7 @@ export function benchJob(adapterSize: number, topK: number): TrainJob {
   });
   const optimizer = {
     learningRate: 1e-3,
-    rescalerLearningRate: 1e-2,
+    personalLearningRate: 1e-2,
     beta1: 0.9,
     beta2: 0.999,
     epsilon: 1e-8,

@@ -4,12 +4,13 @@ export { days, hours, megabits, megabytes, millis, minutes, seconds } from "./ba
 export { byQuantity, dirichlet, iid, type PartitionSpec, shards } from "./data/partition.ts";
 export { type DataSource, file, instructions } from "./data/source.ts";
 export { compact, custom, headings, type PromptTemplate } from "./data/template.ts";
+export { clipped } from "./fl/clipped.ts";
 export * from "./fl/policies/all.ts";
 export type { Decision, PolicyFacts, PolicyView, RoundPolicy } from "./fl/policy.ts";
 export type { Candidates, ClientSampler, History } from "./fl/sampler.ts";
 export * from "./fl/samplers/all.ts";
 export * from "./fl/strategies/all.ts";
-export { type AggregationStrategy, clipped, type GlobalState } from "./fl/strategy.ts";
+export type { Strategy } from "./fl/strategy.ts";
 export type { Update } from "./fl/update.ts";
 export type { BudgetMetrics, RoundMetrics, TierMetrics } from "./records/metrics.ts";
 export type { RunResult } from "./run/result.ts";

@@ -1,7 +1,5 @@
 /** Chooses what trains, and says why. */
 import { MachineError, messageOf, ScenarioError } from "../base/errors.ts";
-import type { LoraConfig } from "../model/adapter.ts";
-import type { BaseWeights } from "../model/base-weights.ts";
 import type { Executor } from "../tensor/executors/executor.ts";
 import { OnnxExecutor } from "../tensor/executors/onnx.ts";
 import { TensorflowExecutor } from "../tensor/executors/tensorflow.ts";
@@ -9,7 +7,6 @@ import { loadTensorflow, type Tensorflow } from "../tensor/executors/tensorflow-
 import { findGpus, type Gpus, gpuMemory, providerFault } from "./gpu.ts";
 import { alone, type MergeLimit } from "./merge-limit.ts";
 import { type ChosenEngine, type EngineName, engineNames } from "./names.ts";
-import { ProgramEngine } from "./program-engine.ts";
 
 export interface EngineChoice {
   readonly engine: ChosenEngine;
@@ -108,30 +105,6 @@ export function mergeLimit(
 
 /** What is taken for a GPU's memory where no driver tells: laptops have as much. */
 const unknownMemory = 4 * 2 ** 30;
-
-export interface EngineOptions {
-  readonly baseWeights: BaseWeights;
-  readonly lora: LoraConfig;
-  readonly engine?: EngineName;
-  /** Intra-op threads; one per worker is fastest. */
-  readonly threads?: number;
-  /** Called after every step of training and every batch of an evaluation. */
-  readonly onStep?: () => void;
-  /** How many clients of one shape share a call; one by one unless given. */
-  readonly merge?: MergeLimit;
-}
-
-export async function createEngine({
-  baseWeights,
-  lora,
-  engine = "auto",
-  threads = 1,
-  merge = alone,
-  onStep = () => {},
-}: EngineOptions): Promise<ProgramEngine> {
-  const chosen = engine === "auto" ? chooseEngine(engine, threads).engine : engine;
-  return new ProgramEngine(await createExecutor(chosen, threads), baseWeights, lora, { merge, onStep });
-}
 
 export async function createExecutor(engine: ChosenEngine, threads: number): Promise<Executor> {
   switch (engine) {

@@ -1,79 +1,76 @@
 /**
- * An engine holds one frozen base model and runs local training and evaluation on it. It knows nothing of rounds, clients
- * or virtual time, and the rest of the program nothing of executors and programs.
+ * What an engine is asked to do: local training, and single passes, as data. It knows no model, no rounds and no virtual
+ * time: a program comes as text, is compiled once for its digest, and says by the names of its inputs what it wants.
  */
 import type { Batch } from "../data/batches.ts";
+import type { Executable } from "../tensor/executors/executor.ts";
+
+/** A program by its digest; its text is only asked for when it has to be compiled. */
+export interface ProgramSource {
+  readonly digest: string;
+  text(): string;
+}
 
 export interface OptimizerConfig {
-  /** AdamW step size of the LoRA factors. */
+  /** Step size of the parameters. */
   readonly learningRate: number;
-  /** Step size of the rescaler; with Adam a scalar moves by at most about this much per step. */
-  readonly rescalerLearningRate: number;
+  /** Step size of personal numbers; with Adam a scalar moves by at most about this much per step. */
+  readonly personalLearningRate: number;
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
-  /** Decoupled decay of the LoRA factors. 0 keeps an expert without tokens bit-identical. */
+  /** Decoupled decay of the parameters. 0 keeps what has no gradient bit-identical. */
   readonly weightDecay: number;
   /** Largest global gradient norm; null leaves gradients alone. */
   readonly clipNorm: number | null;
 }
 
-/** A client's local training: one AdamW step per batch, from a fresh optimizer state. */
-export interface TrainJob {
-  /** Flat adapter in the layout of `model/adapter.ts`; read, never written. */
-  readonly adapter: Float32Array;
-  /** s_i, one factor per layer. */
-  readonly rescaler: Float32Array;
-  /** Experts per token, 1 ≤ topK ≤ experts. */
-  readonly topK: number;
+/** Rows of a batch, and what a row holds. */
+export type RowShape = Pick<Batch, "rows" | "length">;
+
+/** Vectors by name, and numbers. */
+export type Inputs = Readonly<Record<string, number | Float32Array>>;
+
+/** One client's local training, as data: a step per batch, from a fresh optimizer state. */
+export interface StepJob {
+  /** The step of so many clients in one call, a power of two. Jobs with the same one for 1 can share calls. */
+  program(clients: number, shape: RowShape): ProgramSource;
+  /** Where training starts, by the names of the program's state; what is not given starts at 0. Read, never written. */
+  readonly state: Readonly<Record<string, Float32Array>>;
+  /** Fed to every step besides. */
+  readonly inputs: Inputs;
   readonly batches: readonly Batch[];
+  /** What stands in the program's `padding` where there is no token. */
+  readonly padding: number;
   readonly optimizer: OptimizerConfig;
+  /** Passes over all batches with the state before the first step, and after the last; their outputs are summed. */
+  readonly before?: ProgramSource | undefined;
+  readonly after?: ProgramSource | undefined;
 }
 
-export interface TrainResult {
-  readonly adapter: Float32Array;
-  readonly rescaler: Float32Array;
-  /** Non-padding tokens routed to each expert over all steps, `[layers · experts]`. Sums to topK · tokens per layer. */
-  readonly activations: Uint32Array;
-  /** Non-padding tokens seen over all steps. */
-  readonly tokens: number;
-  /** Mean loss per response token of each step, in nats, before that step's update. */
+export interface StepResult {
+  /** `parameters`, and `personal` where there is one, as the last step left them. */
+  readonly state: Readonly<Record<string, Float32Array>>;
+  /** Uses of each group over all steps. */
+  readonly counts: Float64Array;
+  /** Mean loss of each step before its update, in nats. */
   readonly losses: Float32Array;
+  /** Sums of probes, by name. */
+  readonly found: Readonly<Record<string, Float64Array>>;
 }
 
-export interface EvaluationJob {
-  readonly adapter: Float32Array;
-  readonly rescaler: Float32Array;
-  readonly topK: number;
-  readonly batches: readonly Batch[];
+/** A pass over a batch. */
+export interface PassJob {
+  readonly program: ProgramSource;
+  readonly inputs: Inputs;
+  readonly batch: Batch;
+  readonly padding: number;
 }
 
-/** Sums, so that shards add up. */
-export interface Evaluation {
-  /** Summed cross-entropy of response tokens, in nats. */
-  readonly loss: number;
-  readonly responseTokens: number;
-  /** Response tokens whose arg-max prediction is right. */
-  readonly correctTokens: number;
-  /** Examples whose whole response, end token included, is what greedy decoding would write. */
-  readonly exact: number;
-  readonly examples: number;
-  /** Non-padding tokens routed to each expert, `[layers · experts]`. */
-  readonly activations: Float64Array;
-}
-
-export interface TrainingEngine {
-  /** `onnx-cpu`, `tfjs-cpu`, …: what ran, for diagnostics. */
-  readonly name: string;
-  /**
-   * Result i depends on job i alone, in the order of `jobs`. Where clients share calls, how many do reaches the last digits:
-   * the same jobs give the same bits, and a job in other company the same within 1e-5 of the adapter's norm.
-   */
-  trainCohort(jobs: readonly TrainJob[]): Promise<TrainResult[]>;
-  /** Leaves `adapter` as it was. */
-  evaluate(job: EvaluationJob): Promise<Evaluation>;
-  /** What went otherwise than planned since it was last asked, in words; never part of a result. */
-  takeProblems?(): string[];
-  /** Frees every native resource. A disposed engine rejects further work. */
-  dispose(): void;
+export interface Compiled {
+  readonly executable: Executable;
+  /** Names of its inputs. */
+  readonly wants: ReadonlySet<string>;
+  /** Vectors that are both inputs and outputs, and their sizes. */
+  readonly state: ReadonlyMap<string, number>;
 }

@@ -1,19 +1,23 @@
 /** What a run of a program is fed, besides the parameters. */
 import type { Batch } from "../data/batches.ts";
 import type { TensorData } from "../tensor/executors/executor.ts";
-import type { OptimizerConfig } from "./engine.ts";
+import type { Inputs, OptimizerConfig } from "./engine.ts";
 
 type Feeds = Record<string, TensorData>;
 
-/** The batches of all clients, one after the other. One that has no batch any more has rows of padding. */
+/**
+ * The batches of all clients, one after the other. One that has no batch any more has rows of padding.
+ *
+ * @param padding what stands in the input of that name where there is no token; 0 stands at tokens
+ */
 export function batchFeeds(
   { rows, length }: Pick<Batch, "rows" | "length">,
   batches: readonly (Batch | null)[],
-  experts: number,
+  padding: number,
 ): Feeds {
   const responses = batches.reduce((sum, batch) => sum + (batch?.targets.length ?? 0), 0);
   const ids = new Int32Array(batches.length * rows * length);
-  const padding = new Int32Array(ids.length).fill(experts);
+  const mask = new Int32Array(ids.length).fill(padding);
   const positions = new Int32Array(responses);
   const targets = new Int32Array(responses);
   let filled = 0;
@@ -22,13 +26,13 @@ export function batchFeeds(
     const first = client * rows * length;
     ids.set(batch.ids, first);
     for (const [row, tokens] of batch.lengths.entries()) {
-      padding.fill(0, first + row * length, first + row * length + tokens);
+      mask.fill(0, first + row * length, first + row * length + tokens);
     }
     for (const [at, position] of batch.lossPositions.entries()) positions[filled + at] = first + position;
     targets.set(batch.targets, filled);
     filled += batch.targets.length;
   }
-  return { ids, padding, positions, targets };
+  return { ids, padding: mask, positions, targets };
 }
 
 /**
@@ -37,7 +41,7 @@ export function batchFeeds(
  * @param step from 1 on
  */
 export function stepFeeds(optimizer: OptimizerConfig, step: number, batches: readonly (Batch | null)[]): Feeds {
-  const { learningRate, rescalerLearningRate, beta1, beta2, weightDecay, clipNorm } = optimizer;
+  const { learningRate, personalLearningRate, beta1, beta2, weightDecay, clipNorm } = optimizer;
   const counts = batches.map((batch) => batch?.targets.length ?? 0);
   const rates = (rate: number) => Float32Array.from(counts, (count) => (count === 0 ? 0 : rate));
   // One client's is a scalar, and of several each loss position has its own.
@@ -45,10 +49,28 @@ export function stepFeeds(optimizer: OptimizerConfig, step: number, batches: rea
   return {
     inverseCount: Float32Array.from(counts.flatMap(inverse)),
     learningRate: rates(learningRate),
-    rescalerLearningRate: rates(rescalerLearningRate),
+    personalLearningRate: rates(personalLearningRate),
     decay: rates(learningRate * weightDecay),
     correction1: Float32Array.of(1 / (1 - beta1 ** step)),
     correction2: Float32Array.of(1 / (1 - beta2 ** step)),
     ...(clipNorm !== null && { clipNorm: Float32Array.of(clipNorm) }),
   };
+}
+
+/** What a program does not ask for is not handed to it. */
+export const withoutOthers = (feeds: Feeds, wants: ReadonlySet<string>): Feeds =>
+  Object.fromEntries(Object.entries(feeds).filter(([name]) => wants.has(name)));
+
+/** The inputs of all clients under one name, one after the other. */
+export function vectorsOf(clients: readonly Inputs[]): Record<string, Float32Array> {
+  const [first] = clients as readonly [Inputs];
+  return Object.fromEntries(
+    Object.entries(first).map(([name, value]) => {
+      if (typeof value === "number") return [name, Float32Array.from(clients, (inputs) => inputs[name] as number)];
+      if (clients.length === 1) return [name, value];
+      const joined = new Float32Array(value.length * clients.length);
+      for (const [at, inputs] of clients.entries()) joined.set(inputs[name] as Float32Array, at * value.length);
+      return [name, joined];
+    }),
+  );
 }

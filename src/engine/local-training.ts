@@ -1,73 +1,89 @@
 /** Local training: one native call per step, of one client or of several at once. */
-import type { Batch } from "../data/batches.ts";
-import type { AdapterLayout } from "../model/adapter.ts";
-import type { ModelConfig } from "../model/config.ts";
-import type { Executable, TensorData } from "../tensor/executors/executor.ts";
-import type { TrainJob, TrainResult } from "./engine.ts";
-import { batchFeeds, stepFeeds } from "./feeds.ts";
-import { restingState, type StateVectors, StepState, stateNames } from "./step-state.ts";
+import type { TensorData } from "../tensor/executors/executor.ts";
+import type { Compiled, RowShape, StepJob, StepResult } from "./engine.ts";
+import { batchFeeds, stepFeeds, vectorsOf, withoutOthers } from "./feeds.ts";
+import { type StateVectors, StepState } from "./step-state.ts";
 
 export interface LocalTraining {
-  readonly config: ModelConfig;
-  readonly layout: AdapterLayout;
-  /** The step of so many clients on batches of this shape. */
-  compile(clients: number, shape: Pick<Batch, "rows" | "length">): Promise<Executable>;
+  /** The step of so many clients. */
+  compile(clients: number, shape: RowShape): Promise<Compiled>;
   /** Called after every step. */
   onStep(): void;
 }
 
 /**
- * Trains one job, or several of one step shape and one optimizer together. A client whose batches are used up keeps its
+ * Trains one job, or several of one program and one optimizer together. A client whose batches are used up keeps its
  * parameters while the others go on; when half of a call has finished, the rest moves to a program of half the size.
  *
  * @param jobs a power of two of them, those with the most batches first
  */
-export async function trainTogether(jobs: readonly TrainJob[], training: LocalTraining): Promise<TrainResult[]> {
-  const { config, layout, compile, onStep } = training;
-  const [first] = jobs as readonly [TrainJob];
-  const records = jobs.map(({ batches }) => emptyRecord(config, batches));
-  const ends: Pick<TrainResult, "adapter" | "rescaler">[] = [];
+export async function trainTogether(
+  jobs: readonly StepJob[],
+  { compile, onStep }: LocalTraining,
+): Promise<Omit<StepResult, "found">[]> {
+  const [first] = jobs as readonly [StepJob];
+  const losses = jobs.map(({ batches }) => new Float32Array(batches.length));
+  const counts: Float64Array[] = [];
+  const ends: StateVectors[] = [];
   let clients = jobs.length;
-  let state = new StepState(startOf(jobs, config, layout));
-  const finish = ({ adapter, rescaler }: StateVectors, from: number) => {
+  const kept = Object.keys(first.state);
+  if (first.batches.length === 0) return jobs.map(untouched);
+  let program = await compile(clients, first.batches[0]!);
+  let state = new StepState(startOf(jobs, program));
+  let given = constantsOf(jobs);
+  const finish = (vectors: StateVectors, from: number) => {
     for (let client = from; client < clients; client++) {
-      ends[client] = { adapter: part(adapter!, client, clients), rescaler: part(rescaler!, client, clients) };
+      ends[client] = Object.fromEntries(kept.map((name) => [name, part(vectors[name]!, client, clients)]));
     }
   };
   for (const [step, shape] of first.batches.entries()) {
     const going = jobs.filter(({ batches }) => batches.length > step).length;
     while (going <= clients / 2) {
-      const vectors = await state.read(stateNames);
+      const vectors = await state.read([...program.state.keys()]);
       finish(vectors, clients / 2);
       clients /= 2;
       state = new StepState(firstHalf(vectors));
+      given = constantsOf(jobs.slice(0, clients));
     }
+    program = await compile(clients, shape);
     const batches = jobs.slice(0, clients).map((job) => job.batches[step] ?? null);
-    const feeds = { ...batchFeeds(shape, batches, config.experts), ...stepFeeds(first.optimizer, step + 1, batches) };
-    const out = await state.step(await compile(clients, shape), feeds);
+    const feeds = {
+      ...given,
+      ...batchFeeds(shape, batches, first.padding),
+      ...stepFeeds(first.optimizer, step + 1, batches),
+    };
+    const out = await state.step(program.executable, withoutOthers(feeds, program.wants));
     onStep();
-    for (const [client, batch] of batches.entries())
-      if (batch) records[client]!.losses[step] = Number(out.loss![client]);
-    addCounts(out.activations!, records.slice(0, clients));
+    for (const [client, batch] of batches.entries()) if (batch) losses[client]![step] = Number(out.loss![client]);
+    addCounts(out.counts!, counts, clients);
   }
-  finish(await state.read(["adapter", "rescaler"]), 0);
-  return records.map((record, client) => ({ ...ends[client]!, ...record }));
+  finish(await state.read(kept), 0);
+  return jobs.map((_, client) => ({ state: ends[client]!, counts: counts[client]!, losses: losses[client]! }));
 }
 
-const emptyRecord = ({ layers, experts }: ModelConfig, batches: readonly Batch[]) => ({
-  activations: new Uint32Array(layers * experts),
-  tokens: batches.reduce((sum, { lengths }) => sum + lengths.reduce((a, b) => a + b, 0), 0),
-  losses: new Float32Array(batches.length),
+/** Somebody without a batch stays where it was. */
+const untouched = ({ state }: StepJob): Omit<StepResult, "found"> => ({
+  state: Object.fromEntries(Object.entries(state).map(([name, values]) => [name, values.slice()])),
+  counts: new Float64Array(0),
+  losses: new Float32Array(0),
 });
 
-/** The clients' vectors, one after the other. */
-function startOf(jobs: readonly TrainJob[], { layers }: ModelConfig, { size }: AdapterLayout): StateVectors {
-  const state = restingState(jobs.length * size, jobs.length * layers);
-  for (const [client, { adapter, rescaler }] of jobs.entries()) {
-    state.adapter!.set(adapter, client * size);
-    state.rescaler!.set(rescaler, client * layers);
+/** What every step is fed the same: where training started, if a program asks, and the method's own inputs. */
+const constantsOf = (jobs: readonly StepJob[]) =>
+  // A copy: native executors on Node 20 refuse shared memory.
+  vectorsOf(jobs.map(({ state, inputs }) => ({ start: state.parameters!.slice(), ...inputs })));
+
+/** The clients' vectors, one after the other; moments start at 0. */
+function startOf(jobs: readonly StepJob[], program: Compiled): StateVectors {
+  const vectors: StateVectors = {};
+  for (const [name, size] of program.state) {
+    const all = new Float32Array(size);
+    for (const [client, { state }] of jobs.entries()) {
+      if (state[name] !== undefined) all.set(state[name], (client * size) / jobs.length);
+    }
+    vectors[name] = all;
   }
-  return state;
+  return vectors;
 }
 
 /** What is one client's, in memory of its own. */
@@ -79,9 +95,12 @@ function part(vector: Float32Array, client: number, clients: number): Float32Arr
 const firstHalf = (state: StateVectors): StateVectors =>
   Object.fromEntries(Object.entries(state).map(([name, values]) => [name, values.slice(0, values.length / 2)]));
 
-/** @param counts `[layers · experts · clients]` */
-function addCounts(counts: TensorData, records: readonly Pick<TrainResult, "activations">[]): void {
-  for (const [pair, count] of counts.entries()) {
-    records[pair % records.length]!.activations[Math.floor(pair / records.length)]! += Number(count);
+/** @param found `[groups · clients]` */
+function addCounts(found: TensorData, counts: Float64Array[], clients: number): void {
+  const groups = found.length / clients;
+  for (let client = 0; client < clients; client++) {
+    counts[client] ??= new Float64Array(groups);
+    const own = counts[client]!;
+    for (let group = 0; group < groups; group++) own[group]! += Number(found[group * clients + client]);
   }
 }

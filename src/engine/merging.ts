@@ -2,57 +2,18 @@
  * Which clients train in one call, and how many: a function of the jobs and the limit alone, so that a cohort is cut the
  * same way on every machine and in every run.
  */
-import { type AdapterLayout, adapterLayout, type LoraConfig } from "../model/adapter.ts";
-import type { ModelConfig } from "../model/config.ts";
-import { type StepShape, trainStep } from "../model/programs.ts";
-import { peakBytes } from "../tensor/graph/footprint.ts";
-import type { SymbolicDim } from "../tensor/graph/shape.ts";
-import type { TrainJob } from "./engine.ts";
-import type { MergeLimit } from "./merge-limit.ts";
+import type { StepJob } from "./engine.ts";
 
-/** No call is larger: beyond it, devices gain nothing and programs take long to build. */
-const mostClients = 256;
+export const powerOfTwoBelow = (count: number): number => (count < 2 ? 1 : 2 ** Math.floor(Math.log2(count)));
 
 /**
- * Clients of one call: a power of two, so that a handful of programs serves cohorts of every size.
+ * Cuts a cohort into groups: indices of jobs that train in one call. Only jobs of one program, one shape of batch and one
+ * optimizer share a call; those with the most steps come first, so that few clients of a call wait for others.
  *
- * @param shape rows, length and budget of each client's step
+ * @param most clients of one call for jobs like this one
  */
-export function clientsPerCall(limit: MergeLimit, config: ModelConfig, lora: LoraConfig, shape: StepShape): number {
-  if ("clients" in limit) return powerOfTwoBelow(Math.min(mostClients, limit.clients));
-  return powerOfTwoBelow(Math.min(mostClients, limit.bytes / clientBytes(config, adapterLayout(config, lora), shape)));
-}
-
-/** Bytes that one client adds to a step that is shared: its state, and what lies between forward and backward pass. */
-export function clientBytes(config: ModelConfig, layout: AdapterLayout, shape: StepShape): number {
-  const clients = 2;
-  const options = { beta1: 0, beta2: 0, epsilon: 1, clip: true, decay: true, form: "factored" } as const;
-  const program = trainStep(config, layout, { ...shape, clients }, options);
-  return peakBytes(program, expectedSizes(config, shape, clients)) / clients;
-}
-
-/** What the sizes known at run time can be expected to be: all loss, no padding. */
-const expectedSizes =
-  ({ experts }: ModelConfig, { rows, length, topK }: StepShape, clients: number) =>
-  ({ symbol, groups }: SymbolicDim): number => {
-    const tokens = rows * length;
-    if (groups !== undefined) return clients * tokens * topK;
-    // The fullest of 16 experts of 24 clients received 1.5, 2, 3 and 4.5 times its share with k = 8, 4, 2 and 1, and a token
-    // never twice.
-    if (symbol.startsWith("longest")) return Math.min(tokens, Math.ceil(((1 + 4 / topK) * tokens * topK) / experts));
-    return clients * tokens;
-  };
-
-const powerOfTwoBelow = (count: number): number => (count < 2 ? 1 : 2 ** Math.floor(Math.log2(count)));
-
-/**
- * Cuts a cohort into groups: indices of jobs that train in one call. Only jobs of one step shape and one optimizer share
- * a call; those with the most steps come first, so that few clients of a call wait for others.
- *
- * @param most clients of one call for jobs of that shape
- */
-export function groupsOf(jobs: readonly TrainJob[], most: (shape: StepShape) => number): number[][] {
-  const byKind = new Map<string, { readonly shape: StepShape; readonly members: number[] }>();
+export function groupsOf(jobs: readonly StepJob[], most: (job: StepJob) => number): number[][] {
+  const byKind = new Map<string, number[]>();
   const groups: number[][] = [];
   for (const [index, job] of jobs.entries()) {
     const shape = shapeOf(job);
@@ -60,18 +21,16 @@ export function groupsOf(jobs: readonly TrainJob[], most: (shape: StepShape) => 
       groups.push([index]);
       continue;
     }
-    const kind = JSON.stringify([shape, job.optimizer]);
-    const { members } = byKind.get(kind) ?? byKind.set(kind, { shape, members: [] }).get(kind)!;
+    const probes = [job.before?.digest, job.after?.digest];
+    const kind = JSON.stringify([job.program(1, job.batches[0]!).digest, probes, shape, job.optimizer]);
+    const members = byKind.get(kind) ?? [];
     members.push(index);
+    byKind.set(kind, members);
   }
   const steps = (index: number) => jobs[index]!.batches.length;
-  for (const { shape, members } of byKind.values()) {
-    groups.push(
-      ...cut(
-        members.toSorted((a, b) => steps(b) - steps(a) || a - b),
-        most(shape),
-      ),
-    );
+  for (const members of byKind.values()) {
+    const ordered = members.toSorted((a, b) => steps(b) - steps(a) || a - b);
+    groups.push(...cut(ordered, most(jobs[members[0]!]!)));
   }
   return groups;
 }
@@ -87,11 +46,11 @@ export function cut<Item>(items: readonly Item[], most: number): Item[][] {
   return stretches;
 }
 
-/** The shape of all steps of a job; null when they differ or there is none. */
-export function shapeOf({ batches, topK }: TrainJob): StepShape | null {
+/** Rows and length of all batches of a job; null when they differ or there is none. */
+function shapeOf({ batches }: StepJob): readonly [rows: number, length: number] | null {
   const [first] = batches;
   if (!first || !batches.every(({ rows, length }) => rows === first.rows && length === first.length)) return null;
-  return { rows: first.rows, length: first.length, topK };
+  return [first.rows, first.length];
 }
 
 /**

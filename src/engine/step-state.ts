@@ -3,21 +3,6 @@ import type { Executable, ResidentState, TensorData } from "../tensor/executors/
 
 export type StateVectors = Record<string, Float32Array>;
 
-export const stateNames = [
-  "adapter",
-  "adapterMean",
-  "adapterVariance",
-  "rescaler",
-  "rescalerMean",
-  "rescalerVariance",
-] as const;
-
-/** Vectors of these sizes, all zero, as the moments are before the first step. */
-export const restingState = (adapter: number, rescaler: number): StateVectors =>
-  Object.fromEntries(
-    stateNames.map((name) => [name, new Float32Array(name.startsWith("adapter") ? adapter : rescaler)]),
-  );
-
 /**
  * The state lives on the device of an executable that can hold it, and otherwise in two sets of arrays that take turns:
  * a step reads one and writes the other.

@@ -46,12 +46,17 @@ export class RescalerBook implements Snapshot<RescalerState> {
   }
 
   /** Takes up what a counted update says. `factors` is copied. */
-  report({ client, topK, examples, rescaler }: Pick<Update, "client" | "topK" | "examples" | "rescaler">): void {
+  report({
+    client,
+    budget: topK,
+    examples,
+    personal,
+  }: Pick<Update, "client" | "budget" | "examples" | "personal">): void {
     invariant(
-      rescaler.length === this.#options.layers,
-      () => `rescaler of client ${client} has ${rescaler.length} factors, expected ${this.#options.layers}`,
+      personal.length === this.#options.layers,
+      () => `rescaler of client ${client} has ${personal.length} factors, expected ${this.#options.layers}`,
     );
-    this.#reports.set(client, { client, topK, examples, factors: rescaler.slice() });
+    this.#reports.set(client, { client, topK, examples, factors: personal.slice() });
     this.#means.clear();
   }
 

@@ -1,36 +1,44 @@
 /** What a client sends after local training, as the server sees it once it has opened the blob. */
-import type { ClientId, ParticipationId, Round } from "../base/ids.ts";
+import type { ParticipationId } from "../base/ids.ts";
 import type { AdapterLayout } from "../model/adapter.ts";
+import type { ClientView, Plan } from "./plan.ts";
 
-export interface Update {
-  readonly client: ClientId;
-  readonly participation: ParticipationId;
-  /** The model version the client started from. */
-  readonly round: Round;
-  /** Experts per token in local training, k_i. */
-  readonly topK: number;
-  /** |D_i|: training examples of the client. */
-  readonly examples: number;
-  /** The trained adapter, and the one it started from; their difference is the delta. Layout: `model/adapter.ts`. */
+/** What local training found. */
+export interface Trained {
+  /** Full layout; untouched coordinates bit-identical to `base`. */
   readonly values: Float32Array;
   readonly base: Float32Array;
-  /** s_i, one per layer. Stays with the client unless the strategy's scope says otherwise. */
-  readonly rescaler: Float32Array;
-  /** a_i: non-padding tokens routed to each expert during training, `[layers · experts]`. */
-  readonly activations: Uint32Array;
-  /** S_i: non-padding tokens seen. */
-  readonly tokens: number;
-  /** Mean training loss per response token of the first and of all local steps, in nats. */
+  /** Optimizer steps taken, ≥ 1. */
+  readonly steps: number;
+  /** Mean training loss of the first and of all local steps, in nats. */
   readonly firstLoss: number;
   readonly meanLoss: number;
-  /** How much of the update the round policy lets through, in [0, 1]: less when it is stale, 1 when it is fresh. */
+  /** 1 for a group that at least one step gave a gradient, `[groups]`. */
+  readonly trained: Uint8Array;
+  /** How often each group was used, `[groups]`, and what that is a share of: non-padding tokens, images. */
+  readonly counts: Float64Array;
+  readonly units: number;
+  /** What stays with the client: FLAME's rescalers s_i. */
+  readonly personal: Float32Array;
+  /** Sums of probes, by name. */
+  readonly found: Readonly<Record<string, Float64Array>>;
+}
+
+/** What the server sees of a counted participation. */
+export interface Update extends Omit<Trained, "found">, Pick<ClientView, "client" | "budget" | "examples" | "round"> {
+  readonly participation: ParticipationId;
+  readonly plan: Plan;
+  readonly sent: Readonly<Record<string, number | Float64Array>>;
+  /** How much of the update the round policy lets through, in [0, 1]: less when it is stale. */
   readonly discount: number;
+  /** Rounds between the model it started from and the present one. */
+  readonly staleness: number;
   /** What the server multiplied the delta by to bound its norm, in (0, 1]; absent means 1. */
   readonly clip?: number;
 }
 
-/** Did at least one local step give this expert a gradient? `expert` = layer · experts + expert. */
-export const hasTrained = (update: Update, expert: number): boolean => update.activations[expert]! > 0;
+/** Did at least one local step give this group a gradient? */
+export const hasTrained = (update: Pick<Update, "trained">, group: number): boolean => update.trained[group] === 1;
 
 /** The same update with the factor that brings its delta's norm down to at most `norm`. */
 export function clipUpdate(update: Update, norm: number): Update {
@@ -66,21 +74,22 @@ export function checkUpdate(update: Update, layout: AdapterLayout): Refusal | nu
   const text =
     firstNonFinite("adapter", update.values) ??
     firstNonFinite("base adapter", update.base) ??
-    firstNonFinite("rescaler", update.rescaler);
+    firstNonFinite("rescaler", update.personal);
   return text === null ? null : { kind: "not-finite", text };
 }
 
 function misfitOf(update: Update, layout: AdapterLayout): string | null {
-  const { values, base, rescaler, activations, topK, tokens, examples } = update;
+  const { values, base, personal, counts, budget, units, examples } = update;
   const { layers, experts, size } = layout;
   if (values.length !== size) return `adapter has ${values.length} values, expected ${size}`;
   if (base.length !== size) return `base adapter has ${base.length} values, expected ${size}`;
-  if (rescaler.length !== layers) return `rescaler has ${rescaler.length} factors, expected ${layers}`;
-  if (activations.length !== layers * experts) {
-    return `activations have ${activations.length} counts, expected ${layers * experts}`;
+  if (personal.length !== layers) return `rescaler has ${personal.length} factors, expected ${layers}`;
+  if (counts.length !== layers * experts) {
+    return `activations have ${counts.length} counts, expected ${layers * experts}`;
   }
-  if (!isCount(topK) || topK < 1 || topK > experts) return `topK is ${topK}, expected an integer in [1, ${experts}]`;
-  if (!isCount(tokens)) return `tokens is ${tokens}, expected a non-negative integer`;
+  if (!isCount(budget) || budget < 1 || budget > experts)
+    return `topK is ${budget}, expected an integer in [1, ${experts}]`;
+  if (!isCount(units)) return `tokens is ${units}, expected a non-negative integer`;
   if (!isCount(examples) || examples < 1) return `examples is ${examples}, expected a positive integer`;
   if (!(update.discount >= 0 && update.discount <= 1)) {
     return `discount is ${update.discount}, expected a number in [0, 1]`;
@@ -94,11 +103,14 @@ function misfitOf(update: Update, layout: AdapterLayout): string | null {
 const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;
 const isNonNegative = (value: number): boolean => value >= 0 && value < Infinity;
 
-function activationProblem({ activations, topK, tokens }: Update, { layers, experts }: AdapterLayout): string | null {
+function activationProblem(
+  { counts, budget: topK, units: tokens }: Update,
+  { layers, experts }: AdapterLayout,
+): string | null {
   for (let layer = 0; layer < layers; layer++) {
     let sum = 0;
     for (let expert = 0; expert < experts; expert++) {
-      const count = activations[layer * experts + expert]!;
+      const count = counts[layer * experts + expert]!;
       if (!isCount(count) || count > tokens) {
         return `layer ${layer}, expert ${expert} was activated ${count} times by ${tokens} tokens`;
       }

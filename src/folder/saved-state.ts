@@ -20,7 +20,7 @@ import { type Provenance, provenanceSchema } from "./provenance.ts";
 import { filesIn } from "./run-folder.ts";
 
 const magic = Buffer.from("FLAMECKP");
-const formatVersion = 6;
+const formatVersion = 7;
 const headerBytes = magic.length + 4 + 32;
 const ending = ".ckpt";
 

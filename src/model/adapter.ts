@@ -23,7 +23,7 @@ export interface LoraConfig {
   readonly alpha: number;
 }
 
-export const blockNames = ["gateUpA", "gateB", "upB", "downA", "downB"] as const;
+const blockNames = ["gateUpA", "gateB", "upB", "downA", "downB"] as const;
 export type BlockName = (typeof blockNames)[number];
 
 /** The shape of one expert's matrix in a block. */
@@ -34,7 +34,7 @@ interface AdapterBlock {
 }
 
 /** A stretch of the flat vector: `[start, end)`. */
-export interface Range {
+interface Range {
   readonly start: number;
   readonly end: number;
 }

@@ -10,7 +10,8 @@
  * Le et al., "FLAME", 2025, https://arxiv.org/abs/2506.16600.
  */
 import type { Tensor } from "../tensor/graph/ir.ts";
-import { add, cast, clip, div, integerDivide, mul, reduceSum, swiglu } from "../tensor/ops/arithmetic.ts";
+import { add, cast, clip, div, mul, reduceSum, swiglu } from "../tensor/ops/arithmetic.ts";
+import { integerDivide } from "../tensor/ops/discrete.ts";
 import { gatherRows, scatterAddRows, topK } from "../tensor/ops/index-ops.ts";
 import { concat, halves, reshape, split, transpose } from "../tensor/ops/layout.ts";
 import { matmul } from "../tensor/ops/matrix.ts";

@@ -2,8 +2,9 @@
 
 import { baseWeightShapes } from "../model/base-weights.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { adamWInputs, batchInputs, type StepShape } from "../model/programs.ts";
 import { type Forward, type ForwardOptions, forward, logitsAt } from "../model/transformer.ts";
+import type { StepShape } from "../tasks/llm/client-memory.ts";
+import { tokenInputs } from "../tasks/llm/task.ts";
 import { gradients } from "../tensor/autodiff.ts";
 import { Graph } from "../tensor/graph/graph.ts";
 import type { Program, Tensor } from "../tensor/graph/ir.ts";
@@ -23,7 +24,7 @@ import {
 } from "../tensor/ops/arithmetic.ts";
 import { concat, reshape, split, transpose } from "../tensor/ops/layout.ts";
 import { crossEntropy } from "../tensor/ops/nn.ts";
-import { type AdamWOptions, adamW, clipFactor } from "../tensor/optimizer.ts";
+import { type AdamWOptions, type AdamWStep, adamW, clipFactor } from "../tensor/optimizer.ts";
 
 export interface PretrainOptions extends AdamWOptions {
   /** Coefficients of the router losses; OLMoE: 0.01 and 0.001. */
@@ -47,7 +48,7 @@ export function pretrainStep(config: ModelConfig, shape: StepShape, options: Pre
   const total = sizes.reduce((a, b) => a + b, 0);
   const weights = graph.input("weights", "float32", [total]);
   const parts = new Map(split(weights, 0, sizes).map((part, i) => [shapes[i]![0], reshape(part, shapes[i]![1])]));
-  const batch = batchInputs(graph, rows, length);
+  const batch = tokenInputs(graph, rows, length);
   const weight = (name: string) =>
     name === "head" && config.tiedEmbeddings ? transpose(parts.get("embed")!, [1, 0]) : parts.get(name)!;
   const forwardOptions: ForwardOptions = { config, rows, length, topK, weight };
@@ -108,3 +109,10 @@ function routerLosses({ routers }: Forward, assignments: number): { balance: Ten
     );
   return { balance: average(perLayer.map((l) => l.balance)), z: average(perLayer.map((l) => l.z)) };
 }
+
+const adamWInputs = (graph: Graph): AdamWStep => ({
+  learningRate: graph.input("learningRate", "float32", [1]),
+  decay: graph.input("decay", "float32", [1]),
+  correction1: graph.input("correction1", "float32", [1]),
+  correction2: graph.input("correction2", "float32", [1]),
+});

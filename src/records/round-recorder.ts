@@ -7,9 +7,9 @@ import { InvariantError, invariant } from "../base/errors.ts";
 import { round as roundOf } from "../base/ids.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { millis } from "../base/units.ts";
-import type { Evaluation } from "../engine/engine.ts";
 import { runFailure } from "../runtime/failure.ts";
 import type { PledgeRef } from "../runtime/messages/refs.ts";
+import type { Evaluation } from "../tasks/llm/training-engine.ts";
 import { type Counts, noCounts, type Outcome, sumOf } from "./counts.ts";
 import type { BudgetMetrics, RoundRow } from "./metrics.ts";
 

@@ -16,8 +16,7 @@ import { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { type Millis, millis, seconds } from "../base/units.ts";
 import { factsOf, waitsForAll } from "../fl/policy.ts";
-import { RescalerBook } from "../fl/rescaler.ts";
-import { initialAdapter } from "../model/initial-adapter.ts";
+import type { RescalerBook } from "../fl/rescaler.ts";
 import type { RoundRow } from "../records/metrics.ts";
 import type { Ended } from "../records/participation.ts";
 import { ParticipationTracker } from "../records/participation-tracker.ts";
@@ -27,13 +26,15 @@ import { BlobStore } from "../runtime/messages/blobs.ts";
 import type { Gathering } from "../runtime/pledges.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import { ActorSystem } from "../runtime/system.ts";
-import { policyOf, type Scenario, samplerOf, strategyOf } from "../scenario/define.ts";
+import { policyOf, type Scenario, samplerOf } from "../scenario/define.ts";
 import { effortOf, trainingTimeOf } from "../scenario/effort.ts";
 import type { Condition, Leg, Loss, Order } from "../sim/flight/environment.ts";
 import { Kernel } from "../sim/kernel/kernel.ts";
 import { Piece, RowShape, Trace, type TraceSink } from "../sim/kernel/trace.ts";
 import { createWorld, type World } from "../sim/world.ts";
+import type { TaskPrograms } from "../tasks/programs.ts";
 import { attackOf } from "./attackers.ts";
+import { learningOf, MethodPrograms, methodOf } from "./method.ts";
 import type { Prepared } from "./prepare.ts";
 
 export interface FederationOptions {
@@ -44,6 +45,10 @@ export interface FederationOptions {
   readonly events: TraceSink | null;
   readonly reproduce: string;
   readonly gathering?: Gathering | null;
+  /** What a strategy's own steps are made of; absent where nothing is trained. */
+  readonly programs?: TaskPrograms | null;
+  /** How many clients of a budget share a call at most; 1 unless given. */
+  readonly most?: (topK: number) => number;
   onParticipation(ended: Ended): void;
   onRow(row: RoundRow): void;
   /** A round has closed; the present event is not over yet. */
@@ -62,6 +67,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   readonly #learning: Learning | null;
   readonly #noticesLosses: boolean;
   readonly #blobs = new BlobStore();
+  readonly #programs = new MethodPrograms(this.#blobs);
   /** Of the open round, for those who watch. */
   #invited = 0;
   #accepted = 0;
@@ -72,7 +78,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
 
   constructor(options: FederationOptions) {
     this.#options = options;
-    const { scenario, prepared, pool, events, gathering = null, reproduce } = options;
+    const { scenario, prepared, pool, events, gathering = null, reproduce, programs = null, most = alone } = options;
     const { data } = scenario;
     const { fleet, bytes, training } = prepared;
     const rng = new Rng(data.seed);
@@ -136,6 +142,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
             patience: millis(data.rounds.patience),
             evaluateEvery: data.evaluateEvery,
             downloadBytes: bytes.download,
+            uploadBytes: bytes.upload,
+            method: methodOf(scenario, prepared, { rng, programs, held: this.#programs, most }),
             learning: this.#learning,
           },
         }),
@@ -233,6 +241,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       participations: this.#participations.snapshot(),
       rounds: this.#recorder.snapshot(),
       roster: this.#roster.snapshot(),
+      programs: this.#programs.snapshot(),
       rescalers: this.#learning?.rescalers.snapshot() ?? null,
       progress: { invited: this.#invited, accepted: this.#accepted, round: this.#round, done: this.#hasFinished },
     };
@@ -244,6 +253,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.world.restore(state.environment);
     this.#system.restore(state.system as ReturnType<ActorSystem["snapshot"]>);
     this.#participations.restore(state.participations as ReturnType<ParticipationTracker["snapshot"]>);
+    this.#programs.restore(state.programs as ReturnType<MethodPrograms["snapshot"]>);
     this.#roster.restore(state.roster as ReturnType<Roster["snapshot"]>);
     this.#learning?.rescalers.restore(state.rescalers as ReturnType<RescalerBook["snapshot"]>);
     const { invited, accepted, round, done } = state.progress as Record<string, number> & { done: boolean };
@@ -375,25 +385,4 @@ const endedRow = new RowShape("ended", "participation", "client", "outcome", "re
  */
 const noticeAfter = seconds(1);
 
-function learningOf(
-  scenario: Scenario,
-  minUpdates: number,
-  { config, layout, budgets, training }: Prepared,
-  rng: Rng,
-): Learning | null {
-  if (training === null) return null;
-  const { rescaler } = scenario.data;
-  return {
-    layout,
-    strategy: strategyOf(scenario),
-    rescalers: new RescalerBook({
-      layers: config.layers,
-      topK: config.topK,
-      init: rescaler.init,
-      scope: rescaler.scope,
-    }),
-    budgets,
-    initial: initialAdapter(layout, rng),
-    minUpdates,
-  };
-}
+const alone = (): number => 1;

@@ -2,13 +2,13 @@
 import { onDisk } from "../base/disk.ts";
 import { InputError, MachineError } from "../base/errors.ts";
 import { digestOfFile } from "../base/open.ts";
-import { openModel } from "../engine/load-model.ts";
 import { changedInputs, type Digests, type Input, type Places } from "../folder/provenance.ts";
 import { openRunFolder, readRecord, readResult } from "../folder/run-folder.ts";
 import { loadCheckpoint } from "../model/formats/checkpoint.ts";
 import { checkpointDigest } from "../model/formats/checkpoint-digest.ts";
 import { defaultWeightsCache } from "../model/formats/prepare-weights.ts";
 import { ownCodeDigest } from "../scenario/own-code.ts";
+import { openModel } from "../tasks/llm/load-model.ts";
 import { embeddedModel } from "./package.ts";
 import { shapeDigest } from "./prepare.ts";
 import { recordedScenario } from "./trained-adapter.ts";

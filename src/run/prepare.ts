@@ -15,7 +15,6 @@ import { split } from "../data/split.ts";
 import { defaultTemplate, type PromptTemplate } from "../data/template.ts";
 import { exampleLength, notesOn, type TokenizedData } from "../data/tokenized.ts";
 import { byteTokenizer, type Tokenizer } from "../data/tokenizer.ts";
-import { type OpenedModel, openModel } from "../engine/load-model.ts";
 import type { Provenance } from "../folder/provenance.ts";
 import { roundBytes, trainingFlops } from "../model/accounting.ts";
 import { type AdapterLayout, adapterLayout } from "../model/adapter.ts";
@@ -31,6 +30,7 @@ import type { ScenarioData } from "../scenario/schema.ts";
 import type { DataTraits } from "../sim/availability/availability-data.ts";
 import { buildFleet, type PartitionSizes } from "../sim/fleet/devices.ts";
 import type { Fleet } from "../sim/fleet/fleet.ts";
+import { type OpenedModel, openModel } from "../tasks/llm/load-model.ts";
 import { traitsOf } from "./traits.ts";
 
 export interface Prepared {
@@ -114,7 +114,7 @@ export async function prepare(scenario: Scenario, options: PrepareOptions): Prom
     maxSteps: data.training.maxSteps ?? null,
     optimizer: {
       learningRate: data.training.learningRate,
-      rescalerLearningRate: data.rescaler.learn ? data.rescaler.learningRate : 0,
+      personalLearningRate: data.rescaler.learn ? data.rescaler.learningRate : 0,
       beta1: data.training.beta1,
       beta2: data.training.beta2,
       epsilon: data.training.epsilon,

@@ -33,7 +33,6 @@ import { checkQuorum } from "../scenario/quorum.ts";
 import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";
 import { Federation } from "./federation.ts";
 import { guardScenario } from "./guard.ts";
-import { haltable } from "./haltable-pool.ts";
 import { writeOutputs } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
 import { type Prepared, prepare } from "./prepare.ts";
@@ -42,8 +41,8 @@ import { engineNameOf, provenanceOf, type ScenarioSource } from "./provenance.ts
 import { checkReach } from "./reach.ts";
 import { restore } from "./restore.ts";
 import type { RunResult } from "./result.ts";
-import { stoppedInTime } from "./stop.ts";
-import { gatheringOf, makePool } from "./workforce.ts";
+import { haltable, stoppedInTime } from "./stop.ts";
+import { gatheringOf, makePool, mostTogether, programsOf } from "./workforce.ts";
 
 export interface RunOptions {
   /** Worker threads; 0 works on this thread. One per core unless given, on a GPU always one. The result does not depend on it. */
@@ -155,7 +154,8 @@ export async function playRun({
   let isOver = false;
   let savedAt = 0;
   let saving = 0;
-  const gathering = gatheringOf(prepared, equipment, (problem) => {
+  const most = mostTogether(prepared, equipment);
+  const gathering = gatheringOf(prepared, equipment, most, (problem) => {
     diagnostics.note("memory", problem);
     listen({ type: "note", text: problem });
   });
@@ -166,6 +166,8 @@ export async function playRun({
     events: data.trace === "full" ? files.events : null,
     reproduce,
     gathering,
+    programs: programsOf(prepared, equipment),
+    most,
     onParticipation: (ended) => files.participation(rowOf(ended, prepared.fleet)),
     onRow(closed) {
       // An event that was not waited for may still come to its end.

@@ -1,4 +1,5 @@
 /** An interrupted run ends between two events; the present one may be the training of a whole cohort. */
+import type { PoolDiagnostics, WorkPool } from "../runtime/pools/pool.ts";
 
 /** Real milliseconds that an interrupted run waits for the present event to end. */
 const grace = 20_000;
@@ -24,4 +25,24 @@ export async function stoppedInTime(signal: AbortSignal | undefined, action: () 
     clearTimeout(timer);
     signal?.removeEventListener?.("abort", giveUp);
   }
+}
+
+interface HaltablePool extends WorkPool {
+  halt(): void;
+}
+
+/** A pool that can be told to begin nothing more: a run that was interrupted does not wait for work in the queue. */
+export function haltable(pool: WorkPool): HaltablePool {
+  let isHalted = false;
+  return {
+    workers: pool.workers,
+    get diagnostics(): PoolDiagnostics {
+      return pool.diagnostics;
+    },
+    run: (task, isWanted = () => true) => pool.run(task, () => !isHalted && isWanted()),
+    close: () => pool.close(),
+    halt() {
+      isHalted = true;
+    },
+  };
 }

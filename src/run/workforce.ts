@@ -5,13 +5,16 @@ import type { WorkerData } from "../../actors/worker.ts";
 import { ScenarioError } from "../base/errors.ts";
 import { chooseEngine, mergeLimit } from "../engine/create.ts";
 import { isAlone, type MergeLimit } from "../engine/merge-limit.ts";
-import { clientsPerCall } from "../engine/merging.ts";
 import type { EngineName } from "../engine/names.ts";
 import type { LoraConfig } from "../model/adapter.ts";
 import type { Gathering } from "../runtime/pledges.ts";
 import { InlinePool } from "../runtime/pools/inline-pool.ts";
 import { PiscinaPool } from "../runtime/pools/piscina-pool.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
+import { clientsPerCall } from "../tasks/llm/client-memory.ts";
+import { loraFormFor } from "../tasks/llm/lora-form.ts";
+import { llmTask } from "../tasks/llm/task.ts";
+import { TaskPrograms } from "../tasks/programs.ts";
 import type { Prepared } from "./prepare.ts";
 
 export interface Equipment {
@@ -36,25 +39,35 @@ export function makePool({ training }: Prepared, workers: number, equipment: Equ
   return new PiscinaPool({ worker, workers: gpu ? 1 : workers, workerData, ...limit });
 }
 
-/** Null when every client has a call of its own: then it trains as soon as its update is accepted. */
-export function gatheringOf(
-  { training, config }: Prepared,
-  { lora, engine, merge = "auto" }: Equipment,
-  onProblem: (problem: string) => void,
-): Gathering | null {
+/** What a strategy's own steps are made of; null in runs without training. */
+export function programsOf({ training, config }: Prepared, { engine, lora }: Equipment): TaskPrograms | null {
   if (training === null) return null;
+  const form = chooseEngine(engine).engine === "onnx-webgpu" ? "padded" : loraFormFor(config);
+  return new TaskPrograms(llmTask({ config, lora, form }));
+}
+
+/** How many clients of a budget share a call at most. */
+export function mostTogether({ training, config }: Prepared, equipment: Equipment): (topK: number) => number {
+  const { lora, engine, merge = "auto" } = equipment;
   const limit = mergeLimit(merge, chooseEngine(engine).gpu);
-  if (isAlone(limit)) return null;
+  if (training === null || isAlone(limit)) return () => 1;
   const { setup } = training;
   const shape = { rows: setup.batchSize, length: setup.length };
-  const most = new Map<number, number>();
-  return gatherTraining(
-    setup,
-    (topK) => {
-      const known = most.get(topK) ?? clientsPerCall(limit, config, lora, { ...shape, topK });
-      most.set(topK, known);
-      return known;
-    },
-    onProblem,
-  );
+  const known = new Map<number, number>();
+  return (topK) => {
+    const most = known.get(topK) ?? clientsPerCall(limit, config, lora, { ...shape, topK });
+    known.set(topK, most);
+    return most;
+  };
+}
+
+/** Null when every client has a call of its own: then it trains as soon as its update is accepted. */
+export function gatheringOf(
+  { training }: Prepared,
+  { engine, merge = "auto" }: Equipment,
+  most: (topK: number) => number,
+  onProblem: (problem: string) => void,
+): Gathering | null {
+  if (training === null || isAlone(mergeLimit(merge, chooseEngine(engine).gpu))) return null;
+  return gatherTraining(training.setup, most, onProblem);
 }

@@ -14,7 +14,7 @@ import type { RoundPolicy } from "../fl/policy.ts";
 import type { ClientSampler } from "../fl/sampler.ts";
 import { samplerFromSpec, samplerSpecSchema } from "../fl/samplers/registry.ts";
 import { strategyFromSpec, strategySpecSchema } from "../fl/strategies/registry.ts";
-import type { AggregationStrategy } from "../fl/strategy.ts";
+import type { Strategy } from "../fl/strategy.ts";
 import { checkScenario } from "./check.ts";
 import { type Expectation, fromSpec } from "./expect.ts";
 import { policySpecOf, type ScenarioData, type ScenarioFields, scenarioSchema } from "./schema.ts";
@@ -27,7 +27,7 @@ export interface ScenarioInput extends Omit<ScenarioFields, "rounds" | "strategy
     readonly policy?: RoundPolicy | NonNullable<RoundFields["policy"]>;
     readonly sampler?: ClientSampler | RoundFields["sampler"];
   };
-  readonly strategy?: AggregationStrategy | ScenarioFields["strategy"];
+  readonly strategy?: Strategy | ScenarioFields["strategy"];
   readonly expect?: readonly Expectation[];
 }
 
@@ -39,7 +39,7 @@ export interface Scenario {
 }
 
 export interface OwnParts {
-  readonly strategy?: AggregationStrategy;
+  readonly strategy?: Strategy;
   readonly policy?: RoundPolicy;
   readonly sampler?: ClientSampler;
   readonly expect: readonly Expectation[];
@@ -49,7 +49,7 @@ export interface OwnParts {
 export function defineScenario(input: ScenarioInput): Scenario {
   const { rounds, strategy, expect = [], ...rest } = input;
   const { policy, sampler, ...roundFields } = (rounds ?? {}) as ScenarioInput["rounds"];
-  const strategyParts = separate<AggregationStrategy>(strategy, strategySpecSchema);
+  const strategyParts = separate<Strategy>(strategy, strategySpecSchema);
   const policyParts = separate<RoundPolicy>(policy, policySpecSchema);
   const samplerParts = separate<ClientSampler>(sampler, samplerSpecSchema);
   const claims = Array.isArray(expect) ? (expect as readonly Expectation[]) : [];
@@ -118,8 +118,7 @@ export function scenarioToJson({ data, own }: Scenario): string {
   return `${JSON.stringify(code.length === 0 ? fields : { ...fields, own: code }, null, 2)}\n`;
 }
 
-export const strategyOf = ({ data, own }: Scenario): AggregationStrategy =>
-  own.strategy ?? strategyFromSpec(data.strategy);
+export const strategyOf = ({ data, own }: Scenario): Strategy => own.strategy ?? strategyFromSpec(data.strategy);
 
 export const samplerOf = ({ data, own }: Scenario): ClientSampler =>
   own.sampler ?? samplerFromSpec(data.rounds.sampler);

@@ -20,7 +20,9 @@ export function gradients(loss: Tensor, parameters: readonly Tensor[]): Tensor[]
   const order = reachable([loss]);
 
   const active = new Set<Node>(parameters.map(({ node }) => node));
-  for (const node of order) if (node.inputs.some((input) => active.has(input.node))) active.add(node);
+  for (const node of order) {
+    if (node.op.stopsGradients !== true && node.inputs.some((input) => active.has(input.node))) active.add(node);
+  }
 
   const adjoints = new Map<Node, (Tensor | null)[]>();
   const accumulate = (tensor: Tensor, gradient: Tensor) => {

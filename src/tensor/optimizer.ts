@@ -1,6 +1,7 @@
 /** Optimizer steps as programs over one flattened parameter vector. */
 import type { Tensor } from "./graph/ir.ts";
-import { add, addScalar, div, minimum, mul, reduceSum, scale, sqrt, square, sub } from "./ops/arithmetic.ts";
+import { add, addScalar, div, mul, reduceSum, scale, sqrt, square, sub } from "./ops/arithmetic.ts";
+import { minimum } from "./ops/discrete.ts";
 
 export interface AdamWOptions {
   readonly beta1: number;
@@ -51,6 +52,21 @@ export function adamW(
   const moved = sub(parameters, mul(div(mean, add(sqrt(variance), scale(w, epsilon))), rate));
   return { parameters: decayed ? sub(moved, mul(parameters, step.decay)) : moved, mean, variance };
 }
+
+/** v ← μ·v + g,  θ ← θ − lr·v, as PyTorch's SGD has it. */
+export function momentumStep(
+  { parameters, velocity }: { readonly parameters: Tensor; readonly velocity: Tensor },
+  gradient: Tensor,
+  learningRate: Tensor,
+  momentum: number,
+): { readonly parameters: Tensor; readonly velocity: Tensor } {
+  const next = add(scale(velocity, momentum), gradient);
+  return { parameters: sub(parameters, mul(next, learningRate)), velocity: next };
+}
+
+/** θ ← θ − lr·g. */
+export const sgd = (parameters: Tensor, gradient: Tensor, learningRate: Tensor): Tensor =>
+  sub(parameters, mul(gradient, learningRate));
 
 /**
  * The factor that brings the joint 2-norm of `gradients` down to `maximum`; 1 when it is smaller. The norm runs over the

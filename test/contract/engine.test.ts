@@ -4,11 +4,12 @@ import { after, before, describe, test } from "node:test";
 import { MachineError } from "../../src/base/errors.ts";
 import { Rng } from "../../src/base/random.ts";
 import type { Batch } from "../../src/data/batches.ts";
-import type { OptimizerConfig, TrainingEngine, TrainJob } from "../../src/engine/engine.ts";
-import { ProgramEngine } from "../../src/engine/program-engine.ts";
+import type { OptimizerConfig } from "../../src/engine/engine.ts";
 import { adapterLayout, type LoraConfig } from "../../src/model/adapter.ts";
 import type { BaseWeights } from "../../src/model/base-weights.ts";
 import { initialAdapter } from "../../src/model/initial-adapter.ts";
+import { ProgramEngine } from "../../src/tasks/llm/program-engine.ts";
+import type { TrainingEngine, TrainJob } from "../../src/tasks/llm/training-engine.ts";
 import type { Executor } from "../../src/tensor/executors/executor.ts";
 import { executors } from "../support/executors.ts";
 import { baseModel, meanLoss, referenceTraining } from "../support/reference-training.ts";
@@ -23,7 +24,7 @@ const tensors = randomWeights(config);
 const plainRescaler = new Float32Array(config.layers).fill(1);
 const optimizer: OptimizerConfig = {
   learningRate: 1e-2,
-  rescalerLearningRate: 2e-2,
+  personalLearningRate: 2e-2,
   beta1: 0.9,
   beta2: 0.99,
   epsilon: 1e-3,
@@ -170,7 +171,7 @@ function engineContract(name: string, create: Create): void {
 
     test("the rescaler moves along the slope of the loss", async () => {
       // After one step from rest m̂ = g and √v̂ = |g|, so with rate 1 and ε = 1 it moves by g ÷ (|g| + 1).
-      const job = jobOf(10, { batches: [first], optimizer: { ...optimizer, rescalerLearningRate: 1, epsilon: 1 } });
+      const job = jobOf(10, { batches: [first], optimizer: { ...optimizer, personalLearningRate: 1, epsilon: 1 } });
       const { rescaler } = await trained(job);
       for (let layer = 0; layer < config.layers; layer++) {
         const move = job.rescaler[layer]! - rescaler[layer]!;
@@ -324,7 +325,7 @@ describe("a program engine", () => {
     await engine.trainCohort([jobOf(1), jobOf(2)]);
     await engine.evaluate(jobOf(3));
     assert.equal(executor.compiled.length, 2);
-    const faster = { ...optimizer, learningRate: 1, rescalerLearningRate: 2 };
+    const faster = { ...optimizer, learningRate: 1, personalLearningRate: 2 };
     await engine.trainCohort([jobOf(4, { optimizer: faster, batches: [second] })]);
     await engine.evaluate(jobOf(5, { batches: [second, first] }));
     assert.equal(executor.compiled.length, 2);

@@ -3,12 +3,14 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import fc from "fast-check";
 import { MachineError } from "../../src/base/errors.ts";
-import type { OptimizerConfig, TrainJob, TrainResult } from "../../src/engine/engine.ts";
+import type { OptimizerConfig } from "../../src/engine/engine.ts";
 import type { MergeLimit } from "../../src/engine/merge-limit.ts";
-import { clientBytes, clientsPerCall, cut, isOutOfMemory } from "../../src/engine/merging.ts";
-import { ProgramEngine } from "../../src/engine/program-engine.ts";
+import { cut, isOutOfMemory } from "../../src/engine/merging.ts";
 import type { LoraForm } from "../../src/model/adapted-experts.ts";
 import { adapterLayout, type LoraConfig } from "../../src/model/adapter.ts";
+import { clientBytes, clientsPerCall } from "../../src/tasks/llm/client-memory.ts";
+import { ProgramEngine } from "../../src/tasks/llm/program-engine.ts";
+import type { TrainJob, TrainResult } from "../../src/tasks/llm/training-engine.ts";
 import type { Executor } from "../../src/tensor/executors/executor.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
 import { reduceSum } from "../../src/tensor/ops/arithmetic.ts";
@@ -22,7 +24,7 @@ const lora: LoraConfig = { rank: 2, alpha: 3 };
 const layout = adapterLayout(config, lora);
 const optimizer: OptimizerConfig = {
   learningRate: 1e-2,
-  rescalerLearningRate: 2e-2,
+  personalLearningRate: 2e-2,
   beta1: 0.9,
   beta2: 0.99,
   epsilon: 1e-8,
@@ -263,7 +265,7 @@ describe("memory", () => {
 
   test("a budget in bytes merges as many clients as fit, in powers of two", () => {
     const shape = { rows: 2, length: 8, topK: 2 };
-    const bytes = clientBytes(config, layout, shape);
+    const bytes = clientBytes(config, layout.lora, shape);
     // Parameters and two moments go in and come out, so a client weighs at least six adapters.
     assert.ok(bytes > 6 * 4 * layout.size);
     const per = (limit: MergeLimit, topK = 2) => clientsPerCall(limit, config, lora, { ...shape, topK });
@@ -275,8 +277,11 @@ describe("memory", () => {
       [1, 2, 3, 6, 8, 1000].map((clients) => per({ clients })),
       [1, 2, 2, 4, 8, 256],
     );
-    assert.ok(clientBytes(config, layout, { ...shape, topK: 6 }) > bytes, "more experts per token need more memory");
-    assert.ok(clientBytes(config, layout, { ...shape, rows: 4 }) > 1.5 * (bytes - 6 * 4 * layout.size));
+    assert.ok(
+      clientBytes(config, layout.lora, { ...shape, topK: 6 }) > bytes,
+      "more experts per token need more memory",
+    );
+    assert.ok(clientBytes(config, layout.lora, { ...shape, rows: 4 }) > 1.5 * (bytes - 6 * 4 * layout.size));
   });
 
   test("a cohort is cut into powers of two that keep its order", () => {

@@ -2,24 +2,34 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../src/base/random.ts";
+import { clipped } from "../../src/fl/clipped.ts";
+import { emptyMemory } from "../../src/fl/plan.ts";
 import {
+  ccfao,
   coordinateMedian,
+  ewwa,
   fedadagrad,
   fedadam,
   fedavg,
   fedavgm,
+  fednova,
+  fedprox,
+  fedvra,
   fedyogi,
   flame,
   krum,
   mix,
   multiKrum,
+  otaffl,
+  qffl,
+  scaffold,
   strategyFromSpec,
   trimmedMean,
 } from "../../src/fl/strategies/registry.ts";
-import type { AggregationStrategy, GlobalState } from "../../src/fl/strategy.ts";
-import { clipped } from "../../src/fl/strategy.ts";
+import type { ServerState, Strategy } from "../../src/fl/strategy.ts";
 import type { Update } from "../../src/fl/update.ts";
-import { aggregate, elementsOf, experts, layout, makeUpdate } from "../support/fl-updates.ts";
+import { aggregate, elementsOf, experts, layout, makeUpdate, setting, stateOf } from "../support/fl-updates.ts";
+import { drawsOf } from "../support/quadratic.ts";
 
 interface Promises {
   /** Fewest updates from which identical ones come out as they went in; absent for server optimizers. */
@@ -44,24 +54,32 @@ strategyContract(() => trimmedMean(), { reproducesFrom: 1 });
 strategyContract(() => krum({ malicious: 1 }), { reproducesFrom: 5 });
 strategyContract(() => krum({ malicious: 1, scope: "adapter" }), { reproducesFrom: 5 });
 strategyContract(() => multiKrum({ malicious: 0 }), { reproducesFrom: 3 });
+strategyContract(() => fedprox({ mu: 0.1 }), { reproducesFrom: 1 });
+strategyContract(() => scaffold(), {});
+strategyContract(() => fednova(), {});
+strategyContract(() => qffl({ q: 1 }), {});
+strategyContract(() => fedvra(), {});
+strategyContract(() => ewwa(), {});
+strategyContract(() => ccfao(), {});
+strategyContract(() => otaffl({ noiseless: true }), {});
 strategyContract(() => clipped(flame(), { norm: 1e3 }), { reproducesFrom: 1 });
 strategyContract(() => clipped(fedadam(), { norm: 0.5 }), {});
 
-function strategyContract(make: () => AggregationStrategy, { reproducesFrom, ordered = false }: Promises): void {
+function strategyContract(make: () => Strategy, { reproducesFrom, ordered = false }: Promises): void {
   const strategy = make();
   const says = `${strategy.name} ${JSON.stringify(strategy.spec)}:`;
 
   const inAnyOrder = () => {
     for (let seed = 0; seed < 10; seed++) {
-      const { state, updates } = randomRound(seed);
+      const { state, updates } = randomRound(strategy, seed);
       const shuffled = new Rng(seed).at("shuffle").at(0).shuffle(updates.slice());
       const [a, b] = [aggregate(strategy, state, updates), aggregate(strategy, state, shuffled)];
       // Float64 sums in another order differ by about 1e-15; rounding to float32 can make one unit of that, 2⁻²³.
-      for (const [i, value] of a.adapter.entries()) {
-        const gap = Math.abs(value - b.adapter[i]!);
+      for (const [i, value] of a.parameters.entries()) {
+        const gap = Math.abs(value - b.parameters[i]!);
         assert.ok(
           gap <= 2 ** -23 * Math.abs(value) + 1e-12,
-          `seed ${seed}, element ${i}: ${value} and ${b.adapter[i]}`,
+          `seed ${seed}, element ${i}: ${value} and ${b.parameters[i]}`,
         );
       }
     }
@@ -69,10 +87,10 @@ function strategyContract(make: () => AggregationStrategy, { reproducesFrom, ord
   if (!ordered) test(`${says} shuffled updates give the same adapter`, inAnyOrder);
 
   const reproduces = (from: number) => {
-    const { state, updates } = randomRound(1, { everyExpert: true, fromState: true });
+    const { state, updates } = randomRound(strategy, 1, { everyExpert: true, fromState: true });
     for (let count = from; count < 9; count++) {
       const same = updates.slice(0, 1).flatMap((update) => Array.from({ length: count }, (_, k) => copyOf(update, k)));
-      assert.deepEqual(aggregate(strategy, state, same).adapter, updates[0]!.values, `${count} updates`);
+      assert.deepEqual(aggregate(strategy, state, same).parameters, updates[0]!.values, `${count} updates`);
     }
   };
   if (reproducesFrom !== undefined) {
@@ -80,30 +98,34 @@ function strategyContract(make: () => AggregationStrategy, { reproducesFrom, ord
   }
 
   test(`${says} a round without updates leaves everything untouched`, () => {
-    const before = aggregate(strategy, randomRound(2).state, randomRound(2).updates);
+    const before = aggregate(strategy, randomRound(strategy, 2).state, randomRound(strategy, 2).updates);
     const after = aggregate(strategy, before, []);
     assert.deepEqual(after, before);
   });
 
   test(`${says} an expert nobody trained is bit-identical afterwards`, () => {
-    const { state, updates } = randomRound(3);
+    const { state, updates } = randomRound(strategy, 3);
     const warm = aggregate(strategy, state, updates);
-    warm.adapter[layout.ranges(4)[0]!.start] = -0;
-    const idle = randomRound(7).updates.map((update) => ({ ...update, activations: update.activations.with(4, 0) }));
+    warm.parameters[layout.ranges(4)[0]!.start] = -0;
+    const idle = randomRound(strategy, 7).updates.map((update) => ({
+      ...update,
+      counts: update.counts.with(4, 0),
+      trained: update.trained.with(4, 0),
+    }));
     const after = aggregate(strategy, warm, idle);
-    assert.deepEqual(elementsOf(after.adapter, 4), elementsOf(warm.adapter, 4));
-    assert.notDeepEqual(after.adapter, warm.adapter);
+    assert.deepEqual(elementsOf(after.parameters, 4), elementsOf(warm.parameters, 4));
+    assert.notDeepEqual(after.parameters, warm.parameters);
   });
 
   test(`${says} the same updates give the same bytes, and stay as they are`, () => {
-    const { state, updates } = randomRound(4);
+    const { state, updates } = randomRound(strategy, 4);
     const untouched = structuredClone({ state, updates });
     assert.deepEqual(aggregate(strategy, state, updates), aggregate(make(), state, updates));
     assert.deepEqual({ state, updates }, untouched);
   });
 
   test(`${says} weights are finite, not negative, and zero without a discount`, () => {
-    for (const update of randomRound(5).updates) {
+    for (const update of randomRound(strategy, 5).updates) {
       for (let expert = 0; expert < experts; expert++) {
         const weight = strategy.weight(update, expert);
         assert.ok(weight >= 0 && weight < Infinity);
@@ -115,29 +137,30 @@ function strategyContract(make: () => AggregationStrategy, { reproducesFrom, ord
   test(`${says} its spec is plain data that makes it again`, () => {
     const again = strategyFromSpec(JSON.parse(JSON.stringify(strategy.spec)) as typeof strategy.spec);
     assert.deepEqual([again.name, again.spec], [strategy.name, strategy.spec]);
-    const { state, updates } = randomRound(6);
+    const { state, updates } = randomRound(strategy, 6);
     assert.deepEqual(aggregate(again, state, updates), aggregate(strategy, state, updates));
   });
 }
 
 const copyOf = (update: Update, client: number): Update => makeUpdate({ ...sketchOf(update), client });
 
-function sketchOf({ base, values, examples, tokens, activations, topK }: Update) {
-  return { base, values, examples, tokens, active: [...activations], topK };
+function sketchOf({ base, values, examples, units, counts, budget }: Update) {
+  return { base, values, examples, tokens: units, active: [...counts], topK: budget };
 }
 
 /** Eight updates from a common base with deltas of about 0.1; about a fifth of experts is unused by a client. */
 function randomRound(
+  strategy: Strategy,
   seed: number,
   { everyExpert = false, fromState = false } = {},
-): { state: GlobalState; updates: Update[] } {
+): { state: ServerState; updates: Update[] } {
   const draws = new Rng(seed).at("strategy-contract").at(0);
   const normals = (scale: number) => Float32Array.from({ length: layout.size }, () => scale * draws.normal());
-  const state = { adapter: normals(1), moments: {} };
-  const base = fromState ? state.adapter : normals(1);
+  const state = stateOf(normals(1), strategy);
+  const base = fromState ? state.parameters : normals(1);
   const updates = Array.from({ length: 8 }, (_, client) => {
     const noise = normals(0.1);
-    return makeUpdate({
+    const update = makeUpdate({
       client,
       base,
       values: base.map((value, i) => value + noise[i]!),
@@ -145,6 +168,17 @@ function randomRound(
       tokens: 100,
       active: Array.from({ length: experts }, () => (!everyExpert && draws.bernoulli(0.2) ? 0 : 1 + draws.below(99))),
     });
+    return answered(strategy, update, state);
   });
   return { state, updates };
+}
+
+/** The update with what the client's part of the strategy makes of it, after a loss of 2 nats on each of its tokens. */
+function answered(strategy: Strategy, update: Update, server: ServerState): Update {
+  const { client, budget, examples, round, units } = update;
+  const view = { client, budget, examples, round, memory: emptyMemory, draws: drawsOf(1) };
+  const plan = strategy.plan?.(view, server, setting) ?? update.plan;
+  const found = { loss: Float64Array.of(2 * units), targets: Float64Array.of(units) };
+  const { values = update.values, sent = {} } = strategy.reply?.({ ...update, found }, plan, view, setting) ?? {};
+  return { ...update, plan, values, sent };
 }

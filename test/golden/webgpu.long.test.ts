@@ -6,10 +6,10 @@
  */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import type { TrainJob } from "../../src/engine/engine.ts";
 import { providerFault } from "../../src/engine/gpu.ts";
 import { isOutOfMemory } from "../../src/engine/merging.ts";
-import { ProgramEngine } from "../../src/engine/program-engine.ts";
+import { ProgramEngine } from "../../src/tasks/llm/program-engine.ts";
+import type { TrainJob } from "../../src/tasks/llm/training-engine.ts";
 import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
 import { reduceSum } from "../../src/tensor/ops/arithmetic.ts";

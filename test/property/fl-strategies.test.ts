@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { coordinateMedian, fedavg, flame, krum, mix, trimmedMean } from "../../src/fl/strategies/registry.ts";
 import type { Update } from "../../src/fl/update.ts";
-import { aggregate, experts, layout, makeUpdate } from "../support/fl-updates.ts";
+import { aggregate, experts, layout, makeUpdate, stateOf as state } from "../support/fl-updates.ts";
 
 /** Zero or a magnitude in [2⁻¹², 2⁸]: within 2²⁹ of each other, so differences are exact in float64. */
 const value = fc
@@ -25,7 +25,6 @@ const updates = fc.array(update, { minLength: 1, maxLength: 6 });
 const exponent = fc.double({ min: 0, max: 8, noNaN: true });
 const runs = { numRuns: 60 };
 
-const state = (values: Float32Array) => ({ adapter: values, moments: {} });
 const elements = (expert: number) =>
   layout.ranges(expert).flatMap(({ start, end }) => Array.from({ length: end - start }, (_, i) => start + i));
 const delta = (one: Update, i: number) => one.values[i]! - one.base[i]!;
@@ -37,7 +36,7 @@ test("with exponent zero FLAME is FedAvg", () => {
   fc.assert(
     fc.property(adapter, updates, (global, list) => {
       const zero = aggregate(flame({ frequencyExponent: 0 }), state(global), list);
-      assert.deepEqual(zero.adapter, aggregate(fedavg(), state(global), list).adapter);
+      assert.deepEqual(zero.parameters, aggregate(fedavg(), state(global), list).parameters);
     }),
     runs,
   );
@@ -46,15 +45,15 @@ test("with exponent zero FLAME is FedAvg", () => {
 test("FLAME equals its formula, computed the slow way", () => {
   fc.assert(
     fc.property(adapter, updates, exponent, (global, list, t) => {
-      const next = aggregate(flame({ frequencyExponent: t }), state(global), list).adapter;
+      const next = aggregate(flame({ frequencyExponent: t }), state(global), list).parameters;
       for (let expert = 0; expert < experts; expert++) {
-        const trained = list.some((one) => one.activations[expert]! > 0);
-        const weights = list.map((one) => one.examples * (one.activations[expert]! / one.tokens) ** t);
+        const trained = list.some((one) => one.counts[expert]! > 0);
+        const weights = list.map((one) => one.examples * (one.counts[expert]! / one.units) ** t);
         const total = weights.reduce((a, b) => a + b, 0);
         for (const i of elements(expert)) {
           if (!trained) assert.equal(next[i], global[i]);
           else {
-            const moving = list.map((one) => (one.activations[expert]! > 0 ? delta(one, i) : 0));
+            const moving = list.map((one) => (one.counts[expert]! > 0 ? delta(one, i) : 0));
             const mean = moving.reduce((sum, change, k) => sum + weights[k]! * change, 0) / total;
             assert.ok(close(next[i]!, global[i]! + mean, 1_000), `${next[i]} and ${global[i]! + mean}`);
           }
@@ -68,11 +67,11 @@ test("FLAME equals its formula, computed the slow way", () => {
 test("a single participant's upload becomes the adapter, bit for bit, wherever it trained", () => {
   fc.assert(
     fc.property(update, exponent, (one, t) => {
-      const next = aggregate(flame({ frequencyExponent: t }), state(one.base), [one]).adapter;
+      const next = aggregate(flame({ frequencyExponent: t }), state(one.base), [one]).parameters;
       for (let expert = 0; expert < experts; expert++) {
         for (const i of elements(expert)) {
           // Adding a delta of 0 keeps the sign of a zero, so compare as numbers.
-          assert.ok(next[i] === (one.activations[expert] === 0 ? one.base[i] : one.values[i]));
+          assert.ok(next[i] === (one.counts[expert] === 0 ? one.base[i] : one.values[i]));
         }
       }
     }),
@@ -85,10 +84,10 @@ test("multiplying everyone's frequency of one expert changes nothing", () => {
     fc.property(adapter, updates, exponent, fc.nat({ max: experts - 1 }), (global, list, t, expert) => {
       const scaled = list.map((one) => ({
         ...one,
-        activations: one.activations.with(expert, one.activations[expert]! * 3),
+        counts: one.counts.with(expert, one.counts[expert]! * 3),
       }));
-      const before = aggregate(flame({ frequencyExponent: t }), state(global), list).adapter;
-      const after = aggregate(flame({ frequencyExponent: t }), state(global), scaled).adapter;
+      const before = aggregate(flame({ frequencyExponent: t }), state(global), list).parameters;
+      const after = aggregate(flame({ frequencyExponent: t }), state(global), scaled).parameters;
       for (const [i, was] of before.entries()) assert.ok(close(after[i]!, was, 1_000));
     }),
     runs,
@@ -99,10 +98,10 @@ test("an aggregate lies between the smallest and the largest delta", () => {
   const strategies = [flame(), fedavg(), fedavg({ absentPolicy: "renormalise" }), coordinateMedian(), trimmedMean()];
   fc.assert(
     fc.property(updates, fc.constantFrom(...strategies), (list, strategy) => {
-      const next = aggregate(strategy, state(new Float32Array(layout.size)), list).adapter;
+      const next = aggregate(strategy, state(new Float32Array(layout.size)), list).parameters;
       for (let expert = 0; expert < experts; expert++) {
         for (const i of elements(expert)) {
-          const changes = list.map((one) => (one.activations[expert]! > 0 ? delta(one, i) : 0));
+          const changes = list.map((one) => (one.counts[expert]! > 0 ? delta(one, i) : 0));
           assert.ok(next[i]! >= Math.fround(Math.min(...changes)), `${strategy.name}: ${next[i]} below all deltas`);
           assert.ok(next[i]! <= Math.fround(Math.max(...changes)), `${strategy.name}: ${next[i]} above all deltas`);
         }
@@ -117,7 +116,7 @@ test("mixing never leaves the hull of the adapter and the clients", () => {
   fc.assert(
     fc.property(adapter, updates, fc.array(share, { minLength: 6, maxLength: 6 }), (global, list, shares) => {
       const discounted = list.map((one, k) => ({ ...one, discount: shares[k]! }));
-      const next = aggregate(mix(), state(global), discounted).adapter;
+      const next = aggregate(mix(), state(global), discounted).parameters;
       for (const [i, mixed] of next.entries()) {
         const corners = [global[i]!, ...list.map((one) => one.values[i]!)];
         assert.ok(mixed >= Math.min(...corners) && mixed <= Math.max(...corners));
@@ -145,7 +144,7 @@ test("a minority of liars cannot move median or trimmed mean out of the honest r
     fc.property(attacked(4), ({ honest, liars, place }) => {
       const beta = Math.min(0.499, (liars.length + 1e-3) / (5 + liars.length));
       for (const strategy of [coordinateMedian(), trimmedMean({ trim: beta })]) {
-        const next = aggregate(strategy, state(new Float32Array(layout.size)), crowd(honest, liars, place)).adapter;
+        const next = aggregate(strategy, state(new Float32Array(layout.size)), crowd(honest, liars, place)).parameters;
         for (const [i, result] of next.entries()) {
           const range = honest.map((values) => values[i]!);
           assert.ok(result >= Math.min(...range) && result <= Math.max(...range), `${strategy.name}: ${result}`);
@@ -163,7 +162,7 @@ test("Krum never chooses a client farther from everyone than the honest are from
     fc.property(near, far, fc.nat({ max: 5 }), (honest, lie, place) => {
       const deltas = [...honest.slice(0, place), lie, ...honest.slice(place)];
       const list = deltas.map((change, client) => makeUpdate({ client, delta: change }));
-      const next = aggregate(krum({ malicious: 1 }), state(new Float32Array(layout.size)), list).adapter;
+      const next = aggregate(krum({ malicious: 1 }), state(new Float32Array(layout.size)), list).parameters;
       for (const result of next) assert.ok(honest.some((change) => Math.fround(change) === result));
     }),
     runs,

@@ -1,10 +1,12 @@
 /** Small updates and an aggregation in one call, for tests of strategies. */
 import assert from "node:assert/strict";
 import { clientId, participationId, round } from "../../src/base/ids.ts";
-import type { AggregationStrategy, GlobalState } from "../../src/fl/strategy.ts";
+import type { ServerState, Strategy } from "../../src/fl/strategy.ts";
 import type { Update } from "../../src/fl/update.ts";
 import { type AdapterLayout, adapterLayout } from "../../src/model/adapter.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
+import { parameterLayout } from "../../src/tasks/llm/task.ts";
+import { drawsOf, settingOf } from "./quadratic.ts";
 
 const model: ModelConfig = {
   vocabulary: 16,
@@ -27,6 +29,7 @@ const model: ModelConfig = {
 /** Two layers of three experts, nine adapter elements each. */
 export const layout: AdapterLayout = adapterLayout(model, { rank: 1, alpha: 2 });
 export const experts = layout.layers * layout.experts;
+export const setting = settingOf(parameterLayout(layout), { clients: 8, budgets: [2] });
 
 export interface UpdateSketch {
   client?: number;
@@ -46,9 +49,7 @@ export interface UpdateSketch {
 export function makeUpdate(sketch: UpdateSketch = {}): Update {
   const { client = 0, topK = 2, examples = 1, tokens = 10, active = 5, delta = 1, discount = 1 } = sketch;
   const base = sketch.base ?? new Float32Array(layout.size);
-  const activations = Uint32Array.from({ length: experts }, (_, e) =>
-    typeof active === "number" ? active : active[e]!,
-  );
+  const counts = Float64Array.from({ length: experts }, (_, e) => (typeof active === "number" ? active : active[e]!));
   const values = sketch.values ?? base.slice();
   if (sketch.values === undefined) {
     for (let e = 0; e < experts; e++) {
@@ -61,13 +62,18 @@ export function makeUpdate(sketch: UpdateSketch = {}): Update {
     client: clientId(client),
     participation: participationId(client),
     round: round(1),
-    topK,
+    budget: topK,
     examples,
+    plan: { kind: { variant: { topK } } },
     values,
     base,
-    rescaler: Float32Array.of(1, 1),
-    activations,
-    tokens,
+    steps: 1,
+    trained: Uint8Array.from(counts, (count) => (count > 0 ? 1 : 0)),
+    counts,
+    units: tokens,
+    personal: Float32Array.of(1, 1),
+    sent: {},
+    staleness: 0,
     firstLoss: 2,
     meanLoss: 1,
     discount,
@@ -75,16 +81,23 @@ export function makeUpdate(sketch: UpdateSketch = {}): Update {
   };
 }
 
-export const zeros: GlobalState = { adapter: new Float32Array(layout.size), moments: {} };
+export const stateOf = (parameters: Float32Array, strategy?: Strategy): ServerState => ({
+  parameters,
+  ...(strategy?.init?.(setting) ?? { vectors: {}, notes: null }),
+});
+export const zeros = stateOf(new Float32Array(layout.size));
 
-export function aggregate(strategy: AggregationStrategy, state: GlobalState, updates: readonly Update[]): GlobalState {
-  const sum = strategy.init(layout);
-  for (const update of updates) strategy.accumulate(sum, update, layout);
-  return strategy.finish(sum, state, layout);
+export function aggregate(strategy: Strategy, server: ServerState, updates: readonly Update[]): ServerState {
+  const at = { round: round(1), draws: drawsOf(1) };
+  const sum = strategy.begin(server, setting);
+  for (const update of updates) strategy.fold(sum, update, setting, at);
+  const next = strategy.finish(sum, server, setting, at);
+  assert.ok(!(next instanceof Promise), `${strategy.name} does not finish at once`);
+  return next;
 }
 
 /** The first element of one expert. */
-export const at = ({ adapter }: GlobalState, expert: number): number => adapter[layout.ranges(expert)[0]!.start]!;
+export const at = ({ parameters }: ServerState, expert: number): number => parameters[layout.ranges(expert)[0]!.start]!;
 
 export const elementsOf = (values: Float32Array, expert: number): number[] =>
   layout.ranges(expert).flatMap(({ start, end }) => [...values.subarray(start, end)]);

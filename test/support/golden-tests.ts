@@ -1,12 +1,11 @@
 /** Tests of forward pass, loss, gradients, counts and AdamW against transformers 5.18 and PyTorch 2.13. */
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import { ProgramEngine } from "../../src/engine/program-engine.ts";
 import type { LoraForm } from "../../src/model/adapted-experts.ts";
-import { evaluationProgram } from "../../src/model/programs.ts";
+import { ProgramEngine } from "../../src/tasks/llm/program-engine.ts";
 import { executors } from "./executors.ts";
 import { type Golden, loadGolden, optimizer, relativeError } from "./golden.ts";
-import { gradientStep, restingFeeds } from "./gradient-step.ts";
+import { evaluationOf, gradientStep, restingFeeds } from "./llm-programs.ts";
 
 const forms: LoraForm[] = ["factored", "merged", "padded"];
 
@@ -41,7 +40,7 @@ export const goldenTests = (isChosen: (golden: GoldenCase) => boolean) =>
             const { vocabulary } = weights.config;
             const shape = { rows: batch.rows, length: batch.length, topK: k };
             const executable = await (await create()).compile(
-              evaluationProgram(weights.config, layout, shape, form, true),
+              evaluationOf(weights.config, layout, shape, form, true),
               weights,
             );
             const cases = [
@@ -53,7 +52,7 @@ export const goldenTests = (isChosen: (golden: GoldenCase) => boolean) =>
               { kind: "lora", adapter: golden.adapter("lora"), rescaler: golden.rescaler },
             ] as const;
             for (const { kind, adapter, rescaler } of cases) {
-              const out = await executable.run({ adapter, rescaler, ...feeds(golden) });
+              const out = await executable.run({ parameters: adapter, personal: rescaler, ...feeds(golden) });
               const reference = golden.read(`${kind}.logits.k${k}`);
               const rows = Array.from(batch.lossPositions, (p) => [
                 ...reference.subarray(p * vocabulary, (p + 1) * vocabulary),
@@ -78,18 +77,16 @@ export const goldenTests = (isChosen: (golden: GoldenCase) => boolean) =>
             const inverseCount = Float32Array.of(1 / batch.lossPositions.length);
             const out = await executable.run({
               ...restingFeeds(layout),
-              adapter: golden.adapter("lora"),
-              rescaler: golden.rescaler,
+              parameters: golden.adapter("lora"),
+              personal: golden.rescaler,
               ...feeds(golden),
               inverseCount,
             });
-            const gradient = relativeError(out.adapterMean as Float32Array, golden.adapter(`grad.k${k}`));
+            const gradient = relativeError(out.parametersMean as Float32Array, golden.adapter(`grad.k${k}`));
             assert.ok(gradient <= 1e-4, `LoRA gradients: relative error ${gradient}`);
-            const rescaler = relativeError(out.rescalerMean as Float32Array, golden.read(`grad.k${k}.rescaler`));
+            const rescaler = relativeError(out.personalMean as Float32Array, golden.read(`grad.k${k}.rescaler`));
             assert.ok(rescaler <= 1e-4, `rescaler gradient: relative error ${rescaler}`);
-            assert.deepEqual(Array.from(out.activations as BigInt64Array, Number), [
-              ...golden.read(`activations.k${k}`),
-            ]);
+            assert.deepEqual(Array.from(out.counts as BigInt64Array, Number), [...golden.read(`activations.k${k}`)]);
             executable.dispose();
           });
 

@@ -14,7 +14,7 @@ export const goldenFolder = join(import.meta.dirname, "../golden/data/olmoe-a");
 /** Of the reference's AdamW steps. */
 export const optimizer = {
   learningRate: 1e-3,
-  rescalerLearningRate: 1e-2,
+  personalLearningRate: 1e-2,
   beta1: 0.9,
   beta2: 0.999,
   epsilon: 1e-8,

@@ -10,9 +10,7 @@ import {
   clip,
   div,
   exp,
-  integerDivide,
   log,
-  minimum,
   mul,
   neg,
   reduceMax,
@@ -24,6 +22,7 @@ import {
   sub,
   swiglu,
 } from "../../src/tensor/ops/arithmetic.ts";
+import { detach, integerDivide, less, minimum } from "../../src/tensor/ops/discrete.ts";
 import { gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
@@ -68,16 +67,12 @@ function broadcasts(growth: Growth, a: Tensor, b: Tensor): boolean {
   return !ragged || [a, b].every((t) => t.shape[0] === ragged.shape[0] || (!growth.smooth && t.shape.length < rank));
 }
 
-function pair(growth: Growth, { a, b }: Step): [Tensor, Tensor] {
-  const left = pick(growth, a, any)!;
-  return [left, pick(growth, b, (t) => broadcasts(growth, left, t))!];
-}
-
 /** At least this far from 0. */
 const positive = (x: Tensor): Tensor => addScalar(square(x), 0.5);
 
 const elementwise: Grow = (growth, step) => {
-  const [a, b] = pair(growth, step);
+  const a = pick(growth, step.a, any)!;
+  const b = pick(growth, step.b, (t) => broadcasts(growth, a, t))!;
   const forms = [add, sub, mul, (x: Tensor, y: Tensor) => div(x, positive(y)), (x: Tensor) => mul(x, x)];
   return [forms[step.c % forms.length]!(a, b)];
 };
@@ -89,24 +84,24 @@ const gatedUnit: Grow = (growth, { a, b }) => {
 
 const unary: Grow = (growth, { a, c }) => {
   const x = pick(growth, a, any)!;
-  const forms = [
-    () => neg(x),
-    () => exp(scale(x, 0.25)),
-    () => log(positive(x)),
-    () => sqrt(positive(x)),
-    () => addScalar(scale(x, -1.5), 0.25),
-  ];
-  return [forms[c % forms.length]!()];
+  const forms = [neg, exp, log, sqrt, (t: Tensor) => addScalar(scale(t, -1.5), 0.25)];
+  const form = forms[c % forms.length]!;
+  return [form(form === exp ? scale(x, 0.25) : form === log || form === sqrt ? positive(x) : x)];
 };
+
+/** Numbers that no value is near. */
+function gapsOf(growth: Growth, x: Tensor): number[] {
+  const sorted = [...growth.value(x).data].sort((p, q) => p - q);
+  return [-5, ...sorted].flatMap((value, i) => {
+    const next = sorted[i] ?? 5;
+    return next - value > 2 * margin ? [Math.fround((value + next) / 2)] : [];
+  });
+}
 
 /** Clamps at two edges that no value is near. */
 const clipped: Grow = (growth, { a, b, c }) => {
   const x = pick(growth, a, any)!;
-  const sorted = [...growth.value(x).data].sort((p, q) => p - q);
-  const gaps = [-5, ...sorted].flatMap((value, i) => {
-    const next = sorted[i] ?? 5;
-    return next - value > 2 * margin ? [Math.fround((value + next) / 2)] : [];
-  });
+  const gaps = gapsOf(growth, x);
   const edges = [gaps[b % gaps.length]!, gaps[c % gaps.length]!].sort((p, q) => p - q) as [number, number];
   return gaps.length > 0 && edges[0] < edges[1] ? [clip(x, ...edges)] : [];
 };
@@ -284,6 +279,13 @@ const integral: Grow = (growth, { a, c }) => {
   return forms[c % forms.length]!();
 };
 
+/** 1 below an edge that no value is near, and 0 above it. */
+const compared: Grow = (growth, { a, b }) => {
+  const x = pick(growth, a, mayJump(growth))!;
+  const gaps = gapsOf(growth, x);
+  return gaps.length === 0 ? [] : [detach(less(x, x.node.graph.constant([gaps[b % gaps.length]!], [1])))];
+};
+
 const jumping: Grow = (growth, { a, b, c }) => {
   const x = pick(growth, a, mayJump(growth))!;
   if (c % 3 === 0) {
@@ -388,6 +390,7 @@ const steps: readonly Grow[] = [
   largest,
   integral,
   jumping,
+  compared,
   dispatched,
   expert,
   expert,

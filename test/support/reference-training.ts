@@ -1,13 +1,13 @@
 /** Training and evaluation of the small model in float64, from the same programs that the engines compile. */
 import type { Batch } from "../../src/data/batches.ts";
-import type { TrainJob } from "../../src/engine/engine.ts";
 import type { AdapterLayout } from "../../src/model/adapter.ts";
 import { baseWeightShapes } from "../../src/model/base-weights.ts";
-import { evaluationProgram, trainStep } from "../../src/model/programs.ts";
 import { forward, logitsAt } from "../../src/model/transformer.ts";
+import type { TrainJob } from "../../src/tasks/llm/training-engine.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
 import { argMax } from "../../src/tensor/ops/arithmetic.ts";
 import { crossEntropy } from "../../src/tensor/ops/nn.ts";
+import { evaluationOf, stepOf } from "./llm-programs.ts";
 import { interpret, type Numbers } from "./reference.ts";
 import { batchNumbers, smallModel as config, type Tensors } from "./small-model.ts";
 
@@ -40,8 +40,8 @@ export function meanLoss(
   batch: Batch,
   { adapter, rescaler, topK }: Trainable,
 ): number {
-  const program = evaluationProgram(config, layout, { rows: batch.rows, length: batch.length, topK }, "factored");
-  const feeds = { adapter, rescaler, ...batchNumbers(batch, config.experts) };
+  const program = evaluationOf(config, layout, { rows: batch.rows, length: batch.length, topK }, "factored");
+  const feeds = { parameters: adapter, personal: rescaler, ...batchNumbers(batch, config.experts) };
   const { losses } = interpret(program, feeds, Object.fromEntries(tensors));
   return losses!.reduce((a, b) => a + b, 0) / losses!.length;
 }
@@ -53,26 +53,26 @@ export function referenceTraining(
   job: TrainJob,
 ): Record<string, ArrayLike<number>> {
   const { adapter, rescaler, topK, batches, optimizer } = job;
-  const { learningRate, rescalerLearningRate, beta1, beta2, weightDecay, clipNorm } = optimizer;
+  const { learningRate, personalLearningRate, beta1, beta2, weightDecay, clipNorm } = optimizer;
   const zeros = (values: ArrayLike<number>) => new Float64Array(values.length);
   let state: Numbers = {
-    adapter,
-    adapterMean: zeros(adapter),
-    adapterVariance: zeros(adapter),
-    rescaler,
-    rescalerMean: zeros(rescaler),
-    rescalerVariance: zeros(rescaler),
+    parameters: adapter,
+    parametersMean: zeros(adapter),
+    parametersVariance: zeros(adapter),
+    personal: rescaler,
+    personalMean: zeros(rescaler),
+    personalVariance: zeros(rescaler),
   };
   const losses: number[] = [];
   const activations = new Float64Array(config.layers * config.experts);
   for (const [step, batch] of batches.entries()) {
     const shape = { rows: batch.rows, length: batch.length, topK };
-    const program = trainStep(config, layout, shape, { ...optimizer, clip: true, decay: true, form: "factored" });
+    const program = stepOf(config, layout, shape, { ...optimizer, clip: true, decay: true, form: "factored" });
     const feeds = {
       ...state,
       ...batchNumbers(batch, config.experts),
       learningRate: [learningRate],
-      rescalerLearningRate: [rescalerLearningRate],
+      personalLearningRate: [personalLearningRate],
       decay: [learningRate * weightDecay],
       correction1: [1 / (1 - beta1 ** (step + 1))],
       correction2: [1 / (1 - beta2 ** (step + 1))],
@@ -80,8 +80,8 @@ export function referenceTraining(
     };
     const outputs = interpret(program, feeds, Object.fromEntries(tensors));
     losses.push(outputs.loss![0]!);
-    for (const [expert, count] of outputs.activations!.entries()) activations[expert]! += count;
+    for (const [expert, count] of outputs.counts!.entries()) activations[expert]! += count;
     state = outputs;
   }
-  return { ...state, losses, activations };
+  return { adapter: state.parameters!, rescaler: state.personal!, losses, activations };
 }

@@ -203,6 +203,8 @@ export const kernels: Readonly<Record<string, Kernel>> = {
   mul: binary((a, b) => a * b),
   div: binary((a, b) => a / b),
   minimum: binary(Math.min),
+  less: binary((a, b) => (a < b ? 1 : 0)),
+  detach: unary((x) => x),
   /** The product, and σ(gate) and gate · σ(gate) with it. */
   swiglu: ([gate, up]) =>
     [(g: number, u: number) => g * sigmoid(g) * u, (g: number) => sigmoid(g), (g: number) => g * sigmoid(g)].map((f) =>

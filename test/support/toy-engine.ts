@@ -5,11 +5,17 @@
 
 import { trainingHandlers } from "../../actors/training.ts";
 import type { Batch } from "../../src/data/batches.ts";
-import type { Evaluation, EvaluationJob, TrainingEngine, TrainJob, TrainResult } from "../../src/engine/engine.ts";
 import type { AdapterLayout } from "../../src/model/adapter.ts";
 import type { Prepared } from "../../src/run/prepare.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import type { Handlers, PoolDiagnostics, Task, WorkPool } from "../../src/runtime/pools/pool.ts";
+import type {
+  Evaluation,
+  EvaluationJob,
+  TrainingEngine,
+  TrainJob,
+  TrainResult,
+} from "../../src/tasks/llm/training-engine.ts";
 
 export class ToyEngine implements TrainingEngine {
   readonly name = "toy";
@@ -61,7 +67,7 @@ export class ToyEngine implements TrainingEngine {
         }
       }
     }
-    return { adapter: values, rescaler: rescaler.map((s) => s + 0.01), activations, tokens, losses };
+    return { adapter: values, rescaler: rescaler.map((s) => s + 0.01), activations, tokens, losses, found: {} };
   }
 }
 

@@ -1,7 +1,8 @@
 /** The pool of a run that trains, except that some of its tasks meet with a fault of the machine. */
-import type { EngineOptions } from "../../src/engine/create.ts";
+
 import type { Prepared } from "../../src/run/prepare.ts";
 import { PiscinaPool, type PiscinaPoolOptions } from "../../src/runtime/pools/piscina-pool.ts";
+import type { EngineOptions } from "../../src/tasks/llm/create-engine.ts";
 import type { UnrulyData } from "./unruly-worker.ts";
 
 type Fault = Pick<UnrulyData, "fault" | "after" | "times"> & Partial<PiscinaPoolOptions>;

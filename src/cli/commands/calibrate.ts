@@ -7,8 +7,6 @@ import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
 import { Rng } from "../../base/random.ts";
 import { type Batch, trainBatches } from "../../data/batches.ts";
-import { createEngine } from "../../engine/create.ts";
-import type { TrainingEngine } from "../../engine/engine.ts";
 import { engineNames, isEngineName } from "../../engine/names.ts";
 import { trainingFlops } from "../../model/accounting.ts";
 import { initialAdapter } from "../../model/initial-adapter.ts";
@@ -18,6 +16,8 @@ import { prepareRun } from "../../run/run.ts";
 import type { Calibration } from "../../scenario/calibration.ts";
 import { configure } from "../../scenario/configure.ts";
 import { loadScenario } from "../../study/load-scenario.ts";
+import { createEngine } from "../../tasks/llm/create-engine.ts";
+import type { TrainingEngine } from "../../tasks/llm/training-engine.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
 

@@ -2,7 +2,6 @@
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { formatBytes } from "../../base/units.ts";
-import { openModel } from "../../engine/load-model.ts";
 import {
   activeParameters,
   attentionScoreFlops,
@@ -18,6 +17,7 @@ import type { ModelConfig } from "../../model/config.ts";
 import { loadCheckpoint } from "../../model/formats/checkpoint.ts";
 import { formatTable } from "../../report/table.ts";
 import { embeddedModel } from "../../run/package.ts";
+import { openModel } from "../../tasks/llm/load-model.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
 import { checkBudget, usualBudgets } from "./subject.ts";

@@ -1,6 +1,5 @@
 /** What a command is about: a model, and the adapter on it. */
 import { InputError, ScenarioError } from "../../base/errors.ts";
-import { type OpenedModel, openModel } from "../../engine/load-model.ts";
 import type { Digests } from "../../folder/provenance.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { remarksOn } from "../../run/inputs.ts";
@@ -14,6 +13,7 @@ import {
   recordedScenario,
   type TrainedAdapter,
 } from "../../run/trained-adapter.ts";
+import { type OpenedModel, openModel } from "../../tasks/llm/load-model.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
 

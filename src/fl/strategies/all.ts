@@ -1,9 +1,18 @@
 /** The aggregation strategies, a line each. */
+
+export { ccfao } from "./ccfao.ts";
 export { coordinateMedian } from "./coordinate-median.ts";
+export { ewwa } from "./ewwa.ts";
 export { fedavg } from "./fedavg.ts";
 export { fedavgm } from "./fedavgm.ts";
+export { fednova } from "./fednova.ts";
 export { fedadagrad, fedadam, fedyogi } from "./fedopt.ts";
+export { fedprox } from "./fedprox.ts";
+export { fedvra } from "./fedvra.ts";
 export { flame } from "./flame.ts";
 export { krum, multiKrum } from "./krum.ts";
 export { mix } from "./mix.ts";
+export { otaffl } from "./otaffl.ts";
+export { qffl } from "./qffl.ts";
+export { scaffold } from "./scaffold.ts";
 export { trimmedMean } from "./trimmed-mean.ts";

@@ -5,16 +5,16 @@
  * skewed honest deltas the median is biased against the mean.
  * Yin et al., "Byzantine-Robust Distributed Learning", 2018. https://arxiv.org/abs/1803.01498
  */
-import { defineStrategy } from "../strategy.ts";
-import { eachCoordinate, meanOf, minTrainersField, perExpert } from "./kept-updates.ts";
+import { defineStrategy } from "../define-strategy.ts";
+import { eachCoordinate, meanOf, minTrainersField, perGroup } from "../kept-updates.ts";
 
 export const coordinateMedian = defineStrategy({
   type: "coordinate-median",
   options: minTrainersField,
   make: ({ minTrainers }) =>
-    perExpert(minTrainers, (trainers, expert, layout, delta) => {
+    perGroup(minTrainers, (trainers, group, layout, delta) => {
       const from = (trainers.length - 1) >> 1;
       const to = (trainers.length >> 1) + 1;
-      eachCoordinate(trainers, expert, layout, delta, (sorted) => meanOf(sorted, from, to));
+      eachCoordinate(trainers, group, layout, delta, (sorted) => meanOf(sorted, from, to));
     }),
 });

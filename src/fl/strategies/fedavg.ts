@@ -6,8 +6,9 @@
  * McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", 2017.
  * https://arxiv.org/abs/1602.05629; on LoRA: Zhang et al., "FedIT", 2023, https://arxiv.org/abs/2305.05644
  */
-import { defineStrategy } from "../strategy.ts";
-import { averagingBy, averagingFields } from "./weighted-average.ts";
+
+import { averagingBy, averagingFields } from "../averaging.ts";
+import { defineStrategy } from "../define-strategy.ts";
 
 export const fedavg = defineStrategy({
   type: "fedavg",

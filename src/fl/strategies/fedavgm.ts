@@ -7,8 +7,9 @@
  * Hsu, Qi, Brown, "Measuring the Effects of Non-Identical Data Distribution", 2019. https://arxiv.org/abs/1909.06335
  */
 import { z } from "zod";
-import { defineStrategy, type StrategyBehaviour } from "../strategy.ts";
-import { averagingBy, averagingFields, moved, type WeightedMean } from "./weighted-average.ts";
+import { averagingBy, averagingFields, moved, type WeightedMean } from "../averaging.ts";
+import { defineStrategy } from "../define-strategy.ts";
+import type { Aggregation } from "../strategy.ts";
 
 export const fedavgm = defineStrategy({
   type: "fedavgm",
@@ -20,16 +21,16 @@ export const fedavgm = defineStrategy({
     ...averagingFields,
   },
   name: ({ momentum }) => `fedavgm(β=${momentum})`,
-  make: ({ momentum, serverLearningRate, ...averaged }): StrategyBehaviour<WeightedMean> => ({
+  make: ({ momentum, serverLearningRate, ...averaged }): Aggregation<WeightedMean> => ({
     ...averagingBy(averaged),
-    finish(sum, state, layout) {
-      if (sum.updates === 0) return state;
-      const v = state.moments.v?.slice() ?? new Float64Array(layout.size);
-      const adapter = moved(sum, state, layout, (i, mean) => {
+    finish(sum, server, { layout }) {
+      if (sum.updates === 0) return server;
+      const v = Float64Array.from(server.vectors.v ?? new Float64Array(layout.size));
+      const parameters = moved(sum, server.parameters, layout, (i, mean) => {
         v[i] = momentum * v[i]! - mean;
         return -serverLearningRate * v[i]!;
       });
-      return { adapter, moments: { ...state.moments, v } };
+      return { ...server, parameters, vectors: { ...server.vectors, v } };
     },
   }),
 });

@@ -12,9 +12,11 @@
  * Reddi et al., "Adaptive Federated Optimization", 2021. https://arxiv.org/abs/2003.00295
  */
 import { z } from "zod";
-import type { AdapterLayout } from "../../model/adapter.ts";
-import { defineStrategy, type GlobalState, type StrategyBehaviour } from "../strategy.ts";
-import { averagingBy, averagingFields, moved, type WeightedMean } from "./weighted-average.ts";
+import type { ParameterLayout } from "../../tasks/layout.ts";
+import { averagingBy, averagingFields, moved, type WeightedMean } from "../averaging.ts";
+import { defineStrategy } from "../define-strategy.ts";
+import type { Vectors } from "../plan.ts";
+import type { Aggregation } from "../strategy.ts";
 
 const fedoptFields = {
   /** β₁. */
@@ -66,29 +68,30 @@ function fedopt(
   options: FedoptOptions,
   nextVariance: (v: number, square: number) => number,
   rateFactor: (t: number) => number = () => 1,
-): StrategyBehaviour<WeightedMean> {
+): Aggregation<WeightedMean> {
   const { beta1, tau, serverLearningRate } = options;
   return {
     ...averagingBy(options),
-    finish(sum, state, layout) {
-      if (sum.updates === 0) return state;
-      const { m, v, t } = nextMoments(options, state, layout);
+    finish(sum, server, { layout }) {
+      if (sum.updates === 0) return server;
+      const { m, v, t } = nextMoments(options, server.vectors, layout);
       const rate = serverLearningRate * rateFactor(t[0]!);
-      const adapter = moved(sum, state, layout, (i, mean) => {
+      const parameters = moved(sum, server.parameters, layout, (i, mean) => {
         m[i] = beta1 * m[i]! + (1 - beta1) * mean;
         v[i] = nextVariance(v[i]!, mean * mean);
         return (rate * m[i]!) / (Math.sqrt(v[i]!) + tau);
       });
-      return { adapter, moments: { ...state.moments, m, v, t } };
+      return { ...server, parameters, vectors: { ...server.vectors, m, v, t } };
     },
   };
 }
 
 /** Copies to write into, with t counted on; the starting values in the first aggregation. */
-function nextMoments({ tau, initialVariance }: FedoptOptions, { moments }: GlobalState, { size }: AdapterLayout) {
+function nextMoments({ tau, initialVariance }: FedoptOptions, before: Vectors, { size }: ParameterLayout) {
+  const start = initialVariance === "zero" ? 0 : tau * tau;
   return {
-    m: moments.m?.slice() ?? new Float64Array(size),
-    v: moments.v?.slice() ?? new Float64Array(size).fill(initialVariance === "zero" ? 0 : tau * tau),
-    t: Float64Array.of((moments.t?.[0] ?? 0) + 1),
+    m: Float64Array.from(before.m ?? new Float64Array(size)),
+    v: Float64Array.from(before.v ?? new Float64Array(size).fill(start)),
+    t: Float64Array.of((before.t?.[0] ?? 0) + 1),
   };
 }

@@ -12,8 +12,8 @@
  * Le et al., "FLAME", 2025. https://arxiv.org/abs/2506.16600
  */
 import { z } from "zod";
-import { defineStrategy } from "../strategy.ts";
-import { averaging, discountField } from "./weighted-average.ts";
+import { averaging, discountField } from "../averaging.ts";
+import { defineStrategy } from "../define-strategy.ts";
 
 export const flame = defineStrategy({
   type: "flame",
@@ -25,9 +25,9 @@ export const flame = defineStrategy({
   },
   name: ({ frequencyExponent: t, frequencyNorm }) => `flame(t=${t}${frequencyNorm === "share" ? ",share" : ""})`,
   make: ({ frequencyExponent: t, frequencyNorm, discounts }) =>
-    averaging(discounts, (update, expert) => {
-      const tokens = frequencyNorm === "share" ? update.tokens * update.topK : update.tokens;
-      const frequency = tokens === 0 ? 0 : update.activations[expert]! / tokens;
-      return update.examples * frequency ** t;
+    averaging(discounts, ({ examples, counts, units, budget }, group) => {
+      const all = frequencyNorm === "share" ? units * budget : units;
+      const frequency = all === 0 ? 0 : counts[group]! / all;
+      return examples * frequency ** t;
     }),
 });

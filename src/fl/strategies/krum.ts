@@ -9,11 +9,12 @@
  * Blanchard et al., "Machine Learning with Adversaries", 2017. https://arxiv.org/abs/1703.02757
  */
 import { z } from "zod";
-import type { Range } from "../../model/adapter.ts";
-import { defineStrategy, type StrategyBehaviour } from "../strategy.ts";
+import type { Range } from "../../tasks/layout.ts";
+import { addDelta } from "../averaging.ts";
+import { defineStrategy } from "../define-strategy.ts";
+import { deltaFactor, keeping, perGroup } from "../kept-updates.ts";
+import type { Aggregation } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
-import { deltaFactor, keeping, perExpert } from "./kept-updates.ts";
-import { addDelta } from "./weighted-average.ts";
 
 const krumFields = {
   /** f, the number of malicious clients to withstand. */
@@ -43,25 +44,25 @@ export const multiKrum = defineStrategy({
 function selecting(
   { malicious, scope }: z.output<z.ZodObject<typeof krumFields>>,
   keep: (n: number) => number,
-): StrategyBehaviour<Update[]> {
+): Aggregation<Update[]> {
   const quorum = 2 * malicious + 3;
   if (scope === "expert") {
-    return perExpert(quorum, (trainers, expert, layout, delta) => {
-      const ranges = layout.ranges(expert);
+    return perGroup(quorum, (trainers, group, layout, delta) => {
+      const { ranges } = layout.groups[group]!;
       writeMean(lowest(trainers, ranges, malicious, keep(trainers.length)), ranges, delta);
     });
   }
-  return keeping(quorum, (kept, state, layout) => {
+  return keeping(quorum, (kept, server, layout) => {
     const chosen = lowest(kept, [{ start: 0, end: layout.size }], malicious, keep(kept.length));
-    const adapter = state.adapter.slice();
+    const parameters = server.parameters.slice();
     const delta = new Float64Array(layout.size);
-    for (let expert = 0; expert < layout.layers * layout.experts; expert++) {
-      // A client that did not train an expert counts as unchanged in it.
-      if (!chosen.some((update) => hasTrained(update, expert))) continue;
-      writeMean(chosen, layout.ranges(expert), delta);
-      addDelta(adapter, delta, layout.ranges(expert));
+    for (const [group, { ranges }] of layout.groups.entries()) {
+      // A client that did not train a group counts as unchanged in it.
+      if (!chosen.some((update) => hasTrained(update, group))) continue;
+      writeMean(chosen, ranges, delta);
+      addDelta(parameters, delta, ranges);
     }
-    return { ...state, adapter };
+    return { ...server, parameters };
   });
 }
 

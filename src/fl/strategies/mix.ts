@@ -8,7 +8,8 @@
  * one factor and one vector before θ is known; a client does not pull at experts it has not trained.
  * Xie, Koyejo, Gupta, "Asynchronous Federated Optimization", 2019. https://arxiv.org/abs/1903.03934
  */
-import { defineStrategy, type StrategyBehaviour } from "../strategy.ts";
+import { defineStrategy } from "../define-strategy.ts";
+import type { Aggregation } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
 
 /** θ_j becomes keep_j·θ_j + values_j. */
@@ -18,26 +19,26 @@ interface Mixture {
   updates: number;
 }
 
-const weight = (update: Update, expert: number): number => (hasTrained(update, expert) ? update.discount : 0);
+const weight = (update: Update, group: number): number => (hasTrained(update, group) ? update.discount : 0);
 
 export const mix = defineStrategy({
   type: "mix",
   options: {},
-  make: (): StrategyBehaviour<Mixture> => ({
+  make: (): Aggregation<Mixture> => ({
     weight,
-    init: (layout) => ({
-      keep: new Float64Array(layout.layers * layout.experts).fill(1),
-      values: new Float64Array(layout.size),
+    begin: (_server, { layout: { groups, size } }) => ({
+      keep: new Float64Array(groups.length).fill(1),
+      values: new Float64Array(size),
       updates: 0,
     }),
-    accumulate(sum, update, layout) {
+    fold(sum, update, { layout: { groups } }) {
       const { values, base, clip = 1 } = update;
       sum.updates++;
-      for (let expert = 0; expert < sum.keep.length; expert++) {
-        const share = weight(update, expert);
+      for (const [group, { ranges }] of groups.entries()) {
+        const share = weight(update, group);
         if (share === 0) continue;
-        sum.keep[expert]! *= 1 - share;
-        for (const { start, end } of layout.ranges(expert)) {
+        sum.keep[group]! *= 1 - share;
+        for (const { start, end } of ranges) {
           for (let i = start; i < end; i++) {
             const value = clip === 1 ? values[i]! : base[i]! + clip * (values[i]! - base[i]!);
             sum.values[i] = (1 - share) * sum.values[i]! + share * value;
@@ -45,17 +46,17 @@ export const mix = defineStrategy({
         }
       }
     },
-    finish(sum, state, layout) {
-      if (sum.updates === 0) return state;
-      const adapter = state.adapter.slice();
-      for (let expert = 0; expert < sum.keep.length; expert++) {
-        const keep = sum.keep[expert]!;
+    finish(sum, server, { layout: { groups } }) {
+      if (sum.updates === 0) return server;
+      const parameters = server.parameters.slice();
+      for (const [group, { ranges }] of groups.entries()) {
+        const keep = sum.keep[group]!;
         if (keep === 1) continue;
-        for (const { start, end } of layout.ranges(expert)) {
-          for (let i = start; i < end; i++) adapter[i] = keep * adapter[i]! + sum.values[i]!;
+        for (const { start, end } of ranges) {
+          for (let i = start; i < end; i++) parameters[i] = keep * parameters[i]! + sum.values[i]!;
         }
       }
-      return { ...state, adapter };
+      return { ...server, parameters };
     },
   }),
 });

@@ -5,8 +5,8 @@
  * Yin et al., "Byzantine-Robust Distributed Learning", 2018. https://arxiv.org/abs/1803.01498
  */
 import { z } from "zod";
-import { defineStrategy } from "../strategy.ts";
-import { eachCoordinate, meanOf, minTrainersField, perExpert } from "./kept-updates.ts";
+import { defineStrategy } from "../define-strategy.ts";
+import { eachCoordinate, meanOf, minTrainersField, perGroup } from "../kept-updates.ts";
 
 export const trimmedMean = defineStrategy({
   type: "trimmed-mean",
@@ -17,9 +17,9 @@ export const trimmedMean = defineStrategy({
   },
   name: ({ trim }) => `trimmed-mean(${trim})`,
   make: ({ trim, minTrainers }) =>
-    perExpert(minTrainers, (trainers, expert, layout, delta) => {
+    perGroup(minTrainers, (trainers, group, layout, delta) => {
       const dropped = trimmedAtEachEnd(trim, trainers.length);
-      eachCoordinate(trainers, expert, layout, delta, (sorted) => meanOf(sorted, dropped, trainers.length - dropped));
+      eachCoordinate(trainers, group, layout, delta, (sorted) => meanOf(sorted, dropped, trainers.length - dropped));
     }),
 });
 

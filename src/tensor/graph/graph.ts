@@ -74,6 +74,9 @@ export const constantOp: Op = {
 };
 export const zerosOp: Op = { name: "zeros", infer: (_, attributes) => leaf(attributes) };
 
+/** What a graph begins with. */
+export const leafOps: readonly Op[] = [inputOp, weightOp, constantOp, zerosOp];
+
 /** Applies `op` in the graph its inputs belong to and returns its first output. */
 export const apply = (op: Op, inputs: readonly Tensor[], attributes?: Attributes): Tensor =>
   inputs[0]!.node.graph.node(op, inputs, attributes).outputs[0]!;

@@ -4,7 +4,7 @@
 import type * as Tf from "@tensorflow/tfjs-core";
 import type { DType, Shape, SymbolicDim } from "./shape.ts";
 
-type AttributeValue = number | string | boolean | readonly number[] | Shape | SymbolicDim;
+export type AttributeValue = number | string | boolean | readonly number[] | Shape | SymbolicDim;
 export type Attributes = Readonly<Record<string, AttributeValue>>;
 
 export interface TensorType {
@@ -47,6 +47,8 @@ export interface Op {
   infer(inputs: readonly Tensor[], attributes: Attributes): readonly TensorType[];
   /** Gradients of the inputs, null where there is none. `gradients` has one entry per output, null where unused. */
   backward?(node: Node, gradients: readonly (Tensor | null)[]): readonly (Tensor | null)[];
+  /** What comes out counts as a constant. */
+  readonly stopsGradients?: boolean;
   /** Emits ONNX nodes and returns the names of the outputs. */
   onnx?(emit: OnnxLowering, inputs: readonly string[], node: Node): readonly string[];
   /** Lowering of an op that handles all groups itself, through `emit.pieces` and `emit.define…`. */

@@ -18,7 +18,7 @@ import { reshape } from "./layout.ts";
 
 type Binary = "Add" | "Sub" | "Mul" | "Div";
 
-function binaryType(name: string, inputs: readonly Tensor[]): TensorType[] {
+export function binaryType(name: string, inputs: readonly Tensor[]): TensorType[] {
   const [a, b] = inputs as [Tensor, Tensor];
   return [{ shape: broadcastShapes(name, a.shape, b.shape), dtype: a.dtype }];
 }
@@ -176,16 +176,6 @@ const clipOp: Op = {
 /** Clamps to [low, high]; the gradient is zero outside. */
 export const clip = (x: Tensor, low: number, high: number): Tensor => apply(clipOp, [x], { low, high });
 
-const minimumOp: Op = {
-  name: "minimum",
-  infer: (inputs) => binaryType("minimum", inputs),
-  onnx: (emit, inputs) => emit.node("Min", inputs),
-  tensorflow: (emit, inputs, node) => emit.node("Minimum", inputs, { T: node.inputs[0]!.dtype }),
-  eager: (run, node) => run.set(node, run.tf.minimum(run.get(node.inputs[0]!), run.get(node.inputs[1]!))),
-};
-/** Elementwise smaller one. Carries no gradient. */
-export const minimum = (a: Tensor, b: Tensor): Tensor => apply(minimumOp, [a, b]);
-
 const castOp: Op = {
   name: "cast",
   infer: ([x], attributes) => [{ shape: x!.shape, dtype: attributes.dtype as DType }],
@@ -197,22 +187,6 @@ const castOp: Op = {
     run.set(node, run.tf.cast(run.get(node.inputs[0]!), node.attributes.dtype === "float32" ? "float32" : "int32")),
 };
 export const cast = (x: Tensor, dtype: DType): Tensor => (x.dtype === dtype ? x : apply(castOp, [x], { dtype }));
-
-const integerDivideOp: Op = {
-  name: "integerDivide",
-  infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
-  onnx: (emit, [x], node) =>
-    emit.node("Div", [x!, emit.scalar(node.attributes.divisor as number, node.outputs[0]!.dtype)]),
-  tensorflow(emit, [x], node) {
-    const { dtype } = node.outputs[0]!;
-    return emit.node("FloorDiv", [x!, emit.scalar(node.attributes.divisor as number, dtype)], { T: dtype });
-  },
-  eager: (run, node) =>
-    run.set(node, run.tf.floorDiv(run.get(node.inputs[0]!), run.tf.scalar(node.attributes.divisor as number, "int32"))),
-};
-/** ⌊x ÷ divisor⌋ for integers x ≥ 0. */
-export const integerDivide = (x: Tensor, divisor: number): Tensor =>
-  divisor === 1 ? x : apply(integerDivideOp, [x], { divisor });
 
 const broadcastLikeOp: Op = {
   name: "broadcastLike",
@@ -362,3 +336,25 @@ const argMaxOp: Op = {
 };
 /** Index of the largest entry along the last axis; ties go to the lower index. */
 export const argMax = (x: Tensor): Tensor => apply(argMaxOp, [x]);
+
+export const arithmeticOps: readonly Op[] = [
+  addOp,
+  subOp,
+  mulOp,
+  divOp,
+  negOp,
+  expOp,
+  logOp,
+  sqrtOp,
+  scaleOp,
+  addScalarOp,
+  withinOp,
+  clipOp,
+  castOp,
+  broadcastLikeOp,
+  swigluOp,
+  complementOp,
+  reduceSumOp,
+  reduceMaxOp,
+  argMaxOp,
+];

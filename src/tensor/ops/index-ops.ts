@@ -154,3 +154,5 @@ const minusOneAtOp: Op = {
 };
 /** `x` with 1 taken off in column `column[i]` of each row. Carries no gradient. */
 export const minusOneAt = (x: Tensor, column: Tensor): Tensor => apply(minusOneAtOp, [x, column]);
+
+export const indexOps: readonly Op[] = [gatherRowsOp, scatterAddRowsOp, topKOp, scatterColumnsOp, minusOneAtOp];

@@ -151,3 +151,5 @@ export function halves(x: Tensor, axis: number): [Tensor, Tensor] {
   const half = (x.shape.at(axis) as number) / 2;
   return split(x, axis, [half, half]) as [Tensor, Tensor];
 }
+
+export const layoutOps: readonly Op[] = [reshapeOp, transposeOp, concatOp, splitOp, zerosLikeOp];

@@ -75,3 +75,5 @@ export const matmul = (a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   const { transposeA = false, transposeB = false, alpha = 1 } = options;
   return apply(matmulOp, [a, b], { transposeA, transposeB, alpha });
 };
+
+export const matrixOps: readonly Op[] = [matmulOp];

@@ -126,3 +126,5 @@ const mergeFactorsOp: Op = {
  */
 export const mergeFactors = (weights: Tensor, a: Tensor, b: Tensor, alpha: number): Tensor =>
   apply(mergeFactorsOp, [weights, a, b], { alpha });
+
+export const factorOps: readonly Op[] = [factorGradientsOp, mergeFactorsOp];

@@ -283,3 +283,5 @@ function rotaryTables(x: Tensor, attributes: Record<string, unknown>): { cos: nu
  */
 export const rotary = (x: Tensor, heads: number, theta: number): Tensor =>
   apply(rotaryOp, [x], { heads, theta, inverse: false });
+
+export const networkOps: readonly Op[] = [softmaxOp, causalAttentionOp, crossEntropyOp, rmsNormOp, rotaryOp];

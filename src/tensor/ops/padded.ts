@@ -229,3 +229,5 @@ const unpadGroupsOp: Op = {
 /** `[parts · groups, size, columns] → [rows, columns]`: the inverse of {@link padGroups}. */
 export const unpadGroups = (blocks: Tensor, { slots, longest }: Slots): Tensor =>
   apply(unpadGroupsOp, [blocks, slots, longest]);
+
+export const paddedOps: readonly Op[] = [groupSlotsOp, padGroupsOp, unpadGroupsOp];

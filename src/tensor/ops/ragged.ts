@@ -208,3 +208,5 @@ export function outerOperands({
   const [a, b] = node.inputs as [Tensor, Tensor];
   return { a, b, alpha: node.attributes.alpha as number };
 }
+
+export const raggedOps: readonly Op[] = [sortByGroupOp, groupedMatmulOp, groupedOuterOp];

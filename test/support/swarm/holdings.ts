@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import type { ClientState } from "../../../actors/client.ts";
 import type { ServerState } from "../../../actors/server-state.ts";
+import { contentsOf } from "../../../actors/storage.ts";
 import type { RoundRecorderState } from "../../../src/records/round-recorder.ts";
 import { decode } from "../../../src/runtime/messages/codec.ts";
 import { open } from "../../../src/runtime/messages/envelope.ts";
@@ -27,9 +28,14 @@ export function nothingLeaks(): Checker {
 }
 
 function audit({ federation }: Look): void {
-  const { system, rounds } = federation.snapshot() as unknown as { system: SystemState; rounds: RoundRecorderState };
+  const { system, rounds, programs } = federation.snapshot() as unknown as {
+    readonly system: SystemState;
+    readonly rounds: RoundRecorderState;
+    readonly programs: readonly string[];
+  };
   const holders = new Map<string | number, number>();
   const hold = (held: Held) => void holders.set(keyOf(held), (holders.get(keyOf(held)) ?? 0) + 1);
+  for (const digest of programs) hold({ ref: "blob", digest, bytes: 0 });
   const envelopes = [
     ...system.inFlight.map(({ envelope }) => envelope),
     ...system.entries.flatMap(({ mailbox, current }) => [...mailbox, ...(current === null ? [] : [current.envelope])]),
@@ -37,11 +43,16 @@ function audit({ federation }: Look): void {
   for (const content of envelopes) for (const held of open(content).refs) hold(held);
   for (const [kind, , bytes] of system.registry.residents) {
     if (kind !== "server") continue;
-    const { adapter, moments, outstanding, accepted } = decode(bytes) as ServerState;
-    for (const held of [adapter, ...Object.values(moments)])
-      if (held.ref === "pledge" || held.digest !== "") hold(held);
-    for (const { base } of outstanding) hold(base);
-    for (const { base, result } of accepted) for (const held of [base, result]) hold(held);
+    const { adapter, vectors, memories, outstanding, accepted } = decode(bytes) as ServerState;
+    if (adapter.ref === "pledge" || adapter.digest !== "") hold(adapter);
+    for (const stored of [vectors, ...Object.values(memories).map((memory) => memory.vectors)]) {
+      for (const content of contentsOf(stored)) hold(content);
+    }
+    for (const { base, plan } of [...outstanding, ...accepted]) {
+      hold(base);
+      for (const input of Object.values(plan?.inputs ?? {})) if (typeof input !== "number") hold(input.content);
+    }
+    for (const { result } of accepted) hold(result);
   }
   for (const [kind, , bytes] of system.registry.devices) {
     if (kind !== "client") continue;

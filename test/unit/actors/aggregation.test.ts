@@ -5,16 +5,18 @@ import { type Aggregated, aggregate, openAccepted } from "../../../actors/learni
 import { serverRef } from "../../../actors/protocol.ts";
 import { Roster } from "../../../actors/roster.ts";
 import { type Accepted, draftOf, newServer, type ServerServices } from "../../../actors/server-state.ts";
+import { replaceAll } from "../../../actors/storage.ts";
 import type { Trained } from "../../../actors/training.ts";
 import { clientId, participationId, round } from "../../../src/base/ids.ts";
 import { millis, minutes } from "../../../src/base/units.ts";
+import type { Vectors } from "../../../src/fl/plan.ts";
 import { synchronous } from "../../../src/fl/policies/registry.ts";
 import { RescalerBook } from "../../../src/fl/rescaler.ts";
 import { uniform } from "../../../src/fl/samplers/registry.ts";
 import { fedavg, fedavgm, flame } from "../../../src/fl/strategies/registry.ts";
-import type { AggregationStrategy } from "../../../src/fl/strategy.ts";
+import type { Strategy } from "../../../src/fl/strategy.ts";
 import { makeFleet } from "../../support/fl-fleet.ts";
-import { assertClose, elementsOf, layout } from "../../support/fl-updates.ts";
+import { assertClose, elementsOf, layout, setting } from "../../support/fl-updates.ts";
 import { TurnLab } from "../../support/turns.ts";
 
 /** What one client sent. Clients have budget 2; participation i is that of client i. */
@@ -31,20 +33,20 @@ interface Sent {
   readonly discount?: number;
 }
 
-interface Setting {
+interface Before {
   readonly adapter?: Float32Array;
-  readonly moments?: Readonly<Record<string, Float64Array>>;
+  readonly vectors?: Vectors;
   readonly minUpdates?: number;
 }
 
-type Aggregation = Aggregated & { readonly rescalers: RescalerBook };
+type Counted = Aggregated & { readonly rescalers: RescalerBook };
 
 /** @param sent in the order of arrival */
 async function aggregated(
-  strategy: AggregationStrategy,
+  strategy: Strategy,
   sent: readonly Sent[],
-  { adapter = new Float32Array(layout.size), moments = {}, minUpdates = 1 }: Setting = {},
-): Promise<Aggregation> {
+  { adapter = new Float32Array(layout.size), vectors = {}, minUpdates = 1 }: Before = {},
+): Promise<Counted> {
   const lab = new TurnLab();
   const examples = new Map(sent.map((entry) => [entry.client, entry.examples ?? 1]));
   const fleet = makeFleet(8, { examples: (row) => examples.get(row) ?? 1 });
@@ -67,15 +69,15 @@ async function aggregated(
     patience: minutes(1),
     evaluateEvery: 1,
     downloadBytes: 0,
+    uploadBytes: 0,
+    method: { strategy, setting, programs: () => ({ step: {} }) },
     learning,
   };
   const ctx = lab.turn(0, serverRef, services);
   const base = ctx.put(adapter);
   const draft = draftOf({
     ...newServer(base),
-    moments: Object.fromEntries(
-      Object.entries(moments).map(([name, values]) => [name, ctx.put(new Uint8Array(values.buffer))]),
-    ),
+    vectors: replaceAll(vectors, {}, {}, ctx),
     accepted: sent.map(
       ({ client, discount = 1 }, at): Accepted => ({
         participation: participationId(client),
@@ -90,7 +92,7 @@ async function aggregated(
   });
   for (const [at, entry] of sent.entries()) lab.results.set(at, trainedBy(entry, adapter));
   const opened = await openAccepted(draft, ctx);
-  return { ...aggregate(draft, ctx, learning, opened), rescalers };
+  return { ...(await aggregate(draft, ctx, learning, opened)), rescalers };
 }
 
 function trainedBy(
@@ -104,13 +106,15 @@ function trainedBy(
     rescaler: Float32Array.of(factor, factor),
     activations: Uint32Array.from([...counts, ...counts]),
     tokens: 10,
+    steps: 1,
+    found: {},
     firstLoss: loss,
     meanLoss: loss,
   };
 }
 
 /** The first element of an expert in the next adapter. */
-const at = ({ next }: Aggregated, expert: number): number => elementsOf(next!.adapter, expert)[0]!;
+const at = ({ next }: Aggregated, expert: number): number => elementsOf(next!.parameters, expert)[0]!;
 const bits = (values: Float32Array): Uint32Array => new Uint32Array(values.buffer, values.byteOffset, values.length);
 const weightsOf = ({ counts }: Aggregated): number[] => counts.map(({ weight }) => weight);
 
@@ -120,7 +124,7 @@ test("the adapter moves by the mean of the deltas, weighted by examples", async 
     { client: 0, examples: 1, delta: 4, loss: 1 },
     { client: 1, examples: 3, delta: 8, loss: 3 },
   ]);
-  assert.deepEqual([...found.next!.adapter], new Array(layout.size).fill(7));
+  assert.deepEqual([...found.next!.parameters], new Array(layout.size).fill(7));
   assert.deepEqual(weightsOf(found), [0.25, 0.75]);
   // The mean over updates, whatever their weight.
   assert.equal(found.trainLoss, 2);
@@ -152,21 +156,21 @@ test("an expert that no token reached keeps its values bit for bit", async () =>
     );
     for (const expert of [2, 5]) {
       for (const { start, end } of layout.ranges(expert)) {
-        assert.deepEqual(bits(next!.adapter).slice(start, end), bits(adapter).slice(start, end), strategy.name);
+        assert.deepEqual(bits(next!.parameters).slice(start, end), bits(adapter).slice(start, end), strategy.name);
       }
     }
-    assert.notEqual(elementsOf(next!.adapter, 0)[0], elementsOf(adapter, 0)[0]);
+    assert.notEqual(elementsOf(next!.parameters, 0)[0], elementsOf(adapter, 0)[0]);
   }
 });
 
 test("updates fold in order of participation, whoever arrived first", async () => {
   const order: number[] = [];
   const strategy = fedavg();
-  const watched: AggregationStrategy = {
+  const watched: Strategy = {
     ...strategy,
-    accumulate(sum: ReturnType<typeof strategy.init>, update, of) {
+    fold(sum, update, ...rest) {
       order.push(update.participation);
-      strategy.accumulate(sum, update, of);
+      strategy.fold(sum, update, ...rest);
     },
   };
   const sent: Sent[] = [0.1, 0.7, 1e-3, 3.3].map((delta, client) => ({
@@ -178,7 +182,7 @@ test("updates fold in order of participation, whoever arrived first", async () =
   const inOrder = await aggregated(watched, sent);
   const shuffled = await aggregated(watched, [sent[2]!, sent[0]!, sent[3]!, sent[1]!]);
   assert.deepEqual(order, [0, 1, 2, 3, 0, 1, 2, 3]);
-  assert.deepEqual(bits(shuffled.next!.adapter), bits(inOrder.next!.adapter));
+  assert.deepEqual(bits(shuffled.next!.parameters), bits(inOrder.next!.parameters));
   assert.deepEqual(shuffled.counts, inOrder.counts);
   assert.equal(shuffled.trainLoss, inOrder.trainLoss);
 });
@@ -204,7 +208,7 @@ test("a bound on the norm shortens a long delta and leaves a short one", async (
     { client: 0, first: 6 },
     { client: 1, first: 2 },
   ]);
-  assert.equal(found.next!.adapter[0], 2.5);
+  assert.equal(found.next!.parameters[0], 2.5);
 });
 
 test("the moments of a server optimizer go into its next step", async () => {
@@ -212,9 +216,9 @@ test("the moments of a server optimizer go into its next step", async () => {
   const strategy = fedavgm({ momentum: 0.5 });
   const first = await aggregated(strategy, [{ client: 0, delta: 2 }]);
   assert.equal(at(first, 0), 2);
-  const { adapter, moments } = first.next!;
-  const second = await aggregated(strategy, [{ client: 0, delta: 2 }], { adapter, moments });
-  assert.equal(second.next!.moments.v![0], -3);
+  const { parameters: adapter, vectors } = first.next!;
+  const second = await aggregated(strategy, [{ client: 0, delta: 2 }], { adapter, vectors });
+  assert.equal(second.next!.vectors.v![0], -3);
   assert.equal(at(second, 0), 5);
 });
 

@@ -10,8 +10,10 @@ import { millis, minutes } from "../../../src/base/units.ts";
 import { synchronous } from "../../../src/fl/policies/registry.ts";
 import type { RoundPolicy } from "../../../src/fl/policy.ts";
 import { uniform } from "../../../src/fl/samplers/registry.ts";
+import { fedavg } from "../../../src/fl/strategies/registry.ts";
 import type { Effect, Next } from "../../../src/runtime/actor.ts";
 import { buildFleet } from "../../../src/sim/fleet/devices.ts";
+import { setting } from "../../support/fl-updates.ts";
 import { threeTiers } from "../../support/scenarios.ts";
 import { sentBy, TurnLab } from "../../support/turns.ts";
 
@@ -44,6 +46,8 @@ class Drive {
       patience: minutes(30),
       evaluateEvery: 1,
       downloadBytes: 1_000,
+      uploadBytes: 1_000,
+      method: { strategy: fedavg(), setting, programs: () => ({ step: {} }) },
       learning: null,
       ...changes,
     };

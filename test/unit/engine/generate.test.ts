@@ -8,8 +8,8 @@ import {
   generate,
   type LogitsSource,
   TextStream,
-} from "../../../src/engine/generate.ts";
-import type { LogitsJob } from "../../../src/engine/program-engine.ts";
+} from "../../../src/tasks/llm/generate.ts";
+import type { LogitsJob } from "../../../src/tasks/llm/program-engine.ts";
 
 const greedy = { temperature: 0, topP: 1 };
 const never = (): number => assert.fail("nothing is left to chance");

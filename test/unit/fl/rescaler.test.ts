@@ -4,11 +4,11 @@ import { clientId } from "../../../src/base/ids.ts";
 import { RescalerBook, type RescalerOptions } from "../../../src/fl/rescaler.ts";
 
 const options: RescalerOptions = { layers: 2, topK: 8, init: "one", scope: "local" };
-const report = (client: number, topK: number, examples: number, ...rescaler: number[]) => ({
+const report = (client: number, budget: number, examples: number, ...factors: number[]) => ({
   client: clientId(client),
-  topK,
+  budget,
   examples,
-  rescaler: Float32Array.from(rescaler),
+  personal: Float32Array.from(factors),
 });
 
 test("before anyone has reported, factors are one, or K over k", () => {
@@ -51,7 +51,7 @@ test("the order of reports does not matter, nor what happens to arrays afterward
   for (const entry of reports.toReversed()) backwards.report(entry);
   const expected = forwards.forBudget(2);
   forwards.forBudget(2).fill(0);
-  for (const { rescaler } of reports) rescaler.fill(0);
+  for (const { personal } of reports) personal.fill(0);
   assert.deepEqual(forwards.forBudget(2), expected);
   assert.deepEqual(backwards.forBudget(2), expected);
 });

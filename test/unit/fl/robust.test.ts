@@ -2,12 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { krumScores } from "../../../src/fl/strategies/krum.ts";
 import { coordinateMedian, fedavg, krum, multiKrum, trimmedMean } from "../../../src/fl/strategies/registry.ts";
-import type { AggregationStrategy } from "../../../src/fl/strategy.ts";
+import type { Strategy } from "../../../src/fl/strategy.ts";
 import { aggregate, assertClose, at, makeUpdate, zeros } from "../../support/fl-updates.ts";
 
 const clients = (deltas: readonly number[]) => deltas.map((delta, client) => makeUpdate({ client, delta }));
-const result = (strategy: AggregationStrategy, deltas: readonly number[]) =>
-  at(aggregate(strategy, zeros, clients(deltas)), 0);
+const result = (strategy: Strategy, deltas: readonly number[]) => at(aggregate(strategy, zeros, clients(deltas)), 0);
 
 const oneLiar = [0, 1, 2, 3, 100];
 
@@ -76,8 +75,8 @@ test("clients cannot buy influence on a robust strategy by claiming examples", (
     const modest = clients(oneLiar);
     const boastful = modest.map((update, client) => (client === 4 ? { ...update, examples: 1e9 } : update));
     assert.deepEqual(
-      aggregate(strategy, zeros, boastful).adapter,
-      aggregate(strategy, zeros, modest).adapter,
+      aggregate(strategy, zeros, boastful).parameters,
+      aggregate(strategy, zeros, modest).parameters,
       strategy.name,
     );
   }

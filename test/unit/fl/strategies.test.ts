@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../../src/base/errors.ts";
+import { clipped } from "../../../src/fl/clipped.ts";
 import {
   fedadagrad,
   fedadam,
@@ -11,10 +12,18 @@ import {
   mix,
   strategyFromSpec,
 } from "../../../src/fl/strategies/registry.ts";
-import type { AggregationStrategy } from "../../../src/fl/strategy.ts";
-import { clipped } from "../../../src/fl/strategy.ts";
+import type { Strategy } from "../../../src/fl/strategy.ts";
 import { clipUpdate, deltaNorm } from "../../../src/fl/update.ts";
-import { aggregate, assertClose, at, elementsOf, layout, makeUpdate, zeros } from "../../support/fl-updates.ts";
+import {
+  aggregate,
+  assertClose,
+  at,
+  elementsOf,
+  layout,
+  makeUpdate,
+  stateOf,
+  zeros,
+} from "../../support/fl-updates.ts";
 
 test("a frequent expert outweighs a rare one", () => {
   // Weights 2·(5/10)² = 0.5 and 8·(10/10)² = 8, so (0.5·1 + 8·3) / 8.5.
@@ -89,7 +98,7 @@ test("a discount damps an update, or gives its weight to the others", () => {
 
 test("deltas of stale updates are added to the present adapter", () => {
   const base = new Float32Array(layout.size).fill(10);
-  const state = { adapter: new Float32Array(layout.size).fill(100), moments: {} };
+  const state = stateOf(new Float32Array(layout.size).fill(100));
   assert.equal(at(aggregate(flame(), state, [makeUpdate({ base, delta: 2 })]), 0), 102);
 });
 
@@ -105,13 +114,12 @@ test("server momentum settles at the mean delta over one minus beta", () => {
 test("without momentum FedAvgM is FedAvg", () => {
   const updates = [makeUpdate({ client: 0, examples: 3, delta: 0.1 }), makeUpdate({ client: 1, delta: -0.7 })];
   assert.deepEqual(
-    aggregate(fedavgm({ momentum: 0 }), zeros, updates).adapter,
-    aggregate(fedavg(), zeros, updates).adapter,
+    aggregate(fedavgm({ momentum: 0 }), zeros, updates).parameters,
+    aggregate(fedavg(), zeros, updates).parameters,
   );
 });
 
-const firstStep = (strategy: AggregationStrategy, delta = 0.5) =>
-  at(aggregate(strategy, zeros, [makeUpdate({ delta })]), 0);
+const firstStep = (strategy: Strategy, delta = 0.5) => at(aggregate(strategy, zeros, [makeUpdate({ delta })]), 0);
 
 test("the first steps of the adaptive servers are those of the formula", () => {
   const options = { serverLearningRate: 0.1, tau: 1e-3 };
@@ -166,17 +174,17 @@ test("an expert nobody trained rests, whatever the server's momentum", () => {
   for (const strategy of [fedavgm(), fedadam(), fedyogi(), fedadagrad({ beta1: 0.9 })]) {
     const before = aggregate(strategy, zeros, [makeUpdate({ delta: 1 })]);
     const after = aggregate(strategy, before, [makeUpdate({ active: busy, delta: 1 })]);
-    assert.deepEqual(elementsOf(after.adapter, 0), elementsOf(before.adapter, 0), strategy.name);
-    assert.notDeepEqual(elementsOf(after.adapter, 1), elementsOf(before.adapter, 1), strategy.name);
+    assert.deepEqual(elementsOf(after.parameters, 0), elementsOf(before.parameters, 0), strategy.name);
+    assert.notDeepEqual(elementsOf(after.parameters, 1), elementsOf(before.parameters, 1), strategy.name);
     for (const moment of ["m", "v"]) {
       const { start } = layout.ranges(0)[0]!;
-      assert.equal(after.moments[moment]?.[start], before.moments[moment]?.[start], strategy.name);
+      assert.equal(after.vectors[moment]?.[start], before.vectors[moment]?.[start], strategy.name);
     }
   }
 });
 
 test("mixing goes a share of the way to the client's adapter, one client after the other", () => {
-  const state = { adapter: new Float32Array(layout.size).fill(8), moments: {} };
+  const state = stateOf(new Float32Array(layout.size).fill(8));
   const updates = [
     makeUpdate({ client: 0, delta: 4, discount: 0.5 }),
     makeUpdate({ client: 1, delta: 0, discount: 0.25 }),
@@ -187,9 +195,9 @@ test("mixing goes a share of the way to the client's adapter, one client after t
 
 test("with a full share the last arrival wins, bit for bit", () => {
   const values = Float32Array.from({ length: layout.size }, (_, i) => Math.fround(Math.exp(i - 20)));
-  const state = { adapter: new Float32Array(layout.size).fill(1e6), moments: {} };
+  const state = stateOf(new Float32Array(layout.size).fill(1e6));
   const updates = [makeUpdate({ client: 0, delta: 3 }), makeUpdate({ client: 1, values })];
-  assert.deepEqual(aggregate(mix(), state, updates).adapter, values);
+  assert.deepEqual(aggregate(mix(), state, updates).parameters, values);
 });
 
 test("clipping shortens a delta to the bound and keeps its direction", () => {
@@ -205,7 +213,10 @@ test("clipping shortens a delta to the bound and keeps its direction", () => {
 });
 
 test("an update without change survives clipping", () => {
-  assert.deepEqual(aggregate(clipped(flame(), { norm: 1 }), zeros, [makeUpdate({ delta: 0 })]).adapter, zeros.adapter);
+  assert.deepEqual(
+    aggregate(clipped(flame(), { norm: 1 }), zeros, [makeUpdate({ delta: 0 })]).parameters,
+    zeros.parameters,
+  );
 });
 
 test("a mistake in a strategy names field, expectation and value", () => {
@@ -213,7 +224,7 @@ test("a mistake in a strategy names field, expectation and value", () => {
     name: "ScenarioError",
     message: "strategy.frequencyExponent is -1, expected at least 0",
   });
-  assert.throws(() => strategyFromSpec({ type: "fedprox" }), ScenarioError);
+  assert.throws(() => strategyFromSpec({ type: "fedpox" }), ScenarioError);
   assert.throws(
     () => strategyFromSpec({ type: "flame", temperature: 2 }),
     /strategy.temperature is not a field that exists here/,

@@ -62,7 +62,7 @@ test("any flipped bit and any cut is noticed, and nothing but an InputError come
 test("a checkpoint of another format is refused by its number", () => {
   const bytes = Buffer.from(encodeCheckpoint(checkpoint(1)));
   bytes.writeUInt32LE(99, 8);
-  assert.throws(() => decodeCheckpoint(bytes, "x"), /checkpoint x has format 99; this program reads 6/);
+  assert.throws(() => decodeCheckpoint(bytes, "x"), /checkpoint x has format 99; this program reads 7/);
 });
 
 test("the last few are kept, and the newest good one is found", (t) => {

@@ -4,11 +4,10 @@ import { test } from "node:test";
 import { Rng } from "../../../src/base/random.ts";
 import { adapterLayout } from "../../../src/model/adapter.ts";
 import type { ModelConfig } from "../../../src/model/config.ts";
-import { evaluationProgram } from "../../../src/model/programs.ts";
 import { pretrainStep } from "../../../src/pretraining/pretrain-step.ts";
 import { Pretrainer } from "../../../src/pretraining/pretrainer.ts";
 import { OnnxExecutor } from "../../../src/tensor/executors/onnx.ts";
-import { gradientStep, restingFeeds } from "../../support/gradient-step.ts";
+import { evaluationOf, gradientStep, restingFeeds } from "../../support/llm-programs.ts";
 import { interpret, type Numbers } from "../../support/reference.ts";
 import { batchNumbers, batchOf, randomAdapter, randomWeights, readAll, smallModel } from "../../support/small-model.ts";
 
@@ -39,21 +38,21 @@ for (const { name, change, topK } of cases) {
     const layout = adapterLayout(config, lora);
     const weights = Object.fromEntries(randomWeights(config));
     const inputs = batchNumbers(batch, config.experts);
-    const point = { adapter: [...randomAdapter(layout, 1)], rescaler: [1.25, 0.75] };
-    const evaluation = evaluationProgram(config, layout, { ...shape, topK }, "factored");
+    const point = { parameters: [...randomAdapter(layout, 1)], personal: [1.25, 0.75] };
+    const evaluation = evaluationOf(config, layout, { ...shape, topK }, "factored");
     const lossAt = (at: Numbers) => mean(interpret(evaluation, { ...at, ...inputs }, weights).losses!);
 
     const feeds = { ...restingFeeds(layout), ...point, ...inputs };
     const [factored, merged] = (["factored", "merged"] as const).map((form) =>
       interpret(gradientStep(config, layout, { ...shape, topK }, form), feeds, weights),
     ) as [Record<string, Float64Array>, Record<string, Float64Array>];
-    for (const key of ["loss", "adapterMean", "rescalerMean", "activations"]) assertClose(merged[key]!, factored[key]!);
-    assertSlope(point, { adapter: factored.adapterMean!, rescaler: factored.rescalerMean! }, lossAt);
+    for (const key of ["loss", "parametersMean", "personalMean", "counts"]) assertClose(merged[key]!, factored[key]!);
+    assertSlope(point, { parameters: factored.parametersMean!, personal: factored.personalMean! }, lossAt);
     // Each rescaler on its own: the sum over a direction could hide a swap.
     for (const layer of [0, 1]) {
-      const at = (s: number) => ({ ...point, rescaler: point.rescaler.with(layer, s) });
-      const slope = (lossAt(at(point.rescaler[layer]! + h)) - lossAt(at(point.rescaler[layer]! - h))) / (2 * h);
-      assert.ok(Math.abs(slope - factored.rescalerMean![layer]!) <= tolerance, `s of layer ${layer}`);
+      const at = (s: number) => ({ ...point, personal: point.personal.with(layer, s) });
+      const slope = (lossAt(at(point.personal[layer]! + h)) - lossAt(at(point.personal[layer]! - h))) / (2 * h);
+      assert.ok(Math.abs(slope - factored.personalMean![layer]!) <= tolerance, `s of layer ${layer}`);
     }
   });
 }

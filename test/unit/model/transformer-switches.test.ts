@@ -7,10 +7,10 @@ import type { BaseWeights } from "../../../src/model/base-weights.ts";
 import { loadCheckpoint } from "../../../src/model/formats/checkpoint.ts";
 import { BaseWeightsFile, prepareBaseWeights } from "../../../src/model/formats/prepare-weights.ts";
 import { writeCheckpoint } from "../../../src/model/formats/write-checkpoint.ts";
-import { evaluationProgram } from "../../../src/model/programs.ts";
 import { executors } from "../../support/executors.ts";
 import { feedsFor } from "../../support/feeds.ts";
 import { temporaryFolder } from "../../support/folders.ts";
+import { evaluationOf } from "../../support/llm-programs.ts";
 import { type PlainConfig, randomTensors, smallConfig, writeFolder } from "../../support/model-folder.ts";
 import { type OlmoeConfig, plainLogits } from "../../support/plain-olmoe.ts";
 
@@ -68,15 +68,15 @@ for (const [name, change] of Object.entries(switches)) {
     const layout = adapterLayout(weights.config, { rank: 1, alpha: 1 });
     const positions = Array.from({ length: 14 }, (_, at) => at);
     const feeds = {
-      adapter: new Float32Array(layout.size),
-      rescaler: new Float32Array(layout.layers).fill(1),
+      parameters: new Float32Array(layout.size),
+      personal: new Float32Array(layout.layers).fill(1),
       ids: rows.flat(),
       padding: new Int32Array(14),
       positions,
       targets: positions.map(() => 0),
     };
     const shape = { rows: 2, length: 7, topK: weights.config.topK };
-    const program = evaluationProgram(weights.config, layout, shape, "merged", true);
+    const program = evaluationOf(weights.config, layout, shape, "merged", true);
     for (const { name: executor, create } of executors) {
       const executable = await (await create()).compile(program, weights);
       const { logits } = await executable.run(feedsFor(program, feeds));

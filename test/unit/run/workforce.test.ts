@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 import type { TrainRecipe } from "../../../actors/training.ts";
 import { type Prepared, prepare } from "../../../src/run/prepare.ts";
-import { gatheringOf, makePool } from "../../../src/run/workforce.ts";
+import { type Equipment, gatheringOf, makePool, mostTogether } from "../../../src/run/workforce.ts";
 import { folderOfFile } from "../../support/folders.ts";
 import { training } from "../../support/scenarios.ts";
 import { tinyModel } from "../../support/tiny-model.ts";
@@ -15,6 +15,8 @@ before(async () => {
 });
 
 const lora = { rank: 2, alpha: 4 };
+const gathering = (equipment: Equipment) =>
+  gatheringOf(prepared, equipment, mostTogether(prepared, equipment), assert.fail);
 
 test("a GPU has one worker, however many were asked for", async () => {
   for (const [engine, workers] of [
@@ -28,18 +30,18 @@ test("a GPU has one worker, however many were asked for", async () => {
 });
 
 test("clients train one by one on a CPU unless they are told to share", () => {
-  assert.equal(gatheringOf(prepared, { engine: "onnx", lora }, assert.fail), null);
-  assert.notEqual(gatheringOf(prepared, { engine: "onnx", lora, merge: { clients: 2 } }, assert.fail), null);
-  assert.notEqual(gatheringOf(prepared, { engine: "onnx-webgpu", lora }, assert.fail), null);
+  assert.equal(gathering({ engine: "onnx", lora }), null);
+  assert.notEqual(gathering({ engine: "onnx", lora, merge: { clients: 2 } }), null);
+  assert.notEqual(gathering({ engine: "onnx-webgpu", lora }), null);
 });
 
 test("clients of one budget share a call, those with the most steps first, whoever is asked for first", () => {
-  const gathering = gatheringOf(prepared, { engine: "onnx", lora, merge: { clients: 4 } }, assert.fail)!;
+  const shared = gathering({ engine: "onnx", lora, merge: { clients: 4 } })!;
   const jobs = Array.from(
     { length: 13 },
     (_, client) => ({ client, topK: client % 3 === 0 ? 1 : 2, effort: client % 2 === 0 ? 1 : 0.2 }) as TrainRecipe,
   );
-  const groups = gathering.group(jobs);
+  const groups = shared.group(jobs);
   assert.deepEqual(
     groups.flat().toSorted((a, b) => a - b),
     jobs.map((_, index) => index),

@@ -105,7 +105,7 @@ test("a strategy may carry its parameters", () => {
 });
 
 test("a mistake in one cell is found before any runs", () => {
-  assert.throws(() => keysOf({ strategies: ["flame", "fedprox"] }), /strategy/);
+  assert.throws(() => keysOf({ strategies: ["flame", "fedpox"] }), /strategy/);
   assert.throws(() => keysOf({ dropouts: [0, 1.2] }), /fleet\[0\]\.dropout is 1\.2, expected a (?:number|probability)/);
   assert.throws(() => keysOf({ policies: ["fedbuff:concurrency=99"] }), /rounds\.policy\.concurrency is 99/);
 });

@@ -3,18 +3,8 @@ import { test } from "node:test";
 import { gradients } from "../../../src/tensor/autodiff.ts";
 import { Graph, reachable } from "../../../src/tensor/graph/graph.ts";
 import type { Tensor } from "../../../src/tensor/graph/ir.ts";
-import {
-  add,
-  argMax,
-  cast,
-  clip,
-  exp,
-  minimum,
-  mul,
-  reduceSum,
-  scale,
-  square,
-} from "../../../src/tensor/ops/arithmetic.ts";
+import { add, argMax, cast, clip, exp, mul, reduceSum, scale, square } from "../../../src/tensor/ops/arithmetic.ts";
+import { minimum } from "../../../src/tensor/ops/discrete.ts";
 import { topK } from "../../../src/tensor/ops/index-ops.ts";
 import { split } from "../../../src/tensor/ops/layout.ts";
 import { matmul } from "../../../src/tensor/ops/matrix.ts";

@@ -2,19 +2,19 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { adapterLayout } from "../../../src/model/adapter.ts";
 import { baseWeightPlan } from "../../../src/model/base-weights.ts";
-import { trainStep } from "../../../src/model/programs.ts";
 import { TensorflowEmitter } from "../../../src/tensor/executors/tensorflow-emitter.ts";
 import { decodeSavedModel, type NodeDef } from "../../../src/tensor/executors/tensorflow-proto.ts";
 import { Graph } from "../../../src/tensor/graph/graph.ts";
 import { add, square } from "../../../src/tensor/ops/arithmetic.ts";
 import { matmul } from "../../../src/tensor/ops/matrix.ts";
+import { stepOf } from "../../support/llm-programs.ts";
 import { smallModel } from "../../support/small-model.ts";
 
 describe("a training step as a SavedModel", () => {
   const layout = adapterLayout(smallModel, { rank: 2, alpha: 4 });
   const shape = { rows: 2, length: 8, topK: 2 };
   const options = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip: true, decay: true, form: "merged" } as const;
-  const program = trainStep(smallModel, layout, shape, options);
+  const program = stepOf(smallModel, layout, shape, options);
   const { tensors } = baseWeightPlan(smallModel);
   const model = new TensorflowEmitter(program, { path: "/somewhere/weights.bin", tensors }).emit();
   const nodes = decodeSavedModel(model.bytes);
@@ -38,7 +38,14 @@ describe("a training step as a SavedModel", () => {
   });
 
   test("parameters and moments are state, and nothing else is", () => {
-    const names = ["adapter", "adapterMean", "adapterVariance", "rescaler", "rescalerMean", "rescalerVariance"];
+    const names = [
+      "parameters",
+      "parametersMean",
+      "parametersVariance",
+      "personal",
+      "personalMean",
+      "personalVariance",
+    ];
     assert.deepEqual(model.state.map(({ name }) => name).sort(), names);
   });
 

@@ -11,8 +11,8 @@
  *   rank 8                1.08    1.07    0.99    0.89    0.91
  *   rank 32               –       1.00    0.96    0.92    –
  */
-import type { LoraForm } from "../model/adapted-experts.ts";
-import type { ModelConfig } from "../model/config.ts";
+import type { LoraForm } from "../../model/adapted-experts.ts";
+import type { ModelConfig } from "../../model/config.ts";
 
 /** Bytes of one layer's experts, in float32, up to which a copy costs nothing that can be measured. */
 const smallLayer = 2 * 2 ** 20;

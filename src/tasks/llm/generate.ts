@@ -7,8 +7,8 @@
  * Nucleus sampling: Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020,
  * https://arxiv.org/abs/1904.09751.
  */
-import { invariant } from "../base/errors.ts";
-import type { Lane } from "../base/random.ts";
+import { invariant } from "../../base/errors.ts";
+import type { Lane } from "../../base/random.ts";
 import type { LogitsJob } from "./program-engine.ts";
 
 /** What generation needs of an engine. */

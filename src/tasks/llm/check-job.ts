@@ -1,8 +1,8 @@
-import { invariant } from "../base/errors.ts";
-import type { Batch } from "../data/batches.ts";
-import type { AdapterLayout } from "../model/adapter.ts";
-import type { ModelConfig } from "../model/config.ts";
-import type { EvaluationJob } from "./engine.ts";
+import { invariant } from "../../base/errors.ts";
+import type { Batch } from "../../data/batches.ts";
+import type { AdapterLayout } from "../../model/adapter.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import type { EvaluationJob } from "./training-engine.ts";
 
 /** Refuses what would make native code read out of bounds. @throws InvariantError */
 export function checkJob(

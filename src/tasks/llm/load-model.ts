@@ -1,14 +1,14 @@
 /** A base model as whoever trains, evaluates or generates needs it: configuration, tokenizer, weights in executor layout. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { InputError } from "../base/errors.ts";
-import { loadHuggingFaceTokenizer } from "../data/hf-tokenizer.ts";
-import { byteTokenizer, type Tokenizer } from "../data/tokenizer.ts";
-import type { BaseWeights } from "../model/base-weights.ts";
-import type { ModelConfig } from "../model/config.ts";
-import { loadCheckpoint } from "../model/formats/checkpoint.ts";
-import { type HuggingFaceConfig, readHuggingFaceConfig } from "../model/formats/hf-config.ts";
-import { defaultWeightsCache, prepareBaseWeights } from "../model/formats/prepare-weights.ts";
+import { InputError } from "../../base/errors.ts";
+import { loadHuggingFaceTokenizer } from "../../data/hf-tokenizer.ts";
+import { byteTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
+import type { BaseWeights } from "../../model/base-weights.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import { loadCheckpoint } from "../../model/formats/checkpoint.ts";
+import { type HuggingFaceConfig, readHuggingFaceConfig } from "../../model/formats/hf-config.ts";
+import { defaultWeightsCache, prepareBaseWeights } from "../../model/formats/prepare-weights.ts";
 
 export interface OpenedModel {
   readonly folder: string;

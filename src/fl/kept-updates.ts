@@ -6,56 +6,59 @@
  * examples are ignored. LoRA A and B are bounded separately, which does not bound their product.
  */
 import { z } from "zod";
-import type { AdapterLayout } from "../../model/adapter.ts";
-import type { StrategyBehaviour } from "../strategy.ts";
-import { hasTrained, type Update } from "../update.ts";
-import { addDelta } from "./weighted-average.ts";
+import type { ParameterLayout } from "../tasks/layout.ts";
+import { addDelta } from "./averaging.ts";
+import type { Aggregation, ServerState } from "./strategy.ts";
+import { hasTrained, type Update } from "./update.ts";
 
 export const minTrainersField = {
   /** An expert that fewer clients trained keeps its values. */
   minTrainers: z.int().min(1).default(1),
 };
 
-/** Writes what `trainers` agree on for one expert into `delta`. */
-type ExpertRule = (trainers: readonly Update[], expert: number, layout: AdapterLayout, delta: Float64Array) => void;
+/** Writes what `trainers` agree on for one group into `delta`. */
+type GroupRule = (trainers: readonly Update[], group: number, layout: ParameterLayout, delta: Float64Array) => void;
 
-/** A strategy that keeps the updates until the round ends. Nothing changes where there are fewer than `least`. */
-export const keeping = (least: number, finish: StrategyBehaviour<Update[]>["finish"]): StrategyBehaviour<Update[]> => ({
+type Finish = (kept: readonly Update[], server: ServerState, layout: ParameterLayout) => ServerState;
+
+/** A method that keeps the updates until the round ends. Nothing changes where there are fewer than `least`. */
+export const keeping = (least: number, finish: Finish): Aggregation<Update[]> => ({
+  folding: "all",
   /** Who takes part; what each part weighs in the end is decided coordinate by coordinate or by selection. */
-  weight: (update, expert) => (hasTrained(update, expert) ? update.discount : 0),
-  init: () => [],
-  accumulate: (kept, update) => void kept.push(update),
-  finish: (kept, state, layout) => (kept.length < least ? state : finish(kept, state, layout)),
+  weight: (update, group) => (hasTrained(update, group) ? update.discount : 0),
+  begin: () => [],
+  fold: (kept, update) => void kept.push(update),
+  finish: (kept, server, { layout }) => (kept.length < least ? server : finish(kept, server, layout)),
 });
 
-/** Applies `rule` to each expert that at least `minTrainers` clients trained. */
-export const perExpert = (minTrainers: number, rule: ExpertRule): StrategyBehaviour<Update[]> =>
-  keeping(1, (kept, state, layout) => {
-    const adapter = state.adapter.slice();
+/** Applies `rule` to each group that at least `minTrainers` clients trained. */
+export const perGroup = (minTrainers: number, rule: GroupRule): Aggregation<Update[]> =>
+  keeping(1, (kept, server, layout) => {
+    const parameters = server.parameters.slice();
     const delta = new Float64Array(layout.size);
-    for (let expert = 0; expert < layout.layers * layout.experts; expert++) {
-      const trainers = kept.filter((update) => hasTrained(update, expert));
+    for (const [group, { ranges }] of layout.groups.entries()) {
+      const trainers = kept.filter((update) => hasTrained(update, group));
       if (trainers.length < minTrainers) continue;
-      rule(trainers, expert, layout, delta);
-      addDelta(adapter, delta, layout.ranges(expert));
+      rule(trainers, group, layout, delta);
+      addDelta(parameters, delta, ranges);
     }
-    return { ...state, adapter };
+    return { ...server, parameters };
   });
 
 /** What the delta is multiplied by before any rule sees it. */
 export const deltaFactor = ({ discount, clip = 1 }: Update): number => discount * clip;
 
-/** Runs an order statistic over every coordinate of one expert: `choose` gets the trainers' deltas in ascending order. */
+/** Runs an order statistic over every coordinate of one group: `choose` gets the trainers' deltas in ascending order. */
 export function eachCoordinate(
   trainers: readonly Update[],
-  expert: number,
-  layout: AdapterLayout,
+  group: number,
+  { groups }: ParameterLayout,
   delta: Float64Array,
   choose: (sorted: Float64Array) => number,
 ): void {
   const sorted = new Float64Array(trainers.length);
   const factors = trainers.map(deltaFactor);
-  for (const { start, end } of layout.ranges(expert)) {
+  for (const { start, end } of groups[group]!.ranges) {
     for (let i = start; i < end; i++) {
       for (let k = 0; k < trainers.length; k++) {
         const { values, base } = trainers[k]!;

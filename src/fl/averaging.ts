@@ -1,0 +1,162 @@
+/**
+ * The weighted mean of deltas, group by group, that most methods share.
+ *
+ *   mean_j ← mean_j + (w_ij / W_j) · (c_i·Δ_ij − mean_j),   W_j ← W_j + w_ij
+ *
+ * The running form divides nothing at the end, so one update, or many identical ones, come out bit for bit; and it
+ * never holds a large sum from which small ones would lose digits. c_i = discount · clip shrinks an update's delta.
+ */
+import { z } from "zod";
+import type { ParameterLayout, Range } from "../tasks/layout.ts";
+import type { Aggregation } from "./strategy.ts";
+import { hasTrained, type Update } from "./update.ts";
+
+export interface WeightedMean {
+  /** Mean delta of every parameter. */
+  readonly delta: Float64Array;
+  /** W_j, the weight folded into each group's mean. */
+  readonly weight: Float64Array;
+  /** Updates that trained each group. */
+  readonly trainers: Uint32Array;
+  updates: number;
+}
+
+export const discountField = {
+  /**
+   * What a discount below 1 does. `damp`: the update moves the adapter less, the others no more (FedBuff's division by
+   * the buffer size). `reweigh`: the others make up for it, as in any weighted mean.
+   */
+  discounts: z.enum(["damp", "reweigh"]).default("damp"),
+};
+
+export const averagingFields = {
+  /** n_i examples, or every client alike. */
+  weighting: z.enum(["examples", "uniform"]).default("examples"),
+  /**
+   * A client that did not train a group counts as unchanged (`dilute`, what FedAvg does with whole models) or not at
+   * all (`renormalise`).
+   */
+  absentPolicy: z.enum(["renormalise", "dilute"]).default("dilute"),
+  ...discountField,
+};
+
+type AveragingOptions = z.output<z.ZodObject<typeof averagingFields>>;
+
+type WeightOf = (update: Update, group: number) => number;
+
+/** A method that adds the weighted mean; `weightOf` gives an update's weight for a group before any discount. */
+export const averaging = (discounts: "damp" | "reweigh", weightOf: WeightOf): Aggregation<WeightedMean> => ({
+  weight: (update, group) => weightOf(update, group) * update.discount,
+  begin: (_server, { layout }) => emptyMean(layout),
+  fold: (sum, update, { layout }) => foldMean(sum, update, layout, discounts, weightOf),
+  finish: (sum, server, { layout }) =>
+    sum.updates === 0 ? server : { ...server, parameters: moved(sum, server.parameters, layout, (_, mean) => mean) },
+});
+
+/** The same with the weights of the {@link averagingFields}. */
+export const averagingBy = (options: AveragingOptions): Aggregation<WeightedMean> =>
+  averaging(options.discounts, (update, group) => averagingWeight(options, update, group));
+
+/** The weight of an update for a group before any discount. */
+export function averagingWeight(
+  { weighting, absentPolicy }: Omit<AveragingOptions, "discounts">,
+  update: Update,
+  group: number,
+): number {
+  if (absentPolicy === "renormalise" && !hasTrained(update, group)) return 0;
+  return weighting === "examples" ? update.examples : 1;
+}
+
+export const emptyMean = ({ size, groups }: ParameterLayout): WeightedMean => ({
+  delta: new Float64Array(size),
+  weight: new Float64Array(groups.length),
+  trainers: new Uint32Array(groups.length),
+  updates: 0,
+});
+
+/**
+ * Folds one update into the mean.
+ *
+ * @param scale what its delta is multiplied by besides
+ */
+export function foldMean(
+  sum: WeightedMean,
+  update: Update,
+  { groups }: ParameterLayout,
+  discounts: "damp" | "reweigh",
+  weightOf: WeightOf,
+  scale = 1,
+): void {
+  const clip = (update.clip ?? 1) * scale;
+  const weightFactor = discounts === "reweigh" ? update.discount : 1;
+  const deltaFactor = discounts === "damp" ? update.discount * clip : clip;
+  sum.updates++;
+  for (const [group, { ranges }] of groups.entries()) {
+    const trained = hasTrained(update, group);
+    const weight = weightOf(update, group) * weightFactor;
+    if (trained) sum.trainers[group]!++;
+    if (weight === 0) continue;
+    const total = sum.weight[group]! + weight;
+    sum.weight[group] = total;
+    fold(sum.delta, update, ranges, weight / total, trained ? deltaFactor : 0);
+  }
+}
+
+function fold(mean: Float64Array, { values, base }: Update, ranges: readonly Range[], share: number, factor: number) {
+  for (const { start, end } of ranges) {
+    for (let i = start; i < end; i++) {
+      const before = mean[i]!;
+      mean[i] = before + share * (factor * (values[i]! - base[i]!) - before);
+    }
+  }
+}
+
+/** A group moves only if someone trained it and it has weight. */
+export const isMoved = ({ trainers, weight }: WeightedMean, group: number): boolean =>
+  trainers[group]! > 0 && weight[group]! > 0;
+
+/**
+ * θ_i ← θ_i + step(i, mean_i), in float64, for the elements of every group that moves. The others keep their values bit
+ * for bit and see no step: old momentum would carry them further.
+ */
+export function moved(
+  mean: WeightedMean,
+  parameters: Float32Array,
+  { groups }: ParameterLayout,
+  step: (i: number, mean: number, group: number) => number,
+): Float32Array {
+  const next = parameters.slice();
+  for (const [group, { ranges }] of groups.entries()) {
+    if (!isMoved(mean, group)) continue;
+    for (const { start, end } of ranges) {
+      for (let i = start; i < end; i++) {
+        const change = step(i, mean.delta[i]!, group);
+        // A zero leaves the value as it is, the sign of a zero included.
+        if (change !== 0) next[i] = next[i]! + change;
+      }
+    }
+  }
+  return next;
+}
+
+/** Calls `each` with every coordinate of the groups that are wanted. */
+export function eachOf(
+  { groups }: ParameterLayout,
+  wanted: (group: number) => boolean,
+  each: (i: number) => void,
+): void {
+  for (const [group, { ranges }] of groups.entries()) {
+    if (!wanted(group)) continue;
+    for (const { start, end } of ranges) for (let i = start; i < end; i++) each(i);
+  }
+}
+
+/** Adds in float64 and rounds once. A zero delta leaves the value as it is, the sign of a zero included. */
+export function addDelta(parameters: Float32Array, delta: Float64Array, ranges: readonly Range[]): void {
+  for (const { start, end } of ranges) {
+    for (let i = start; i < end; i++) {
+      const change = delta[i]!;
+      if (change !== 0) parameters[i] = parameters[i]! + change;
+    }
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * Any method whose clients send less: the largest entries of their update, rounded to a few levels.
+ *
+ *   u = Δ + e,   sent = Q(top_k(u)),   e ← u − sent                       e: what was left out so far, with `feedback`
+ *   Q(x) = ‖x‖ · sign(x) · ξ ÷ s,   ξ = ⌊s·|x| ÷ ‖x‖⌋ or one more, so that Q is unbiased          s levels; 0 = exact
+ *
+ * A client keeps e only when its update was counted. Groups that it did not train are left alone, what is owed to them
+ * too. Charged: four bytes a value, or its sign and level in bits, and the place of each in ⌈log₂ size⌉ bits.
+ * Stich et al., "Sparsified SGD with Memory", 2018. https://arxiv.org/abs/1809.07599
+ * Alistarh et al., "QSGD", 2017. https://arxiv.org/abs/1610.02132
+ */
+import { z } from "zod";
+import type { Setting } from "../tasks/task.ts";
+import { eachOf } from "./averaging.ts";
+import { usual } from "./plan.ts";
+import type { Strategy } from "./strategy.ts";
+
+export const compressionFields = {
+  /** Share of the entries that are sent, in (0, 1]. */
+  keep: z.number().gt(0).max(1).default(0.1),
+  /** s; 0 sends values as they are. */
+  levels: z.int().min(0).max(255).default(0),
+  feedback: z.boolean().default(true),
+};
+
+export type CompressionOptions = z.output<z.ZodObject<typeof compressionFields>>;
+
+export function compressed<Sum>(host: Strategy<Sum>, { keep, levels, feedback }: CompressionOptions): Strategy<Sum> {
+  const details = [...(keep < 1 ? [`top ${keep}`] : []), ...(levels > 0 ? [`${levels} levels`] : [])];
+  return {
+    ...host,
+    name: `${host.name}+compressed(${details.join(", ")})`,
+    plan(client, server, setting) {
+      const plan = host.plan?.(client, server, setting) ?? usual(client, setting);
+      const whole = 4 * setting.layout.size;
+      const { up = whole } = plan.bytes ?? {};
+      return { ...plan, bytes: { ...plan.bytes, up: up - whole + sentBytes(setting) } };
+    },
+    reply(trained, plan, client, setting) {
+      const reply = host.reply?.(trained, plan, client, setting) ?? {};
+      const { layout } = setting;
+      const from = reply.values ?? trained.values;
+      const residual = Float32Array.from(client.memory.vectors.residual ?? new Float32Array(layout.size));
+      const owed = new Float64Array(layout.size);
+      const isTrained = (group: number) => trained.trained[group] === 1;
+      eachOf(layout, isTrained, (i) => {
+        owed[i] = from[i]! - trained.base[i]! + (feedback ? residual[i]! : 0);
+      });
+      const threshold = keep === 1 ? 0 : nthLargest(owed, Math.ceil(keep * layout.size));
+      const sent = quantised(largest(owed, threshold, Math.ceil(keep * layout.size)), levels, client.draws("levels"));
+      const values = trained.base.slice();
+      eachOf(layout, isTrained, (i) => {
+        if (sent[i] !== 0) values[i] = values[i]! + sent[i]!;
+        residual[i] = owed[i]! - sent[i]!;
+      });
+      const { vectors = client.memory.vectors, notes = client.memory.notes } = reply.memory ?? {};
+      return {
+        ...reply,
+        values,
+        ...(feedback
+          ? { memory: { vectors: { ...vectors, residual }, notes } }
+          : reply.memory && { memory: reply.memory }),
+      };
+    },
+  };
+
+  function sentBytes({ layout }: Setting): number {
+    const kept = Math.ceil(keep * layout.size);
+    const place = keep < 1 ? Math.ceil(Math.log2(layout.size)) : 0;
+    const value = levels === 0 ? 32 : 1 + Math.ceil(Math.log2(levels + 1));
+    return Math.ceil((kept * (place + value)) / 8) + (levels === 0 ? 0 : 4);
+  }
+}
+
+/** The magnitude that so many entries reach; 0 when fewer are not zero. */
+function nthLargest(values: Float64Array, count: number): number {
+  const sorted = Float64Array.from(values, Math.abs).sort();
+  return sorted[Math.max(0, sorted.length - count)]!;
+}
+
+/** Entries above the threshold, and of those at it the first, until there are `count`. */
+function largest(values: Float64Array, threshold: number, count: number): Float64Array {
+  const kept = new Float64Array(values.length);
+  let above = 0;
+  for (const value of values) if (Math.abs(value) > threshold) above++;
+  let atThreshold = count - above;
+  for (const [i, value] of values.entries()) {
+    const size = Math.abs(value);
+    if (size > threshold || (size === threshold && atThreshold-- > 0)) kept[i] = value;
+  }
+  return kept;
+}
+
+function quantised(values: Float64Array, levels: number, draws: { uniform(): number }): Float64Array {
+  if (levels === 0) return values;
+  const norm = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
+  return values.map((value) => {
+    if (value === 0) return 0;
+    const exact = (levels * Math.abs(value)) / norm;
+    const level = Math.floor(exact) + (draws.uniform() < exact - Math.floor(exact) ? 1 : 0);
+    return (norm * Math.sign(value) * level) / levels;
+  });
+}

@@ -1,0 +1,255 @@
+/**
+ * Two weights around any averaging method, from how much data look like what the model knows.
+ *
+ *   s = T·logsumexp(z ÷ T)                            higher = more in-distribution
+ *   loss = (1/b) · Σ w_i·CE_i,   w_i = λ where s_i < τ, else 1            no gradient through w
+ *   w_k = (p_k + α·o_k) ÷ (1 + α),   p_k: the method's own weight, o_k = S_k ÷ Σ S_j
+ *
+ * τ is the order statistic ⌊q·(b − 1)⌋ of a batch's scores, S_k the client's mean score under the model it trained. λ
+ * follows a schedule over rounds that starts near 0 (flagged examples are ignored) and ends at twice the amplitude (they
+ * dominate); the round is counted from 0, and round 0 has λ = 1. Where any S_k is not positive, every score is measured
+ * from the smallest. One scalar more each way; α = 0 and λ = 1 is the method itself.
+ * Ling et al., "Adaptive Dual-Weighting Framework", 2026. https://arxiv.org/abs/2602.01039
+ */
+import { z } from "zod";
+import type { StepContext } from "../tasks/steps.ts";
+import type { Tensor } from "../tensor/graph/ir.ts";
+import {
+  add,
+  addScalar,
+  cast,
+  div,
+  exp,
+  log,
+  mul,
+  reduceMax,
+  reduceSum,
+  scale,
+  sub,
+} from "../tensor/ops/arithmetic.ts";
+import { detach, integerDivide, less } from "../tensor/ops/discrete.ts";
+import { gatherRows, scatterAddRows, topK } from "../tensor/ops/index-ops.ts";
+import { reshape } from "../tensor/ops/layout.ts";
+import { softmax } from "../tensor/ops/nn.ts";
+import type { eachOf } from "./averaging.ts";
+import { usual } from "./plan.ts";
+import { onesOf } from "./probes.ts";
+import type { Strategy } from "./strategy.ts";
+import { hasTrained, type Update } from "./update.ts";
+
+export const floodFields = {
+  /** α. */
+  alpha: z.number().min(0).default(0.5),
+  /** q, to a thousandth. */
+  quantile: z.number().min(0).max(1).multipleOf(0.001).default(0.7),
+  detector: z.enum(["energy", "softmax", "logit", "gen"]).default("energy"),
+  /** Temperature of the energy. */
+  temperature: z.number().positive().default(1),
+  granularity: z.enum(["sequence", "token"]).default("sequence"),
+  /** `constant` keeps λ at the amplitude; `off` at 1. */
+  schedule: z
+    .enum(["sigmoid-normalised", "sigmoid", "cosine", "linear", "quadratic", "exponential", "constant", "off"])
+    .default("sigmoid-normalised"),
+  /** a; the authors take 50 over 1,000 rounds. */
+  amplitude: z.number().min(0).default(2),
+  /** T_c, in rounds. */
+  horizon: z.int().min(1).default(10),
+};
+
+export type FloodOptions = z.output<z.ZodObject<typeof floodFields>>;
+
+interface Sum<Host> {
+  readonly host: Host;
+  /** Σ S_k·Δ_k and Σ Δ_k over those that count for a group; Σ S_k and their number. */
+  readonly scored: Float64Array;
+  readonly plain: Float64Array;
+  readonly scores: Float64Array;
+  readonly counted: Uint32Array;
+  readonly trained: Uint8Array;
+  least: number;
+}
+
+export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Strategy<Sum<Host>> {
+  const { alpha } = options;
+  return {
+    ...host,
+    name: `${host.name}+flood(α=${alpha})`,
+    spec: host.spec && { ...host.spec },
+    plan(client, server, setting) {
+      const plan = host.plan?.(client, server, setting) ?? usual(client, setting);
+      const { down = 4 * setting.layout.size, up = 4 * setting.layout.size } = plan.bytes ?? {};
+      return {
+        ...plan,
+        inputs: { ...plan.inputs, lambda: lambdaOf(options, client.round - 1) },
+        bytes: { down: down + 8, up: up + 8 },
+      };
+    },
+    steps(kind, setting) {
+      const steps = host.steps?.(kind, setting) ?? {};
+      return {
+        ...steps,
+        merges: false,
+        given: { ...steps.given, lambda: "scalar" },
+        objective(at) {
+          const loss = at.mean(mul(at.pass.losses, weightsOf(at, options)));
+          return steps.objective?.({ ...at, loss }) ?? loss;
+        },
+        after(at) {
+          const { scores, present } = scoresOf(at, options);
+          return {
+            ...steps.after?.(at),
+            floodScore: reduceSum(mul(scores, present), [0], true),
+            floodItems: reduceSum(present, [0], true),
+          };
+        },
+      };
+    },
+    reply(trained, plan, client, setting) {
+      const reply = host.reply?.(trained, plan, client, setting) ?? {};
+      const { floodScore, floodItems } = trained.found;
+      return { ...reply, sent: { ...reply.sent, floodScore: floodScore![0]! / floodItems![0]! } };
+    },
+    begin: (server, setting) => ({
+      host: host.begin(server, setting),
+      scored: new Float64Array(setting.layout.size),
+      plain: new Float64Array(setting.layout.size),
+      scores: new Float64Array(setting.layout.groups.length),
+      counted: new Uint32Array(setting.layout.groups.length),
+      trained: new Uint8Array(setting.layout.groups.length),
+      least: Infinity,
+    }),
+    fold(sum, update, setting, at) {
+      host.fold(sum.host, update, setting, at);
+      if (alpha > 0) foldScored(sum, update, setting, (group) => host.weight(update, group) > 0);
+    },
+    async finish(sum, server, setting, at) {
+      const next = await host.finish(sum.host, server, setting, at);
+      if (alpha === 0 || next === server) return next;
+      // Scores that are not all positive are measured from the smallest.
+      const shift = sum.least > 0 ? 0 : 1e-6 - sum.least;
+      const parameters = next.parameters.slice();
+      for (const [group, { ranges }] of setting.layout.groups.entries()) {
+        const total = sum.scores[group]! + shift * sum.counted[group]!;
+        if (sum.trained[group] === 0 || total === 0) continue;
+        for (const { start, end } of ranges) {
+          for (let i = start; i < end; i++) {
+            const scored = server.parameters[i]! + (sum.scored[i]! + shift * sum.plain[i]!) / total;
+            parameters[i] = (next.parameters[i]! + alpha * scored) / (1 + alpha);
+          }
+        }
+      }
+      return { ...next, parameters };
+    },
+  };
+}
+
+function foldScored<Host>(
+  sum: Sum<Host>,
+  update: Update,
+  { layout }: { readonly layout: Parameters<typeof eachOf>[0] },
+  counts: (group: number) => boolean,
+): void {
+  const { values, base, discount, clip = 1, sent } = update;
+  const score = sent.floodScore as number;
+  const factor = discount * clip;
+  sum.least = Math.min(sum.least, score);
+  for (const [group, { ranges }] of layout.groups.entries()) {
+    if (!counts(group)) continue;
+    sum.scores[group]! += score;
+    sum.counted[group]!++;
+    if (!hasTrained(update, group)) continue;
+    sum.trained[group] = 1;
+    for (const { start, end } of ranges) {
+      for (let i = start; i < end; i++) {
+        const change = factor * (values[i]! - base[i]!);
+        sum.plain[i]! += change;
+        sum.scored[i]! += score * change;
+      }
+    }
+  }
+}
+
+/** @internal λ of a round, counted from 0. */
+export function lambdaOf({ schedule, amplitude: a, horizon: T }: FloodOptions, round: number): number {
+  if (schedule === "off" || round <= 0) return 1;
+  if (schedule === "constant") return a;
+  // The schedule at r is what the round after r trains with.
+  const r = Math.min(round - 1, T);
+  const u = r / T;
+  const sigma = (x: number) => 1 / (1 + Math.exp(-x));
+  switch (schedule) {
+    case "sigmoid-normalised":
+      return (2 * a * (sigma(10 * (u - 0.5)) - sigma(-5))) / (sigma(5) - sigma(-5));
+    case "sigmoid":
+      return (2 * a * (sigma(10 * (r - T / 2)) - sigma(-5 * T))) / (sigma(5 * T) - sigma(-5 * T));
+    case "cosine":
+      return a * (1 - Math.cos(Math.PI * u));
+    case "linear":
+      return 2 * a * u;
+    case "quadratic":
+      return 2 * a * u * u;
+    case "exponential":
+      return (2 * a * (1 - Math.exp(-5 * r))) / (1 - Math.exp(-5 * T));
+  }
+}
+
+/** w of every target: λ where its sequence, or the target itself, is flagged. */
+function weightsOf(at: StepContext, options: FloodOptions): Tensor {
+  const { scores, present } = scoresOf(at, options);
+  const flagged = flagsOf(detach(scores), present, options.quantile);
+  const weights = addScalar(mul(flagged, addScalar(at.given.lambda!, -1)), 1);
+  if (options.granularity === "token") return weights;
+  const rows = present.shape[0] as number;
+  const targets = at.pass.losses.shape;
+  return reshape(gatherRows(reshape(weights, [rows, 1]), at.pass.example()), targets);
+}
+
+/**
+ * 1 for what lies below the order statistic ⌊q·(n − 1)⌋ of the n items that are present. An item does if at most so many
+ * are no larger than it is, itself included; so nothing is sorted, and ties at the threshold are not flagged.
+ */
+function flagsOf(scores: Tensor, present: Tensor, quantile: number): Tensor {
+  const [items] = scores.shape;
+  const column = reshape(scores, [items!, 1]);
+  const row = reshape(scores, [1, items!]);
+  const notLarger = mul(addScalar(scale(less(column, row), -1), 1), reshape(present, [1, items!]));
+  const rank = reduceSum(notLarger, [1]);
+  const last = addScalar(reduceSum(present, [0], true), -1);
+  const index = integerDivide(cast(scale(last, Math.round(1_000 * quantile)), "int64"), 1_000);
+  return mul(less(rank, addScalar(cast(index, "float32"), 0.5)), present);
+}
+
+/** One score for each row of the batch or each target, and which of them are there. */
+function scoresOf({ pass }: StepContext, options: FloodOptions): { readonly scores: Tensor; readonly present: Tensor } {
+  const perTarget = detectorOf(pass.logits, options);
+  if (options.granularity === "token") return { scores: perTarget, present: onesOf(perTarget) };
+  const [targets] = perTarget.shape;
+  const present = pass.present();
+  const rows = present.shape[0] as number;
+  const column = reshape(perTarget, [targets!, 1]);
+  const sums = scatterAddRows(column, pass.example(), rows);
+  const counts = scatterAddRows(onesOf(column), pass.example(), rows);
+  // A row without targets has a sum of 0; what it is divided by does not matter.
+  const means = div(sums, add(counts, scale(addScalar(reshape(present, [rows, 1]), -1), -1)));
+  return { scores: reshape(means, [rows]), present };
+}
+
+function detectorOf(logits: Tensor, { detector, temperature }: FloodOptions): Tensor {
+  const axis = [logits.shape.length - 1];
+  const top = reduceMax(logits, axis, true);
+  switch (detector) {
+    case "logit":
+      return reduceMax(logits, axis);
+    case "softmax":
+      return reduceMax(softmax(logits), axis);
+    case "gen": {
+      const { values } = topK(softmax(logits), Math.min(10, logits.shape.at(-1) as number));
+      const power = (p: Tensor) => exp(scale(log(addScalar(p, 1e-12)), 0.1));
+      return scale(reduceSum(mul(power(values), power(addScalar(scale(values, -1), 1))), axis), -1);
+    }
+    case "energy": {
+      const sums = reduceSum(exp(scale(sub(logits, top), 1 / temperature)), axis);
+      return add(scale(log(sums), temperature), reduceMax(logits, axis));
+    }
+  }
+}

@@ -1,0 +1,11 @@
+/** Plain SGD wants another rate than AdamW: methods that prescribe it can have one of their own. */
+import { z } from "zod";
+import type { Plan } from "./plan.ts";
+
+export const localRateField = {
+  /** Of local SGD steps; the scenario's `training.learningRate` unless given. */
+  localLearningRate: z.number().positive().optional(),
+};
+
+export const ofRate = (rate: number | undefined): Partial<Pick<Plan, "learningRate">> =>
+  rate === undefined ? {} : { learningRate: rate };

@@ -1,0 +1,47 @@
+/** What a client is asked to do in a participation, decided when it is invited. */
+import type { ClientId, Round } from "../base/ids.ts";
+import type { KeyedDraws, Setting, Variant } from "../tasks/task.ts";
+
+/** Survives msgpack unchanged. */
+export type Plain = null | boolean | number | string | readonly Plain[] | { readonly [key: string]: Plain };
+export type Vectors = Readonly<Record<string, Float32Array | Float64Array>>;
+
+/** A client's own. Changed by a reply, and only when the server has counted the update. */
+export interface ClientMemory {
+  readonly vectors: Vectors;
+  readonly notes: Plain;
+}
+
+export interface ClientView {
+  readonly client: ClientId;
+  readonly budget: number;
+  /** |D_i| */
+  readonly examples: number;
+  readonly round: Round;
+  readonly memory: ClientMemory;
+  readonly draws: KeyedDraws;
+}
+
+/** Chooses the programs of a participation; few distinct values in a run. */
+export type Kind = { readonly variant: Variant } & Readonly<Record<string, string | number | boolean | Variant>>;
+
+export interface Plan {
+  readonly kind: Kind;
+  /** Fed to every step, by the names that `steps` declares. */
+  readonly inputs?: Readonly<Record<string, number | Float32Array | Float64Array>>;
+  /** Share of its local steps, in (0, 1]; what the scenario says unless given. */
+  readonly effort?: number;
+  /** Of the local optimizer; the scenario's unless given. */
+  readonly learningRate?: number;
+  /** What travels besides the envelope; four bytes for each parameter unless given. */
+  readonly bytes?: { readonly down?: number; readonly up?: number };
+  /** Whatever `reply` and `fold` want to know again. */
+  readonly notes?: Plain;
+}
+
+export const emptyMemory: ClientMemory = { vectors: {}, notes: null };
+
+/** The plan of a method that adapts nothing but the budget. */
+export const usual = ({ budget }: Pick<ClientView, "budget">, setting: Setting): Plan => ({
+  kind: { variant: setting.variant(budget) },
+});

@@ -1,0 +1,170 @@
+/**
+ * One mixing weight for each client and parameter, from running moments of the client's own updates.
+ *
+ *   g_i = θ − θ_i,   m_i ← β₁·m_i + (1 − β₁)·g_i,   v_i ← β₂·v_i + (1 − β₂)·g_i²
+ *   u_i = a·(m_i ÷ (1 − β₁^τ_i)) ÷ √(v_i ÷ (1 − β₂^τ_i) + ε)          τ_i counts the client's own updates
+ *   P_i = exp(u_i) ÷ Σ exp(u_j),   θ ← θ − Σ P_i·g_i                  softmax over arrivals, element by element
+ *
+ * `variant: "code"` is what the authors' repository does: one pair of moments that every client updates in turn, ε
+ * outside the root, τ the round, and P_i = z_i ÷ Σ z_j with z = log(u − smallest u + 1) + 1e-8. Its result depends on
+ * the order of clients; it is there for reproduction. A rising signed u turns disagreement into a push to lower values
+ * (g = ±1 gives tanh 1 and not 0); `signal: "abs"`, which is not the paper's, takes |u|.
+ * Hu et al., "An Element-Wise Weights Aggregation Method", 2023. https://arxiv.org/abs/2404.15919
+ */
+import { z } from "zod";
+import type { Setting } from "../../tasks/task.ts";
+import { eachOf } from "../averaging.ts";
+import { defineStrategy } from "../define-strategy.ts";
+import type { Vectors } from "../plan.ts";
+import type { ServerState } from "../strategy.ts";
+import type { Update } from "../update.ts";
+import { hasTrained } from "../update.ts";
+
+interface Options {
+  readonly a: number;
+  readonly b1: number;
+  readonly b2: number;
+  readonly epsilon: number;
+  readonly signal: "signed" | "abs";
+  readonly prior: "none" | "size";
+}
+
+/** Softmax in running form: the largest score so far, and both sums relative to it. */
+interface Sum {
+  /** The server's, with those of this round's clients in their place. */
+  readonly vectors: Record<string, Vectors[string]>;
+  readonly top: Float64Array;
+  readonly total: Float64Array;
+  /** Σ exp(u_i − top)·g_i. */
+  readonly pull: Float64Array;
+  /** Of the variant `code`, which has to see all scores. */
+  readonly kept: Update[];
+  updates: number;
+}
+
+export const ewwa = defineStrategy({
+  type: "ewwa",
+  options: {
+    variant: z.enum(["paper", "code"]).default("paper"),
+    /** a. */
+    a: z.number().min(0).default(1),
+    /** β₁, β₂, ε. */
+    b1: z.number().min(0).lt(1).default(0.9),
+    b2: z.number().min(0).lt(1).default(0.999),
+    epsilon: z.number().positive().default(1e-8),
+    signal: z.enum(["signed", "abs"]).default("signed"),
+    /** `size` multiplies exp(u_i) by the client's examples. */
+    prior: z.enum(["none", "size"]).default("none"),
+  },
+  name: ({ variant, signal }) => `ewwa(${[variant, ...(signal === "abs" ? ["abs"] : [])].join()})`,
+  make: ({ variant, ...options }) => ({
+    ...(variant === "code" && { folding: "all" as const }),
+    weight: (update, group) => (hasTrained(update, group) ? update.discount : 0),
+    begin: ({ vectors }: ServerState, { layout: { size } }: Setting): Sum => ({
+      vectors: { ...vectors },
+      top: new Float64Array(size).fill(-Infinity),
+      total: new Float64Array(size),
+      pull: new Float64Array(size),
+      kept: [],
+      updates: 0,
+    }),
+    fold(sum: Sum, update, setting) {
+      sum.updates++;
+      if (variant === "code") sum.kept.push(update);
+      else foldScores(sum, update, setting, options);
+    },
+    finish(sum: Sum, server, setting, { round }) {
+      if (sum.updates === 0) return server;
+      if (variant === "code") return asPublished(sum.kept, server, setting, options, round);
+      const parameters = server.parameters.slice();
+      for (let i = 0; i < parameters.length; i++) {
+        const pull = sum.pull[i]! / sum.total[i]!;
+        // Nobody trained it: 0 ÷ 0.
+        if (pull !== 0 && !Number.isNaN(pull)) parameters[i] = parameters[i]! - pull;
+      }
+      return { ...server, parameters, vectors: sum.vectors };
+    },
+  }),
+});
+
+function foldScores(sum: Sum, update: Update, { layout }: Setting, options: Options): void {
+  const { a, b1, b2, epsilon, signal, prior } = options;
+  const { top, total, pull, vectors } = sum;
+  const { client, values, base, discount, clip = 1 } = update;
+  const factor = discount * clip;
+  const weight = prior === "size" ? update.examples : 1;
+  const m = Float64Array.from(vectors[`m:${client}`] ?? new Float64Array(layout.size));
+  const v = Float64Array.from(vectors[`v:${client}`] ?? new Float64Array(layout.size));
+  // A group that the client does not train rests, and counts fewer updates than the others.
+  const counted = Float64Array.from(vectors[`n:${client}`] ?? new Float64Array(layout.groups.length));
+  for (const [group, { ranges }] of layout.groups.entries()) {
+    if (!hasTrained(update, group)) continue;
+    const n = ++counted[group]!;
+    const [c1, c2] = [1 - b1 ** n, 1 - b2 ** n];
+    for (const { start, end } of ranges) {
+      for (let i = start; i < end; i++) {
+        const g = factor * (base[i]! - values[i]!);
+        m[i] = b1 * m[i]! + (1 - b1) * g;
+        v[i] = b2 * v[i]! + (1 - b2) * g * g;
+        const u = (a * (m[i]! / c1)) / Math.sqrt(v[i]! / c2 + epsilon);
+        const score = signal === "abs" ? Math.abs(u) : u;
+        if (score > top[i]!) {
+          const shrink = Math.exp(top[i]! - score);
+          total[i]! *= shrink;
+          pull[i]! *= shrink;
+          top[i] = score;
+        }
+        const share = weight * Math.exp(score - top[i]!);
+        total[i]! += share;
+        pull[i]! += share * g;
+      }
+    }
+  }
+  vectors[`m:${client}`] = m;
+  vectors[`v:${client}`] = v;
+  vectors[`n:${client}`] = counted;
+}
+
+/** One pair of moments that the clients update in turn; all scores have one floor. */
+function asPublished(
+  updates: readonly Update[],
+  server: ServerState,
+  { layout }: Setting,
+  { a, b1, b2, epsilon, signal }: Options,
+  round: number,
+): ServerState {
+  const m = Float64Array.from(server.vectors.m ?? new Float64Array(layout.size));
+  const v = Float64Array.from(server.vectors.v ?? new Float64Array(layout.size));
+  const [c1, c2] = [1 - b1 ** round, 1 - b2 ** round];
+  let floor = Infinity;
+  const scores = updates.map((update) => {
+    const score = new Float64Array(layout.size);
+    const factor = update.discount * (update.clip ?? 1);
+    const wanted = (group: number) => hasTrained(update, group);
+    eachOf(layout, wanted, (i) => {
+      const g = factor * (update.base[i]! - update.values[i]!);
+      m[i] = b1 * m[i]! + (1 - b1) * g;
+      v[i] = b2 * v[i]! + (1 - b2) * g * g;
+      const u = (a * (m[i]! / c1)) / (Math.sqrt(v[i]! / c2) + epsilon);
+      score[i] = signal === "abs" ? Math.abs(u) : u;
+      floor = Math.min(floor, score[i]!);
+    });
+    return score;
+  });
+  const pull = new Float64Array(layout.size);
+  const total = new Float64Array(layout.size);
+  for (const [at, update] of updates.entries()) {
+    const factor = update.discount * (update.clip ?? 1);
+    const wanted = (group: number) => hasTrained(update, group);
+    eachOf(layout, wanted, (i) => {
+      const share = Math.log(scores[at]![i]! - floor + 1) + 1e-8;
+      total[i]! += share;
+      pull[i]! += share * factor * (update.base[i]! - update.values[i]!);
+    });
+  }
+  const parameters = server.parameters.slice();
+  for (let i = 0; i < parameters.length; i++) {
+    if (pull[i] !== 0) parameters[i] = parameters[i]! - pull[i]! / total[i]!;
+  }
+  return { ...server, parameters, vectors: { ...server.vectors, m, v } };
+}

@@ -1,0 +1,165 @@
+/**
+ * A dual vector on every client cancels its drift; FedAvg, FedProx, federated ADMM and FedDyn are corners of it.
+ *
+ *   θ ← θ − η·(g(θ) + λ_i + γ·(θ − x))                      local steps from x
+ *   λ_i ← λ_i + a_i·γ·(θ_i − x),    λ̄ = Σ over all clients of w_i·λ_i,    w_i = n_i ÷ n
+ *
+ *   mean      x ← Σ_S w_i·θ_i ÷ w_S + λ̄/γ                  S: arrivals, w_S their weight
+ *   damped    x ← x + Σ_S w_i·(θ_i − x) + λ̄/γ
+ *   stale     x ← Σ over all of w_i·θ_i(last) + λ̄/γ          θ_i(last) = x₀ until heard of
+ *
+ * The server works λ_i out of the same difference as the client, so nothing more travels than in FedAvg; it keeps a
+ * vector a client. Groups that a client did not train keep their λ_i; groups that nobody trained stay. The paper's own
+ * steps a_i and server weights are not known: this is a rebuilding from the augmented Lagrangian.
+ * Wang et al., "Beyond ADMM", 2022. https://arxiv.org/abs/2212.01519
+ */
+import { z } from "zod";
+import type { Setting } from "../../tasks/task.ts";
+import { add, scale, sub } from "../../tensor/ops/arithmetic.ts";
+import { discountField, eachOf, emptyMean, foldMean, isMoved, moved, type WeightedMean } from "../averaging.ts";
+import { defineStrategy } from "../define-strategy.ts";
+import { localRateField, ofRate } from "../local-rate.ts";
+import { usual, type Vectors } from "../plan.ts";
+import { hasTrained, type Update } from "../update.ts";
+
+interface Sum {
+  readonly mean: WeightedMean;
+  /** The server's vectors as they will be, what this round changes among them. */
+  readonly vectors: Record<string, Vectors[string]>;
+  /** Arrivals whose dual step waits for the mean of all. */
+  readonly waiting: Update[];
+}
+
+export const fedvra = defineStrategy({
+  type: "fedvra",
+  options: {
+    /** γ > 0. */
+    gamma: z.number().positive().default(0.1),
+    /** `const`: a. `perSteps`: 1 ÷ (γ·η·steps). `heterogeneity`: 1 − max(0, cos(θ_i − x, mean of θ_j − x)). */
+    aRule: z.enum(["const", "perSteps", "heterogeneity"]).default("const"),
+    a: z.number().min(0).max(10).default(1),
+    serverMode: z.enum(["mean", "damped", "stale"]).default("mean"),
+    /** What is left of λ_i after each round in which a client was not counted. */
+    lambdaDecay: z.number().min(0).max(1).default(1),
+    ...localRateField,
+    ...discountField,
+  },
+  name: ({ gamma, serverMode }) => `fedvra(γ=${gamma},${serverMode})`,
+  make({ gamma, aRule, a, serverMode, lambdaDecay, localLearningRate, discounts }) {
+    /** λ_i of a client as it enters a round; null before it was first counted. */
+    const dualOf = (vectors: Vectors, client: number, round: number): Vectors[string] | null => {
+      const lambda = vectors[`lambda:${client}`];
+      if (lambda === undefined) return null;
+      const missed = Math.max(0, round - vectors[`counted:${client}`]![0]! - 1);
+      return missed === 0 || lambdaDecay === 1 ? lambda : lambda.map((value) => value * lambdaDecay ** missed);
+    };
+    const takeDualStep = ({ vectors }: Sum, update: Update, step: number, round: number, setting: Setting): void => {
+      const { client } = update;
+      const share = shareOf(client, setting);
+      const before = vectors[`lambda:${client}`];
+      const lambda = Float64Array.from(dualOf(vectors, client, round) ?? new Float64Array(setting.layout.size));
+      eachTrained(update, setting, (i, change) => {
+        lambda[i]! += step * gamma * change;
+      });
+      const lbar = vectors.lbar!;
+      for (let i = 0; i < lbar.length; i++) lbar[i]! += share * (lambda[i]! - (before?.[i] ?? 0));
+      vectors[`lambda:${client}`] = lambda;
+      vectors[`counted:${client}`] = Float64Array.of(round);
+    };
+    return {
+      ...(aRule === "heterogeneity" && { folding: "all" as const }),
+      weight: (update, group) => (hasTrained(update, group) ? update.examples * update.discount : 0),
+      init: ({ layout }) => ({ vectors: { lbar: new Float64Array(layout.size) }, notes: null }),
+      plan: (client, { vectors }, setting) => ({
+        ...usual(client, setting),
+        ...ofRate(localLearningRate),
+        inputs: { lambda: dualOf(vectors, client.client, client.round) ?? new Float64Array(setting.layout.size) },
+      }),
+      steps: () => ({
+        optimizer: "sgd",
+        given: { lambda: "parameters" },
+        gradient: (gradient, { parameters, start, given }) =>
+          add(add(gradient, given.lambda!), scale(sub(parameters, start), gamma)),
+      }),
+      begin(server, { layout }): Sum {
+        const { vectors, parameters } = server;
+        const last = serverMode === "stale" && {
+          first: Float64Array.from(parameters),
+          all: Float64Array.from(parameters),
+        };
+        const lbar = Float64Array.from(vectors.lbar!);
+        const all = vectors.all === undefined ? {} : { all: Float64Array.from(vectors.all) };
+        return { mean: emptyMean(layout), vectors: { ...last, ...vectors, lbar, ...all }, waiting: [] };
+      },
+      fold(sum: Sum, update, setting, { round }) {
+        const { client } = update;
+        const share = shareOf(client, setting);
+        const weightOf = (one: Update, group: number) => (hasTrained(one, group) ? share : 0);
+        foldMean(sum.mean, update, setting.layout, discounts, weightOf);
+        if (serverMode === "stale") takePlace(sum, update, setting);
+        const rate = localLearningRate ?? setting.rate;
+        if (aRule === "heterogeneity") sum.waiting.push(update);
+        else takeDualStep(sum, update, aRule === "const" ? a : 1 / (gamma * rate * update.steps), round, setting);
+      },
+      finish(sum: Sum, server, setting, { round }) {
+        const { mean, vectors, waiting } = sum;
+        if (mean.updates === 0) return server;
+        const { layout } = setting;
+        for (const update of waiting) {
+          takeDualStep(sum, update, 1 - Math.max(0, agreement(update, mean.delta, setting)), round, setting);
+        }
+        const gain = (group: number) => (serverMode === "mean" ? 1 : mean.weight[group]!);
+        const parameters =
+          serverMode === "stale"
+            ? server.parameters.slice()
+            : moved(mean, server.parameters, layout, (_, d, group) => gain(group) * d);
+        eachOf(
+          layout,
+          (group) => isMoved(mean, group),
+          (i) => {
+            const from = serverMode === "stale" ? vectors.all![i]! : parameters[i]!;
+            parameters[i] = from + vectors.lbar![i]! / gamma;
+          },
+        );
+        return { ...server, parameters, vectors };
+      },
+    };
+  },
+});
+
+/** Puts the client's parameters in the place of its last ones in the mean of all. */
+function takePlace({ vectors }: Sum, update: Update, setting: Setting): void {
+  const { client, base } = update;
+  const share = shareOf(client, setting);
+  const last = Float64Array.from(vectors[`last:${client}`] ?? vectors.first!);
+  eachTrained(update, setting, (i, change) => {
+    const value = base[i]! + change;
+    vectors.all![i]! += share * (value - last[i]!);
+    last[i] = value;
+  });
+  vectors[`last:${client}`] = last;
+}
+
+function eachTrained(update: Update, { layout }: Setting, each: (i: number, change: number) => void): void {
+  const { values, base, clip = 1 } = update;
+  const wanted = (group: number) => hasTrained(update, group);
+  eachOf(layout, wanted, (i) => each(i, clip * (values[i]! - base[i]!)));
+}
+
+/** w_i, its share of the examples of all clients. */
+function shareOf(client: number, { clients, examples }: Setting): number {
+  let all = 0;
+  for (let other = 0; other < clients; other++) all += examples(other);
+  return examples(client) / all;
+}
+
+/** The cosine between an update and the mean of all. */
+function agreement(update: Update, mean: Float64Array, setting: Setting): number {
+  let [product, own, common] = [0, 0, 0];
+  eachTrained(update, setting, (i, change) => {
+    product += change * mean[i]!;
+    own += change * change;
+  });
+  for (const value of mean) common += value * value;
+  return own === 0 || common === 0 ? 0 : product / Math.sqrt(own * common);
+}

@@ -1,0 +1,208 @@
+/**
+ * Weights that lean towards the worst off, and a sum that happens in the air.
+ *
+ *   λ = argmax Σ λ_k·f_k   over λ ≥ 0, Σ λ_k = 1, |λ_k − a_k| ≤ ε       a_k = n_k ÷ Σ n, f_k loss at the received model
+ *   c = min over active of √P·|h_k| ÷ (λ_k·√v_k),   b_k = c·λ_k·√v_k ÷ h_k
+ *   θ ← θ + Σ λ_k·Δ_k + Re(noise) ÷ c                                   noise ~ CN(0, σ²), P ÷ σ² = SNR
+ *
+ * Every client sends its normalised update at once over a fading channel that it and the server know; h_k ~ CN(0, 1) anew
+ * each round, times a path loss of its own with `shadowing`. The sum is unbiased unless `minGain`, `phaseError` or
+ * `dropAfterScheduling` is set. ε = 0 on a noiseless channel is FedAvg. The weight rule is recalled from the paper with
+ * medium to low confidence; the transceiver is derived. Loss, mean and variance of an update travel beside it; what
+ * travels over the air is `layout.size` channel uses for all clients together.
+ * Hamidi et al., "Over-the-Air Fair Federated Learning", 2025. https://arxiv.org/abs/2501.03392
+ */
+import { z } from "zod";
+import type { Range } from "../../tasks/layout.ts";
+import type { Setting } from "../../tasks/task.ts";
+import { addDelta } from "../averaging.ts";
+import { defineStrategy } from "../define-strategy.ts";
+import { boxChebyshev, leastNorm } from "../fair-weights.ts";
+import { usual } from "../plan.ts";
+import { lossBefore, receivedLoss } from "../probes.ts";
+import type { At } from "../strategy.ts";
+import { hasTrained, type Update } from "../update.ts";
+
+export const otaffl = defineStrategy({
+  type: "otaffl",
+  options: {
+    weightRule: z.enum(["boxChebyshev", "softmax", "mgda", "examples"]).default("boxChebyshev"),
+    /** ε: the furthest a weight may be from a_k. */
+    epsilon: z.number().min(0).max(1).default(0.1),
+    /** Of `softmax`, in nats. */
+    temperature: z.number().positive().default(1),
+    channel: z.enum(["air", "none"]).default("air"),
+    /** In dB; Infinity cannot be written in JSON, so a noiseless channel is a flag. */
+    snr: z.number().min(-50).max(100).default(20),
+    noiseless: z.boolean().default(false),
+    /** Standard deviation of the path loss in dB; 0 for none. */
+    shadowing: z.number().min(0).max(40).default(0),
+    /** Clients with a weaker |h_k| stay silent, and the others make up for them. */
+    minGain: z.number().min(0).default(0),
+    /** Largest phase error in radians; multiplies a contribution by its cosine. */
+    phaseError: z.number().min(0).max(Math.PI).default(0),
+    /** Probability that a client whose weight is settled does not transmit; nobody notices. */
+    dropAfterScheduling: z.number().min(0).max(1).default(0),
+  },
+  name: ({ weightRule, channel, epsilon }) => `otaffl(${weightRule},ε=${epsilon},${channel})`,
+  make: (options) => ({
+    folding: "all",
+    weight: (update) => update.examples * update.discount,
+    plan: (client, _server, setting) => ({
+      ...usual(client, setting),
+      bytes: { up: 4 * setting.layout.size + 8 * (2 + 2 * setting.layout.groups.length) },
+    }),
+    steps: lossBefore,
+    reply: (trained) => ({ sent: { loss: receivedLoss(trained) } }),
+    begin: (): Update[] => [],
+    fold: (kept: Update[], update) => void kept.push(update),
+    finish(kept: Update[], server, setting, at) {
+      if (kept.length === 0) return server;
+      const weights = fairWeights(kept, setting, options);
+      const delta = new Float64Array(setting.layout.size);
+      const links = channelsOf(kept, setting, at, options);
+      for (const { ranges } of setting.layout.groups) {
+        if (options.channel === "none") sumOf(kept, weights, ranges, delta);
+        else transmit(kept, weights, links, ranges, delta, at, options);
+      }
+      const parameters = server.parameters.slice();
+      for (const [group, { ranges }] of setting.layout.groups.entries()) {
+        if (kept.some((update) => hasTrained(update, group))) addDelta(parameters, delta, ranges);
+      }
+      return { ...server, parameters };
+    },
+  }),
+});
+
+interface Options {
+  readonly weightRule: "boxChebyshev" | "softmax" | "mgda" | "examples";
+  readonly epsilon: number;
+  readonly temperature: number;
+  readonly snr: number;
+  readonly noiseless: boolean;
+  readonly shadowing: number;
+  readonly minGain: number;
+  readonly phaseError: number;
+  readonly dropAfterScheduling: number;
+}
+
+/** λ, in the order of the updates; they sum to 1. */
+function fairWeights(kept: readonly Update[], { layout }: Setting, options: Options): Float64Array {
+  const { weightRule, epsilon, temperature } = options;
+  const sizes = kept.map(({ examples, discount }) => examples * discount);
+  const all = sizes.reduce((sum, size) => sum + size, 0);
+  const prior = Float64Array.from(sizes, (size) => (all === 0 ? 1 / kept.length : size / all));
+  const losses = kept.map(({ sent }) => sent.loss as number);
+  switch (weightRule) {
+    case "examples":
+      return prior;
+    case "boxChebyshev":
+      return boxChebyshev(prior, losses, epsilon);
+    case "softmax": {
+      const top = Math.max(...losses);
+      const shares = Float64Array.from(losses, (loss) => Math.exp((loss - top) / temperature));
+      const total = shares.reduce((sum, share) => sum + share, 0);
+      return shares.map((share) => share / total);
+    }
+    case "mgda":
+      return leastNorm(prior, gramOf(kept, layout.size), epsilon);
+  }
+}
+
+/** Inner products of the updates, each brought to length 1. */
+function gramOf(kept: readonly Update[], size: number): Float64Array[] {
+  const changes = kept.map(({ values, base }) => {
+    const change = Float64Array.from({ length: size }, (_, i) => values[i]! - base[i]!);
+    const norm = Math.sqrt(change.reduce((sum, x) => sum + x * x, 0));
+    return norm === 0 ? change : change.map((x) => x / norm);
+  });
+  const product = (x: Float64Array, y: Float64Array) => x.reduce((sum, value, i) => sum + value * y[i]!, 0);
+  return changes.map((x) => Float64Array.from(changes, (y) => product(x, y)));
+}
+
+interface Link {
+  /** |h_k| */
+  readonly gain: number;
+  /** What arrives of the contribution: the cosine of the phase error, 0 for a client that says nothing. */
+  readonly share: number;
+}
+
+/** The channel of each client in this round; the same whoever else takes part. */
+function channelsOf(kept: readonly Update[], setting: Setting, { draws }: At, options: Options): Link[] {
+  const { shadowing, phaseError, dropAfterScheduling } = options;
+  return kept.map(({ client }) => {
+    const fading = draws(`fading ${client}`);
+    const loss = 10 ** ((shadowing * setting.draws(`shadowing ${client}`).normal()) / 20);
+    const gain = loss * Math.sqrt((fading.normal() ** 2 + fading.normal() ** 2) / 2);
+    const phase = phaseError * (2 * fading.uniform() - 1);
+    return { gain, share: fading.uniform() < dropAfterScheduling ? 0 : Math.cos(phase) };
+  });
+}
+
+const deltaOf = ({ values, base, discount, clip = 1 }: Update, i: number): number =>
+  discount * clip * (values[i]! - base[i]!);
+
+function sumOf(kept: readonly Update[], weights: Float64Array, ranges: readonly Range[], delta: Float64Array): void {
+  for (const [at, update] of kept.entries()) {
+    for (const { start, end } of ranges)
+      for (let i = start; i < end; i++) delta[i]! += weights[at]! * deltaOf(update, i);
+  }
+}
+
+/** One group's entries over the air: the bottleneck's power sets the scale, and with it the noise. */
+function transmit(
+  kept: readonly Update[],
+  fair: Float64Array,
+  links: readonly Link[],
+  ranges: readonly Range[],
+  delta: Float64Array,
+  { draws }: At,
+  { minGain, noiseless, snr }: Options,
+): void {
+  const heard = links.map(({ gain }) => gain >= minGain);
+  const total = fair.reduce((sum, weight, at) => sum + (heard[at] ? weight : 0), 0);
+  const weights = fair.map((weight, at) => (heard[at] && total > 0 ? weight / total : 0));
+  const moments = kept.map((update) => momentsOf(update, ranges));
+  const scale = scaleOf(
+    weights,
+    moments.map(({ variance }) => variance),
+    links.map(({ gain }) => gain),
+  );
+  for (const [at, update] of kept.entries()) {
+    const { mean } = moments[at]!;
+    const { share } = links[at]!;
+    for (const { start, end } of ranges) {
+      for (let i = start; i < end; i++) {
+        delta[i]! += weights[at]! * (mean + share * (deltaOf(update, i) - mean));
+      }
+    }
+  }
+  if (noiseless || scale === Infinity) return;
+  // Half of the noise's power lies in the real part.
+  const deviation = Math.sqrt(10 ** (-snr / 10) / 2) / scale;
+  const noise = draws(`noise ${ranges[0]!.start}`);
+  for (const { start, end } of ranges) for (let i = start; i < end; i++) delta[i]! += deviation * noise.normal();
+}
+
+/** @internal c for P = 1: the largest for which no client exceeds its power; Infinity when nobody has anything to send. */
+export function scaleOf(weights: ArrayLike<number>, variances: readonly number[], gains: readonly number[]): number {
+  let scale = Infinity;
+  for (const [at, variance] of variances.entries()) {
+    if (weights[at]! > 0 && variance > 0) scale = Math.min(scale, gains[at]! / (weights[at]! * Math.sqrt(variance)));
+  }
+  return scale;
+}
+
+/** Mean and population variance of an update's entries. */
+function momentsOf(update: Update, ranges: readonly Range[]): { readonly mean: number; readonly variance: number } {
+  let [count, mean, squares] = [0, 0, 0];
+  for (const { start, end } of ranges) {
+    for (let i = start; i < end; i++) {
+      const value = deltaOf(update, i);
+      const off = value - mean;
+      mean += off / ++count;
+      squares += off * (value - mean);
+    }
+  }
+  return { mean, variance: count === 0 ? 0 : squares / count };
+}

@@ -1,0 +1,78 @@
+/**
+ * Fairer averaging: clients with a larger loss weigh more.
+ *
+ *   g_i = L·(θ − θ_i),   d_i = F_i^q · g_i,   h_i = q·F_i^(q−1)·‖g_i‖² + L·F_i^q,   L = 1 ÷ η
+ *   θ ← θ − Σ d_i ÷ Σ h_i
+ *
+ * F_i is the client's mean loss at the model it received. q = 0 is the uniform mean. Eight bytes more up.
+ * Li et al., "Fair Resource Allocation in Federated Learning", 2019. https://arxiv.org/abs/1905.10497
+ */
+import { z } from "zod";
+import { eachOf } from "../averaging.ts";
+import { defineStrategy } from "../define-strategy.ts";
+import { usual } from "../plan.ts";
+import { lossBefore, receivedLoss } from "../probes.ts";
+import { hasTrained } from "../update.ts";
+
+interface Sum {
+  readonly d: Float64Array;
+  readonly trained: Uint8Array;
+  h: number;
+}
+
+export const qffl = defineStrategy({
+  type: "qffl",
+  options: {
+    q: z.number().min(0).max(20).default(0.1),
+    /** F_i is at least this, in nats. */
+    lossFloor: z.number().positive().default(1e-10),
+  },
+  name: ({ q }) => `qffl(q=${q})`,
+  make({ q, lossFloor }) {
+    const lossOf = (sent: Readonly<Record<string, number | Float64Array>>) => Math.max(lossFloor, sent.loss as number);
+    return {
+      weight: (update, group) => (hasTrained(update, group) ? update.discount * lossOf(update.sent) ** q : 0),
+      plan: (client, _server, setting) => ({
+        ...usual(client, setting),
+        bytes: { up: 4 * setting.layout.size + 8 },
+      }),
+      steps: lossBefore,
+      reply: (trained) => ({ sent: { loss: receivedLoss(trained) } }),
+      begin: (_server, { layout }): Sum => ({
+        d: new Float64Array(layout.size),
+        trained: new Uint8Array(layout.groups.length),
+        h: 0,
+      }),
+      fold(sum: Sum, update, { layout, rate }) {
+        const L = 1 / (update.plan.learningRate ?? rate);
+        const loss = lossOf(update.sent);
+        const scale = loss ** q;
+        const factor = update.discount * (update.clip ?? 1);
+        let square = 0;
+        eachOf(
+          layout,
+          (group) => hasTrained(update, group),
+          (i) => {
+            const g = L * factor * (update.base[i]! - update.values[i]!);
+            square += g * g;
+            sum.d[i]! += scale * g;
+          },
+        );
+        for (const group of layout.groups.keys()) if (hasTrained(update, group)) sum.trained[group] = 1;
+        sum.h += q * loss ** (q - 1) * square + L * scale;
+      },
+      finish({ d, h, trained }: Sum, server, { layout }) {
+        if (h === 0) return server;
+        const parameters = server.parameters.slice();
+        eachOf(
+          layout,
+          (group) => trained[group] === 1,
+          (i) => {
+            if (d[i] !== 0) parameters[i] = parameters[i]! - d[i]! / h;
+          },
+        );
+        return { ...server, parameters };
+      },
+    };
+  },
+});

@@ -1,0 +1,145 @@
+/** The language model on a step engine: builds the programs that jobs ask for, and scores what evaluations predict. */
+import { InvariantError } from "../../base/errors.ts";
+import type { Batch } from "../../data/batches.ts";
+import type { RowShape, StepJob } from "../../engine/engine.ts";
+import { alone, type MergeLimit } from "../../engine/merge-limit.ts";
+import { StepEngine } from "../../engine/step-engine.ts";
+import type { LoraForm } from "../../model/adapted-experts.ts";
+import { type AdapterLayout, adapterLayout, type LoraConfig } from "../../model/adapter.ts";
+import type { BaseWeights } from "../../model/base-weights.ts";
+import type { Executor, TensorData } from "../../tensor/executors/executor.ts";
+import { TaskPrograms } from "../programs.ts";
+import { checkJob } from "./check-job.ts";
+import { clientsPerCall } from "./client-memory.ts";
+import { loraFormFor } from "./lora-form.ts";
+import { addScores, emptyScores } from "./scores.ts";
+import { llmTask } from "./task.ts";
+import type { Evaluation, EvaluationJob, TrainingEngine, TrainJob, TrainResult } from "./training-engine.ts";
+
+/** What the model says, before anyone compares it with an answer. */
+export interface LogitsJob extends Omit<EvaluationJob, "batches"> {
+  /** Its `lossPositions` say where logits are wanted; its targets only have to be tokens. */
+  readonly batch: Batch;
+}
+
+export interface ProgramEngineOptions {
+  /** How LoRA is computed; without it, as is best for the model. */
+  readonly form?: LoraForm | undefined;
+  /** How many clients of one shape train in one call; one by one unless given. */
+  readonly merge?: MergeLimit;
+  /** Called after every step of training and every batch of an evaluation. */
+  readonly onStep?: () => void;
+}
+
+/** The form in which an executor computes LoRA for a model. */
+const formFor = (executor: Pick<Executor, "pads">, weights: BaseWeights): LoraForm =>
+  executor.pads === true ? "padded" : loraFormFor(weights.config);
+
+export class ProgramEngine implements TrainingEngine {
+  readonly name: string;
+  readonly layout: AdapterLayout;
+  readonly #weights: BaseWeights;
+  readonly #programs: TaskPrograms;
+  readonly #engine: StepEngine;
+  readonly #most = new Map<string, number>();
+  #disposed = false;
+
+  constructor(executor: Executor, weights: BaseWeights, lora: LoraConfig, options: ProgramEngineOptions = {}) {
+    const { form = formFor(executor, weights), merge = alone, onStep } = options;
+    const { config } = weights;
+    this.name = executor.name;
+    this.layout = adapterLayout(config, lora);
+    this.#weights = weights;
+    this.#programs = new TaskPrograms(llmTask({ config, lora, form }));
+    this.#engine = new StepEngine(executor, weights, {
+      ...(onStep && { onStep }),
+      most: (job) => {
+        const { rows, length } = job.batches[0]!;
+        const topK = topKOf.get(job)!;
+        const key = `${rows}x${length} k=${topK}`;
+        const most = this.#most.get(key) ?? clientsPerCall(merge, config, lora, { rows, length, topK });
+        this.#most.set(key, most);
+        return most;
+      },
+    });
+  }
+
+  async trainCohort(jobs: readonly TrainJob[]): Promise<TrainResult[]> {
+    const results = await this.#engine.trainCohort(jobs.map((job) => this.#stepJob(job)));
+    return results.map(({ state, counts, losses, found }, at) => ({
+      adapter: state.parameters!,
+      rescaler: state.personal!,
+      activations: counts.length === 0 ? new Uint32Array(this.#groups) : Uint32Array.from(counts),
+      tokens: jobs[at]!.batches.reduce((sum, { lengths }) => sum + lengths.reduce((a, b) => a + b, 0), 0),
+      losses,
+      found,
+    }));
+  }
+
+  async evaluate(job: EvaluationJob): Promise<Evaluation> {
+    this.#check(job);
+    const scores = emptyScores(this.#groups);
+    for (const batch of job.batches) addScores(scores, batch, await this.#predict(job, batch, false));
+    return scores;
+  }
+
+  /** @returns `[positions, vocabulary]` */
+  async logits({ batch, ...job }: LogitsJob): Promise<Float32Array> {
+    this.#check({ ...job, batches: [batch] });
+    return (await this.#predict(job, batch, true)).logits as Float32Array;
+  }
+
+  takeProblems(): string[] {
+    return this.#engine.takeProblems();
+  }
+
+  dispose(): void {
+    this.#disposed = true;
+    this.#engine.dispose();
+  }
+
+  #predict(
+    { adapter, rescaler, topK }: Omit<EvaluationJob, "batches">,
+    batch: Batch,
+    withLogits: boolean,
+  ): Promise<Record<string, TensorData>> {
+    const { rows, length } = batch;
+    const program = this.#programs.evaluation({ topK }, { rows, length }, withLogits);
+    const inputs = { parameters: adapter, personal: rescaler };
+    return this.#engine.run({ program, inputs, batch, padding: this.#weights.config.experts });
+  }
+
+  #stepJob(job: TrainJob): StepJob {
+    this.#check(job);
+    const { adapter, rescaler, topK, batches, optimizer, method } = job;
+    const { beta1, beta2, epsilon, clipNorm, weightDecay } = optimizer;
+    const options = { beta1, beta2, epsilon, clip: clipNorm !== null, decay: weightDecay !== 0 };
+    const step: StepJob = {
+      program: (clients, batch) =>
+        method?.program(clients) ?? this.#programs.step({ topK }, { clients, ...pick(batch) }, options),
+      state: { parameters: adapter, personal: rescaler },
+      inputs: method?.inputs ?? {},
+      batches,
+      padding: this.#weights.config.experts,
+      optimizer,
+      before: method?.before,
+      after: method?.after,
+    };
+    topKOf.set(step, topK);
+    return step;
+  }
+
+  get #groups(): number {
+    return this.#weights.config.layers * this.#weights.config.experts;
+  }
+
+  #check(job: EvaluationJob): void {
+    if (this.#disposed) throw new InvariantError(`engine ${this.name} was disposed`);
+    checkJob(job, this.#weights.config, this.layout);
+  }
+}
+
+const pick = ({ rows, length }: RowShape): RowShape => ({ rows, length });
+
+/** The budget a job was made for: what memory it needs is worked out from that. */
+const topKOf = new WeakMap<StepJob, number>();

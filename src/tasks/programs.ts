@@ -1,0 +1,52 @@
+/** A task's programs, encoded once for everything they depend on. */
+import type { ProgramSource } from "../engine/engine.ts";
+import { encodeProgram } from "../tensor/codec.ts";
+import type { Program } from "../tensor/graph/ir.ts";
+import type { Steps } from "./steps.ts";
+import type { BatchShape, Task, Variant } from "./task.ts";
+import { evaluationProgram, probeProgram, type StepOptions, trainingStep } from "./training-step.ts";
+
+export class TaskPrograms {
+  readonly task: Task;
+  readonly #encoded = new Map<string, ProgramSource>();
+
+  constructor(task: Task) {
+    this.task = task;
+  }
+
+  /** @param kind names the method's pieces: the same name, the same `steps` */
+  step(variant: Variant, shape: BatchShape, options: StepOptions, kind = "", steps: Steps = {}): ProgramSource {
+    return this.#of(["step", kind, variant, shape, options], () =>
+      trainingStep(this.task, variant, shape, options, steps),
+    );
+  }
+
+  probe(
+    variant: Variant,
+    shape: BatchShape,
+    kind: string,
+    when: "before" | "after",
+    steps: Steps,
+  ): ProgramSource | undefined {
+    const probe = steps[when];
+    if (probe === undefined) return undefined;
+    return this.#of([when, kind, variant, shape], () => probeProgram(this.task, variant, shape, steps, probe));
+  }
+
+  evaluation(variant: Variant, shape: Omit<BatchShape, "clients">, withLogits = false): ProgramSource {
+    return this.#of(["evaluation", variant, shape, withLogits], () =>
+      evaluationProgram(this.task, variant, shape, withLogits),
+    );
+  }
+
+  #of(parts: readonly unknown[], build: () => Program): ProgramSource {
+    const key = JSON.stringify(parts);
+    let source = this.#encoded.get(key);
+    if (source === undefined) {
+      const { digest, text } = encodeProgram(build());
+      source = { digest, text: () => text };
+      this.#encoded.set(key, source);
+    }
+    return source;
+  }
+}

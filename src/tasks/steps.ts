@@ -1,0 +1,40 @@
+/** What a method adds to a client's local step, as pieces of the graph that the step becomes. */
+import type { Graph } from "../tensor/graph/graph.ts";
+import type { Tensor } from "../tensor/graph/ir.ts";
+import type { Pass } from "./task.ts";
+
+/** What graph pieces are written with. Everything flat runs over the last axis: a client axis may stand in front. */
+export interface StepContext {
+  readonly graph: Graph;
+  readonly pass: Pass;
+  /** Mean over the targets of a batch, `[targets]` to `[1]`. */
+  mean(perTarget: Tensor): Tensor;
+  /** `mean(pass.losses)`. */
+  readonly loss: Tensor;
+  readonly parameters: Tensor;
+  /** The parameters as the client received them. */
+  readonly start: Tensor;
+  /** Extra inputs, by name. */
+  readonly given: Readonly<Record<string, Tensor>>;
+}
+
+/** A forward pass over all local examples, before the first step or after the last; outputs are summed over batches. */
+type Probe = (at: StepContext) => Readonly<Record<string, Tensor>>;
+
+/** Graph pieces of one kind of plan. */
+export interface Steps {
+  readonly optimizer?: "adamw" | "sgd" | { readonly momentum: number };
+  /** Extra inputs: a scalar `[1]`, or a vector like the parameters. */
+  readonly given?: Readonly<Record<string, "scalar" | "parameters">>;
+  /** `loss` unless given. */
+  objective?(at: StepContext): Tensor;
+  /** The flat gradient, before it is clipped. */
+  gradient?(gradient: Tensor, at: StepContext): Tensor;
+  /** Over the parameters as received, and as trained. */
+  readonly before?: Probe;
+  readonly after?: Probe;
+  /** Whether the program multiplies the parameters by a scope's lens, which is then fed. */
+  readonly lens?: boolean;
+  /** Whether several clients can share a call. True unless a piece reads `pass` other than through `loss`. */
+  readonly merges?: boolean;
+}

@@ -1,0 +1,71 @@
+/**
+ * What a strategy needs to know of a task: what its budgets mean, what its forward pass offers to graph pieces, and what
+ * a variant of it costs. The simulated world never looks inside.
+ */
+
+import type { Draws } from "../base/random.ts";
+import type { Graph } from "../tensor/graph/graph.ts";
+import type { Tensor } from "../tensor/graph/ir.ts";
+import type { ParameterLayout } from "./layout.ts";
+
+/** A generator for a purpose, the same for whoever asks. */
+export type KeyedDraws = (purpose: string) => Draws;
+
+/** The task's own, plain: `{ topK: 2 }`, `{ from: 3 }`, `{ width: 0.5 }`. */
+export type Variant = Readonly<Record<string, string | number>>;
+
+/** The batch of one step: `rows` for each of `clients`, whatever a row is. */
+export interface BatchShape {
+  readonly clients: number;
+  readonly rows: number;
+  /** Tokens of a row; 1 where a row is a vector. */
+  readonly length: number;
+}
+
+/** What a task's forward pass offers to graph pieces. With several clients, everything lies client after client. */
+export interface Pass {
+  /** What a batch is fed as, by name. */
+  readonly batch: Readonly<Record<string, Tensor>>;
+  /** One loss for every target, `[targets]`, in nats. */
+  readonly losses: Tensor;
+  /** Which client each target belongs to, `[targets]`; only asked for when there are several. */
+  client(): Tensor;
+  /** Which row of the batch each target belongs to, `[targets]`. */
+  example(): Tensor;
+  /** `[targets, classes]` */
+  readonly logits: Tensor;
+  /** 1 for a row that is an example and 0 for one that fills up the batch, `[rows]`. */
+  present(): Tensor;
+  /** How often each group was used, `[groups · clients]` int64. */
+  readonly counts: Tensor;
+}
+
+/** What is trained, and how to run it. */
+export interface Task {
+  readonly name: string;
+  readonly layout: ParameterLayout;
+  /** Numbers of a client that never enter an average: FLAME's rescalers. 0 for none. */
+  readonly personal: number;
+  /** Emits the forward pass of a variant. `parameters` is `[size]`, or `[clients, size]` for several. */
+  pass(
+    graph: Graph,
+    trained: { readonly parameters: Tensor; readonly personal: Tensor | null },
+    variant: Variant,
+    shape: BatchShape,
+  ): Pass;
+}
+
+/** What does not change in a run, as a strategy sees it. */
+export interface Setting {
+  readonly layout: ParameterLayout;
+  /** Those that occur, ascending; the last is the task's full one. */
+  readonly budgets: readonly number[];
+  readonly clients: number;
+  /** Local learning rate of this round. */
+  readonly rate: number;
+  /** The same in every round of a run. */
+  readonly draws: KeyedDraws;
+  /** |D_i| of every client; what weights over the whole population go by. */
+  examples(client: number): number;
+  variant(budget: number): Variant;
+}

@@ -1,0 +1,186 @@
+/**
+ * One step of local training as a program: a task's forward pass, a method's graph pieces, an optimizer.
+ *
+ *   loss ← objective(mean of the losses),  g ← clip(gradient(∇loss)),  θ ← optimizer(θ, g)
+ *
+ * State (inputs and outputs of one name): `parameters` and `personal`, with `…Mean` and `…Variance` of AdamW or
+ * `…Velocity` of momentum. A method that adds nothing adds no node. Several clients share a call on devices that are
+ * faster at one large call: state, rates and extra inputs are then `[clients, …]`, no sum runs over clients, and a client
+ * with rates of 0 keeps its parameters.
+ */
+import { gradients } from "../tensor/autodiff.ts";
+import { Graph } from "../tensor/graph/graph.ts";
+import type { Program, Tensor } from "../tensor/graph/ir.ts";
+import { argMax, mul, reduceSum } from "../tensor/ops/arithmetic.ts";
+import { scatterAddRows } from "../tensor/ops/index-ops.ts";
+import { type AdamWOptions, adamW, clipFactor, momentumStep, sgd } from "../tensor/optimizer.ts";
+import type { StepContext, Steps } from "./steps.ts";
+import type { BatchShape, Pass, Task, Variant } from "./task.ts";
+
+export interface StepOptions extends AdamWOptions {
+  /** Whether a global gradient norm is enforced; its value is the input `clipNorm`. */
+  readonly clip: boolean;
+  /** Whether parameters are decayed; by how much is the input `decay`. */
+  readonly decay: boolean;
+}
+
+const formatVariant = (variant: Variant): string =>
+  Object.entries(variant)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(" ");
+
+/** Inputs are made when something first asks for them, and only those belong to the program. */
+class Inputs {
+  readonly graph = new Graph();
+  readonly made: Record<string, Tensor> = {};
+  readonly #clients: number;
+
+  constructor(clients: number) {
+    this.#clients = clients;
+  }
+
+  /** What each client has `size` numbers of. */
+  own(name: string, size: number): Tensor {
+    return this.of(name, this.#clients === 1 ? [size] : [this.#clients, size]);
+  }
+
+  of(name: string, shape: Tensor["shape"]): Tensor {
+    this.made[name] ??= this.graph.input(name, "float32", shape);
+    return this.made[name];
+  }
+}
+
+/** @param steps what a method adds; nothing for a plain step */
+export function trainingStep(
+  task: Task,
+  variant: Variant,
+  shape: BatchShape,
+  options: StepOptions,
+  steps: Steps = {},
+): Program {
+  const { clients } = shape;
+  const inputs = new Inputs(clients);
+  const { pass, context } = open(task, variant, shape, inputs, steps);
+  const { parameters } = context;
+  const personal = task.personal > 0 ? inputs.own("personal", task.personal) : null;
+  const loss = steps.objective?.(context) ?? context.loss;
+  const trained = personal === null ? [parameters] : [parameters, personal];
+  const [plain, ofPersonal] = gradients(clients === 1 ? loss : reduceSum(loss, [0], true), trained);
+  const raw = [steps.gradient?.(plain!, context) ?? plain!, ...(ofPersonal === undefined ? [] : [ofPersonal])];
+  const factor = options.clip ? clipFactor(raw, inputs.of("clipNorm", [1])) : null;
+  const [gradient, personalGradient] = factor === null ? raw : raw.map((g) => mul(g, factor));
+  const state = {
+    ...optimized("parameters", parameters, gradient!, inputs, options, steps.optimizer ?? "adamw"),
+    // Personal numbers have their own rate and are never decayed.
+    ...(personal !== null &&
+      optimized("personal", personal, personalGradient!, inputs, { ...options, decay: false }, "adamw")),
+  };
+  const { rows, length } = shape;
+  return {
+    name: `train ${clients === 1 ? "" : `${clients} clients `}${rows}x${length} ${formatVariant(variant)}`,
+    inputs: { ...inputs.made, ...pass.batch },
+    outputs: { ...state, loss: context.loss, counts: pass.counts },
+  };
+}
+
+/** A forward pass over the parameters that a client has, for what a method wants to know of them. */
+export function probeProgram(
+  task: Task,
+  variant: Variant,
+  shape: BatchShape,
+  steps: Steps,
+  probe: NonNullable<Steps["before"]>,
+): Program {
+  const inputs = new Inputs(1);
+  const { pass, context } = open(task, variant, shape, inputs, steps);
+  const outputs = probe(context);
+  return {
+    name: `probe ${shape.rows}x${shape.length} ${formatVariant(variant)}`,
+    inputs: { ...inputs.made, ...pass.batch },
+    outputs,
+  };
+}
+
+/** Outputs `losses` and `predicted` at each target, and `counts`; with `logits` also the logits. */
+export function evaluationProgram(
+  task: Task,
+  variant: Variant,
+  shape: Omit<BatchShape, "clients">,
+  withLogits = false,
+): Program {
+  const inputs = new Inputs(1);
+  const { pass } = open(task, variant, { ...shape, clients: 1 }, inputs, {});
+  const { losses, logits, counts } = pass;
+  return {
+    name: `evaluate ${shape.rows}x${shape.length} ${formatVariant(variant)}`,
+    inputs: { ...inputs.made, ...pass.batch },
+    outputs: { losses, predicted: argMax(logits), counts, ...(withLogits && { logits }) },
+  };
+}
+
+function open(task: Task, variant: Variant, shape: BatchShape, inputs: Inputs, steps: Steps) {
+  const { graph } = inputs;
+  const { clients } = shape;
+  const { size } = task.layout;
+  const parameters = inputs.own("parameters", size);
+  const personal = task.personal > 0 ? inputs.own("personal", task.personal) : null;
+  const seen = steps.lens === true ? mul(parameters, inputs.own("lens", size)) : parameters;
+  const pass = task.pass(graph, { parameters: seen, personal }, variant, shape);
+  const mean = (perTarget: Tensor) => meanOver(pass, perTarget, inputs, clients);
+  const given: Record<string, Tensor> = {};
+  for (const [name, form] of Object.entries(steps.given ?? {})) {
+    given[name] = inputs.own(name, form === "scalar" ? 1 : size);
+  }
+  const context: StepContext = {
+    graph,
+    pass,
+    mean,
+    get loss() {
+      return mean(pass.losses);
+    },
+    parameters,
+    get start() {
+      return inputs.own("start", size);
+    },
+    given,
+  };
+  return { pass, context };
+}
+
+/** The mean of what each target has, of each client apart: `[1]` or `[clients]`. `inverseCount` is 1 ÷ targets. */
+function meanOver(pass: Pass, perTarget: Tensor, inputs: Inputs, clients: number): Tensor {
+  const inverse = inputs.of("inverseCount", clients === 1 ? [1] : perTarget.shape);
+  if (clients === 1) return mul(reduceSum(perTarget, [0], true), inverse);
+  return scatterAddRows(mul(perTarget, inverse), pass.client(), clients);
+}
+
+function optimized(
+  name: string,
+  parameters: Tensor,
+  gradient: Tensor,
+  inputs: Inputs,
+  options: StepOptions,
+  optimizer: NonNullable<Steps["optimizer"]>,
+): Record<string, Tensor> {
+  const size = parameters.shape.at(-1) as number;
+  const learningRate = inputs.own(name === "parameters" ? "learningRate" : `${name}LearningRate`, 1);
+  if (optimizer === "sgd") return { [name]: sgd(parameters, gradient, learningRate) };
+  if (typeof optimizer === "object") {
+    const velocity = inputs.own(`${name}Velocity`, size);
+    const next = momentumStep({ parameters, velocity }, gradient, learningRate, optimizer.momentum);
+    return { [name]: next.parameters, [`${name}Velocity`]: next.velocity };
+  }
+  const state = {
+    parameters,
+    mean: inputs.own(`${name}Mean`, size),
+    variance: inputs.own(`${name}Variance`, size),
+  };
+  const step = {
+    learningRate,
+    decay: options.decay ? inputs.own("decay", 1) : learningRate,
+    correction1: inputs.of("correction1", [1]),
+    correction2: inputs.of("correction2", [1]),
+  };
+  const next = adamW(state, gradient, step, options, options.decay);
+  return { [name]: next.parameters, [`${name}Mean`]: next.mean, [`${name}Variance`]: next.variance };
+}
