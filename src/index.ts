@@ -5,6 +5,7 @@ export { byQuantity, dirichlet, iid, type PartitionSpec, shards } from "./data/p
 export { type DataSource, file, instructions } from "./data/source.ts";
 export { compact, custom, headings, type PromptTemplate } from "./data/template.ts";
 export { clipped } from "./fl/clipped.ts";
+export type { ClientView, Plan } from "./fl/plan.ts";
 export * from "./fl/policies/all.ts";
 export type { Decision, PolicyFacts, PolicyView, RoundPolicy } from "./fl/policy.ts";
 export type { Candidates, ClientSampler, History } from "./fl/sampler.ts";
@@ -48,3 +49,5 @@ export {
   slowdown,
 } from "./sim/script/effects.ts";
 export { at, between, every, type TimelineEntry } from "./sim/script/timeline.ts";
+export type { Steps } from "./tasks/steps.ts";
+export * as ops from "./tensor/ops/arithmetic.ts";
