@@ -74,7 +74,7 @@ interface Entry {
 }
 
 /** Everything of one kind by the type that a spec names. */
-interface Registry<Item extends Entry> {
+export interface Registry<Item extends Entry> {
   readonly entries: ReadonlyMap<string, Item>;
   readonly schema: z.ZodDiscriminatedUnion<[Item["schema"], ...Item["schema"][]], "type">;
   /** The part a spec names; `fromSpec(part.spec)` is `part` again. @throws ScenarioError that lists every mistake */

@@ -106,7 +106,7 @@ export interface RoundSize {
   readonly overSelection: number;
 }
 
-interface PolicyDefinition<Type extends string, Shape extends z.ZodRawShape>
+export interface PolicyDefinition<Type extends string, Shape extends z.ZodRawShape>
   extends Definition<Type, Shape, PolicyBehaviour> {
   /** Options that make it as large as rounds of this size: what its bare name means to a stress test. */
   readonly sizedLike: (rounds: RoundSize) => Readonly<Record<string, unknown>>;

@@ -185,7 +185,7 @@ test("a mistake in the matrix is found before anything runs", async () => {
   };
   await refuse(/expected rates in \[0, 1\]/, "--dropout", "0,1.2");
   await refuse(/expected a number of seeds/, "--seeds", "many");
-  await refuse(/strategy/, "--strategy", "flame,fedprox");
+  await refuse(/strategy/, "--strategy", "flame,fedpox");
   await refuse(/expected budget:loss/, "--target", "8");
 });
 
