@@ -15,7 +15,8 @@ import { type ActorDefinition, defineActor, next, send, type TurnContext } from 
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { Attack } from "./attack.ts";
 import { type ClientMessage, serverRef } from "./protocol.ts";
-import type { Trained, TrainRecipe } from "./training.ts";
+import type { Method } from "./server-state.ts";
+import type { MethodOrder, MethodRecipe, Trained, TrainRecipe } from "./training.ts";
 
 export interface ClientState {
   readonly id: ClientId;
@@ -41,6 +42,8 @@ export interface ClientServices {
   /** What an update weighs on the wire. */
   readonly uploadBytes: number;
   attackOf(client: ClientId): Attack | null;
+  /** The programs of a kind of plan, which every client is held to have. */
+  programs: Method["programs"];
 }
 
 export const client: ActorDefinition<ClientState, ClientMessage, ClientServices> = defineActor({
@@ -65,8 +68,8 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
             : null;
         const stale = models[0]?.adapter;
         const dated = job === null || stale === undefined ? job : { ...job, stale };
-        const asked = method?.recipe ?? null;
-        const recipe = dated === null || asked === null ? dated : { ...dated, method: asked };
+        const order = method?.order ?? null;
+        const recipe = dated === null || order === null ? dated : { ...dated, method: recipeOf(order, ctx.services) };
         const result = ctx.pledge<Trained>({ work: "train", job: recipe, bytes: method?.uploadBytes ?? uploadBytes });
         // A newcomer goes on from where it joined, should this update not be counted.
         const joined = keepsRescaler && state.rescaler === null && start !== null;
@@ -84,6 +87,11 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
         return unreachable(message);
     }
   },
+});
+
+const recipeOf = ({ kind, ...order }: MethodOrder, { programs }: ClientServices): MethodRecipe => ({
+  ...programs(kind),
+  ...order,
 });
 
 /** The last `lag` models; they are the client's own, and live on in checkpoints with its state. */

@@ -53,8 +53,9 @@ export async function aggregate(
   const memories = new Map<ClientId, ClientMemory>();
   const good: Update[] = [];
   for (const { accepted, trained } of opened) {
-    const { update, memory } = replied(accepted, trained, draft, ctx);
-    const problem = checkUpdate(update, layout);
+    const { update, memory } = replied(accepted, trained, memories.get(accepted.client), draft, ctx);
+    // As it was trained as well: a reply may hide what is not finite.
+    const problem = checkUpdate({ ...update, values: trained.values }, layout) ?? checkUpdate(update, layout);
     if (problem === null) {
       good.push(update);
       found.set(accepted.participation, trained);
@@ -87,10 +88,15 @@ export async function aggregate(
   };
 }
 
-/** The update as the server sees it, once the client has worked out its reply. */
+/**
+ * The update as the server sees it, once the client has worked out its reply.
+ *
+ * @param earlier what the client remembers from an update of its own that is counted in the same round
+ */
 function replied(
   { participation, client, round, base, discount, plan: stored }: Accepted,
   trained: Trained,
+  earlier: ClientMemory | undefined,
   draft: Draft,
   ctx: ServerContext,
 ): { readonly update: Update; readonly memory: ClientMemory | undefined } {
@@ -108,7 +114,8 @@ function replied(
     units: tokens,
     personal: rescaler,
   };
-  const view = clientView(client, round, draft, ctx);
+  const seen = clientView(client, round, draft, ctx);
+  const view = earlier === undefined ? seen : { ...seen, memory: earlier };
   const plan = stored === undefined ? usual(view, setting) : loadPlan(stored, ctx);
   const reply = strategy.reply?.({ ...local, found }, plan, view, setting) ?? {};
   const { budget, examples } = view;

@@ -2,10 +2,10 @@
 import type { ClientId, Round } from "../src/base/ids.ts";
 import { type ClientView, type Plan, usual } from "../src/fl/plan.ts";
 import type { ServerState as MethodState } from "../src/fl/strategy.ts";
-import type { BlobRef } from "../src/runtime/messages/refs.ts";
+import type { Held } from "../src/runtime/messages/refs.ts";
 import type { Draft, ServerContext } from "./server-state.ts";
 import { load, loadAll, loadMemory, type StoredPlan, storePlan, weighing } from "./storage.ts";
-import type { MethodRecipe } from "./training.ts";
+import type { MethodOrder } from "./training.ts";
 
 /** The model and what a method keeps with it; empty in runs without training. */
 export function methodState(draft: Draft, ctx: ServerContext): MethodState {
@@ -32,36 +32,30 @@ export function planFor(client: ClientId, draft: Draft, ctx: ServerContext): Sto
   if (strategy.plan === undefined && strategy.steps === undefined) return null;
   const view = clientView(client, draft.round, draft, ctx);
   const plan = strategy.plan?.(view, methodState(draft, ctx), setting) ?? usual(view, setting);
-  return storePlan(plan, ctx);
+  // Without training nobody reads its vectors.
+  return storePlan(ctx.services.learning === null ? { ...plan, inputs: {} } : plan, ctx);
 }
 
-/**
- * What a client trains with, as references: programs, which it is held to have, weigh nothing; vectors weigh what the
- * plan says of the download besides the model.
- */
-export function recipeOf(plan: StoredPlan, draft: Draft, ctx: ServerContext): MethodRecipe | null {
-  const { programs, setting } = ctx.services.method;
+/** What a client trains with; it is held to have the programs of a kind. Vectors are charged with the model. */
+export function orderOf(
+  { kind, inputs, learningRate }: StoredPlan,
+  draft: Draft,
+  ctx: ServerContext,
+): MethodOrder | null {
   if (draft.adapter.ref !== "blob") return null;
-  const { kind, inputs, bytes, learningRate } = plan;
-  const whole = 4 * setting.layout.size;
-  let charge = Math.max(0, (bytes?.down ?? whole) - whole);
-  const weighed: [string, number | BlobRef][] = [];
-  for (const [name, value] of Object.entries(inputs)) {
-    if (typeof value === "number") weighed.push([name, value]);
-    else {
-      // Programs take float32.
-      const vector = load(value, ctx);
-      const single = value.double ? ctx.put(Float32Array.from(vector)) : value.content;
-      weighed.push([name, weighing(single, charge)]);
-      charge = 0;
-    }
-  }
-  const step = programs(kind);
-  return {
-    ...step,
-    inputs: Object.fromEntries(weighed),
-    ...(learningRate === undefined ? {} : { learningRate }),
-  };
+  const sent = Object.entries(inputs).map(([name, value]) => {
+    if (typeof value === "number") return [name, value] as const;
+    // Programs take float32.
+    const single = value.double ? ctx.put(Float32Array.from(load(value, ctx))) : value.content;
+    return [name, weighing(single, 0)] as const;
+  });
+  return { kind, inputs: Object.fromEntries(sent), ...(learningRate === undefined ? {} : { learningRate }) };
+}
+
+/** The model as it is sent, with what the plan says that the download weighs. */
+export function downloadOf({ bytes }: Pick<StoredPlan, "bytes">, adapter: Held, ctx: ServerContext): Held {
+  const whole = 4 * ctx.services.method.setting.layout.size;
+  return bytes?.down === undefined ? adapter : weighing(adapter, Math.max(0, adapter.bytes - whole + bytes.down));
 }
 
 /** Bytes of the update, when the plan says something of them. */

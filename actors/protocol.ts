@@ -12,7 +12,7 @@ import type { ClientId, ParticipationId, Round } from "../src/base/ids.ts";
 import type { Millis } from "../src/base/units.ts";
 import type { BlobRef, Held, PledgeRef, Ref } from "../src/runtime/messages/refs.ts";
 import type { Evaluation } from "../src/tasks/llm/training-engine.ts";
-import type { MethodRecipe, Trained } from "./training.ts";
+import type { MethodOrder, Trained } from "./training.ts";
 
 export type ClientMessage =
   | {
@@ -28,7 +28,7 @@ export type ClientMessage =
       /** What the strategy has this client do besides; absent for plain training. */
       readonly method?: {
         /** Null in runs without training. */
-        readonly recipe: MethodRecipe | null;
+        readonly order: MethodOrder | null;
         /** What the update weighs. */
         readonly uploadBytes: number;
       };

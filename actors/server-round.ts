@@ -5,7 +5,7 @@ import type { ClientMemory } from "../src/fl/plan.ts";
 import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
 import { after, send } from "../src/runtime/actor.ts";
 import type { Aggregated } from "./learning.ts";
-import { planFor, recipeOf, uploadOf } from "./planning.ts";
+import { downloadOf, orderOf, planFor, uploadOf } from "./planning.ts";
 import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
 import {
   type Accepted,
@@ -124,13 +124,14 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     roster.invited(client, round, participation);
     emit(ctx, { type: "invited", participation, client, round });
     const rescaler = learning === null ? null : learning.rescalers.forBudget(fleet.topK[client]!);
-    const invitation = { type: "train", round, participation, adapter: draft.adapter, rescaler } as const;
+    const adapter = plan === null ? draft.adapter : downloadOf(plan, draft.adapter, ctx);
+    const invitation = { type: "train", round, participation, adapter, rescaler } as const;
     const effort = plan?.effort ?? effortOf?.(client, round);
     const work = {
       ...invitation,
       ...(effort === undefined ? {} : { effort }),
       ...(plan && {
-        method: { recipe: recipeOf(plan, draft, ctx), uploadBytes: uploadOf(plan, ctx.services.uploadBytes, ctx) },
+        method: { order: orderOf(plan, draft, ctx), uploadBytes: uploadOf(plan, ctx.services.uploadBytes, ctx) },
       }),
     };
     effect(draft, send(clientRef(client), work));

@@ -2,7 +2,7 @@
 import { invariant } from "../src/base/errors.ts";
 import { type ClientMemory, emptyMemory, type Plain, type Plan, type Vectors } from "../src/fl/plan.ts";
 import type { TurnContext } from "../src/runtime/actor.ts";
-import type { BlobRef } from "../src/runtime/messages/refs.ts";
+import type { BlobRef, Held } from "../src/runtime/messages/refs.ts";
 
 /** A vector that somebody holds. */
 export interface StoredVector {
@@ -86,7 +86,7 @@ export function* contentsOf(vectors: StoredVectors): Generator<BlobRef> {
  * A reference that weighs so much on the simulated wire: what a client has already, or is charged for elsewhere, travels
  * for nothing.
  */
-export function weighing(content: BlobRef, bytes: number): BlobRef {
+export function weighing<Content extends Held>(content: Content, bytes: number): Content {
   invariant(Number.isSafeInteger(bytes) && bytes >= 0, () => `a reference weighs ${bytes} bytes`);
   return { ...content, bytes };
 }

@@ -9,6 +9,7 @@ import { examplesOf, type Partition } from "../src/data/deal.ts";
 import type { TokenizedData } from "../src/data/tokenized.ts";
 import type { OptimizerConfig, ProgramSource } from "../src/engine/engine.ts";
 import { cut } from "../src/engine/merging.ts";
+import type { Kind } from "../src/fl/plan.ts";
 import type { BlobReader } from "../src/runtime/messages/blobs.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { GatheredJob, GatheredResult, Gathering } from "../src/runtime/pledges.ts";
@@ -50,15 +51,21 @@ export interface TrainRecipe {
   readonly attack: Attack | null;
 }
 
+/** What a strategy asks of a participation. */
+export interface MethodOrder {
+  /** Chooses the programs. */
+  readonly kind: Kind;
+  readonly inputs: Readonly<Record<string, number | BlobRef>>;
+  /** The scenario's unless given. */
+  readonly learningRate?: number;
+}
+
 /** A strategy's programs and what they are fed, as references. */
-export interface MethodRecipe {
+export interface MethodRecipe extends Omit<MethodOrder, "kind"> {
   /** The step of so many clients in a call. */
   readonly step: Readonly<Record<number, BlobRef>>;
   readonly before?: BlobRef;
   readonly after?: BlobRef;
-  readonly inputs: Readonly<Record<string, number | BlobRef>>;
-  /** The scenario's unless given. */
-  readonly learningRate?: number;
 }
 
 /** What a client found. */

@@ -1,7 +1,7 @@
 /**
  * Any method whose clients send less: the largest entries of their update, rounded to a few levels.
  *
- *   u = Δ + e,   sent = Q(top_k(u)),   e ← u − sent                       e: what was left out so far, with `feedback`
+ *   u = Δ + e,   sent = Q(top_k(u)),   e ← u − top_k(u)                  e: what was left out so far, with `feedback`
  *   Q(x) = ‖x‖ · sign(x) · ξ ÷ s,   ξ = ⌊s·|x| ÷ ‖x‖⌋ or one more, so that Q is unbiased          s levels; 0 = exact
  *
  * A client keeps e only when its update was counted. Groups that it did not train are left alone, what is owed to them
@@ -47,11 +47,13 @@ export function compressed<Sum>(host: Strategy<Sum>, { keep, levels, feedback }:
         owed[i] = from[i]! - trained.base[i]! + (feedback ? residual[i]! : 0);
       });
       const threshold = keep === 1 ? 0 : nthLargest(owed, Math.ceil(keep * layout.size));
-      const sent = quantised(largest(owed, threshold, Math.ceil(keep * layout.size)), levels, client.draws("levels"));
+      const kept = largest(owed, threshold, Math.ceil(keep * layout.size));
+      const sent = quantised(kept, levels, client.draws("levels"));
       const values = trained.base.slice();
       eachOf(layout, isTrained, (i) => {
         if (sent[i] !== 0) values[i] = values[i]! + sent[i]!;
-        residual[i] = owed[i]! - sent[i]!;
+        // Rounding is unbiased; owed as well, its error would grow from round to round where there are few levels.
+        residual[i] = owed[i]! - kept[i]!;
       });
       const { vectors = client.memory.vectors, notes = client.memory.notes } = reply.memory ?? {};
       return {

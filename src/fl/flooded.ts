@@ -80,7 +80,7 @@ export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Stra
       const { down = 4 * setting.layout.size, up = 4 * setting.layout.size } = plan.bytes ?? {};
       return {
         ...plan,
-        inputs: { ...plan.inputs, lambda: lambdaOf(options, client.round - 1) },
+        inputs: { ...plan.inputs, floodLambda: lambdaOf(options, client.round - 1) },
         bytes: { down: down + 8, up: up + 8 },
       };
     },
@@ -89,7 +89,7 @@ export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Stra
       return {
         ...steps,
         merges: false,
-        given: { ...steps.given, lambda: "scalar" },
+        given: { ...steps.given, floodLambda: "scalar" },
         objective(at) {
           const loss = at.mean(mul(at.pass.losses, weightsOf(at, options)));
           return steps.objective?.({ ...at, loss }) ?? loss;
@@ -197,7 +197,7 @@ export function lambdaOf({ schedule, amplitude: a, horizon: T }: FloodOptions, r
 function weightsOf(at: StepContext, options: FloodOptions): Tensor {
   const { scores, present } = scoresOf(at, options);
   const flagged = flagsOf(detach(scores), present, options.quantile);
-  const weights = addScalar(mul(flagged, addScalar(at.given.lambda!, -1)), 1);
+  const weights = addScalar(mul(flagged, addScalar(at.given.floodLambda!, -1)), 1);
   if (options.granularity === "token") return weights;
   const rows = present.shape[0] as number;
   const targets = at.pass.losses.shape;

@@ -74,7 +74,8 @@ export function checkUpdate(update: Update, layout: AdapterLayout): Refusal | nu
   const text =
     firstNonFinite("adapter", update.values) ??
     firstNonFinite("base adapter", update.base) ??
-    firstNonFinite("rescaler", update.personal);
+    firstNonFinite("rescaler", update.personal) ??
+    nonFiniteIn(update.sent);
   return text === null ? null : { kind: "not-finite", text };
 }
 
@@ -123,7 +124,15 @@ function activationProblem(
   return null;
 }
 
-function firstNonFinite(what: string, values: Float32Array): string | null {
+function nonFiniteIn(sent: Update["sent"]): string | null {
+  for (const [name, value] of Object.entries(sent)) {
+    const found = firstNonFinite(name, typeof value === "number" ? [value] : value);
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+function firstNonFinite(what: string, values: readonly number[] | Float32Array | Float64Array): string | null {
   // v − v is 0 for every finite v and NaN for the others, so one sum tells whether there is anything to look for.
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += values[i]! - values[i]!;

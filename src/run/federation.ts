@@ -107,6 +107,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       deadline: deadline === null ? null : millis(deadline),
       onEnded: (ended) => this.#onEnded(ended),
     });
+    const method = methodOf(scenario, prepared, { rng, programs, held: this.#programs, most });
     this.#recorder = new RoundRecorder({
       tiers: fleet.tierNames,
       layers: prepared.layout.layers,
@@ -143,7 +144,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
             evaluateEvery: data.evaluateEvery,
             downloadBytes: bytes.download,
             uploadBytes: bytes.upload,
-            method: methodOf(scenario, prepared, { rng, programs, held: this.#programs, most }),
+            method,
             learning: this.#learning,
           },
         }),
@@ -155,6 +156,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
             topKOf: (id) => fleet.topK[id]!,
             trainingTimeOf: trainingTime,
             attackOf: attackOf(data, fleet, rng),
+            programs: method.programs,
           },
         }),
         registration(evaluator, {

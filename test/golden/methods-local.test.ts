@@ -83,7 +83,12 @@ test("SCAFFOLD: two quadratics over rounds, and a round of a part of the fleet",
   const replies = clients.map((client: number, at: number) => {
     const plan = { kind: { variant: {} }, inputs: { c: Float64Array.from(c), ci: Float64Array.from(ck[client]) } };
     const update = updateOf(x, y[at], { client: clientId(client), steps: steps[at], plan });
-    const reply = strategy.reply!({ ...update, found: {} }, plan, { memory: emptyMemory } as never, wide);
+    const reply = strategy.reply!(
+      { ...update, found: {} },
+      plan,
+      { memory: { vectors: { ci: plan.inputs.ci }, notes: null } } as never,
+      wide,
+    );
     return { update: { ...update, sent: reply.sent! }, memory: reply.memory! };
   });
   const next = await aggregate(
@@ -200,7 +205,7 @@ function floodedBatch(logits: number[][], labels: number[], options: Partial<Flo
     labels: graph.input("labels", "int32", [rows]),
     rows: graph.input("rows", "int32", [rows]),
     present: graph.input("present", "float32", [rows]),
-    lambda: graph.input("lambda", "float32", [1]),
+    floodLambda: graph.input("floodLambda", "float32", [1]),
   };
   const losses = crossEntropy(inputs.logits, inputs.labels);
   const mean = (t: Tensor) => scale(reduceSum(t, [0], true), 1 / rows);
@@ -213,7 +218,7 @@ function floodedBatch(logits: number[][], labels: number[], options: Partial<Flo
     present: () => inputs.present,
     counts: inputs.present,
   };
-  const given = { lambda: inputs.lambda };
+  const given = { floodLambda: inputs.floodLambda };
   const at = { graph, pass, loss: mean(losses), mean, parameters: inputs.logits, start: inputs.logits, given };
   const steps = flooded(fedavg(), { ...floodDefaults, ...options }).steps!({ variant: {} }, settingOf(plainLayout(1)));
   const loss = steps.objective!(at);
@@ -225,7 +230,7 @@ function floodedBatch(logits: number[][], labels: number[], options: Partial<Flo
       labels,
       rows: labels.map((_, row) => row),
       present: labels.map(() => 1),
-      lambda: [lambda],
+      floodLambda: [lambda],
     },
   );
 }

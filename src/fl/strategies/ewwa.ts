@@ -12,6 +12,7 @@
  * Hu et al., "An Element-Wise Weights Aggregation Method", 2023. https://arxiv.org/abs/2404.15919
  */
 import { z } from "zod";
+import { ScenarioError } from "../../base/errors.ts";
 import type { Setting } from "../../tasks/task.ts";
 import { eachOf } from "../averaging.ts";
 import { defineStrategy } from "../define-strategy.ts";
@@ -57,34 +58,39 @@ export const ewwa = defineStrategy({
     prior: z.enum(["none", "size"]).default("none"),
   },
   name: ({ variant, signal }) => `ewwa(${[variant, ...(signal === "abs" ? ["abs"] : [])].join()})`,
-  make: ({ variant, ...options }) => ({
-    ...(variant === "code" && { folding: "all" as const }),
-    weight: (update, group) => (hasTrained(update, group) ? update.discount : 0),
-    begin: ({ vectors }: ServerState, { layout: { size } }: Setting): Sum => ({
-      vectors: { ...vectors },
-      top: new Float64Array(size).fill(-Infinity),
-      total: new Float64Array(size),
-      pull: new Float64Array(size),
-      kept: [],
-      updates: 0,
-    }),
-    fold(sum: Sum, update, setting) {
-      sum.updates++;
-      if (variant === "code") sum.kept.push(update);
-      else foldScores(sum, update, setting, options);
-    },
-    finish(sum: Sum, server, setting, { round }) {
-      if (sum.updates === 0) return server;
-      if (variant === "code") return asPublished(sum.kept, server, setting, options, round);
-      const parameters = server.parameters.slice();
-      for (let i = 0; i < parameters.length; i++) {
-        const pull = sum.pull[i]! / sum.total[i]!;
-        // Nobody trained it: 0 ÷ 0.
-        if (pull !== 0 && !Number.isNaN(pull)) parameters[i] = parameters[i]! - pull;
-      }
-      return { ...server, parameters, vectors: sum.vectors };
-    },
-  }),
+  make({ variant, ...options }) {
+    if (variant === "code" && options.prior !== "none") {
+      throw new ScenarioError(`strategy.prior is "${options.prior}", expected "none" with variant "code"`);
+    }
+    return {
+      ...(variant === "code" && { folding: "all" as const }),
+      weight: (update, group) => (hasTrained(update, group) ? update.discount : 0),
+      begin: ({ vectors }: ServerState, { layout: { size } }: Setting): Sum => ({
+        vectors: { ...vectors },
+        top: new Float64Array(size).fill(-Infinity),
+        total: new Float64Array(size),
+        pull: new Float64Array(size),
+        kept: [],
+        updates: 0,
+      }),
+      fold(sum: Sum, update, setting) {
+        sum.updates++;
+        if (variant === "code") sum.kept.push(update);
+        else foldScores(sum, update, setting, options);
+      },
+      finish(sum: Sum, server, setting, { round }) {
+        if (sum.updates === 0) return server;
+        if (variant === "code") return asPublished(sum.kept, server, setting, options, round);
+        const parameters = server.parameters.slice();
+        for (let i = 0; i < parameters.length; i++) {
+          const pull = sum.pull[i]! / sum.total[i]!;
+          // Nobody trained it: 0 ÷ 0.
+          if (pull !== 0 && !Number.isNaN(pull)) parameters[i] = parameters[i]! - pull;
+        }
+        return { ...server, parameters, vectors: sum.vectors };
+      },
+    };
+  },
 });
 
 function foldScores(sum: Sum, update: Update, { layout }: Setting, options: Options): void {

@@ -55,7 +55,8 @@ export const fednova = defineStrategy({
         steps: new Float64Array(layout.groups.length),
       }),
       fold({ mean, steps }: Sum, update, { layout, rate }) {
-        const a = effectiveSteps(update.steps, momentum, mu * (update.plan.learningRate ?? rate));
+        const decay = optimizer === "adamw" ? 0 : mu * (update.plan.learningRate ?? rate);
+        const a = effectiveSteps(update.steps, momentum, decay);
         const before = Float64Array.from(mean.weight);
         foldMean(mean, update, layout, options.discounts, (one, group) => averagingWeight(options, one, group), 1 / a);
         for (const [group, total] of mean.weight.entries()) {

@@ -89,7 +89,7 @@ interface Options {
 /** λ, in the order of the updates; they sum to 1. */
 function fairWeights(kept: readonly Update[], { layout }: Setting, options: Options): Float64Array {
   const { weightRule, epsilon, temperature } = options;
-  const sizes = kept.map(({ examples, discount }) => examples * discount);
+  const sizes = kept.map(({ examples }) => examples);
   const all = sizes.reduce((sum, size) => sum + size, 0);
   const prior = Float64Array.from(sizes, (size) => (all === 0 ? 1 / kept.length : size / all));
   const losses = kept.map(({ sent }) => sent.loss as number);

@@ -7,7 +7,8 @@
  *   x ← x + η_s · mean(y_i − x),   c ← c + Σ (c_i⁺ − c_i) ÷ N          over arrivals; N all clients
  *
  * A group that a client did not train keeps its slice of c_i. Twice the bytes of FedAvg, each way. The formula of
- * option II holds for plain SGD alone, so local steps are that whatever the scenario's optimizer.
+ * option II holds for plain SGD alone, so local steps are that whatever the scenario's optimizer; the scenario's
+ * `clipNorm` still bounds the corrected gradient, and null leaves it as it is.
  * Karimireddy et al., "SCAFFOLD", 2020. https://arxiv.org/abs/1910.06378
  */
 import { z } from "zod";
@@ -67,10 +68,12 @@ export const scaffold = defineStrategy({
         }),
       }),
     }),
-    reply({ values, base, steps, trained, found }, { inputs, learningRate }, _client, { layout, rate }) {
+    reply({ values, base, steps, trained, found }, { inputs, learningRate }, { memory }, { layout, rate }) {
       const { c, ci } = inputs as { c: Float64Array; ci: Float64Array };
       const taken = steps * (learningRate ?? rate);
-      const next = Float64Array.from(ci);
+      // Since it was invited, another update of its own may have been counted.
+      const own = memory.vectors.ci ?? new Float64Array(layout.size);
+      const next = Float64Array.from(own);
       const change = new Float64Array(layout.size);
       eachOf(
         layout,
@@ -80,7 +83,7 @@ export const scaffold = defineStrategy({
             control === "gradient"
               ? found.gradient![i]! / found.targets![0]!
               : ci[i]! - c[i]! + (base[i]! - values[i]!) / taken;
-          change[i] = next[i]! - ci[i]!;
+          change[i] = next[i]! - own[i]!;
         },
       );
       return { memory: { vectors: { ci: next }, notes: null }, sent: { change } };

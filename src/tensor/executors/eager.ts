@@ -11,6 +11,23 @@ import type { EagerLowering, Node, Program, Tensor } from "../graph/ir.ts";
 import { type DType, type SymbolicDim, sizeOf } from "../graph/shape.ts";
 import { type Executable, type Executor, sizesOf, type TensorData, type WeightSource } from "./executor.ts";
 
+declare module "../graph/ir.ts" {
+  /** One eager run on TensorFlow.js: the values so far. */
+  interface EagerLowering {
+    readonly tf: typeof Tf;
+    get(tensor: Tensor): Tf.Tensor;
+    /** An index tensor in the one integer type TensorFlow.js has. */
+    integers(tensor: Tensor): Tf.Tensor;
+    set(node: Node, value: Tf.Tensor, index?: number): void;
+    /** Remembers how many rows of a ragged tensor belong to each group. */
+    setCounts(tensor: Tensor, counts: readonly number[]): void;
+    /** The rows of each group. */
+    pieces(tensor: Tensor): Tf.Tensor[];
+    binary(node: Node, kind: "Add" | "Sub" | "Mul" | "Div"): void;
+    unary(node: Node, kind: string): void;
+  }
+}
+
 /** One run of a program: the values so far. */
 class TfEager implements EagerLowering {
   readonly tf: typeof Tf;

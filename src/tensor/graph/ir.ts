@@ -1,7 +1,6 @@
 /**
  * The parts of a tensor program, and what an operation may ask of the executor that runs it.
  */
-import type * as Tf from "@tensorflow/tfjs-core";
 import type { DType, Shape, SymbolicDim } from "./shape.ts";
 
 export type AttributeValue = number | string | boolean | readonly number[] | Shape | SymbolicDim;
@@ -141,20 +140,9 @@ export interface TensorflowLowering {
   defineMatrices(tensor: Tensor, matrices: readonly string[]): void;
 }
 
-/** One eager run on TensorFlow.js: the values so far. */
-export interface EagerLowering {
-  readonly tf: typeof Tf;
-  get(tensor: Tensor): Tf.Tensor;
-  /** An index tensor in the one integer type TensorFlow.js has. */
-  integers(tensor: Tensor): Tf.Tensor;
-  set(node: Node, value: Tf.Tensor, index?: number): void;
-  /** Remembers how many rows of a ragged tensor belong to each group. */
-  setCounts(tensor: Tensor, counts: readonly number[]): void;
-  /** The rows of each group. */
-  pieces(tensor: Tensor): Tf.Tensor[];
-  binary(node: Node, kind: "Add" | "Sub" | "Mul" | "Div"): void;
-  unary(node: Node, kind: string): void;
-}
+/** What an eager run offers to operations. The executor says it, or a strategy's types would need TensorFlow.js. */
+// biome-ignore lint/suspicious/noEmptyInterface: see executors/eager.ts
+export interface EagerLowering {}
 
 /** Named inputs and outputs of a graph: what an executor compiles. */
 export interface Program {

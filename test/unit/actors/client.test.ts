@@ -17,6 +17,7 @@ const services: ClientServices = {
   uploadBytes: 1_234,
   topKOf: () => 2,
   trainingTimeOf: () => seconds(30),
+  programs: () => ({ step: {} }),
   attackOf: () => null,
 };
 
