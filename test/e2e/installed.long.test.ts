@@ -31,7 +31,6 @@ before(async () => {
 const scenario = () => `
 import { defineScenario, iid, instructions, megabits, minutes } from "flame-sim";
 import { clients } from "./fleet.ts";
-import { folderOfFile } from "../support/folders.ts";
 
 export default defineScenario({
   name: "mine",
