@@ -35,8 +35,7 @@ const { seed, from } = firstSeed();
 console.log(`${files.length} files; the seeds of the swarm begin at ${seed} (${from})`);
 
 // Node's own choice leaves one core free, which is half of two.
-// One more than cores: a test file waits for its modules, for disks and for processes of its own.
-const tests = run({ files, concurrency: availableParallelism() + 1, timeout: 10 * 60_000 });
+const tests = run({ files, concurrency: availableParallelism(), timeout: 10 * 60_000 });
 tests.on("test:pass", (test) => {
   const reason = test.skip ?? test.todo;
   if (reason !== undefined) skip(test, String(reason));
