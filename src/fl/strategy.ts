@@ -35,8 +35,6 @@ export interface At {
 
 /** The server's part. */
 export interface Aggregation<Sum = unknown> {
-  /** `stream` unless given: updates are opened a few at a time, folded, and let go. */
-  readonly folding?: "stream" | "all";
   /** Unnormalised weight of an update for a group, ≥ 0. */
   weight(update: Update, group: number): number;
   begin(server: ServerState, setting: Setting): Sum;

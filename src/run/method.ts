@@ -10,6 +10,7 @@ import { type Scenario, strategyOf } from "../scenario/define.ts";
 import { parameterLayout } from "../tasks/llm/task.ts";
 import type { TaskPrograms } from "../tasks/programs.ts";
 import type { Setting } from "../tasks/task.ts";
+import { stepOptionsOf } from "../tasks/training-step.ts";
 import type { Prepared } from "./prepare.ts";
 
 /** Programs of the strategy, held in the blob store from when they are first asked for to the end of the run. */
@@ -39,11 +40,9 @@ export class MethodPrograms {
   }
 }
 
-function settingOf({ data }: Scenario, { config, layout, fleet }: Prepared, rng: Rng): Setting {
-  const budgets = [...new Set(fleet.topK)].sort((a, b) => a - b);
+function settingOf({ data }: Scenario, { layout, fleet }: Prepared, rng: Rng): Setting {
   return {
     layout: parameterLayout(layout),
-    budgets: budgets.includes(config.topK) ? budgets : [...budgets, config.topK],
     clients: fleet.size,
     rate: data.training.learningRate,
     draws: (purpose) => rng.at(`strategy: ${purpose}`).at(0),
@@ -77,8 +76,7 @@ export function methodOf(
   const make = (kind: Kind): ReturnType<Method["programs"]> => {
     if (programs === null || prepared.training === null) return { step: {} };
     const { batchSize: rows, length, optimizer } = prepared.training.setup;
-    const { beta1, beta2, epsilon, clipNorm, weightDecay } = optimizer;
-    const options = { beta1, beta2, epsilon, clip: clipNorm !== null, decay: weightDecay !== 0 };
+    const options = stepOptionsOf(optimizer);
     const steps = strategy.steps?.(kind, setting) ?? {};
     const key = JSON.stringify(kind);
     const step: Record<number, BlobRef> = {};

@@ -33,8 +33,6 @@ export interface Steps {
   /** Over the parameters as received, and as trained. */
   readonly before?: Probe;
   readonly after?: Probe;
-  /** Whether the program multiplies the parameters by a scope's lens, which is then fed. */
-  readonly lens?: boolean;
   /** Whether several clients can share a call. True unless a piece reads `pass` other than through `loss`. */
   readonly merges?: boolean;
 }

@@ -42,7 +42,6 @@ export interface Pass {
 
 /** What is trained, and how to run it. */
 export interface Task {
-  readonly name: string;
   readonly layout: ParameterLayout;
   /** Numbers of a client that never enter an average: FLAME's rescalers. 0 for none. */
   readonly personal: number;
@@ -58,8 +57,6 @@ export interface Task {
 /** What does not change in a run, as a strategy sees it. */
 export interface Setting {
   readonly layout: ParameterLayout;
-  /** Those that occur, ascending; the last is the task's full one. */
-  readonly budgets: readonly number[];
   readonly clients: number;
   /** Local learning rate of this round. */
   readonly rate: number;

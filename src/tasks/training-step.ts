@@ -8,6 +8,7 @@
  * faster at one large call: state, rates and extra inputs are then `[clients, …]`, no sum runs over clients, and a client
  * with rates of 0 keeps its parameters.
  */
+import type { OptimizerConfig } from "../engine/engine.ts";
 import { gradients } from "../tensor/autodiff.ts";
 import { Graph } from "../tensor/graph/graph.ts";
 import type { Program, Tensor } from "../tensor/graph/ir.ts";
@@ -23,6 +24,15 @@ export interface StepOptions extends AdamWOptions {
   /** Whether parameters are decayed; by how much is the input `decay`. */
   readonly decay: boolean;
 }
+
+/** What of an optimizer is in the program and not among its inputs. */
+export const stepOptionsOf = ({ beta1, beta2, epsilon, clipNorm, weightDecay }: OptimizerConfig): StepOptions => ({
+  beta1,
+  beta2,
+  epsilon,
+  clip: clipNorm !== null,
+  decay: weightDecay !== 0,
+});
 
 const formatVariant = (variant: Variant): string =>
   Object.entries(variant)
@@ -124,8 +134,7 @@ function open(task: Task, variant: Variant, shape: BatchShape, inputs: Inputs, s
   const { size } = task.layout;
   const parameters = inputs.own("parameters", size);
   const personal = task.personal > 0 ? inputs.own("personal", task.personal) : null;
-  const seen = steps.lens === true ? mul(parameters, inputs.own("lens", size)) : parameters;
-  const pass = task.pass(graph, { parameters: seen, personal }, variant, shape);
+  const pass = task.pass(graph, { parameters, personal }, variant, shape);
   const mean = (perTarget: Tensor) => meanOver(pass, perTarget, inputs, clients);
   const given: Record<string, Tensor> = {};
   for (const [name, form] of Object.entries(steps.given ?? {})) {

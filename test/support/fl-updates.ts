@@ -29,7 +29,7 @@ const model: ModelConfig = {
 /** Two layers of three experts, nine adapter elements each. */
 export const layout: AdapterLayout = adapterLayout(model, { rank: 1, alpha: 2 });
 export const experts = layout.layers * layout.experts;
-export const setting = settingOf(parameterLayout(layout), { clients: 8, budgets: [2] });
+export const setting = settingOf(parameterLayout(layout), { clients: 8 });
 
 export interface UpdateSketch {
   client?: number;

@@ -30,7 +30,6 @@ export function settingOf(layout: ParameterLayout, given: Partial<Setting> = {})
   const rng = new Rng(1);
   return {
     layout,
-    budgets: [1],
     clients: 2,
     rate: 0.1,
     draws: (purpose) => rng.at(purpose).at(0),

@@ -63,7 +63,6 @@ export const ewwa = defineStrategy({
       throw new ScenarioError(`strategy.prior is "${options.prior}", expected "none" with variant "code"`);
     }
     return {
-      ...(variant === "code" && { folding: "all" as const }),
       weight: (update, group) => (hasTrained(update, group) ? update.discount : 0),
       begin: ({ vectors }: ServerState, { layout: { size } }: Setting): Sum => ({
         vectors: { ...vectors },

@@ -67,7 +67,6 @@ export const fedvra = defineStrategy({
       vectors[`counted:${client}`] = Float64Array.of(round);
     };
     return {
-      ...(aRule === "heterogeneity" && { folding: "all" as const }),
       weight: (update, group) => (hasTrained(update, group) ? update.examples * update.discount : 0),
       init: ({ layout }) => ({ vectors: { lbar: new Float64Array(layout.size) }, notes: null }),
       plan: (client, { vectors }, setting) => ({

@@ -9,6 +9,7 @@ import { type AdapterLayout, adapterLayout, type LoraConfig } from "../../model/
 import type { BaseWeights } from "../../model/base-weights.ts";
 import type { Executor, TensorData } from "../../tensor/executors/executor.ts";
 import { TaskPrograms } from "../programs.ts";
+import { stepOptionsOf } from "../training-step.ts";
 import { checkJob } from "./check-job.ts";
 import { clientsPerCall } from "./client-memory.ts";
 import { loraFormFor } from "./lora-form.ts";
@@ -112,8 +113,7 @@ export class ProgramEngine implements TrainingEngine {
   #stepJob(job: TrainJob): StepJob {
     this.#check(job);
     const { adapter, rescaler, topK, batches, optimizer, method } = job;
-    const { beta1, beta2, epsilon, clipNorm, weightDecay } = optimizer;
-    const options = { beta1, beta2, epsilon, clip: clipNorm !== null, decay: weightDecay !== 0 };
+    const options = stepOptionsOf(optimizer);
     const step: StepJob = {
       program: (clients, batch) =>
         method?.program(clients) ?? this.#programs.step({ topK }, { clients, ...pick(batch) }, options),

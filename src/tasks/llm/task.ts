@@ -32,7 +32,6 @@ export interface LlmTask extends Task {
 export function llmTask({ config, lora, form }: LlmOptions): LlmTask {
   const adapter = adapterLayout(config, lora);
   return {
-    name: "llm",
     config,
     adapter,
     layout: parameterLayout(adapter),
