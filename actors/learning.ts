@@ -2,16 +2,17 @@
  * The part of a round that looks into updates: opens what was accepted, refuses what is not fit to be counted, and
  * folds the rest into the next global adapter in ascending order of participation, in float64.
  */
-import { invariant } from "../src/base/errors.ts";
+import { InvariantError, invariant, MachineError, messageOf } from "../src/base/errors.ts";
 import type { ClientId, ParticipationId } from "../src/base/ids.ts";
 import { type ClientMemory, usual } from "../src/fl/plan.ts";
 import type { ServerState as MethodState, Strategy } from "../src/fl/strategy.ts";
 import { checkUpdate, type Update } from "../src/fl/update.ts";
+import type { AskForWork, WorkInput, WorkName, WorkResult } from "../src/fl/works.ts";
 import { clientView, methodState } from "./planning.ts";
 import type { Count } from "./protocol.ts";
 import type { Accepted, Draft, Learning, ServerContext } from "./server-state.ts";
 import { loadPlan } from "./storage.ts";
-import type { Trained } from "./training.ts";
+import type { Computation, Trained } from "./training.ts";
 
 /** An accepted update and what it holds. */
 export interface Opened {
@@ -74,7 +75,7 @@ export async function aggregate(
   };
   const sum = strategy.begin(before, setting);
   for (const update of good) strategy.fold(sum, update, setting, at);
-  const next = await strategy.finish(sum, before, setting, at);
+  const next = await strategy.finish(sum, before, setting, { ...at, work: workFor(strategy, ctx) });
   for (const update of good) rescalers.report(update);
   return {
     counts: countsOf(good, strategy, setting.layout.groups.length),
@@ -87,6 +88,20 @@ export async function aggregate(
     expertTokens: expertTokensOf(good, setting.layout.groups.length),
   };
 }
+
+/** A work is a pledge like training: done by the pool while virtual time stands still, and again if the run is cut off. */
+const workFor =
+  ({ name: strategy }: Strategy, ctx: ServerContext): AskForWork =>
+  async <Name extends WorkName>(name: Name, input: WorkInput<Name>) => {
+    const job: Computation<Name> = { name, input };
+    const pledge = ctx.pledge<WorkResult<Name>>({ work: "compute", job, bytes: 0 });
+    try {
+      return (await ctx.open([pledge]))[0]!;
+    } catch (cause) {
+      const Kind = cause instanceof MachineError ? MachineError : InvariantError;
+      throw new Kind(`strategy ${strategy} asked for "${name}", which failed: ${messageOf(cause)}`, { cause });
+    }
+  };
 
 /**
  * The update as the server sees it, once the client has worked out its reply.

@@ -10,6 +10,7 @@ import type { TokenizedData } from "../src/data/tokenized.ts";
 import type { OptimizerConfig, ProgramSource } from "../src/engine/engine.ts";
 import { cut } from "../src/engine/merging.ts";
 import type { Kind } from "../src/fl/plan.ts";
+import { doWork, type WorkInput, type WorkName } from "../src/fl/works.ts";
 import type { BlobReader } from "../src/runtime/messages/blobs.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { GatheredJob, GatheredResult, Gathering } from "../src/runtime/pledges.ts";
@@ -91,6 +92,12 @@ export interface EvaluateRecipe {
   readonly until: number;
 }
 
+/** What a strategy asks for at the end of a round. */
+export interface Computation<Name extends WorkName = WorkName> {
+  readonly name: Name;
+  readonly input: WorkInput<Name>;
+}
+
 /** How many evaluation batches make one task. */
 const batchesPerShard = 4;
 
@@ -108,6 +115,7 @@ export interface TrainingHandlers {
   readonly train: Handler<TrainRecipe, Trained>;
   readonly trainTogether: Handler<GatheredJob<TrainRecipe>, GatheredResult<Trained>>;
   readonly evaluate: Handler<EvaluateRecipe, Evaluation>;
+  readonly compute: Handler<Computation, unknown>;
 }
 
 /** `setup` and `engine` are asked for once, when the first job comes. */
@@ -135,6 +143,7 @@ export function trainingHandlers(
       // A copy: native executors on Node 20 refuse shared memory.
       return (await opened).evaluate({ adapter: blobs.floats(adapter).slice(), rescaler, topK, batches });
     },
+    compute: ({ name, input }: Computation) => doWork(name, input),
   };
 }
 

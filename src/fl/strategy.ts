@@ -14,6 +14,7 @@ import type { KeyedDraws, Setting } from "../tasks/task.ts";
 import type { Named } from "./define.ts";
 import type { ClientMemory, ClientView, Kind, Plain, Plan, Vectors } from "./plan.ts";
 import type { Trained, Update } from "./update.ts";
+import type { AskForWork } from "./works.ts";
 
 export interface ServerState {
   readonly parameters: Float32Array;
@@ -33,6 +34,11 @@ export interface At {
   readonly draws: KeyedDraws;
 }
 
+interface Finishing extends At {
+  /** Heavy arithmetic by name, done by a worker: see `works.ts`. */
+  readonly work: AskForWork;
+}
+
 /** The server's part. */
 export interface Aggregation<Sum = unknown> {
   /** Unnormalised weight of an update for a group, ≥ 0. */
@@ -40,7 +46,7 @@ export interface Aggregation<Sum = unknown> {
   begin(server: ServerState, setting: Setting): Sum;
   fold(sum: Sum, update: Update, setting: Setting, at: At): void;
   /** A group whose weights sum to zero keeps its values bit for bit. */
-  finish(sum: Sum, server: ServerState, setting: Setting, at: At): ServerState | Promise<ServerState>;
+  finish(sum: Sum, server: ServerState, setting: Setting, at: Finishing): ServerState | Promise<ServerState>;
 }
 
 export interface Method<Sum = unknown> extends Aggregation<Sum> {

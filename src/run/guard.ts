@@ -20,8 +20,12 @@ export const guardScenario = ({ kind, data, own }: Scenario): Scenario => ({
   own: guardParts(own),
 });
 
-/** @internal @param where names the function for its author: `world.timeline[3].effect.run` */
-export function guarded<Own extends Method>(where: string, own: Own): Own {
+/**
+ * @internal
+ * @param where names the function for its author: `world.timeline[3].effect.run`
+ * @param mayWait whether it may return a promise; what it does after waiting is not under guard
+ */
+export function guarded<Own extends Method>(where: string, own: Own, mayWait = false): Own {
   install();
   return new Proxy(own, {
     apply(target, self, args) {
@@ -29,7 +33,7 @@ export function guarded<Own extends Method>(where: string, own: Own): Own {
       running = where;
       try {
         const result: unknown = Reflect.apply(target, self, args);
-        if (result instanceof Promise) {
+        if (result instanceof Promise && !mayWait) {
           // What it ends with is nobody's answer any more.
           result.catch(() => {});
           throw new ScenarioError(`${where} returns a promise; expected its result at once`);
@@ -103,6 +107,8 @@ const guardMethods = <Part extends object>(part: Part | undefined, where: string
   new Proxy(part, {
     get(target, key) {
       const value: unknown = Reflect.get(target, key, target);
-      return typeof value === "function" ? guarded(`${where}.${String(key)}`, value.bind(target) as Method) : value;
+      if (typeof value !== "function") return value;
+      // It waits for what workers find.
+      return guarded(`${where}.${String(key)}`, value.bind(target) as Method, key === "finish");
     },
   });

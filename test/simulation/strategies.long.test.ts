@@ -24,6 +24,7 @@ const strategies: readonly ScenarioInput["strategy"][] = [
   { type: "ewwa" },
   { type: "ccfao" },
   { type: "otaffl", shadowing: 4, dropAfterScheduling: 0.1 },
+  { type: "otaffl", weightRule: "mgda" },
   { type: "flame", flood: {}, compress: { keep: 0.2, levels: 15 }, clipNorm: 1 },
 ];
 

@@ -6,7 +6,7 @@ import type { Update } from "../../src/fl/update.ts";
 import { type AdapterLayout, adapterLayout } from "../../src/model/adapter.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
 import { parameterLayout } from "../../src/tasks/llm/task.ts";
-import { drawsOf, settingOf } from "./quadratic.ts";
+import { drawsOf, settingOf, workHere } from "./quadratic.ts";
 
 const model: ModelConfig = {
   vocabulary: 16,
@@ -88,7 +88,7 @@ export const stateOf = (parameters: Float32Array, strategy?: Strategy): ServerSt
 export const zeros = stateOf(new Float32Array(layout.size));
 
 export function aggregate(strategy: Strategy, server: ServerState, updates: readonly Update[]): ServerState {
-  const at = { round: round(1), draws: drawsOf(1) };
+  const at = { round: round(1), draws: drawsOf(1), work: workHere };
   const sum = strategy.begin(server, setting);
   for (const update of updates) strategy.fold(sum, update, setting, at);
   const next = strategy.finish(sum, server, setting, at);

@@ -8,6 +8,7 @@ import { Rng } from "../../src/base/random.ts";
 import { type ClientMemory, emptyMemory, type Plan, usual } from "../../src/fl/plan.ts";
 import type { ServerState, Strategy } from "../../src/fl/strategy.ts";
 import type { Trained, Update } from "../../src/fl/update.ts";
+import { type AskForWork, doWork } from "../../src/fl/works.ts";
 import type { ParameterLayout } from "../../src/tasks/layout.ts";
 import type { StepContext } from "../../src/tasks/steps.ts";
 import type { Setting } from "../../src/tasks/task.ts";
@@ -38,6 +39,9 @@ export function settingOf(layout: ParameterLayout, given: Partial<Setting> = {})
     ...given,
   };
 }
+
+/** On this thread. */
+export const workHere: AskForWork = async (name, input) => doWork(name, input);
 
 export const drawsOf = (round: number) => (purpose: string) => new Rng(2).at(purpose, round).at(0);
 
@@ -80,7 +84,7 @@ export async function aggregate<Sum>(
   setting: Setting,
   round = 1,
 ): Promise<ServerState> {
-  const at = { round: roundOf(round), draws: drawsOf(round) };
+  const at = { round: roundOf(round), draws: drawsOf(round), work: workHere };
   const sum = strategy.begin(server, setting);
   for (const update of updates) strategy.fold(sum, update, setting, at);
   return strategy.finish(sum, server, setting, at);

@@ -20,7 +20,7 @@ import { defineStrategy } from "../define-strategy.ts";
 import { boxChebyshev, leastNorm } from "../fair-weights.ts";
 import { usual } from "../plan.ts";
 import { lossBefore, receivedLoss } from "../probes.ts";
-import type { At } from "../strategy.ts";
+import type { At, ServerState } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
 
 export const otaffl = defineStrategy({
@@ -57,24 +57,19 @@ export const otaffl = defineStrategy({
     fold: (kept: Update[], update) => void kept.push(update),
     finish(kept: Update[], server, setting, at) {
       if (kept.length === 0) return server;
-      const weights = fairWeights(kept, setting, options);
-      const delta = new Float64Array(setting.layout.size);
-      const links = channelsOf(kept, setting, at, options);
-      for (const { ranges } of setting.layout.groups) {
-        if (options.channel === "none") sumOf(kept, weights, ranges, delta);
-        else transmit(kept, weights, links, ranges, delta, at, options);
-      }
-      const parameters = server.parameters.slice();
-      for (const [group, { ranges }] of setting.layout.groups.entries()) {
-        if (kept.some((update) => hasTrained(update, group))) addDelta(parameters, delta, ranges);
-      }
-      return { ...server, parameters };
+      const transmitted = (weights: Float64Array) => sumInAir(kept, weights, server, setting, at, options);
+      if (options.weightRule !== "mgda") return transmitted(fairWeights(kept, options));
+      const vectors = kept.map(({ values, base }) => Float64Array.from(values, (value, i) => value - base[i]!));
+      return at
+        .work("gram", { vectors })
+        .then(({ products }) => transmitted(leastNorm(priorOf(kept), products, options.epsilon)));
     },
   }),
 });
 
 interface Options {
   readonly weightRule: "boxChebyshev" | "softmax" | "mgda" | "examples";
+  readonly channel: "air" | "none";
   readonly epsilon: number;
   readonly temperature: number;
   readonly snr: number;
@@ -85,38 +80,43 @@ interface Options {
   readonly dropAfterScheduling: number;
 }
 
-/** λ, in the order of the updates; they sum to 1. */
-function fairWeights(kept: readonly Update[], { layout }: Setting, options: Options): Float64Array {
-  const { weightRule, epsilon, temperature } = options;
-  const sizes = kept.map(({ examples }) => examples);
-  const all = sizes.reduce((sum, size) => sum + size, 0);
-  const prior = Float64Array.from(sizes, (size) => (all === 0 ? 1 / kept.length : size / all));
-  const losses = kept.map(({ sent }) => sent.loss as number);
-  switch (weightRule) {
-    case "examples":
-      return prior;
-    case "boxChebyshev":
-      return boxChebyshev(prior, losses, epsilon);
-    case "softmax": {
-      const top = Math.max(...losses);
-      const shares = Float64Array.from(losses, (loss) => Math.exp((loss - top) / temperature));
-      const total = shares.reduce((sum, share) => sum + share, 0);
-      return shares.map((share) => share / total);
-    }
-    case "mgda":
-      return leastNorm(prior, gramOf(kept, layout.size), epsilon);
-  }
+/** a_k, in the order of the updates. */
+function priorOf(kept: readonly Update[]): Float64Array {
+  const all = kept.reduce((sum, { examples }) => sum + examples, 0);
+  return Float64Array.from(kept, ({ examples }) => (all === 0 ? 1 / kept.length : examples / all));
 }
 
-/** Inner products of the updates, each brought to length 1. */
-function gramOf(kept: readonly Update[], size: number): Float64Array[] {
-  const changes = kept.map(({ values, base }) => {
-    const change = Float64Array.from({ length: size }, (_, i) => values[i]! - base[i]!);
-    const norm = Math.sqrt(change.reduce((sum, x) => sum + x * x, 0));
-    return norm === 0 ? change : change.map((x) => x / norm);
-  });
-  const product = (x: Float64Array, y: Float64Array) => x.reduce((sum, value, i) => sum + value * y[i]!, 0);
-  return changes.map((x) => Float64Array.from(changes, (y) => product(x, y)));
+/** λ of the rules that need losses alone; they sum to 1. */
+function fairWeights(kept: readonly Update[], { weightRule, epsilon, temperature }: Options): Float64Array {
+  const losses = kept.map(({ sent }) => sent.loss as number);
+  if (weightRule === "boxChebyshev") return boxChebyshev(priorOf(kept), losses, epsilon);
+  if (weightRule === "examples") return priorOf(kept);
+  const top = Math.max(...losses);
+  const shares = Float64Array.from(losses, (loss) => Math.exp((loss - top) / temperature));
+  const total = shares.reduce((sum, share) => sum + share, 0);
+  return shares.map((share) => share / total);
+}
+
+function sumInAir(
+  kept: readonly Update[],
+  weights: Float64Array,
+  server: ServerState,
+  setting: Setting,
+  at: At,
+  options: Options,
+): ServerState {
+  const { layout } = setting;
+  const delta = new Float64Array(layout.size);
+  const links = channelsOf(kept, setting, at, options);
+  for (const { ranges } of layout.groups) {
+    if (options.channel === "none") sumOf(kept, weights, ranges, delta);
+    else transmit(kept, weights, links, ranges, delta, at, options);
+  }
+  const parameters = server.parameters.slice();
+  for (const [group, { ranges }] of layout.groups.entries()) {
+    if (kept.some((update) => hasTrained(update, group))) addDelta(parameters, delta, ranges);
+  }
+  return { ...server, parameters };
 }
 
 interface Link {
