@@ -22,21 +22,20 @@ export interface WeightedMean {
 }
 
 export const discountField = {
-  /**
-   * What a discount below 1 does. `damp`: the update moves the adapter less, the others no more (FedBuff's division by
-   * the buffer size). `reweigh`: the others make up for it, as in any weighted mean.
-   */
-  discounts: z.enum(["damp", "reweigh"]).default("damp"),
+  discounts: z
+    .enum(["damp", "reweigh"])
+    .default("damp")
+    .describe(
+      "what a discount of stale updates does: damp moves less, as FedBuff's division by the buffer; with reweigh the others make up for it",
+    ),
 };
 
 export const averagingFields = {
-  /** n_i examples, or every client alike. */
-  weighting: z.enum(["examples", "uniform"]).default("examples"),
-  /**
-   * A client that did not train a group counts as unchanged (`dilute`, what FedAvg does with whole models) or not at
-   * all (`renormalise`).
-   */
-  absentPolicy: z.enum(["renormalise", "dilute"]).default("dilute"),
+  weighting: z.enum(["examples", "uniform"]).default("examples").describe("of clients: n_i, or all alike"),
+  absentPolicy: z
+    .enum(["renormalise", "dilute"])
+    .default("dilute")
+    .describe("a client that did not train a group counts as unchanged (dilute, as in FedAvg) or not at all"),
   ...discountField,
 };
 

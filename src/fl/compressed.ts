@@ -1,26 +1,40 @@
-/**
- * Any method whose clients send less: the largest entries of their update, rounded to a few levels.
- *
- *   u = Δ + e,   sent = Q(top_k(u)),   e ← u − top_k(u)                  e: what was left out so far, with `feedback`
- *   Q(x) = ‖x‖ · sign(x) · ξ ÷ s,   ξ = ⌊s·|x| ÷ ‖x‖⌋ or one more, so that Q is unbiased          s levels; 0 = exact
- *
- * A client keeps e only when its update was counted. Groups that it did not train are left alone, what is owed to them
- * too. Charged: four bytes a value, or its sign and level in bits, and the place of each in ⌈log₂ size⌉ bits.
- * Stich et al., "Sparsified SGD with Memory", 2018. https://arxiv.org/abs/1809.07599
- * Alistarh et al., "QSGD", 2017. https://arxiv.org/abs/1610.02132
- */
+/** Any method whose clients send less: the largest entries of their update, rounded to a few levels. */
 import { z } from "zod";
 import type { Setting } from "../tasks/task.ts";
+import type { About } from "./about.ts";
 import { eachOf } from "./averaging.ts";
 import { usual } from "./plan.ts";
 import type { Strategy } from "./strategy.ts";
 
+export const aboutCompression: About = {
+  adapts: "what is sent: the largest entries of an update, rounded to a few levels",
+  formula: `
+    u = Δ + e,   sent = Q(top_k(u)),   e ← u − top_k(u)                  e: what was left out so far, with feedback
+    Q(x) = ‖x‖ · sign(x) · ξ ÷ s,   ξ = ⌊s·|x| ÷ ‖x‖⌋ or one more, so that Q is unbiased          s levels; 0 = exact
+  `,
+  notes: `
+    A client keeps e only when its update was counted. Groups that it did not train are left alone, what is owed to them
+    too. Charged: four bytes a value, or its sign and level in bits, and the place of each in ⌈log₂ size⌉ bits.
+  `,
+  sends: "less",
+  keeps: "e with each client",
+  sources: [
+    { by: "Stich et al.", title: "Sparsified SGD with Memory", year: 2018, url: "https://arxiv.org/abs/1809.07599" },
+    {
+      by: "Alistarh et al.",
+      title: "QSGD: Communication-Efficient SGD via Gradient Quantization and Encoding",
+      year: 2017,
+      url: "https://arxiv.org/abs/1610.02132",
+    },
+  ],
+  certainty: "as published",
+  reduces: [{ options: { compress: { keep: 1, levels: 0 } }, gives: ["program", "bytes"] }],
+};
+
 export const compressionFields = {
-  /** Share of the entries that are sent, in (0, 1]. */
-  keep: z.number().gt(0).max(1).default(0.1),
-  /** s; 0 sends values as they are. */
-  levels: z.int().min(0).max(255).default(0),
-  feedback: z.boolean().default(true),
+  keep: z.number().gt(0).max(1).default(0.1).describe("share of the entries that are sent"),
+  levels: z.int().min(0).max(255).default(0).describe("s; 0 sends values as they are"),
+  feedback: z.boolean().default(true).describe("whether what was left out is owed"),
 };
 
 export type CompressionOptions = z.output<z.ZodObject<typeof compressionFields>>;

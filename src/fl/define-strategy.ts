@@ -1,25 +1,40 @@
 /** One definition gives a strategy's options, its constructor and its entry in the registry; any may be wrapped. */
 import { z } from "zod";
-import { clipNormField, clipped } from "./clipped.ts";
-import { compressed, compressionFields } from "./compressed.ts";
+import type { About } from "./about.ts";
+import { aboutClipping, clipNormField, clipped } from "./clipped.ts";
+import { aboutCompression, compressed, compressionFields } from "./compressed.ts";
 import { type Definition, define, type Factory } from "./define.ts";
-import { flooded, floodFields } from "./flooded.ts";
+import { aboutFlood, flooded, floodFields } from "./flooded.ts";
 import type { Method, Strategy } from "./strategy.ts";
 
 /** What any strategy may have besides its own options; applied in this order. */
-const wrapping = {
-  /** Each example and each client weighs by how much it looks like what the model knows; see `flooded.ts`. */
-  flood: z.strictObject(floodFields).exactOptional(),
-  /** Clients send the largest entries of their update, rounded; see `compressed.ts`. */
-  compress: z.strictObject(compressionFields).exactOptional(),
-  /** Bound on the norm of each client's delta; see `clipped.ts`. */
-  clipNorm: clipNormField.exactOptional(),
+const wrappers = {
+  flood: { field: z.strictObject(floodFields), about: aboutFlood },
+  compress: { field: z.strictObject(compressionFields), about: aboutCompression },
+  clipNorm: { field: clipNormField, about: aboutClipping },
 };
 
-export const defineStrategy = <const Type extends string, Shape extends z.ZodRawShape, Sum>(
-  definition: Definition<Type, Shape, Method<Sum>>,
-): Factory<Type, Shape & typeof wrapping, Strategy> =>
-  define("strategy", definition as Definition<Type, Shape, Method>, {
+const wrapping = {
+  flood: wrappers.flood.field.exactOptional(),
+  compress: wrappers.compress.field.exactOptional(),
+  clipNorm: wrappers.clipNorm.field.exactOptional(),
+};
+
+type StrategyFactory<Type extends string, Shape extends z.ZodRawShape> = Factory<
+  Type,
+  Shape & typeof wrapping,
+  Strategy
+> & {
+  readonly about: About;
+  /** Its own options, without those that any strategy may have. */
+  readonly options: Shape;
+};
+
+export function defineStrategy<const Type extends string, Shape extends z.ZodRawShape, Sum>({
+  about,
+  ...definition
+}: Definition<Type, Shape, Method<Sum>> & { readonly about: About }): StrategyFactory<Type, Shape> {
+  const factory = define("strategy", definition as Definition<Type, Shape, Method>, {
     fields: wrapping,
     apply(strategy: Strategy) {
       const { flood, compress, clipNorm } = z.object(wrapping).parse(strategy.spec);
@@ -28,3 +43,5 @@ export const defineStrategy = <const Type extends string, Shape extends z.ZodRaw
       return clipNorm === undefined ? sent : clipped(sent, { norm: clipNorm });
     },
   });
+  return Object.assign(factory, { about, options: definition.options });
+}

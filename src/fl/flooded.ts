@@ -1,16 +1,4 @@
-/**
- * Two weights around any averaging method, from how much data look like what the model knows.
- *
- *   s = T·logsumexp(z ÷ T)                            higher = more in-distribution
- *   loss = (1/b) · Σ w_i·CE_i,   w_i = λ where s_i < τ, else 1            no gradient through w
- *   w_k = (p_k + α·o_k) ÷ (1 + α),   p_k: the method's own weight, o_k = S_k ÷ Σ S_j
- *
- * τ is the order statistic ⌊q·(b − 1)⌋ of a batch's scores, S_k the client's mean score under the model it trained. λ
- * follows a schedule over rounds that starts near 0 (flagged examples are ignored) and ends at twice the amplitude (they
- * dominate); the round is counted from 0, and round 0 has λ = 1. Where any S_k is not positive, every score is measured
- * from the smallest. One scalar more each way; α = 0 and λ = 1 is the method itself.
- * Ling et al., "Adaptive Dual-Weighting Framework", 2026. https://arxiv.org/abs/2602.01039
- */
+/** FLood: two weights around any averaging method, from how much data look like what the model knows. */
 import { z } from "zod";
 import type { StepContext } from "../tasks/steps.ts";
 import type { Tensor } from "../tensor/graph/ir.ts";
@@ -31,29 +19,52 @@ import { detach, integerDivide, less } from "../tensor/ops/discrete.ts";
 import { gatherRows, scatterAddRows, topK } from "../tensor/ops/index-ops.ts";
 import { reshape } from "../tensor/ops/layout.ts";
 import { softmax } from "../tensor/ops/nn.ts";
+import type { About } from "./about.ts";
 import type { eachOf } from "./averaging.ts";
 import { usual } from "./plan.ts";
 import { onesOf } from "./probes.ts";
 import type { Strategy } from "./strategy.ts";
 import { hasTrained, type Update } from "./update.ts";
 
+export const aboutFlood: About = {
+  adapts: "the weight of examples and clients, by how much they look like what the model knows",
+  formula: `
+    s = T·logsumexp(z ÷ T)                            higher = more in-distribution
+    loss = (1/b) · Σ w_i·CE_i,   w_i = λ where s_i < τ, else 1            no gradient through w
+    w_k = (p_k + α·o_k) ÷ (1 + α),   p_k: the method's own weight, o_k = S_k ÷ Σ S_j
+  `,
+  notes: `
+    τ is the order statistic ⌊q·(b − 1)⌋ of a batch's scores, S_k the client's mean score under the model it trained. λ
+    follows a schedule over rounds that starts near 0 (flagged examples are ignored) and ends at twice the amplitude (they
+    dominate); the round is counted from 0, and round 0 has λ = 1. Where any S_k is not positive, every score is measured
+    from the smallest. Around a robust rule only with α = 0, or attackers have a say again.
+  `,
+  sends: "S_k; receives λ",
+  keeps: null,
+  sources: [
+    {
+      by: "Ling et al.",
+      title: "Adaptive Dual-Weighting Framework for Federated Learning via Out-of-Distribution Detection",
+      year: 2026,
+      url: "https://arxiv.org/abs/2602.01039",
+    },
+  ],
+  certainty: "as published",
+  reduces: [{ options: { flood: { alpha: 0, schedule: "off" } }, gives: ["bytes"] }],
+};
+
 export const floodFields = {
-  /** α. */
-  alpha: z.number().min(0).default(0.5),
-  /** q, to a thousandth. */
-  quantile: z.number().min(0).max(1).multipleOf(0.001).default(0.7),
-  detector: z.enum(["energy", "softmax", "logit", "gen"]).default("energy"),
-  /** Temperature of the energy. */
-  temperature: z.number().positive().default(1),
-  granularity: z.enum(["sequence", "token"]).default("sequence"),
-  /** `constant` keeps λ at the amplitude; `off` at 1. */
+  alpha: z.number().min(0).default(0.5).describe("α"),
+  quantile: z.number().min(0).max(1).multipleOf(0.001).default(0.7).describe("q, to a thousandth"),
+  detector: z.enum(["energy", "softmax", "logit", "gen"]).default("energy").describe("what s is"),
+  temperature: z.number().positive().default(1).describe("T of the energy"),
+  granularity: z.enum(["sequence", "token"]).default("sequence").describe("what is scored and weighed"),
   schedule: z
     .enum(["sigmoid-normalised", "sigmoid", "cosine", "linear", "quadratic", "exponential", "constant", "off"])
-    .default("sigmoid-normalised"),
-  /** a; the authors take 50 over 1,000 rounds. */
-  amplitude: z.number().min(0).default(2),
-  /** T_c, in rounds. */
-  horizon: z.int().min(1).default(10),
+    .default("sigmoid-normalised")
+    .describe("of λ; constant keeps it at the amplitude, off at 1"),
+  amplitude: z.number().min(0).default(2).describe("a; the authors take 50 over 1,000 rounds"),
+  horizon: z.int().min(1).default(10).describe("T_c, in rounds"),
 };
 
 export type FloodOptions = z.output<z.ZodObject<typeof floodFields>>;

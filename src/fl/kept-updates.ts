@@ -12,8 +12,7 @@ import type { Aggregation, ServerState } from "./strategy.ts";
 import { hasTrained, type Update } from "./update.ts";
 
 export const minTrainersField = {
-  /** An expert that fewer clients trained keeps its values. */
-  minTrainers: z.int().min(1).default(1),
+  minTrainers: z.int().min(1).default(1).describe("an expert that fewer clients trained keeps its values"),
 };
 
 /** Writes what `trainers` agree on for one group into `delta`. */

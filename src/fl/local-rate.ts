@@ -3,8 +3,11 @@ import { z } from "zod";
 import type { Plan } from "./plan.ts";
 
 export const localRateField = {
-  /** Of local SGD steps; the scenario's `training.learningRate` unless given. */
-  localLearningRate: z.number().positive().optional(),
+  localLearningRate: z
+    .number()
+    .positive()
+    .optional()
+    .describe("of local SGD steps; the scenario's training.learningRate unless given"),
 };
 
 export const ofRate = (rate: number | undefined): Partial<Pick<Plan, "learningRate">> =>

@@ -1,17 +1,4 @@
-/**
- * Adaptive optimization at a server that never waits, for clients that choose themselves when to take part and how many
- * steps to take. Meant for a buffered policy, whose buffer is the set C below.
- *
- *   U_i = Δ_i ÷ K_i (`normalise: "perStep"`) or Δ_i
- *   Δ = mean of U_i over C;   with `memory` the mean over all N clients of what each sent last (0 before)
- *   m ← β₁·m + (1 − β₁)·Δ,   v ← β₂·v + (1 − β₂)·Δ²,   v̂ ← max(v̂, v)
- *   θ ← θ + η·m ÷ (√v̂ + ε)
- *
- * `biasCorrection: "fadas"` takes η ÷ (1 − β₁^t) and √v̂ ÷ √(1 − β₂^t); `delayAdaptive` divides η by the largest staleness
- * in C where that exceeds `tauC`. `lazy` lets groups that nobody in C trained rest altogether. The source's own algorithm
- * could not be read: this is rebuilt from its parents, Anarchic Federated Learning and FADAS.
- * Sun et al., "Client-Centric Federated Adaptive Optimization", 2025. https://arxiv.org/abs/2501.09946
- */
+/** CC-FAO: adaptive optimization at a server that never waits. */
 import { z } from "zod";
 import { eachOf } from "../averaging.ts";
 import { defineStrategy } from "../define-strategy.ts";
@@ -30,22 +17,57 @@ interface Sum {
 
 export const ccfao = defineStrategy({
   type: "ccfao",
+  about: {
+    adapts: "the server's step, for clients that choose when to take part and how many steps to take",
+    formula: `
+      U_i = Δ_i ÷ K_i (normalise "perStep") or Δ_i
+      Δ = mean of U_i over C;   with memory the mean over all N clients of what each sent last (0 before)
+      m ← β₁·m + (1 − β₁)·Δ,   v ← β₂·v + (1 − β₂)·Δ²,   v̂ ← max(v̂, v)
+      θ ← θ + η·m ÷ (√v̂ + ε)          C the arrivals of a round
+    `,
+    notes: `
+      Meant for a buffered policy, whose buffer is C. biasCorrection "fadas" takes η ÷ (1 − β₁^t) and √v̂ ÷ √(1 − β₂^t).
+    `,
+    sends: "steps taken",
+    keeps: "m, v, v̂; with memory, U_i of each client, at the server",
+    sources: [
+      {
+        by: "Sun et al.",
+        title: "Client-Centric Federated Adaptive Optimization",
+        year: 2025,
+        url: "https://arxiv.org/abs/2501.09946",
+      },
+    ],
+    certainty: "rebuilt: the algorithm, from its parents Anarchic Federated Learning and FADAS",
+    reduces: [
+      {
+        options: { normalise: "none", serverOptimizer: "sgd", serverLearningRate: 1 },
+        to: { type: "fedavg", weighting: "uniform" },
+        gives: ["values"],
+      },
+      { options: {}, to: { type: "fednova" }, gives: ["program"] },
+    ],
+  },
   options: {
-    normalise: z.enum(["perStep", "none"]).default("perStep"),
-    memory: z.boolean().default(false),
-    serverOptimizer: z.enum(["amsgrad", "adam", "yogi", "adagrad", "sgd"]).default("amsgrad"),
-    /** η. */
-    serverLearningRate: z.number().positive().default(1e-3),
-    /** β₁, β₂, ε; of rarely trained coordinates a larger ε bounds the first step. */
-    b1: z.number().min(0).lt(1).default(0.9),
-    b2: z.number().min(0).lt(1).default(0.99),
-    epsilon: z.number().positive().default(1e-3),
-    /** Where v̂ starts. */
-    initialVariance: z.number().min(0).default(0),
-    biasCorrection: z.enum(["off", "fadas"]).default("off"),
-    delayAdaptive: z.boolean().default(false),
-    tauC: z.number().min(0).default(1),
-    lazy: z.boolean().default(true),
+    normalise: z.enum(["perStep", "none"]).default("perStep").describe("what U_i is"),
+    memory: z.boolean().default(false).describe("whether Δ is a mean over all clients"),
+    serverOptimizer: z.enum(["amsgrad", "adam", "yogi", "adagrad", "sgd"]).default("amsgrad").describe("rule for v̂"),
+    serverLearningRate: z.number().positive().default(1e-3).describe("η"),
+    b1: z.number().min(0).lt(1).default(0.9).describe("β₁"),
+    b2: z.number().min(0).lt(1).default(0.99).describe("β₂"),
+    epsilon: z
+      .number()
+      .positive()
+      .default(1e-3)
+      .describe("ε; a larger one bounds the first step of rarely trained coordinates"),
+    initialVariance: z.number().min(0).default(0).describe("where v̂ starts"),
+    biasCorrection: z.enum(["off", "fadas"]).default("off").describe("of m and v̂"),
+    delayAdaptive: z
+      .boolean()
+      .default(false)
+      .describe("divides η by the largest staleness in C where that exceeds tauC"),
+    tauC: z.number().min(0).default(1).describe("staleness that is not slowed down, in rounds"),
+    lazy: z.boolean().default(true).describe("lets groups that nobody in C trained rest altogether"),
     ...localRateField,
   },
   name: ({ serverOptimizer, memory }) => `ccfao(${serverOptimizer}${memory ? ",memory" : ""})`,

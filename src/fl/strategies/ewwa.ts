@@ -1,16 +1,4 @@
-/**
- * One mixing weight for each client and parameter, from running moments of the client's own updates.
- *
- *   g_i = θ − θ_i,   m_i ← β₁·m_i + (1 − β₁)·g_i,   v_i ← β₂·v_i + (1 − β₂)·g_i²
- *   u_i = a·(m_i ÷ (1 − β₁^τ_i)) ÷ √(v_i ÷ (1 − β₂^τ_i) + ε)          τ_i counts the client's own updates
- *   P_i = exp(u_i) ÷ Σ exp(u_j),   θ ← θ − Σ P_i·g_i                  softmax over arrivals, element by element
- *
- * `variant: "code"` is what the authors' repository does: one pair of moments that every client updates in turn, ε
- * outside the root, τ the round, and P_i = z_i ÷ Σ z_j with z = log(u − smallest u + 1) + 1e-8. Its result depends on
- * the order of clients; it is there for reproduction. A rising signed u turns disagreement into a push to lower values
- * (g = ±1 gives tanh 1 and not 0); `signal: "abs"`, which is not the paper's, takes |u|.
- * Hu et al., "An Element-Wise Weights Aggregation Method", 2023. https://arxiv.org/abs/2404.15919
- */
+/** EWWA: one mixing weight for each client and parameter. */
 import { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import type { Setting } from "../../tasks/task.ts";
@@ -45,17 +33,51 @@ interface Sum {
 
 export const ewwa = defineStrategy({
   type: "ewwa",
+  about: {
+    adapts: "the weight of each client and parameter, from running moments of its updates",
+    formula: `
+      g_i = θ − θ_i,   m_i ← β₁·m_i + (1 − β₁)·g_i,   v_i ← β₂·v_i + (1 − β₂)·g_i²
+      u_i = a·(m_i ÷ (1 − β₁^τ_i)) ÷ √(v_i ÷ (1 − β₂^τ_i) + ε)          τ_i counts the client's own updates
+      P_i = exp(u_i) ÷ Σ exp(u_j),   θ ← θ − Σ P_i·g_i                  softmax over arrivals, element by element
+    `,
+    notes: `
+      Variant "code" is what the authors' repository does: one pair of moments that every client updates in turn, ε
+      outside the root, τ the round, and P_i = z_i ÷ Σ z_j with z = log(u − smallest u + 1) + 1e-8. Its result depends on
+      the order of clients; it is there for reproduction. A rising signed u turns disagreement into a push to lower
+      values (g = ±1 gives tanh 1 and not 0); signal "abs", which is not the paper's, takes |u|.
+    `,
+    sends: null,
+    keeps: "m_i and v_i of each client, at the server",
+    sources: [
+      {
+        by: "Hu et al.",
+        title: "An Element-Wise Weights Aggregation Method for Federated Learning",
+        year: 2023,
+        url: "https://arxiv.org/abs/2404.15919",
+      },
+    ],
+    certainty: "as published",
+    reduces: [
+      {
+        options: { a: 0 },
+        to: { type: "fedavg", weighting: "uniform", absentPolicy: "renormalise" },
+        gives: ["program", "values"],
+      },
+      {
+        options: { a: 0, prior: "size" },
+        to: { type: "fedavg", absentPolicy: "renormalise" },
+        gives: ["program", "values"],
+      },
+    ],
+  },
   options: {
-    variant: z.enum(["paper", "code"]).default("paper"),
-    /** a. */
-    a: z.number().min(0).default(1),
-    /** β₁, β₂, ε. */
-    b1: z.number().min(0).lt(1).default(0.9),
-    b2: z.number().min(0).lt(1).default(0.999),
-    epsilon: z.number().positive().default(1e-8),
-    signal: z.enum(["signed", "abs"]).default("signed"),
-    /** `size` multiplies exp(u_i) by the client's examples. */
-    prior: z.enum(["none", "size"]).default("none"),
+    variant: z.enum(["paper", "code"]).default("paper").describe("whose rule"),
+    a: z.number().min(0).default(1).describe("a"),
+    b1: z.number().min(0).lt(1).default(0.9).describe("β₁"),
+    b2: z.number().min(0).lt(1).default(0.999).describe("β₂"),
+    epsilon: z.number().positive().default(1e-8).describe("ε"),
+    signal: z.enum(["signed", "abs"]).default("signed").describe("u or |u|"),
+    prior: z.enum(["none", "size"]).default("none").describe("size multiplies exp(u_i) by the client's examples"),
   },
   name: ({ variant, signal }) => `ewwa(${[variant, ...(signal === "abs" ? ["abs"] : [])].join()})`,
   make({ variant, ...options }) {

@@ -1,17 +1,34 @@
-/**
- * Federated averaging of the LoRA factors (FedIT).
- *
- *   θ_j ← θ_j + Σ_i n_i·Δ_ij / Σ_i n_i
- *
- * McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", 2017.
- * https://arxiv.org/abs/1602.05629; on LoRA: Zhang et al., "FedIT", 2023, https://arxiv.org/abs/2305.05644
- */
+/** Federated averaging; of LoRA factors, FedIT. */
 
 import { averagingBy, averagingFields } from "../averaging.ts";
 import { defineStrategy } from "../define-strategy.ts";
 
 export const fedavg = defineStrategy({
   type: "fedavg",
+  about: {
+    adapts: "nothing: the weighted mean of updates",
+    formula: `
+      θ_j ← θ_j + Σ_i n_i·Δ_ij / Σ_i n_i          n_i examples of client i, j a group of parameters
+    `,
+    sends: null,
+    keeps: null,
+    sources: [
+      {
+        by: "McMahan et al.",
+        title: "Communication-Efficient Learning of Deep Networks from Decentralized Data",
+        year: 2017,
+        url: "https://arxiv.org/abs/1602.05629",
+      },
+      {
+        by: "Zhang et al.",
+        title: "Towards Building the Federated GPT: Federated Instruction Tuning",
+        year: 2023,
+        url: "https://arxiv.org/abs/2305.05644",
+      },
+    ],
+    certainty: "as published",
+    reduces: [],
+  },
   options: averagingFields,
   name: ({ weighting }) => (weighting === "uniform" ? "fedavg(uniform)" : "fedavg"),
   make: averagingBy,

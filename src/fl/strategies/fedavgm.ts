@@ -1,11 +1,4 @@
-/**
- * FedAvg with momentum on the server.
- *
- *   v ← β·v − D,   θ ← θ − η_s·v          D weighted mean delta
- *
- * A constant D settles at a speed of η_s·D / (1 − β) per round. β = 0 leaves FedAvg with a server learning rate.
- * Hsu, Qi, Brown, "Measuring the Effects of Non-Identical Data Distribution", 2019. https://arxiv.org/abs/1909.06335
- */
+/** FedAvg with momentum on the server. */
 import { z } from "zod";
 import { averagingBy, averagingFields, moved, type WeightedMean } from "../averaging.ts";
 import { defineStrategy } from "../define-strategy.ts";
@@ -13,11 +6,28 @@ import type { Aggregation } from "../strategy.ts";
 
 export const fedavgm = defineStrategy({
   type: "fedavgm",
+  about: {
+    adapts: "the server's step: momentum",
+    formula: `
+      v ← β·v − D,   θ ← θ − η_s·v          D weighted mean delta
+    `,
+    notes: "A constant D settles at a speed of η_s·D / (1 − β) per round.",
+    sends: null,
+    keeps: "v",
+    sources: [
+      {
+        by: "Hsu, Qi, Brown",
+        title: "Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification",
+        year: 2019,
+        url: "https://arxiv.org/abs/1909.06335",
+      },
+    ],
+    certainty: "as published",
+    reduces: [{ options: { momentum: 0 }, to: { type: "fedavg" }, gives: ["program", "bytes"] }],
+  },
   options: {
-    /** β. */
-    momentum: z.number().min(0).lt(1).default(0.9),
-    /** η_s. */
-    serverLearningRate: z.number().positive().default(1),
+    momentum: z.number().min(0).lt(1).default(0.9).describe("β"),
+    serverLearningRate: z.number().positive().default(1).describe("η_s"),
     ...averagingFields,
   },
   name: ({ momentum }) => `fedavgm(β=${momentum})`,

@@ -1,15 +1,4 @@
-/**
- * Normalised averaging: clients that took more steps do not pull harder.
- *
- *   θ ← θ + τ_eff · Σ p_i·Δ_i ÷ a_i,   τ_eff = Σ p_i·a_i
- *
- *   a_i = τ_i                                              plain SGD
- *   a_i = (τ_i − ρ·(1 − ρ^τ_i) ÷ (1 − ρ)) ÷ (1 − ρ)         momentum ρ
- *   a_i = (1 − (1 − η·μ)^τ_i) ÷ (η·μ)                       proximal term μ
- *
- * Adaptive local optimizers have no closed form: with `optimizer: "adamw"` a_i is the number of steps. Equal τ is FedAvg.
- * Wang et al., "Tackling the Objective Inconsistency Problem", 2020. https://arxiv.org/abs/2007.07481
- */
+/** Normalised averaging: clients that took more steps do not pull harder. */
 import { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import { add, scale, sub } from "../../tensor/ops/arithmetic.ts";
@@ -26,12 +15,38 @@ interface Sum {
 
 export const fednova = defineStrategy({
   type: "fednova",
+  about: {
+    adapts: "updates, by how many local steps of what kind made them",
+    formula: `
+      θ ← θ + τ_eff · Σ p_i·Δ_i ÷ a_i,   τ_eff = Σ p_i·a_i
+
+      a_i = τ_i                                              plain SGD
+      a_i = (τ_i − ρ·(1 − ρ^τ_i) ÷ (1 − ρ)) ÷ (1 − ρ)         momentum ρ
+      a_i = (1 − (1 − η·μ)^τ_i) ÷ (η·μ)                       proximal term μ
+    `,
+    notes: `
+      Adaptive local optimizers have no closed form: with "adamw" a_i is the number of steps. Equal τ is FedAvg.
+    `,
+    sends: "steps taken",
+    keeps: null,
+    sources: [
+      {
+        by: "Wang et al.",
+        title: "Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization",
+        year: 2020,
+        url: "https://arxiv.org/abs/2007.07481",
+      },
+    ],
+    certainty: "as published",
+    reduces: [
+      { options: { optimizer: "adamw" }, to: { type: "fedavg" }, gives: ["program"] },
+      { options: { optimizer: "adamw", mu: 0.1 }, to: { type: "fedprox", mu: 0.1 }, gives: ["program"] },
+    ],
+  },
   options: {
-    optimizer: z.enum(["sgd", "adamw"]).default("sgd"),
-    /** ρ of local SGD. */
-    momentum: z.number().min(0).lt(1).default(0),
-    /** μ of the proximal term. */
-    mu: z.number().min(0).default(0),
+    optimizer: z.enum(["sgd", "adamw"]).default("sgd").describe("of local steps"),
+    momentum: z.number().min(0).lt(1).default(0).describe("ρ of local SGD"),
+    mu: z.number().min(0).default(0).describe("μ of the proximal term"),
     ...localRateField,
     ...averagingFields,
   },

@@ -1,16 +1,4 @@
-/**
- * Adaptive server optimizers: the mean delta D is taken for a gradient, element by element.
- *
- *   m ← β₁·m + (1 − β₁)·D
- *   v ← v + D²                              FedAdagrad
- *   v ← β₂·v + (1 − β₂)·D²                  FedAdam
- *   v ← v − (1 − β₂)·D²·sign(v − D²)        FedYogi
- *   θ ← θ + η_s·m / (√v + τ)
- *
- * m starts at 0 and v at τ², as the paper asks, or at 0, as Flower does. Flower's FedAdam also scales η_s by
- * √(1 − β₂^(t+1)) / (1 − β₁^(t+1)), with t = 1 in the first round; the paper has no such correction.
- * Reddi et al., "Adaptive Federated Optimization", 2021. https://arxiv.org/abs/2003.00295
- */
+/** Adaptive server optimizers: the mean delta is taken for a gradient, element by element. */
 import { z } from "zod";
 import type { ParameterLayout } from "../../tasks/layout.ts";
 import { averagingBy, averagingFields, moved, type WeightedMean } from "../averaging.ts";
@@ -18,25 +6,50 @@ import { defineStrategy } from "../define-strategy.ts";
 import type { Vectors } from "../plan.ts";
 import type { Aggregation } from "../strategy.ts";
 
-const fedoptFields = {
-  /** β₁. */
-  beta1: z.number().min(0).lt(1).default(0.9),
-  /** τ > 0: how small √v may become in the division. */
-  tau: z.number().positive().default(1e-3),
-  initialVariance: z.enum(["tau-squared", "zero"]).default("tau-squared"),
-  ...averagingFields,
-  /** The paper's D is the plain mean. */
-  weighting: averagingFields.weighting.unwrap().default("uniform"),
+const reddi = {
+  by: "Reddi et al.",
+  title: "Adaptive Federated Optimization",
+  year: 2021,
+  url: "https://arxiv.org/abs/2003.00295",
 };
-/** η_s. */
-const rateField = { serverLearningRate: z.number().positive().default(1e-2) };
-const decayField = { beta2: z.number().min(0).lt(1).default(0.99) };
+
+const fedoptFields = {
+  beta1: z.number().min(0).lt(1).default(0.9).describe("β₁"),
+  tau: z.number().positive().default(1e-3).describe("τ > 0: how small √v may become in the division"),
+  initialVariance: z.enum(["tau-squared", "zero"]).default("tau-squared").describe("where v starts"),
+  ...averagingFields,
+  weighting: averagingFields.weighting.unwrap().default("uniform").describe("of clients in D; the paper's is uniform"),
+};
+const rateField = { serverLearningRate: z.number().positive().default(1e-2).describe("η_s") };
+const decayField = { beta2: z.number().min(0).lt(1).default(0.99).describe("β₂") };
 
 type FedoptOptions = z.output<z.ZodObject<typeof fedoptFields & typeof rateField>>;
 
 export const fedadam = defineStrategy({
   type: "fedadam",
-  options: { ...rateField, biasCorrection: z.enum(["off", "flower"]).default("off"), ...decayField, ...fedoptFields },
+  about: {
+    adapts: "the server's step: Adam",
+    formula: `
+      m ← β₁·m + (1 − β₁)·D          D mean delta, taken for a gradient element by element
+      v ← β₂·v + (1 − β₂)·D²
+      θ ← θ + η_s·m / (√v + τ)
+    `,
+    notes: `
+      m starts at 0 and v at τ², as the paper asks, or at 0, as Flower does. Flower's FedAdam also scales η_s by
+      √(1 − β₂^(t+1)) / (1 − β₁^(t+1)), with t = 1 in the first round; the paper has no such correction.
+    `,
+    sends: null,
+    keeps: "m and v",
+    sources: [reddi],
+    certainty: "as published",
+    reduces: [],
+  },
+  options: {
+    ...rateField,
+    biasCorrection: z.enum(["off", "flower"]).default("off").describe("of η_s"),
+    ...decayField,
+    ...fedoptFields,
+  },
   name: ({ serverLearningRate: rate }) => `fedadam(η=${rate})`,
   make(options) {
     const { beta1, beta2, biasCorrection } = options;
@@ -51,6 +64,19 @@ export const fedadam = defineStrategy({
 
 export const fedyogi = defineStrategy({
   type: "fedyogi",
+  about: {
+    adapts: "the server's step: Yogi",
+    formula: `
+      m ← β₁·m + (1 − β₁)·D          D mean delta, taken for a gradient element by element
+      v ← v − (1 − β₂)·D²·sign(v − D²)
+      θ ← θ + η_s·m / (√v + τ)
+    `,
+    sends: null,
+    keeps: "m and v",
+    sources: [reddi],
+    certainty: "as published",
+    reduces: [],
+  },
   options: { ...rateField, ...decayField, ...fedoptFields },
   name: ({ serverLearningRate: rate }) => `fedyogi(η=${rate})`,
   make: (options) => fedopt(options, (v, square) => v - (1 - options.beta2) * square * Math.sign(v - square)),
@@ -58,6 +84,19 @@ export const fedyogi = defineStrategy({
 
 export const fedadagrad = defineStrategy({
   type: "fedadagrad",
+  about: {
+    adapts: "the server's step: Adagrad",
+    formula: `
+      m ← β₁·m + (1 − β₁)·D          D mean delta, taken for a gradient element by element
+      v ← v + D²
+      θ ← θ + η_s·m / (√v + τ)
+    `,
+    sends: null,
+    keeps: "m and v",
+    sources: [reddi],
+    certainty: "as published",
+    reduces: [],
+  },
   options: { ...rateField, ...fedoptFields, beta1: fedoptFields.beta1.unwrap().default(0) },
   name: ({ serverLearningRate: rate }) => `fedadagrad(η=${rate})`,
   make: (options) => fedopt(options, (v, square) => v + square),

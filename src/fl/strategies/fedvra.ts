@@ -1,19 +1,6 @@
-/**
- * A dual vector on every client cancels its drift; FedAvg, FedProx, federated ADMM and FedDyn are corners of it.
- *
- *   θ ← θ − η·(g(θ) + λ_i + γ·(θ − x))                      local steps from x
- *   λ_i ← λ_i + a_i·γ·(θ_i − x),    λ̄ = Σ over all clients of w_i·λ_i,    w_i = n_i ÷ n
- *
- *   mean      x ← Σ_S w_i·θ_i ÷ w_S + λ̄/γ                  S: arrivals, w_S their weight
- *   damped    x ← x + Σ_S w_i·(θ_i − x) + λ̄/γ
- *   stale     x ← Σ over all of w_i·θ_i(last) + λ̄/γ          θ_i(last) = x₀ until heard of
- *
- * The server works λ_i out of the same difference as the client, so nothing more travels than in FedAvg; it keeps a
- * vector a client. Groups that a client did not train keep their λ_i; groups that nobody trained stay. The paper's own
- * steps a_i and server weights are not known: this is a rebuilding from the augmented Lagrangian.
- * Wang et al., "Beyond ADMM", 2022. https://arxiv.org/abs/2212.01519
- */
+/** FedVRA: a dual vector on every client cancels its drift. */
 import { z } from "zod";
+import { ScenarioError } from "../../base/errors.ts";
 import type { Setting } from "../../tasks/task.ts";
 import { add, scale, sub } from "../../tensor/ops/arithmetic.ts";
 import { discountField, eachOf, emptyMean, foldMean, isMoved, moved, type WeightedMean } from "../averaging.ts";
@@ -32,20 +19,64 @@ interface Sum {
 
 export const fedvra = defineStrategy({
   type: "fedvra",
+  about: {
+    adapts: "the local gradient: a dual vector of each client cancels its drift",
+    formula: `
+      θ ← θ − η·(g(θ) + λ_i + γ·(θ − x))                      local steps from x
+      λ_i ← λ_i + a_i·γ·(θ_i − x),    λ̄ = Σ over all clients of w_i·λ_i,    w_i = n_i ÷ n
+
+      mean      x ← Σ_S w_i·θ_i ÷ w_S + λ̄/γ                  S: arrivals, w_S their weight
+      damped    x ← x + Σ_S w_i·(θ_i − x) + λ̄/γ
+      stale     x ← Σ over all of w_i·θ_i(last) + λ̄/γ          θ_i(last) = x₀ until heard of
+    `,
+    notes: `
+      FedAvg, FedProx, federated ADMM and FedDyn are corners of it. The server works λ_i out of the same difference as
+      the client, so nothing more travels than in FedAvg. Groups that a client did not train keep their λ_i; groups that
+      nobody trained stay. γ = 0 asks for a = 0, and λ̄/γ is 0 then.
+    `,
+    sends: null,
+    keeps: "λ̄; λ_i of each client, at the server and with the client",
+    sources: [
+      {
+        by: "Wang et al.",
+        title: "Beyond ADMM: A Unified Client-variance-reduced Adaptive Federated Learning Framework",
+        year: 2022,
+        url: "https://arxiv.org/abs/2212.01519",
+      },
+    ],
+    certainty: "rebuilt: the steps a_i and the server's weights, from the augmented Lagrangian",
+    reduces: [
+      {
+        options: { gamma: 0, a: 0 },
+        to: { type: "fedavg", absentPolicy: "renormalise" },
+        gives: ["bytes"],
+      },
+      { options: { gamma: 0, a: 0 }, to: { type: "fednova" }, gives: ["program"] },
+      { options: { a: 0 }, to: { type: "fedprox", absentPolicy: "renormalise" }, gives: ["bytes"] },
+    ],
+  },
   options: {
-    /** γ > 0. */
-    gamma: z.number().positive().default(0.1),
-    /** `const`: a. `perSteps`: 1 ÷ (γ·η·steps). `heterogeneity`: 1 − max(0, cos(θ_i − x, mean of θ_j − x)). */
-    aRule: z.enum(["const", "perSteps", "heterogeneity"]).default("const"),
-    a: z.number().min(0).max(10).default(1),
-    serverMode: z.enum(["mean", "damped", "stale"]).default("mean"),
-    /** What is left of λ_i after each round in which a client was not counted. */
-    lambdaDecay: z.number().min(0).max(1).default(1),
+    gamma: z.number().min(0).default(0.1).describe("γ"),
+    aRule: z
+      .enum(["const", "perSteps", "heterogeneity"])
+      .default("const")
+      .describe("a_i: a, 1 ÷ (γ·η·steps), or 1 − max(0, cos(θ_i − x, mean of θ_j − x))"),
+    a: z.number().min(0).max(10).default(1).describe("a_i with aRule const"),
+    serverMode: z.enum(["mean", "damped", "stale"]).default("mean").describe("what the server makes of arrivals"),
+    lambdaDecay: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(1)
+      .describe("What is left of λ_i after each round in which a client was not counted"),
     ...localRateField,
     ...discountField,
   },
   name: ({ gamma, serverMode }) => `fedvra(γ=${gamma},${serverMode})`,
   make({ gamma, aRule, a, serverMode, lambdaDecay, localLearningRate, discounts }) {
+    if (gamma === 0 && (aRule !== "const" || a > 0)) {
+      throw new ScenarioError("strategy.gamma is 0, expected above 0 unless a is 0 and aRule const");
+    }
     /** λ_i of a client as it enters a round; null before it was first counted. */
     const dualOf = (vectors: Vectors, client: number, round: number): Vectors[string] | null => {
       const lambda = vectors[`lambda:${client}`];
@@ -72,13 +103,17 @@ export const fedvra = defineStrategy({
       plan: (client, { vectors }, setting) => ({
         ...usual(client, setting),
         ...ofRate(localLearningRate),
-        inputs: { lambda: dualOf(vectors, client.client, client.round) ?? new Float64Array(setting.layout.size) },
+        ...(gamma > 0 && {
+          inputs: { lambda: dualOf(vectors, client.client, client.round) ?? new Float64Array(setting.layout.size) },
+        }),
       }),
       steps: () => ({
         optimizer: "sgd",
-        given: { lambda: "parameters" },
-        gradient: (gradient, { parameters, start, given }) =>
-          add(add(gradient, given.lambda!), scale(sub(parameters, start), gamma)),
+        ...(gamma > 0 && {
+          given: { lambda: "parameters" },
+          gradient: (gradient, { parameters, start, given }) =>
+            add(add(gradient, given.lambda!), scale(sub(parameters, start), gamma)),
+        }),
       }),
       begin(server, { layout }): Sum {
         const { vectors, parameters } = server;
@@ -92,8 +127,7 @@ export const fedvra = defineStrategy({
       },
       fold(sum: Sum, update, setting, { round }) {
         const { client } = update;
-        const share = shareOf(client, setting);
-        const weightOf = (one: Update, group: number) => (hasTrained(one, group) ? share : 0);
+        const weightOf = (one: Update, group: number) => (hasTrained(one, group) ? setting.examples(client) : 0);
         foldMean(sum.mean, update, setting.layout, discounts, weightOf);
         if (serverMode === "stale") takePlace(sum, update, setting);
         const rate = localLearningRate ?? setting.rate;
@@ -107,7 +141,8 @@ export const fedvra = defineStrategy({
         for (const update of waiting) {
           takeDualStep(sum, update, 1 - Math.max(0, agreement(update, mean.delta, setting)), round, setting);
         }
-        const gain = (group: number) => (serverMode === "mean" ? 1 : mean.weight[group]!);
+        const all = examplesOf(setting);
+        const gain = (group: number) => (serverMode === "mean" ? 1 : mean.weight[group]! / all);
         const parameters =
           serverMode === "stale"
             ? server.parameters.slice()
@@ -117,7 +152,7 @@ export const fedvra = defineStrategy({
           (group) => isMoved(mean, group),
           (i) => {
             const from = serverMode === "stale" ? vectors.all![i]! : parameters[i]!;
-            parameters[i] = from + vectors.lbar![i]! / gamma;
+            parameters[i] = gamma === 0 ? from : from + vectors.lbar![i]! / gamma;
           },
         );
         return { ...server, parameters, vectors };
@@ -146,10 +181,12 @@ function eachTrained(update: Update, { layout }: Setting, each: (i: number, chan
 }
 
 /** w_i, its share of the examples of all clients. */
-function shareOf(client: number, { clients, examples }: Setting): number {
+const shareOf = (client: number, setting: Setting): number => setting.examples(client) / examplesOf(setting);
+
+function examplesOf({ clients, examples }: Setting): number {
   let all = 0;
-  for (let other = 0; other < clients; other++) all += examples(other);
-  return examples(client) / all;
+  for (let client = 0; client < clients; client++) all += examples(client);
+  return all;
 }
 
 /** The cosine between an update and the mean of all. */

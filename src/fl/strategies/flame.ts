@@ -1,26 +1,39 @@
-/**
- * FLAME aggregation: an expert listens most to the clients whose tokens reached it.
- *
- *   w_ij = n_i · f_ij^t              n_i examples, f_ij activation frequency of expert j on client i
- *   θ_j ← θ_j + Σ_i w_ij·Δ_ij / Σ_i w_ij
- *
- * f_ij = a_ij / S_i, tokens routed to the expert ÷ tokens seen, so the frequencies of a layer sum to the client's
- * budget k_i. `share` divides by k_i as well: then a client that activates eight experts does not outweigh one that
- * activates a single expert by 8^t.
- *
- * t = 0 is FedAvg (0⁰ = 1). LoRA A and B are averaged separately, which is not the average of the products B·A.
- * Le et al., "FLAME", 2025. https://arxiv.org/abs/2506.16600
- */
+/** FLAME: an expert listens most to the clients whose tokens reached it. */
 import { z } from "zod";
 import { averaging, discountField } from "../averaging.ts";
 import { defineStrategy } from "../define-strategy.ts";
 
 export const flame = defineStrategy({
   type: "flame",
+  about: {
+    adapts: "experts a token by budget; the weight of each expert by how often a client used it",
+    formula: `
+      w_ij = n_i · f_ij^t              n_i examples, f_ij activation frequency of expert j on client i
+      θ_j ← θ_j + Σ_i w_ij·Δ_ij / Σ_i w_ij
+    `,
+    notes: `
+      f_ij = a_ij / S_i, tokens routed to the expert ÷ tokens seen, so the frequencies of a layer sum to the client's
+      budget k_i. "share" divides by k_i as well: then a client that activates eight experts does not outweigh one that
+      activates a single expert by 8^t. LoRA A and B are averaged separately, which is not the average of the products
+      B·A. The rescaler is an option of the scenario and works with any strategy.
+    `,
+    sends: "how often each expert was used",
+    keeps: "a rescaler for each client, with the server",
+    sources: [
+      {
+        by: "Le et al.",
+        title: "FLAME: Towards Federated Fine-Tuning Large Language Models Through Adaptive SMoE",
+        year: 2025,
+        url: "https://arxiv.org/abs/2506.16600",
+      },
+    ],
+    certainty: "rebuilt: what tokens are counted over, and the rescaler's start and scope",
+    reduces: [{ options: { frequencyExponent: 0 }, to: { type: "fedavg" }, gives: ["program", "bytes"] }],
+  },
   options: {
-    /** t. Up to 16, f^t of a single token among 2³² is still a normal float64, so no weight is lost to underflow. */
-    frequencyExponent: z.number().min(0).max(16).default(2),
-    frequencyNorm: z.enum(["tokens", "share"]).default("tokens"),
+    // Up to 16, f^t of a single token among 2³² is still a normal float64, so no weight is lost to underflow.
+    frequencyExponent: z.number().min(0).max(16).default(2).describe("t; 0⁰ = 1"),
+    frequencyNorm: z.enum(["tokens", "share"]).default("tokens").describe("whether f_ij is divided by k_i as well"),
     ...discountField,
   },
   name: ({ frequencyExponent: t, frequencyNorm }) => `flame(t=${t}${frequencyNorm === "share" ? ",share" : ""})`,

@@ -1,13 +1,4 @@
-/**
- * Krum: trust the update that has the closest neighbours.
- *
- *   score_i = Σ ‖Δ_i − Δ_l‖² over the n − f − 2 updates l nearest to i
- *
- * Krum takes the delta with the lowest score, Multi-Krum the mean of the m lowest; ties go to the lower client id.
- * With f malicious clients among n it needs n ≥ 2f + 3; below that, nothing changes. `scope` is what a vector is: each
- * expert over the clients that trained it, or the whole adapter with untrained experts as zeros.
- * Blanchard et al., "Machine Learning with Adversaries", 2017. https://arxiv.org/abs/1703.02757
- */
+/** Krum and Multi-Krum: trust the updates that have the closest neighbours. */
 import { z } from "zod";
 import type { Range } from "../../tasks/layout.ts";
 import { addDelta } from "../averaging.ts";
@@ -16,14 +7,36 @@ import { deltaFactor, keeping, perGroup } from "../kept-updates.ts";
 import type { Aggregation } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
 
+const blanchard = {
+  by: "Blanchard et al.",
+  title: "Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent",
+  year: 2017,
+  url: "https://arxiv.org/abs/1703.02757",
+};
+
 const krumFields = {
-  /** f, the number of malicious clients to withstand. */
-  malicious: z.int().min(0).default(1),
-  scope: z.enum(["expert", "adapter"]).default("expert"),
+  malicious: z.int().min(0).default(1).describe("f, the number of malicious clients to withstand"),
+  scope: z.enum(["expert", "adapter"]).default("expert").describe("what a vector is"),
 };
 
 export const krum = defineStrategy({
   type: "krum",
+  about: {
+    adapts: "which updates count: the one with the closest neighbours",
+    formula: `
+      score_i = Σ ‖Δ_i − Δ_l‖² over the n − f − 2 updates l nearest to i
+      Δ = that with the lowest score; ties go to the lower client
+    `,
+    notes: `
+      With f malicious clients among n it needs n ≥ 2f + 3; below that, nothing changes. "scope" is what a vector is:
+      each expert over the clients that trained it, or the whole adapter with untrained experts as zeros.
+    `,
+    sends: null,
+    keeps: null,
+    sources: [blanchard],
+    certainty: "as published",
+    reduces: [],
+  },
   options: krumFields,
   name: ({ malicious }) => `krum(f=${malicious})`,
   make: (options) => selecting(options, () => 1),
@@ -31,10 +44,32 @@ export const krum = defineStrategy({
 
 export const multiKrum = defineStrategy({
   type: "multi-krum",
+  about: {
+    adapts: "which updates count: those with the closest neighbours",
+    formula: `
+      score_i = Σ ‖Δ_i − Δ_l‖² over the n − f − 2 updates l nearest to i
+      Δ = mean of the m with the lowest scores; ties go to the lower clients
+    `,
+    notes: `
+      With f malicious clients among n it needs n ≥ 2f + 3; below that, nothing changes. "scope" is what a vector is:
+      each expert over the clients that trained it, or the whole adapter with untrained experts as zeros.
+    `,
+    sends: null,
+    keeps: null,
+    sources: [blanchard],
+    certainty: "as published",
+    reduces: [
+      { options: { malicious: 0, keep: 1 }, to: { type: "krum", malicious: 0 }, gives: ["program", "bytes"] },
+      {
+        options: { malicious: 0, keep: 1_000, scope: "adapter" },
+        to: { type: "fedavg", weighting: "uniform" },
+        gives: ["program", "values"],
+      },
+    ],
+  },
   options: {
     ...krumFields,
-    /** m, the number of updates to average; n − f − 2 unless given. */
-    keep: z.int().min(1).exactOptional(),
+    keep: z.int().min(1).exactOptional().describe("m, the number of updates to average; n − f − 2 unless given"),
   },
   name: ({ malicious }) => `multi-krum(f=${malicious})`,
   make: (options) => selecting(options, (n) => Math.min(n, options.keep ?? n - options.malicious - 2)),

@@ -1,18 +1,9 @@
-/**
- * FedAsync's mixing: the global adapter moves a share of the way to each client's adapter, one after the other.
- *
- *   θ_j ← (1 − a_i)·θ_j + a_i·θ_ij          a_i = discount of the update, in [0, 1]
- *
- * The discount is FedAsync's α·s(staleness), which the policy `fedasync` gives. Unlike a mean of deltas, a stale update
- * pulls towards where the client is and not along the way it went. Mixing is affine in θ, so several updates fold into
- * one factor and one vector before θ is known; a client does not pull at experts it has not trained.
- * Xie, Koyejo, Gupta, "Asynchronous Federated Optimization", 2019. https://arxiv.org/abs/1903.03934
- */
+/** FedAsync's mixing: the global adapter moves a share of the way to each client's adapter, one after the other. */
 import { defineStrategy } from "../define-strategy.ts";
 import type { Aggregation } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
 
-/** θ_j becomes keep_j·θ_j + values_j. */
+/** Mixing is affine in θ, so several updates fold into one factor and one vector: θ_j becomes keep_j·θ_j + values_j. */
 interface Mixture {
   readonly keep: Float64Array;
   readonly values: Float64Array;
@@ -23,6 +14,29 @@ const weight = (update: Update, group: number): number => (hasTrained(update, gr
 
 export const mix = defineStrategy({
   type: "mix",
+  about: {
+    adapts: "how updates add up: a share of the way to each client in turn (FedAsync)",
+    formula: `
+      θ_j ← (1 − a_i)·θ_j + a_i·θ_ij          a_i = discount of the update, in [0, 1]
+    `,
+    notes: `
+      The discount is FedAsync's α·s(staleness), which the policy of that name gives. Unlike a mean of deltas, a stale
+      update pulls towards where the client is and not along the way it went. A client does not pull at experts it has
+      not trained.
+    `,
+    sends: null,
+    keeps: null,
+    sources: [
+      {
+        by: "Xie, Koyejo, Gupta",
+        title: "Asynchronous Federated Optimization",
+        year: 2019,
+        url: "https://arxiv.org/abs/1903.03934",
+      },
+    ],
+    certainty: "as published",
+    reduces: [],
+  },
   options: {},
   make: (): Aggregation<Mixture> => ({
     weight,

@@ -1,17 +1,4 @@
-/**
- * Weights that lean towards the worst off, and a sum that happens in the air.
- *
- *   λ = argmax Σ λ_k·f_k   over λ ≥ 0, Σ λ_k = 1, |λ_k − a_k| ≤ ε       a_k = n_k ÷ Σ n, f_k loss at the received model
- *   c = min over active of √P·|h_k| ÷ (λ_k·√v_k),   b_k = c·λ_k·√v_k ÷ h_k
- *   θ ← θ + Σ λ_k·Δ_k + Re(noise) ÷ c                                   noise ~ CN(0, σ²), P ÷ σ² = SNR
- *
- * Every client sends its normalised update at once over a fading channel that it and the server know; h_k ~ CN(0, 1) anew
- * each round, times a path loss of its own with `shadowing`. The sum is unbiased unless `minGain`, `phaseError` or
- * `dropAfterScheduling` is set. ε = 0 on a noiseless channel is FedAvg. The weight rule is recalled from the paper with
- * medium to low confidence; the transceiver is derived. Loss, mean and variance of an update travel beside it; what
- * travels over the air is `layout.size` channel uses for all clients together.
- * Hamidi et al., "Over-the-Air Fair Federated Learning", 2025. https://arxiv.org/abs/2501.03392
- */
+/** OTA-FFL: weights that lean towards the worst off, and a sum that happens in the air. */
 import { z } from "zod";
 import type { Range } from "../../tasks/layout.ts";
 import type { Setting } from "../../tasks/task.ts";
@@ -25,24 +12,63 @@ import { hasTrained, type Update } from "../update.ts";
 
 export const otaffl = defineStrategy({
   type: "otaffl",
+  about: {
+    adapts: "the weight of clients, fair inside a box; the channel of the uplink, simulated",
+    formula: `
+      λ = argmax Σ λ_k·f_k   over λ ≥ 0, Σ λ_k = 1, |λ_k − a_k| ≤ ε       a_k = n_k ÷ Σ n, f_k loss at the received model
+      c = min over active of √P·|h_k| ÷ (λ_k·√v_k),   b_k = c·λ_k·√v_k ÷ h_k
+      θ ← θ + Σ λ_k·Δ_k + Re(noise) ÷ c                                   noise ~ CN(0, σ²), P ÷ σ² = SNR
+    `,
+    notes: `
+      Every client sends its normalised update at once over a fading channel that it and the server know; h_k ~ CN(0, 1)
+      anew each round, times a path loss of its own with shadowing. The sum is unbiased unless minGain, phaseError or
+      dropAfterScheduling is set. What travels over the air is as many channel uses as there are parameters, for all
+      clients together; the transceiver is derived.
+    `,
+    sends: "its loss on the received model; mean and variance of each group",
+    keeps: null,
+    sources: [
+      {
+        by: "Hamidi et al.",
+        title: "Over-the-Air Fair Federated Learning via Multi-Objective Optimization",
+        year: 2025,
+        url: "https://arxiv.org/abs/2501.03392",
+      },
+    ],
+    certainty: "rebuilt: the weight rule, recalled with medium to low confidence",
+    reduces: [
+      { options: { epsilon: 0, noiseless: true }, to: { type: "fedavg" }, gives: ["values"] },
+      { options: { weightRule: "examples", channel: "none" }, to: { type: "fedavg" }, gives: ["values"] },
+    ],
+  },
   options: {
-    weightRule: z.enum(["boxChebyshev", "softmax", "mgda", "examples"]).default("boxChebyshev"),
-    /** ε: the furthest a weight may be from a_k. */
-    epsilon: z.number().min(0).max(1).default(0.1),
-    /** Of `softmax`, in nats. */
-    temperature: z.number().positive().default(1),
-    channel: z.enum(["air", "none"]).default("air"),
-    /** In dB; Infinity cannot be written in JSON, so a noiseless channel is a flag. */
-    snr: z.number().min(-50).max(100).default(20),
-    noiseless: z.boolean().default(false),
-    /** Standard deviation of the path loss in dB; 0 for none. */
-    shadowing: z.number().min(0).max(40).default(0),
-    /** Clients with a weaker |h_k| stay silent, and the others make up for them. */
-    minGain: z.number().min(0).default(0),
-    /** Largest phase error in radians; multiplies a contribution by its cosine. */
-    phaseError: z.number().min(0).max(Math.PI).default(0),
-    /** Probability that a client whose weight is settled does not transmit; nobody notices. */
-    dropAfterScheduling: z.number().min(0).max(1).default(0),
+    weightRule: z
+      .enum(["boxChebyshev", "softmax", "mgda", "examples"])
+      .default("boxChebyshev")
+      .describe("how λ is found"),
+    epsilon: z.number().min(0).max(1).default(0.1).describe("ε, the furthest a weight may be from a_k"),
+    temperature: z.number().positive().default(1).describe("of the rule softmax, in nats"),
+    channel: z.enum(["air", "none"]).default("air").describe("how updates travel"),
+    snr: z.number().min(-50).max(100).default(20).describe("SNR in dB"),
+    noiseless: z.boolean().default(false).describe("an infinite SNR, which JSON cannot hold"),
+    shadowing: z.number().min(0).max(40).default(0).describe("standard deviation of the path loss in dB; 0 for none"),
+    minGain: z
+      .number()
+      .min(0)
+      .default(0)
+      .describe("clients with a weaker |h_k| stay silent, and the others make up for them"),
+    phaseError: z
+      .number()
+      .min(0)
+      .max(Math.PI)
+      .default(0)
+      .describe("largest phase error in radians; multiplies a contribution by its cosine"),
+    dropAfterScheduling: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0)
+      .describe("probability that a client whose weight is settled does not transmit; nobody notices"),
   },
   name: ({ weightRule, channel, epsilon }) => `otaffl(${weightRule},ε=${epsilon},${channel})`,
   make: (options) => ({

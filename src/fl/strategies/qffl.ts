@@ -1,12 +1,4 @@
-/**
- * Fairer averaging: clients with a larger loss weigh more.
- *
- *   g_i = L·(θ − θ_i),   d_i = F_i^q · g_i,   h_i = q·F_i^(q−1)·‖g_i‖² + L·F_i^q,   L = 1 ÷ η
- *   θ ← θ − Σ d_i ÷ Σ h_i
- *
- * F_i is the client's mean loss at the model it received. q = 0 is the uniform mean. Eight bytes more up.
- * Li et al., "Fair Resource Allocation in Federated Learning", 2019. https://arxiv.org/abs/1905.10497
- */
+/** q-FFL: clients with a larger loss weigh more. */
 import { z } from "zod";
 import { eachOf } from "../averaging.ts";
 import { defineStrategy } from "../define-strategy.ts";
@@ -22,10 +14,28 @@ interface Sum {
 
 export const qffl = defineStrategy({
   type: "qffl",
+  about: {
+    adapts: "the weight of clients: more for a larger loss",
+    formula: `
+      g_i = L·(θ − θ_i),   d_i = F_i^q · g_i,   h_i = q·F_i^(q−1)·‖g_i‖² + L·F_i^q,   L = 1 ÷ η
+      θ ← θ − Σ d_i ÷ Σ h_i          F_i the client's mean loss at the model it received
+    `,
+    sends: "its loss on the received model",
+    keeps: null,
+    sources: [
+      {
+        by: "Li et al.",
+        title: "Fair Resource Allocation in Federated Learning",
+        year: 2019,
+        url: "https://arxiv.org/abs/1905.10497",
+      },
+    ],
+    certainty: "as published",
+    reduces: [{ options: { q: 0 }, to: { type: "fedavg", weighting: "uniform" }, gives: ["values"] }],
+  },
   options: {
-    q: z.number().min(0).max(20).default(0.1),
-    /** F_i is at least this, in nats. */
-    lossFloor: z.number().positive().default(1e-10),
+    q: z.number().min(0).max(20).default(0.1).describe("how much a large loss counts"),
+    lossFloor: z.number().positive().default(1e-10).describe("F_i is at least this, in nats"),
   },
   name: ({ q }) => `qffl(q=${q})`,
   make({ q, lossFloor }) {

@@ -1,16 +1,4 @@
-/**
- * Control variates take the drift out of local steps.
- *
- *   y ← y − η·(g(y) − c_i + c)                       K steps of plain SGD from x
- *   c_i⁺ = c_i − c + (x − y) ÷ (K·η)                 `control: "steps"`, the paper's option II
- *   c_i⁺ = ∇F_i(x)                                   `control: "gradient"`, its option I
- *   x ← x + η_s · mean(y_i − x),   c ← c + Σ (c_i⁺ − c_i) ÷ N          over arrivals; N all clients
- *
- * A group that a client did not train keeps its slice of c_i. Twice the bytes of FedAvg, each way. The formula of
- * option II holds for plain SGD alone, so local steps are that whatever the scenario's optimizer; the scenario's
- * `clipNorm` still bounds the corrected gradient, and null leaves it as it is.
- * Karimireddy et al., "SCAFFOLD", 2020. https://arxiv.org/abs/1910.06378
- */
+/** SCAFFOLD: control variates take the drift out of local steps. */
 import { z } from "zod";
 import { gradients } from "../../tensor/autodiff.ts";
 import { add, reduceSum, sub } from "../../tensor/ops/arithmetic.ts";
@@ -36,14 +24,38 @@ interface Sum {
 
 export const scaffold = defineStrategy({
   type: "scaffold",
+  about: {
+    adapts: "the local gradient: control variates correct what clients drift",
+    formula: `
+      y ← y − η·(g(y) − c_i + c)                       K steps of plain SGD from x
+      c_i⁺ = c_i − c + (x − y) ÷ (K·η)                 control "steps", the paper's option II
+      c_i⁺ = ∇F_i(x)                                   control "gradient", its option I
+      x ← x + η_s · mean(y_i − x),   c ← c + Σ (c_i⁺ − c_i) ÷ N          over arrivals; N all clients
+    `,
+    notes: `
+      A group that a client did not train keeps its slice of c_i. Twice the bytes of FedAvg, each way. The formula of
+      option II holds for plain SGD alone, so local steps are that whatever the scenario's optimizer; the scenario's
+      clipNorm still bounds the corrected gradient, and null leaves it as it is.
+    `,
+    sends: "c_i⁺ − c_i; receives c",
+    keeps: "c; c_i with each client",
+    sources: [
+      {
+        by: "Karimireddy et al.",
+        title: "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning",
+        year: 2020,
+        url: "https://arxiv.org/abs/1910.06378",
+      },
+    ],
+    certainty: "as published",
+    reduces: [],
+  },
   options: {
-    /** η_s. */
-    serverLearningRate: z.number().positive().default(1),
-    control: z.enum(["steps", "gradient"]).default("steps"),
+    serverLearningRate: z.number().positive().default(1).describe("η_s"),
+    control: z.enum(["steps", "gradient"]).default("steps").describe("how c_i⁺ is found"),
     ...localRateField,
     ...averagingFields,
-    /** The paper averages clients alike. */
-    weighting: averagingFields.weighting.unwrap().default("uniform"),
+    weighting: averagingFields.weighting.unwrap().default("uniform").describe("of clients; the paper's is uniform"),
   },
   make: ({ serverLearningRate, control, localLearningRate, ...options }) => ({
     weight: (update, group) => averagingWeight(options, update, group) * update.discount,

@@ -1,18 +1,37 @@
-/**
- * The mean of what is left when, coordinate by coordinate, the g = ⌊β·n⌋ smallest and largest deltas are dropped.
- *
- * Safe against f of n clients when β ≥ f ÷ n. β = 0 is the plain mean over an expert's trainers.
- * Yin et al., "Byzantine-Robust Distributed Learning", 2018. https://arxiv.org/abs/1803.01498
- */
+/** The mean of what is left when, coordinate by coordinate, the smallest and largest deltas are dropped. */
 import { z } from "zod";
 import { defineStrategy } from "../define-strategy.ts";
 import { eachCoordinate, meanOf, minTrainersField, perGroup } from "../kept-updates.ts";
 
 export const trimmedMean = defineStrategy({
   type: "trimmed-mean",
+  about: {
+    adapts: "how updates add up: the mean without extremes",
+    formula: `
+      Δ_c = mean of Δ_ic without the g = ⌊β·n⌋ smallest and the g largest, c a coordinate, n clients that trained it
+    `,
+    notes: "Safe against f of n clients when β ≥ f ÷ n.",
+    sends: null,
+    keeps: null,
+    sources: [
+      {
+        by: "Yin et al.",
+        title: "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates",
+        year: 2018,
+        url: "https://arxiv.org/abs/1803.01498",
+      },
+    ],
+    certainty: "as published",
+    reduces: [
+      {
+        options: { trim: 0 },
+        to: { type: "fedavg", weighting: "uniform", absentPolicy: "renormalise" },
+        gives: ["program", "values"],
+      },
+    ],
+  },
   options: {
-    /** β, dropped at each end, in [0, 0.5). */
-    trim: z.number().min(0).lt(0.5).default(0.2),
+    trim: z.number().min(0).lt(0.5).default(0.2).describe("β, dropped at each end, in [0, 0.5)"),
     ...minTrainersField,
   },
   name: ({ trim }) => `trimmed-mean(${trim})`,
