@@ -109,7 +109,7 @@ export function declareCommands(program: Command): void {
     .option("--out <folder>", "where cells and report go; finished cells found there are kept (default: runs/stress-…)")
     .option("--json", "print one JSON object per line")
     .option("--quiet", "print only the table")
-    .action(async (scenario, flags) => (await import("./commands/stress.ts")).stress(scenario, flags));
+    .action(async (scenario, flags) => (await import("./commands/study.ts")).stress(scenario, flags));
 
   program
     .command("verify")

@@ -2,7 +2,7 @@
 import { InvalidArgumentError } from "commander";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import type { StoredDtype } from "../model/formats/safetensors-writer.ts";
-import type { Target } from "../study/stress-cell.ts";
+import type { Target } from "../study/cell.ts";
 
 export function wholeNumber(text: string): number {
   const value = Number(text);

@@ -8,7 +8,7 @@ import * as Plot from "@observablehq/plot";
 import { writeAtomically } from "../base/disk.ts";
 import { InputError } from "../base/errors.ts";
 import { formatShare, formatTime } from "../base/units.ts";
-import { type StressCell, type Target, tierFairness } from "../study/stress-cell.ts";
+import { type Cell, type Target, tierFairness } from "../study/cell.ts";
 import { type Style, seriesStyle } from "./colours.ts";
 import { type Estimate, estimate } from "./confidence.ts";
 import { asLines, draw, endLabels, type Figure, lines } from "./figure.ts";
@@ -30,7 +30,7 @@ interface Measure {
   readonly axis: string;
   readonly caption: string;
   /** Null where the cell has nothing to say, such as a target it never met. */
-  readonly of: (cell: StressCell) => number | null;
+  readonly of: (cell: Cell) => number | null;
   readonly write: (value: number) => string;
   readonly zero: boolean;
   /** What a value can be at most; no interval reaches beyond. */
@@ -43,7 +43,7 @@ interface Measure {
 interface Group {
   readonly strategy: string;
   readonly dropout: number;
-  readonly cells: readonly StressCell[];
+  readonly cells: readonly Cell[];
 }
 
 /**
@@ -52,14 +52,14 @@ interface Group {
  * @returns its path
  * @throws InputError when there is no cell to report
  */
-export function writeSweepReport(folder: string, cells: readonly StressCell[], facts: SweepFacts): string {
+export function writeSweepReport(folder: string, cells: readonly Cell[], facts: SweepFacts): string {
   const path = join(folder, "report.html");
   writeAtomically(path, renderSweep(cells, facts));
   return path;
 }
 
 /** @internal */
-export function renderSweep(cells: readonly StressCell[], facts: SweepFacts): string {
+export function renderSweep(cells: readonly Cell[], facts: SweepFacts): string {
   const groups = groupsOf(cells);
   const measures = measuresOf(cells, facts.target ?? null);
   const strategies = strategiesOf(cells);
@@ -100,17 +100,17 @@ export function renderSweep(cells: readonly StressCell[], facts: SweepFacts): st
 }
 
 /** The same table for terminals: mean ± half the 95 % interval, one line per strategy and dropout rate. */
-export function formatSweep(cells: readonly StressCell[], target: Target | null): string {
+export function formatSweep(cells: readonly Cell[], target: Target | null): string {
   const [head, ...rows] = table(groupsOf(cells), measuresOf(cells, target));
   return formatTable(head!, rows, 1);
 }
 
-function measuresOf(cells: readonly StressCell[], target: Target | null): Measure[] {
+function measuresOf(cells: readonly Cell[], target: Target | null): Measure[] {
   const budgets = [...new Set(cells.flatMap(({ evaluations }) => evaluations.map(({ topK }) => topK)))].sort(
     (a, b) => b - a,
   );
   const shown = budgets.length > 2 ? [budgets[0]!, budgets.at(-1)!] : budgets;
-  const at = (topK: number, { evaluations }: StressCell) => evaluations.find((result) => result.topK === topK);
+  const at = (topK: number, { evaluations }: Cell) => evaluations.find((result) => result.topK === topK);
   const time = timeUnit(Math.max(...cells.map(({ timeToTarget }) => timeToTarget ?? 0)));
   const losses = shown.map(
     (topK): Measure => ({
@@ -150,7 +150,7 @@ function measuresOf(cells: readonly StressCell[], target: Target | null): Measur
             zero: true,
           },
         ];
-  const roundTime = ({ virtualTime, rounds }: StressCell) => (rounds === 0 ? null : virtualTime / rounds);
+  const roundTime = ({ virtualTime, rounds }: Cell) => (rounds === 0 ? null : virtualTime / rounds);
   const roundUnit = timeUnit(Math.max(...cells.map((cell) => roundTime(cell) ?? 0)));
   return [
     ...losses,
@@ -360,7 +360,7 @@ function leadOf(lower: Group, upper: Group, { of }: Measure): Estimate | null {
   );
 }
 
-function violations(broken: readonly StressCell[]): string {
+function violations(broken: readonly Cell[]): string {
   if (broken.length === 0) return "";
   const items = broken.slice(0, 50).map(({ strategy, dropout, seed, violations: found }) => {
     const where = `${strategy}, dropout ${percent(dropout)}, seed ${seed}`;
@@ -370,7 +370,7 @@ function violations(broken: readonly StressCell[]): string {
 }
 
 /** In order of first appearance for strategies, ascending for rates. */
-function groupsOf(cells: readonly StressCell[]): Group[] {
+function groupsOf(cells: readonly Cell[]): Group[] {
   if (cells.length === 0) throw new InputError("the stress test has no finished run to report");
   const rates = [...new Set(cells.map(({ dropout }) => dropout))].sort((a, b) => a - b);
   return [...strategiesOf(cells).keys()].flatMap((strategy) =>
@@ -381,7 +381,7 @@ function groupsOf(cells: readonly StressCell[]): Group[] {
   );
 }
 
-const strategiesOf = (cells: readonly StressCell[]): ReadonlyMap<string, Style> =>
+const strategiesOf = (cells: readonly Cell[]): ReadonlyMap<string, Style> =>
   new Map([...new Set(cells.map(({ strategy }) => strategy))].map((name, i) => [name, seriesStyle(i, name)]));
 
 const plural = (count: number, one: string, many: string): string => `${whole(count)} ${count === 1 ? one : many}`;

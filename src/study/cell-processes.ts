@@ -4,8 +4,8 @@ import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { MachineError, ScenarioError } from "../base/errors.ts";
 import { failureOf } from "../runtime/pools/pool.ts";
-import type { CellOutcome } from "./stress.ts";
-import type { CellJob, CellReply } from "./stress-worker.ts";
+import type { CellJob, CellOrder, CellReply } from "./cell-worker.ts";
+import type { CellOutcome } from "./matrix.ts";
 
 const attempts = 3;
 
@@ -13,17 +13,32 @@ export class CellProcesses {
   readonly #idle: ChildProcess[] = [];
   readonly #all = new Set<ChildProcess>();
 
-  /** Runs one cell in a process of its own until it is done. As many run at a time as there are calls under way. */
-  async run(job: CellJob): Promise<CellOutcome | null> {
+  readonly #signal: AbortSignal;
+
+  /** @param signal gives up the cells under way */
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+    signal.addEventListener("abort", () => {
+      for (const child of this.#all) if (child.connected) child.send("stop" satisfies CellOrder);
+    });
+  }
+
+  /**
+   * Runs one cell in a process of its own until it is done. As many run at a time as there are calls under way.
+   *
+   * @returns null when it was interrupted
+   */
+  async run(job: CellJob, onRound: (round: number) => void): Promise<CellOutcome | null> {
     for (let attempt = 1; ; attempt++) {
       const child = this.#idle.pop() ?? this.#start();
-      const reply = await ask(child, job);
+      const reply = await ask(child, job, onRound);
       if (reply !== null) {
         this.#idle.push(child);
-        if (reply.ok) return reply.outcome;
+        if ("outcome" in reply) return reply.outcome;
         throw reply.name === "ScenarioError" ? new ScenarioError(reply.message) : failureOf(reply);
       }
       this.#all.delete(child);
+      if (this.#signal.aborted) return null;
       if (attempt === attempts) throw new MachineError(`a process died ${attempts} times under: ${job.reproduce}`);
     }
   }
@@ -34,7 +49,7 @@ export class CellProcesses {
 
   #start(): ChildProcess {
     const extension = extname(import.meta.url);
-    const child = fork(fileURLToPath(new URL(`./stress-worker${extension}`, import.meta.url)), {
+    const child = fork(fileURLToPath(new URL(`./cell-worker${extension}`, import.meta.url)), {
       // A simulation makes many objects that live for one participation: with more room for the young, a fifth faster.
       execArgv: ["--max-semi-space-size=64", ...(extension === ".ts" ? ["--import", import.meta.resolve("tsx")] : [])],
       serialization: "advanced",
@@ -45,21 +60,27 @@ export class CellProcesses {
   }
 }
 
+type Answer = Exclude<CellReply, { readonly round: number }>;
+
 /** Null when the process died. */
-function ask(child: ChildProcess, job: CellJob): Promise<CellReply | null> {
+function ask(child: ChildProcess, job: CellJob, onRound: (round: number) => void): Promise<Answer | null> {
   return new Promise((resolve) => {
-    const finish = (reply: CellReply | null) => {
+    const finish = (answer: Answer | null) => {
       child.off("message", onMessage);
       child.off("exit", onExit);
       child.off("error", onExit);
-      resolve(reply);
+      resolve(answer);
     };
-    const onMessage = (reply: unknown) => finish(reply as CellReply);
+    const onMessage = (message: unknown) => {
+      const reply = message as CellReply;
+      if ("round" in reply) onRound(reply.round);
+      else finish(reply);
+    };
     const onExit = () => finish(null);
     child.on("message", onMessage);
     child.on("exit", onExit);
     child.on("error", onExit);
-    child.send(job, (error) => {
+    child.send(job satisfies CellOrder, (error) => {
       if (error !== null) onExit();
     });
   });

@@ -156,7 +156,7 @@ test("a cell in which an invariant breaks fails the test, with the command that 
   assert.doesNotMatch(said, /broken .*, dropout 1/);
 });
 
-test("cells that train share a pool and are the same as runs of their own", async () => {
+test("cells that train are the same as runs of their own", async () => {
   const [path, into] = [training(), out()];
   const words = ["stress", path, "--strategy", "flame,fedavg", "--dropout", "0,0.4", "--seeds", "2,", "--workers", "2"];
   const { code, out: said, err } = await runFlame(...words, "--target", "4:99", "--out", into);

@@ -15,7 +15,7 @@ import {
   setMessageLoss,
 } from "../../src/sim/script/effects.ts";
 import { at, between, every } from "../../src/sim/script/timeline.ts";
-import { stressPlans } from "../../src/study/stress.ts";
+import { cellPlans } from "../../src/study/matrix.ts";
 import { threeTiers, timingOnly } from "../support/scenarios.ts";
 
 type World = NonNullable<ScenarioInput["world"]>;
@@ -92,7 +92,7 @@ test("a dropout of 1 in every tier is a mistake in a scenario, and the end of a 
   });
   await prepareRun(timingOnly({ fleet: threeTiers.map((tier, i) => ({ ...tier, dropout: i === 0 ? 0.999 : 1 })) }), {});
   const matrix = { strategies: [], policies: [], dropouts: [0.5, 1], seeds: [1] };
-  const [half, all] = stressPlans(timingOnly(), matrix, { engine: "auto", source: null });
+  const [half, all] = cellPlans(timingOnly(), matrix, { engine: "auto", source: null });
   assert.equal(half!.scenario.data.rounds.mayStayEmpty, undefined);
   await prepareRun(half!.scenario, {});
   await prepareRun(all!.scenario, {});

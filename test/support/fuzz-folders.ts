@@ -15,8 +15,8 @@ import { exportPeft } from "../../src/model/formats/peft.ts";
 import { readParticipations, readRun } from "../../src/report/run-folder.ts";
 import { run } from "../../src/run/run.ts";
 import { readPeftAdapter } from "../../src/run/trained-adapter.ts";
+import { CellFolder } from "../../src/study/cell-folder.ts";
 import { storedCellSchema } from "../../src/study/stored-cell.ts";
-import { StressFolder } from "../../src/study/stress-folder.ts";
 import { verifyRun } from "../../src/study/verify.ts";
 import type { FuzzTarget } from "./fuzz.ts";
 import { randomTensors, smallConfig, writeFolder } from "./model-folder.ts";
@@ -156,7 +156,7 @@ function otherTargets(parent: string): FuzzTarget[] {
       allowed,
       accepts(bytes) {
         writeFileSync(join(cells, "cells.jsonl"), Buffer.concat([bytes, Buffer.from("\n")]));
-        const folder = new StressFolder(cells, storedCellSchema);
+        const folder = new CellFolder(cells, storedCellSchema);
         folder.close();
         return folder.get(key) !== undefined;
       },

@@ -7,12 +7,12 @@ import { parseHTML } from "linkedom";
 import { InputError } from "../../../src/base/errors.ts";
 import { estimate } from "../../../src/report/confidence.ts";
 import { formatSweep, renderSweep, writeSweepReport } from "../../../src/report/sweep.ts";
-import { type StressCell, stressCell, tierFairness } from "../../../src/study/stress-cell.ts";
+import { type Cell, cellFrom, tierFairness } from "../../../src/study/cell.ts";
 import { fakeRun } from "../../support/report-run-folder.ts";
 
 const target = { topK: 8, loss: 2 };
 
-function cell(strategy: string, dropout: number, seed: number): StressCell {
+function cell(strategy: string, dropout: number, seed: number): Cell {
   const harm = strategy === "flame" ? 0.2 : 0.7;
   const noise = ((seed * 7919 + dropout * 1000) % 13) / 130;
   const loss = 1.5 + harm * dropout + noise;
@@ -96,7 +96,7 @@ test("fairness is one when tiers count alike and one half when one of two never 
 
 test("a cell is made from a run's metrics", () => {
   const { metrics } = fakeRun();
-  const made = stressCell(metrics, { strategy: "flame", dropout: 0.1, seed: 3, clients: 32, target });
+  const made = cellFrom(metrics, { strategy: "flame", dropout: 0.1, seed: 3, clients: 32, target });
   const reached = metrics.find(({ evaluations }) => evaluations[0]!.loss <= 2)!;
   assert.equal(made.timeToTarget, reached.closedAt);
   assert.equal(made.rounds, 20);
@@ -107,7 +107,7 @@ test("a cell is made from a run's metrics", () => {
     made.tiers.reduce((sum, { counted }) => sum + counted, 0),
     made.counted,
   );
-  const never = stressCell(metrics, {
+  const never = cellFrom(metrics, {
     strategy: "flame",
     dropout: 0.1,
     seed: 3,
@@ -161,7 +161,7 @@ test("variants are compared seed by seed: a small difference that is always ther
       const luck = noise * (c.seed % 2 === 0 ? 1 : -1) * (c.strategy === "flame" ? 1 : -1);
       return { ...c, evaluations: c.evaluations.map((e) => ({ ...e, loss: 2 + c.seed / 2 + own + luck })) };
     });
-  const tile = (cells: StressCell[]) =>
+  const tile = (cells: Cell[]) =>
     parseHTML(renderSweep(cells, facts)).document.querySelector(".tiles > div")!.textContent!;
   // Seeds lie half a nat apart, the variants 0.05: only the pairs show it.
   assert.match(tile(loss(0.05, 0)), /flame.*fedavg is next: 0\.050 ± 0\.000 below, seed by seed/s);

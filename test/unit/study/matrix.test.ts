@@ -2,23 +2,22 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { configure } from "../../../src/scenario/configure.ts";
 import { scenarioToJson } from "../../../src/scenario/define.ts";
-import { type StressMatrix, stressPlans } from "../../../src/study/stress.ts";
+import { cellPlans, type Matrix } from "../../../src/study/matrix.ts";
 import { timingOnly } from "../../support/scenarios.ts";
 
 const scenario = timingOnly();
 const source = { engine: "auto", source: null };
-const matrix = (changes: Partial<StressMatrix> = {}): StressMatrix => ({
+const matrix = (changes: Partial<Matrix> = {}): Matrix => ({
   strategies: ["flame", "fedavg"],
   policies: [],
   dropouts: [0, 0.3],
   seeds: [1, 2, 3],
   ...changes,
 });
-const keysOf = (changes: Partial<StressMatrix> = {}) =>
-  stressPlans(scenario, matrix(changes), source).map((p) => p.key);
+const keysOf = (changes: Partial<Matrix> = {}) => cellPlans(scenario, matrix(changes), source).map((p) => p.key);
 
 test("a matrix has a cell for every combination, one seed after the other", () => {
-  const plans = stressPlans(scenario, matrix(), source);
+  const plans = cellPlans(scenario, matrix(), source);
   assert.equal(plans.length, 12);
   assert.deepEqual(
     plans.map(({ seed }) => seed),
@@ -31,7 +30,7 @@ test("a matrix has a cell for every combination, one seed after the other", () =
 });
 
 test("a cell is the scenario with strategy, seed and every tier's dropout changed, and nothing else", () => {
-  const plan = stressPlans(scenario, matrix(), source).find(({ label, dropout }) => label === "fedavg" && dropout > 0)!;
+  const plan = cellPlans(scenario, matrix(), source).find(({ label, dropout }) => label === "fedavg" && dropout > 0)!;
   const { data } = plan.scenario;
   assert.equal(data.strategy.type, "fedavg");
   assert.deepEqual(
@@ -47,7 +46,7 @@ test("a cell is the scenario with strategy, seed and every tier's dropout change
 });
 
 test("the changes of a cell give the same run from the command line", () => {
-  for (const { changes, scenario: resolved } of stressPlans(scenario, matrix({ policies: ["fedbuff"] }), source)) {
+  for (const { changes, scenario: resolved } of cellPlans(scenario, matrix({ policies: ["fedbuff"] }), source)) {
     assert.equal(scenarioToJson(configure(scenario, changes)), scenarioToJson(resolved));
   }
 });
@@ -67,7 +66,7 @@ test("a cell keeps its key while the matrix grows, and gets another when anythin
 test("code that a scenario is made of is part of its cells' keys; a comment beside plain data is not", () => {
   const own = { ...scenario, own: { ...scenario.own, expect: [{ claim: "x", spec: null, needsTraining: false }] } };
   const keys = (of: object, text: string) =>
-    stressPlans(of as typeof scenario, matrix(), { engine: "auto", source: text }).map(({ key }) => key);
+    cellPlans(of as typeof scenario, matrix(), { engine: "auto", source: text }).map(({ key }) => key);
   assert.deepEqual(keys(scenario, "// a"), keys(scenario, "// b"));
   assert.notDeepEqual(keys(own, "// a"), keys(own, "// b"));
 });
@@ -77,7 +76,7 @@ test("equal cells are one", () => {
 });
 
 test("without strategies and rates the scenario's own are used, under its mean dropout", () => {
-  const [plan] = stressPlans(scenario, matrix({ strategies: [], dropouts: [], seeds: [9] }), source);
+  const [plan] = cellPlans(scenario, matrix({ strategies: [], dropouts: [], seeds: [9] }), source);
   assert.equal(plan!.label, "flame(t=2)");
   // 12 of 24 clients drop out with probability 0.2.
   assert.ok(Math.abs(plan!.dropout - 0.1) < 1e-12);
@@ -85,7 +84,7 @@ test("without strategies and rates the scenario's own are used, under its mean d
 
 test("a policy by its bare name is as large as the scenario's rounds", () => {
   const policies = ["synchronous", "fedbuff", "fedasync:mixing=0.3", "semi-synchronous"];
-  const plans = stressPlans(scenario, matrix({ strategies: [], dropouts: [], seeds: [1], policies }), source);
+  const plans = cellPlans(scenario, matrix({ strategies: [], dropouts: [], seeds: [1], policies }), source);
   assert.deepEqual(
     plans.map((plan) => plan.scenario.data.rounds.policy),
     [
@@ -99,7 +98,7 @@ test("a policy by its bare name is as large as the scenario's rounds", () => {
 });
 
 test("a strategy may carry its parameters", () => {
-  const [plan] = stressPlans(scenario, matrix({ strategies: ["flame:frequencyExponent=4"] }), source);
+  const [plan] = cellPlans(scenario, matrix({ strategies: ["flame:frequencyExponent=4"] }), source);
   assert.deepEqual(plan!.scenario.data.strategy, { ...scenario.data.strategy, frequencyExponent: 4 });
   assert.throws(() => keysOf({ strategies: ["flame:4"] }), /expected name or name:key=value/);
 });

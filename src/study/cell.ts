@@ -1,4 +1,4 @@
-/** One run of a stress matrix, boiled down to what its comparison with others needs. Plain data, fit for a JSONL row. */
+/** One run of a study, boiled down to what its comparison with others needs. Plain data, fit for a JSONL row. */
 import { z } from "zod";
 import { count } from "../records/counts.ts";
 import { budgetMetricsSchema, type RoundMetrics } from "../records/metrics.ts";
@@ -12,7 +12,7 @@ export interface Target {
   readonly loss: number;
 }
 
-export const stressCellSchema = z.object({
+export const cellSchema = z.object({
   strategy: z.string(),
   /** The dropout rate asked for, in [0, 1]. */
   dropout: z.number(),
@@ -33,7 +33,7 @@ export const stressCellSchema = z.object({
   /** Invariants that did not hold, in a sentence each; a sound cell has none. */
   violations: z.array(z.string()).readonly(),
 });
-export type StressCell = Readonly<z.output<typeof stressCellSchema>>;
+export type Cell = Readonly<z.output<typeof cellSchema>>;
 
 interface CellFacts {
   readonly strategy: string;
@@ -45,7 +45,7 @@ interface CellFacts {
 }
 
 /** @param rounds the rows of a finished run's `metrics.jsonl`, at least one */
-export function stressCell(rounds: readonly RoundMetrics[], facts: CellFacts): StressCell {
+export function cellFrom(rounds: readonly RoundMetrics[], facts: CellFacts): Cell {
   const { strategy, dropout, seed, clients, target = null, violations = [] } = facts;
   const totals = totalsOf(rounds);
   return {
@@ -82,7 +82,7 @@ export function reachedAt(
  *
  * Jain, Chiu & Hawe, "A quantitative measure of fairness", DEC-TR-301, 1984.
  */
-export function tierFairness({ tiers }: StressCell): number | null {
+export function tierFairness({ tiers }: Cell): number | null {
   const shares = tiers.filter(({ invited }) => invited > 0).map(({ invited, counted }) => counted / invited);
   const sum = shares.reduce((total, share) => total + share, 0);
   const squares = shares.reduce((total, share) => total + share ** 2, 0);

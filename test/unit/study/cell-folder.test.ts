@@ -4,13 +4,13 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { z } from "zod";
 import { InputError, MachineError } from "../../../src/base/errors.ts";
-import { StressFolder } from "../../../src/study/stress-folder.ts";
+import { CellFolder } from "../../../src/study/cell-folder.ts";
 import { temporaryFolder } from "../../support/folders.ts";
 
 const cell = z.object({ loss: z.number() });
 
 function filled(path: string): string {
-  const folder = new StressFolder(path, cell);
+  const folder = new CellFolder(path, cell);
   folder.add("a", { loss: 1 });
   folder.add("b", { loss: 2 });
   folder.close();
@@ -20,7 +20,7 @@ function filled(path: string): string {
 test("finished cells are found again", (t) => {
   const path = temporaryFolder(t);
   filled(path);
-  const folder = new StressFolder(path, cell);
+  const folder = new CellFolder(path, cell);
   assert.deepEqual([folder.get("a"), folder.get("b"), folder.get("c")], [{ loss: 1 }, { loss: 2 }, undefined]);
   folder.close();
 });
@@ -32,7 +32,7 @@ test("a line that a kill cut off is dropped, wherever it was cut, and the next o
   const line = JSON.stringify({ key: "c", cell: { loss: 3 } });
   for (let cut = 1; cut <= line.length; cut++) {
     writeFileSync(name, whole + line.slice(0, cut));
-    const folder = new StressFolder(path, cell);
+    const folder = new CellFolder(path, cell);
     assert.equal(folder.get("c"), undefined, `cut after ${cut}`);
     assert.deepEqual(folder.get("b"), { loss: 2 });
     folder.add("d", { loss: 4 });
@@ -50,7 +50,7 @@ test("a damaged line before the last is named", (t) => {
   const name = filled(path);
   appendFileSync(name, "not json\n");
   assert.throws(
-    () => new StressFolder(path, cell),
+    () => new CellFolder(path, cell),
     (error) => {
       assert.ok(error instanceof InputError);
       assert.match(error.message, /cells\.jsonl line 3 is not JSON/);
@@ -59,19 +59,19 @@ test("a damaged line before the last is named", (t) => {
   );
   // The lock was let go.
   writeFileSync(name, "");
-  new StressFolder(path, cell).close();
+  new CellFolder(path, cell).close();
 });
 
 test("a line that holds something else than a cell is named", (t) => {
   const path = temporaryFolder(t);
   appendFileSync(filled(path), '{"key":"c","cell":{}}\n');
-  assert.throws(() => new StressFolder(path, cell), /cells\.jsonl line 3: .*expected a number/s);
+  assert.throws(() => new CellFolder(path, cell), /cells\.jsonl line 3: .*expected a number/s);
 });
 
 test("two tests do not write into one folder", (t) => {
   const path = temporaryFolder(t);
-  const folder = new StressFolder(path, cell);
-  assert.throws(() => new StressFolder(path, cell), MachineError);
+  const folder = new CellFolder(path, cell);
+  assert.throws(() => new CellFolder(path, cell), MachineError);
   folder.close();
-  new StressFolder(path, cell).close();
+  new CellFolder(path, cell).close();
 });

@@ -1,5 +1,5 @@
 /**
- * A stress matrix: one scenario under every combination of strategy, round policy, dropout rate and seed.
+ * A matrix of runs: one scenario under every combination of strategy, round policy, dropout rate and seed.
  *
  * A cell is nothing but changes to the scenario, in the words of `flame run --set`, so every cell can be run alone. Its
  * key is the digest of the scenario it resolves to and of the program: a cell that has been run is known again however
@@ -13,14 +13,12 @@ import type { Spec } from "../fl/define.ts";
 import { sizedLike } from "../fl/policies/registry.ts";
 import { type RoundMetrics, withoutDetail } from "../records/metrics.ts";
 import { programVersion } from "../run/package.ts";
-import type { Prepared } from "../run/prepare.ts";
 import { run } from "../run/run.ts";
-import type { WorkPool } from "../runtime/pools/pool.ts";
 import { configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { policyOf, type Scenario, scenarioToJson, strategyOf } from "../scenario/define.ts";
 import { clientsIn } from "../sim/fleet/fleet-spec.ts";
 
-export interface StressMatrix {
+export interface Matrix {
   /** In the words of the command line: `flame`, `flame:frequencyExponent=4`. Empty: the scenario's own. */
   readonly strategies: readonly string[];
   /** As strategies; sizes that are not given follow from the scenario's cohort. */
@@ -35,7 +33,7 @@ export interface StressMatrix {
   readonly set?: readonly string[];
 }
 
-export interface StressPlan {
+export interface CellPlan {
   readonly key: string;
   /** Names the line of a plot: strategy, and policy where there are several. */
   readonly label: string;
@@ -45,19 +43,19 @@ export interface StressPlan {
   readonly scenario: Scenario;
 }
 
-export interface StressSource {
+export interface MatrixSource {
   readonly engine: string;
   /** The text of the file the scenario came from; null for one that is plain data. */
   readonly source: string | null;
 }
 
 /** All cells, one seed after the other, so that an unfinished matrix is one with fewer seeds. */
-export function stressPlans(scenario: Scenario, matrix: StressMatrix, { engine, source }: StressSource): StressPlan[] {
+export function cellPlans(scenario: Scenario, matrix: Matrix, { engine, source }: MatrixSource): CellPlan[] {
   const { seeds, rounds, timingOnly, calibration, set = [] } = matrix;
   const strategies = orOwn(matrix.strategies);
   const policies = orOwn(matrix.policies);
   const dropouts = orOwn(matrix.dropouts);
-  const plans = new Map<string, StressPlan>();
+  const plans = new Map<string, CellPlan>();
   for (const seed of seeds) {
     for (const strategy of strategies) {
       for (const policy of policies) {
@@ -143,28 +141,28 @@ export interface CellOutcome {
 }
 
 export interface CellOptions {
-  readonly workers: number;
-  readonly engine?: string;
+  readonly engine: string;
   readonly reproduce: string;
-  readonly signal?: AbortSignal;
-  /** A pool that outlives the cell. */
-  readonly pool?: (prepared: Prepared) => WorkPool;
-  readonly onRound?: (round: number) => void;
+  readonly signal: AbortSignal;
+  readonly onRound: (round: number) => void;
 }
 
 /** Runs a cell and leaves nothing on disk. Null when it was interrupted. */
 export async function runCell(scenario: Scenario, options: CellOptions): Promise<CellOutcome | null> {
-  const { onRound, ...rest } = options;
+  const { onRound, engine, reproduce, signal } = options;
   const rows: RoundMetrics[] = [];
   const clients = clientsIn(scenario.data.fleet);
   try {
     const result = await run(scenario, {
-      ...rest,
+      engine,
+      reproduce,
+      signal,
+      workers: 1,
       out: null,
       listen: (progress) => {
         if (progress.type !== "round") return;
         rows.push(withoutDetail(progress.row));
-        onRound?.(progress.row.round);
+        onRound(progress.row.round);
       },
     });
     return result.state === "interrupted" ? null : { rows, clients, digest: result.digest, violations: [] };

@@ -7,12 +7,12 @@ import { given } from "../../base/given.ts";
 import { formatShare } from "../../base/units.ts";
 import { outwait } from "../../folder/lock.ts";
 import { formatSweep, writeSweepReport } from "../../report/sweep.ts";
+import type { Cell, Target } from "../../study/cell.ts";
+import { CellFolder, lockIn } from "../../study/cell-folder.ts";
 import { loadScenario } from "../../study/load-scenario.ts";
+import { type CellPlan, cellPlans, type Matrix } from "../../study/matrix.ts";
+import { runCells } from "../../study/run-cells.ts";
 import { cellOf, type StoredCell, storedCell, storedCellSchema } from "../../study/stored-cell.ts";
-import { type StressMatrix, type StressPlan, stressPlans } from "../../study/stress.ts";
-import type { StressCell, Target } from "../../study/stress-cell.ts";
-import { runCells } from "../../study/stress-cells.ts";
-import { lockIn, StressFolder } from "../../study/stress-folder.ts";
 import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
 import { onInterrupt } from "../screen/interrupt.ts";
@@ -44,7 +44,7 @@ export async function stress(name: string, flags: StressFlags): Promise<void> {
     const found = scenarios.map(({ data }) => data.name).join(", ");
     throw new ScenarioError(`${path} has ${scenarios.length} scenarios (${found}), expected one to vary`);
   }
-  const matrix: StressMatrix = {
+  const matrix: Matrix = {
     strategies: flags.strategy,
     policies: flags.policy,
     dropouts: flags.dropout,
@@ -53,10 +53,10 @@ export async function stress(name: string, flags: StressFlags): Promise<void> {
     ...given({ rounds: flags.rounds, timingOnly: flags.timingOnly, calibration: flags.calibration }),
   };
   const source = file === null ? null : readFileSync(file, "utf8");
-  const plans = stressPlans(scenario, matrix, { engine: flags.engine, source });
+  const plans = cellPlans(scenario, matrix, { engine: flags.engine, source });
   const out = flags.out ?? join("runs", `stress-${scenario.data.name}`);
   await outwait(lockIn(out), (text) => void terminal.err.write(`${text}\n`));
-  const folder = new StressFolder(out, storedCellSchema);
+  const folder = new CellFolder(out, storedCellSchema);
   const abort = new AbortController();
   // A second one waits for nothing; every finished cell is on disk.
   const deafen = onInterrupt(() => {
@@ -92,14 +92,14 @@ export async function stress(name: string, flags: StressFlags): Promise<void> {
 }
 
 function showOutcome(
-  plans: readonly StressPlan[],
-  folder: StressFolder<StoredCell>,
+  plans: readonly CellPlan[],
+  folder: CellFolder<StoredCell>,
   path: string,
   { name, question }: { readonly name: string; readonly question?: string | undefined },
   flags: StressFlags,
 ): void {
   const target = flags.target ?? null;
-  const done = plans.flatMap((plan): StressCell[] => {
+  const done = plans.flatMap((plan): Cell[] => {
     const stored = folder.get(plan.key);
     return stored === undefined ? [] : [cellOf(stored, plan, target)];
   });
@@ -143,7 +143,7 @@ class Board {
   readonly #trains: boolean;
   #done: number;
 
-  constructor(plans: readonly StressPlan[], done: number, flags: StressFlags) {
+  constructor(plans: readonly CellPlan[], done: number, flags: StressFlags) {
     this.#flags = flags;
     this.#done = done;
     this.#trains = plans.some(({ scenario }) => !scenario.data.timingOnly);
@@ -155,12 +155,12 @@ class Board {
     this.#line = isShown && done < plans.length ? new ProgressLine("cell", plans.length, done) : null;
   }
 
-  round(plan: StressPlan, round: number): void {
+  round(plan: CellPlan, round: number): void {
     this.#rounds.set(`${plan.label} ${formatShare(plan.dropout)} seed ${plan.seed}`, round);
     this.#show();
   }
 
-  cell(plan: StressPlan, cell: StressCell): void {
+  cell(plan: CellPlan, cell: Cell): void {
     this.#done++;
     const title = `${plan.label} ${formatShare(plan.dropout)} seed ${plan.seed}`;
     this.#rounds.delete(title);

@@ -1,6 +1,6 @@
 /**
- * Finished cells of stress matrices, a line each. A line is written in one call and made durable before the next cell
- * is begun, so a test that is killed loses the cells under way and nothing else; a line it was cut off in is dropped.
+ * Finished cells of studies, a line each. A line is written in one call and made durable before the next cell
+ * is begun, so a study that is killed loses the cells under way and nothing else; a line it was cut off in is dropped.
  */
 import { appendFileSync, closeSync, existsSync, fsyncSync, ftruncateSync } from "node:fs";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ import { acquireLock, type Lock } from "../folder/lock.ts";
 
 export const lockIn = (path: string): string => join(path, "lock");
 
-export class StressFolder<Cell> {
+export class CellFolder<Cell> {
   readonly path: string;
   readonly #lock: Lock;
   readonly #file: number;
