@@ -112,6 +112,13 @@ export function declareCommands(program: Command): void {
     .action(async (scenario, flags) => (await import("./commands/study.ts")).stress(scenario, flags));
 
   program
+    .command("methods")
+    .description("lists the strategies there are: what each adapts, sends and keeps, its source; or explains one")
+    .argument("[name]", "a strategy, a wrapper such as compress, or a scenario file with a strategy of its own")
+    .option("--json", "print JSON")
+    .action(async (name, flags) => (await import("./commands/methods.ts")).methods(name, flags));
+
+  program
     .command("verify")
     .description("says whether a run is what it claims to be")
     .argument("<run>", "the run's folder")

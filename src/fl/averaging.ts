@@ -25,9 +25,7 @@ export const discountField = {
   discounts: z
     .enum(["damp", "reweigh"])
     .default("damp")
-    .describe(
-      "what a discount of stale updates does: damp moves less, as FedBuff's division by the buffer; with reweigh the others make up for it",
-    ),
+    .describe("of stale updates: damp moves the model less, as FedBuff does; with reweigh the others make up for it"),
 };
 
 export const averagingFields = {

@@ -8,7 +8,7 @@ import { aboutFlood, flooded, floodFields } from "./flooded.ts";
 import type { Method, Strategy } from "./strategy.ts";
 
 /** What any strategy may have besides its own options; applied in this order. */
-const wrappers = {
+export const wrappers = {
   flood: { field: z.strictObject(floodFields), about: aboutFlood },
   compress: { field: z.strictObject(compressionFields), about: aboutCompression },
   clipNorm: { field: clipNormField, about: aboutClipping },

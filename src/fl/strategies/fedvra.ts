@@ -68,7 +68,7 @@ export const fedvra = defineStrategy({
       .min(0)
       .max(1)
       .default(1)
-      .describe("What is left of λ_i after each round in which a client was not counted"),
+      .describe("what is left of λ_i after each round in which a client was not counted"),
     ...localRateField,
     ...discountField,
   },

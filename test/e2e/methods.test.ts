@@ -1,0 +1,74 @@
+/** `flame methods`, and the table of the documentation, which says the same. */
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { About } from "../../src/fl/about.ts";
+import { strategies } from "../../src/fl/strategies/registry.ts";
+import { runFlame } from "../support/command-line.ts";
+import { temporaryFolder } from "../support/folders.ts";
+
+const docs = readFileSync(join(import.meta.dirname, "../../docs/strategies.md"), "utf8");
+
+type Listed = About & { readonly name: string; readonly wraps: boolean };
+
+test("every strategy and what goes around them is listed, with all that is said of it", async () => {
+  const listed = JSON.parse((await runFlame("methods", "--json")).out) as Listed[];
+  assert.deepEqual(
+    listed.filter(({ wraps }) => !wraps).map(({ name }) => name),
+    [...strategies.entries.keys()],
+  );
+  assert.deepEqual(
+    listed.filter(({ wraps }) => wraps).map(({ name }) => name),
+    ["flood", "compress", "clipNorm"],
+  );
+  const { out } = await runFlame("methods");
+  for (const { name, adapts, certainty } of listed) {
+    const [, entry] = new RegExp(`^${name} +(.*\\n.*)`, "m").exec(out)!;
+    assert.ok(entry!.startsWith(adapts) && entry!.endsWith(certainty.split(":")[0]!), name);
+  }
+});
+
+test("the table in the documentation is what the strategies say of themselves", async () => {
+  const rows = (JSON.parse((await runFlame("methods", "--json")).out) as Listed[]).map(
+    ({ name, adapts, sends, keeps, sources, certainty }) => {
+      const papers = sources.map(({ by, year, url }) => `[${by} ${year}](${url})`).join(", ");
+      return `| \`${name}\` | ${adapts} | ${sends ?? "–"} | ${keeps ?? "–"} | ${papers} | ${certainty} |`;
+    },
+  );
+  const [strategyRows, wrapperRows] = [rows.slice(0, -3), rows.slice(-3)];
+  for (const part of [strategyRows, wrapperRows]) {
+    assert.ok(docs.includes(`|---|---|---|---|---|---|\n${part.join("\n")}\n\n`), `expected\n${part.join("\n")}`);
+  }
+});
+
+test("a method is explained with options, defaults and ranges of its schema, and what it reduces to", async () => {
+  const { out } = await runFlame("methods", "fedprox");
+  assert.match(out, /F_i\(θ\) \+ μ\/2/);
+  assert.match(out, /mu +number ≥ 0 +0\.01 +μ/);
+  assert.match(out, /absentPolicy +renormalise \| dilute +dilute/);
+  assert.match(out, /is +fedavg with mu=0: same program, same bytes/);
+  assert.match((await runFlame("methods", "trimmed-mean")).out, /trim +number ≥ 0, < 0\.5 +0\.2/);
+  assert.match((await runFlame("methods", "clipNorm")).out, /value +number > 0/);
+});
+
+test("a scenario file is read for the strategy that it brings", async (t) => {
+  const text = `import { defineScenario, fedavg } from "flame-sim";
+    const mine = { ...fedavg(), name: "mine", spec: { type: "mine" }, steps: () => ({ optimizer: "sgd" }) };
+    const fleet = [{ name: "phone", clients: 2, topK: 1, tokensPerSecond: 100, uplink: 1e6 }];
+    export default defineScenario({ name: "own", fleet, rounds: { count: 1, cohort: 1 }, strategy: mine });`;
+  const file = join(temporaryFolder(t), "own.ts");
+  writeFileSync(file, text);
+  const { code, out, err } = await runFlame("methods", file);
+  assert.equal(code, 0, err);
+  assert.match(
+    out,
+    /own: mine, its own, in .*own\.ts \(sha256 [0-9a-f]{64}\)\n {2}weight, steps, begin, fold, finish\n/,
+  );
+});
+
+test("a name that no method has is refused with the nearest one, and the list", async () => {
+  const { code, err } = await runFlame("methods", "scafold");
+  assert.equal(code, 2);
+  assert.match(err, /no method scafold; did you mean scaffold\?\n.*one of ccfao,.* clipNorm/);
+});
