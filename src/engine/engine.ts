@@ -11,6 +11,9 @@ export interface ProgramSource {
   text(): string;
 }
 
+/** Outputs of a step with such a name are summed over the steps, client after client. */
+export const tallyPrefix = "tally.";
+
 export interface OptimizerConfig {
   /** Step size of the parameters. */
   readonly learningRate: number;
@@ -55,7 +58,7 @@ export interface StepResult {
   readonly counts: Float64Array;
   /** Mean loss of each step before its update, in nats. */
   readonly losses: Float32Array;
-  /** Sums of probes, by name. */
+  /** Sums of tallies and probes, by name. */
   readonly found: Readonly<Record<string, Float64Array>>;
 }
 

@@ -1,6 +1,6 @@
 /** Local training: one native call per step, of one client or of several at once. */
 import type { TensorData } from "../tensor/executors/executor.ts";
-import type { Compiled, RowShape, StepJob, StepResult } from "./engine.ts";
+import { type Compiled, type RowShape, type StepJob, type StepResult, tallyPrefix } from "./engine.ts";
 import { batchFeeds, stepFeeds, vectorsOf, withoutOthers } from "./feeds.ts";
 import { type StateVectors, StepState } from "./step-state.ts";
 
@@ -20,10 +20,11 @@ export interface LocalTraining {
 export async function trainTogether(
   jobs: readonly StepJob[],
   { compile, onStep }: LocalTraining,
-): Promise<Omit<StepResult, "found">[]> {
+): Promise<StepResult[]> {
   const [first] = jobs as readonly [StepJob];
   const losses = jobs.map(({ batches }) => new Float32Array(batches.length));
   const counts: Float64Array[] = [];
+  const tallies = jobs.map((): Record<string, Float64Array> => ({}));
   const ends: StateVectors[] = [];
   let clients = jobs.length;
   const kept = Object.keys(first.state);
@@ -56,16 +57,23 @@ export async function trainTogether(
     onStep();
     for (const [client, batch] of batches.entries()) if (batch) losses[client]![step] = Number(out.loss![client]);
     addCounts(out.counts!, counts, clients);
+    addTallies(out, tallies, clients);
   }
   finish(await state.read(kept), 0);
-  return jobs.map((_, client) => ({ state: ends[client]!, counts: counts[client]!, losses: losses[client]! }));
+  return jobs.map((_, client) => ({
+    state: ends[client]!,
+    counts: counts[client]!,
+    losses: losses[client]!,
+    found: tallies[client]!,
+  }));
 }
 
 /** Somebody without a batch stays where it was. */
-const untouched = ({ state }: StepJob): Omit<StepResult, "found"> => ({
+const untouched = ({ state }: StepJob): StepResult => ({
   state: Object.fromEntries(Object.entries(state).map(([name, values]) => [name, values.slice()])),
   counts: new Float64Array(0),
   losses: new Float32Array(0),
+  found: {},
 });
 
 /** What every step is fed the same: where training started, if a program asks, and the method's own inputs. */
@@ -102,5 +110,21 @@ function addCounts(found: TensorData, counts: Float64Array[], clients: number): 
     counts[client] ??= new Float64Array(groups);
     const own = counts[client]!;
     for (let group = 0; group < groups; group++) own[group]! += Number(found[group * clients + client]);
+  }
+}
+
+function addTallies(
+  outputs: Readonly<Record<string, TensorData>>,
+  tallies: readonly Record<string, Float64Array>[],
+  clients: number,
+): void {
+  for (const [output, values] of Object.entries(outputs)) {
+    if (!output.startsWith(tallyPrefix)) continue;
+    const name = output.slice(tallyPrefix.length);
+    const size = values.length / clients;
+    for (const [client, own] of tallies.slice(0, clients).entries()) {
+      own[name] ??= new Float64Array(size);
+      for (let i = 0; i < size; i++) own[name][i]! += Number(values[client * size + i]);
+    }
   }
 }

@@ -113,7 +113,7 @@ export class StepEngine {
       ({ after }) => after,
       trained.map(({ state }) => state),
     );
-    return trained.map((result, at) => ({ ...result, found: { ...before[at], ...after[at] } }));
+    return trained.map((result, at) => ({ ...result, found: { ...result.found, ...before[at], ...after[at] } }));
   }
 
   /** Probes of each job, one client at a time: they are forward passes, and few methods have any. */

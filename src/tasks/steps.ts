@@ -30,6 +30,13 @@ export interface Steps {
   objective?(at: StepContext): Tensor;
   /** The flat gradient, before it is clipped. */
   gradient?(gradient: Tensor, at: StepContext): Tensor;
+  /**
+   * 1 where this step may move a parameter, `[size]`. Elsewhere it has no gradient, and neither value, moments nor decay
+   * move. `spread` makes it from one number a group.
+   */
+  moves?(at: StepContext): Tensor;
+  /** Summed over all steps, in float64. With several clients in a call, client after client. */
+  tallies?(at: StepContext): Readonly<Record<string, Tensor>>;
   /** Over the parameters as received, and as trained. */
   readonly before?: Probe;
   readonly after?: Probe;

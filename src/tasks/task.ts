@@ -38,6 +38,19 @@ export interface Pass {
   present(): Tensor;
   /** How often each group was used, `[groups · clients]` int64. */
   readonly counts: Tensor;
+  /** What each layer's router said, where there are any. */
+  readonly routers?: readonly RouterPass[];
+  /** 1 at a token and 0 at padding, `[tokens, 1]`, where routers are. */
+  tokens?(): Tensor;
+}
+
+/** Of one layer. */
+interface RouterPass {
+  /** Over all experts, `[tokens, experts]`, padding included. */
+  readonly logits: Tensor;
+  readonly probabilities: Tensor;
+  /** Tokens that each expert received, `[experts · clients]` int64. */
+  readonly counts: Tensor;
 }
 
 /** What is trained, and how to run it. */

@@ -8,11 +8,11 @@
  * faster at one large call: state, rates and extra inputs are then `[clients, …]`, no sum runs over clients, and a client
  * with rates of 0 keeps its parameters.
  */
-import type { OptimizerConfig } from "../engine/engine.ts";
+import { type OptimizerConfig, tallyPrefix } from "../engine/engine.ts";
 import { gradients } from "../tensor/autodiff.ts";
 import { Graph } from "../tensor/graph/graph.ts";
 import type { Program, Tensor } from "../tensor/graph/ir.ts";
-import { argMax, mul, reduceSum } from "../tensor/ops/arithmetic.ts";
+import { add, addScalar, argMax, mul, reduceSum, scale } from "../tensor/ops/arithmetic.ts";
 import { scatterAddRows } from "../tensor/ops/index-ops.ts";
 import { type AdamWOptions, adamW, clipFactor, momentumStep, sgd } from "../tensor/optimizer.ts";
 import type { StepContext, Steps } from "./steps.ts";
@@ -76,11 +76,14 @@ export function trainingStep(
   const loss = steps.objective?.(context) ?? context.loss;
   const trained = personal === null ? [parameters] : [parameters, personal];
   const [plain, ofPersonal] = gradients(clients === 1 ? loss : reduceSum(loss, [0], true), trained);
-  const raw = [steps.gradient?.(plain!, context) ?? plain!, ...(ofPersonal === undefined ? [] : [ofPersonal])];
+  const moves = steps.moves?.(context) ?? null;
+  const whole = steps.gradient?.(plain!, context) ?? plain!;
+  const raw = [moves ? mul(whole, moves) : whole, ...(ofPersonal === undefined ? [] : [ofPersonal])];
   const factor = options.clip ? clipFactor(raw, inputs.of("clipNorm", [1])) : null;
   const [gradient, personalGradient] = factor === null ? raw : raw.map((g) => mul(g, factor));
+  const moved = optimized("parameters", parameters, gradient!, inputs, options, steps.optimizer ?? "adamw");
   const state = {
-    ...optimized("parameters", parameters, gradient!, inputs, options, steps.optimizer ?? "adamw"),
+    ...(moves ? resting(moved, moves, inputs) : moved),
     // Personal numbers have their own rate and are never decayed.
     ...(personal !== null &&
       optimized("personal", personal, personalGradient!, inputs, { ...options, decay: false }, "adamw")),
@@ -89,9 +92,13 @@ export function trainingStep(
   return {
     name: `train ${clients === 1 ? "" : `${clients} clients `}${rows}x${length} ${formatVariant(variant)}`,
     inputs: { ...inputs.made, ...pass.batch },
-    outputs: { ...state, loss: context.loss, counts: pass.counts },
+    outputs: { ...state, loss: context.loss, counts: pass.counts, ...talliesOf(steps, context) },
   };
 }
+
+/** What is summed over all steps has a name of its own among the outputs. */
+const talliesOf = (steps: Steps, context: StepContext): Record<string, Tensor> =>
+  Object.fromEntries(Object.entries(steps.tallies?.(context) ?? {}).map(([name, t]) => [`${tallyPrefix}${name}`, t]));
 
 /** A forward pass over the parameters that a client has, for what a method wants to know of them. */
 export function probeProgram(
@@ -161,6 +168,14 @@ function meanOver(pass: Pass, perTarget: Tensor, inputs: Inputs, clients: number
   const inverse = inputs.of("inverseCount", clients === 1 ? [1] : perTarget.shape);
   if (clients === 1) return mul(reduceSum(perTarget, [0], true), inverse);
   return scatterAddRows(mul(perTarget, inverse), pass.client(), clients);
+}
+
+/** Where nothing moves, what there was, bit for bit but for the sign of a zero. */
+function resting(moved: Record<string, Tensor>, moves: Tensor, inputs: Inputs): Record<string, Tensor> {
+  const rests = addScalar(scale(moves, -1), 1);
+  return Object.fromEntries(
+    Object.entries(moved).map(([name, next]) => [name, add(mul(next, moves), mul(inputs.made[name]!, rests))]),
+  );
 }
 
 function optimized(

@@ -79,7 +79,7 @@ function llmPass(
       experts: adaptedExperts({ layout: adapter, clients, form }, layers),
     },
   };
-  const { hidden, activations } = forward(options, batch.ids, batch.padding);
+  const { hidden, activations, routers } = forward(options, batch.ids, batch.padding);
   const logits = logitsAt(options, hidden, batch.positions);
   return {
     batch: { ...batch },
@@ -91,6 +91,11 @@ function llmPass(
     present: () =>
       less(cast(firstOfRows(batch.padding, clients * rows, length), "float32"), graph.constant([0.5], [1])),
     counts: activations,
+    routers,
+    tokens() {
+      const padding = reshape(cast(batch.padding, "float32"), [clients * rows * length, 1]);
+      return less(padding, graph.constant([0.5], [1]));
+    },
   };
 }
 
