@@ -10,7 +10,8 @@
  *   downA    [experts, rank, expertWidth]
  *   downB    [experts, width, rank]
  *
- * Experts are numbered through: layer · experts + expert.
+ * Experts are numbered through: layer · experts + expert. Where routers train too, a change of each layer's router
+ * weights follows, `[experts, width]` as in Hugging Face files; 0 is the base model's router.
  *
  * Le et al., "FLAME", 2025, https://arxiv.org/abs/2506.16600; Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685.
  */
@@ -48,13 +49,20 @@ export interface AdapterLayout {
   readonly size: number;
   /** In the order of the flat vector within a layer. */
   readonly blocks: readonly AdapterBlock[];
+  /** Where the change of each layer's router lies; empty where routers rest. */
+  readonly routers: readonly Range[];
   /** Where one matrix of expert number `expert` lies. */
   matrix(name: BlockName, expert: number): Range;
   /** The five stretches that belong to expert number `expert`, in the order of `blocks`. */
   ranges(expert: number): readonly Range[];
 }
 
-export function adapterLayout(model: ModelConfig, lora: LoraConfig): AdapterLayout {
+/** What is trained besides the experts' factors. */
+export interface AdapterShape {
+  readonly routers?: boolean;
+}
+
+export function adapterLayout(model: ModelConfig, lora: LoraConfig, shape: AdapterShape = {}): AdapterLayout {
   const { width: d, expertWidth: f, layers, experts } = model;
   const blocks: AdapterBlock[] = [
     { name: "gateUpA", rows: 2 * lora.rank, columns: d },
@@ -64,6 +72,11 @@ export function adapterLayout(model: ModelConfig, lora: LoraConfig): AdapterLayo
     { name: "downB", rows: d, columns: lora.rank },
   ];
   const expertSize = blocks.reduce((sum, { rows, columns }) => sum + rows * columns, 0);
+  const factors = layers * experts * expertSize;
+  const routers = Array.from({ length: shape.routers === true ? layers : 0 }, (_, layer) => ({
+    start: factors + layer * experts * d,
+    end: factors + (layer + 1) * experts * d,
+  }));
   const ranges = Array.from({ length: layers * experts }, (_, expert) => {
     const layer = Math.floor(expert / experts);
     let block = layer * experts * expertSize;
@@ -77,8 +90,9 @@ export function adapterLayout(model: ModelConfig, lora: LoraConfig): AdapterLayo
     lora,
     layers,
     experts,
-    size: layers * experts * expertSize,
+    size: factors + routers.length * experts * d,
     blocks,
+    routers,
     matrix: (name, expert) => ranges[expert]![blockNames.indexOf(name)]!,
     ranges: (expert) => ranges[expert]!,
   };

@@ -53,6 +53,8 @@ export interface ForwardOptions {
     /** s_l, `[1]` each, or one for every token, `[tokens, 1]`. */
     readonly rescaler: readonly Tensor[];
     readonly experts: Experts;
+    /** Router logits from those of the base model and from what the router reads, `[tokens, width]`. */
+    readonly logits?: (layer: number, logits: Tensor, x: Tensor) => Tensor;
   };
 }
 
@@ -129,7 +131,8 @@ function mixture(options: ForwardOptions, layer: number, h: Tensor, padding: Ten
   const normed = rmsNorm(h, of("postNorm"), config.normEpsilon);
   const tokens = rows * length;
 
-  const logits = matmul(normed, of("router"));
+  const base = matmul(normed, of("router"));
+  const logits = adapted?.logits?.(layer, base, normed) ?? base;
   const probabilities = softmax(logits);
   const { values, indices } = topK(probabilities, k);
   const shares = config.normTopK ? div(values, reduceSum(values, [1], true)) : values;

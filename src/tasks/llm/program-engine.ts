@@ -5,7 +5,7 @@ import type { RowShape, StepJob } from "../../engine/engine.ts";
 import { alone, type MergeLimit } from "../../engine/merge-limit.ts";
 import { StepEngine } from "../../engine/step-engine.ts";
 import type { LoraForm } from "../../model/adapted-experts.ts";
-import { type AdapterLayout, adapterLayout, type LoraConfig } from "../../model/adapter.ts";
+import type { AdapterLayout, AdapterShape, LoraConfig } from "../../model/adapter.ts";
 import type { BaseWeights } from "../../model/base-weights.ts";
 import type { Executor, TensorData } from "../../tensor/executors/executor.ts";
 import { TaskPrograms } from "../programs.ts";
@@ -26,6 +26,8 @@ export interface LogitsJob extends Omit<EvaluationJob, "batches"> {
 export interface ProgramEngineOptions {
   /** How LoRA is computed; without it, as is best for the model. */
   readonly form?: LoraForm | undefined;
+  /** What trains besides the experts' factors. */
+  readonly shape?: AdapterShape | undefined;
   /** How many clients of one shape train in one call; one by one unless given. */
   readonly merge?: MergeLimit;
   /** Called after every step of training and every batch of an evaluation. */
@@ -46,12 +48,13 @@ export class ProgramEngine implements TrainingEngine {
   #disposed = false;
 
   constructor(executor: Executor, weights: BaseWeights, lora: LoraConfig, options: ProgramEngineOptions = {}) {
-    const { form = formFor(executor, weights), merge = alone, onStep } = options;
+    const { form = formFor(executor, weights), shape, merge = alone, onStep } = options;
     const { config } = weights;
     this.name = executor.name;
-    this.layout = adapterLayout(config, lora);
+    const task = llmTask({ config, lora, form, ...(shape && { shape }) });
+    this.layout = task.adapter;
     this.#weights = weights;
-    this.#programs = new TaskPrograms(llmTask({ config, lora, form }));
+    this.#programs = new TaskPrograms(task);
     this.#engine = new StepEngine(executor, weights, {
       ...(onStep && { onStep }),
       most: (job) => {
@@ -130,7 +133,7 @@ export class ProgramEngine implements TrainingEngine {
   }
 
   get #groups(): number {
-    return this.#weights.config.layers * this.#weights.config.experts;
+    return this.#programs.task.layout.groups.length;
   }
 
   #check(job: EvaluationJob): void {

@@ -4,15 +4,16 @@
  */
 
 import { adaptedExperts, type LayerAdapter, type LoraForm } from "../../model/adapted-experts.ts";
-import { type AdapterLayout, adapterLayout, type LoraConfig } from "../../model/adapter.ts";
+import { type AdapterLayout, type AdapterShape, adapterLayout, type LoraConfig } from "../../model/adapter.ts";
 import { baseWeightShapes } from "../../model/base-weights.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { type ForwardOptions, forward, logitsAt } from "../../model/transformer.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
-import { cast, mul } from "../../tensor/ops/arithmetic.ts";
+import { add, cast, mul, reduceSum } from "../../tensor/ops/arithmetic.ts";
 import { integerDivide, less } from "../../tensor/ops/discrete.ts";
-import { reshape, split } from "../../tensor/ops/layout.ts";
+import { concat, reshape, split } from "../../tensor/ops/layout.ts";
+import { matmul } from "../../tensor/ops/matrix.ts";
 import { crossEntropy } from "../../tensor/ops/nn.ts";
 import type { ParameterLayout } from "../layout.ts";
 import type { BatchShape, Pass, Task, Variant } from "../task.ts";
@@ -22,6 +23,7 @@ export interface LlmOptions {
   readonly lora: LoraConfig;
   /** How LoRA is computed; a matter of speed. */
   readonly form: LoraForm;
+  readonly shape?: AdapterShape;
 }
 
 export interface LlmTask extends Task {
@@ -29,8 +31,8 @@ export interface LlmTask extends Task {
   readonly adapter: AdapterLayout;
 }
 
-export function llmTask({ config, lora, form }: LlmOptions): LlmTask {
-  const adapter = adapterLayout(config, lora);
+export function llmTask({ config, lora, form, shape }: LlmOptions): LlmTask {
+  const adapter = adapterLayout(config, lora, shape);
   return {
     config,
     adapter,
@@ -42,14 +44,15 @@ export function llmTask({ config, lora, form }: LlmOptions): LlmTask {
   };
 }
 
-/** A group an expert. */
+/** A group an expert, then one a router where routers train. */
 export function parameterLayout(adapter: AdapterLayout): ParameterLayout {
-  const { layers, experts, size } = adapter;
+  const { layers, experts, size, routers } = adapter;
   const groups = Array.from({ length: layers * experts }, (_, expert) => ({
     name: `layer ${Math.floor(expert / experts)}, expert ${expert % experts}`,
     ranges: adapter.ranges(expert),
   }));
-  return { size, groups };
+  const ofRouters = routers.map((range, layer) => ({ name: `layer ${layer}, router`, ranges: [range] }));
+  return { size, groups: [...groups, ...ofRouters] };
 }
 
 function llmPass(
@@ -61,7 +64,8 @@ function llmPass(
   { clients, rows, length }: BatchShape,
 ): Pass {
   const batch = tokenInputs(graph, clients * rows, length);
-  const layers = layerAdapters(parameters, adapter, clients);
+  const { layers, routers: changes } = partsOf(parameters, adapter, clients);
+  const bias = variant.masked === undefined ? null : biasInput(graph, adapter, clients);
   const scales = split(personal, -1, new Array<number>(config.layers).fill(1));
   const forEachToken = (scale: Tensor) => {
     const ones = graph.constant(new Array<number>(rows * length).fill(1), [1, rows * length]);
@@ -77,12 +81,16 @@ function llmPass(
     adapted: {
       rescaler: clients === 1 ? scales : scales.map(forEachToken),
       experts: adaptedExperts({ layout: adapter, clients, form }, layers),
+      ...((changes.length > 0 || bias !== null) && {
+        logits: (layer, logits, x) => routed(logits, x, changes[layer] ?? null, bias?.layers[layer] ?? null),
+      }),
     },
   };
   const { hidden, activations, routers } = forward(options, batch.ids, batch.padding);
   const logits = logitsAt(options, hidden, batch.positions);
+  const passed = () => routers.map(({ counts }) => tokensOf(counts, config.experts, options.topK));
   return {
-    batch: { ...batch },
+    batch: { ...batch, ...(bias && { routerBias: bias.input }) },
     losses: crossEntropy(logits, batch.targets),
     client: () => integerDivide(batch.positions, rows * length),
     example: () => integerDivide(batch.positions, length),
@@ -90,7 +98,7 @@ function llmPass(
     // A row that is an example has a token at its first place, where padding is 0.
     present: () =>
       less(cast(firstOfRows(batch.padding, clients * rows, length), "float32"), graph.constant([0.5], [1])),
-    counts: activations,
+    counts: changes.length === 0 ? activations : concat([activations, ...passed()], 0),
     routers,
     tokens() {
       const padding = reshape(cast(batch.padding, "float32"), [clients * rows * length, 1]);
@@ -115,14 +123,41 @@ export function tokenInputs(graph: Graph, rows: number, length: number) {
   };
 }
 
-/** The layers' factors as parts of the flat adapters. */
-function layerAdapters(flat: Tensor, { layers, experts, blocks }: AdapterLayout, clients: number): LayerAdapter[] {
+/** The layers' factors as parts of the flat adapters, and what changes their routers, `[clients, experts, width]`. */
+function partsOf(flat: Tensor, { layers, experts, blocks, routers }: AdapterLayout, clients: number) {
   const sizes = blocks.map(({ rows, columns }) => experts * rows * columns);
-  const parts = split(flat, -1, Array.from({ length: layers }, () => sizes).flat());
-  return Array.from({ length: layers }, (_, layer) => {
+  const ofRouters = routers.map(({ start, end }) => end - start);
+  const parts = split(flat, -1, [...Array.from({ length: layers }, () => sizes).flat(), ...ofRouters]);
+  const factors = Array.from({ length: layers }, (_, layer): LayerAdapter => {
     const [gateUpA, gateB, upB, downA, downB] = blocks.map(({ rows, columns }, index) =>
       reshape(parts[layer * blocks.length + index]!, [clients * experts, rows, columns]),
     ) as [Tensor, Tensor, Tensor, Tensor, Tensor];
     return { gateUpA, gateB, upB, downA, downB };
   });
+  const changes = ofRouters.map((size, layer) =>
+    reshape(parts[layers * blocks.length + layer]!, [clients, experts, size / experts]),
+  );
+  return { layers: factors, routers: changes };
+}
+
+/** What is added to the logits of a variant that masks experts: 0, or so little that an expert is out of the question. */
+function biasInput(graph: Graph, { layers, experts }: AdapterLayout, clients: number) {
+  const input = graph.input("routerBias", "float32", clients === 1 ? [layers * experts] : [clients, layers * experts]);
+  const each = split(input, -1, new Array<number>(layers).fill(experts));
+  return { input, layers: each.map((bias) => reshape(bias, [clients, 1, experts])) };
+}
+
+/** @param x `[tokens, width]`, client after client, as are `change` and `bias` */
+function routed(logits: Tensor, x: Tensor, change: Tensor | null, bias: Tensor | null): Tensor {
+  const clients = (change ?? bias)!.shape[0] as number;
+  const perClient = (t: Tensor) => reshape(t, [clients, (t.shape[0] as number) / clients, t.shape[1]!]);
+  const changed =
+    change === null ? perClient(logits) : add(perClient(logits), matmul(perClient(x), change, { transposeB: true }));
+  return reshape(bias === null ? changed : add(changed, bias), logits.shape);
+}
+
+/** Tokens that passed a router, of each client, `[clients]` int64: every one of them went to `topK` experts. */
+function tokensOf(counts: Tensor, experts: number, topK: number): Tensor {
+  const clients = (counts.shape[0] as number) / experts;
+  return integerDivide(reduceSum(reshape(counts, [experts, clients]), [0]), topK);
 }
