@@ -49,5 +49,6 @@ export {
   slowdown,
 } from "./sim/script/effects.ts";
 export { at, between, every, type TimelineEntry } from "./sim/script/timeline.ts";
+export { spread } from "./tasks/spread.ts";
 export type { Steps } from "./tasks/steps.ts";
 export * as ops from "./tensor/ops/arithmetic.ts";
