@@ -51,7 +51,9 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
   runsOn: "device",
   leg: ({ type }) => (type === "acknowledge" ? "acknowledge" : "download"),
   cost: ({ id }, message, { trainingTimeOf }) =>
-    message.type === "train" ? millis(trainingTimeOf(id) * (message.effort ?? 1)) : millis(0),
+    message.type === "train"
+      ? (message.method?.takes ?? millis(trainingTimeOf(id) * (message.effort ?? 1)))
+      : millis(0),
   receive(state, message, ctx) {
     switch (message.type) {
       case "train": {

@@ -1,8 +1,7 @@
 /** What a strategy asks of a client, and what the client is sent for it. */
 import type { ClientId, Round } from "../src/base/ids.ts";
-import { type ClientView, type Plan, usual } from "../src/fl/plan.ts";
+import { type ClientView, usual } from "../src/fl/plan.ts";
 import type { ServerState as MethodState } from "../src/fl/strategy.ts";
-import type { Held } from "../src/runtime/messages/refs.ts";
 import type { Draft, ServerContext } from "./server-state.ts";
 import { load, loadAll, loadMemory, type StoredPlan, storePlan, weighing } from "./storage.ts";
 import type { MethodOrder } from "./training.ts";
@@ -50,16 +49,4 @@ export function orderOf(
     return [name, weighing(single, 0)] as const;
   });
   return { kind, inputs: Object.fromEntries(sent), ...(learningRate === undefined ? {} : { learningRate }) };
-}
-
-/** The model as it is sent, with what the plan says that the download weighs. */
-export function downloadOf({ bytes }: Pick<StoredPlan, "bytes">, adapter: Held, ctx: ServerContext): Held {
-  const whole = 4 * ctx.services.method.setting.layout.size;
-  return bytes?.down === undefined ? adapter : weighing(adapter, Math.max(0, adapter.bytes - whole + bytes.down));
-}
-
-/** Bytes of the update, when the plan says something of them. */
-export function uploadOf({ bytes }: Pick<Plan, "bytes">, usualBytes: number, ctx: ServerContext): number {
-  const whole = 4 * ctx.services.method.setting.layout.size;
-  return bytes?.up === undefined ? usualBytes : Math.max(0, usualBytes - whole + bytes.up);
 }

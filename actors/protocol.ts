@@ -31,6 +31,8 @@ export type ClientMessage =
         readonly order: MethodOrder | null;
         /** What the update weighs. */
         readonly uploadBytes: number;
+        /** How long all of it keeps the client's device busy, undisturbed. */
+        readonly takes: Millis;
       };
     }
   /** The update was counted: what the client learned for itself is now its own. */

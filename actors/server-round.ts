@@ -1,11 +1,12 @@
 /** How the server carries out what its policy decides: invite, accept, refuse, give up, close. */
 import { InvariantError, invariant } from "../src/base/errors.ts";
 import { type ClientId, participationId, round as roundOf } from "../src/base/ids.ts";
+import { millis } from "../src/base/units.ts";
 import type { ClientMemory } from "../src/fl/plan.ts";
 import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
 import { after, send } from "../src/runtime/actor.ts";
 import type { Aggregated } from "./learning.ts";
-import { downloadOf, orderOf, planFor, uploadOf } from "./planning.ts";
+import { orderOf, planFor } from "./planning.ts";
 import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
 import {
   type Accepted,
@@ -17,7 +18,7 @@ import {
   retryLater,
   type ServerContext,
 } from "./server-state.ts";
-import { discardPlan, replaceAll } from "./storage.ts";
+import { discardPlan, replaceAll, weighing } from "./storage.ts";
 
 export const viewOf = (draft: Draft, ctx: ServerContext): PolicyView => ({
   now: ctx.now,
@@ -109,7 +110,7 @@ function accept(draft: Draft, ctx: ServerContext, answer: Answer, discount: numb
 /** Invites up to `wanted` clients; the rest is tried again when clients come back. */
 export function inviteMore(draft: Draft, ctx: ServerContext): void {
   if (draft.wanted === 0) return;
-  const { sampler, fleet, roster, learning, effortOf } = ctx.services;
+  const { sampler, fleet, roster, learning, effortOf, method } = ctx.services;
   const { round } = draft;
   const draws = ctx.rng.at("cohort", round).at(draft.nextParticipation);
   const candidates = candidatesOf(draft, ctx);
@@ -124,17 +125,23 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     roster.invited(client, round, participation);
     emit(ctx, { type: "invited", participation, client, round });
     const rescaler = learning === null ? null : learning.rescalers.forBudget(fleet.topK[client]!);
-    const adapter = plan === null ? draft.adapter : downloadOf(plan, draft.adapter, ctx);
-    const invitation = { type: "train", round, participation, adapter, rescaler } as const;
-    const effort = plan?.effort ?? effortOf?.(client, round);
-    const work = {
-      ...invitation,
+    const effort = plan?.effort ?? effortOf?.(client, round, () => method.charge(client, plan));
+    const invitation = {
+      type: "train",
+      round,
+      participation,
+      adapter: draft.adapter,
+      rescaler,
       ...(effort === undefined ? {} : { effort }),
-      ...(plan && {
-        method: { order: orderOf(plan, draft, ctx), uploadBytes: uploadOf(plan, ctx.services.uploadBytes, ctx) },
-      }),
-    };
-    effect(draft, send(clientRef(client), work));
+    } as const;
+    if (plan === null) effect(draft, send(clientRef(client), invitation));
+    else {
+      const { download, upload, training, probing } = method.charge(client, plan);
+      const order = orderOf(plan, draft, ctx);
+      const asked = { order, uploadBytes: upload, takes: millis(training * (effort ?? 1) + probing) };
+      const work = { ...invitation, adapter: weighing(draft.adapter, download), method: asked };
+      effect(draft, send(clientRef(client), work));
+    }
   }
   draft.wanted -= clients.length;
   if (draft.wanted > 0 && !retryLater(draft, ctx)) {

@@ -1,6 +1,7 @@
 /** What the server knows between its turns, what it is given, and the working copy a turn changes. */
 import { type ClientId, type ParticipationId, type Round, round as roundOf } from "../src/base/ids.ts";
 import { type Millis, millis } from "../src/base/units.ts";
+import type { Charge, ChargeOf } from "../src/fl/charge.ts";
 import type { Kind, Plain } from "../src/fl/plan.ts";
 import type { RoundPolicy } from "../src/fl/policy.ts";
 import type { RescalerBook } from "../src/fl/rescaler.ts";
@@ -92,11 +93,9 @@ export interface ServerServices {
   readonly patience: Millis;
   readonly evaluateEvery: number;
   /** Share of its local steps that a client takes; absent when everybody takes all. */
-  readonly effortOf?: (client: ClientId, round: Round) => number;
+  readonly effortOf?: (client: ClientId, round: Round, charge: () => Charge) => number;
   /** Size of a message with the adapter in runs without training. */
   readonly downloadBytes: number;
-  /** What an update weighs whose plan says nothing of it. */
-  readonly uploadBytes: number;
   readonly method: Method;
   /** Null in runs without training. */
   readonly learning: Learning | null;
@@ -106,6 +105,7 @@ export interface ServerServices {
 export interface Method {
   readonly strategy: Strategy;
   readonly setting: Setting;
+  readonly charge: ChargeOf;
   /** The programs of a kind of plan, made when they are first asked for. */
   programs(kind: Kind): Pick<MethodRecipe, "step" | "before" | "after">;
 }

@@ -102,6 +102,11 @@ export function loraFlops(config: ModelConfig, k: number, rank: number): number 
   return 2 * config.layers * k * countLora(config, rank).expert;
 }
 
+/** FLOP of one token's forward pass with its LoRA. */
+export function adaptedFlops(config: ModelConfig, k: number, rank: number): number {
+  return forwardFlops(config, k) + loraFlops(config, k, rank);
+}
+
 /**
  * FLOP of one token's training step: the base forward, as much again to bring gradients back through frozen weights
  * (none for the weights themselves), and three times the LoRA forward (forward, and gradients of inputs and of factors).

@@ -11,7 +11,6 @@ import { server } from "../../actors/server.ts";
 import { type Learning, newServer, type ServerState } from "../../actors/server-state.ts";
 import { evaluationShards } from "../../actors/training.ts";
 import { invariant } from "../base/errors.ts";
-import type { ClientId } from "../base/ids.ts";
 import { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { type Millis, millis, seconds } from "../base/units.ts";
@@ -101,8 +100,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     const { deadline, minUpdates } = factsOf(policy);
     this.#learning = learningOf(scenario, minUpdates, prepared, rng);
     this.#noticesLosses = waitsForAll(policy);
-    const trainingTime = (client: ClientId) => trainingTimeOf(fleet, data, client);
-    const effort = effortOf(data, { policy, fleet, rng, bytes, trainingTime });
+    const effort = effortOf(data, { policy, fleet, rng });
     this.#participations = new ParticipationTracker({
       deadline: deadline === null ? null : millis(deadline),
       onEnded: (ended) => this.#onEnded(ended),
@@ -143,7 +141,6 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
             patience: millis(data.rounds.patience),
             evaluateEvery: data.evaluateEvery,
             downloadBytes: bytes.download,
-            uploadBytes: bytes.upload,
             method,
             learning: this.#learning,
           },
@@ -154,7 +151,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
             keepsRescaler: data.rescaler.scope === "local",
             uploadBytes: bytes.upload,
             topKOf: (id) => fleet.topK[id]!,
-            trainingTimeOf: trainingTime,
+            trainingTimeOf: (id) => trainingTimeOf(fleet, data, id),
             attackOf: attackOf(data, fleet, rng),
             programs: method.programs,
           },

@@ -1,14 +1,21 @@
 /** The strategy of a run with what it sees of it, its programs as content that workers read, and where it starts. */
 import type { Learning, Method } from "../../actors/server-state.ts";
-import type { Rng } from "../base/random.ts";
-import type { Kind } from "../fl/plan.ts";
+import { type ClientId, round } from "../base/ids.ts";
+import { Rng } from "../base/random.ts";
+import { type Charge, type ChargeOf, chargesBy } from "../fl/charge.ts";
+import { emptyMemory, type Kind, usual } from "../fl/plan.ts";
 import { RescalerBook } from "../fl/rescaler.ts";
+import type { Strategy } from "../fl/strategy.ts";
+import { adaptedFlops, trainingFlops } from "../model/accounting.ts";
 import { initialAdapter } from "../model/initial-adapter.ts";
 import type { BlobStore } from "../runtime/messages/blobs.ts";
 import type { BlobRef } from "../runtime/messages/refs.ts";
+import { measuredCost } from "../scenario/calibration.ts";
 import { type Scenario, strategyOf } from "../scenario/define.ts";
+import { trainingTimeOf } from "../scenario/effort.ts";
 import { parameterLayout } from "../tasks/llm/task.ts";
 import type { TaskPrograms } from "../tasks/programs.ts";
+import type { Steps } from "../tasks/steps.ts";
 import type { Setting } from "../tasks/task.ts";
 import { stepOptionsOf } from "../tasks/training-step.ts";
 import type { Prepared } from "./prepare.ts";
@@ -51,6 +58,66 @@ function settingOf({ data }: Scenario, { layout, fleet }: Prepared, rng: Rng): S
   };
 }
 
+/** What each kind of plan adds to a step; a strategy is asked once for each. */
+function stepsOf(strategy: Strategy, setting: Setting): (kind: Kind) => Steps {
+  const made = new Map<string, Steps>();
+  return (kind) => {
+    const key = JSON.stringify(kind);
+    const steps = made.get(key) ?? strategy.steps?.(kind, setting) ?? {};
+    made.set(key, steps);
+    return steps;
+  };
+}
+
+function chargesOf({ data }: Scenario, prepared: Prepared, setting: Setting, steps: (kind: Kind) => Steps): ChargeOf {
+  const { bytes, fleet, config } = prepared;
+  const { rank } = data.lora;
+  const counted = (topK: number) => trainingFlops(config, topK, rank);
+  const costOf = data.calibration === undefined ? counted : measuredCost(data.calibration, counted);
+  return chargesBy({
+    bytes,
+    parameterBytes: 4 * setting.layout.size,
+    variantOf: (client) => setting.variant(fleet.topK[client]!),
+    trainingTimeOf: (client) => trainingTimeOf(fleet, data, client),
+    epochTimeOf: (client) => (1_000 * fleet.tokens[client]!) / fleet.tokensPerSecond[client]!,
+    flopsOf(variant) {
+      const topK = variant.topK as number;
+      const training = costOf(topK);
+      return { training, forward: (training * adaptedFlops(config, topK, rank)) / counted(topK) };
+    },
+    probesOf(kind) {
+      const { before, after } = steps(kind);
+      return (before === undefined ? 0 : 1) + (after === undefined ? 0 : 1);
+    },
+  });
+}
+
+/** What a client would do in round 1, when nobody remembers anything yet: what checks before a run go by. */
+export function firstPart(
+  scenario: Scenario,
+  prepared: Prepared,
+): (client: ClientId) => { readonly charge: Charge; readonly effort?: number } {
+  const rng = new Rng(scenario.data.seed);
+  const { fleet } = prepared;
+  const strategy = strategyOf(scenario);
+  const setting = settingOf(scenario, prepared, rng);
+  const chargeOf = chargesOf(scenario, prepared, setting, stepsOf(strategy, setting));
+  const server = { parameters: new Float32Array(0), vectors: {}, notes: null };
+  return (client) => {
+    if (strategy.plan === undefined && strategy.steps === undefined) return { charge: chargeOf(client, null) };
+    const view = {
+      client,
+      budget: fleet.topK[client]!,
+      examples: fleet.examples[client]!,
+      round: round(1),
+      memory: emptyMemory,
+      draws: (purpose: string) => rng.at(`strategy: ${purpose}`, 1).at(client),
+    };
+    const plan = strategy.plan?.(view, server, setting) ?? usual(view, setting);
+    return { charge: chargeOf(client, plan), ...(plan.effort !== undefined && { effort: plan.effort }) };
+  };
+}
+
 /**
  * @param most how many clients of a budget share a call at most; their programs are made for every power of two
  * @param programs null in runs without training
@@ -72,12 +139,13 @@ export function methodOf(
 ): Method {
   const strategy = strategyOf(scenario);
   const setting = settingOf(scenario, prepared, rng);
+  const stepsBy = stepsOf(strategy, setting);
   const made = new Map<string, ReturnType<Method["programs"]>>();
   const make = (kind: Kind): ReturnType<Method["programs"]> => {
     if (programs === null || prepared.training === null) return { step: {} };
     const { batchSize: rows, length, optimizer } = prepared.training.setup;
     const options = stepOptionsOf(optimizer);
-    const steps = strategy.steps?.(kind, setting) ?? {};
+    const steps = stepsBy(kind);
     const key = JSON.stringify(kind);
     const step: Record<number, BlobRef> = {};
     const limit = steps.merges === false ? 1 : most(kind.variant.topK as number);
@@ -97,6 +165,7 @@ export function methodOf(
   return {
     strategy,
     setting,
+    charge: chargesOf(scenario, prepared, setting, stepsBy),
     programs(kind) {
       const key = JSON.stringify(kind);
       const known = made.get(key) ?? make(kind);

@@ -8,26 +8,29 @@ import { type Problem, under } from "../base/problem.ts";
 import { formatTime } from "../base/units.ts";
 import { factsOf, quorumOf, type RoundPolicy } from "../fl/policy.ts";
 import { policyOf, type Scenario, samplerOf } from "../scenario/define.ts";
-import { allSteps, trainedTokens } from "../scenario/effort.ts";
+import { allSteps, transferTime } from "../scenario/effort.ts";
 import type { ScenarioData } from "../scenario/schema.ts";
 import type { TraceSpec } from "../sim/availability/availability-windows.ts";
 import { type Law, logNormalParameters } from "../sim/fleet/laws.ts";
 import type { Effect } from "../sim/script/effects.ts";
+import { firstPart } from "./method.ts";
 import type { Prepared } from "./prepare.ts";
 
 const deviations = 6;
 
-export function checkReach(scenario: Scenario, { fleet, bytes }: Pick<Prepared, "fleet" | "bytes">): Problem[] {
+export function checkReach(scenario: Scenario, prepared: Prepared): Problem[] {
   const { data, own } = scenario;
+  const { fleet } = prepared;
   const luck = luckOf(data);
   if (own.policy !== undefined || data.rounds.count === 0 || data.rounds.mayStayEmpty === true || luck === null) {
     return [];
   }
-  const part = (client: ClientId): number =>
-    2 * fleet.latency[client]! +
-    (1_000 * bytes.download) / (fleet.downlink[client]! * luck.downlink) +
-    (luck.duration ?? (1_000 * leastTokens(data, fleet, client)) / fleet.tokensPerSecond[client]!) * luck.work +
-    (1_000 * bytes.upload) / (fleet.uplink[client]! * luck.uplink);
+  const partOf = firstPart(scenario, prepared);
+  const part = (client: ClientId): number => {
+    const { charge, effort = leastEffort(data, fleet, client) } = partOf(client);
+    const work = luck.duration ?? charge.training * effort + charge.probing;
+    return transferTime(charge, fleet, client, luck) + work * luck.work;
+  };
   const policy = policyOf(scenario);
   const needed = quorumOf(policy);
   const tooSlow = limitsOf(data, policy).flatMap(({ path, got, of }) => {
@@ -99,12 +102,11 @@ function longestStretch(windows: TraceSpec["devices"][number], period: number): 
   return longest > period ? Infinity : longest;
 }
 
-/** The fewest tokens that a client may train on in a round. */
-function leastTokens(data: ScenarioData, { examples, tokens }: Prepared["fleet"], client: ClientId): number {
-  const all = trainedTokens(data, examples[client]!, tokens[client]!);
+/** The smallest share of its steps that a client may take in a round. */
+function leastEffort(data: ScenarioData, fleet: Prepared["fleet"], client: ClientId): number {
   const { effort, epochs } = data.training;
-  if (effort === undefined) return all;
-  return effort.type === "epochs" ? (all * effort.from) / epochs : all / allSteps({ examples }, data, client);
+  if (effort === undefined) return 1;
+  return effort.type === "epochs" ? effort.from / epochs : 1 / allSteps(fleet, data, client);
 }
 
 interface Luck {

@@ -13,12 +13,17 @@ import type { ClientId, Round } from "../base/ids.ts";
 import type { Problem } from "../base/problem.ts";
 import type { Rng } from "../base/random.ts";
 import { type Millis, millis } from "../base/units.ts";
+import type { Charge } from "../fl/charge.ts";
 import { factsOf, type RoundPolicy } from "../fl/policy.ts";
 import type { Fleet } from "../sim/fleet/fleet.ts";
 import type { ScenarioData } from "./schema.ts";
 
-/** Share of its local steps that a client takes in a round, in (0, 1]. */
-export type EffortOf = (client: ClientId, round: Round) => number;
+/**
+ * Share of its local steps that a client takes in a round, in (0, 1].
+ *
+ * @param charge what its part costs, should that have to fit
+ */
+type EffortOf = (client: ClientId, round: Round, charge: () => Charge) => number;
 
 /** Optimizer steps of a client that does everything it is asked to. */
 export function allSteps({ examples }: Pick<Fleet, "examples">, { training }: ScenarioData, client: ClientId): number {
@@ -41,20 +46,28 @@ export function trainingTimeOf(fleet: Fleet, data: ScenarioData, client: ClientI
   return millis((1_000 * tokens) / fleet.tokensPerSecond[client]!);
 }
 
+/** Milliseconds that a participation's messages take on the client's link, undisturbed. */
+export function transferTime(
+  { download, upload }: Charge,
+  { latency, downlink, uplink }: Pick<Fleet, "latency" | "downlink" | "uplink">,
+  client: ClientId,
+  luck: { readonly downlink: number; readonly uplink: number } = { downlink: 1, uplink: 1 },
+): number {
+  return (
+    2 * latency[client]! +
+    (1_000 * download) / (downlink[client]! * luck.downlink) +
+    (1_000 * upload) / (uplink[client]! * luck.uplink)
+  );
+}
+
 export interface EffortContext {
   readonly policy: RoundPolicy;
   readonly fleet: Fleet;
   readonly rng: Rng;
-  readonly bytes: { readonly download: number; readonly upload: number };
-  /** What a client's local training takes on its device, undisturbed, in milliseconds. */
-  readonly trainingTime: (client: ClientId) => number;
 }
 
 /** Null when every client always does all of it. */
-export function effortOf(
-  data: ScenarioData,
-  { policy, fleet, rng, bytes, trainingTime }: EffortContext,
-): EffortOf | null {
+export function effortOf(data: ScenarioData, { policy, fleet, rng }: EffortContext): EffortOf | null {
   const { effort } = data.training;
   if (effort === undefined) return null;
   const inSteps = (client: ClientId, share: number): number => {
@@ -64,12 +77,10 @@ export function effortOf(
   switch (effort.type) {
     case "fit": {
       const deadline = effort.deadline ?? deadlineOf(policy) ?? Infinity;
-      return (client) => {
-        const transfers =
-          2 * fleet.latency[client]! +
-          (1_000 * bytes.download) / fleet.downlink[client]! +
-          (1_000 * bytes.upload) / fleet.uplink[client]!;
-        return inSteps(client, (deadline - transfers) / trainingTime(client));
+      return (client, _round, charge) => {
+        const charged = charge();
+        const rest = deadline - transferTime(charged, fleet, client) - charged.probing;
+        return inSteps(client, rest / charged.training);
       };
     }
     case "uniform":

@@ -1,6 +1,7 @@
 /** Small updates and an aggregation in one call, for tests of strategies. */
 import assert from "node:assert/strict";
 import { clientId, participationId, round } from "../../src/base/ids.ts";
+import type { ChargeOf } from "../../src/fl/charge.ts";
 import type { ServerState, Strategy } from "../../src/fl/strategy.ts";
 import type { Update } from "../../src/fl/update.ts";
 import { type AdapterLayout, adapterLayout } from "../../src/model/adapter.ts";
@@ -30,6 +31,9 @@ const model: ModelConfig = {
 export const layout: AdapterLayout = adapterLayout(model, { rank: 1, alpha: 2 });
 export const experts = layout.layers * layout.experts;
 export const setting = settingOf(parameterLayout(layout), { clients: 8 });
+
+/** For servers whose clients are charged nothing. */
+export const free: ChargeOf = () => ({ download: 0, upload: 0, training: 0, probing: 0 });
 
 export interface UpdateSketch {
   client?: number;

@@ -16,7 +16,7 @@ import { uniform } from "../../../src/fl/samplers/registry.ts";
 import { fedavg, fedavgm, flame } from "../../../src/fl/strategies/registry.ts";
 import type { Strategy } from "../../../src/fl/strategy.ts";
 import { makeFleet } from "../../support/fl-fleet.ts";
-import { assertClose, elementsOf, layout, setting } from "../../support/fl-updates.ts";
+import { assertClose, elementsOf, free, layout, setting } from "../../support/fl-updates.ts";
 import { TurnLab } from "../../support/turns.ts";
 
 /** What one client sent. Clients have budget 2; participation i is that of client i. */
@@ -69,8 +69,7 @@ async function aggregated(
     patience: minutes(1),
     evaluateEvery: 1,
     downloadBytes: 0,
-    uploadBytes: 0,
-    method: { strategy, setting, programs: () => ({ step: {} }) },
+    method: { strategy, setting, charge: free, programs: () => ({ step: {} }) },
     learning,
   };
   const ctx = lab.turn(0, serverRef, services);

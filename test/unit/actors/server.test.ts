@@ -13,7 +13,7 @@ import { uniform } from "../../../src/fl/samplers/registry.ts";
 import { fedavg } from "../../../src/fl/strategies/registry.ts";
 import type { Effect, Next } from "../../../src/runtime/actor.ts";
 import { buildFleet } from "../../../src/sim/fleet/devices.ts";
-import { setting } from "../../support/fl-updates.ts";
+import { free, setting } from "../../support/fl-updates.ts";
 import { threeTiers } from "../../support/scenarios.ts";
 import { sentBy, TurnLab } from "../../support/turns.ts";
 
@@ -46,8 +46,7 @@ class Drive {
       patience: minutes(30),
       evaluateEvery: 1,
       downloadBytes: 1_000,
-      uploadBytes: 1_000,
-      method: { strategy: fedavg(), setting, programs: () => ({ step: {} }) },
+      method: { strategy: fedavg(), setting, charge: free, programs: () => ({ step: {} }) },
       learning: null,
       ...changes,
     };

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { InputError, ScenarioError } from "../../../src/base/errors.ts";
-import { clientId, round } from "../../../src/base/ids.ts";
+import { type ClientId, clientId, type Round, round } from "../../../src/base/ids.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { hours } from "../../../src/base/units.ts";
 import { prepareRun } from "../../../src/run/run.ts";
@@ -147,7 +147,7 @@ test("recorded windows that make no sense are mistakes of the scenario, with fie
 });
 
 /** What share of its steps each of three clients takes: of 8, 16 and 40 batches at one a second. */
-async function efforts(effort: NonNullable<ScenarioInput["training"]>["effort"], epochs = 1) {
+async function efforts(effort: NonNullable<ScenarioInput["training"]>["effort"], epochs = 1, probing = 0) {
   const fleet = [128, 256, 640].map((examples, i) => ({
     name: `tier-${i}`,
     clients: 1,
@@ -164,8 +164,14 @@ async function efforts(effort: NonNullable<ScenarioInput["training"]>["effort"],
   const prepared = await prepareRun(scenario, {});
   prepared.fleet.examples.set([128, 256, 640]);
   prepared.fleet.tokens.set([128, 256, 640]);
-  const trainingTime = (client: number) => (1_000 * epochs * prepared.fleet.tokens[client]!) / 16;
-  return effortOf(scenario.data, { ...prepared, policy: policyOf(scenario), rng: new Rng(1), trainingTime });
+  const of = effortOf(scenario.data, { fleet: prepared.fleet, policy: policyOf(scenario), rng: new Rng(1) });
+  const charge = (client: number) => () => ({
+    download: 0,
+    upload: 0,
+    training: (1_000 * epochs * prepared.fleet.tokens[client]!) / 16,
+    probing,
+  });
+  return of && ((client: ClientId, round: Round) => of(client, round, charge(client)));
 }
 
 test("without effort everybody takes all steps", async () => assert.equal(await efforts(undefined), null));
@@ -176,6 +182,11 @@ test("effort that fits takes the largest whole number of steps before the deadli
   assert.deepEqual(
     [0, 1, 2].map((client) => of(clientId(client), round(1))),
     [1, 10 / 16, 10 / 40],
+  );
+  const probed = (await efforts({ type: "fit", deadline: 10_500 }, 1, 3_000))!;
+  assert.deepEqual(
+    [0, 1, 2].map((client) => probed(clientId(client), round(1))),
+    [7 / 8, 7 / 16, 7 / 40],
   );
   const hurried = (await efforts({ type: "fit", deadline: 1 }))!;
   assert.equal(hurried(clientId(2), round(1)), 1 / 40);

@@ -1,0 +1,59 @@
+/**
+ * What a participation costs, known from its plan before anything is trained: bytes on the wire, and work on the device.
+ * Whoever wants to know, the server, the clients' effort and the checks before a run, asks here.
+ *
+ *   time = Σ latency + bytes ÷ rate  +  effort · training + probing
+ *
+ * A probe is a forward pass over all local examples, whatever the effort.
+ */
+import type { ClientId } from "../base/ids.ts";
+import type { Variant } from "../tasks/task.ts";
+import type { Plan } from "./plan.ts";
+
+export interface Charge {
+  /** Bytes of the invitation and of the update, besides their envelopes. */
+  readonly download: number;
+  readonly upload: number;
+  /** Milliseconds of all local steps, and of all probes, on the client's undisturbed device. */
+  readonly training: number;
+  readonly probing: number;
+}
+
+/** Null stands for the plan of a method that asks nothing special of anybody. */
+type Charged = Pick<Plan, "kind" | "bytes"> | null;
+
+export type ChargeOf = (client: ClientId, plan: Charged) => Charge;
+
+/** What charges are made of. */
+export interface Tariff {
+  /** Of messages that carry the whole model, besides their envelopes. */
+  readonly bytes: { readonly download: number; readonly upload: number };
+  /** Of the parameters in them. */
+  readonly parameterBytes: number;
+  /** k_i of each client, as its variant of the task. */
+  variantOf(client: ClientId): Variant;
+  /** Milliseconds of a client's local training at its own budget; and of one pass over its examples of that. */
+  trainingTimeOf(client: ClientId): number;
+  epochTimeOf(client: ClientId): number;
+  /** FLOP of a token in a training step, and in a forward pass. */
+  flopsOf(variant: Variant): { readonly training: number; readonly forward: number };
+  /** Probes of a kind of plan. */
+  probesOf(kind: Plan["kind"]): number;
+}
+
+export function chargesBy(tariff: Tariff): ChargeOf {
+  const { bytes, parameterBytes, variantOf, trainingTimeOf, epochTimeOf, flopsOf, probesOf } = tariff;
+  const sent = (whole: number, parameters: number | undefined): number =>
+    Math.max(0, whole - parameterBytes + (parameters ?? parameterBytes));
+  return (client, plan) => {
+    if (plan === null) return { ...bytes, training: trainingTimeOf(client), probing: 0 };
+    const own = flopsOf(variantOf(client));
+    const asked = flopsOf(plan.kind.variant);
+    return {
+      download: sent(bytes.download, plan.bytes?.down),
+      upload: sent(bytes.upload, plan.bytes?.up),
+      training: (trainingTimeOf(client) * asked.training) / own.training,
+      probing: (probesOf(plan.kind) * epochTimeOf(client) * asked.forward) / own.training,
+    };
+  };
+}
