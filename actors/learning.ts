@@ -1,6 +1,7 @@
 /**
  * The part of a round that looks into updates: opens what was accepted, refuses what is not fit to be counted, and
- * folds the rest into the next global adapter in ascending order of participation, in float64.
+ * folds the rest into the next global adapter in ascending order of participation, in float64. An update is opened,
+ * folded and let go before the next, so the server's memory does not grow with the cohort.
  */
 import { InvariantError, invariant, MachineError, messageOf } from "../src/base/errors.ts";
 import type { ClientId, ParticipationId } from "../src/base/ids.ts";
@@ -14,10 +15,10 @@ import type { Accepted, Draft, Learning, ServerContext } from "./server-state.ts
 import { loadPlan } from "./storage.ts";
 import type { Computation, Trained } from "./training.ts";
 
-/** An accepted update and what it holds. */
-export interface Opened {
-  readonly accepted: Accepted;
-  readonly trained: Trained;
+/** What is left of an update once it is folded. */
+interface Counted extends Pick<Update, "participation" | "client" | "budget" | "examples" | "personal" | "meanLoss"> {
+  /** By group. */
+  readonly weights: Float64Array;
 }
 
 export interface Aggregated {
@@ -27,65 +28,65 @@ export interface Aggregated {
   readonly before: MethodState;
   /** What clients whose update was counted keep from now on. */
   readonly memories: ReadonlyMap<ClientId, ClientMemory>;
-  readonly found: ReadonlyMap<ParticipationId, Trained>;
+  readonly found: ReadonlyMap<ParticipationId, Pick<Update, "meanLoss" | "personal">>;
   /** Why an accepted update was not counted. */
   readonly refusals: ReadonlyMap<ParticipationId, string>;
   readonly trainLoss: number | null;
   readonly expertTokens: Float64Array | null;
 }
 
-/** Has all accepted updates computed, in parallel; ascending by participation, whoever arrived first. */
-export async function openAccepted(draft: Draft, ctx: ServerContext): Promise<Opened[]> {
-  const accepted = draft.accepted.toSorted((a, b) => a.participation - b.participation);
-  const results = await ctx.open(accepted.map(({ result }) => result));
-  return accepted.map((entry, at) => ({ accepted: entry, trained: results[at]! }));
-}
-
 export async function aggregate(
   draft: Draft,
   ctx: ServerContext,
   { layout, minUpdates, rescalers }: Learning,
-  opened: readonly Opened[],
 ): Promise<Aggregated> {
   const { strategy, setting } = ctx.services.method;
+  const { groups } = setting.layout;
   const before = methodState(draft, ctx);
-  const refusals = new Map<ParticipationId, string>();
-  const found = new Map<ParticipationId, Trained>();
-  const memories = new Map<ClientId, ClientMemory>();
-  const good: Update[] = [];
-  for (const { accepted, trained } of opened) {
-    const { update, memory } = replied(accepted, trained, memories.get(accepted.client), draft, ctx);
-    // As it was trained as well: a reply may hide what is not finite.
-    const problem = checkUpdate({ ...update, values: trained.values }, layout) ?? checkUpdate(update, layout);
-    if (problem === null) {
-      good.push(update);
-      found.set(accepted.participation, trained);
-      if (memory !== undefined) memories.set(accepted.client, memory);
-    } else {
-      refusals.set(accepted.participation, problem.kind === "misfit" ? problem.text : problem.kind);
-    }
-  }
-  if (good.length < minUpdates) {
-    const nobody = new Map<ClientId, ClientMemory>();
-    return { counts: [], next: null, before, memories: nobody, found, refusals, trainLoss: null, expertTokens: null };
-  }
   const at = {
     round: draft.round,
     draws: (purpose: string) => ctx.rng.at(`strategy: ${purpose}`, draft.round).at(0),
   };
+  const accepted = draft.accepted.toSorted((a, b) => a.participation - b.participation);
+  const refusals = new Map<ParticipationId, string>();
+  const memories = new Map<ClientId, ClientMemory>();
+  const counted: Counted[] = [];
+  const expertTokens = new Float64Array(groups.length);
   const sum = strategy.begin(before, setting);
-  for (const update of good) strategy.fold(sum, update, setting, at);
+  const pledges = accepted.map(({ result }) => result);
+  let opened = 0;
+  for await (const trained of strategy.folding === "all" ? await ctx.open(pledges) : ctx.openEach(pledges)) {
+    const entry = accepted[opened++]!;
+    const { update, memory } = replied(entry, trained, memories.get(entry.client), draft, ctx);
+    // As it was trained as well: a reply may hide what is not finite.
+    const problem = checkUpdate({ ...update, values: trained.values }, layout) ?? checkUpdate(update, layout);
+    if (problem !== null) {
+      refusals.set(entry.participation, problem.kind === "misfit" ? problem.text : problem.kind);
+      continue;
+    }
+    if (memory !== undefined) memories.set(entry.client, memory);
+    strategy.fold(sum, update, setting, at);
+    for (const [group, count] of update.counts.entries()) expertTokens[group]! += count;
+    const { participation, client, budget, examples, personal, meanLoss } = update;
+    const weights = Float64Array.from(groups, (_, group) => strategy.weight(update, group));
+    counted.push({ participation, client, budget, examples, personal, meanLoss, weights });
+  }
+  if (counted.length < minUpdates) {
+    // The sum is thrown away.
+    const nobody = { memories: new Map<ClientId, ClientMemory>(), found: new Map() };
+    return { counts: [], next: null, before, ...nobody, refusals, trainLoss: null, expertTokens: null };
+  }
   const next = await strategy.finish(sum, before, setting, { ...at, work: workFor(strategy, ctx) });
-  for (const update of good) rescalers.report(update);
+  for (const report of counted) rescalers.report(report);
   return {
-    counts: countsOf(good, strategy, setting.layout.groups.length),
+    counts: countsOf(counted, groups.length),
     next,
     before,
     memories,
-    found,
+    found: new Map(counted.map((update) => [update.participation, update])),
     refusals,
-    trainLoss: good.reduce((total, { meanLoss }) => total + meanLoss, 0) / good.length,
-    expertTokens: expertTokensOf(good, setting.layout.groups.length),
+    trainLoss: counted.reduce((total, { meanLoss }) => total + meanLoss, 0) / counted.length,
+    expertTokens,
   };
 }
 
@@ -155,24 +156,17 @@ function replied(
  *
  * The shares of one group sum to 1, so their means do as well; the round's books are closed on that.
  */
-function countsOf(updates: readonly Update[], strategy: Strategy, groups: number): Count[] {
+function countsOf(updates: readonly Counted[], groups: number): Count[] {
   const sums = new Float64Array(updates.length);
   let moved = 0;
   for (let group = 0; group < groups; group++) {
-    const weights = updates.map((update) => strategy.weight(update, group));
-    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    const total = updates.reduce((sum, { weights }) => sum + weights[group]!, 0);
     if (total === 0) continue;
     moved++;
-    for (const [at, weight] of weights.entries()) sums[at]! += weight / total;
+    for (const [at, { weights }] of updates.entries()) sums[at]! += weights[group]! / total;
   }
   const shares = [...sums].map((sum) => (moved === 0 ? 1 / updates.length : sum / moved));
   const whole = shares.reduce((sum, share) => sum + share, 0);
   invariant(Math.abs(whole - 1) < 1e-9, () => `the weights of ${updates.length} counted updates sum to ${whole}`);
   return updates.map(({ participation, client }, at) => ({ participation, client, weight: shares[at]! }));
-}
-
-function expertTokensOf(updates: readonly Update[], groups: number): Float64Array {
-  const tokens = new Float64Array(groups);
-  for (const { counts } of updates) for (const [group, count] of counts.entries()) tokens[group]! += count;
-  return tokens;
 }

@@ -232,7 +232,7 @@ function settle(draft: Draft, ctx: ServerContext, counts: readonly Count[], outc
     const found = outcome?.found.get(participation);
     roster.counted(client, draft.round, found?.meanLoss ?? Number.NaN);
     emit(ctx, { type: "counted", participation, client });
-    const rescaler = learning === null ? null : found!.rescaler;
+    const rescaler = learning === null ? null : found!.personal;
     effect(draft, send(clientRef(client), { type: "acknowledge", round: draft.round, participation, rescaler }));
   }
 }

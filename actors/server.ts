@@ -10,7 +10,7 @@
 import { unreachable } from "../src/base/errors.ts";
 import type { ParticipationId, Round } from "../src/base/ids.ts";
 import { type ActorDefinition, defineActor, type Next } from "../src/runtime/actor.ts";
-import { aggregate, openAccepted } from "./learning.ts";
+import { aggregate } from "./learning.ts";
 import type { ServerMessage } from "./protocol.ts";
 import { carryOut, closeRound, inviteMore, release, viewOf } from "./server-round.ts";
 import {
@@ -148,12 +148,10 @@ function proceed(draft: Draft, ctx: ServerContext): Turn {
     if (draft.closing !== null) {
       const { learning } = ctx.services;
       if (learning !== null && draft.closing.aggregate && draft.accepted.length > 0) {
-        return openAccepted(draft, ctx)
-          .then((opened) => aggregate(draft, ctx, learning, opened))
-          .then((outcome) => {
-            closeRound(draft, ctx, outcome);
-            return proceed(draft, ctx);
-          });
+        return aggregate(draft, ctx, learning).then((outcome) => {
+          closeRound(draft, ctx, outcome);
+          return proceed(draft, ctx);
+        });
       }
       closeRound(draft, ctx, null);
     }

@@ -22,6 +22,7 @@ type Finish = (kept: readonly Update[], server: ServerState, layout: ParameterLa
 
 /** A method that keeps the updates until the round ends. Nothing changes where there are fewer than `least`. */
 export const keeping = (least: number, finish: Finish): Aggregation<Update[]> => ({
+  folding: "all",
   /** Who takes part; what each part weighs in the end is decided coordinate by coordinate or by selection. */
   weight: (update, group) => (hasTrained(update, group) ? update.discount : 0),
   begin: () => [],

@@ -41,6 +41,11 @@ interface Finishing extends At {
 
 /** The server's part. */
 export interface Aggregation<Sum = unknown> {
+  /**
+   * `stream` unless given: of an update that was folded nothing is kept, so that the server needs no more memory for a
+   * larger cohort. `all`: the sum keeps the updates until the round ends.
+   */
+  readonly folding?: "stream" | "all";
   /** Unnormalised weight of an update for a group, ≥ 0. */
   weight(update: Update, group: number): number;
   begin(server: ServerState, setting: Setting): Sum;

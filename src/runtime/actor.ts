@@ -64,10 +64,12 @@ export interface TurnContext<Services = unknown> extends BlobReader {
   put(content: Uint8Array | Float32Array): BlobRef;
   /** Promises the result of some work without doing it. */
   pledge<Result>(recipe: Recipe): PledgeRef<Result>;
-  /** Lets the work of a pledge begin, without waiting for it. */
+  /** Lets the work of a pledge begin where there is room, without waiting for it. */
   start(pledge: PledgeRef): void;
   /** Has the work of all pledges done, in parallel and each once; results in the order of `pledges`. */
   open<Result>(pledges: readonly PledgeRef<Result>[]): Promise<Result[]>;
+  /** The same one result after the other, a few worked out ahead and none kept. */
+  openEach<Result>(pledges: readonly PledgeRef<Result>[]): AsyncIterable<Result>;
   /** Holds content beyond this turn, once for every call. */
   keep<Content extends Held>(content: Content): Content;
   /** Undoes one `keep` when the turn commits. */

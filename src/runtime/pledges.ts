@@ -18,6 +18,12 @@ import { inspect } from "./messages/plain.ts";
 import type { BlobRef, PledgeRef } from "./messages/refs.ts";
 import type { WorkPool } from "./pools/pool.ts";
 
+/** Results that may wait to be opened, for each worker: enough that none waits for one slow job at the head of the line. */
+const aheadPerWorker = 4;
+
+/** Jobs that are cut into groups at a time: a constant, since who shares a call reaches the result. */
+const gatheredAtOnce = 256;
+
 /** What to do, and what its result will weigh. */
 export interface Recipe<Job = unknown> {
   /** Names the worker's handler. */
@@ -83,6 +89,7 @@ interface Pledge {
   /** The work going on, begun in this process. */
   work: Promise<unknown> | null;
   result: { readonly value: unknown } | null;
+  isOpened: boolean;
   isDropped: boolean;
 }
 
@@ -91,6 +98,9 @@ export class PledgeStore implements Snapshot<PledgeState> {
   readonly #blobs: BlobStore;
   readonly #gathering: Gathering | null;
   readonly #pledges = new NumberMap<Pledge>();
+  /** Begun and not opened, so that their results pile up; those that weigh nothing do not count. */
+  readonly #ahead = new Set<Pledge>();
+  readonly #mostAhead: number;
   #next = 0;
   #begun = 0;
   #opened = 0;
@@ -100,6 +110,7 @@ export class PledgeStore implements Snapshot<PledgeState> {
     this.#pool = pool;
     this.#blobs = blobs;
     this.#gathering = gathering;
+    this.#mostAhead = aheadPerWorker * pool.workers;
   }
 
   /** Pledges that somebody holds, opened ones included. */
@@ -120,7 +131,7 @@ export class PledgeStore implements Snapshot<PledgeState> {
     const id = this.#next++;
     const blobs = blobsOf(recipe);
     for (const blob of blobs) this.#blobs.retain(blob);
-    this.#pledges.set(id, { recipe, blobs, holders: 0, work: null, result: null, isDropped: false });
+    this.#pledges.set(id, { recipe, blobs, holders: 0, work: null, result: null, isOpened: false, isDropped: false });
     return { ref: "pledge", id, bytes };
   }
 
@@ -128,11 +139,14 @@ export class PledgeStore implements Snapshot<PledgeState> {
     return this.#pledges.has(ref.id);
   }
 
-  /** Begins the work without waiting for it, unless it is gathered. A failure shows when the pledge is opened. */
+  /**
+   * Begins the work without waiting for it, unless it is gathered or as many results as may wait do so already; then it
+   * begins when it is opened. A failure shows when the pledge is opened.
+   */
   start(ref: PledgeRef): void {
     const pledge = this.#pledge(ref);
-    if (pledge.result === null && pledge.recipe.work !== this.#gathering?.work)
-      this.#work(pledge).catch(() => undefined);
+    const isFull = pledge.recipe.bytes > 0 && this.#ahead.size >= this.#mostAhead;
+    if (!isFull && pledge.recipe.work !== this.#gathering?.work) this.#begin(pledge);
   }
 
   /** The results in the order of `refs`. The work is done in parallel, and once however often it is opened. */
@@ -145,11 +159,24 @@ export class PledgeStore implements Snapshot<PledgeState> {
     for (const [i, pledge] of pledges.entries()) {
       if (pledge.result !== null) continue;
       pledge.result = { value: values[i] };
-      pledge.work = null;
-      this.#opened++;
+      this.#markOpened(pledge);
       for (const blob of pledge.blobs) this.#blobs.release(blob);
     }
     return values;
+  }
+
+  /**
+   * The results in the order of `refs`, one after the other, with a few worked out ahead. None is kept, so what is held at
+   * a time does not grow with their number; a pledge that is opened again is worked on again.
+   */
+  async *openEach(refs: readonly PledgeRef[]): AsyncGenerator<unknown, void, undefined> {
+    const pledges = refs.map((ref) => this.#pledge(ref));
+    for (const [at, pledge] of pledges.entries()) {
+      this.#workAhead(pledges, at);
+      const value = pledge.result === null ? await this.#work(pledge) : pledge.result.value;
+      this.#markOpened(pledge);
+      yield value;
+    }
   }
 
   retain(ref: PledgeRef): void {
@@ -168,8 +195,9 @@ export class PledgeStore implements Snapshot<PledgeState> {
     if (pledge === undefined || pledge.holders > 0) return;
     this.#pledges.take(ref.id);
     pledge.isDropped = true;
+    this.#ahead.delete(pledge);
+    if (!pledge.isOpened) this.#discarded++;
     if (pledge.result !== null) return;
-    this.#discarded++;
     for (const blob of pledge.blobs) this.#blobs.release(blob);
   }
 
@@ -189,8 +217,31 @@ export class PledgeStore implements Snapshot<PledgeState> {
     this.#pledges.clear();
     for (const { id, recipe, holders, result } of pledges) {
       const blobs = blobsOf(recipe);
-      this.#pledges.set(id, { recipe, blobs, holders, work: null, result: result ?? null, isDropped: false });
+      const isOpened = result !== undefined;
+      this.#pledges.set(id, { recipe, blobs, holders, work: null, result: result ?? null, isOpened, isDropped: false });
     }
+  }
+
+  #markOpened(pledge: Pledge): void {
+    if (!pledge.isOpened) this.#opened++;
+    pledge.isOpened = true;
+    pledge.work = null;
+    this.#ahead.delete(pledge);
+  }
+
+  #workAhead(pledges: readonly Pledge[], from: number): void {
+    let until = from + this.#mostAhead;
+    if (this.#gathering !== null) {
+      const inGroup = from % gatheredAtOnce;
+      const end = from - inGroup + gatheredAtOnce;
+      if (inGroup === 0) this.#workTogether(pledges.slice(from, end), this.#gathering);
+      until = Math.min(until, end);
+    }
+    for (const pledge of pledges.slice(from, until)) this.#begin(pledge);
+  }
+
+  #begin(pledge: Pledge): void {
+    if (pledge.result === null) this.#work(pledge).catch(() => undefined);
   }
 
   #workTogether(pledges: readonly Pledge[], { work, together, group, onProblem }: Gathering): void {
@@ -217,6 +268,7 @@ export class PledgeStore implements Snapshot<PledgeState> {
       const blobs = pledge.blobs.map((blob) => [blob.digest, this.#blobs.bytes(blob)] as const);
       // Between `start` and a free worker everyone may have let the pledge go.
       pledge.work = this.#pool.run({ work, job, blobs }, () => !pledge.isDropped);
+      if (pledge.recipe.bytes > 0) this.#ahead.add(pledge);
     }
     return pledge.work;
   }

@@ -52,6 +52,11 @@ export class Turn implements TurnContext {
     return (await this.#references.pledges.open(pledges)) as Result[];
   }
 
+  openEach<Result>(pledges: readonly PledgeRef<Result>[]): AsyncIterable<Result> {
+    this.#assertGoingOn();
+    return this.#references.pledges.openEach(pledges) as AsyncIterable<Result>;
+  }
+
   keep<Content extends Held>(content: Content): Content {
     this.#assertGoingOn();
     this.#references.retain(content);

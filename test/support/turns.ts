@@ -47,6 +47,9 @@ export class TurnLab {
       },
       start: (pledge) => void started.push(pledge),
       open: async <Result>(pledges: readonly PledgeRef<Result>[]) => pledges.map(({ id }) => results.get(id) as Result),
+      async *openEach<Result>(pledges: readonly PledgeRef<Result>[]) {
+        for (const { id } of pledges) yield results.get(id) as Result;
+      },
       keep: (content) => {
         change(content, 1);
         return content;

@@ -85,6 +85,7 @@ export const ewwa = defineStrategy({
       throw new ScenarioError(`strategy.prior is "${options.prior}", expected "none" with variant "code"`);
     }
     return {
+      folding: variant === "code" ? "all" : "stream",
       weight: (update, group) => (hasTrained(update, group) ? update.discount : 0),
       begin: ({ vectors }: ServerState, { layout: { size } }: Setting): Sum => ({
         vectors: { ...vectors },

@@ -98,6 +98,7 @@ export const fedvra = defineStrategy({
       vectors[`counted:${client}`] = Float64Array.of(round);
     };
     return {
+      folding: aRule === "heterogeneity" ? "all" : "stream",
       weight: (update, group) => (hasTrained(update, group) ? update.examples * update.discount : 0),
       init: ({ layout }) => ({ vectors: { lbar: new Float64Array(layout.size) }, notes: null }),
       plan: (client, { vectors }, setting) => ({

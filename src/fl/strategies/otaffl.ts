@@ -72,6 +72,7 @@ export const otaffl = defineStrategy({
   },
   name: ({ weightRule, channel, epsilon }) => `otaffl(${weightRule},ε=${epsilon},${channel})`,
   make: (options) => ({
+    folding: "all",
     weight: (update) => update.examples * update.discount,
     plan: (client, _server, setting) => ({
       ...usual(client, setting),

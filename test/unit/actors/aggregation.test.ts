@@ -1,7 +1,7 @@
 /** What the server makes of the updates it has accepted, with numbers to check by hand. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Aggregated, aggregate, openAccepted } from "../../../actors/learning.ts";
+import { type Aggregated, aggregate } from "../../../actors/learning.ts";
 import { serverRef } from "../../../actors/protocol.ts";
 import { Roster } from "../../../actors/roster.ts";
 import { type Accepted, draftOf, newServer, type ServerServices } from "../../../actors/server-state.ts";
@@ -90,8 +90,7 @@ async function aggregated(
     ),
   });
   for (const [at, entry] of sent.entries()) lab.results.set(at, trainedBy(entry, adapter));
-  const opened = await openAccepted(draft, ctx);
-  return { ...(await aggregate(draft, ctx, learning, opened)), rescalers };
+  return { ...(await aggregate(draft, ctx, learning)), rescalers };
 }
 
 function trainedBy(

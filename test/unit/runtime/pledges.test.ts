@@ -61,6 +61,66 @@ test("opening twice, or after a start, works once", async () => {
   assert.equal(third, first);
 });
 
+test("results one after the other are those of opening, a few ahead of whoever asks", async () => {
+  const { store, pledge, worked, pool } = openStore();
+  const seeds = Array.from({ length: 20 }, (_, seed) => seed);
+  const refs = seeds.map(pledge);
+  const first: number[] = [];
+  for await (const result of store.openEach(refs)) {
+    first.push((result as { values: Float32Array }).values[0]!);
+    // Time for everything that has begun to end.
+    await new Promise(setImmediate);
+    assert.ok(worked.length <= first.length + 4, `${worked.length} were worked on when ${first.length} were asked for`);
+  }
+  assert.deepEqual(
+    first,
+    seeds.map((seed) => 2 + seed),
+  );
+  assert.deepEqual(store.counts, { begun: 20, opened: 20, discarded: 0 });
+  await pool.close();
+});
+
+test("of results one after the other none is kept, and one that is asked for again is worked on again", async () => {
+  const { store, blobs, values, pledge, worked } = openStore();
+  const ref = pledge(3);
+  for (let time = 0; time < 2; time++) {
+    for await (const result of store.openEach([ref])) assert.deepEqual(result, { values: Float32Array.of(5, 7) });
+  }
+  assert.deepEqual(worked, [3, 3]);
+  assert.ok(!("result" in store.snapshot().pledges[0]!));
+  store.release(ref);
+  assert.ok(!blobs.has(values));
+  assert.deepEqual(store.counts, { begun: 2, opened: 1, discarded: 0 });
+});
+
+test("started work begins only while there is room for its results, unless they weigh nothing", async () => {
+  const { store, values, pledge, worked } = openStore();
+  const refs = [1, 2, 3, 4, 5, 6, 7].map(pledge);
+  for (const ref of refs) store.start(ref);
+  const light = store.pledge({ work: "double", job: { values, seed: 10 }, bytes: 0 });
+  store.start(light);
+  await store.open([light]);
+  assert.deepEqual(worked, [1, 2, 3, 4, 10]);
+  // One that is let go makes room for another.
+  store.release(refs[0]!);
+  for (const ref of refs.slice(5)) store.start(ref);
+  assert.equal((await store.open(refs.slice(1))).length, 6);
+  assert.deepEqual(worked, [1, 2, 3, 4, 10, 6, 5, 7]);
+});
+
+test("a failure in the middle reaches whoever asks for it, after those before it", async () => {
+  const { store, pledge } = openStore();
+  const failing = store.pledge({ work: "fail", job: {}, bytes: 1 });
+  const seen: unknown[] = [];
+  await assert.rejects(
+    async () => {
+      for await (const result of store.openEach([pledge(1), failing, pledge(2)])) seen.push(result);
+    },
+    { message: "the loss is not a number" },
+  );
+  assert.equal(seen.length, 1);
+});
+
 test("work that waits for a free worker is not begun once nobody wants it", async () => {
   const { store, pledge, worked, pool } = openStore();
   const [wanted, unwanted] = [1, 2].map(pledge);
@@ -170,6 +230,27 @@ test("gathered work begins when it is opened, in groups that only the order of o
   assert.deepEqual(problems, ["2 at once", "2 at once"]);
   assert.deepEqual(await store.open(refs.toReversed()), [10, 8, 6, 4, 2]);
   assert.deepEqual(store.counts, { begun: 5, opened: 5, discarded: 0 });
+  await pool.close();
+});
+
+test("results of gathered work one after the other come from groups cut 256 jobs at a time", async () => {
+  const { store, pledge, tasks, pool } = openGatheringStore();
+  const seeds = Array.from({ length: 260 }, (_, at) => 20 + at);
+  const results: unknown[] = [];
+  for await (const result of store.openEach(seeds.map(pledge))) {
+    results.push(result);
+    const begun = tasks.reduce((sum, { length }) => sum + length, 0);
+    assert.ok(begun <= (results.length <= 256 ? 256 : 260), `${begun} begun at result ${results.length}`);
+  }
+  assert.deepEqual(
+    results,
+    seeds.map((seed) => 2 * seed),
+  );
+  assert.deepEqual(tasks.slice(-2), [
+    [276, 278],
+    [277, 279],
+  ]);
+  assert.ok(tasks.every(({ length }) => length === 2));
   await pool.close();
 });
 
