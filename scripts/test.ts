@@ -1,68 +1,98 @@
 /**
- * Runs the tests, each file in a process of its own, and sums them up in the last line: `N passed, N failed`.
+ * Runs the tests and sums them up in the last line: `N passed, N failed`.
  *
  *   npm test                      type check, lint, and every test file but those that are called *.long.test.ts
  *   npm run test:all              the others
  *   npm run test:only -- <file>   one file, by Node's own runner
  *
- * A skip for a reason that `test/support/needs.ts` does not know is a failure, and so is a file without a test.
+ * Several files share a process, each as a suite with hooks of its own: to start Node and to load what they all import
+ * takes longer than most of them. A skip for a reason that `test/support/needs.ts` does not know is a failure, and so is a
+ * file without a test.
  */
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
-import { join, relative, resolve } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { type EventData, run } from "node:test";
+import { pathToFileURL } from "node:url";
 import { needs } from "../test/support/needs.ts";
 import { firstSeed } from "../test/support/swarm/commit-seed.ts";
+
+type Told = EventData.TestPass | EventData.TestFail;
 
 const root = join(import.meta.dirname, "..");
 const isLong = process.argv[2] === "long";
 const files = readdirSync(join(root, "test"), { recursive: true, encoding: "utf8" })
   .filter((name) => name.endsWith(".test.ts") && name.endsWith(".long.test.ts") === isLong)
-  .map((name) => join(root, "test", name))
+  .map((name) => join("test", name))
   .sort();
 
-const reasons: ReadonlySet<string> = new Set(Object.values(needs));
-const skipped = new Map<string, number>();
-const failures: string[] = [];
-const printed = new Map<string, string>();
-let passed = 0;
+/** Files of these folders have a process each: they start processes, or keep both cores busy, or change what is global. */
+const alone = /^test\/(contract|e2e|golden)$/;
+const filesPerProcess = 6;
 
 /** Where `test/support/trained-run.ts` keeps what files have in common. */
 const shared = mkdtempSync(join(tmpdir(), "flame-test-shared-"));
 process.env.FLAME_TEST_SHARED = shared;
 
+/** What Node is given to run → the files of tests that are in it. */
+const processes = new Map(
+  grouped(files).map((group, i) => {
+    const entry = join(shared, `${i}.test.mjs`);
+    const imports = group.map((name) => {
+      const url = pathToFileURL(join(root, name)).href;
+      return `describe(${JSON.stringify(name)}, async () => { await import(${JSON.stringify(url)}); });\n`;
+    });
+    writeFileSync(entry, `import { describe } from "node:test";\n${imports.join("")}`);
+    return [entry, group];
+  }),
+);
+
+const reasons: ReadonlySet<string> = new Set(Object.values(needs));
+const skipped = new Map<string, number>();
+const failures: string[] = [];
+const printed = new Map<string, string>();
+const awaited = new Set(files);
+/** Processes that ended badly, other than by a test that failed. */
+const broken = new Set<string>();
+let passed = 0;
+/** Tests that were told of since a file ended. */
+let told = 0;
+
 const { seed, from } = firstSeed();
-console.log(`${files.length} files; the seeds of the swarm begin at ${seed} (${from})`);
+console.log(`${files.length} files in ${processes.size} processes; the seeds of the swarm begin at ${seed} (${from})`);
 
 // Node's own choice leaves one core free, which is half of two.
-const tests = run({ files, concurrency: availableParallelism(), timeout: 10 * 60_000 });
+const tests = run({ files: [...processes.keys()], concurrency: availableParallelism(), timeout: 10 * 60_000 });
 tests.on("test:pass", (test) => {
   const reason = test.skip ?? test.todo;
   if (reason !== undefined) skip(test, String(reason));
-  else if (isFile(test)) fail(test, "holds no test");
-  else if (test.details.type !== "suite") passed++;
+  else if (test.nesting > 0 && test.details.type !== "suite") passed++;
+  else if (awaited.has(test.name) && told === 0) fail(test, "holds no test");
+  count(test);
 });
 tests.on("test:fail", (test) => {
   const error = test.details.error as Error & { failureType?: string };
   // Told already, by the test inside.
-  if (error.failureType === "subtestsFailed") return;
-  const cause = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : error.message;
-  fail(test, isFile(test) ? `${cause}\n${printed.get(test.file ?? "") ?? ""}` : cause);
+  if (error.failureType === "subtestsFailed") count(test);
+  else if (processes.has(test.name)) broken.add(test.name);
+  else {
+    fail(test, error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : error.message);
+    count(test);
+  }
 });
 for (const stream of ["test:stdout", "test:stderr"] as const) {
   tests.on(stream, ({ file, message }: EventData.TestStdout) => {
     printed.set(file, (printed.get(file) ?? "") + message);
   });
 }
-let last = "";
-for (const end of ["test:pass", "test:fail"] as const) {
-  tests.on(end, ({ file = "" }: EventData.LocationInfo) => {
-    if (file !== last) console.log(nameOf(file));
-    last = file;
-  });
-}
 tests.on("end", () => {
   rmSync(shared, { recursive: true });
+  for (const [entry, group] of processes) {
+    const lost = group.filter((name) => awaited.has(name));
+    if (lost.length === 0 && !broken.has(entry)) continue;
+    const which = lost.length === 0 ? group : lost;
+    failures.push(`✖ ${which.join(", ")}\n  the process ended badly\n${printed.get(entry) ?? ""}`);
+  }
   for (const [reason, count] of skipped) console.log(`${count} skipped: ${reason}`);
   for (const failure of failures) console.log(`\n${failure}`);
   console.log(`${passed} passed, ${failures.length} failed`);
@@ -70,22 +100,36 @@ tests.on("end", () => {
 });
 tests.resume();
 
+/** What is told at the outermost level is a file. */
+function count(test: Told): void {
+  if (test.nesting > 0) told++;
+  else if (awaited.delete(test.name)) {
+    console.log(test.name);
+    told = 0;
+  }
+}
+
 function skip(test: EventData.TestPass, reason: string): void {
   if (reasons.has(reason)) skipped.set(reason, (skipped.get(reason) ?? 0) + 1);
   else fail(test, `was skipped for a reason that is not among those of test/support/needs.ts: ${reason}`);
 }
 
-function fail(test: EventData.TestPass | EventData.TestFail, why: string): void {
-  const failure = `✖ ${nameOf(test.file ?? "")} ${isFile(test) ? "" : test.name}\n${why.replaceAll(/^/gm, "  ")}`;
+function fail(test: Told, why: string): void {
+  const name = test.nesting > 0 ? `${relative(root, test.file ?? "")} ${test.name}` : test.name;
+  const failure = `✖ ${name}\n${why.replaceAll(/^/gm, "  ")}`;
   console.log(failure);
   failures.push(failure);
 }
 
-/** A file that ended without a test, or badly, is told as a test of its name. */
-function isFile({ name, file }: EventData.TestPass | EventData.TestFail): boolean {
-  return resolve(root, name) === file;
-}
-
-function nameOf(file: string): string {
-  return relative(root, file);
+/** The files for each process, those of a folder together. */
+function grouped(names: readonly string[]): string[][] {
+  const groups: string[][] = [];
+  for (const name of names) {
+    const [first, { length }] = [groups.at(-1)?.[0] ?? "", groups.at(-1) ?? []];
+    const folder = dirname(name);
+    if (folder === dirname(first) && length < filesPerProcess && !isLong && !alone.test(folder))
+      groups.at(-1)!.push(name);
+    else groups.push([name]);
+  }
+  return groups;
 }
