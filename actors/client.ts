@@ -60,17 +60,18 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
         const { round, participation, adapter, effort = 1, method } = message;
         const { keepsRescaler, uploadBytes, topKOf, attackOf } = ctx.services;
         const { id, models = [] } = state;
+        const order = method?.order ?? null;
+        const topK = (order?.kind.variant.topK as number | undefined) ?? topKOf(id);
         const attack = adapter.ref === "blob" ? attackOf(id) : null;
         // The oldest model that a client with a stale one still has; what was just sent for everybody else.
         const from = models[0] ?? message;
         const start = keepsRescaler && state.rescaler !== null ? state.rescaler : from.rescaler;
         const job: TrainRecipe | null =
           adapter.ref === "blob" && start !== null
-            ? { client: id, round, participation, topK: topKOf(id), adapter, rescaler: start, effort, attack }
+            ? { client: id, round, participation, topK, adapter, rescaler: start, effort, attack }
             : null;
         const stale = models[0]?.adapter;
         const dated = job === null || stale === undefined ? job : { ...job, stale };
-        const order = method?.order ?? null;
         const recipe = dated === null || order === null ? dated : { ...dated, method: recipeOf(order, ctx.services) };
         const result = ctx.pledge<Trained>({ work: "train", job: recipe, bytes: method?.uploadBytes ?? uploadBytes });
         // A newcomer goes on from where it joined, should this update not be counted.
@@ -92,7 +93,7 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
 });
 
 const recipeOf = ({ kind, ...order }: MethodOrder, { programs }: ClientServices): MethodRecipe => ({
-  ...programs(kind),
+  ...programs(kind, order.scope !== undefined),
   ...order,
 });
 

@@ -1,5 +1,5 @@
 /**
- * Measures the global model on held-out examples at every budget. Its turn only pledges the work and lets it begin:
+ * Measures what runs at every budget on held-out examples. Its turn only pledges the work and lets it begin:
  * the shards are computed while the next round goes on, and whoever keeps the metrics opens them.
  */
 
@@ -16,11 +16,11 @@ export interface EvaluatorServices {
 
 export const evaluator: ActorDefinition<null, EvaluatorMessage, EvaluatorServices> = defineActor({
   kind: "evaluator",
-  receive(state, { of, adapter, budgets }, ctx) {
-    const evaluations = budgets.map(({ topK, rescaler }) => ({
+  receive(state, { of, budgets }, ctx) {
+    const evaluations = budgets.map(({ topK, ...deployed }) => ({
       topK,
       shards: ctx.services.shards.map(({ from, until }) => {
-        const job: EvaluateRecipe = { topK, adapter, rescaler, from, until };
+        const job: EvaluateRecipe = { ...deployed, from, until };
         // Kept until the metrics are written, and released by whoever writes them.
         const shard: PledgeRef<Evaluation> = ctx.keep(ctx.pledge<Evaluation>({ work: "evaluate", job, bytes: 0 }));
         ctx.start(shard);

@@ -7,7 +7,7 @@ import { InvariantError, invariant, MachineError, messageOf } from "../src/base/
 import type { ClientId, ParticipationId } from "../src/base/ids.ts";
 import { type ClientMemory, usual } from "../src/fl/plan.ts";
 import type { ServerState as MethodState, Strategy } from "../src/fl/strategy.ts";
-import { checkUpdate, type Update } from "../src/fl/update.ts";
+import { activeIn, checkUpdate, type Update } from "../src/fl/update.ts";
 import type { AskForWork, WorkInput, WorkName, WorkResult } from "../src/fl/works.ts";
 import { clientView, methodState } from "./planning.ts";
 import type { Count } from "./protocol.ts";
@@ -67,7 +67,9 @@ export async function aggregate(
     if (memory !== undefined) memories.set(entry.client, memory);
     strategy.fold(sum, update, setting, at);
     for (const [group, count] of update.counts.entries()) expertTokens[group]! += count;
-    const { participation, client, budget, examples, personal, meanLoss } = update;
+    const { participation, client, examples, personal, meanLoss } = update;
+    // Of the experts that its tokens activated: that is what a rescaler makes up for.
+    const budget = activeIn(update);
     const weights = Float64Array.from(groups, (_, group) => strategy.weight(update, group));
     counted.push({ participation, client, budget, examples, personal, meanLoss, weights });
   }

@@ -2,9 +2,10 @@
 import type { ClientId, Round } from "../src/base/ids.ts";
 import { type ClientView, usual } from "../src/fl/plan.ts";
 import type { ServerState as MethodState } from "../src/fl/strategy.ts";
+import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { Draft, ServerContext } from "./server-state.ts";
 import { load, loadAll, loadMemory, type StoredPlan, storePlan, weighing } from "./storage.ts";
-import type { MethodOrder } from "./training.ts";
+import type { EvaluateRecipe, MethodOrder } from "./training.ts";
 
 /** The model and what a method keeps with it; empty in runs without training. */
 export function methodState(draft: Draft, ctx: ServerContext): MethodState {
@@ -37,7 +38,7 @@ export function planFor(client: ClientId, draft: Draft, ctx: ServerContext): Sto
 
 /** What a client trains with; it is held to have the programs of a kind. Vectors are charged with the model. */
 export function orderOf(
-  { kind, inputs, learningRate }: StoredPlan,
+  { kind, inputs, scope, learningRate }: StoredPlan,
   draft: Draft,
   ctx: ServerContext,
 ): MethodOrder | null {
@@ -48,5 +49,31 @@ export function orderOf(
     const single = value.double ? ctx.put(Float32Array.from(load(value, ctx))) : value.content;
     return [name, weighing(single, 0)] as const;
   });
-  return { kind, inputs: Object.fromEntries(sent), ...(learningRate === undefined ? {} : { learningRate }) };
+  return {
+    kind,
+    inputs: Object.fromEntries(sent),
+    ...(scope && { scope }),
+    ...(learningRate === undefined ? {} : { learningRate }),
+  };
+}
+
+/** What is evaluated at a budget. */
+export function deployedAt(budget: number, draft: Draft, ctx: ServerContext): Pick<EvaluateRecipe, "models" | "mix"> {
+  const { strategy, setting } = ctx.services.method;
+  const state = methodState(draft, ctx);
+  const { models, mix } = strategy.deploy?.(budget, state, setting) ?? {
+    models: [{ parameters: state.parameters, variant: setting.variant(budget) }],
+  };
+  const content = (values: Float32Array): BlobRef =>
+    values === state.parameters && draft.adapter.ref === "blob" ? draft.adapter : ctx.put(values);
+  return {
+    models: models.map(({ parameters, variant, scope, inputs = {} }) => ({
+      adapter: content(parameters),
+      rescaler: ctx.services.learning!.rescalers.forBudget((variant.topK as number | undefined) ?? budget),
+      variant,
+      ...(scope && { scope }),
+      inputs: Object.fromEntries(Object.entries(inputs).map(([name, values]) => [name, content(values)])),
+    })),
+    ...(mix && { mix }),
+  };
 }

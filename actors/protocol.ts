@@ -10,9 +10,9 @@
  */
 import type { ClientId, ParticipationId, Round } from "../src/base/ids.ts";
 import type { Millis } from "../src/base/units.ts";
-import type { BlobRef, Held, PledgeRef, Ref } from "../src/runtime/messages/refs.ts";
+import type { Held, PledgeRef, Ref } from "../src/runtime/messages/refs.ts";
 import type { Evaluation } from "../src/tasks/llm/training-engine.ts";
-import type { MethodOrder, Trained } from "./training.ts";
+import type { EvaluateRecipe, MethodOrder, Trained } from "./training.ts";
 
 export type ClientMessage =
   | {
@@ -63,9 +63,8 @@ export type ServerMessage =
 export interface EvaluatorMessage {
   readonly type: "evaluate";
   readonly of: Round;
-  readonly adapter: BlobRef;
-  /** The rescaler of each budget, largest budget first. */
-  readonly budgets: readonly { readonly topK: number; readonly rescaler: Float32Array }[];
+  /** What runs at each budget, largest budget first. */
+  readonly budgets: readonly ({ readonly topK: number } & Pick<EvaluateRecipe, "models" | "mix">)[];
 }
 
 export const serverRef: Ref<ServerMessage> = { kind: "server", id: 0 };

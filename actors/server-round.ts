@@ -6,7 +6,7 @@ import type { ClientMemory } from "../src/fl/plan.ts";
 import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
 import { after, send } from "../src/runtime/actor.ts";
 import type { Aggregated } from "./learning.ts";
-import { orderOf, planFor } from "./planning.ts";
+import { deployedAt, orderOf, planFor } from "./planning.ts";
 import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
 import {
   type Accepted,
@@ -124,7 +124,8 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     draft.invited++;
     roster.invited(client, round, participation);
     emit(ctx, { type: "invited", participation, client, round });
-    const rescaler = learning === null ? null : learning.rescalers.forBudget(fleet.topK[client]!);
+    const topK = (plan?.kind.variant.topK as number | undefined) ?? fleet.topK[client]!;
+    const rescaler = learning === null ? null : learning.rescalers.forBudget(topK);
     const effort = plan?.effort ?? effortOf?.(client, round, () => method.charge(client, plan));
     const invitation = {
       type: "train",
@@ -201,8 +202,8 @@ export function closeRound(draft: Draft, ctx: ServerContext, outcome: Aggregated
     isLast,
   });
   if (evaluated && draft.adapter.ref === "blob") {
-    const budgets = learning.budgets.map((topK) => ({ topK, rescaler: learning.rescalers.forBudget(topK) }));
-    effect(draft, send(evaluatorRef, { type: "evaluate", of: round, adapter: draft.adapter, budgets }));
+    const budgets = learning.budgets.map((topK) => ({ topK, ...deployedAt(topK, draft, ctx) }));
+    effect(draft, send(evaluatorRef, { type: "evaluate", of: round, budgets }));
   }
   draft.closing = null;
   draft.accepted = [];

@@ -106,8 +106,8 @@ export interface Method {
   readonly strategy: Strategy;
   readonly setting: Setting;
   readonly charge: ChargeOf;
-  /** The programs of a kind of plan, made when they are first asked for. */
-  programs(kind: Kind): Pick<MethodRecipe, "step" | "before" | "after">;
+  /** The programs of a kind of plan, with a scope or without, made when they are first asked for. */
+  programs(kind: Kind, scoped: boolean): Pick<MethodRecipe, "step" | "before" | "after">;
 }
 
 export type ServerContext = TurnContext<ServerServices>;

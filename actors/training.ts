@@ -15,7 +15,15 @@ import type { BlobReader } from "../src/runtime/messages/blobs.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { GatheredJob, GatheredResult, Gathering } from "../src/runtime/pledges.ts";
 import type { Handler } from "../src/runtime/pools/pool.ts";
-import type { Evaluation, TrainingEngine, TrainJob, TrainResult } from "../src/tasks/llm/training-engine.ts";
+import type {
+  Evaluation,
+  EvaluationModel,
+  TrainingEngine,
+  TrainJob,
+  TrainResult,
+} from "../src/tasks/llm/training-engine.ts";
+import type { Scope } from "../src/tasks/scope.ts";
+import type { Mix, Variant } from "../src/tasks/task.ts";
 import { type Attack, attacked, dated, flippedLabels } from "./attack.ts";
 
 /** What every worker knows: plain data, its large parts in shared memory. */
@@ -57,6 +65,8 @@ export interface MethodOrder {
   /** Chooses the programs. */
   readonly kind: Kind;
   readonly inputs: Readonly<Record<string, number | BlobRef>>;
+  /** Parameters that the client has; all unless given. */
+  readonly scope?: Scope;
   /** The scenario's unless given. */
   readonly learningRate?: number;
 }
@@ -83,10 +93,18 @@ export interface Trained {
   readonly found: Readonly<Record<string, Float64Array>>;
 }
 
-export interface EvaluateRecipe {
-  readonly topK: number;
+/** A model of a deployment; see `fl/deployment.ts`. */
+export interface EvaluatedModel {
   readonly adapter: BlobRef;
   readonly rescaler: Float32Array;
+  readonly variant: Variant;
+  readonly scope?: Scope;
+  readonly inputs?: Readonly<Record<string, BlobRef>>;
+}
+
+export interface EvaluateRecipe {
+  readonly models: readonly EvaluatedModel[];
+  readonly mix?: Mix;
   /** Evaluation batches `[from, until)`; shards of one size however many workers there are. */
   readonly from: number;
   readonly until: number;
@@ -135,13 +153,13 @@ export function trainingHandlers(
       opened ??= engine();
       return train(setup(), await opened, jobs, blobs);
     },
-    async evaluate({ topK, adapter, rescaler, from, until }: EvaluateRecipe, blobs: BlobReader) {
+    async evaluate({ models, mix, from, until }: EvaluateRecipe, blobs: BlobReader) {
       opened ??= engine();
       const { data, evaluation, batchSize, length } = setup();
       evaluationRows ??= evaluationBatches(data, evaluation, { batchSize, length });
       const batches = evaluationRows.slice(from, until);
-      // A copy: native executors on Node 20 refuse shared memory.
-      return (await opened).evaluate({ adapter: blobs.floats(adapter).slice(), rescaler, topK, batches });
+      const deployed = models.map((model) => loadModel(model, blobs));
+      return (await opened).evaluate({ models: deployed, ...(mix && { mix }), batches });
     },
     compute: ({ name, input }: Computation) => doWork(name, input),
   };
@@ -174,6 +192,13 @@ export const gatherTraining = (
       return cut(members, Math.min(most(topK), made));
     });
   },
+});
+
+/** Copies: native executors on Node 20 refuse shared memory. */
+const loadModel = ({ adapter, inputs = {}, ...model }: EvaluatedModel, blobs: BlobReader): EvaluationModel => ({
+  ...model,
+  adapter: blobs.floats(adapter).slice(),
+  inputs: Object.fromEntries(Object.entries(inputs).map(([name, content]) => [name, blobs.floats(content).slice()])),
 });
 
 /** Optimizer steps that a client takes. */
@@ -218,7 +243,10 @@ function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader):
   };
 }
 
-function methodJob({ step, before, after, inputs }: MethodRecipe, blobs: BlobReader): NonNullable<TrainJob["method"]> {
+function methodJob(
+  { step, before, after, inputs, scope }: MethodRecipe,
+  blobs: BlobReader,
+): NonNullable<TrainJob["method"]> {
   const source = (ref: BlobRef): ProgramSource => ({
     digest: ref.digest,
     text: () => Buffer.from(blobs.bytes(ref)).toString(),
@@ -231,6 +259,7 @@ function methodJob({ step, before, after, inputs }: MethodRecipe, blobs: BlobRea
     ...(before && { before: source(before) }),
     ...(after && { after: source(after) }),
     inputs: Object.fromEntries(fed),
+    ...(scope && { scope }),
   };
 }
 

@@ -7,8 +7,10 @@
  * A probe is a forward pass over all local examples, whatever the effort.
  */
 import type { ClientId } from "../base/ids.ts";
+import type { ParameterLayout } from "../tasks/layout.ts";
+import type { Scope } from "../tasks/scope.ts";
 import type { Variant } from "../tasks/task.ts";
-import type { Plan } from "./plan.ts";
+import { bytesOf, type Plan } from "./plan.ts";
 
 export interface Charge {
   /** Bytes of the invitation and of the update, besides their envelopes. */
@@ -20,7 +22,7 @@ export interface Charge {
 }
 
 /** Null stands for the plan of a method that asks nothing special of anybody. */
-type Charged = Pick<Plan, "kind" | "bytes"> | null;
+type Charged = Pick<Plan, "kind" | "bytes" | "scope"> | null;
 
 export type ChargeOf = (client: ClientId, plan: Charged) => Charge;
 
@@ -28,30 +30,29 @@ export type ChargeOf = (client: ClientId, plan: Charged) => Charge;
 export interface Tariff {
   /** Of messages that carry the whole model, besides their envelopes. */
   readonly bytes: { readonly download: number; readonly upload: number };
-  /** Of the parameters in them. */
-  readonly parameterBytes: number;
+  readonly layout: ParameterLayout;
   /** k_i of each client, as its variant of the task. */
   variantOf(client: ClientId): Variant;
   /** Milliseconds of a client's local training at its own budget; and of one pass over its examples of that. */
   trainingTimeOf(client: ClientId): number;
   epochTimeOf(client: ClientId): number;
   /** FLOP of a token in a training step, and in a forward pass. */
-  flopsOf(variant: Variant): { readonly training: number; readonly forward: number };
+  flopsOf(variant: Variant, scope?: Scope): { readonly training: number; readonly forward: number };
   /** Probes of a kind of plan. */
   probesOf(kind: Plan["kind"]): number;
 }
 
 export function chargesBy(tariff: Tariff): ChargeOf {
-  const { bytes, parameterBytes, variantOf, trainingTimeOf, epochTimeOf, flopsOf, probesOf } = tariff;
-  const sent = (whole: number, parameters: number | undefined): number =>
-    Math.max(0, whole - parameterBytes + (parameters ?? parameterBytes));
+  const { bytes, layout, variantOf, trainingTimeOf, epochTimeOf, flopsOf, probesOf } = tariff;
+  const sent = (whole: number, parameters: number): number => Math.max(0, whole - 4 * layout.size + parameters);
   return (client, plan) => {
     if (plan === null) return { ...bytes, training: trainingTimeOf(client), probing: 0 };
     const own = flopsOf(variantOf(client));
-    const asked = flopsOf(plan.kind.variant);
+    const asked = flopsOf(plan.kind.variant, plan.scope);
+    const { down, up } = bytesOf(plan, layout);
     return {
-      download: sent(bytes.download, plan.bytes?.down),
-      upload: sent(bytes.upload, plan.bytes?.up),
+      download: sent(bytes.download, down),
+      upload: sent(bytes.upload, up),
       training: (trainingTimeOf(client) * asked.training) / own.training,
       probing: (probesOf(plan.kind) * epochTimeOf(client) * asked.forward) / own.training,
     };

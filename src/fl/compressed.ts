@@ -1,9 +1,10 @@
 /** Any method whose clients send less: the largest entries of their update, rounded to a few levels. */
 import { z } from "zod";
+import { scalarsOf } from "../tasks/scope.ts";
 import type { Setting } from "../tasks/task.ts";
 import type { About } from "./about.ts";
 import { eachOf } from "./averaging.ts";
-import { usual } from "./plan.ts";
+import { bytesOf, usual } from "./plan.ts";
 import type { Strategy } from "./strategy.ts";
 
 export const aboutCompression: About = {
@@ -46,8 +47,8 @@ export function compressed<Sum>(host: Strategy<Sum>, { keep, levels, feedback }:
     name: `${host.name}+compressed(${details.join(", ")})`,
     plan(client, server, setting) {
       const plan = host.plan?.(client, server, setting) ?? usual(client, setting);
-      const whole = 4 * setting.layout.size;
-      const { up = whole } = plan.bytes ?? {};
+      const whole = 4 * scalarsOf(setting.layout, plan.scope);
+      const { up } = bytesOf(plan, setting.layout);
       return { ...plan, bytes: { ...plan.bytes, up: up - whole + sentBytes(setting) } };
     },
     reply(trained, plan, client, setting) {

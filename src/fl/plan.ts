@@ -1,5 +1,7 @@
 /** What a client is asked to do in a participation, decided when it is invited. */
 import type { ClientId, Round } from "../base/ids.ts";
+import type { ParameterLayout } from "../tasks/layout.ts";
+import { type Scope, scalarsOf } from "../tasks/scope.ts";
 import type { KeyedDraws, Setting, Variant } from "../tasks/task.ts";
 
 /** Survives msgpack unchanged. */
@@ -27,16 +29,24 @@ export type Kind = { readonly variant: Variant } & Readonly<Record<string, strin
 
 export interface Plan {
   readonly kind: Kind;
-  /** Fed to every step, by the names that `steps` declares. */
+  /** Parameters that the client has; all unless given. */
+  readonly scope?: Scope;
+  /** Fed to every step, by the names that `steps` declares or its variant asks for. */
   readonly inputs?: Readonly<Record<string, number | Float32Array | Float64Array>>;
   /** Share of its local steps, in (0, 1]; what the scenario says unless given. */
   readonly effort?: number;
   /** Of the local optimizer; the scenario's unless given. */
   readonly learningRate?: number;
-  /** What travels besides the envelope; four bytes for each parameter unless given. */
+  /** What travels besides the envelope; four bytes for each parameter of the scope unless given. */
   readonly bytes?: { readonly down?: number; readonly up?: number };
   /** Whatever `reply` and `fold` want to know again. */
   readonly notes?: Plain;
+}
+
+/** What travels for a plan, besides the envelope. */
+export function bytesOf({ bytes, scope }: Pick<Plan, "bytes" | "scope">, layout: ParameterLayout) {
+  const whole = 4 * scalarsOf(layout, scope);
+  return { down: bytes?.down ?? whole, up: bytes?.up ?? whole };
 }
 
 export const emptyMemory: ClientMemory = { vectors: {}, notes: null };

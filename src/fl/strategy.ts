@@ -12,6 +12,7 @@ import type { Round } from "../base/ids.ts";
 import type { Steps } from "../tasks/steps.ts";
 import type { KeyedDraws, Setting } from "../tasks/task.ts";
 import type { Named } from "./define.ts";
+import type { Deployment } from "./deployment.ts";
 import type { ClientMemory, ClientView, Kind, Plain, Plan, Vectors } from "./plan.ts";
 import type { Trained, Update } from "./update.ts";
 import type { AskForWork } from "./works.ts";
@@ -60,6 +61,8 @@ export interface Method<Sum = unknown> extends Aggregation<Sum> {
   /** Called once for each kind in a run. */
   steps?(kind: Kind, setting: Setting): Steps;
   reply?(trained: Trained, plan: Plan, client: ClientView, setting: Setting): Reply;
+  /** What is evaluated at a budget: the global model with the variant of that budget unless given. */
+  deploy?(budget: number, server: ServerState, setting: Setting): Deployment;
 }
 
 export type Strategy<Sum = unknown> = Named & Method<Sum>;

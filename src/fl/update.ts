@@ -80,7 +80,8 @@ export function checkUpdate(update: Update, layout: AdapterLayout): Refusal | nu
 }
 
 function misfitOf(update: Update, layout: AdapterLayout): string | null {
-  const { values, base, personal, counts, budget, units, examples } = update;
+  const { values, base, personal, counts, units, examples } = update;
+  const topK = activeIn(update);
   const { layers, experts, size } = layout;
   if (values.length !== size) return `adapter has ${values.length} values, expected ${size}`;
   if (base.length !== size) return `base adapter has ${base.length} values, expected ${size}`;
@@ -88,8 +89,7 @@ function misfitOf(update: Update, layout: AdapterLayout): string | null {
   if (counts.length !== layers * experts) {
     return `activations have ${counts.length} counts, expected ${layers * experts}`;
   }
-  if (!isCount(budget) || budget < 1 || budget > experts)
-    return `topK is ${budget}, expected an integer in [1, ${experts}]`;
+  if (!isCount(topK) || topK < 1 || topK > experts) return `topK is ${topK}, expected an integer in [1, ${experts}]`;
   if (!isCount(units)) return `tokens is ${units}, expected a non-negative integer`;
   if (!isCount(examples) || examples < 1) return `examples is ${examples}, expected a positive integer`;
   if (!(update.discount >= 0 && update.discount <= 1)) {
@@ -101,13 +101,16 @@ function misfitOf(update: Update, layout: AdapterLayout): string | null {
   return activationProblem(update, layout);
 }
 
+/** Experts a token activated: those of the plan's variant, which need not be the client's budget. */
+export const activeIn = ({ plan, budget }: Pick<Update, "plan" | "budget">): number =>
+  (plan.kind.variant.topK as number | undefined) ?? budget;
+
 const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;
 const isNonNegative = (value: number): boolean => value >= 0 && value < Infinity;
 
-function activationProblem(
-  { counts, budget: topK, units: tokens }: Update,
-  { layers, experts }: AdapterLayout,
-): string | null {
+function activationProblem(update: Update, { layers, experts }: AdapterLayout): string | null {
+  const { counts, units: tokens } = update;
+  const topK = activeIn(update);
   for (let layer = 0; layer < layers; layer++) {
     let sum = 0;
     for (let expert = 0; expert < experts; expert++) {

@@ -15,6 +15,7 @@ import { type Scenario, strategyOf } from "../scenario/define.ts";
 import { trainingTimeOf } from "../scenario/effort.ts";
 import { parameterLayout } from "../tasks/llm/task.ts";
 import type { TaskPrograms } from "../tasks/programs.ts";
+import { rankOf } from "../tasks/scope.ts";
 import type { Steps } from "../tasks/steps.ts";
 import type { Setting } from "../tasks/task.ts";
 import { stepOptionsOf } from "../tasks/training-step.ts";
@@ -72,18 +73,22 @@ function stepsOf(strategy: Strategy, setting: Setting): (kind: Kind) => Steps {
 function chargesOf({ data }: Scenario, prepared: Prepared, setting: Setting, steps: (kind: Kind) => Steps): ChargeOf {
   const { bytes, fleet, config } = prepared;
   const { rank } = data.lora;
-  const counted = (topK: number) => trainingFlops(config, topK, rank);
-  const costOf = data.calibration === undefined ? counted : measuredCost(data.calibration, counted);
+  const costAt = (rank: number) => {
+    const counted = (topK: number) => trainingFlops(config, topK, rank);
+    return data.calibration === undefined ? counted : measuredCost(data.calibration, counted);
+  };
   return chargesBy({
     bytes,
-    parameterBytes: 4 * setting.layout.size,
+    layout: setting.layout,
     variantOf: (client) => setting.variant(fleet.topK[client]!),
     trainingTimeOf: (client) => trainingTimeOf(fleet, data, client),
     epochTimeOf: (client) => (1_000 * fleet.tokens[client]!) / fleet.tokensPerSecond[client]!,
-    flopsOf(variant) {
+    flopsOf(variant, scope) {
       const topK = variant.topK as number;
-      const training = costOf(topK);
-      return { training, forward: (training * adaptedFlops(config, topK, rank)) / counted(topK) };
+      const inScope = (scope && rankOf(scope)) ?? rank;
+      const training = costAt(inScope)(topK);
+      const forward = adaptedFlops(config, topK, inScope) / trainingFlops(config, topK, inScope);
+      return { training, forward: training * forward };
     },
     probesOf(kind) {
       const { before, after } = steps(kind);
@@ -141,10 +146,10 @@ export function methodOf(
   const setting = settingOf(scenario, prepared, rng);
   const stepsBy = stepsOf(strategy, setting);
   const made = new Map<string, ReturnType<Method["programs"]>>();
-  const make = (kind: Kind): ReturnType<Method["programs"]> => {
+  const make = (kind: Kind, scoped: boolean): ReturnType<Method["programs"]> => {
     if (programs === null || prepared.training === null) return { step: {} };
     const { batchSize: rows, length, optimizer } = prepared.training.setup;
-    const options = stepOptionsOf(optimizer);
+    const options = { ...stepOptionsOf(optimizer), ...(scoped && { scoped }) };
     const steps = stepsBy(kind);
     const key = JSON.stringify(kind);
     const step: Record<number, BlobRef> = {};
@@ -154,7 +159,7 @@ export function methodOf(
       step[clients] = held.hold(programs.step(kind.variant, shape, options, key, steps).text());
     }
     const probe = (when: "before" | "after") =>
-      programs.probe(kind.variant, { clients: 1, rows, length }, key, when, steps);
+      programs.probe(kind.variant, { clients: 1, rows, length }, key, when, steps, scoped);
     const [before, after] = [probe("before"), probe("after")];
     return {
       step,
@@ -166,9 +171,9 @@ export function methodOf(
     strategy,
     setting,
     charge: chargesOf(scenario, prepared, setting, stepsBy),
-    programs(kind) {
-      const key = JSON.stringify(kind);
-      const known = made.get(key) ?? make(kind);
+    programs(kind, scoped) {
+      const key = JSON.stringify([kind, scoped]);
+      const known = made.get(key) ?? make(kind, scoped);
       made.set(key, known);
       return known;
     },

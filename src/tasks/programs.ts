@@ -27,10 +27,13 @@ export class TaskPrograms {
     kind: string,
     when: "before" | "after",
     steps: Steps,
+    scoped = false,
   ): ProgramSource | undefined {
     const probe = steps[when];
     if (probe === undefined) return undefined;
-    return this.#of([when, kind, variant, shape], () => probeProgram(this.task, variant, shape, steps, probe));
+    return this.#of([when, kind, variant, shape, scoped], () =>
+      probeProgram(this.task, variant, shape, steps, probe, scoped),
+    );
   }
 
   evaluation(variant: Variant, shape: Omit<BatchShape, "clients">, withLogits = false): ProgramSource {

@@ -14,6 +14,9 @@ export type KeyedDraws = (purpose: string) => Draws;
 /** The task's own, plain: `{ topK: 2 }`, `{ from: 3 }`, `{ width: 0.5 }`. */
 export type Variant = Readonly<Record<string, string | number>>;
 
+/** What is averaged where several models predict together. */
+export type Mix = "logits" | "probabilities";
+
 /** The batch of one step: `rows` for each of `clients`, whatever a row is. */
 export interface BatchShape {
   readonly clients: number;

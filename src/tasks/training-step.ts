@@ -13,6 +13,7 @@ import { gradients } from "../tensor/autodiff.ts";
 import { Graph } from "../tensor/graph/graph.ts";
 import type { Program, Tensor } from "../tensor/graph/ir.ts";
 import { add, addScalar, argMax, mul, reduceSum, scale } from "../tensor/ops/arithmetic.ts";
+import { less } from "../tensor/ops/discrete.ts";
 import { scatterAddRows } from "../tensor/ops/index-ops.ts";
 import { type AdamWOptions, adamW, clipFactor, momentumStep, sgd } from "../tensor/optimizer.ts";
 import type { StepContext, Steps } from "./steps.ts";
@@ -23,6 +24,8 @@ export interface StepOptions extends AdamWOptions {
   readonly clip: boolean;
   /** Whether parameters are decayed; by how much is the input `decay`. */
   readonly decay: boolean;
+  /** Whether parameters enter through the input `lens`, one number each, and rest where it is 0. */
+  readonly scoped?: boolean;
 }
 
 /** What of an optimizer is in the program and not among its inputs. */
@@ -70,23 +73,33 @@ export function trainingStep(
 ): Program {
   const { clients } = shape;
   const inputs = new Inputs(clients);
-  const { pass, context } = open(task, variant, shape, inputs, steps);
+  const { pass, context, lens } = open(task, variant, shape, inputs, steps, options.scoped);
   const { parameters } = context;
+  // Pieces of a method may pull at coordinates that the client does not have.
+  const mask = lens && less(inputs.graph.constant([0], [1]), lens);
+  const within = (t: Tensor) => (mask ? mul(t, mask) : t);
   const personal = task.personal > 0 ? inputs.own("personal", task.personal) : null;
   const loss = steps.objective?.(context) ?? context.loss;
   const trained = personal === null ? [parameters] : [parameters, personal];
   const [plain, ofPersonal] = gradients(clients === 1 ? loss : reduceSum(loss, [0], true), trained);
   const moves = steps.moves?.(context) ?? null;
-  const whole = steps.gradient?.(plain!, context) ?? plain!;
+  const whole = within(steps.gradient?.(plain!, context) ?? plain!);
   const raw = [moves ? mul(whole, moves) : whole, ...(ofPersonal === undefined ? [] : [ofPersonal])];
   const factor = options.clip ? clipFactor(raw, inputs.of("clipNorm", [1])) : null;
   const [gradient, personalGradient] = factor === null ? raw : raw.map((g) => mul(g, factor));
-  const moved = optimized("parameters", parameters, gradient!, inputs, options, steps.optimizer ?? "adamw");
+  const moved = optimized(
+    "parameters",
+    parameters,
+    gradient!,
+    inputs,
+    { ...options, within },
+    steps.optimizer ?? "adamw",
+  );
   const state = {
     ...(moves ? resting(moved, moves, inputs) : moved),
     // Personal numbers have their own rate and are never decayed.
     ...(personal !== null &&
-      optimized("personal", personal, personalGradient!, inputs, { ...options, decay: false }, "adamw")),
+      optimized("personal", personal, personalGradient!, inputs, { ...options, decay: false, within: same }, "adamw")),
   };
   const { rows, length } = shape;
   return {
@@ -107,9 +120,10 @@ export function probeProgram(
   shape: BatchShape,
   steps: Steps,
   probe: NonNullable<Steps["before"]>,
+  scoped = false,
 ): Program {
   const inputs = new Inputs(1);
-  const { pass, context } = open(task, variant, shape, inputs, steps);
+  const { pass, context } = open(task, variant, shape, inputs, steps, scoped);
   const outputs = probe(context);
   return {
     name: `probe ${shape.rows}x${shape.length} ${formatVariant(variant)}`,
@@ -135,13 +149,17 @@ export function evaluationProgram(
   };
 }
 
-function open(task: Task, variant: Variant, shape: BatchShape, inputs: Inputs, steps: Steps) {
+const same = (t: Tensor): Tensor => t;
+
+function open(task: Task, variant: Variant, shape: BatchShape, inputs: Inputs, steps: Steps, scoped = false) {
   const { graph } = inputs;
   const { clients } = shape;
   const { size } = task.layout;
   const parameters = inputs.own("parameters", size);
   const personal = task.personal > 0 ? inputs.own("personal", task.personal) : null;
-  const pass = task.pass(graph, { parameters, personal }, variant, shape);
+  const lens = scoped ? inputs.own("lens", size) : null;
+  const seen = lens === null ? parameters : mul(parameters, lens);
+  const pass = task.pass(graph, { parameters: seen, personal }, variant, shape);
   const mean = (perTarget: Tensor) => meanOver(pass, perTarget, inputs, clients);
   const given: Record<string, Tensor> = {};
   for (const [name, form] of Object.entries(steps.given ?? {})) {
@@ -160,7 +178,7 @@ function open(task: Task, variant: Variant, shape: BatchShape, inputs: Inputs, s
     },
     given,
   };
-  return { pass, context };
+  return { pass, context, lens };
 }
 
 /** The mean of what each target has, of each client apart: `[1]` or `[clients]`. `inverseCount` is 1 ÷ targets. */
@@ -183,7 +201,7 @@ function optimized(
   parameters: Tensor,
   gradient: Tensor,
   inputs: Inputs,
-  options: StepOptions,
+  options: StepOptions & { within(t: Tensor): Tensor },
   optimizer: NonNullable<Steps["optimizer"]>,
 ): Record<string, Tensor> {
   const size = parameters.shape.at(-1) as number;
@@ -201,7 +219,7 @@ function optimized(
   };
   const step = {
     learningRate,
-    decay: options.decay ? inputs.own("decay", 1) : learningRate,
+    decay: options.decay ? options.within(inputs.own("decay", 1)) : learningRate,
     correction1: inputs.of("correction1", [1]),
     correction2: inputs.of("correction2", [1]),
   };

@@ -13,7 +13,7 @@ import type { TrainingEngine, TrainJob } from "../../src/tasks/llm/training-engi
 import type { Executor } from "../../src/tensor/executors/executor.ts";
 import { executors } from "../support/executors.ts";
 import { baseModel, meanLoss, referenceTraining } from "../support/reference-training.ts";
-import { batchOf, prepared, randomAdapter, randomWeights, smallModel } from "../support/small-model.ts";
+import { batchOf, evaluationOf, prepared, randomAdapter, randomWeights, smallModel } from "../support/small-model.ts";
 
 type Create = (weights: BaseWeights, lora: LoraConfig) => Promise<TrainingEngine>;
 
@@ -87,7 +87,7 @@ function engineContract(name: string, create: Create): void {
       const job = jobOf(4);
       const copy = structuredClone(job);
       const result = await trained(job);
-      await engine.evaluate(job);
+      await engine.evaluate(evaluationOf(job));
       assert.deepEqual(job, copy);
       assert.notDeepEqual(result.adapter, job.adapter);
       const idle = await trained({ ...job, batches: [] });
@@ -110,7 +110,7 @@ function engineContract(name: string, create: Create): void {
     for (const topK of [1, 2, config.experts]) {
       test(`with k = ${topK}, every token reaches ${topK} experts of every layer`, async () => {
         const job = jobOf(6, { topK });
-        const results = [await trained(job), await engine.evaluate(job)];
+        const results = [await trained(job), await engine.evaluate(evaluationOf(job))];
         for (const activations of results.map((result) => [...result.activations])) {
           for (let layer = 0; layer < config.layers; layer++) {
             const counts = activations.slice(layer * config.experts, (layer + 1) * config.experts);
@@ -129,7 +129,7 @@ function engineContract(name: string, create: Create): void {
       assert.notDeepEqual(ids, batch.ids);
       const [clean, dirty] = [jobOf(7, { batches: [batch, batch] }), jobOf(7, { batches: [{ ...batch, ids }, batch] })];
       assert.deepEqual(await trained(dirty), await trained(clean));
-      assert.deepEqual(await engine.evaluate(dirty), await engine.evaluate(clean));
+      assert.deepEqual(await engine.evaluate(evaluationOf(dirty)), await engine.evaluate(evaluationOf(clean)));
     });
 
     test("empty rows change nothing", async () => {
@@ -140,7 +140,7 @@ function engineContract(name: string, create: Create): void {
       assertClose(a.adapter, b.adapter, 1e-5);
       assertClose(a.losses, b.losses, 1e-6);
       assert.deepEqual([a.activations, a.tokens], [b.activations, b.tokens]);
-      const [c, d] = [await engine.evaluate(padded), await engine.evaluate(plain)];
+      const [c, d] = [await engine.evaluate(evaluationOf(padded)), await engine.evaluate(evaluationOf(plain))];
       assertClose([c.loss], [d.loss], 1e-6);
       assert.deepEqual({ ...c, loss: 0 }, { ...d, loss: 0 });
     });
@@ -162,7 +162,7 @@ function engineContract(name: string, create: Create): void {
     test("all experts of the base model, s = 1 and B = 0 are the base model", async () => {
       const adapter = initialAdapter(layout, new Rng(1));
       const job = { adapter, rescaler: plainRescaler, topK: config.topK, batches: [first] };
-      const got = await engine.evaluate(job);
+      const got = await engine.evaluate(evaluationOf(job));
       const { losses, predicted, activations } = fromReference("base", () => baseModel(tensors, first));
       assertClose([got.loss], [losses!.reduce((a, b) => a + b, 0)], 1e-5);
       assert.equal(got.correctTokens, [...predicted!].filter((token, i) => token === first.targets[i]).length);
@@ -201,20 +201,46 @@ function engineContract(name: string, create: Create): void {
       }
       const other = await prepared(config, folded);
       const merged = await create(other, lora);
-      const expected = await engine.evaluate(job);
-      const got = await merged.evaluate({ ...job, adapter, rescaler: plainRescaler });
+      const expected = await engine.evaluate(evaluationOf(job));
+      const got = await merged.evaluate(evaluationOf({ ...job, adapter, rescaler: plainRescaler }));
       merged.dispose();
       other.cleanUp();
       assertClose([got.loss], [expected.loss], 1e-5);
       assert.deepEqual(got.activations, expected.activations);
-      const ignored = await engine.evaluate({ ...job, rescaler: plainRescaler });
+      const ignored = await engine.evaluate(evaluationOf({ ...job, rescaler: plainRescaler }));
       assert.ok(Math.abs(ignored.loss - expected.loss) > 1e-3, "s made no difference");
+    });
+
+    test("models that predict together average their probabilities, or their logits", async () => {
+      const { rescaler, topK } = jobOf(1);
+      const models = [21, 22, 23].map((seed) => ({
+        adapter: randomAdapter(layout, seed),
+        rescaler,
+        variant: { topK },
+      }));
+      const one = await engine.evaluate({ models: [models[0]!], batches: [first, second] });
+      for (const mix of ["logits", "probabilities"] as const) {
+        const same = await engine.evaluate({ models: [models[0]!, models[0]!], mix, batches: [first, second] });
+        assertClose([same.loss], [one.loss], 1e-6);
+      }
+      const alone = await Promise.all(models.map((model) => engine.evaluate({ models: [model], batches: [first] })));
+      const losses = alone.map(({ loss, responseTokens }) => loss / responseTokens);
+      const mean = losses.reduce((sum, loss) => sum + loss) / losses.length;
+      // -log is convex, and so is the loss of logits: no mean prediction is worse than predictions are on the mean.
+      for (const mix of ["logits", "probabilities"] as const) {
+        const mixed = await engine.evaluate({ models, mix, batches: [first] });
+        assert.ok(mixed.loss / mixed.responseTokens < mean, mix);
+        assert.equal(
+          mixed.activations.reduce((a, b) => a + b),
+          3 * alone[0]!.activations.reduce((a, b) => a + b),
+        );
+      }
     });
 
     test("a token depends on no later token", async () => {
       const early = { lossPositions: Int32Array.of(0, 1, 2), targets: Int32Array.of(1, 4, 1) };
       const loss = async (ids: Int32Array) =>
-        (await engine.evaluate({ ...jobOf(12), batches: [{ ...first, ids, ...early }] })).loss;
+        (await engine.evaluate(evaluationOf({ ...jobOf(12), batches: [{ ...first, ids, ...early }] }))).loss;
       const expected = await loss(first.ids);
       // Other experts get other numbers of rows, whose sums may run in another order.
       assertClose([await loss(first.ids.map((id, at) => (at > 2 ? (id + 5) % 13 : id)))], [expected], 1e-6);
@@ -224,7 +250,7 @@ function engineContract(name: string, create: Create): void {
     test("evaluation sums add up over shards", async () => {
       const job = jobOf(13);
       const [all, a, b] = await Promise.all(
-        [[first, second], [first], [second]].map((batches) => engine.evaluate({ ...job, batches })),
+        [[first, second], [first], [second]].map((batches) => engine.evaluate(evaluationOf({ ...job, batches }))),
       );
       assertClose([all!.loss], [a!.loss + b!.loss], 1e-12);
       for (const key of ["responseTokens", "correctTokens", "exact", "examples"] as const) {
@@ -245,12 +271,12 @@ function engineContract(name: string, create: Create): void {
       const targets = said.slice();
       targets[6 + 3] = (said[6 + 3]! + 1) % 13;
       const job = { adapter, rescaler: plainRescaler, topK: config.topK, batches: [{ ...batch, targets }] };
-      const { responseTokens, correctTokens, exact, examples } = await engine.evaluate(job);
+      const { responseTokens, correctTokens, exact, examples } = await engine.evaluate(evaluationOf(job));
       assert.deepEqual(
         { responseTokens, correctTokens, exact, examples },
         { responseTokens: 13, correctTokens: 12, exact: 2, examples: 3 },
       );
-      const all = await engine.evaluate({ ...job, batches: [{ ...batch, targets: said }] });
+      const all = await engine.evaluate(evaluationOf({ ...job, batches: [{ ...batch, targets: said }] }));
       assert.deepEqual([all.correctTokens, all.exact], [13, 3]);
     });
 
@@ -278,22 +304,22 @@ function engineContract(name: string, create: Create): void {
       for (const [change, message] of mistakes) {
         const bad = { ...good, ...change };
         await assert.rejects(engine.trainCohort([bad]), { name: "InvariantError", message });
-        await assert.rejects(engine.evaluate(bad), { name: "InvariantError", message });
+        await assert.rejects(engine.evaluate(evaluationOf(bad)), { name: "InvariantError", message });
       }
       assert.deepEqual(await trained(good), expected);
     });
 
     test("a disposed engine refuses work, even where there is none", async () => {
       const other = await create(weights, lora);
-      await other.evaluate(jobOf(15));
+      await other.evaluate(evaluationOf(jobOf(15)));
       other.dispose();
       other.dispose();
       for (const batches of [[first], []]) {
         await assert.rejects(other.trainCohort([jobOf(15, { batches })]), /was disposed/);
-        await assert.rejects(other.evaluate(jobOf(15, { batches })), /was disposed/);
+        await assert.rejects(other.evaluate(evaluationOf(jobOf(15, { batches }))), /was disposed/);
       }
       // Nobody else's resources went with it.
-      await engine.evaluate(jobOf(15));
+      await engine.evaluate(evaluationOf(jobOf(15)));
     });
   });
 }
@@ -323,13 +349,13 @@ describe("a program engine", () => {
     const executor = watched();
     const engine = new ProgramEngine(executor, weights, lora);
     await engine.trainCohort([jobOf(1), jobOf(2)]);
-    await engine.evaluate(jobOf(3));
+    await engine.evaluate(evaluationOf(jobOf(3)));
     assert.equal(executor.compiled.length, 2);
     const faster = { ...optimizer, learningRate: 1, personalLearningRate: 2 };
     await engine.trainCohort([jobOf(4, { optimizer: faster, batches: [second] })]);
-    await engine.evaluate(jobOf(5, { batches: [second, first] }));
+    await engine.evaluate(evaluationOf(jobOf(5, { batches: [second, first] })));
     assert.equal(executor.compiled.length, 2);
-    await engine.evaluate(jobOf(5, { topK: 1 }));
+    await engine.evaluate(evaluationOf(jobOf(5, { topK: 1 })));
     assert.equal(executor.compiled.length, 3);
     engine.dispose();
   });
@@ -339,21 +365,21 @@ describe("a program engine", () => {
     const engine = new ProgramEngine(watched(), weights, lora, { onStep: () => steps++ });
     await engine.trainCohort([jobOf(1, { batches: [first, second, first] }), jobOf(2, { batches: [second] })]);
     assert.equal(steps, 4);
-    await engine.evaluate(jobOf(3, { batches: [first, second] }));
+    await engine.evaluate(evaluationOf(jobOf(3, { batches: [first, second] })));
     assert.equal(steps, 6);
     engine.dispose();
   });
 
   test("tries again after a compilation that failed", async () => {
     const engine = new ProgramEngine(watched(1), weights, lora);
-    await assert.rejects(engine.evaluate(jobOf(6)), { name: "MachineError", message: "no luck" });
-    assert.equal((await engine.evaluate(jobOf(6))).examples, 4);
+    await assert.rejects(engine.evaluate(evaluationOf(jobOf(6))), { name: "MachineError", message: "no luck" });
+    assert.equal((await engine.evaluate(evaluationOf(jobOf(6)))).examples, 4);
     engine.dispose();
   });
 
   test("may be disposed while a compilation fails", async () => {
     const engine = new ProgramEngine(watched(1), weights, lora);
-    const evaluation = engine.evaluate(jobOf(7));
+    const evaluation = engine.evaluate(evaluationOf(jobOf(7)));
     engine.dispose();
     // An unhandled rejection would end the test run.
     await assert.rejects(evaluation, { name: "MachineError" });

@@ -25,6 +25,7 @@ export const plainLayout = (width: number, groups = 1): ParameterLayout => ({
     name: `group ${group}`,
     ranges: [{ start: group * width, end: (group + 1) * width }],
   })),
+  pairs: [],
 });
 
 export function settingOf(layout: ParameterLayout, given: Partial<Setting> = {}): Setting {

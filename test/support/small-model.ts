@@ -15,6 +15,7 @@ import type { ModelConfig } from "../../src/model/config.ts";
 import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
 import { prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
 import { writeCheckpoint } from "../../src/model/formats/write-checkpoint.ts";
+import type { EvaluationJob, TrainJob } from "../../src/tasks/llm/training-engine.ts";
 import { sizeOf } from "../../src/tensor/graph/shape.ts";
 
 export const smallModel: ModelConfig = {
@@ -111,3 +112,9 @@ export function readAll(source: WeightSource): Map<string, Float32Array> {
   }
   return tensors;
 }
+
+/** One model's evaluation, from what training starts with. */
+export const evaluationOf = ({ adapter, rescaler, topK, batches }: Omit<TrainJob, "optimizer">): EvaluationJob => ({
+  models: [{ adapter, rescaler, variant: { topK } }],
+  batches,
+});

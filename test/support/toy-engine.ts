@@ -29,14 +29,15 @@ export class ToyEngine implements TrainingEngine {
     return jobs.map((job) => this.#train(job));
   }
 
-  async evaluate({ adapter, topK, batches }: EvaluationJob): Promise<Evaluation> {
+  async evaluate({ models, batches }: EvaluationJob): Promise<Evaluation> {
+    const { adapter, variant } = models[0]!;
     const { layers, experts } = this.#layout;
     const distance = distanceOf(adapter);
     const sums = { loss: 0, responseTokens: 0, correctTokens: 0, exact: 0, examples: 0 };
     for (const { lossPositions, lengths } of batches) {
       const examples = lengths.filter((length) => length > 0).length;
       // A larger budget sees a little more of what was learned.
-      sums.loss += lossPositions.length * (distance + 1 / topK);
+      sums.loss += lossPositions.length * (distance + 1 / (variant.topK as number));
       sums.responseTokens += lossPositions.length;
       sums.correctTokens += Math.floor(lossPositions.length * Math.max(0, 1 - distance));
       sums.exact += Math.floor(examples * Math.max(0, 1 - distance));

@@ -55,9 +55,7 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
     const results: Result[] = [];
     for (const [topK, rescaler] of rescalers) {
       const { loss, responseTokens, correctTokens, exact, examples } = await engine.evaluate({
-        adapter: trained.adapter,
-        rescaler,
-        topK,
+        models: [{ adapter: trained.adapter, rescaler, variant: { topK } }],
         batches,
       });
       results.push({

@@ -2,11 +2,17 @@ import { invariant } from "../../base/errors.ts";
 import type { Batch } from "../../data/batches.ts";
 import type { AdapterLayout } from "../../model/adapter.ts";
 import type { ModelConfig } from "../../model/config.ts";
-import type { EvaluationJob } from "./training-engine.ts";
+
+export interface CheckedJob {
+  readonly adapter: Float32Array;
+  readonly rescaler: Float32Array;
+  readonly topK: number;
+  readonly batches: readonly Batch[];
+}
 
 /** Refuses what would make native code read out of bounds. @throws InvariantError */
 export function checkJob(
-  { adapter, rescaler, topK, batches }: EvaluationJob,
+  { adapter, rescaler, topK, batches }: CheckedJob,
   config: ModelConfig,
   layout: AdapterLayout,
 ): void {

@@ -9,16 +9,27 @@ import type { AdapterLayout, AdapterShape, LoraConfig } from "../../model/adapte
 import type { BaseWeights } from "../../model/base-weights.ts";
 import type { Executor, TensorData } from "../../tensor/executors/executor.ts";
 import { TaskPrograms } from "../programs.ts";
+import { lensOf, seenThrough } from "../scope.ts";
 import { stepOptionsOf } from "../training-step.ts";
-import { checkJob } from "./check-job.ts";
+import { type CheckedJob, checkJob } from "./check-job.ts";
 import { clientsPerCall } from "./client-memory.ts";
 import { loraFormFor } from "./lora-form.ts";
-import { addScores, emptyScores } from "./scores.ts";
+import { addScores, emptyScores, together } from "./scores.ts";
 import { llmTask } from "./task.ts";
-import type { Evaluation, EvaluationJob, TrainingEngine, TrainJob, TrainResult } from "./training-engine.ts";
+import type {
+  Evaluation,
+  EvaluationJob,
+  EvaluationModel,
+  TrainingEngine,
+  TrainJob,
+  TrainResult,
+} from "./training-engine.ts";
 
 /** What the model says, before anyone compares it with an answer. */
-export interface LogitsJob extends Omit<EvaluationJob, "batches"> {
+export interface LogitsJob {
+  readonly adapter: Float32Array;
+  readonly rescaler: Float32Array;
+  readonly topK: number;
   /** Its `lossPositions` say where logits are wanted; its targets only have to be tokens. */
   readonly batch: Batch;
 }
@@ -80,17 +91,27 @@ export class ProgramEngine implements TrainingEngine {
     }));
   }
 
-  async evaluate(job: EvaluationJob): Promise<Evaluation> {
-    this.#check(job);
+  async evaluate({ models, mix = "probabilities", batches }: EvaluationJob): Promise<Evaluation> {
+    const { layout } = this.#programs.task;
+    const seen = models.map(({ scope, ...model }) => ({
+      ...model,
+      adapter: scope === undefined ? model.adapter : seenThrough(model.adapter, lensOf(layout, scope)),
+    }));
+    for (const { variant, ...model } of seen) this.#check({ ...model, topK: variant.topK as number, batches });
     const scores = emptyScores(this.#groups);
-    for (const batch of job.batches) addScores(scores, batch, await this.#predict(job, batch, false));
+    for (const batch of batches) {
+      const predictions: Record<string, TensorData>[] = [];
+      for (const model of seen) predictions.push(await this.#predict(model, batch, seen.length > 1));
+      addScores(scores, batch, predictions.length === 1 ? predictions[0]! : together(predictions, batch, mix));
+    }
     return scores;
   }
 
   /** @returns `[positions, vocabulary]` */
   async logits({ batch, ...job }: LogitsJob): Promise<Float32Array> {
     this.#check({ ...job, batches: [batch] });
-    return (await this.#predict(job, batch, true)).logits as Float32Array;
+    const { topK, ...model } = job;
+    return (await this.#predict({ ...model, variant: { topK } }, batch, true)).logits as Float32Array;
   }
 
   takeProblems(): string[] {
@@ -103,14 +124,14 @@ export class ProgramEngine implements TrainingEngine {
   }
 
   #predict(
-    { adapter, rescaler, topK }: Omit<EvaluationJob, "batches">,
+    { adapter, rescaler, variant, inputs }: EvaluationModel,
     batch: Batch,
     withLogits: boolean,
   ): Promise<Record<string, TensorData>> {
     const { rows, length } = batch;
-    const program = this.#programs.evaluation({ topK }, { rows, length }, withLogits);
-    const inputs = { parameters: adapter, personal: rescaler };
-    return this.#engine.run({ program, inputs, batch, padding: this.#weights.config.experts });
+    const program = this.#programs.evaluation(variant, { rows, length }, withLogits);
+    const fed = { ...inputs, parameters: adapter, personal: rescaler };
+    return this.#engine.run({ program, inputs: fed, batch, padding: this.#weights.config.experts });
   }
 
   #stepJob(job: TrainJob): StepJob {
@@ -121,7 +142,10 @@ export class ProgramEngine implements TrainingEngine {
       program: (clients, batch) =>
         method?.program(clients) ?? this.#programs.step({ topK }, { clients, ...pick(batch) }, options),
       state: { parameters: adapter, personal: rescaler },
-      inputs: method?.inputs ?? {},
+      inputs: {
+        ...method?.inputs,
+        ...(method?.scope && { lens: lensOf(this.#programs.task.layout, method.scope) }),
+      },
       batches,
       padding: this.#weights.config.experts,
       optimizer,
@@ -136,7 +160,7 @@ export class ProgramEngine implements TrainingEngine {
     return this.#programs.task.layout.groups.length;
   }
 
-  #check(job: EvaluationJob): void {
+  #check(job: CheckedJob): void {
     if (this.#disposed) throw new InvariantError(`engine ${this.name} was disposed`);
     checkJob(job, this.#weights.config, this.layout);
   }

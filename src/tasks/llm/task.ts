@@ -15,7 +15,7 @@ import { integerDivide, less } from "../../tensor/ops/discrete.ts";
 import { concat, reshape, split } from "../../tensor/ops/layout.ts";
 import { matmul } from "../../tensor/ops/matrix.ts";
 import { crossEntropy } from "../../tensor/ops/nn.ts";
-import type { ParameterLayout } from "../layout.ts";
+import type { LowRankPair, ParameterLayout } from "../layout.ts";
 import type { BatchShape, Pass, Task, Variant } from "../task.ts";
 
 export interface LlmOptions {
@@ -44,15 +44,29 @@ export function llmTask({ config, lora, form, shape }: LlmOptions): LlmTask {
   };
 }
 
-/** A group an expert, then one a router where routers train. */
+/** A group an expert, each with three pairs: gate, up and down; then a group a router where routers train. */
 export function parameterLayout(adapter: AdapterLayout): ParameterLayout {
-  const { layers, experts, size, routers } = adapter;
+  const { layers, experts, size, routers, lora } = adapter;
+  const { rank } = lora;
+  const columns = new Map(adapter.blocks.map((block) => [block.name, block.columns]));
+  const rows = new Map(adapter.blocks.map((block) => [block.name, block.rows]));
   const groups = Array.from({ length: layers * experts }, (_, expert) => ({
     name: `layer ${Math.floor(expert / experts)}, expert ${expert % experts}`,
     ranges: adapter.ranges(expert),
   }));
+  const pairOf = (group: number, nameOfA: "gateUpA" | "downA", nameOfB: "gateB" | "upB" | "downB"): LowRankPair => {
+    const inputs = columns.get(nameOfA)!;
+    const a = adapter.matrix(nameOfA, group).start + (nameOfB === "upB" ? rank * inputs : 0);
+    const b = adapter.matrix(nameOfB, group).start;
+    return { group, rank, inputs, outputs: rows.get(nameOfB)!, scale: lora.alpha / rank, a, b };
+  };
+  const pairs = groups.flatMap((_, group) => [
+    pairOf(group, "gateUpA", "gateB"),
+    pairOf(group, "gateUpA", "upB"),
+    pairOf(group, "downA", "downB"),
+  ]);
   const ofRouters = routers.map((range, layer) => ({ name: `layer ${layer}, router`, ranges: [range] }));
-  return { size, groups: [...groups, ...ofRouters] };
+  return { size, groups: [...groups, ...ofRouters], pairs };
 }
 
 function llmPass(

@@ -1,6 +1,8 @@
 /** Local training and evaluation of the language model, for those who have adapters and not programs in hand. */
 import type { Batch } from "../../data/batches.ts";
 import type { Inputs, OptimizerConfig, ProgramSource } from "../../engine/engine.ts";
+import type { Scope } from "../scope.ts";
+import type { Mix, Variant } from "../task.ts";
 
 /** A client's local training: one AdamW step per batch, from a fresh optimizer state. */
 export interface TrainJob {
@@ -18,6 +20,8 @@ export interface TrainJob {
     readonly before?: ProgramSource;
     readonly after?: ProgramSource;
     readonly inputs: Inputs;
+    /** Parameters that the client has; all unless given. */
+    readonly scope?: Scope;
   };
 }
 
@@ -34,10 +38,22 @@ export interface TrainResult {
   readonly found: Readonly<Record<string, Float64Array>>;
 }
 
-export interface EvaluationJob {
+/** A model that predicts. */
+export interface EvaluationModel {
   readonly adapter: Float32Array;
   readonly rescaler: Float32Array;
-  readonly topK: number;
+  readonly variant: Variant;
+  /** Parameters that are used; all unless given. */
+  readonly scope?: Scope;
+  /** What its variant asks for besides. */
+  readonly inputs?: Inputs;
+}
+
+export interface EvaluationJob {
+  /** One, or several whose predictions are averaged. */
+  readonly models: readonly EvaluationModel[];
+  /** What is averaged; probabilities unless given. */
+  readonly mix?: Mix;
   readonly batches: readonly Batch[];
 }
 
@@ -63,7 +79,7 @@ export interface TrainingEngine {
    * the same jobs give the same bits, and a job in other company the same within 1e-5 of the adapter's norm.
    */
   trainCohort(jobs: readonly TrainJob[]): Promise<TrainResult[]>;
-  /** Leaves `adapter` as it was. */
+  /** Leaves what it is given as it was. */
   evaluate(job: EvaluationJob): Promise<Evaluation>;
   /** What went otherwise than planned since it was last asked, in words; never part of a result. */
   takeProblems?(): string[];
