@@ -94,7 +94,7 @@ export interface Trained {
 }
 
 /** A model of a deployment; see `fl/deployment.ts`. */
-export interface EvaluatedModel {
+interface EvaluatedModel {
   readonly adapter: BlobRef;
   readonly rescaler: Float32Array;
   readonly variant: Variant;
