@@ -211,32 +211,6 @@ function engineContract(name: string, create: Create): void {
       assert.ok(Math.abs(ignored.loss - expected.loss) > 1e-3, "s made no difference");
     });
 
-    test("models that predict together average their probabilities, or their logits", async () => {
-      const { rescaler, topK } = jobOf(1);
-      const models = [21, 22, 23].map((seed) => ({
-        adapter: randomAdapter(layout, seed),
-        rescaler,
-        variant: { topK },
-      }));
-      const one = await engine.evaluate({ models: [models[0]!], batches: [first, second] });
-      for (const mix of ["logits", "probabilities"] as const) {
-        const same = await engine.evaluate({ models: [models[0]!, models[0]!], mix, batches: [first, second] });
-        assertClose([same.loss], [one.loss], 1e-6);
-      }
-      const alone = await Promise.all(models.map((model) => engine.evaluate({ models: [model], batches: [first] })));
-      const losses = alone.map(({ loss, responseTokens }) => loss / responseTokens);
-      const mean = losses.reduce((sum, loss) => sum + loss) / losses.length;
-      // -log is convex, and so is the loss of logits: no mean prediction is worse than predictions are on the mean.
-      for (const mix of ["logits", "probabilities"] as const) {
-        const mixed = await engine.evaluate({ models, mix, batches: [first] });
-        assert.ok(mixed.loss / mixed.responseTokens < mean, mix);
-        assert.equal(
-          mixed.activations.reduce((a, b) => a + b),
-          3 * alone[0]!.activations.reduce((a, b) => a + b),
-        );
-      }
-    });
-
     test("a token depends on no later token", async () => {
       const early = { lossPositions: Int32Array.of(0, 1, 2), targets: Int32Array.of(1, 4, 1) };
       const loss = async (ids: Int32Array) =>

@@ -4,6 +4,7 @@ import type { OptimizerConfig } from "../../../src/engine/engine.ts";
 import { type AdapterLayout, adapterLayout } from "../../../src/model/adapter.ts";
 import { ProgramEngine } from "../../../src/tasks/llm/program-engine.ts";
 import { llmTask, parameterLayout } from "../../../src/tasks/llm/task.ts";
+import type { Evaluation } from "../../../src/tasks/llm/training-engine.ts";
 import { TaskPrograms } from "../../../src/tasks/programs.ts";
 import { lensOf, type Scope, scalarsOf } from "../../../src/tasks/scope.ts";
 import { stepOptionsOf } from "../../../src/tasks/training-step.ts";
@@ -132,5 +133,24 @@ describe("training through a lens", () => {
     for (const [i, value] of expected.entries()) assert.ok(Math.abs(found[i]! - value) < 1e-6, `value ${i}`);
     const lens = lensOf(layout, scope);
     for (const [i, value] of seen.entries()) if (lens[i] === 0) assert.ok(Object.is(value, start[i]));
+  });
+
+  test("models that predict together average their probabilities, or their logits", async () => {
+    const engine = new ProgramEngine(new OnnxExecutor(), weights, lora);
+    const models = [21, 22, 23].map((seed) => ({
+      adapter: randomAdapter(adapter, seed),
+      rescaler: Float32Array.of(1, 1),
+      variant: { topK: 2 },
+    }));
+    const mean = ({ loss, responseTokens }: Evaluation) => loss / responseTokens;
+    const alone = await Promise.all(models.map((model) => engine.evaluate({ models: [model], batches })));
+    const ofMeans = alone.reduce((sum, found) => sum + mean(found), 0) / alone.length;
+    for (const mix of ["logits", "probabilities"] as const) {
+      const same = await engine.evaluate({ models: [models[0]!, models[0]!], mix, batches });
+      assert.ok(Math.abs(mean(same) - mean(alone[0]!)) < 1e-6);
+      // −log is convex, and so is the loss in logits: predicting together is better than predicting apart is on average.
+      assert.ok(mean(await engine.evaluate({ models, mix, batches })) < ofMeans, mix);
+    }
+    engine.dispose();
   });
 });
