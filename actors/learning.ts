@@ -51,7 +51,7 @@ export async function aggregate(
   const refusals = new Map<ParticipationId, string>();
   const memories = new Map<ClientId, ClientMemory>();
   const counted: Counted[] = [];
-  const expertTokens = new Float64Array(groups.length);
+  const expertTokens = new Float64Array(layout.layers * layout.experts);
   const sum = strategy.begin(before, setting);
   const pledges = accepted.map(({ result }) => result);
   let opened = 0;
@@ -66,7 +66,7 @@ export async function aggregate(
     }
     if (memory !== undefined) memories.set(entry.client, memory);
     strategy.fold(sum, update, setting, at);
-    for (const [group, count] of update.counts.entries()) expertTokens[group]! += count;
+    for (const expert of expertTokens.keys()) expertTokens[expert]! += update.counts[expert]!;
     const { participation, client, examples, personal, meanLoss } = update;
     // Of the experts that its tokens activated: that is what a rescaler makes up for.
     const budget = activeIn(update);

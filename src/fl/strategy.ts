@@ -9,6 +9,7 @@
  * the update is counted. Updates fold in ascending order of participation, in float64.
  */
 import type { Round } from "../base/ids.ts";
+import type { AdapterShape } from "../model/adapter.ts";
 import type { Steps } from "../tasks/steps.ts";
 import type { KeyedDraws, Setting } from "../tasks/task.ts";
 import type { Named } from "./define.ts";
@@ -61,6 +62,8 @@ export interface Method<Sum = unknown> extends Aggregation<Sum> {
   /** Called once for each kind in a run. */
   steps?(kind: Kind, setting: Setting): Steps;
   reply?(trained: Trained, plan: Plan, client: ClientView, setting: Setting): Reply;
+  /** What it has a model train besides the experts' factors. */
+  readonly shape?: AdapterShape;
   /** What is evaluated at a budget: the global model with the variant of that budget unless given. */
   deploy?(budget: number, server: ServerState, setting: Setting): Deployment;
 }

@@ -83,12 +83,11 @@ function misfitOf(update: Update, layout: AdapterLayout): string | null {
   const { values, base, personal, counts, units, examples } = update;
   const topK = activeIn(update);
   const { layers, experts, size } = layout;
+  const groups = layers * experts + layout.routers.length;
   if (values.length !== size) return `adapter has ${values.length} values, expected ${size}`;
   if (base.length !== size) return `base adapter has ${base.length} values, expected ${size}`;
   if (personal.length !== layers) return `rescaler has ${personal.length} factors, expected ${layers}`;
-  if (counts.length !== layers * experts) {
-    return `activations have ${counts.length} counts, expected ${layers * experts}`;
-  }
+  if (counts.length !== groups) return `activations have ${counts.length} counts, expected ${groups}`;
   if (!isCount(topK) || topK < 1 || topK > experts) return `topK is ${topK}, expected an integer in [1, ${experts}]`;
   if (!isCount(units)) return `tokens is ${units}, expected a non-negative integer`;
   if (!isCount(examples) || examples < 1) return `examples is ${examples}, expected a positive integer`;

@@ -10,7 +10,7 @@
  * OLMoE-1B-7B: Muennighoff et al., "OLMoE", https://arxiv.org/abs/2409.02060.
  */
 
-import { adapterLayout, type LoraConfig } from "./adapter.ts";
+import { type AdapterLayout, adapterLayout, type LoraConfig } from "./adapter.ts";
 import { attentionWidths } from "./base-weights.ts";
 import type { ModelConfig } from "./config.ts";
 
@@ -123,9 +123,9 @@ export interface RoundBytes {
 }
 
 /** @param bytesPerScalar 4 for float32, 2 for bfloat16 or float16 */
-export function roundBytes(config: ModelConfig, lora: LoraConfig, bytesPerScalar: 2 | 4): RoundBytes {
-  const download = adapterLayout(config, lora).size * bytesPerScalar;
-  return { download, upload: download + (config.layers * config.experts + 2) * 4 };
+export function roundBytes({ size, layers, experts }: AdapterLayout, bytesPerScalar: 2 | 4): RoundBytes {
+  const download = size * bytesPerScalar;
+  return { download, upload: download + (layers * experts + 2) * 4 };
 }
 
 /** Bytes a client needs while training, by what they are for. */

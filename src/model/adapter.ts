@@ -42,6 +42,7 @@ interface Range {
 
 export interface AdapterLayout {
   readonly lora: LoraConfig;
+  readonly shape: AdapterShape;
   readonly layers: number;
   /** Experts per layer. */
   readonly experts: number;
@@ -88,6 +89,7 @@ export function adapterLayout(model: ModelConfig, lora: LoraConfig, shape: Adapt
   });
   return {
     lora,
+    shape,
     layers,
     experts,
     size: factors + routers.length * experts * d,

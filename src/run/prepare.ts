@@ -23,7 +23,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { defaultWeightsCache } from "../model/formats/prepare-weights.ts";
 import { measuredCost } from "../scenario/calibration.ts";
 import { checkAgainstModel } from "../scenario/check.ts";
-import type { Scenario } from "../scenario/define.ts";
+import { type Scenario, strategyOf } from "../scenario/define.ts";
 import { trainedTokens } from "../scenario/effort.ts";
 import { withPaths } from "../scenario/paths.ts";
 import type { ScenarioData } from "../scenario/schema.ts";
@@ -66,8 +66,8 @@ export async function prepare(scenario: Scenario, options: PrepareOptions): Prom
   const rng = new Rng(data.seed);
   const model = modelOf(data, embedded);
   throwProblems(data.name, checkAgainstModel(data, model.config));
-  const layout = adapterLayout(model.config, data.lora);
-  const bytes = roundBytes(model.config, data.lora, 4);
+  const layout = adapterLayout(model.config, data.lora, strategyOf(scenario).shape);
+  const bytes = roundBytes(layout, 4);
   const clients = data.fleet.reduce((sum, tier) => sum + tier.clients, 0);
   const flops = (topK: number) => trainingFlops(model.config, topK, data.lora.rank);
   const build = (sizes: PartitionSizes) =>

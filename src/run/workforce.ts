@@ -26,13 +26,14 @@ export interface Equipment {
 }
 
 /** A device has one owner: on a GPU there is one worker, whatever was asked for. */
-export function makePool({ training }: Prepared, workers: number, equipment: Equipment): WorkPool {
+export function makePool({ training, layout }: Prepared, workers: number, equipment: Equipment): WorkPool {
   // Without training there is nothing to do elsewhere.
   if (training === null) return new InlinePool({});
   if (workers === 0) throw new ScenarioError("--workers is 0, expected at least 1");
   const { lora, taskLimit, merge = "auto" } = equipment;
   const { engine, gpu } = chooseEngine(equipment.engine);
-  const chosen = { baseWeights: training.weights, lora, engine, merge: mergeLimit(merge, gpu) };
+  const { shape } = layout;
+  const chosen = { baseWeights: training.weights, lora, shape, engine, merge: mergeLimit(merge, gpu) };
   const workerData: WorkerData = { setup: training.setup, engine: chosen };
   const worker = new URL(`../../actors/worker${extname(import.meta.url)}`, import.meta.url);
   const limit = taskLimit === undefined ? {} : { stuckAfter: taskLimit * 60_000 };
@@ -40,10 +41,10 @@ export function makePool({ training }: Prepared, workers: number, equipment: Equ
 }
 
 /** What a strategy's own steps are made of; null in runs without training. */
-export function programsOf({ training, config }: Prepared, { engine, lora }: Equipment): TaskPrograms | null {
+export function programsOf({ training, config, layout }: Prepared, { engine, lora }: Equipment): TaskPrograms | null {
   if (training === null) return null;
   const form = chooseEngine(engine).engine === "onnx-webgpu" ? "padded" : loraFormFor(config);
-  return new TaskPrograms(llmTask({ config, lora, form }));
+  return new TaskPrograms(llmTask({ config, lora, form, shape: layout.shape }));
 }
 
 /** How many clients of a budget share a call at most. */

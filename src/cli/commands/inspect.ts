@@ -13,6 +13,7 @@ import {
   trainingFlops,
   trainingMemory,
 } from "../../model/accounting.ts";
+import { adapterLayout } from "../../model/adapter.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { loadCheckpoint } from "../../model/formats/checkpoint.ts";
 import { formatTable } from "../../report/table.ts";
@@ -68,7 +69,7 @@ type Figures = ReturnType<typeof figuresOf>;
 function figuresOf(config: ModelConfig, { rank, budget, adapterBytes, sequence }: InspectFlags) {
   const lora = { rank, alpha: rank };
   const budgets = (budget ?? usualBudgets(config)).map((k) => checkBudget(k, config));
-  const bytes = roundBytes(config, lora, adapterBytes);
+  const bytes = roundBytes(adapterLayout(config, lora), adapterBytes);
   return {
     parameters: countParameters(config),
     lora: { rank, parameters: countLora(config, rank).experts, perExpert: countLora(config, rank).expert },

@@ -12,6 +12,7 @@ import {
   trainingFlops,
   trainingMemory,
 } from "../../../src/model/accounting.ts";
+import { adapterLayout } from "../../../src/model/adapter.ts";
 import type { ModelConfig } from "../../../src/model/config.ts";
 import { huggingFaceShapes } from "../../../src/model/formats/weight-table.ts";
 import { sizeOf } from "../../../src/tensor/graph/shape.ts";
@@ -87,8 +88,8 @@ test("its LoRA has 9216·r numbers per expert, 302 MB in bfloat16 at rank 16", (
   assertPrinted(countLora(olmoe, 8).experts, 1e6, "75.5");
   assertPrinted(countLora(olmoe, 20).experts, 1e6, "188.7");
   const lora = { rank: 16, alpha: 32 };
-  assertPrinted(roundBytes(olmoe, lora, 2).download, 1e6, "302");
-  const { download, upload } = roundBytes(olmoe, lora, 4);
+  assertPrinted(roundBytes(adapterLayout(olmoe, lora), 2).download, 1e6, "302");
+  const { download, upload } = roundBytes(adapterLayout(olmoe, lora), 4);
   assert.equal(download, 4 * 16 * 9_437_184);
   assert.equal(upload - download, 4 * (16 * 64 + 2));
 });
