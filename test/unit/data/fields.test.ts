@@ -184,7 +184,8 @@ test("nesting without bound in an unread field is no more than unread", async (t
 
 test("packed files are unpacked as they are read, and their digest is that of the file on disk", async (t) => {
   const folder = temporaryFolder(t);
-  const records = Array.from({ length: 20_000 }, (_, at) => ({ instruction: `say ${at}`, output: `${at}` }));
+  // Several of the 64 kB pieces in which a file is read.
+  const records = Array.from({ length: 4_000 }, (_, at) => ({ instruction: `say ${at}`, output: `${at}` }));
   const lines = records.map((record) => JSON.stringify(record)).join("\n");
   const half = lines.indexOf("\n", lines.length / 2) + 1;
   for (const [name, bytes] of [
@@ -196,10 +197,10 @@ test("packed files are unpacked as they are read, and their digest is that of th
     const path = join(folder, name);
     writeFileSync(path, bytes);
     const data = await loadData(file(path), options);
-    assert.deepEqual([data.examples, data.digest], [20_000, digestOfFile(path)], name);
+    assert.deepEqual([data.examples, data.digest], [records.length, digestOfFile(path)], name);
   }
   const path = join(folder, "cut.jsonl.gz");
-  writeFileSync(path, gzipSync(lines).subarray(0, 30_000));
+  writeFileSync(path, gzipSync(lines).subarray(0, -1_000));
   await assert.rejects(
     loadData(file(path), options),
     /^InputError: cannot read .*cut\.jsonl\.gz: unexpected end of file/,
