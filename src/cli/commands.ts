@@ -72,44 +72,20 @@ export function declareCommands(program: Command): void {
     .option("--quiet", "print only the verdict")
     .action(async (run, flags) => (await import("./commands/resume.ts")).resumeRun(run, flags));
 
-  program
-    .command("stress")
-    .description("runs a scenario under many strategies, dropout rates and seeds, and compares them")
-    .argument("<scenario>", "a .ts, .js or scenario.json file, or a name such as quickstart")
-    .option(
-      "--strategy <list>",
-      "as in flame,fedavg or flame:frequencyExponent=4 (default: the scenario's)",
-      nameList,
-      [],
-    )
-    .option(
-      "--policy <list>",
-      "round policies, as in synchronous,fedbuff:buffer=5 (default: the scenario's)",
-      nameList,
-      [],
-    )
-    .option(
-      "--dropout <list>",
-      "dropout rates of every tier, as in 0,0.1,0.3 (default: the scenario's)",
-      dropoutRates,
-      [],
-    )
-    .option("--seeds <number or list>", "5 for the seeds 1 to 5, or a list such as 3,7", seedList, [1, 2, 3])
-    .option("--rounds <number>", "how many rounds a cell has", positiveNumber)
-    .option("--workers <number>", "threads in all; no result depends on it (default: one per core)", positiveNumber)
-    .option("--engine <name>", "what trains: auto, onnx, …", "auto")
-    .option("--timing-only", "simulate fleet, network and rounds without training")
-    .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")
-    .option(
-      "--target <k:loss>",
-      "measures the time until held-out loss at budget k is this low, as in 8:1.5",
-      targetLoss,
-    )
-    .option("--set <key=value>", "change a field in every cell, as flame run does (may be repeated)", collect, [])
-    .option("--out <folder>", "where cells and report go; finished cells found there are kept (default: runs/stress-…)")
-    .option("--json", "print one JSON object per line")
-    .option("--quiet", "print only the table")
-    .action(async (scenario, flags) => (await import("./commands/study.ts")).stress(scenario, flags));
+  studied(
+    program
+      .command("compare")
+      .description("runs methods on the same data, clients and luck, and puts them into a table as papers have them")
+      .option("--against <method>", "the method that others are tested against (default: the first)"),
+    [1, 2, 3, 4, 5],
+  ).action(async (scenario, flags) => (await import("./commands/study.ts")).compare(scenario, flags));
+
+  studied(
+    program
+      .command("stress")
+      .description("runs a scenario under many strategies, dropout rates and seeds, and compares them"),
+    [1, 2, 3],
+  ).action(async (scenario, flags) => (await import("./commands/study.ts")).stress(scenario, flags));
 
   program
     .command("methods")
@@ -246,3 +222,41 @@ export function declareCommands(program: Command): void {
     .option("--json", "print one JSON object")
     .action(async (flags) => (await import("./commands/doctor.ts")).doctor(flags));
 }
+
+/** What all studies understand. */
+const studied = (command: Command, seeds: readonly number[]): Command =>
+  command
+    .argument("<scenario>", "a .ts, .js or scenario.json file, or a name such as quickstart")
+    .option(
+      "--strategies, --strategy <list>",
+      "as in flame,fedavg or flame:frequencyExponent=4 (default: the scenario's)",
+      nameList,
+      [],
+    )
+    .option(
+      "--policy <list>",
+      "round policies, as in synchronous,fedbuff:buffer=5 (default: the scenario's)",
+      nameList,
+      [],
+    )
+    .option(
+      "--dropout <list>",
+      "dropout rates of every tier, as in 0,0.1,0.3 (default: the scenario's)",
+      dropoutRates,
+      [],
+    )
+    .option("--seeds <number or list>", "5 for the seeds 1 to 5, or a list such as 3,7", seedList, seeds)
+    .option("--rounds <number>", "how many rounds a cell has", positiveNumber)
+    .option("--workers <number>", "cells at a time; no result depends on it (default: one per core)", positiveNumber)
+    .option("--engine <name>", "what trains: auto, onnx, …", "auto")
+    .option("--timing-only", "simulate fleet, network and rounds without training")
+    .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")
+    .option(
+      "--target <k:loss>",
+      "measures the time until held-out loss at budget k is this low, as in 8:1.5, or mean:1.5",
+      targetLoss,
+    )
+    .option("--set <key=value>", "change a field in every cell, as flame run does (may be repeated)", collect, [])
+    .option("--out <folder>", "where cells and report go; finished cells found there are kept (default: runs/…)")
+    .option("--json", "print one JSON object per line")
+    .option("--quiet", "print only the table");

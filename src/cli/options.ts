@@ -66,21 +66,23 @@ export function dropoutRates(text: string): number[] {
   return [...new Set(found)];
 }
 
-/** `5` is 1…5; `3,7` and `3,` are lists. */
+/** `5` is 1…5; `3,7` and `3,` are lists; 0 is no number of seeds, and `0,` one. */
 export function seedList(text: string): number[] {
   if (/^[1-9]\d{0,4}$/.test(text)) return Array.from({ length: Number(text) }, (_, at) => at + 1);
-  const parts = text.replace(/,$/, "").split(",");
-  if (!parts.every((part) => /^\d{1,15}$/.test(part.trim()))) {
+  const parts = /^0+$/.test(text) ? [] : text.replace(/,$/, "").split(",");
+  if (parts.length === 0 || !parts.every((part) => /^\d{1,15}$/.test(part.trim()))) {
     throw new InvalidArgumentError("expected a number of seeds, or seeds separated by commas.");
   }
   return [...new Set(parts.map(Number))];
 }
 
-/** `8:1.5`. */
+/** `8:1.5`, `mean:1.5`. */
 export function targetLoss(text: string): Target {
-  const [, topK, loss] = /^(\d+):(\d+(?:\.\d+)?)$/.exec(text) ?? [];
-  if (topK === undefined || loss === undefined) throw new InvalidArgumentError("expected budget:loss, as in 8:1.5.");
-  return { topK: Number(topK), loss: Number(loss) };
+  const [, topK, loss] = /^(\d+|mean):(\d+(?:\.\d+)?)$/.exec(text) ?? [];
+  if (topK === undefined || loss === undefined) {
+    throw new InvalidArgumentError("expected budget:loss, as in 8:1.5 or mean:1.5.");
+  }
+  return { topK: topK === "mean" ? null : Number(topK), loss: Number(loss) };
 }
 
 const dtypes: Readonly<Record<string, StoredDtype>> = { float32: "F32", bfloat16: "BF16", float16: "F16" };

@@ -5,6 +5,9 @@ const finite = (value: number, write: (value: number) => string): string =>
 
 /** `12,345` */
 export const whole = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: 0 });
+/** `1 seed`, `3 seeds` */
+export const plural = (count: number, one: string, many: string): string =>
+  `${whole(count)} ${count === 1 ? one : many}`;
 /** `2.314` nats; three decimals tell two runs apart. */
 export const nats = (value: number): string => finite(value, (v) => v.toFixed(3));
 /** `41.2 %` */

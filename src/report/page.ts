@@ -85,17 +85,24 @@ function legendItem({ label, colour, dash, mark }: LegendEntry): string {
   return `<li>${swatch}${escapeHtml(label)}</li>`;
 }
 
+/** What stands out in a table. */
+export interface Strong {
+  readonly strong: string;
+}
+
 export interface HtmlTable {
   readonly caption?: string;
   readonly head: readonly string[];
-  readonly rows: readonly (readonly string[])[];
+  readonly rows: readonly (readonly (string | Strong)[])[];
   /** Columns from here on are numbers and stand to the right. */
   readonly numbersFrom?: number;
 }
 
 export function renderTable({ caption, head, rows, numbersFrom = 1 }: HtmlTable): string {
-  const cells = (tag: "th" | "td", row: readonly string[]) =>
-    row.map((cell, i) => `<${tag}${i >= numbersFrom ? ' class="n"' : ""}>${escapeHtml(cell)}</${tag}>`).join("");
+  const shown = (cell: string | Strong) =>
+    typeof cell === "string" ? escapeHtml(cell) : `<b>${escapeHtml(cell.strong)}</b>`;
+  const cells = (tag: "th" | "td", row: readonly (string | Strong)[]) =>
+    row.map((cell, i) => `<${tag}${i >= numbersFrom ? ' class="n"' : ""}>${shown(cell)}</${tag}>`).join("");
   const body = rows.map((row) => `<tr>${cells("td", row)}</tr>`).join("\n");
   return `<div class="scroll"><table${head.length > 10 ? ' class="dense"' : ""}>${caption === undefined ? "" : `<caption>${escapeHtml(caption)}</caption>`}
 <thead><tr>${cells("th", head)}</tr></thead>

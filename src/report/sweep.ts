@@ -12,7 +12,7 @@ import { type Cell, type Target, tierFairness } from "../study/cell.ts";
 import { type Style, seriesStyle } from "./colours.ts";
 import { type Estimate, estimate } from "./confidence.ts";
 import { asLines, draw, endLabels, type Figure, lines } from "./figure.ts";
-import { percent, timeUnit, whole } from "./numbers.ts";
+import { percent, plural, timeUnit, whole } from "./numbers.ts";
 import { escapeHtml, renderNote, renderPage, renderTable, renderTiles } from "./page.ts";
 import { formatTable } from "./table.ts";
 
@@ -144,7 +144,7 @@ function measuresOf(cells: readonly Cell[], target: Target | null): Measure[] {
             id: "time-to-target",
             title: "Time to target",
             axis: `virtual time to target (${time.unit})`,
-            caption: `Virtual time until held-out loss at k = ${target.topK} first is ${target.loss} or less. ${whole(reached)} of ${whole(cells.length)} runs get there; the others are left out of the mean.`,
+            caption: `Virtual time until held-out loss ${target.topK === null ? "in the mean over budgets" : `at k = ${target.topK}`} first is ${target.loss} or less. ${whole(reached)} of ${whole(cells.length)} runs get there; the others are left out of the mean.`,
             of: ({ timeToTarget }) => scaled(timeToTarget, 1 / time.divisor),
             write: (value) => formatTime(value * time.divisor),
             zero: true,
@@ -383,5 +383,3 @@ function groupsOf(cells: readonly Cell[]): Group[] {
 
 const strategiesOf = (cells: readonly Cell[]): ReadonlyMap<string, Style> =>
   new Map([...new Set(cells.map(({ strategy }) => strategy))].map((name, i) => [name, seriesStyle(i, name)]));
-
-const plural = (count: number, one: string, many: string): string => `${whole(count)} ${count === 1 ? one : many}`;

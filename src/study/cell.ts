@@ -6,8 +6,8 @@ import { tierTotals, totalsOf } from "../records/totals.ts";
 
 /** What "good enough" means when time to target is measured. */
 export interface Target {
-  /** Budget at which it is measured. */
-  readonly topK: number;
+  /** Budget at which it is measured; null for the mean over all that are evaluated. */
+  readonly topK: number | null;
   /** Held-out loss at or below which the target is reached, in nats. */
   readonly loss: number;
 }
@@ -20,6 +20,8 @@ export const cellSchema = z.object({
   rounds: count,
   /** Milliseconds. */
   virtualTime: z.number(),
+  /** Sent in all, both ways: also to and from clients that came to nothing. */
+  bytes: z.number(),
   invited: count,
   counted: count,
   /** Distinct clients ever counted, of so many in the fleet. */
@@ -54,6 +56,7 @@ export function cellFrom(rounds: readonly RoundMetrics[], facts: CellFacts): Cel
     seed,
     rounds: totals.rounds,
     virtualTime: totals.virtualTime,
+    bytes: totals.downloadBytes + totals.uploadBytes,
     invited: totals.invited,
     counted: totals.counted,
     distinctClients: totals.distinctClients,
@@ -70,10 +73,18 @@ export function reachedAt(
   rows: readonly Pick<RoundMetrics, "closedAt" | "evaluations">[],
   target: Target | null,
 ): number | null {
-  const reached = rows.find(({ evaluations }) =>
-    evaluations.some(({ topK, loss }) => topK === target?.topK && loss <= target.loss),
-  );
+  if (target === null) return null;
+  const reached = rows.find(({ evaluations }) => {
+    const loss = lossAt(evaluations, target.topK);
+    return loss !== null && loss <= target.loss;
+  });
   return reached?.closedAt ?? null;
+}
+
+/** @param topK null for the mean over all budgets. @returns null where that was not evaluated */
+export function lossAt(evaluations: RoundMetrics["evaluations"], topK: number | null): number | null {
+  const asked = topK === null ? evaluations : evaluations.filter((result) => result.topK === topK);
+  return asked.length === 0 ? null : asked.reduce((sum, { loss }) => sum + loss, 0) / asked.length;
 }
 
 /**

@@ -19,7 +19,7 @@ import { policyOf, type Scenario, scenarioToJson, strategyOf } from "../scenario
 import { clientsIn } from "../sim/fleet/fleet-spec.ts";
 
 export interface Matrix {
-  /** In the words of the command line: `flame`, `flame:frequencyExponent=4`. Empty: the scenario's own. */
+  /** In the words of the command line: `flame`, `flame:frequencyExponent=4`, or the scenario's own. Empty: that alone. */
   readonly strategies: readonly string[];
   /** As strategies; sizes that are not given follow from the scenario's cohort. */
   readonly policies: readonly string[];
@@ -52,6 +52,9 @@ export interface MatrixSource {
 /** All cells, one seed after the other, so that an unfinished matrix is one with fewer seeds. */
 export function cellPlans(scenario: Scenario, matrix: Matrix, { engine, source }: MatrixSource): CellPlan[] {
   const { seeds, rounds, timingOnly, calibration, set = [] } = matrix;
+  const { strategy: own } = scenario.own;
+  // The author's own goes by its name or its type.
+  const isOwn = (name: string): boolean => own !== undefined && [own.name, own.spec.type].includes(name);
   const strategies = orOwn(matrix.strategies);
   const policies = orOwn(matrix.policies);
   const dropouts = orOwn(matrix.dropouts);
@@ -67,7 +70,7 @@ export function cellPlans(scenario: Scenario, matrix: Matrix, { engine, source }
             ...given({ calibration }),
             set: [
               ...set,
-              ...(strategy === null ? [] : [`strategy=${JSON.stringify(partOf(strategy))}`]),
+              ...(strategy === null || isOwn(strategy) ? [] : [`strategy=${JSON.stringify(partOf(strategy))}`]),
               ...(policy === null
                 ? []
                 : [`rounds.policy=${JSON.stringify(sizedLike(partOf(policy), scenario.data.rounds))}`]),

@@ -1,4 +1,7 @@
-/** `flame stress <scenario>`: strategies × policies × dropout rates × seeds, in parallel, resumable. */
+/**
+ * `flame stress` and `flame compare`: strategies × policies × dropout rates × seeds, in parallel, resumable. They ask
+ * the same runs different questions.
+ */
 
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -6,6 +9,9 @@ import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
 import { formatShare } from "../../base/units.ts";
 import { outwait } from "../../folder/lock.ts";
+import { compareMethods } from "../../report/comparison.ts";
+import { writeComparison } from "../../report/comparison-page.ts";
+import { formatComparison } from "../../report/comparison-sheets.ts";
 import { formatSweep, writeSweepReport } from "../../report/sweep.ts";
 import type { Cell, Target } from "../../study/cell.ts";
 import { CellFolder, lockIn } from "../../study/cell-folder.ts";
@@ -20,7 +26,7 @@ import { ProgressLine } from "../screen/progress-line.ts";
 import { terminal } from "../screen/terminal.ts";
 import { quote, reproduce } from "./run.ts";
 
-interface StressFlags {
+interface StudyFlags {
   readonly strategy: readonly string[];
   readonly policy: readonly string[];
   readonly dropout: readonly number[];
@@ -31,13 +37,81 @@ interface StressFlags {
   readonly timingOnly?: boolean;
   readonly calibration?: string;
   readonly target?: Target;
+  readonly against?: string;
   readonly set: readonly string[];
   readonly out?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
 
-export async function stress(name: string, flags: StressFlags): Promise<void> {
+/** What is made of the cells that are done. */
+interface Study {
+  readonly command: "stress" | "compare";
+  /** Found before anything runs. @throws ScenarioError */
+  check(plans: readonly CellPlan[], flags: StudyFlags): void;
+  /** Writes the report. */
+  show(done: readonly DoneCell[], facts: Facts, flags: StudyFlags): Shown;
+}
+
+interface DoneCell {
+  readonly plan: CellPlan;
+  readonly stored: StoredCell;
+}
+
+interface Facts {
+  readonly into: string;
+  /** Whether or not they are done. */
+  readonly plans: readonly CellPlan[];
+  readonly name: string;
+  readonly question: string | null;
+  readonly reproduce: string;
+}
+
+interface Shown {
+  /** For the terminal. */
+  readonly text: string;
+  /** Its path. */
+  readonly report: string;
+}
+
+export const stress = (name: string, flags: StudyFlags): Promise<void> =>
+  study(name, flags, {
+    command: "stress",
+    check() {},
+    show(done, { into, ...facts }, { target = null }) {
+      const cells = done.map(({ plan, stored }) => cellOf(stored, plan, target));
+      return { report: writeSweepReport(into, cells, { ...facts, target }), text: formatSweep(cells, target) };
+    },
+  });
+
+export const compare = (name: string, flags: StudyFlags): Promise<void> =>
+  study(name, flags, {
+    command: "compare",
+    check: (plans, { against }) => void baseOf(plans, against),
+    show(done, { into, plans, ...facts }, { target = null, against }) {
+      const methods = methodsOf(plans);
+      const cells = done.map(({ plan, stored: { cell, curve } }) => ({ ...cell, strategy: methods(plan), curve }));
+      const comparison = compareMethods(cells, baseOf(plans, against), target);
+      const strong = colors.isColorSupported ? colors.bold : (text: string) => `*${text}`;
+      return { report: writeComparison(into, comparison, facts), text: formatComparison(comparison, strong) };
+    },
+  });
+
+/** A method is a strategy, under a policy and a rate where there are several. */
+function methodsOf(plans: readonly CellPlan[]): (plan: CellPlan) => string {
+  const rates = new Set(plans.map(({ dropout }) => dropout)).size;
+  return ({ label, dropout }) => (rates > 1 ? `${label}, dropout ${formatShare(dropout, 2)}` : label);
+}
+
+/** The method that others are held against: the first unless given. */
+function baseOf(plans: readonly CellPlan[], against: string | undefined): string {
+  const names = [...new Set(plans.map(methodsOf(plans)))];
+  if (against === undefined) return names[0]!;
+  if (names.includes(against)) return against;
+  throw new ScenarioError(`--against is ${against}, expected one of the methods: ${names.join("; ")}`);
+}
+
+async function study(name: string, flags: StudyFlags, kind: Study): Promise<void> {
   const { scenarios, path, file } = await loadScenario(name);
   const [scenario, ...others] = scenarios;
   if (scenario === undefined || others.length > 0) {
@@ -54,18 +128,20 @@ export async function stress(name: string, flags: StressFlags): Promise<void> {
   };
   const source = file === null ? null : readFileSync(file, "utf8");
   const plans = cellPlans(scenario, matrix, { engine: flags.engine, source });
-  const out = flags.out ?? join("runs", `stress-${scenario.data.name}`);
+  kind.check(plans, flags);
+  const out = flags.out ?? join("runs", `${kind.command}-${scenario.data.name}`);
   await outwait(lockIn(out), (text) => void terminal.err.write(`${text}\n`));
   const folder = new CellFolder(out, storedCellSchema);
   const abort = new AbortController();
   // A second one waits for nothing; every finished cell is on disk.
   const deafen = onInterrupt(() => {
     abort.abort();
-    if (flags.json !== true) terminal.err.write("waiting for the cells under way; Ctrl-C again stops at once\n");
+    if (flags.json !== true) terminal.err.write("ending the cells under way; Ctrl-C again stops at once\n");
   });
   try {
     const missing = plans.filter(({ key }) => folder.get(key) === undefined);
-    const board = new Board(plans, plans.length - missing.length, flags);
+    const kept = plans.filter(({ key }) => folder.get(key) !== undefined);
+    const board = new Board(plans, kept, flags);
     try {
       await runCells({
         name: resolve(path),
@@ -84,7 +160,7 @@ export async function stress(name: string, flags: StressFlags): Promise<void> {
     } finally {
       board.close();
     }
-    showOutcome(plans, folder, path, scenario.data, flags);
+    showOutcome(plans, folder, path, scenario.data, flags, kind);
   } finally {
     deafen();
     folder.close();
@@ -95,36 +171,29 @@ function showOutcome(
   plans: readonly CellPlan[],
   folder: CellFolder<StoredCell>,
   path: string,
-  { name, question }: { readonly name: string; readonly question?: string | undefined },
-  flags: StressFlags,
+  { name, question = null }: { readonly name: string; readonly question?: string | undefined | null },
+  flags: StudyFlags,
+  kind: Study,
 ): void {
-  const target = flags.target ?? null;
-  const done = plans.flatMap((plan): Cell[] => {
+  const done = plans.flatMap((plan): DoneCell[] => {
     const stored = folder.get(plan.key);
-    return stored === undefined ? [] : [cellOf(stored, plan, target)];
+    return stored === undefined ? [] : [{ plan, stored }];
   });
-  const broken = done.filter(({ violations }) => violations.length > 0);
-  const command = commandLine(path, flags);
+  const broken = done.filter(({ stored: { cell } }) => cell.violations.length > 0);
+  const command = commandLine(path, flags, kind);
   const isComplete = done.length === plans.length;
-  const report =
-    done.length === 0
-      ? null
-      : writeSweepReport(folder.path, done, {
-          name: `stress ${name}`,
-          question: question ?? null,
-          target,
-          reproduce: command,
-        });
+  const facts = { into: folder.path, plans, name: `${kind.command} ${name}`, question, reproduce: command };
+  const shown = done.length === 0 ? null : kind.show(done, facts, flags);
   if (flags.json === true) {
     const ended = { event: "ended", folder: folder.path, cells: done.length, of: plans.length, broken: broken.length };
     terminal.out.write(`${JSON.stringify(ended)}\n`);
   } else {
-    if (done.length > 0) terminal.out.write(`\n${formatSweep(done, target)}\n`);
-    for (const { strategy, dropout, seed, violations } of broken) {
-      const where = `${strategy}, dropout ${dropout}, seed ${seed}`;
-      terminal.out.write(`${colors.red("broken")} ${where}: ${violations.join("; ")}\n`);
+    if (shown !== null) terminal.out.write(`\n${shown.text}\n`);
+    for (const { plan, stored } of broken) {
+      const where = `${plan.label}, dropout ${plan.dropout}, seed ${plan.seed}`;
+      terminal.out.write(`${colors.red("broken")} ${where}: ${stored.cell.violations.join("; ")}\n`);
     }
-    if (report !== null) terminal.out.write(`${colors.dim(report)}\n`);
+    if (shown !== null) terminal.out.write(`${colors.dim(shown.report)}\n`);
     if (!isComplete) {
       terminal.out.write(
         `${done.length} of ${plans.length} cells are done; go on with the same command:\n  ${command}\n`,
@@ -137,37 +206,43 @@ function showOutcome(
 
 /** What the terminal shows while cells run. */
 class Board {
-  readonly #flags: StressFlags;
+  readonly #flags: StudyFlags;
   readonly #line: ProgressLine | null;
+  /** Of the cells under way. */
   readonly #rounds = new Map<string, number>();
   readonly #trains: boolean;
+  readonly #titleOf: (plan: CellPlan) => string;
+  /** Cells, or where they train the rounds of cells: those take long enough to be waited for. */
   #done: number;
 
-  constructor(plans: readonly CellPlan[], done: number, flags: StressFlags) {
+  constructor(plans: readonly CellPlan[], kept: readonly CellPlan[], flags: StudyFlags) {
     this.#flags = flags;
-    this.#done = done;
+    const methods = methodsOf(plans);
+    this.#titleOf = (plan) => `${methods(plan)}, seed ${plan.seed}`;
     this.#trains = plans.some(({ scenario }) => !scenario.data.timingOnly);
+    const amount = (of: readonly CellPlan[]): number => of.reduce((sum, plan) => sum + this.#worthOf(plan), 0);
+    this.#done = amount(kept);
     const isShown = flags.json !== true && flags.quiet !== true;
     if (isShown) {
-      const kept = done === 0 ? "" : `, ${done} of them done before`;
-      terminal.out.write(`${plans.length} cells${kept}\n`);
+      const known = kept.length === 0 ? "" : `, ${kept.length} of them done before`;
+      terminal.out.write(`${plans.length} cells${known}\n`);
     }
-    this.#line = isShown && done < plans.length ? new ProgressLine("cell", plans.length, done) : null;
+    const unit = this.#trains ? "round" : "cell";
+    this.#line = isShown && kept.length < plans.length ? new ProgressLine(unit, amount(plans), this.#done) : null;
   }
 
   round(plan: CellPlan, round: number): void {
-    this.#rounds.set(`${plan.label} ${formatShare(plan.dropout)} seed ${plan.seed}`, round);
+    this.#rounds.set(this.#titleOf(plan), round);
     this.#show();
   }
 
   cell(plan: CellPlan, cell: Cell): void {
-    this.#done++;
-    const title = `${plan.label} ${formatShare(plan.dropout)} seed ${plan.seed}`;
-    this.#rounds.delete(title);
+    this.#done += this.#worthOf(plan);
+    this.#rounds.delete(this.#titleOf(plan));
     if (this.#flags.json === true) terminal.out.write(`${JSON.stringify({ event: "cell", ...cell })}\n`);
     if (this.#trains) {
       const losses = cell.evaluations.map(({ topK, loss }) => `k=${topK} ${Number(loss).toFixed(3)}`).join("  ");
-      this.#line?.note(`${title}: ${losses}`);
+      this.#line?.note(`${this.#titleOf(plan)}: ${losses}`);
     }
     this.#show();
   }
@@ -176,17 +251,23 @@ class Board {
     this.#line?.close();
   }
 
+  #worthOf({ scenario }: CellPlan): number {
+    return this.#trains ? scenario.data.rounds.count : 1;
+  }
+
   #show(): void {
-    const running = [...this.#rounds].map(([title, round]) => `${title} round ${round}`).join(" | ");
-    this.#line?.update(this.#done, running);
+    const rounds = this.#trains ? [...this.#rounds.values()].reduce((sum, round) => sum + round, 0) : 0;
+    const running = [...this.#rounds].map(([title, round]) => `${title}, round ${round}`).join(" | ");
+    this.#line?.update(this.#done + rounds, running);
   }
 }
 
 /** The command that runs this matrix, for the report and for going on. */
-function commandLine(path: string, flags: StressFlags): string {
-  const { strategy, policy, dropout, seeds, rounds, timingOnly, calibration, target: wanted, set, out, engine } = flags;
-  const words = ["npx flame stress", quote(path)];
-  if (strategy.length > 0) words.push(`--strategy ${strategy.join(",")}`);
+function commandLine(path: string, flags: StudyFlags, { command }: Study): string {
+  const { strategy, policy, dropout, seeds, rounds, timingOnly, calibration, target, against, set, out, engine } =
+    flags;
+  const words = [`npx flame ${command}`, quote(path)];
+  if (strategy.length > 0) words.push(`--strategies ${quote(strategy.join(","))}`);
   if (policy.length > 0) words.push(`--policy ${policy.join(",")}`);
   if (dropout.length > 0) words.push(`--dropout ${dropout.join(",")}`);
   const isRange = seeds.every((seed, at) => seed === at + 1) && seeds.length > 1;
@@ -195,7 +276,8 @@ function commandLine(path: string, flags: StressFlags): string {
   if (timingOnly === true) words.push("--timing-only");
   if (calibration !== undefined) words.push(`--calibration ${quote(calibration)}`);
   if (engine !== "auto") words.push(`--engine ${engine}`);
-  if (wanted !== undefined) words.push(`--target ${wanted.topK}:${wanted.loss}`);
+  if (target !== undefined) words.push(`--target ${target.topK ?? "mean"}:${target.loss}`);
+  if (against !== undefined) words.push(`--against ${quote(against)}`);
   for (const change of set) words.push(`--set ${quote(change)}`);
   if (out !== undefined) words.push(`--out ${quote(out)}`);
   return words.join(" ");

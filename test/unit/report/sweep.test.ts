@@ -22,6 +22,7 @@ function cell(strategy: string, dropout: number, seed: number): Cell {
     seed,
     rounds: 20,
     virtualTime: 2.4e6,
+    bytes: 3e8,
     invited: 320,
     counted: Math.round(320 * (1 - dropout)),
     distinctClients: Math.round(32 * (1 - dropout ** 3)),

@@ -1,0 +1,247 @@
+/**
+ * Methods side by side, as a paper has them: a row for each, a column for each budget and for their mean, all from the
+ * same seeds, with a paired test against one of them.
+ */
+import { mean, sampleStandardDeviation } from "simple-statistics";
+import { formatBytes, formatTime } from "../base/units.ts";
+import { type Cell, lossAt, reachedAt, type Target } from "../study/cell.ts";
+import type { StoredCell } from "../study/stored-cell.ts";
+import { holm, type PairedTest, pairedTest } from "./confidence.ts";
+
+/** A finished cell under the name of its method, with how it went on the way there. */
+export type ComparedCell = Cell & Pick<StoredCell, "curve">;
+
+export interface Method {
+  readonly name: string;
+  /** Ascending by seed. */
+  readonly cells: readonly ComparedCell[];
+}
+
+/** What is known of one method and one column. */
+export interface Entry {
+  readonly method: string;
+  /** Null where a run has nothing to say, such as a target it never met. */
+  readonly runs: readonly { readonly seed: number; readonly value: number | null }[];
+  /** Null without a finite value. */
+  readonly mean: number | null;
+  /** Sample standard deviation over seeds; null for a single one. */
+  readonly deviation: number | null;
+  /** Finite values. */
+  readonly count: number;
+}
+
+export interface Column {
+  readonly id: string;
+  readonly title: string;
+  readonly entries: readonly Entry[];
+  /** The best mean of those that have a value for every run; null where no side is better. */
+  readonly best: number | null;
+  readonly write: (value: number) => string;
+}
+
+export interface Table {
+  readonly id: string;
+  readonly title: string;
+  readonly note: string;
+  readonly columns: readonly Column[];
+}
+
+type Verdict = "better" | "worse" | "no difference seen" | "too few seeds";
+
+/** Of held-out loss in the mean over budgets, seed by seed. */
+export interface Contrast {
+  readonly method: string;
+  /** Negative where the method is better than the one it is held against. Null for too few seeds. */
+  readonly test: PairedTest | null;
+  /** p, corrected for all contrasts. */
+  readonly adjusted: number | null;
+  readonly verdict: Verdict;
+}
+
+export interface Comparison {
+  readonly against: string;
+  readonly methods: readonly Method[];
+  readonly seeds: readonly number[];
+  /** Largest first. */
+  readonly budgets: readonly number[];
+  readonly tables: readonly Table[];
+  readonly contrasts: readonly Contrast[];
+  /** Runs whose loss left the finite numbers, or in which an invariant broke. */
+  readonly failed: readonly ComparedCell[];
+}
+
+/** Below this an adjusted p counts as a difference. */
+export const level = 0.05;
+
+/** @param against the method that others are held against */
+export function compareMethods(cells: readonly ComparedCell[], against: string, target: Target | null): Comparison {
+  const names = [...new Set(cells.map(({ strategy }) => strategy))];
+  const methods = names.map((name) => ({
+    name,
+    cells: cells.filter(({ strategy }) => strategy === name).sort((a, b) => a.seed - b.seed),
+  }));
+  const budgets = [...new Set(cells.flatMap(({ evaluations }) => evaluations.map(({ topK }) => topK)))].sort(
+    (a, b) => b - a,
+  );
+  return {
+    against,
+    methods,
+    seeds: [...new Set(cells.map(({ seed }) => seed))].sort((a, b) => a - b),
+    budgets,
+    tables: tableSpecs(methods, budgets, target).map((spec) => tableOf(spec, methods)),
+    contrasts: contrastsOf(methods, against),
+    failed: cells.filter(
+      ({ violations, evaluations }) => violations.length > 0 || !evaluations.every(({ loss }) => Number.isFinite(loss)),
+    ),
+  };
+}
+
+/** What a method comes to in one column, before it is filled in. */
+interface ColumnSpec {
+  readonly id: string;
+  readonly title: string;
+  readonly of: (cell: ComparedCell) => number | null;
+  readonly write: (value: number) => string;
+  readonly better?: "low" | "high";
+}
+
+interface TableSpec extends Omit<Table, "columns"> {
+  readonly columns: readonly ColumnSpec[];
+}
+
+function tableSpecs(methods: readonly Method[], budgets: readonly number[], target: Target | null): TableSpec[] {
+  const byBudget = (of: (cell: ComparedCell, topK: number | null) => number | null, rest: object) =>
+    [...budgets, null].map((topK) => ({
+      id: topK === null ? "mean" : `k${topK}`,
+      title: topK === null ? "mean" : `k = ${topK}`,
+      of: (cell: ComparedCell) => of(cell, topK),
+      ...(rest as Pick<ColumnSpec, "write" | "better">),
+    }));
+  const share = (key: "tokenAccuracy" | "exactMatch") =>
+    byBudget((cell, topK) => meanAt(cell, topK, key), { write: percentage, better: "high" });
+  const aim = target ?? usualTarget(methods);
+  const quality: TableSpec[] =
+    budgets.length === 0
+      ? []
+      : [
+          {
+            id: "loss",
+            title: "Held-out loss",
+            note: "Nats per response token after the last round; lower is better.",
+            columns: byBudget(({ evaluations }, topK) => lossAt(evaluations, topK), { write: inNats, better: "low" }),
+          },
+          {
+            id: "token-accuracy",
+            title: "Token accuracy, %",
+            note: "Held-out response tokens predicted right; higher is better.",
+            columns: share("tokenAccuracy"),
+          },
+          {
+            id: "exact-match",
+            title: "Exact match, %",
+            note: "Held-out examples answered without a mistake; higher is better.",
+            columns: share("exactMatch"),
+          },
+        ];
+  const time = { write: formatTime, better: "low" as const };
+  const reached =
+    aim === null
+      ? []
+      : [
+          {
+            id: "time-to-target",
+            title: "time to target",
+            of: ({ curve }: ComparedCell) => reachedAt(curve, aim),
+            ...time,
+          },
+        ];
+  return [
+    ...quality,
+    {
+      id: "cost",
+      title: "What it costs",
+      note: `Virtual time, the same on every machine.${aim === null ? "" : ` The target is a held-out loss of ${aim.loss} ${aim.topK === null ? "in the mean over budgets" : `at k = ${aim.topK}`}${target === null ? ", what every run comes to in the end" : ""}; it is looked for wherever a run is evaluated.`} Bytes are all that was sent, both ways.`,
+      columns: [
+        ...reached,
+        {
+          id: "round-time",
+          title: "a round",
+          of: ({ virtualTime, rounds }) => (rounds === 0 ? null : virtualTime / rounds),
+          ...time,
+        },
+        { id: "bytes", title: "bytes sent", of: ({ bytes }) => bytes, write: formatBytes, better: "low" },
+      ],
+    },
+  ];
+}
+
+const inNats = (value: number): string => value.toFixed(3);
+const percentage = (value: number): string => value.toFixed(1);
+
+function meanAt({ evaluations }: Cell, topK: number | null, key: "tokenAccuracy" | "exactMatch"): number | null {
+  const asked = topK === null ? evaluations : evaluations.filter((result) => result.topK === topK);
+  return asked.length === 0 ? null : 100 * mean(asked.map((result) => result[key]));
+}
+
+/** The largest loss in the mean over budgets that a run ends with: one that each of them gets to. */
+function usualTarget(methods: readonly Method[]): Target | null {
+  const ends = methods.flatMap(({ cells }) => cells.map(finalLoss)).filter(Number.isFinite);
+  return ends.length === 0 ? null : { topK: null, loss: Math.ceil(100 * Math.max(...ends)) / 100 };
+}
+
+/** In the mean over budgets; NaN where nothing was evaluated, or a loss is none. */
+const finalLoss = ({ evaluations }: Cell): number => lossAt(evaluations, null) ?? Number.NaN;
+
+function tableOf({ columns, ...rest }: TableSpec, methods: readonly Method[]): Table {
+  return {
+    ...rest,
+    columns: columns.map(({ of, better, ...column }) => {
+      const entries = methods.map(({ name, cells }): Entry => {
+        const runs = cells.map((cell) => ({ seed: cell.seed, value: of(cell) }));
+        const finite = runs.map(({ value }) => value ?? Number.NaN).filter(Number.isFinite);
+        return {
+          method: name,
+          runs,
+          mean: finite.length === 0 ? null : mean(finite),
+          deviation: finite.length < 2 ? null : sampleStandardDeviation(finite),
+          count: finite.length,
+        };
+      });
+      const whole = entries.flatMap((entry) =>
+        entry.mean !== null && entry.count === entry.runs.length ? [entry.mean] : [],
+      );
+      const best = better === undefined || whole.length === 0 ? null : Math[better === "low" ? "min" : "max"](...whole);
+      return { ...column, entries, best };
+    }),
+  };
+}
+
+/** Is it, to the digits that are shown, the best, and not all that there is? */
+export function isBest({ entries, best, write }: Column, { mean: own, count, runs }: Entry): boolean {
+  if (best === null || own === null || count < runs.length || write(own) !== write(best)) return false;
+  return entries.some((entry) => entry.mean === null || write(entry.mean) !== write(best));
+}
+
+function contrastsOf(methods: readonly Method[], against: string): Contrast[] {
+  const base = new Map(methods.find(({ name }) => name === against)?.cells.map((cell) => [cell.seed, cell]));
+  const tests = methods
+    .filter(({ name }) => name !== against)
+    .map(({ name, cells }) => {
+      const differences = cells.flatMap((cell) => {
+        const other = base.get(cell.seed);
+        return other === undefined ? [] : [finalLoss(cell) - finalLoss(other)];
+      });
+      return { method: name, test: pairedTest(differences) };
+    });
+  const adjusted = holm(tests.flatMap(({ test }) => (test === null ? [] : [test.p])));
+  return tests.map(({ method, test }) => {
+    const p = test === null ? null : adjusted.shift()!;
+    return { method, test, adjusted: p, verdict: verdictOf(test, p) };
+  });
+}
+
+function verdictOf(test: PairedTest | null, adjusted: number | null): Verdict {
+  if (test === null || adjusted === null) return "too few seeds";
+  if (adjusted >= level) return "no difference seen";
+  return test.mean < 0 ? "better" : "worse";
+}
