@@ -89,20 +89,22 @@ export const ccfao = defineStrategy({
         const factor = (discount * clip) / (normalise === "perStep" ? steps : 1);
         const last = memory ? sum.vectors[`last:${client}`] : undefined;
         const own = new Float64Array(memory ? layout.size : 0);
-        eachOf(
-          layout,
-          (group) => hasTrained(update, group),
-          (i) => {
-            const change = factor * (values[i]! - base[i]!);
-            sum.pull[i]! += change;
-            if (memory) own[i] = change;
-          },
-        );
+        const { pull } = sum;
+        for (const [group, { ranges }] of layout.groups.entries()) {
+          if (!hasTrained(update, group)) continue;
+          sum.trained[group] = 1;
+          for (const { start, end } of ranges) {
+            for (let i = start; i < end; i++) {
+              const change = factor * (values[i]! - base[i]!);
+              pull[i] = pull[i]! + change;
+              if (memory) own[i] = change;
+            }
+          }
+        }
         if (memory) {
-          if (last !== undefined) for (let i = 0; i < last.length; i++) sum.pull[i]! -= last[i]!;
+          if (last !== undefined) for (let i = 0; i < last.length; i++) pull[i]! -= last[i]!;
           sum.vectors[`last:${client}`] = own;
         }
-        for (const group of layout.groups.keys()) if (hasTrained(update, group)) sum.trained[group] = 1;
         sum.arrivals++;
         sum.stalest = Math.max(sum.stalest, staleness);
       },

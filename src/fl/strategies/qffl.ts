@@ -57,18 +57,21 @@ export const qffl = defineStrategy({
         const L = 1 / (update.plan.learningRate ?? rate);
         const loss = lossOf(update.sent);
         const scale = loss ** q;
-        const factor = update.discount * (update.clip ?? 1);
+        const factor = L * (update.discount * (update.clip ?? 1));
+        const { values, base } = update;
+        const { d } = sum;
         let square = 0;
-        eachOf(
-          layout,
-          (group) => hasTrained(update, group),
-          (i) => {
-            const g = L * factor * (update.base[i]! - update.values[i]!);
-            square += g * g;
-            sum.d[i]! += scale * g;
-          },
-        );
-        for (const group of layout.groups.keys()) if (hasTrained(update, group)) sum.trained[group] = 1;
+        for (const [group, { ranges }] of layout.groups.entries()) {
+          if (!hasTrained(update, group)) continue;
+          sum.trained[group] = 1;
+          for (const { start, end } of ranges) {
+            for (let i = start; i < end; i++) {
+              const g = factor * (base[i]! - values[i]!);
+              square += g * g;
+              d[i] = d[i]! + scale * g;
+            }
+          }
+        }
         sum.h += q * loss ** (q - 1) * square + L * scale;
       },
       finish({ d, h, trained }: Sum, server, { layout }) {
