@@ -4,6 +4,8 @@
  *
  *   server ──train──▶ client ──update──▶ server ──acknowledge──▶ client
  *
+ * A plan may ask for a few numbers ahead of the update, `report`, to which the server says something, `answer`.
+ *
  * The rescaler s_i that came out of training becomes the client's own only when the server says that it counted the
  * update, so a client that dropped out or came too late goes on with what it had.
  */
@@ -16,6 +18,7 @@ import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { Attack } from "./attack.ts";
 import { type ClientMessage, serverRef } from "./protocol.ts";
 import type { Method } from "./server-state.ts";
+import { weighing } from "./storage.ts";
 import type { MethodOrder, MethodRecipe, Trained, TrainRecipe } from "./training.ts";
 
 export interface ClientState {
@@ -49,7 +52,7 @@ export interface ClientServices {
 export const client: ActorDefinition<ClientState, ClientMessage, ClientServices> = defineActor({
   kind: "client",
   runsOn: "device",
-  leg: ({ type }) => (type === "acknowledge" ? "acknowledge" : "download"),
+  stage: ({ type }) => (type === "train" ? "download" : type),
   cost: ({ id }, message, { trainingTimeOf }) =>
     message.type === "train"
       ? (message.method?.takes ?? millis(trainingTimeOf(id) * (message.effort ?? 1)))
@@ -81,7 +84,22 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
           adapter.ref === "blob" && attack?.type === "stale"
             ? { ...after, models: keptModels(models, { adapter, rescaler: message.rescaler }, attack.lag, ctx) }
             : after,
-          send(serverRef, { type: "update", round, participation, result }),
+          method?.reportBytes === undefined
+            ? send(serverRef, { type: "update", round, participation, result })
+            : send(serverRef, {
+                type: "report",
+                round,
+                participation,
+                client: id,
+                result: weighing(result, method.reportBytes),
+              }),
+        );
+      }
+      case "answer": {
+        const { round, participation, result, uploadBytes } = message;
+        return next(
+          state,
+          send(serverRef, { type: "update", round, participation, result: weighing(result, uploadBytes) }),
         );
       }
       case "acknowledge":

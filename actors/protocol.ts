@@ -4,6 +4,10 @@
  *             train                          evaluate
  *   server ──────────▶ client      server ──────────────▶ evaluator
  *          ◀──────────
+ *            report        where the plan asks for a preliminary exchange
+ *          ──────────▶
+ *            answer
+ *          ◀──────────
  *            update
  *          ──────────▶
  *          acknowledge
@@ -11,6 +15,7 @@
 import type { ClientId, ParticipationId, Round } from "../src/base/ids.ts";
 import type { Millis } from "../src/base/units.ts";
 import type { Held, PledgeRef, Ref } from "../src/runtime/messages/refs.ts";
+import type { Stage } from "../src/sim/flight/stages.ts";
 import type { Evaluation } from "../src/tasks/llm/training-engine.ts";
 import type { EvaluateRecipe, MethodOrder, Trained } from "./training.ts";
 
@@ -31,9 +36,21 @@ export type ClientMessage =
         readonly order: MethodOrder | null;
         /** What the update weighs. */
         readonly uploadBytes: number;
+        /** What the report weighs that goes ahead of it; absent where none does. */
+        readonly reportBytes?: number;
         /** How long all of it keeps the client's device busy, undisturbed. */
         readonly takes: Millis;
       };
+    }
+  /** What the server says to a report. */
+  | {
+      readonly type: "answer";
+      readonly round: Round;
+      readonly participation: ParticipationId;
+      /** The client's own, given back: it need not remember what it is about to send. */
+      readonly result: PledgeRef<Trained>;
+      /** What the update weighs. */
+      readonly uploadBytes: number;
     }
   /** The update was counted: what the client learned for itself is now its own. */
   | {
@@ -45,6 +62,14 @@ export type ClientMessage =
 
 export type ServerMessage =
   | { readonly type: "begin" }
+  /** A few numbers about an update that is to follow. */
+  | {
+      readonly type: "report";
+      readonly round: Round;
+      readonly participation: ParticipationId;
+      readonly client: ClientId;
+      readonly result: PledgeRef<Trained>;
+    }
   | {
       readonly type: "update";
       readonly round: Round;
@@ -86,6 +111,8 @@ export type ServerEvent =
       readonly participation: ParticipationId;
       readonly client: ClientId;
       readonly round: Round;
+      /** Stages that its plan asks for besides. */
+      readonly asks?: readonly Stage[];
     }
   | { readonly type: "accepted"; readonly participation: ParticipationId }
   | {

@@ -107,6 +107,8 @@ function accept(draft: Draft, ctx: ServerContext, answer: Answer, discount: numb
   emit(ctx, { type: "accepted", participation: answer.participation });
 }
 
+const preliminaryStages = ["preliminary", "answer"] as const;
+
 /** Invites up to `wanted` clients; the rest is tried again when clients come back. */
 export function inviteMore(draft: Draft, ctx: ServerContext): void {
   if (draft.wanted === 0) return;
@@ -123,7 +125,7 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     draft.outstanding.push({ participation, client, round, sentAt: ctx.now, base, ...(plan && { plan }) });
     draft.invited++;
     roster.invited(client, round, participation);
-    emit(ctx, { type: "invited", participation, client, round });
+    emit(ctx, { type: "invited", participation, client, round, ...(plan?.preliminary && { asks: preliminaryStages }) });
     const topK = (plan?.kind.variant.topK as number | undefined) ?? fleet.topK[client]!;
     const rescaler = learning === null ? null : learning.rescalers.forBudget(topK);
     const effort = plan?.effort ?? effortOf?.(client, round, () => method.charge(client, plan));
@@ -137,9 +139,14 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     } as const;
     if (plan === null) effect(draft, send(clientRef(client), invitation));
     else {
-      const { download, upload, training, probing } = method.charge(client, plan);
+      const { download, upload, preliminary, training, probing } = method.charge(client, plan);
       const order = orderOf(plan, draft, ctx);
-      const asked = { order, uploadBytes: upload, takes: millis(training * (effort ?? 1) + probing) };
+      const asked = {
+        order,
+        uploadBytes: upload,
+        ...(preliminary && { reportBytes: preliminary.up }),
+        takes: millis(training * (effort ?? 1) + probing),
+      };
       const work = { ...invitation, adapter: weighing(draft.adapter, download), method: asked };
       effect(draft, send(clientRef(client), work));
     }

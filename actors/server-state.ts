@@ -149,14 +149,29 @@ export const effect = (draft: Draft, asked: Effect<ServerMessage>): void => void
 
 export const emit = (ctx: ServerContext, event: ServerEvent & ActorEvent): void => ctx.emit(event);
 
-/** Takes an invitation out of the list. @returns null if no such invitation is out */
-export function takeFrom(outstanding: Invitation[], participation: ParticipationId): Invitation | null {
+/** Where the invitation is in the list, or would be. */
+function placeOf(outstanding: readonly Invitation[], participation: ParticipationId): number {
   let at = 0;
   for (let end = outstanding.length; at < end; ) {
     const middle = (at + end) >> 1;
     if (outstanding[middle]!.participation < participation) at = middle + 1;
     else end = middle;
   }
+  return at;
+}
+
+/** Undefined if no such invitation is out. */
+export function invitationOf(
+  outstanding: readonly Invitation[],
+  participation: ParticipationId,
+): Invitation | undefined {
+  const found = outstanding[placeOf(outstanding, participation)];
+  return found?.participation === participation ? found : undefined;
+}
+
+/** Takes an invitation out of the list. @returns null if no such invitation is out */
+export function takeFrom(outstanding: Invitation[], participation: ParticipationId): Invitation | null {
+  const at = placeOf(outstanding, participation);
   return outstanding[at]?.participation === participation ? outstanding.splice(at, 1)[0]! : null;
 }
 

@@ -9,15 +9,17 @@
 
 import { unreachable } from "../src/base/errors.ts";
 import type { ParticipationId, Round } from "../src/base/ids.ts";
-import { type ActorDefinition, defineActor, type Next } from "../src/runtime/actor.ts";
+import { type ActorDefinition, defineActor, type Next, send } from "../src/runtime/actor.ts";
 import { aggregate } from "./learning.ts";
-import type { ServerMessage } from "./protocol.ts";
+import { clientRef, type ServerMessage } from "./protocol.ts";
 import { carryOut, closeRound, inviteMore, release, viewOf } from "./server-round.ts";
 import {
   candidatesOf,
   type Draft,
   draftOf,
+  effect,
   emit,
+  invitationOf,
   quietSince,
   retryLater,
   type ServerContext,
@@ -26,16 +28,18 @@ import {
   stateOf,
   takeFrom,
 } from "./server-state.ts";
-import { discardPlan, replaceAll } from "./storage.ts";
+import { discardPlan, replaceAll, weighing } from "./storage.ts";
 
 export const server: ActorDefinition<ServerState, ServerMessage, ServerServices> = defineActor({
   kind: "server",
-  leg: () => "upload",
+  stage: ({ type }) => (type === "report" ? "preliminary" : "upload"),
   receive(state, message, ctx) {
     const draft = draftOf(state);
     switch (message.type) {
       case "begin":
         return begin(draft, ctx);
+      case "report":
+        return receiveReport(draft, message, ctx);
       case "update":
         return receiveUpdate(draft, message, ctx);
       case "unreadable":
@@ -91,6 +95,24 @@ function receiveUpdate(draft: Draft, message: Extract<ServerMessage, { type: "up
     if (plan) discardPlan(plan, ctx);
   }
   return quietOr(draft, ctx);
+}
+
+/** Answered at once, whatever the others of the round are about. */
+function receiveReport(
+  draft: Draft,
+  { client, round, participation, result }: Extract<ServerMessage, { type: "report" }>,
+  ctx: ServerContext,
+): Turn {
+  const plan = invitationOf(draft.outstanding, participation)?.plan;
+  // Given up before: the client is told nothing and has nothing left to do.
+  if (plan === undefined) ctx.services.roster.released(client, participation);
+  else {
+    draft.lastHeard = ctx.now;
+    const { upload, preliminary } = ctx.services.method.charge(client, plan);
+    const answer = { type: "answer", round, participation, uploadBytes: upload } as const;
+    effect(draft, send(clientRef(client), { ...answer, result: weighing(result, preliminary!.down) }));
+  }
+  return proceed(draft, ctx);
 }
 
 function receiveUnreadable(

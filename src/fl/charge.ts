@@ -2,7 +2,7 @@
  * What a participation costs, known from its plan before anything is trained: bytes on the wire, and work on the device.
  * Whoever wants to know, the server, the clients' effort and the checks before a run, asks here.
  *
- *   time = Σ latency + bytes ÷ rate  +  effort · training + probing
+ *   time = Σ (latency + bytes ÷ rate)  +  effort · training + probing
  *
  * A probe is a forward pass over all local examples, whatever the effort.
  */
@@ -16,13 +16,15 @@ export interface Charge {
   /** Bytes of the invitation and of the update, besides their envelopes. */
   readonly download: number;
   readonly upload: number;
+  /** Of the exchange ahead of the update; null where there is none. */
+  readonly preliminary: { readonly up: number; readonly down: number } | null;
   /** Milliseconds of all local steps, and of all probes, on the client's undisturbed device. */
   readonly training: number;
   readonly probing: number;
 }
 
 /** Null stands for the plan of a method that asks nothing special of anybody. */
-type Charged = Pick<Plan, "kind" | "bytes" | "scope"> | null;
+type Charged = Pick<Plan, "kind" | "bytes" | "scope" | "preliminary"> | null;
 
 export type ChargeOf = (client: ClientId, plan: Charged) => Charge;
 
@@ -46,13 +48,14 @@ export function chargesBy(tariff: Tariff): ChargeOf {
   const { bytes, layout, variantOf, trainingTimeOf, epochTimeOf, flopsOf, probesOf } = tariff;
   const sent = (whole: number, parameters: number): number => Math.max(0, whole - 4 * layout.size + parameters);
   return (client, plan) => {
-    if (plan === null) return { ...bytes, training: trainingTimeOf(client), probing: 0 };
+    if (plan === null) return { ...bytes, preliminary: null, training: trainingTimeOf(client), probing: 0 };
     const own = flopsOf(variantOf(client));
     const asked = flopsOf(plan.kind.variant, plan.scope);
     const { down, up } = bytesOf(plan, layout);
     return {
       download: sent(bytes.download, down),
       upload: sent(bytes.upload, up),
+      preliminary: plan.preliminary ?? null,
       training: (trainingTimeOf(client) * asked.training) / own.training,
       probing: (probesOf(plan.kind) * epochTimeOf(client) * asked.forward) / own.training,
     };

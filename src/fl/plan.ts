@@ -39,6 +39,11 @@ export interface Plan {
   readonly learningRate?: number;
   /** What travels besides the envelope; four bytes for each parameter of the scope unless given. */
   readonly bytes?: { readonly down?: number; readonly up?: number };
+  /**
+   * An exchange between training and update, in bytes: a few numbers for the server, and its answer. The server answers
+   * each client at once; what is said is in `reply`, this is what it weighs.
+   */
+  readonly preliminary?: { readonly up: number; readonly down: number };
   /** Whatever `reply` and `fold` want to know again. */
   readonly notes?: Plain;
 }

@@ -2,7 +2,7 @@
  * Follows every participation from outside: it sees what the server decided and what happened to messages, works out
  * how each participation ended, and stops the run when the rules were broken.
  *
- *   invited ─▶ downloaded ─▶ trained ─▶ arrived ─▶ counted | late | rejected
+ *   invited ─▶ downloaded ─▶ trained ─▶ … arrived ─▶ counted | late | rejected
  *        └───────────┴───────────┴──▶ lost ─▶ dropped
  *
  * The server cannot know why a client is silent. When it gives up on one, the tracker does: a client whose part was
@@ -10,13 +10,14 @@
  */
 
 import { invariant } from "../base/errors.ts";
-import { type ClientId, clientName, type ParticipationId, type Round } from "../base/ids.ts";
+import { clientName, type ParticipationId } from "../base/ids.ts";
 import { NumberMap } from "../base/number-map.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { formatTime, type Millis } from "../base/units.ts";
 import type { Loss } from "../sim/flight/environment.ts";
+import { type Stage, stages } from "../sim/flight/stages.ts";
 import type { Outcome } from "./counts.ts";
-import type { Ended, Participation } from "./participation.ts";
+import { type Ended, noInstants, type Participation } from "./participation.ts";
 
 interface ParticipationTrackerState {
   readonly open: readonly Participation[];
@@ -30,6 +31,12 @@ interface ParticipationTrackerOptions {
   /** Called once for each participation, in the order of their ends. */
   onEnded(ended: Ended): void;
 }
+
+interface Invited extends Pick<Participation, "participation" | "client" | "round"> {
+  readonly asks?: readonly Stage[];
+}
+
+const nobodyAsks = noInstants([]);
 
 export class ParticipationTracker implements Snapshot<ParticipationTrackerState> {
   readonly #options: ParticipationTrackerOptions;
@@ -50,7 +57,8 @@ export class ParticipationTracker implements Snapshot<ParticipationTrackerState>
     this.#roundStartedAt = at;
   }
 
-  invited(participation: ParticipationId, client: ClientId, round: Round, at: Millis): void {
+  /** @param asks the stages that the plan asks for besides */
+  invited({ participation, client, round, asks = [] }: Invited, at: Millis): void {
     invariant(participation === this.#next, () => `participation ${participation} follows ${this.#next - 1}`);
     this.#next++;
     this.#open.set(participation, {
@@ -58,9 +66,7 @@ export class ParticipationTracker implements Snapshot<ParticipationTrackerState>
       client,
       round,
       invitedAt: at,
-      downloadedAt: null,
-      trainedAt: null,
-      arrivedAt: null,
+      ...(asks.length === 0 ? nobodyAsks : noInstants(asks)),
       lostAt: null,
       lostIn: null,
       lostBecause: null,
@@ -70,20 +76,11 @@ export class ParticipationTracker implements Snapshot<ParticipationTrackerState>
     });
   }
 
-  /** These four also hear of participations that have ended, such as a late update, and of duplicates. */
-  downloaded(participation: ParticipationId, at: Millis): void {
-    const open = this.#open.get(participation);
-    if (open !== undefined) open.downloadedAt ??= at;
-  }
-
-  trained(participation: ParticipationId, at: Millis): void {
-    const open = this.#open.get(participation);
-    if (open !== undefined) open.trainedAt ??= at;
-  }
-
-  arrived(participation: ParticipationId, at: Millis): void {
-    const open = this.#open.get(participation);
-    if (open !== undefined) open.arrivedAt ??= at;
+  /** A stage has come to its end. This and the next also hear of participations that have ended, and of duplicates. */
+  passed(stage: Stage, participation: ParticipationId, at: Millis): void {
+    const { ends } = stages[stage];
+    const open = ends === null ? undefined : this.#open.get(participation);
+    if (open !== undefined) open[ends!] ??= at;
   }
 
   lost({ participation, phase, reason, at }: Loss): void {

@@ -3,12 +3,15 @@
  * order of settling. Virtual time only, so the file is the same for identical runs. The report's client tracks and
  * `timeline.json` are drawn from it.
  *
- *   invitedAt ──download──▶ downloadedAt ──train──▶ trainedAt ──upload──▶ arrivedAt
+ *   invitedAt ──download──▶ downloadedAt ──training──▶ trainedAt ──upload──▶ arrivedAt
+ *
+ * Where a strategy's plan asks for a preliminary exchange, it lies between training and upload: `reportedAt`, when the
+ * server had the client's numbers, and `answeredAt`, when the client had its.
  */
 import { z } from "zod";
 import { type ClientId, clientName, type ParticipationId, type Round } from "../base/ids.ts";
 import { type Fleet, tierOf } from "../sim/fleet/fleet.ts";
-import { type Phase, phases } from "../sim/flight/environment.ts";
+import { type ByInstant, type Instants, type Phase, phases, type Stage, timedStages } from "../sim/flight/stages.ts";
 import { count, instant, type Outcome, outcomes } from "./counts.ts";
 
 export const participationSchema = z.object({
@@ -19,12 +22,9 @@ export const participationSchema = z.object({
   tier: z.string(),
   round: count,
   topK: count,
-  /** Milliseconds of virtual time; null where the participation never got that far. */
+  /** Milliseconds of virtual time. */
   invitedAt: instant,
-  downloadedAt: instant.nullable(),
-  trainedAt: instant.nullable(),
-  /** When the update reached the server, whatever the server then did with it. */
-  arrivedAt: instant.nullable(),
+  ...instantFields(),
   /** When the client was lost: a dropped participation's last sign of life. The server learns of it later. */
   lostAt: instant.exactOptional(),
   /** When the server settled the outcome; no earlier than any instant above. */
@@ -38,14 +38,11 @@ export const participationSchema = z.object({
 export type ParticipationRow = Readonly<z.output<typeof participationSchema>>;
 
 /** What is known of one client's part in one round: filled in as things happen, and text only where it is written. */
-export interface Participation {
+export interface Participation extends Instants {
   readonly participation: ParticipationId;
   readonly client: ClientId;
   readonly round: Round;
   readonly invitedAt: number;
-  downloadedAt: number | null;
-  trainedAt: number | null;
-  arrivedAt: number | null;
   lostAt: number | null;
   lostIn: Phase | null;
   lostBecause: string | null;
@@ -61,8 +58,27 @@ export interface Ended extends Readonly<Participation> {
   readonly outcome: Outcome;
 }
 
+/** Before anything has happened. */
+export function noInstants(asked: readonly Stage[]): Instants {
+  const timed = timedStages.filter(({ name, isAsked }) => !isAsked || asked.includes(name));
+  return Object.fromEntries(timed.map(({ ends }) => [ends, null])) as unknown as Instants;
+}
+
+/**
+ * When each stage ended; null where the participation never got that far, absent where its plan does not ask for the
+ * stage. `arrivedAt` is when the update reached the server, whatever the server then did with it.
+ */
+function instantFields() {
+  type At = z.ZodNullable<typeof instant>;
+  const fields = timedStages.map(({ ends, isAsked }) => {
+    const field = instant.nullable();
+    return [ends, isAsked ? field.exactOptional() : field] as const;
+  });
+  return Object.fromEntries(fields) as ByInstant<At, z.ZodExactOptional<At>>;
+}
+
 export function rowOf(ended: Ended, fleet: Fleet): ParticipationRow {
-  const { participation, client, round, invitedAt, downloadedAt, trainedAt, arrivedAt, endedAt, outcome } = ended;
+  const { participation, client, round, invitedAt, endedAt, outcome } = ended;
   const row: z.output<typeof participationSchema> = {
     participation,
     client: clientName(client),
@@ -70,9 +86,7 @@ export function rowOf(ended: Ended, fleet: Fleet): ParticipationRow {
     round,
     topK: fleet.topK[client]!,
     invitedAt,
-    downloadedAt,
-    trainedAt,
-    arrivedAt,
+    ...instantsOf(ended),
     endedAt,
     outcome,
   };
@@ -82,4 +96,10 @@ export function rowOf(ended: Ended, fleet: Fleet): ParticipationRow {
   }
   if (ended.reason !== null) row.reason = ended.reason;
   return row;
+}
+
+/** In the order of stages. */
+function instantsOf(ended: Ended): Pick<ParticipationRow, keyof Instants> {
+  const passed = timedStages.filter(({ ends }) => ended[ends] !== undefined);
+  return Object.fromEntries(passed.map(({ ends }) => [ends, ended[ends]])) as never;
 }

@@ -12,7 +12,7 @@ import { nats, percent, shareOf, whole } from "./numbers.ts";
 import { escapeHtml, renderNote, renderPage, renderTable, renderTiles, type Section } from "./page.ts";
 import { hasParticipations, type RunRecord, readParticipations, readRun } from "./run-folder.ts";
 import { BUDGET_COLUMNS, budgetChanges, budgetRows, TIER_COLUMNS, tierRows } from "./summary.ts";
-import { legRows, lossRows, type ParticipationSummary, summarise, trackFigures } from "./tracks.ts";
+import { lossRows, type ParticipationSummary, stageTable, summarise, trackFigures } from "./tracks.ts";
 
 /**
  * Reads the run folder and writes `report.html` into it.
@@ -135,8 +135,8 @@ function participation(run: RunRecord, palette: Palette, participations: Partici
   const order = run.tiers.map(({ name }) => name);
   const tables = [table("Participations by tier", TIER_COLUMNS, tierRows(run))];
   if (participations !== null) {
-    const legs = ["tier", "download", "training", "upload"];
-    tables.push(table("Median virtual time of a completed leg", legs, legRows(participations, order)));
+    const { head, rows: times } = stageTable(participations, order);
+    tables.push(table("Median virtual time of a completed stage", head, times));
     tables.push(table("Why invitations did not count", ["ending", ...order, "all"], lossRows(participations, order)));
   }
   const tracks =

@@ -1,26 +1,32 @@
 /** A participation as the stretches of time it was made of; shared by the client tracks and `timeline.json`. */
 import type { ParticipationRow } from "../records/participation.ts";
-
-export type Leg = "download" | "train" | "upload";
+import { type Stage, timedStages } from "../sim/flight/stages.ts";
 
 export interface Slice {
-  readonly leg: Leg;
+  readonly stage: Stage;
+  readonly is: "down" | "up" | "work";
   /** Milliseconds of virtual time, `from ≤ to`. */
   readonly from: number;
   readonly to: number;
+  readonly isCompleted: boolean;
 }
 
 /**
- * The legs a participation entered, in order. One that was cut off has its last leg end where the client was lost or
- * the server gave up; the wait of an update for its verdict belongs to no leg.
+ * The stages a participation entered, in order. One that was cut off has its last stage end where the client was lost or
+ * the server gave up; the wait of an update for its verdict belongs to no stage.
  */
 export function slicesOf(row: ParticipationRow): Slice[] {
-  const { invitedAt, downloadedAt, trainedAt, phase } = row;
-  if (phase === "before-download") return [];
-  const end = busyUntil(row);
-  const slices: Slice[] = [{ leg: "download", from: invitedAt, to: downloadedAt ?? end }];
-  if (downloadedAt !== null) slices.push({ leg: "train", from: downloadedAt, to: trainedAt ?? end });
-  if (trainedAt !== null) slices.push({ leg: "upload", from: trainedAt, to: end });
+  if (row.phase === "before-download") return [];
+  const slices: Slice[] = [];
+  let from = row.invitedAt;
+  for (const { name, ends, is } of timedStages) {
+    const end = row[ends];
+    if (end === undefined) continue;
+    const to = end ?? busyUntil(row);
+    slices.push({ stage: name, is, from, to, isCompleted: end !== null });
+    if (end === null) break;
+    from = to;
+  }
   return slices;
 }
 

@@ -145,8 +145,8 @@ function tierEvents(pid: number, tier: string, rows: readonly ParticipationRow[]
       cname,
       args: { participation, topK, ending: verdict(row), settled: formatTime(endedAt) },
     };
-    const inner = slicesOf(row).map(({ leg, from, to }) => ({
-      ...span(`${leg}${suffix}`, from, to, pid, tid),
+    const inner = slicesOf(row).map(({ stage, from, to }) => ({
+      ...span(`${stage}${suffix}`, from, to, pid, tid),
       cat: outcome,
       cname,
       args: { round },

@@ -5,23 +5,24 @@ import { formatTime } from "../base/units.ts";
 import { outcomes } from "../records/counts.ts";
 import type { RoundMetrics } from "../records/metrics.ts";
 import type { ParticipationRow } from "../records/participation.ts";
+import { type Stage, timedStages } from "../sim/flight/stages.ts";
 import { outcomeStyle, type Palette } from "./colours.ts";
 import { asAreas, draw, type Figure, FULL } from "./figure.ts";
 import { timeUnit, whole } from "./numbers.ts";
-import { busyUntil, type Leg, slicesOf, verdict } from "./slices.ts";
+import { busyUntil, type Slice, slicesOf, verdict } from "./slices.ts";
 
 const CLIENTS = 40;
 const ROUNDS = 8;
 const BARS = 700;
-/** How strongly each leg is inked, so that a glance tells waiting for the network from work. */
-const INK: Record<Leg, number> = { download: 0.45, train: 1, upload: 0.7 };
+/** How strongly each stage is inked, so that a glance tells waiting for the network from work. */
+const INK: Record<Slice["is"], number> = { down: 0.45, work: 1, up: 0.7 };
 
 /** What the report keeps of `participations.jsonl`, gathered in one pass. */
 export interface ParticipationSummary {
   /** Participations of the first rounds, bounded. */
   readonly first: readonly ParticipationRow[];
   readonly total: number;
-  readonly tiers: ReadonlyMap<string, LegTimes>;
+  readonly tiers: ReadonlyMap<string, StageTimes>;
   /** Participations that did not count, by outcome, phase and reason, most frequent first. */
   readonly losses: readonly {
     readonly what: string;
@@ -30,22 +31,24 @@ export interface ParticipationSummary {
   }[];
 }
 
-/** Median milliseconds of completed legs; null where no participation completed one. */
-type LegTimes = { readonly [leg in Leg]: number | null };
+/** Median milliseconds of completed stages, of those that any participation has. */
+type StageTimes = ReadonlyMap<Stage, number>;
 
 export function summarise(rows: Iterable<ParticipationRow>): ParticipationSummary {
   const first: ParticipationRow[] = [];
-  const legs = new Map<string, Record<Leg, number[]>>();
+  const stages = new Map<string, Map<Stage, number[]>>();
   const losses = new Map<string, Map<string, number>>();
   let total = 0;
   for (const row of rows) {
     total++;
     if (row.round <= ROUNDS && first.length < 4 * BARS) first.push(row);
-    const times = legs.get(row.tier) ?? { download: [], train: [], upload: [] };
-    legs.set(row.tier, times);
-    if (row.downloadedAt !== null) times.download.push(row.downloadedAt - row.invitedAt);
-    if (row.downloadedAt !== null && row.trainedAt !== null) times.train.push(row.trainedAt - row.downloadedAt);
-    if (row.trainedAt !== null && row.arrivedAt !== null) times.upload.push(row.arrivedAt - row.trainedAt);
+    const times = stages.get(row.tier) ?? new Map<Stage, number[]>();
+    stages.set(row.tier, times);
+    for (const { stage, from, to, isCompleted } of slicesOf(row)) {
+      const durations = times.get(stage) ?? [];
+      times.set(stage, durations);
+      if (isCompleted) durations.push(to - from);
+    }
     if (row.outcome !== "counted") {
       const what = verdict(row);
       const tiers = losses.get(what) ?? new Map<string, number>();
@@ -53,14 +56,13 @@ export function summarise(rows: Iterable<ParticipationRow>): ParticipationSummar
       losses.set(what, tiers);
     }
   }
-  const middle = (values: number[]) => (values.length === 0 ? null : median(values));
   return {
     first,
     total,
     tiers: new Map(
-      [...legs].map(([tier, { download, train, upload }]) => [
+      [...stages].map(([tier, times]) => [
         tier,
-        { download: middle(download), train: middle(train), upload: middle(upload) },
+        new Map([...times].flatMap(([stage, all]) => (all.length === 0 ? [] : [[stage, median(all)] as const]))),
       ]),
     ),
     losses: [...losses]
@@ -87,13 +89,13 @@ export function trackFigures(
   const until = Math.max(...inRange.map(({ closedAt }) => closedAt), ...shown.map(busyUntil));
   const time = timeUnit(until);
   const bars = shown.flatMap((row) =>
-    slicesOf(row).map(({ leg, from, to }) => ({
+    slicesOf(row).map(({ stage, is, from, to }) => ({
       client: row.client,
       x1: from / time.divisor,
       x2: to / time.divisor,
       colour: outcomeStyle(row.outcome).colour,
-      ink: INK[leg],
-      title: `${row.client} (${row.tier}), round ${row.round}: ${leg} ${formatTime(to - from)}\n${verdict(row)}`,
+      ink: INK[is],
+      title: `${row.client} (${row.tier}), round ${row.round}: ${stage} ${formatTime(to - from)}\n${verdict(row)}`,
     })),
   );
   const ends = shown.filter(({ outcome }) => outcome === "dropped");
@@ -185,14 +187,18 @@ function select(first: readonly ParticipationRow[]): ParticipationRow[] {
   return within(last).slice(0, BARS);
 }
 
-/** Rows for a table: one a tier, with median times of completed legs. */
-export const legRows = ({ tiers }: ParticipationSummary, order: Iterable<string>): string[][] =>
-  [...order].flatMap((tier) => {
+/** A table: a row a tier, with median times of completed stages, of those that all have or anybody has completed. */
+export function stageTable({ tiers }: ParticipationSummary, order: Iterable<string>) {
+  const shown = timedStages.filter(
+    ({ name, isAsked }) => !isAsked || [...tiers.values()].some((times) => times.has(name)),
+  );
+  const cell = (value: number | undefined) => (value === undefined ? "–" : formatTime(value));
+  const rows = [...order].flatMap((tier) => {
     const times = tiers.get(tier);
-    if (times === undefined) return [];
-    const cell = (value: number | null) => (value === null ? "–" : formatTime(value));
-    return [[tier, cell(times.download), cell(times.train), cell(times.upload)]];
+    return times === undefined ? [] : [[tier, ...shown.map(({ name }) => cell(times.get(name)))]];
   });
+  return { head: ["tier", ...shown.map(({ name }) => name)], rows };
+}
 
 /** Rows for a table: why participations did not count, with one column a tier. */
 export function lossRows({ losses }: ParticipationSummary, order: readonly string[]): string[][] {

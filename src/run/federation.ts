@@ -27,7 +27,8 @@ import type { WorkPool } from "../runtime/pools/pool.ts";
 import { ActorSystem } from "../runtime/system.ts";
 import { policyOf, type Scenario, samplerOf } from "../scenario/define.ts";
 import { effortOf, trainingTimeOf } from "../scenario/effort.ts";
-import type { Condition, Leg, Loss, Order } from "../sim/flight/environment.ts";
+import type { Condition, Loss, Order } from "../sim/flight/environment.ts";
+import { type MessageStage, stages } from "../sim/flight/stages.ts";
 import { Kernel } from "../sim/kernel/kernel.ts";
 import { Piece, RowShape, Trace, type TraceSink } from "../sim/kernel/trace.ts";
 import { createWorld, type World } from "../sim/world.ts";
@@ -90,8 +91,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       ...(prepared.traits === null ? {} : { traits: prepared.traits }),
       onTrace: (row) => this.trace.record(row),
       onlooker: {
-        arrived: (order, leg, condition) => this.#arrived(order, leg, condition),
-        computed: ({ participation }) => this.#participations.trained(participation, this.kernel.now),
+        arrived: (order, stage, condition) => this.#arrived(order, stage, condition),
+        computed: ({ participation }) => this.#participations.passed("training", participation, this.kernel.now),
         lost: (loss) => this.#lose(loss),
       },
     });
@@ -274,7 +275,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
         break;
       case "invited":
         this.#invited++;
-        this.#participations.invited(told.participation, told.client, told.round, at);
+        this.#participations.invited(told, at);
         this.#recorder.invited(this.#options.prepared.fleet.tier[told.client]!);
         break;
       case "accepted":
@@ -343,16 +344,17 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.#options.onParticipation(ended);
   }
 
-  #arrived({ client, participation, round }: Order, leg: Leg, condition: Condition): void {
+  #arrived({ client, participation, round }: Order, stage: MessageStage, condition: Condition): void {
     const { now } = this.kernel;
-    if (leg === "upload") {
-      this.#participations.arrived(participation, now);
-      // Also when the server has given up on it: a straggler that has reported has nothing left to do.
-      this.#roster.released(client, participation);
-    } else if (leg === "download" && condition === "intact") this.#participations.downloaded(participation, now);
-    else if (leg === "download") {
-      this.#lose({ client, participation, round, phase: "download", reason: "corrupted", at: now });
+    const isUp = stages[stage].is === "up";
+    // A client does not hear what it cannot read, and its part ends there.
+    if (!isUp && condition === "corrupted") {
+      this.#lose({ client, participation, round, phase: stage, reason: "corrupted", at: now });
+      return;
     }
+    this.#participations.passed(stage, participation, now);
+    // Also when the server has given up on it: a straggler that has reported has nothing left to do.
+    if (stage === "upload" || condition === "corrupted") this.#roster.released(client, participation);
   }
 
   #lose(loss: Loss): void {

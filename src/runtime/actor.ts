@@ -7,7 +7,7 @@
 import type { ParticipationId, Round } from "../base/ids.ts";
 import type { Rng } from "../base/random.ts";
 import type { Millis } from "../base/units.ts";
-import type { Leg } from "../sim/flight/environment.ts";
+import type { MessageStage } from "../sim/flight/stages.ts";
 import type { BlobReader } from "./messages/blobs.ts";
 import type { BlobRef, Held, PledgeRef, Protocol, Ref } from "./messages/refs.ts";
 import type { Recipe } from "./pledges.ts";
@@ -81,7 +81,7 @@ export interface TurnContext<Services = unknown> extends BlobReader {
 /** A message that arrived with bytes that cannot be trusted; what is known of it is what the transport knew. */
 interface Damage {
   readonly from: Ref;
-  readonly leg: Leg | null;
+  readonly stage: MessageStage | null;
   readonly round: Round | null;
   readonly participation: ParticipationId | null;
 }
@@ -93,8 +93,8 @@ export interface ActorDefinition<State, Message extends Protocol, Services = unk
    * can be cut off; between turns it is bytes, or nothing while its state is still its first. Default `server`.
    */
   readonly runsOn?: "server" | "device";
-  /** The leg of a participation on which the message comes here over the network. */
-  leg?(message: Message): Leg;
+  /** The stage of a participation that the message is over the network. */
+  stage?(message: Message): MessageStage;
   /** Virtual time the message keeps this actor busy, known before the work begins; whole milliseconds. */
   cost?(state: State, message: Message, services: Services): Millis;
   /** One turn. Only turns that open pledges need to be asynchronous. */

@@ -8,7 +8,8 @@
 import type { ClientId } from "../base/ids.ts";
 import type { NumberMap } from "../base/number-map.ts";
 import type { Millis } from "../base/units.ts";
-import type { Leg, Transfer } from "../sim/flight/environment.ts";
+import type { Transfer } from "../sim/flight/environment.ts";
+import type { MessageStage } from "../sim/flight/stages.ts";
 import type { Registration } from "./actor.ts";
 import { Envelope } from "./messages/envelope.ts";
 import type { Protocol, Ref } from "./messages/refs.ts";
@@ -57,13 +58,13 @@ export class Transit extends Envelope {
     receiver: Entry,
     sequence: number,
     sentAt: Millis,
-    leg: Leg | null,
+    stage: MessageStage | null,
     message: Protocol,
   ) {
-    super(sender?.ref ?? outside, receiver.ref, sequence, sentAt, leg, message);
+    super(sender?.ref ?? outside, receiver.ref, sequence, sentAt, stage, message);
     this.sender = sender;
     this.receiver = receiver;
-    this.device = leg === null ? null : receiver.kind.isDevice ? receiver : sender;
+    this.device = stage === null ? null : receiver.kind.isDevice ? receiver : sender;
   }
 
   /** By this it is known to the network. */
@@ -78,7 +79,7 @@ export class Transit extends Envelope {
 
 /** What the environment takes: a message that names the participation it belongs to. */
 export const isTransfer = (transit: Transit): transit is Transit & Transfer =>
-  transit.leg !== null && transit.participation !== null && transit.round !== null;
+  transit.stage !== null && transit.participation !== null && transit.round !== null;
 
 /** Puts a message that leaves now at the end of the device's route. */
 export function putOn(device: Entry, transit: Transit): void {

@@ -36,13 +36,13 @@ export class Router {
   /** @param delay until delivery; for messages that do not cross the network */
   send(sender: Entry | null, receiver: Entry, message: Protocol, delay: Millis): void {
     const isNetwork = sender !== null && sender !== receiver && (sender.kind.isDevice || receiver.kind.isDevice);
-    const leg = isNetwork ? receiver.kind.definition.leg?.(message) : null;
+    const stage = isNetwork ? receiver.kind.definition.stage?.(message) : null;
     invariant(
-      leg !== undefined,
-      () => `"${message.type}" goes to the ${receiver.ref.kind} over the network, but has no leg`,
+      stage !== undefined,
+      () => `"${message.type}" goes to the ${receiver.ref.kind} over the network, but has no stage`,
     );
     const ticket = this.nextTicket++;
-    const transit = new Transit(sender, receiver, ticket, this.#kernel.now, leg, message);
+    const transit = new Transit(sender, receiver, ticket, this.#kernel.now, stage, message);
     for (const content of transit.refs) this.#references.retain(content);
     this.inFlight.set(ticket, transit);
     this.sent++;

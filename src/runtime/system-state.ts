@@ -66,9 +66,9 @@ export function restoreMessages(
     computing.set(current.ticket, entry);
   }
   for (const { envelope: bytes, hasArrived } of state.inFlight) {
-    const { from, to, sequence, sentAt, leg, message } = open(bytes, "message on its way");
+    const { from, to, sequence, sentAt, stage, message } = open(bytes, "message on its way");
     const sender = from.kind === outside.kind ? null : entryOf(from);
-    const transit = new Transit(sender, entryOf(to), sequence, sentAt, leg, message);
+    const transit = new Transit(sender, entryOf(to), sequence, sentAt, stage, message);
     transit.hasArrived = hasArrived;
     inFlight.set(sequence, transit);
     const { device } = transit;

@@ -214,11 +214,11 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
 
   /** A damaged envelope ends here; the receiver learns no more than that there was one. */
   #refuse(transit: Transit): void {
-    const { receiver, from, leg, round, participation } = transit;
+    const { receiver, from, stage, round, participation } = transit;
     assertDamageShows(transit);
     this.#router.withdraw(transit);
     this.#log.corrupted(this.#kernel.now, transit);
-    const substitute = receiver.kind.definition.corrupted?.({ from, leg, round, participation }) ?? null;
+    const substitute = receiver.kind.definition.corrupted?.({ from, stage, round, participation }) ?? null;
     if (substitute !== null) this.#router.send(null, receiver, substitute, atOnce);
   }
 

@@ -48,15 +48,16 @@ export function trainingTimeOf(fleet: Fleet, data: ScenarioData, client: ClientI
 
 /** Milliseconds that a participation's messages take on the client's link, undisturbed. */
 export function transferTime(
-  { download, upload }: Charge,
+  { download, upload, preliminary }: Charge,
   { latency, downlink, uplink }: Pick<Fleet, "latency" | "downlink" | "uplink">,
   client: ClientId,
   luck: { readonly downlink: number; readonly uplink: number } = { downlink: 1, uplink: 1 },
 ): number {
+  const { up, down } = preliminary ?? { up: 0, down: 0 };
   return (
-    2 * latency[client]! +
-    (1_000 * download) / (downlink[client]! * luck.downlink) +
-    (1_000 * upload) / (uplink[client]! * luck.uplink)
+    (preliminary === null ? 2 : 4) * latency[client]! +
+    (1_000 * (download + down)) / (downlink[client]! * luck.downlink) +
+    (1_000 * (upload + up)) / (uplink[client]! * luck.uplink)
   );
 }
 

@@ -26,7 +26,7 @@ export function foresee(flight: Flight, now: Millis, presence: Presence, conditi
       } else if (presence.isGone(flight.client, now)) cutAt(flight, now, "unavailable");
     }
     if (flight.rate === 0 && !conditions.isCalm) {
-      const reason = conditions.stopsForEver(flight.client, flight.leg !== "compute");
+      const reason = conditions.stopsForEver(flight.client, flight.is !== "work");
       if (reason !== undefined) cutAt(flight, now, reason);
     }
   }

@@ -55,9 +55,9 @@ export class Presence {
 
   /** Sets when work that begins now will be taken away because its client is. */
   limit(flight: Flight, now: number): void {
-    const { client, leg } = flight;
+    const { client, stage } = flight;
     if (this.#churn !== null) cutAt(flight, this.#churn.leavesAt(client), "left");
-    if (this.batteries !== null) cutAt(flight, this.batteries.emptyAt(client, leg, now), "battery");
+    if (this.batteries !== null) cutAt(flight, this.batteries.emptyAt(client, stage, now), "battery");
     if (this.#availability !== null && this.#onIneligible === "abort") {
       cutAt(flight, this.#availability.onUntil(client, now, flight.cutAt), "unavailable");
     }

@@ -12,17 +12,10 @@ import { after, type Millis } from "../base/units.ts";
 import type { DataTraits } from "./availability/availability-data.ts";
 import type { BatteryState } from "./availability/battery.ts";
 import type { Fleet } from "./fleet/fleet.ts";
-import type { Computation, Environment, Loss, Onlooker, Outlet, Phase, Transfer } from "./flight/environment.ts";
+import type { Computation, Environment, Loss, Onlooker, Outlet, Transfer } from "./flight/environment.ts";
 import { Faults } from "./flight/faults.ts";
-import {
-  type Flight,
-  FlightTable,
-  type FlightTableState,
-  phaseOf,
-  type Step,
-  settle,
-  soonest,
-} from "./flight/flight.ts";
+import { type Flight, FlightTable, type FlightTableState, type Step, settle, soonest } from "./flight/flight.ts";
+import { isMessage, type Phase } from "./flight/stages.ts";
 import { type ComputeSpec, setWork } from "./flight/tasks.ts";
 import { foresee } from "./foresight.ts";
 import type { Kernel } from "./kernel/kernel.ts";
@@ -132,10 +125,10 @@ export class World implements Environment {
   }
 
   transfer(transfer: Transfer): void {
-    const { client, leg, bytes, participation, round } = transfer;
+    const { client, stage, bytes, participation, round } = transfer;
     const repeat = this.#repeats.of(client, round, participation);
-    const flight = this.#flights.prepare(transfer, leg, repeat, bytes, this.#kernel.now);
-    flight.isShared = this.#links.isShared(leg);
+    const flight = this.#flights.prepare(transfer, stage, repeat, bytes, this.#kernel.now);
+    flight.isShared = this.#links.isShared(flight);
     this.#send(flight);
     this.#begin(flight);
   }
@@ -147,7 +140,7 @@ export class World implements Environment {
   compute(computation: Computation): boolean {
     const { client, participation, round, duration } = computation;
     const repeat = this.#repeats.of(client, round, participation);
-    const flight = this.#flights.prepare(computation, "compute", repeat, duration, this.#kernel.now);
+    const flight = this.#flights.prepare(computation, "training", repeat, duration, this.#kernel.now);
     setWork(flight, this.#compute, this.#rng);
     this.#begin(flight);
     return flight.stopReason === "" && (flight.step !== "cut" || !this.#conditions.isCalm);
@@ -227,7 +220,7 @@ export class World implements Environment {
     const { now } = this.#kernel;
     settle(flight, now);
     const pace = this.#paceOf(flight, now);
-    if (pace > 0 && flight.leg !== "compute" && !flight.isMetered) {
+    if (pace > 0 && flight.is !== "work" && !flight.isMetered) {
       this.#meter.sent(flight);
       flight.isMetered = true;
     }
@@ -238,11 +231,11 @@ export class World implements Environment {
 
   /** Work per millisecond of virtual time, before any shared link; 0 while it stands still. */
   #paceOf(flight: Flight, now: number): number {
-    const { client, leg, pace } = flight;
+    const { client, is, pace } = flight;
     if (this.#presence.isAway(client, now)) return 0;
     const conditions = this.#conditions;
     if (conditions.isCalm) return pace;
-    if (leg === "compute") return pace / conditions.slowdown(client);
+    if (is === "work") return pace / conditions.slowdown(client);
     return conditions.isCutOff(client) ? 0 : pace * conditions.bandwidth(client);
   }
 
@@ -263,7 +256,7 @@ export class World implements Environment {
     const { now } = this.#kernel;
     switch (flight.step) {
       case "refusal":
-        this.#close(flight, slot, flight.stopReason, flight.leg === "download" ? "before-download" : phaseOf(flight));
+        this.#close(flight, slot, flight.stopReason, flight.stage === "download" ? "before-download" : flight.stage);
         return;
       case "cut":
         this.#lose(flight, slot, flight.cutReason);
@@ -284,7 +277,7 @@ export class World implements Environment {
         flight.done = 0;
         flight.since = now;
         this.#send(flight);
-        this.#trace({ t: now, type: "resend", client: flight.client, leg: flight.leg, attempt: flight.attempt });
+        this.#trace({ t: now, type: "resend", client: flight.client, leg: flight.stage, attempt: flight.attempt });
         this.#repace(flight, slot);
         return;
       case "copy":
@@ -300,7 +293,7 @@ export class World implements Environment {
   #finish(flight: Flight, slot: number): void | Promise<void> {
     const { now } = this.#kernel;
     settle(flight, now);
-    const { client, ticket, leg, startedAt, fate } = flight;
+    const { client, ticket, stage, startedAt, fate } = flight;
     const failure = flight.stopReason === "" ? this.#presence.endCheck(client, now) : flight.stopReason;
     if (failure !== null) {
       this.#lose(flight, slot, failure);
@@ -310,15 +303,15 @@ export class World implements Environment {
       this.#miss(flight, slot);
       return;
     }
-    this.#meter.occupied(leg, now - startedAt);
-    this.#presence.batteries?.debit(client, leg, now, now - startedAt);
-    if (leg === "compute") {
+    this.#meter.occupied(flight, now - startedAt);
+    this.#presence.batteries?.debit(client, stage, now, now - startedAt);
+    if (!isMessage(stage)) {
       this.#onlooker?.computed(flight);
       this.#flights.remove(slot);
       return this.#outlet!.computed(ticket);
     }
     this.#meter.received(flight);
-    this.#onlooker?.arrived(flight, leg, fate);
+    this.#onlooker?.arrived(flight, stage, fate);
     if (flight.isDoubled) this.#await(flight, slot, now + this.#network.retry.timeout, "copy");
     else this.#flights.remove(slot);
     return this.#outlet!.arrived(ticket, fate);
@@ -341,12 +334,12 @@ export class World implements Environment {
   /** Ends work that is under way without a result. */
   #lose(flight: Flight, slot: number, reason: string): void {
     const { now } = this.#kernel;
-    const { client, leg, startedAt } = flight;
+    const { client, stage, startedAt } = flight;
     settle(flight, now);
     this.#breakOff(flight);
-    this.#meter.occupied(leg, now - startedAt);
-    this.#presence.batteries?.debit(client, leg, now, now - startedAt);
-    this.#close(flight, slot, reason, phaseOf(flight));
+    this.#meter.occupied(flight, now - startedAt);
+    this.#presence.batteries?.debit(client, stage, now, now - startedAt);
+    this.#close(flight, slot, reason, flight.stage);
   }
 
   /** The bytes of the present copy that have left are lost; the others never leave. */
@@ -387,7 +380,7 @@ export class World implements Environment {
       return;
     }
     if (flight.step === "resend") return;
-    if (effect.type === "server-restart" && change === "begins" && flight.leg !== "compute") {
+    if (effect.type === "server-restart" && change === "begins" && flight.is !== "work") {
       settle(flight, this.#kernel.now);
       this.#breakOff(flight);
       flight.done = 0;

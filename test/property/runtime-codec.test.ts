@@ -46,7 +46,7 @@ const header = fc.record(
     to: address,
     sequence: fc.nat(),
     sentAt: fc.nat().map((ms) => ms as Millis),
-    leg: fc.constantFrom("download" as const, "upload" as const, "acknowledge" as const, null),
+    stage: fc.constantFrom("download" as const, "upload" as const, "acknowledge" as const, null),
     message: fc.record(
       {
         type: fc.string({ maxLength: 12 }),
@@ -72,9 +72,9 @@ test("plain data come back from bytes as they were", () => {
   );
 });
 
-type Sent = Pick<Envelope, "from" | "to" | "sequence" | "sentAt" | "leg" | "message">;
-const sent = ({ from, to, sequence, sentAt, leg, message }: Sent): Envelope =>
-  new Envelope(from, to, sequence, sentAt, leg, message);
+type Sent = Pick<Envelope, "from" | "to" | "sequence" | "sentAt" | "stage" | "message">;
+const sent = ({ from, to, sequence, sentAt, stage, message }: Sent): Envelope =>
+  new Envelope(from, to, sequence, sentAt, stage, message);
 
 test("an envelope comes back as it was sent, and is metered with its blobs and pledges", () => {
   fc.assert(

@@ -147,7 +147,7 @@ test("every ticket ends exactly once, no byte is lost from the books, and time n
       for (const [ticket, told] of seen) {
         const lost = told.filter(({ how }) => how === "lost").length;
         assert.ok(lost === 0 || told.length === 1, `ticket ${ticket} was lost and arrived`);
-        const isComputation = ticket % 4 === 1;
+        const isComputation = ticket % 64 === 1;
         assert.ok(
           told.length <= (isComputation || own.network.duplication === 0 ? 1 : 2),
           `ticket ${ticket} ended too often`,

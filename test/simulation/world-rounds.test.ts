@@ -169,7 +169,7 @@ test("the hazard of the phones preset loses 8 % of tasks as long as the median",
   const fleet = equalFleet({ size: 4_000, rate: 1e15 });
   const own = stage({ fleet, spec: { faults: world.faults } });
   const all = Array.from({ length: 4_000 }, (_, client) => ({ client, round: 1, at: 0 }));
-  const driver = new Parts(own, all, { duration: minutes(2) as Millis, legs: 3 });
+  const driver = new Parts(own, all, { duration: minutes(2) as Millis, stages: 3 });
   listen(own, (ending) => driver.hear(ending));
   await own.kernel.run();
   const lost = driver.results.filter((result) => result!.loss !== null).length / 4_000;

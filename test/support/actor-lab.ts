@@ -8,6 +8,7 @@ import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import type { PoolDiagnostics, Task, WorkPool } from "../../src/runtime/pools/pool.ts";
 import { ActorSystem } from "../../src/runtime/system.ts";
 import type { Computation, Condition, Environment, Outlet, Transfer } from "../../src/sim/flight/environment.ts";
+import type { Stage } from "../../src/sim/flight/stages.ts";
 import { Kernel } from "../../src/sim/kernel/kernel.ts";
 import { Trace } from "../../src/sim/kernel/trace.ts";
 import { handlers } from "./pool-worker.ts";
@@ -31,7 +32,7 @@ interface Answer {
   readonly client: ClientId;
   readonly participation: ParticipationId;
   readonly round: Round;
-  readonly phase: "download" | "upload" | "acknowledge" | "training";
+  readonly phase: Stage;
 }
 
 export class LabEnvironment implements Environment {
@@ -54,7 +55,7 @@ export class LabEnvironment implements Environment {
 
   transfer(transfer: Transfer): void {
     this.transfers.push(transfer);
-    this.#schedule(this.#weather.transfer(transfer), transfer, transfer.leg);
+    this.#schedule(this.#weather.transfer(transfer), transfer, transfer.stage);
   }
 
   compute(computation: Computation): void {

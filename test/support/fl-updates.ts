@@ -33,7 +33,7 @@ export const experts = layout.layers * layout.experts;
 export const setting = settingOf(parameterLayout(layout), { clients: 8 });
 
 /** For servers whose clients are charged nothing. */
-export const free: ChargeOf = () => ({ download: 0, upload: 0, training: 0, probing: 0 });
+export const free: ChargeOf = () => ({ download: 0, upload: 0, preliminary: null, training: 0, probing: 0 });
 
 export interface UpdateSketch {
   client?: number;

@@ -3,7 +3,8 @@ import { type ClientId, clientId, participationId, round } from "../../src/base/
 import { Rng } from "../../src/base/random.ts";
 import { type Millis, seconds } from "../../src/base/units.ts";
 import type { Fleet } from "../../src/sim/fleet/fleet.ts";
-import type { Leg, Loss } from "../../src/sim/flight/environment.ts";
+import type { Loss } from "../../src/sim/flight/environment.ts";
+import { type Stage as StageName, stageNames, stages } from "../../src/sim/flight/stages.ts";
 import { Kernel } from "../../src/sim/kernel/kernel.ts";
 import type { TraceRow } from "../../src/sim/kernel/trace.ts";
 import { createWorld, type World } from "../../src/sim/world.ts";
@@ -97,7 +98,8 @@ export class Script {
   }
 }
 
-const legs = ["download", "compute", "upload", "acknowledge"] as const;
+/** Stages of a part at most. */
+const most = 64;
 
 export interface Part {
   readonly client: number;
@@ -108,7 +110,7 @@ export interface Part {
 
 export interface PartResult {
   readonly part: Part;
-  /** Null if every leg came to its end. */
+  /** Null if every stage came to its end. */
   readonly loss: Loss | null;
   readonly endedAt: number;
   readonly isCorrupted: boolean;
@@ -118,14 +120,17 @@ export interface PartCost {
   readonly downloadBytes?: number;
   readonly uploadBytes?: number;
   readonly duration?: number;
-  /** Legs of a part, from the first on; all four if left out. */
-  readonly legs?: number;
+  /** Stages of a part, from the first on; all if left out. */
+  readonly stages?: number;
+  /** Whether it has those that a plan asks for. */
+  readonly hasAsked?: boolean;
 }
 
-/** Runs parts side by side, each through its legs. Ticket = 4 · number of the part + number of the leg. */
+/** Runs parts side by side, each through its stages. Ticket = 64 · number of the part + number of the stage. */
 export class Parts {
   readonly results: (PartResult | undefined)[] = [];
   readonly #stage: Stage;
+  readonly #stages: readonly StageName[];
   readonly #parts: readonly Part[];
   readonly #cost: PartCost;
   readonly #arrived = new Set<number>();
@@ -133,6 +138,7 @@ export class Parts {
 
   constructor(stage: Stage, parts: readonly Part[], cost: PartCost = {}) {
     this.#stage = stage;
+    this.#stages = stageNames.filter((name) => cost.hasAsked === true || !stages[name].isAsked);
     this.#parts = parts;
     this.#cost = cost;
     stage.kernel.on<number>("invite", (number) => this.#begin(number, 0));
@@ -142,16 +148,16 @@ export class Parts {
   /** Takes up what the world says of a ticket. */
   hear({ ticket, at, how, loss }: Ending): void {
     if (loss !== undefined) {
-      this.#end(Math.floor(ticket / 4), at, loss);
+      this.#end(Math.floor(ticket / most), at, loss);
       return;
     }
     // A second copy is known already.
     if (this.#arrived.has(ticket)) return;
     this.#arrived.add(ticket);
-    const number = Math.floor(ticket / 4);
+    const number = Math.floor(ticket / most);
     if (how === "corrupted") this.#corrupted.add(number);
-    const next = (ticket % 4) + 1;
-    if (next < (this.#cost.legs ?? 4)) this.#begin(number, next);
+    const next = (ticket % most) + 1;
+    if (next < (this.#cost.stages ?? this.#stages.length)) this.#begin(number, next);
     else this.#end(number, at, null);
   }
 
@@ -162,20 +168,20 @@ export class Parts {
     for (const [number, result] of other.results.entries()) this.results[number] = result;
   }
 
-  #begin(number: number, leg: number): void {
+  #begin(number: number, at: number): void {
     const { client, round: r } = this.#parts[number]!;
     const { downloadBytes = 1_000, uploadBytes = 1_000, duration = seconds(10) } = this.#cost;
-    const kind = legs[leg]!;
+    const kind = this.#stages[at]!;
     const common = {
-      ticket: 4 * number + leg,
+      ticket: most * number + at,
       client: clientId(client),
       participation: participationId(number),
       round: round(r),
     };
-    if (kind === "compute") this.#stage.world.compute({ ...common, duration: duration as Millis });
+    if (kind === "training") this.#stage.world.compute({ ...common, duration: duration as Millis });
     else {
       const bytes = kind === "upload" ? uploadBytes : kind === "download" ? downloadBytes : 100;
-      this.#stage.world.transfer({ ...common, leg: kind as Leg, bytes });
+      this.#stage.world.transfer({ ...common, stage: kind, bytes });
     }
   }
 

@@ -58,7 +58,7 @@ export interface ServerState {
 export const programClient = defineActor<ClientState, ClientMessage>({
   kind: "client",
   runsOn: "device",
-  leg: ({ type }) => (type === "train" ? "download" : "acknowledge"),
+  stage: ({ type }) => (type === "train" ? "download" : "acknowledge"),
   cost: ({ parts }, { type }) => (type === "train" ? millis(100 + 37 * parts) : millis(0)),
   receive(state, message, ctx) {
     const { round, participation } = message;
@@ -75,7 +75,7 @@ export const programClient = defineActor<ClientState, ClientMessage>({
 
 export const programServer: ActorDefinition<ServerState, ServerMessage> = defineActor<ServerState, ServerMessage>({
   kind: "server",
-  leg: () => "upload",
+  stage: () => "upload",
   receive(state, message, ctx) {
     switch (message.type) {
       case "begin": {

@@ -25,7 +25,7 @@ export const otaffl = defineStrategy({
       dropAfterScheduling is set. What travels over the air is as many channel uses as there are parameters, for all
       clients together; the transceiver is derived.
     `,
-    sends: "its loss on the received model; mean and variance of each group",
+    sends: "ahead of the update its loss on the received model, and mean and variance of each group",
     keeps: null,
     sources: [
       {
@@ -76,7 +76,9 @@ export const otaffl = defineStrategy({
     weight: (update) => update.examples * update.discount,
     plan: (client, _server, setting) => ({
       ...usual(client, setting),
-      bytes: { up: 4 * setting.layout.size + 8 * (2 + 2 * setting.layout.groups.length) },
+      ...(options.channel === "air"
+        ? { preliminary: controlLink(setting) }
+        : { bytes: { up: 4 * setting.layout.size + 8 } }),
     }),
     steps: lossBefore,
     reply: (trained) => ({ sent: { loss: receivedLoss(trained) } }),
@@ -92,6 +94,12 @@ export const otaffl = defineStrategy({
         .then(({ products }) => transmitted(leastNorm(priorOf(kept), products, options.epsilon)));
     },
   }),
+});
+
+/** Ahead of the slot: its loss, |D_k|, and of each group mean and variance; back comes λ_k·c of each group. */
+const controlLink = ({ layout }: Setting) => ({
+  up: 8 * (2 + 2 * layout.groups.length),
+  down: 8 * layout.groups.length,
 });
 
 interface Options {

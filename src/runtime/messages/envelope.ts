@@ -3,13 +3,13 @@
  * where they are needed, in a snapshot and when the network damages them. Otherwise the receiver, which lives on the
  * same thread, is given the message itself: plain data that nobody changes.
  *
- *   [version, from, to, sequence, sentAt, leg, participation, round, references, message] ‖ CRC-32
+ *   [version, from, to, sequence, sentAt, stage, participation, round, references, message] ‖ CRC-32
  */
 import { crc32 } from "node:zlib";
 import { InputError, InvariantError } from "../../base/errors.ts";
 import type { ParticipationId, Round } from "../../base/ids.ts";
 import { formatBytes, type Millis } from "../../base/units.ts";
-import type { Leg } from "../../sim/flight/environment.ts";
+import { type MessageStage, messageStages } from "../../sim/flight/stages.ts";
 import { decodeUntrusted, encode, lengthOf } from "./codec.ts";
 import { inspect } from "./plain.ts";
 import { type Held, keyOf, type Protocol, type Ref } from "./refs.ts";
@@ -21,7 +21,7 @@ export class Envelope {
   readonly sequence: number;
   readonly sentAt: Millis;
   /** Null for messages that do not cross the network. */
-  readonly leg: Leg | null;
+  readonly stage: MessageStage | null;
   readonly message: Protocol;
   /** The message's own, like the two below. */
   readonly type: string;
@@ -33,12 +33,12 @@ export class Envelope {
   readonly bytes: number;
 
   /** @throws InvariantError when the message is not plain data, or too large */
-  constructor(from: Ref, to: Ref, sequence: number, sentAt: Millis, leg: Leg | null, message: Protocol) {
+  constructor(from: Ref, to: Ref, sequence: number, sentAt: Millis, stage: MessageStage | null, message: Protocol) {
     this.from = from;
     this.to = to;
     this.sequence = sequence;
     this.sentAt = sentAt;
-    this.leg = leg;
+    this.stage = stage;
     this.message = message;
     this.type = message.type;
     this.participation = message.participation ?? null;
@@ -58,18 +58,18 @@ export class Envelope {
 const version = 1;
 const fieldCount = 10;
 const checksumBytes = 4;
-const legs: readonly unknown[] = ["download", "upload", "acknowledge", null];
+const known: readonly unknown[] = [...messageStages, null];
 
 /** Larger content belongs into a blob. */
 const maxEnvelopeBytes = 64 * 2 ** 20;
 
-const fieldsOf = ({ from, to, sequence, sentAt, leg, participation, round, refs, message }: Envelope): unknown[] => [
+const fieldsOf = ({ from, to, sequence, sentAt, stage, participation, round, refs, message }: Envelope): unknown[] => [
   version,
   [from.kind, from.id],
   [to.kind, to.id],
   sequence,
   sentAt,
-  leg,
+  stage,
   participation,
   round,
   refs.map(keyOf),
@@ -77,9 +77,9 @@ const fieldsOf = ({ from, to, sequence, sentAt, leg, participation, round, refs,
 ];
 
 /** Length of all fields but the message. They are numbers and short words, and making a list of them takes longer. */
-function headerLength({ from, to, sequence, sentAt, leg, participation, round, refs }: Envelope): number {
+function headerLength({ from, to, sequence, sentAt, stage, participation, round, refs }: Envelope): number {
   let length = 2 + 1 + asciiLength(from.kind) + countLength(from.id) + 1 + asciiLength(to.kind) + countLength(to.id);
-  length += countLength(sequence) + countLength(sentAt) + (leg === null ? 1 : asciiLength(leg));
+  length += countLength(sequence) + countLength(sentAt) + (stage === null ? 1 : asciiLength(stage));
   length += (participation === null ? 1 : countLength(participation)) + (round === null ? 1 : countLength(round));
   length += refs.length < 0x10 ? 1 : refs.length < 0x10000 ? 3 : 5;
   for (const ref of refs) length += ref.ref === "blob" ? asciiLength(ref.digest) : countLength(ref.id);
@@ -112,17 +112,17 @@ export function open(content: Uint8Array, source = "envelope"): Envelope {
   if (stated !== actual) fail(`is damaged: its checksum is ${hex(actual)}, expected ${hex(stated)}`);
   const fields = decodeUntrusted(body, source);
   if (!Array.isArray(fields) || fields.length !== fieldCount) return fail(`is not a list of ${fieldCount} fields`);
-  const [stamp, from, to, sequence, sentAt, leg, participation, round, references, message] = fields as unknown[];
+  const [stamp, from, to, sequence, sentAt, stage, participation, round, references, message] = fields as unknown[];
   if (stamp !== version) fail(`has version ${String(stamp)}, expected ${version}`);
   if (!isAddress(from) || !isAddress(to)) return fail("has no sender or no receiver");
   if (!isCount(sequence) || !isCount(sentAt)) return fail("has no sequence number or no time");
-  if (!legs.includes(leg)) fail("has an unknown leg");
+  if (!known.includes(stage)) fail("has an unknown stage");
   if ([participation, round].some((number) => number !== null && !isCount(number))) fail("has no round");
   if (!isProtocol(message, participation, round)) return fail("holds no message");
   const [sender, receiver] = [from, to].map(([kind, id]): Ref => ({ kind, id })) as [Ref, Ref];
   const envelope = guarded(
     source,
-    () => new Envelope(sender, receiver, sequence, sentAt as Millis, leg as Leg | null, message),
+    () => new Envelope(sender, receiver, sequence, sentAt as Millis, stage as MessageStage | null, message),
   );
   if (!isListOf(references, envelope.refs.map(keyOf))) fail("names other references than its message");
   return envelope;

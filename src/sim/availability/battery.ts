@@ -12,7 +12,7 @@ import { notNegative, positive } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
 import type { Rng } from "../../base/random.ts";
 import type { Fleet } from "../fleet/fleet.ts";
-import type { Flight } from "../flight/flight.ts";
+import { type Stage, stages } from "../flight/stages.ts";
 import { ChargingWindows, chargingFields } from "./availability-windows.ts";
 
 const level = "a level in [0, 1)";
@@ -93,8 +93,8 @@ export class Batteries {
   }
 
   /** When work that begins now would empty the battery. */
-  emptyAt(client: ClientId, leg: Flight["leg"], now: number): number {
-    const drain = this.#idle + this.#drain(leg);
+  emptyAt(client: ClientId, stage: Stage, now: number): number {
+    const drain = this.#idle + this.#drain(stage);
     let level = this.level(client, now);
     // A battery that outlasts this many changes of the charger outlasts any task.
     for (let time = now, changes = 0; changes < 16; changes++) {
@@ -109,8 +109,8 @@ export class Batteries {
   }
 
   /** Takes what `duration` milliseconds of work up to `now` have used. @returns levels used */
-  debit(client: ClientId, leg: Flight["leg"], now: number, duration: number): void {
-    const level = this.level(client, now) - this.#drain(leg) * duration;
+  debit(client: ClientId, stage: Stage, now: number, duration: number): void {
+    const level = this.level(client, now) - this.#drain(stage) * duration;
     this.#levels[client] = Math.max(0, level);
     this.#times[client] = now;
   }
@@ -124,8 +124,8 @@ export class Batteries {
     this.#times = times.slice();
   }
 
-  #drain(leg: Flight["leg"]): number {
-    return leg === "compute" ? this.#compute : this.#radio;
+  #drain(stage: Stage): number {
+    return stages[stage].is === "work" ? this.#compute : this.#radio;
   }
 
   #idleUntil(client: ClientId, level: number, from: number, until: number): number {

@@ -9,13 +9,7 @@
 import type { ClientId, ParticipationId, Round } from "../../base/ids.ts";
 import type { Snapshot } from "../../base/snapshot.ts";
 import type { Millis } from "../../base/units.ts";
-
-/** The part of a participation a message belongs to. */
-export type Leg = "download" | "upload" | "acknowledge";
-
-/** Where a participation can fail. */
-export const phases = ["before-download", "download", "training", "upload", "acknowledge"] as const;
-export type Phase = (typeof phases)[number];
+import type { MessageStage, Phase } from "./stages.ts";
 
 /** Something that is to be under way, and what it belongs to. */
 export interface Order {
@@ -26,7 +20,7 @@ export interface Order {
 }
 
 export interface Transfer extends Order {
-  readonly leg: Leg;
+  readonly stage: MessageStage;
   /** Envelope and the blobs it references, exactly as they would go over the wire. */
   readonly bytes: number;
 }
@@ -58,7 +52,7 @@ export interface Outlet {
 /** Told of each ending before the actors are: of a message once, however many copies of it arrive. */
 export interface Onlooker {
   /** `order` may be read during the call. */
-  arrived(order: Order, leg: Leg, condition: Condition): void;
+  arrived(order: Order, stage: MessageStage, condition: Condition): void;
   computed(order: Order): void;
   lost(loss: Loss): void;
 }

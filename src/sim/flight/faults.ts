@@ -16,10 +16,11 @@ import { duration, notNegative, openShare, positive, probability } from "../../b
 import type { Draws, Rng } from "../../base/random.ts";
 import type { Millis } from "../../base/units.ts";
 import type { Fleet } from "../fleet/fleet.ts";
-import { type Flight, itemOf } from "./flight.ts";
+import { type Flight, luckOf } from "./flight.ts";
+import { type Stage, stageNames, stages } from "./stages.ts";
 
-/** As the client is invited; as a copy of its update leaves; as a leg begins. */
-type Moment = "invitation" | "copy" | Flight["leg"];
+/** As the client is invited; as a copy of its update leaves; as a stage begins. */
+type Moment = "invitation" | "copy" | Stage;
 
 interface Luck {
   readonly fleet: Fleet;
@@ -43,11 +44,11 @@ const fault = <Setting>(entry: Fault<Setting>): Fault<Setting> => entry;
 
 const always = (setting: number): string | null => (setting === 1 ? "" : null);
 
-const afterShare = (leg: Flight["leg"], purpose: string, reason?: string): Fault<number> => ({
+const afterShare = (stage: Stage, purpose: string, reason?: string): Fault<number> => ({
   schema: probability,
-  at: [leg],
+  at: [stage],
   strike: (setting, flight, { rng }) => failAfterShare(flight, rng, purpose, setting, reason),
-  inescapable: always,
+  ...(stages[stage].isAsked ? {} : { inescapable: always }),
 });
 
 const atOnce = (moment: Moment, purpose: string): Fault<number> => ({
@@ -67,7 +68,7 @@ export const faults = {
   /** The client stops after a uniform share of the steps. To this comes the `dropout` of its tier. */
   training: fault({
     schema: probability,
-    at: ["compute"],
+    at: ["training"],
     unset: 0,
     replacedBy: "dropout",
     strike(setting, flight, { fleet, rng }, _, scripted) {
@@ -76,11 +77,14 @@ export const faults = {
     },
     inescapable: always,
   }),
+  /** The connection breaks in the exchange ahead of the update, of those whose plan asks for one. */
+  preliminary: afterShare("preliminary", "dropout in preliminary"),
+  answer: afterShare("answer", "dropout in answer"),
   upload: afterShare("upload", "dropout in upload"),
   /** The server has the update, but the client never learns of it. */
   acknowledge: atOnce("acknowledge", "dropout in acknowledge"),
   /** The client crashes after a uniform share of the steps and is back with the state it had before. */
-  crash: afterShare("compute", "crash in training", "crash"),
+  crash: afterShare("training", "crash in training", "crash"),
   /** The upload arrives damaged, however many copies of it are sent. */
   corruptedUpdate: fault({
     schema: probability,
@@ -93,10 +97,10 @@ export const faults = {
   /** Failures per hour of virtual time in every phase. */
   hazardPerHour: fault({
     schema: notNegative,
-    at: ["download", "compute", "upload", "acknowledge"],
+    at: stageNames,
     strike(setting, flight, { rng }, now) {
       if (setting <= 0) return;
-      const draws = rng.at("hazard", flight.round).at(itemOf(flight));
+      const draws = luckOf(rng, "hazard", flight);
       cutAt(flight, now + draws.exponential(3_600_000 / setting), "dropout");
     },
   }),
@@ -107,7 +111,7 @@ export const faults = {
       /** Exponential with mean 1 ÷ rate, at most 1. */
       z.strictObject({ type: z.literal("exponential"), rate: positive }),
     ]),
-    at: ["compute"],
+    at: ["training"],
     strike(setting, flight, { rng }) {
       const drawn = drawRoundRate(setting, rng.at("round rate", flight.round).at(0));
       failAfterShare(flight, rng, "round dropout", drawn);
@@ -116,7 +120,7 @@ export const faults = {
   /** Clients fail in training when their region is hit. */
   shocks: fault({
     schema: z.strictObject({ probability, severity: probability }),
-    at: ["compute"],
+    at: ["training"],
     strike(setting, flight, { fleet, rng }) {
       const region = fleet.region[flight.client]!;
       if (!rng.at("regional shock", flight.round).at(region).bernoulli(setting.probability)) return;
@@ -127,7 +131,7 @@ export const faults = {
   /** Clients of the window's subset fail in training with the given probability. */
   swizzle: fault({
     schema: z.strictObject({ window: duration, share: probability, probability }),
-    at: ["compute"],
+    at: ["training"],
     strike(setting, flight, { rng }, now) {
       const window = Math.floor(now / setting.window);
       if (!rng.at("swizzle", window).at(flight.client).bernoulli(setting.share)) return;
@@ -161,13 +165,12 @@ const settingOf = (spec: Readonly<Record<string, unknown>>, name: string): unkno
 /** Decides the fate of flights as they begin. */
 export class Faults {
   readonly #luck: Luck;
-  readonly #armed: Readonly<Record<Moment, { readonly fault: Fault<unknown>; readonly setting: unknown }[]>> = {
-    ...{ invitation: [], copy: [] },
-    ...{ download: [], compute: [], upload: [], acknowledge: [] },
-  };
+  readonly #armed: Readonly<Record<Moment, { readonly fault: Fault<unknown>; readonly setting: unknown }[]>>;
 
   constructor(spec: FaultSpec, fleet: Fleet, rng: Rng) {
     this.#luck = { fleet, rng };
+    const moments: readonly Moment[] = ["invitation", "copy", ...stageNames];
+    this.#armed = Object.fromEntries(moments.map((moment) => [moment, []])) as never;
     for (const [name, fault] of entries) {
       const setting = settingOf(spec, name) ?? fault.unset;
       if (setting !== undefined) for (const moment of fault.at) this.#armed[moment].push({ fault, setting });
@@ -176,13 +179,13 @@ export class Faults {
 
   /** Does the client not even take the message? Then `stopReason` says why. */
   refuses(flight: Flight): boolean {
-    if (flight.leg === "download") this.#strike("invitation", flight, 0, null);
+    if (flight.stage === "download") this.#strike("invitation", flight, 0, null);
     return flight.stopReason !== "";
   }
 
   /** Damages an update that its client sends damaged. */
   damage(flight: Flight): void {
-    if (flight.leg === "upload") this.#strike("copy", flight, 0, null);
+    if (flight.stage === "upload") this.#strike("copy", flight, 0, null);
   }
 
   /**
@@ -191,7 +194,7 @@ export class Faults {
    * @param dropout probability of dropping out in training that a scripted effect puts in the place of the world's
    */
   decide(flight: Flight, now: number, dropout: number | null): void {
-    this.#strike(flight.leg, flight, now, dropout);
+    this.#strike(flight.stage, flight, now, dropout);
   }
 
   #strike(moment: Moment, flight: Flight, now: number, scripted: number | null): void {
@@ -202,7 +205,7 @@ export class Faults {
 /** The rest of the stream of a failure that strikes; null if it does not. */
 function strikes(flight: Flight, rng: Rng, purpose: string, probability: number): Draws | null {
   if (probability <= 0) return null;
-  const draws = rng.at(purpose, flight.round).at(itemOf(flight));
+  const draws = luckOf(rng, purpose, flight);
   return draws.bernoulli(probability) ? draws : null;
 }
 

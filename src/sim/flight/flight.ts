@@ -7,8 +7,10 @@
  * are recognised by their sequence number and pass without effect.
  */
 import type { ClientId, ParticipationId, Round } from "../../base/ids.ts";
+import type { Draws, Rng } from "../../base/random.ts";
 import type { Millis } from "../../base/units.ts";
-import type { Condition, Leg, Order, Phase } from "./environment.ts";
+import type { Condition, Order } from "./environment.ts";
+import { type Stage, stages } from "./stages.ts";
 
 /**
  * Nothing is scheduled further ahead than a day: an event that an effect overtakes stays in the queue, and the run
@@ -41,7 +43,9 @@ export class Flight implements Order {
   client = 0 as ClientId;
   participation = 0 as ParticipationId;
   round = 0 as Round;
-  leg: Leg | "compute" = "compute";
+  stage: Stage = "training";
+  /** What the stage is: a message down or up, or work. */
+  is: "down" | "up" | "work" = "work";
   /** Second, third… part of the same client in the same round; keys its luck. */
   repeat = 0;
   startedAt = 0;
@@ -131,12 +135,13 @@ export class Flight implements Order {
     this.#floats[this.#at + 7] = value;
   }
 
-  begin(order: Order, leg: Flight["leg"], repeat: number, total: number, now: number): void {
+  begin(order: Order, stage: Stage, repeat: number, total: number, now: number): void {
     this.ticket = order.ticket;
     this.client = order.client;
     this.participation = order.participation;
     this.round = order.round;
-    this.leg = leg;
+    this.stage = stage;
+    this.is = stages[stage].is;
     this.repeat = repeat;
     this.startedAt = now;
     this.total = total;
@@ -181,14 +186,15 @@ export function soonest(now: Millis, time: number): Millis | null {
   return first > Number.MAX_SAFE_INTEGER ? null : (Math.max(now, first) as Millis);
 }
 
-export const phaseOf = (flight: Flight): Phase => (flight.leg === "compute" ? "training" : flight.leg);
-
-/** Every item of randomness fits in 48 bits: 32 for the client, 2 for the leg, 6 for the attempt, 8 for the repeat. */
-export const itemOf = ({ client, leg, repeat }: Flight, attempt = 0): number =>
-  client + 2 ** 32 * (legCodes[leg] + 4 * ((attempt & 63) + 64 * (repeat & 255)));
-
-/** A client's first participation in a round has the client's own number as its item in training. */
-const legCodes = { compute: 0, download: 1, upload: 2, acknowledge: 3 } as const;
+/**
+ * A flight's luck for a purpose: its client's own, whoever else takes part. Item and index have 48 bits each: of the item
+ * 32 are the client's, 2 the stage's, 6 the attempt's and 8 the repeat's, and what more a stage needs is above the round.
+ */
+export function luckOf(rng: Rng, purpose: string, { client, stage, repeat, round }: Flight, attempt = 0): Draws {
+  const { key } = stages[stage];
+  const item = client + 2 ** 32 * ((key & 3) + 4 * ((attempt & 63) + 64 * (repeat & 255)));
+  return rng.at(purpose, key < 4 ? round : round + 2 ** 40 * (key >> 2)).at(item);
+}
 
 /** Brings `done` up to `now`. Once all work is done, `since` stays at the instant when it was. */
 export function settle(flight: Flight, now: number): void {
@@ -217,9 +223,9 @@ export class FlightTable {
   }
 
   /** A flight that is about to begin. Once it is removed from its slot nobody may look at it any more. */
-  prepare(order: Order, leg: Flight["leg"], repeat: number, total: number, now: number): Flight {
+  prepare(order: Order, stage: Stage, repeat: number, total: number, now: number): Flight {
     const flight = this.#take();
-    flight.begin(order, leg, repeat, total, now);
+    flight.begin(order, stage, repeat, total, now);
     return flight;
   }
 

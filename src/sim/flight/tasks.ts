@@ -2,7 +2,7 @@
 import { z } from "zod";
 import type { Rng } from "../../base/random.ts";
 import { drawFrom, lawSchema } from "../fleet/laws.ts";
-import { type Flight, itemOf } from "./flight.ts";
+import { type Flight, luckOf } from "./flight.ts";
 
 export const computeSchema = z.strictObject({
   /** Factor on each task's duration: heat, other apps. A log-normal with mean 1 and cv 0.1 to 0.3 is usual. */
@@ -16,9 +16,7 @@ export type ComputeSpec = Readonly<z.output<typeof computeSchema>>;
 /** Sets what the task takes on its device today. */
 export function setWork(flight: Flight, { noise, duration }: ComputeSpec, rng: Rng): void {
   if (noise === undefined && duration === undefined) return;
-  const { round } = flight;
-  const item = itemOf(flight);
-  if (duration !== undefined) flight.total = 1_000 * drawFrom(duration, rng.at("task duration", round).at(item));
-  if (noise !== undefined) flight.total *= drawFrom(noise, rng.at("task noise", round).at(item));
+  if (duration !== undefined) flight.total = 1_000 * drawFrom(duration, luckOf(rng, "task duration", flight));
+  if (noise !== undefined) flight.total *= drawFrom(noise, luckOf(rng, "task noise", flight));
   flight.stopAt = flight.total;
 }

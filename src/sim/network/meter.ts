@@ -39,20 +39,20 @@ export class Meter {
     return { ...this.#occupation };
   }
 
-  sent({ leg, total }: Flight): void {
-    if (leg === "upload") this.#traffic.uploadSent += total;
+  sent({ is, total }: Flight): void {
+    if (is === "up") this.#traffic.uploadSent += total;
     else this.#traffic.downloadSent += total;
   }
 
-  received({ leg, total }: Flight): void {
-    if (leg === "upload") this.#traffic.uploadReceived += total;
+  received({ is, total }: Flight): void {
+    if (is === "up") this.#traffic.uploadReceived += total;
     else this.#traffic.downloadReceived += total;
   }
 
   /** A copy ends on its way when `moved` bytes of it have left. */
-  lost({ leg, total }: Flight, moved: number): void {
+  lost({ is, total }: Flight, moved: number): void {
     const traffic = this.#traffic;
-    if (leg === "upload") {
+    if (is === "up") {
       traffic.uploadSent -= total - moved;
       traffic.uploadLost += moved;
     } else {
@@ -61,9 +61,9 @@ export class Meter {
     }
   }
 
-  occupied(leg: Flight["leg"], duration: number): void {
-    if (leg === "compute") this.#occupation.training += duration;
-    else if (leg === "upload") this.#occupation.upload += duration;
+  occupied({ is }: Flight, duration: number): void {
+    if (is === "work") this.#occupation.training += duration;
+    else if (is === "up") this.#occupation.upload += duration;
     else this.#occupation.download += duration;
   }
 

@@ -12,7 +12,7 @@ import type { Rng } from "../../base/random.ts";
 import { seconds } from "../../base/units.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import { positiveNormal } from "../fleet/laws.ts";
-import { type Flight, itemOf } from "../flight/flight.ts";
+import { type Flight, luckOf } from "../flight/flight.ts";
 
 const retrySchema = z.strictObject({
   /** From when a copy should have arrived to when the next is sent. */
@@ -65,40 +65,35 @@ export class Network {
     this.#isPlain = !taskVariation && duplication + corruption + (reordering?.probability ?? 0) === 0;
   }
 
-  capacity(leg: Flight["leg"]): number | undefined {
-    return leg === "upload" ? this.#spec.sharedUplink : this.#spec.sharedDownlink;
-  }
-
   /**
    * Decides what happens to the copy of the message that is sent now: sets pace, tail, fate and isDoubled.
    *
    * @param loss what a scripted effect puts in the place of the network's own probability
    */
   send(flight: Flight, loss = this.#spec.loss ?? 0): void {
-    const { client, round } = flight;
+    const { client, attempt } = flight;
     const fleet = this.#fleet;
-    const isUp = flight.leg === "upload";
+    const isUp = flight.is === "up";
     let rate = Math.min(fastest, isUp ? fleet.uplink[client]! : fleet.downlink[client]!);
     flight.tail = fleet.latency[client]!;
     flight.fate = "intact";
     flight.isDoubled = false;
-    if (loss > 0 && this.#rng.at("message loss", round).at(itemOf(flight, flight.attempt)).bernoulli(loss))
-      flight.fate = "missing";
+    if (loss > 0 && luckOf(this.#rng, "message loss", flight, attempt).bernoulli(loss)) flight.fate = "missing";
     if (!this.#isPlain) {
+      const luck = (purpose: string) => luckOf(this.#rng, purpose, flight, attempt);
       const { taskVariation, duplication = 0, corruption = 0, reordering } = this.#spec;
-      const item = itemOf(flight, flight.attempt);
       if (taskVariation !== undefined) {
         const cv = isUp ? taskVariation.up : taskVariation.down;
-        rate *= positiveNormal(1, cv, this.#rng.at("message rate", round).at(item));
+        rate *= positiveNormal(1, cv, luck("message rate"));
       }
       if (corruption > 0 && flight.fate === "intact") {
-        if (this.#rng.at("message corruption", round).at(item).bernoulli(corruption)) flight.fate = "corrupted";
+        if (luck("message corruption").bernoulli(corruption)) flight.fate = "corrupted";
       }
       if (duplication > 0) {
-        flight.isDoubled = this.#rng.at("message duplication", round).at(item).bernoulli(duplication);
+        flight.isDoubled = luck("message duplication").bernoulli(duplication);
       }
       if (reordering !== undefined) {
-        const draws = this.#rng.at("message detour", round).at(item);
+        const draws = luck("message detour");
         if (draws.bernoulli(reordering.probability)) flight.tail += draws.uniform() * reordering.maxDelay;
       }
     }

@@ -37,22 +37,22 @@ export class ServerLinks {
     office.kernel.on<number>("link", (index, sequence) => this.#onLink(index, sequence));
   }
 
-  isShared(leg: Flight["leg"]): boolean {
-    return leg !== "compute" && this.#directions[indexOf(leg)] !== null;
+  isShared(flight: Flight): boolean {
+    return flight.is !== "work" && this.#directions[indexOf(flight)] !== null;
   }
 
   /** Takes a flight that shares up, or sets it down if its pace is 0 or it has nothing left to send. */
   update(flight: Flight, slot: number, pace: number): void {
-    const { link } = this.#directions[indexOf(flight.leg)]!;
+    const { link } = this.#directions[indexOf(flight)]!;
     link.leave(slot);
     if (pace > 0 && flight.done < flight.stopAt) link.join(slot);
     else flight.rate = 0;
-    this.#share(indexOf(flight.leg));
+    this.#share(indexOf(flight));
   }
 
   /** A flight that shares has ended. */
   leave(flight: Flight, slot: number): void {
-    if (this.#directions[indexOf(flight.leg)]!.link.leave(slot)) this.#share(indexOf(flight.leg));
+    if (this.#directions[indexOf(flight)]!.link.leave(slot)) this.#share(indexOf(flight));
   }
 
   snapshot(): ServerLinksState {
@@ -98,4 +98,4 @@ export class ServerLinks {
   }
 }
 
-const indexOf = (leg: Flight["leg"]): number => (leg === "upload" ? 1 : 0);
+const indexOf = ({ is }: Flight): number => (is === "up" ? 1 : 0);

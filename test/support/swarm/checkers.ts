@@ -111,7 +111,9 @@ function countsFairly({ data }: Scenario): Checker {
     for (const part of participations) {
       const { participation, client, round, invitedAt, downloadedAt, trainedAt, arrivedAt, endedAt, outcome } = part;
       const who = `${client} (participation ${participation})`;
-      const known = [invitedAt, downloadedAt, trainedAt, arrivedAt, endedAt].filter((at) => at !== null);
+      const { reportedAt = null, answeredAt = null } = part;
+      const passed = [invitedAt, downloadedAt, trainedAt, reportedAt, answeredAt, arrivedAt, endedAt];
+      const known = passed.filter((at) => at !== null);
       assert.ok(
         known.every((at, i) => i === 0 || at >= known[i - 1]!),
         `${who} went through ${known.join(", ")}`,
@@ -143,12 +145,19 @@ function countsFairly({ data }: Scenario): Checker {
 function oneAtATime(): Checker {
   const busy = new Map<string, number>();
   const senders = new Map<unknown, string>();
+  const answered = new Set<string>();
+  const isOfClient = ({ message }: TraceRow) => message === "update" || message === "report";
   const check = ({ trace }: Look) => {
     // A turn's row follows the rows of what it sent.
     for (const row of trace) {
-      if (row.type === "sent" && row.message === "update") senders.set(row.n, clientOf(row.from));
-      else if (row.type === "turn" && row.message === "update") busy.delete(senders.get(row.n)!);
-      else if ((row.type === "lost" || row.type === "corrupted") && row.message !== "acknowledge") {
+      if (row.type === "sent" && isOfClient(row)) senders.set(row.n, clientOf(row.from));
+      else if (row.type === "sent" && row.message === "answer") answered.add(clientOf(row.to));
+      else if (row.type === "turn" && isOfClient(row)) {
+        const client = senders.get(row.n)!;
+        // Who has reported, and is told nothing, has been given up.
+        if (row.message === "update" || !answered.has(client)) busy.delete(client);
+        answered.delete(client);
+      } else if ((row.type === "lost" || row.type === "corrupted") && row.message !== "acknowledge") {
         busy.delete(clientOf(isClient(row.to) ? row.to : row.from));
       }
     }
@@ -182,8 +191,8 @@ function bytesAreConserved(): Checker {
     const { traffic } = world;
     const under = { up: 0, down: 0 };
     for (const flight of world.snapshot().flights.slots) {
-      if (flight === null || !flight.isMetered || flight.step === "copy" || flight.leg === "compute") continue;
-      under[flight.leg === "upload" ? "up" : "down"] += flight.total;
+      if (flight === null || !flight.isMetered || flight.step === "copy" || flight.is === "work") continue;
+      under[flight.is === "up" ? "up" : "down"] += flight.total;
     }
     const { downloadSent, downloadReceived, downloadLost, uploadSent, uploadReceived, uploadLost } = traffic;
     assert.equal(downloadSent, downloadReceived + downloadLost + under.down, "bytes of downloads");

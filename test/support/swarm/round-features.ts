@@ -1,6 +1,18 @@
 /** Features of the server's rounds, and of training. */
 import type { Draws } from "../../../src/base/random.ts";
-import { type Feature, type Fields, hour, lost, minute, pick, second, span, spread, whole } from "./features.ts";
+import {
+  type Feature,
+  type Fields,
+  hour,
+  lost,
+  minute,
+  pick,
+  probability,
+  second,
+  span,
+  spread,
+  whole,
+} from "./features.ts";
 
 const staleness = (draws: Draws): Fields => ({
   staleness: pick(draws, ["polynomial", "constant", "hinge"]),
@@ -17,6 +29,11 @@ export const roundFeatures: Readonly<Record<string, Feature>> = {
   },
   noDeadline: ({ rounds }) => {
     rounds.deadline = null;
+  },
+  /** An exchange ahead of each update, which can fail, too. */
+  preliminary: (draft, draws) => {
+    draft.rest.strategy = { type: "otaffl" };
+    for (const stage of ["preliminary", "answer"]) draft.faults[stage] = lost(draft, probability(draws, 0.4));
   },
   minimumGap: ({ rounds }, draws) => {
     rounds.minimumGap = whole(draws, 1, 3);

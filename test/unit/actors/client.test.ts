@@ -7,7 +7,7 @@ import { Roster } from "../../../actors/roster.ts";
 import { evaluationShards, type TrainRecipe } from "../../../actors/training.ts";
 import { clientId, participationId, round } from "../../../src/base/ids.ts";
 import { Rng } from "../../../src/base/random.ts";
-import { seconds } from "../../../src/base/units.ts";
+import { millis, seconds } from "../../../src/base/units.ts";
 import type { Next } from "../../../src/runtime/actor.ts";
 import { sentBy, TurnLab } from "../../support/turns.ts";
 
@@ -58,6 +58,23 @@ test("the reply is a promise of known size; nothing is computed", () => {
   ]);
   const { client: who, topK, rescaler } = recipes[0]!.job as TrainRecipe;
   assert.deepEqual([who, topK, [...rescaler]], [7, 2, [1, 1]]);
+});
+
+test("a client that is asked to report first sends its update when it is answered, and remembers nothing for it", () => {
+  const method = { order: null, uploadBytes: 500, reportBytes: 16, takes: millis(41) };
+  const asked: ClientMessage = { ...train(Float32Array.of(1, 1)), method } as ClientMessage;
+  assert.equal(client.cost!(state, asked, services), 41);
+  const { effects, state: after } = turn(state, asked);
+  const result = { ref: "pledge", id: 0, bytes: 16 } as const;
+  const named = { round: round(3), participation: participationId(11) };
+  assert.deepEqual(sentBy(effects), [{ to: "server/0", message: { type: "report", ...named, client: 7, result } }]);
+  const answer: ClientMessage = { type: "answer", ...named, result, uploadBytes: 500 } as ClientMessage;
+  assert.equal(client.cost!(after!, answer, services), 0);
+  const answered = turn(after!, answer);
+  assert.deepEqual(sentBy(answered.effects), [
+    { to: "server/0", message: { type: "update", ...named, result: { ...result, bytes: 500 } } },
+  ]);
+  assert.equal(answered.state, after);
 });
 
 test("a client's own rescaler changes when an update was counted, and goes into the next training", () => {

@@ -4,7 +4,7 @@ import { clientRef, type ServerMessage, serverRef } from "../../../actors/protoc
 import { Roster } from "../../../actors/roster.ts";
 import { server } from "../../../actors/server.ts";
 import { newServer, type ServerServices, type ServerState } from "../../../actors/server-state.ts";
-import { clientId, participationId } from "../../../src/base/ids.ts";
+import { clientId, participationId, round } from "../../../src/base/ids.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { millis, minutes } from "../../../src/base/units.ts";
 import { synchronous } from "../../../src/fl/policies/registry.ts";
@@ -122,6 +122,31 @@ test("at the deadline the silent are given up, and what they send later changes 
     result: { ref: "pledge", id: 1, bytes: 1 },
   });
   assert.deepEqual(drive.state, before);
+});
+
+test("a report is answered at once; that of a client that was given up ends its part", () => {
+  const strategy = { ...fedavg(), plan: () => ({ kind: { variant: {} }, preliminary: { up: 16, down: 24 } }) };
+  const charge = () => ({ ...free(clientId(0), null), upload: 500, preliminary: { up: 16, down: 24 } });
+  const method = { strategy, setting, charge, programs: () => ({ step: {} }) };
+  const drive = new Drive(cohortOf4(), { method }).tell({ type: "begin" });
+  const { client } = drive.state.outstanding[2]!;
+  const report = (participation: number): ServerMessage => ({
+    type: "report",
+    round: round(1),
+    participation: participationId(participation),
+    client,
+    result: { ref: "pledge", id: 102, bytes: 16 },
+  });
+  drive.tell(report(2), 1_000);
+  const answer = { type: "answer", round: 1, participation: 2, uploadBytes: 500 };
+  assert.deepEqual(sentBy(drive.effects), [
+    { to: `client/${client}`, message: { ...answer, result: { ref: "pledge", id: 102, bytes: 24 } } },
+  ]);
+  drive.tell({ type: "timer", of: round(1), name: "deadline" }, 60_000);
+  assert.ok(!drive.services.roster.isIdle(client));
+  drive.tell(report(2), 61_000);
+  assert.ok(drive.services.roster.isIdle(client));
+  assert.deepEqual(sentBy(drive.effects), []);
 });
 
 test("with too few updates the round closes without aggregation, and those that came are rejected", () => {

@@ -20,7 +20,7 @@ function books(deadline: number | null = 60_000) {
     onEnded: (ended) => void rows.push(rowOf(ended, fleet)),
   });
   tracker.roundBegan(at(0));
-  tracker.invited(p(0), clientId(3), round(1), at(0));
+  tracker.invited(part(0, 3), at(0));
   return { tracker, rows };
 }
 
@@ -33,11 +33,17 @@ const lost = (participation: number, phase: "training" | "acknowledge") => ({
   at: at(50),
 });
 
+const part = (participation: number, client: number) => ({
+  participation: p(participation),
+  client: clientId(client),
+  round: round(1),
+});
+
 test("a participation that was counted has all its instants", () => {
   const { tracker, rows } = books();
-  tracker.downloaded(p(0), at(10));
-  tracker.trained(p(0), at(20));
-  tracker.arrived(p(0), at(30));
+  tracker.passed("download", p(0), at(10));
+  tracker.passed("training", p(0), at(20));
+  tracker.passed("upload", p(0), at(30));
   tracker.counted(p(0), at(40));
   assert.deepEqual(rows, [
     {
@@ -59,7 +65,7 @@ test("a participation that was counted has all its instants", () => {
 
 test("whom the server gives up has dropped out if its part was lost, and is late if not", () => {
   const { tracker, rows } = books();
-  tracker.invited(p(1), clientId(4), round(1), at(0));
+  tracker.invited(part(1, 4), at(0));
   tracker.lost(lost(0, "training"));
   tracker.gaveUp(p(0), at(60));
   tracker.gaveUp(p(1), at(60));
@@ -74,7 +80,7 @@ test("whom the server gives up has dropped out if its part was lost, and is late
 
 test("a lost acknowledgement does not undo a participation", () => {
   const { tracker, rows } = books();
-  tracker.arrived(p(0), at(30));
+  tracker.passed("upload", p(0), at(30));
   tracker.lost(lost(0, "acknowledge"));
   tracker.counted(p(0), at(40));
   assert.equal(rows[0]!.outcome, "counted");
@@ -82,21 +88,21 @@ test("a lost acknowledgement does not undo a participation", () => {
 
 test("an update counted twice stops the run", () => {
   const { tracker } = books();
-  tracker.arrived(p(0), at(30));
+  tracker.passed("upload", p(0), at(30));
   tracker.counted(p(0), at(40));
   assert.throws(() => tracker.counted(p(0), at(40)), InvariantError);
 });
 
 test("an update counted after its deadline stops the run", () => {
   const { tracker } = books();
-  tracker.arrived(p(0), seconds(61));
+  tracker.passed("upload", p(0), seconds(61));
   assert.throws(() => tracker.counted(p(0), seconds(61)), /arrived at 1m01s, after its deadline, and was counted/);
 });
 
 test("an update counted from a client that was gone, or that never came, stops the run", () => {
   const first = books();
   first.tracker.lost(lost(0, "training"));
-  first.tracker.arrived(p(0), at(60));
+  first.tracker.passed("upload", p(0), at(60));
   assert.throws(() => first.tracker.counted(p(0), at(60)), /was gone in training/);
   const second = books();
   assert.throws(() => second.tracker.counted(p(0), at(60)), /never arrived/);
@@ -104,12 +110,12 @@ test("an update counted from a client that was gone, or that never came, stops t
 
 test("invitations are numbered without gaps", () => {
   const { tracker } = books();
-  assert.throws(() => tracker.invited(p(2), clientId(0), round(1), at(0)), /participation 2 follows 0/);
+  assert.throws(() => tracker.invited(part(2, 0), at(0)), /participation 2 follows 0/);
 });
 
 test("a tracker that was written down goes on as if nothing had been", () => {
   const { tracker } = books();
-  tracker.arrived(p(0), at(30));
+  tracker.passed("upload", p(0), at(30));
   const copy = books();
   copy.tracker.restore(structuredClone(tracker.snapshot()));
   copy.tracker.counted(p(0), at(40));

@@ -39,7 +39,7 @@ test("a participation becomes a slice around its download, training and upload, 
   assert.deepEqual(told, [
     ["round 1: counted", 1_000_000, 3_250_000, "good"],
     ["download", 1_000_000, 500_000, "good"],
-    ["train", 1_500_000, 2_500_000, "good"],
+    ["training", 1_500_000, 2_500_000, "good"],
     ["upload", 4_000_000, 250_000, "good"],
   ]);
 });
@@ -57,11 +57,11 @@ test("a client that was lost in training has no upload and ends where it was los
   assert.deepEqual(told, [
     ["round 1: dropped", 2_000_000],
     ["download (dropped)", 1_500_000],
-    ["train (dropped)", 2_000_000],
+    ["training (dropped)", 2_000_000],
   ]);
 });
 
-test("a client that was never reached has no leg at all", (t) => {
+test("a client that was never reached has no stage at all", (t) => {
   const never = {
     ...row,
     downloadedAt: null,

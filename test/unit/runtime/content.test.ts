@@ -33,7 +33,7 @@ interface RootState {
 const leaf = defineActor<object, LeafMessage>({
   kind: "leaf",
   runsOn: "device",
-  leg: () => "download",
+  stage: () => "download",
   receive(state, { base, round, participation }, ctx) {
     const update = ctx.pledge<Mixed>({ work: "mix", job: { base, seed: ctx.self.id }, bytes: 4_000 });
     const root: Ref<RootMessage> = { kind: "root", id: 0 };
@@ -43,7 +43,7 @@ const leaf = defineActor<object, LeafMessage>({
 
 const root = defineActor<RootState, RootMessage>({
   kind: "root",
-  leg: () => "upload",
+  stage: () => "upload",
   async receive(state, message, ctx) {
     switch (message.type) {
       case "go": {
@@ -93,7 +93,7 @@ test("only what counts is worked out, and nothing is left over", async () => {
 
 test("an update that is lost on its way takes its pledge and its blobs with it", async () => {
   const lossy = {
-    transfer: ({ leg }: { leg: string }): Fate => [{ in: 10, as: leg === "upload" ? "dropout" : "intact" }],
+    transfer: ({ stage }: { stage: string }): Fate => [{ in: 10, as: stage === "upload" ? "dropout" : "intact" }],
     compute: calm.compute,
   };
   const { system, kernel, blobs } = openLab(treeActors, { weather: lossy });

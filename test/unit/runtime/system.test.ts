@@ -38,7 +38,7 @@ const work = (n: number): ClientMessage => ({ type: "work", n, round: round(1), 
 const client = defineActor<{ readonly done: number }, ClientMessage, { busy: Millis }>({
   kind: "client",
   runsOn: "device",
-  leg: () => "download",
+  stage: () => "download",
   cost: () => seconds(1),
   receive(state, { n, round, participation }) {
     if (n === 13) throw new Error("its previous turn has not ended");
@@ -49,7 +49,7 @@ const client = defineActor<{ readonly done: number }, ClientMessage, { busy: Mil
 /** Sends work `n` to client `n % 100`, in the order it is told. */
 const server: ActorDefinition<ServerState, ServerMessage> = defineActor<ServerState, ServerMessage>({
   kind: "server",
-  leg: () => "upload",
+  stage: () => "upload",
   receive(state, message) {
     switch (message.type) {
       case "go":
@@ -98,22 +98,22 @@ test("a message goes out, costs its time, and comes back", async () => {
   );
 });
 
-test("a network message is metered as its bytes, with round, participation and leg", async () => {
+test("a network message is metered as its bytes, with round, participation and stage", async () => {
   const { environment, rows } = await runLab({}, [7]);
   const sizes = rows()
     .filter(({ type, to, from }) => type === "sent" && (to !== "server" || from !== "outside"))
     .map(({ bytes }) => bytes);
   assert.deepEqual(
-    environment.transfers.map(({ client, leg, bytes, participation, round }) => ({
+    environment.transfers.map(({ client, stage, bytes, participation, round }) => ({
       client,
-      leg,
+      stage,
       bytes,
       participation,
       round,
     })),
     [
-      { client: 7, leg: "download", bytes: sizes[0], participation: 7, round: 1 },
-      { client: 7, leg: "upload", bytes: sizes[1], participation: 7, round: 1 },
+      { client: 7, stage: "download", bytes: sizes[0], participation: 7, round: 1 },
+      { client: 7, stage: "upload", bytes: sizes[1], participation: 7, round: 1 },
     ],
   );
   assert.equal(environment.computations[0]!.duration, 1_000);
@@ -147,8 +147,8 @@ test("an envelope that overtakes an earlier one of its pair waits for it", async
 });
 
 test("a lost message holds nothing back once it is known to be lost", async () => {
-  const transfer = ({ participation, leg }: { participation: number; leg: string }): Fate =>
-    participation === 1 && leg === "download" ? [{ in: 300, as: "dropout" }] : [{ in: 10, as: "intact" }];
+  const transfer = ({ participation, stage }: { participation: number; stage: string }): Fate =>
+    participation === 1 && stage === "download" ? [{ in: 300, as: "dropout" }] : [{ in: 10, as: "intact" }];
   const { heard, rows, kernel } = await runLab({ transfer }, [1, 101]);
   assert.deepEqual(heard, [101]);
   const lost = rows().find(({ type }) => type === "lost");
@@ -170,8 +170,8 @@ test("a message that arrives twice is heard once", async () => {
 });
 
 test("a damaged message is told to receivers that want to know, and not heard by others", async () => {
-  const transfer = ({ participation, leg }: { participation: number; leg: string }): Fate => [
-    { in: 10, as: (participation === 1) === (leg === "upload") ? "corrupted" : "intact" },
+  const transfer = ({ participation, stage }: { participation: number; stage: string }): Fate => [
+    { in: 10, as: (participation === 1) === (stage === "upload") ? "corrupted" : "intact" },
   ];
   const { heard, rows } = await runLab({ transfer }, [1, 2]);
   assert.deepEqual(heard, [-1]);

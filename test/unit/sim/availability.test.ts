@@ -66,7 +66,7 @@ test("stretches on last their mean, and a task of length d is not cut with proba
   const { mean, error } = moments(there.map((c) => availability.onUntil(clientId(c), hours(3)) - hours(3)));
   assert.ok(Math.abs(mean - minutes(20)) < 4 * error, `${mean}`);
   const parts = there.map((client) => ({ client, round: 1, at: hours(3) }));
-  const cost = { downloadBytes: 0, duration: minutes(15), legs: 2 };
+  const cost = { downloadBytes: 0, duration: minutes(15), stages: 2 };
   const results = await play(
     { fleet: equalFleet({ size: 20_000, regions: 2 }), seed: 11, spec: { availability: [spec] } },
     parts,
@@ -336,7 +336,7 @@ test("work of a client that leaves is lost at that instant, and it is never invi
   const spec = { churn: { meanStay: minutes(10) } };
   const own = stage({ fleet: equalFleet({ size: 200 }), spec });
   const all = Array.from({ length: 200 }, (_, client) => ({ client, round: 1, at: 0 }));
-  const parts = new Parts(own, all, { duration: minutes(10), downloadBytes: 0, legs: 2 });
+  const parts = new Parts(own, all, { duration: minutes(10), downloadBytes: 0, stages: 2 });
   listen(own, (ending) => parts.hear(ending));
   await own.kernel.run();
   const left = parts.results.filter((result) => result!.loss !== null);

@@ -34,15 +34,15 @@ test("asking for a level changes nothing, however often and in whatever order", 
   const asked = batteries();
   const untouched = batteries();
   for (const time of [1, 7, 30, 31, 55]) asked.level(c, hours(time));
-  asked.debit(c, "compute", hours(56), hours(1));
-  untouched.debit(c, "compute", hours(56), hours(1));
+  asked.debit(c, "training", hours(56), hours(1));
+  untouched.debit(c, "training", hours(56), hours(1));
   for (const time of [57, 61, 80, 99]) asked.level(c, hours(time));
   assert.equal(asked.level(c, hours(100)), untouched.level(c, hours(100)));
 });
 
 test("an hour of training takes 3 W of 15 Wh, an hour of radio 1 W", () => {
   for (const [leg, share] of [
-    ["compute", 3 / 15],
+    ["training", 3 / 15],
     ["upload", 1 / 15],
   ] as const) {
     const battery = batteries();
@@ -53,7 +53,7 @@ test("an hour of training takes 3 W of 15 Wh, an hour of radio 1 W", () => {
 
 test("an unplugged client needs the minimum level, a plugged one does not", () => {
   const battery = batteries();
-  battery.debit(c, "compute", hours(30), hours(3.5));
+  battery.debit(c, "training", hours(30), hours(3.5));
   close(battery.level(c, hours(30)), 0.96 - 0.7);
   assert.equal(battery.isEligible(c, hours(30)), false);
   assert.equal(battery.eligibleFrom(c, hours(30)), hours(46));
@@ -83,7 +83,7 @@ test("on the charger the same work comes to its end", async () => {
 test("energy adds up over the phases of a part", async () => {
   // A kilobyte per second: an hour down, one up, half an hour of training.
   const own = stage({ fleet: equalFleet({ size: 1, rate: 1_000 }), spec: { battery: spec } });
-  const cost = { downloadBytes: 3_600_000, uploadBytes: 3_600_000, duration: minutes(30), legs: 3 };
+  const cost = { downloadBytes: 3_600_000, uploadBytes: 3_600_000, duration: minutes(30), stages: 3 };
   const parts = new Parts(own, [{ client: 0, round: 1, at: hours(30) }], cost);
   listen(own, (ending) => parts.hear(ending));
   await own.kernel.run();

@@ -47,12 +47,14 @@ test("every phase can fail, and says so", async () => {
     beforeDownload: "before-download",
     download: "download",
     training: "training",
+    preliminary: "preliminary",
+    answer: "answer",
     upload: "upload",
     acknowledge: "acknowledge",
   } as const;
   for (const [name, phase] of Object.entries(phases)) {
     const fleet = equalFleet({ size: 3 });
-    const results = await play({ fleet, spec: { faults: { [name]: 1 } } }, parts(3, 1));
+    const results = await play({ fleet, spec: { faults: { [name]: 1 } } }, parts(3, 1), { hasAsked: true });
     for (const { loss } of results) assert.deepEqual([loss?.phase, loss?.reason], [phase, "dropout"]);
   }
 });
@@ -100,7 +102,7 @@ test("a hazard covers all phases of a part alike", async () => {
   // Ten minutes each of download and upload at 1 kB/s, ten of training.
   const all = parts(1_000, 10).map((part) => ({ ...part, at: part.at * 10 }));
   const fleet = equalFleet({ size: 1_000, rate: 1_000 });
-  const cost = { downloadBytes: 600_000, uploadBytes: 600_000, duration: minutes(10), legs: 3 };
+  const cost = { downloadBytes: 600_000, uploadBytes: 600_000, duration: minutes(10), stages: 3 };
   const results = await play({ fleet, spec: { faults: { hazardPerHour: 0.4 } } }, all, cost);
   const share = results.filter(({ loss }) => loss !== null).length / all.length;
   const expected = 1 - Math.exp(-0.2);
@@ -258,6 +260,8 @@ const strongest: Required<FaultSpec> = {
   beforeDownload: 1,
   download: 1,
   training: 1,
+  preliminary: 1,
+  answer: 1,
   upload: 1,
   acknowledge: 1,
   crash: 1,
@@ -271,7 +275,7 @@ const strongest: Required<FaultSpec> = {
 for (const name of Object.keys(faults) as (keyof typeof faults)[]) {
   test(`${name} is a field of a scenario's faults, and strikes by itself`, async () => {
     const only = faultsSchema.parse({ [name]: strongest[name] });
-    const cost = { downloadBytes: 1_000, uploadBytes: 1_000, duration: minutes(1), legs: 4 };
+    const cost = { downloadBytes: 1_000, uploadBytes: 1_000, duration: minutes(1), hasAsked: true };
     const [result] = await play({ fleet: equalFleet({ size: 1 }), spec: { faults: only } }, parts(1, 1), cost);
     assert.ok(result!.loss !== null || result!.isCorrupted);
     assert.notDeepEqual(problemsOf(faultsSchema, { [name]: -1 }), []);

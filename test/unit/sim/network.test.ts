@@ -4,18 +4,18 @@ import { test } from "node:test";
 import { clientId, participationId, round } from "../../../src/base/ids.ts";
 import { problemsOf } from "../../../src/base/problem.ts";
 import { type BytesPerSecond, millis, seconds } from "../../../src/base/units.ts";
-import type { Leg } from "../../../src/sim/flight/environment.ts";
+import type { MessageStage } from "../../../src/sim/flight/stages.ts";
 import { networkSchema } from "../../../src/sim/network/network.ts";
 import { crash } from "../../../src/sim/script/effects.ts";
 import { at } from "../../../src/sim/script/timeline.ts";
 import type { World } from "../../../src/sim/world.ts";
 import { equalFleet, listen, moments, Parts, play, Script, shareError, stage } from "../../support/sim-world.ts";
 
-const send = (world: World, ticket: number, bytes: number, leg: Leg = "upload") =>
+const send = (world: World, ticket: number, bytes: number, stage: MessageStage = "upload") =>
   world.transfer({
     ticket,
     client: clientId(ticket),
-    leg,
+    stage,
     bytes,
     participation: participationId(ticket),
     round: round(1),

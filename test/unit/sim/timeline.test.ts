@@ -35,7 +35,7 @@ function computing(own: Stage, client: number, length: number): void {
 
 function sending(own: Stage, client: number, bytes: number): void {
   const common = { ticket: client, client: clientId(client), participation: participationId(client), round: round(1) };
-  own.world.transfer({ ...common, leg: "upload", bytes });
+  own.world.transfer({ ...common, stage: "upload", bytes });
 }
 
 const told = (endings: readonly Ending[]) =>

@@ -168,6 +168,7 @@ async function efforts(effort: NonNullable<ScenarioInput["training"]>["effort"],
   const charge = (client: number) => () => ({
     download: 0,
     upload: 0,
+    preliminary: null,
     training: (1_000 * epochs * prepared.fleet.tokens[client]!) / 16,
     probing,
   });
