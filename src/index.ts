@@ -4,7 +4,6 @@ export { days, hours, megabits, megabytes, millis, minutes, seconds } from "./ba
 export { byQuantity, dirichlet, iid, type PartitionSpec, shards } from "./data/partition.ts";
 export { type DataSource, file, instructions } from "./data/source.ts";
 export { compact, custom, headings, type PromptTemplate } from "./data/template.ts";
-export { clipped } from "./fl/clipped.ts";
 export type { ClientView, Plan } from "./fl/plan.ts";
 export * from "./fl/policies/all.ts";
 export type { Decision, PolicyFacts, PolicyView, RoundPolicy } from "./fl/policy.ts";
@@ -13,6 +12,7 @@ export * from "./fl/samplers/all.ts";
 export * from "./fl/strategies/all.ts";
 export type { Strategy } from "./fl/strategy.ts";
 export type { Update } from "./fl/update.ts";
+export { clipped } from "./fl/wrappers/clipped.ts";
 export type { BudgetMetrics, RoundMetrics, TierMetrics } from "./records/metrics.ts";
 export type { RunResult } from "./run/result.ts";
 export { loadRun, resume } from "./run/resume.ts";

@@ -1,23 +1,26 @@
 /** One definition gives a strategy's options, its constructor and its entry in the registry; any may be wrapped. */
 import { z } from "zod";
 import type { About } from "./about.ts";
-import { aboutClipping, clipNormField, clipped } from "./clipped.ts";
-import { aboutCompression, compressed, compressionFields } from "./compressed.ts";
 import { type Definition, define, type Factory } from "./define.ts";
-import { aboutFlood, flooded, floodFields } from "./flooded.ts";
 import type { Method, Strategy } from "./strategy.ts";
+import { aboutClipping, clipNormField, clipped } from "./wrappers/clipped.ts";
+import { aboutCompression, compressed, compressionFields } from "./wrappers/compressed.ts";
+import { aboutFlood, flooded, floodFields } from "./wrappers/flooded.ts";
+import { aboutServerOptimizer, serverOptimized, serverOptimizerFields } from "./wrappers/server-optimizer.ts";
 
 /** What any strategy may have besides its own options; applied in this order. */
 export const wrappers = {
   flood: { field: z.strictObject(floodFields), about: aboutFlood },
   compress: { field: z.strictObject(compressionFields), about: aboutCompression },
   clipNorm: { field: clipNormField, about: aboutClipping },
+  serverOptimizer: { field: z.strictObject(serverOptimizerFields), about: aboutServerOptimizer },
 };
 
 const wrapping = {
   flood: wrappers.flood.field.exactOptional(),
   compress: wrappers.compress.field.exactOptional(),
   clipNorm: wrappers.clipNorm.field.exactOptional(),
+  serverOptimizer: wrappers.serverOptimizer.field.exactOptional(),
 };
 
 type StrategyFactory<Type extends string, Shape extends z.ZodRawShape> = Factory<
@@ -37,10 +40,11 @@ export function defineStrategy<const Type extends string, Shape extends z.ZodRaw
   const factory = define("strategy", definition as Definition<Type, Shape, Method>, {
     fields: wrapping,
     apply(strategy: Strategy) {
-      const { flood, compress, clipNorm } = z.object(wrapping).parse(strategy.spec);
+      const { flood, compress, clipNorm, serverOptimizer } = z.object(wrapping).parse(strategy.spec);
       const weighed = flood === undefined ? strategy : flooded(strategy, flood);
       const sent = compress === undefined ? weighed : compressed(weighed, compress);
-      return clipNorm === undefined ? sent : clipped(sent, { norm: clipNorm });
+      const bounded = clipNorm === undefined ? sent : clipped(sent, { norm: clipNorm });
+      return serverOptimizer === undefined ? bounded : serverOptimized(bounded, serverOptimizer);
     },
   });
   return Object.assign(factory, { about, options: definition.options });

@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../src/base/random.ts";
-import { clipped } from "../../src/fl/clipped.ts";
 import { emptyMemory } from "../../src/fl/plan.ts";
 import {
   ccfao,
@@ -28,6 +27,7 @@ import {
 } from "../../src/fl/strategies/registry.ts";
 import type { ServerState, Strategy } from "../../src/fl/strategy.ts";
 import type { Update } from "../../src/fl/update.ts";
+import { clipped } from "../../src/fl/wrappers/clipped.ts";
 import { aggregate, elementsOf, experts, layout, makeUpdate, setting, stateOf } from "../support/fl-updates.ts";
 import { drawsOf } from "../support/quadratic.ts";
 

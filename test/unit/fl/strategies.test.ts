@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../../src/base/errors.ts";
-import { clipped } from "../../../src/fl/clipped.ts";
 import {
   fedadagrad,
   fedadam,
@@ -14,6 +13,7 @@ import {
 } from "../../../src/fl/strategies/registry.ts";
 import type { Strategy } from "../../../src/fl/strategy.ts";
 import { clipUpdate, deltaNorm } from "../../../src/fl/update.ts";
+import { clipped } from "../../../src/fl/wrappers/clipped.ts";
 import {
   aggregate,
   assertClose,

@@ -1,11 +1,11 @@
 /** Any method whose clients send less: the largest entries of their update, rounded to a few levels. */
 import { z } from "zod";
-import { scalarsOf } from "../tasks/scope.ts";
-import type { Setting } from "../tasks/task.ts";
-import type { About } from "./about.ts";
-import { eachOf } from "./averaging.ts";
-import { bytesOf, usual } from "./plan.ts";
-import type { Strategy } from "./strategy.ts";
+import { scalarsOf } from "../../tasks/scope.ts";
+import type { Setting } from "../../tasks/task.ts";
+import type { About } from "../about.ts";
+import { eachOf } from "../averaging.ts";
+import { bytesOf, usual } from "../plan.ts";
+import type { Strategy } from "../strategy.ts";
 
 export const aboutCompression: About = {
   adapts: "what is sent: the largest entries of an update, rounded to a few levels",

@@ -1,7 +1,7 @@
 /** FLood: two weights around any averaging method, from how much data look like what the model knows. */
 import { z } from "zod";
-import type { StepContext } from "../tasks/steps.ts";
-import type { Tensor } from "../tensor/graph/ir.ts";
+import type { StepContext } from "../../tasks/steps.ts";
+import type { Tensor } from "../../tensor/graph/ir.ts";
 import {
   add,
   addScalar,
@@ -14,17 +14,17 @@ import {
   reduceSum,
   scale,
   sub,
-} from "../tensor/ops/arithmetic.ts";
-import { detach, integerDivide, less } from "../tensor/ops/discrete.ts";
-import { gatherRows, scatterAddRows, topK } from "../tensor/ops/index-ops.ts";
-import { reshape } from "../tensor/ops/layout.ts";
-import { softmax } from "../tensor/ops/nn.ts";
-import type { About } from "./about.ts";
-import type { eachOf } from "./averaging.ts";
-import { usual } from "./plan.ts";
-import { onesOf } from "./probes.ts";
-import type { Strategy } from "./strategy.ts";
-import { hasTrained, type Update } from "./update.ts";
+} from "../../tensor/ops/arithmetic.ts";
+import { detach, integerDivide, less } from "../../tensor/ops/discrete.ts";
+import { gatherRows, scatterAddRows, topK } from "../../tensor/ops/index-ops.ts";
+import { reshape } from "../../tensor/ops/layout.ts";
+import { softmax } from "../../tensor/ops/nn.ts";
+import type { About } from "../about.ts";
+import type { eachOf } from "../averaging.ts";
+import { usual } from "../plan.ts";
+import { onesOf } from "../probes.ts";
+import type { Strategy } from "../strategy.ts";
+import { hasTrained, type Update } from "../update.ts";
 
 export const aboutFlood: About = {
   adapts: "the weight of examples and clients, by how much they look like what the model knows",

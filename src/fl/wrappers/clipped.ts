@@ -1,9 +1,9 @@
 /** Any strategy behind a bound on what one client can change. */
 import { z } from "zod";
-import { parseSpec } from "../base/problem.ts";
-import type { About } from "./about.ts";
-import type { Strategy } from "./strategy.ts";
-import { clipUpdate } from "./update.ts";
+import { parseSpec } from "../../base/problem.ts";
+import type { About } from "../about.ts";
+import type { Strategy } from "../strategy.ts";
+import { clipUpdate } from "../update.ts";
 
 export const aboutClipping: About = {
   adapts: "how much one client can change: the norm of its update",
