@@ -4,8 +4,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { About } from "../../src/fl/about.ts";
-import { wrappers } from "../../src/fl/define-strategy.ts";
 import { strategies } from "../../src/fl/strategies/registry.ts";
+import { wrappers } from "../../src/fl/wrappers/define-strategy.ts";
 import { runFlame } from "../support/command-line.ts";
 import { temporaryFolder } from "../support/folders.ts";
 

@@ -1,10 +1,10 @@
 /** CC-FAO: adaptive optimization at a server that never waits. */
 import { z } from "zod";
 import { eachOf } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
 import { localRateField, ofRate } from "../local-rate.ts";
 import { usual, type Vectors } from "../plan.ts";
 import { hasTrained } from "../update.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 interface Sum {
   /** Σ of U_i over C; with memory, what C changes in the sum over all. */

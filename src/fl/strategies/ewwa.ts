@@ -3,11 +3,11 @@ import { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import type { Setting } from "../../tasks/task.ts";
 import { eachOf } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
 import type { Vectors } from "../plan.ts";
 import type { ServerState } from "../strategy.ts";
 import type { Update } from "../update.ts";
 import { hasTrained } from "../update.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 interface Options {
   readonly a: number;

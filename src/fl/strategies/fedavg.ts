@@ -1,7 +1,7 @@
 /** Federated averaging; of LoRA factors, FedIT. */
 
 import { averagingBy, averagingFields } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 export const fedavg = defineStrategy({
   type: "fedavg",

@@ -1,8 +1,8 @@
 /** FedAvg with momentum on the server. */
 import { z } from "zod";
 import { averagingBy, averagingFields, moved, type WeightedMean } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
 import type { Aggregation } from "../strategy.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 export const fedavgm = defineStrategy({
   type: "fedavgm",

@@ -3,9 +3,9 @@ import { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import { add, scale, sub } from "../../tensor/ops/arithmetic.ts";
 import { averagingFields, averagingWeight, emptyMean, foldMean, moved, type WeightedMean } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
 import { localRateField, ofRate } from "../local-rate.ts";
 import { usual } from "../plan.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 interface Sum {
   readonly mean: WeightedMean;

@@ -2,9 +2,9 @@
 import { z } from "zod";
 import type { ParameterLayout } from "../../tasks/layout.ts";
 import { averagingBy, averagingFields, moved, type WeightedMean } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
 import type { Vectors } from "../plan.ts";
 import type { Aggregation } from "../strategy.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 const reddi = {
   by: "Reddi et al.",

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Steps } from "../../tasks/steps.ts";
 import { add, scale, sub } from "../../tensor/ops/arithmetic.ts";
 import { averagingBy, averagingFields } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 export const fedprox = defineStrategy({
   type: "fedprox",

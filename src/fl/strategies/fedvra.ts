@@ -4,10 +4,10 @@ import { ScenarioError } from "../../base/errors.ts";
 import type { Setting } from "../../tasks/task.ts";
 import { add, scale, sub } from "../../tensor/ops/arithmetic.ts";
 import { discountField, eachOf, emptyMean, foldMean, isMoved, moved, type WeightedMean } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
 import { localRateField, ofRate } from "../local-rate.ts";
 import { usual, type Vectors } from "../plan.ts";
 import { hasTrained, type Update } from "../update.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 interface Sum {
   readonly mean: WeightedMean;

@@ -1,7 +1,7 @@
 /** FLAME: an expert listens most to the clients whose tokens reached it. */
 import { z } from "zod";
 import { averaging, discountField } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 export const flame = defineStrategy({
   type: "flame",

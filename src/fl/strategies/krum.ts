@@ -2,10 +2,10 @@
 import { z } from "zod";
 import type { Range } from "../../tasks/layout.ts";
 import { addDelta } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
 import { deltaFactor, keeping, perGroup } from "../kept-updates.ts";
 import type { Aggregation } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 const blanchard = {
   by: "Blanchard et al.",

@@ -1,7 +1,8 @@
 /** FedAsync's mixing: the global adapter moves a share of the way to each client's adapter, one after the other. */
-import { defineStrategy } from "../define-strategy.ts";
+
 import type { Aggregation } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 /** Mixing is affine in θ, so several updates fold into one factor and one vector: θ_j becomes keep_j·θ_j + values_j. */
 interface Mixture {

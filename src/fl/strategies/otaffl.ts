@@ -3,12 +3,12 @@ import { z } from "zod";
 import type { Range } from "../../tasks/layout.ts";
 import type { Setting } from "../../tasks/task.ts";
 import { addDelta } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
 import { boxChebyshev, leastNorm } from "../fair-weights.ts";
 import { usual } from "../plan.ts";
 import { lossBefore, receivedLoss } from "../probes.ts";
 import type { At, ServerState } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 export const otaffl = defineStrategy({
   type: "otaffl",

@@ -1,10 +1,10 @@
 /** q-FFL: clients with a larger loss weigh more. */
 import { z } from "zod";
 import { eachOf } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
 import { usual } from "../plan.ts";
 import { lossBefore, receivedLoss } from "../probes.ts";
 import { hasTrained } from "../update.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 interface Sum {
   readonly d: Float64Array;

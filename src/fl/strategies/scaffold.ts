@@ -11,10 +11,10 @@ import {
   moved,
   type WeightedMean,
 } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
 import { localRateField, ofRate } from "../local-rate.ts";
 import { usual } from "../plan.ts";
 import { onesOf } from "../probes.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 interface Sum {
   readonly mean: WeightedMean;

@@ -28,7 +28,7 @@ export const aboutServerOptimizer: About = {
   certainty: "as published",
   reduces: [
     {
-      options: { serverOptimizer: { type: "momentum", beta1: 0, learningRate: 1 } },
+      options: { serverStep: { type: "momentum", beta1: 0, learningRate: 1 } },
       gives: ["program", "values"],
     },
   ],

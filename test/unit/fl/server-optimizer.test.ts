@@ -19,22 +19,22 @@ const rate = 0.05;
 const pairs: readonly [string, Strategy, Strategy][] = [
   [
     "momentum",
-    fedavg({ serverOptimizer: { type: "momentum", learningRate: 0.5, beta1: 0.9 } }),
+    fedavg({ serverStep: { type: "momentum", learningRate: 0.5, beta1: 0.9 } }),
     fedavgm({ momentum: 0.9, serverLearningRate: 0.5 }),
   ],
   [
     "adam",
-    fedavg({ serverOptimizer: { type: "adam", learningRate: rate } }),
+    fedavg({ serverStep: { type: "adam", learningRate: rate } }),
     fedadam({ serverLearningRate: rate, weighting: "examples" }),
   ],
   [
     "yogi",
-    fedavg({ serverOptimizer: { type: "yogi", learningRate: rate } }),
+    fedavg({ serverStep: { type: "yogi", learningRate: rate } }),
     fedyogi({ serverLearningRate: rate, weighting: "examples" }),
   ],
   [
     "adagrad",
-    fedavg({ serverOptimizer: { type: "adagrad", learningRate: rate, beta1: 0.9 } }),
+    fedavg({ serverStep: { type: "adagrad", learningRate: rate, beta1: 0.9 } }),
     fedadagrad({ serverLearningRate: rate, weighting: "examples", beta1: 0.9 }),
   ],
 ];
@@ -51,7 +51,7 @@ for (const [name, wrapped, whole] of pairs) {
 }
 
 test("a robust rule may have a server optimizer", async () => {
-  const strategy = krum({ malicious: 0, serverOptimizer: { type: "adam" } });
+  const strategy = krum({ malicious: 0, serverStep: { type: "adam" } });
   const three = [0, 1, 2].map((client) => makeUpdate({ client, delta: 0.01 * (client + 1) }));
   assert.match(strategy.name, /\+adam\(η=0\.01\)$/);
   const start = stateOf(new Float32Array(layout.size));

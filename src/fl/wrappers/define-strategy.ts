@@ -1,26 +1,27 @@
 /** One definition gives a strategy's options, its constructor and its entry in the registry; any may be wrapped. */
 import { z } from "zod";
-import type { About } from "./about.ts";
-import { type Definition, define, type Factory } from "./define.ts";
-import type { Method, Strategy } from "./strategy.ts";
-import { aboutClipping, clipNormField, clipped } from "./wrappers/clipped.ts";
-import { aboutCompression, compressed, compressionFields } from "./wrappers/compressed.ts";
-import { aboutFlood, flooded, floodFields } from "./wrappers/flooded.ts";
-import { aboutServerOptimizer, serverOptimized, serverOptimizerFields } from "./wrappers/server-optimizer.ts";
+import { invariant } from "../../base/errors.ts";
+import type { About } from "../about.ts";
+import { type Definition, define, type Factory } from "../define.ts";
+import type { Method, Strategy } from "../strategy.ts";
+import { aboutClipping, clipNormField, clipped } from "./clipped.ts";
+import { aboutCompression, compressed, compressionFields } from "./compressed.ts";
+import { aboutFlood, flooded, floodFields } from "./flooded.ts";
+import { aboutServerOptimizer, serverOptimized, serverOptimizerFields } from "./server-optimizer.ts";
 
 /** What any strategy may have besides its own options; applied in this order. */
 export const wrappers = {
   flood: { field: z.strictObject(floodFields), about: aboutFlood },
   compress: { field: z.strictObject(compressionFields), about: aboutCompression },
   clipNorm: { field: clipNormField, about: aboutClipping },
-  serverOptimizer: { field: z.strictObject(serverOptimizerFields), about: aboutServerOptimizer },
+  serverStep: { field: z.strictObject(serverOptimizerFields), about: aboutServerOptimizer },
 };
 
 const wrapping = {
   flood: wrappers.flood.field.exactOptional(),
   compress: wrappers.compress.field.exactOptional(),
   clipNorm: wrappers.clipNorm.field.exactOptional(),
-  serverOptimizer: wrappers.serverOptimizer.field.exactOptional(),
+  serverStep: wrappers.serverStep.field.exactOptional(),
 };
 
 type StrategyFactory<Type extends string, Shape extends z.ZodRawShape> = Factory<
@@ -37,14 +38,16 @@ export function defineStrategy<const Type extends string, Shape extends z.ZodRaw
   about,
   ...definition
 }: Definition<Type, Shape, Method<Sum>> & { readonly about: About }): StrategyFactory<Type, Shape> {
+  const taken = Object.keys(wrapping).filter((name) => name in definition.options);
+  invariant(taken.length === 0, () => `${definition.type}: ${taken.join(", ")} is an option of every strategy`);
   const factory = define("strategy", definition as Definition<Type, Shape, Method>, {
     fields: wrapping,
     apply(strategy: Strategy) {
-      const { flood, compress, clipNorm, serverOptimizer } = z.object(wrapping).parse(strategy.spec);
+      const { flood, compress, clipNorm, serverStep } = z.object(wrapping).parse(strategy.spec);
       const weighed = flood === undefined ? strategy : flooded(strategy, flood);
       const sent = compress === undefined ? weighed : compressed(weighed, compress);
       const bounded = clipNorm === undefined ? sent : clipped(sent, { norm: clipNorm });
-      return serverOptimizer === undefined ? bounded : serverOptimized(bounded, serverOptimizer);
+      return serverStep === undefined ? bounded : serverOptimized(bounded, serverStep);
     },
   });
   return Object.assign(factory, { about, options: definition.options });
