@@ -1,5 +1,6 @@
 /** FLood: two weights around any averaging method, from how much data look like what the model knows. */
 import { z } from "zod";
+import { ScenarioError } from "../../base/errors.ts";
 import type { StepContext } from "../../tasks/steps.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import {
@@ -37,7 +38,7 @@ export const aboutFlood: About = {
     τ is the order statistic ⌊q·(b − 1)⌋ of a batch's scores, S_k the client's mean score under the model it trained. λ
     follows a schedule over rounds that starts near 0 (flagged examples are ignored) and ends at twice the amplitude (they
     dominate); the round is counted from 0, and round 0 has λ = 1. Where any S_k is not positive, every score is measured
-    from the smallest. Around a robust rule only with α = 0, or attackers have a say again.
+    from the smallest. Around a rule that looks at all updates at once, as robust ones do, only with α = 0.
   `,
   sends: "S_k; receives λ",
   keeps: null,
@@ -82,6 +83,11 @@ interface Sum<Host> {
 
 export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Strategy<Sum<Host>> {
   const { alpha } = options;
+  if (alpha > 0 && host.folding === "all") {
+    throw new ScenarioError(
+      `strategy.flood.alpha is ${alpha}, expected 0 around ${host.name}: its second mean would count whom ${host.name} leaves out`,
+    );
+  }
   return {
     ...host,
     name: `${host.name}+flood(α=${alpha})`,

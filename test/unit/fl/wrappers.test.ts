@@ -57,3 +57,8 @@ test("a robust rule may have a server optimizer", async () => {
   const start = stateOf(new Float32Array(layout.size));
   assert.notDeepEqual((await aggregate(strategy, start, three)).parameters, start.parameters);
 });
+
+test("weights by what looks familiar are refused around a rule that looks at all updates at once", () => {
+  assert.throws(() => krum({ malicious: 1, flood: {} }), /flood\.alpha is 0\.5, expected 0 around krum/);
+  assert.match(krum({ malicious: 1, flood: { alpha: 0 } }).name, /flood/);
+});
