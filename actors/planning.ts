@@ -32,8 +32,10 @@ export function planFor(client: ClientId, draft: Draft, ctx: ServerContext): Sto
   if (strategy.plan === undefined && strategy.steps === undefined) return null;
   const view = clientView(client, draft.round, draft, ctx);
   const plan = strategy.plan?.(view, methodState(draft, ctx), setting) ?? usual(view, setting);
+  if (ctx.services.learning !== null) return storePlan(plan, ctx);
   // Without training nobody reads its vectors.
-  return storePlan(ctx.services.learning === null ? { ...plan, inputs: {} } : plan, ctx);
+  const { start: _, ...rest } = plan;
+  return storePlan({ ...rest, inputs: {} }, ctx);
 }
 
 /** What a client trains with; it is held to have the programs of a kind. Vectors are charged with the model. */

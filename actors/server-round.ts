@@ -121,7 +121,8 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
   for (const client of clients) {
     const participation = participationId(draft.nextParticipation++);
     const plan = planFor(client, draft, ctx);
-    const base = ctx.keep(draft.adapter);
+    const from = plan?.start ?? draft.adapter;
+    const base = ctx.keep(from);
     draft.outstanding.push({ participation, client, round, sentAt: ctx.now, base, ...(plan && { plan }) });
     draft.invited++;
     roster.invited(client, round, participation);
@@ -133,7 +134,7 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
       type: "train",
       round,
       participation,
-      adapter: draft.adapter,
+      adapter: from,
       rescaler,
       ...(effort === undefined ? {} : { effort }),
     } as const;
@@ -147,7 +148,7 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
         ...(preliminary && { reportBytes: preliminary.up }),
         takes: millis(training * (effort ?? 1) + probing),
       };
-      const work = { ...invitation, adapter: weighing(draft.adapter, download), method: asked };
+      const work = { ...invitation, adapter: weighing(from, download), method: asked };
       effect(draft, send(clientRef(client), work));
     }
   }

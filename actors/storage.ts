@@ -19,7 +19,8 @@ export interface StoredMemory {
 }
 
 /** A plan with its vectors stored. */
-export interface StoredPlan extends Omit<Plan, "inputs"> {
+export interface StoredPlan extends Omit<Plan, "inputs" | "start"> {
+  readonly start?: BlobRef;
   readonly inputs: Readonly<Record<string, number | StoredVector>>;
 }
 
@@ -56,21 +57,22 @@ export function replaceAll(next: Vectors, before: StoredVectors, loaded: Vectors
   return stored;
 }
 
-export function storePlan({ inputs = {}, ...plan }: Plan, ctx: Keeper): StoredPlan {
+export function storePlan({ inputs = {}, start, ...plan }: Plan, ctx: Keeper): StoredPlan {
   const stored = Object.entries(inputs).map(
     ([name, value]) => [name, typeof value === "number" ? value : store(value, ctx)] as const,
   );
-  return { ...plan, inputs: Object.fromEntries(stored) };
+  return { ...plan, inputs: Object.fromEntries(stored), ...(start && { start: ctx.keep(ctx.put(start)) }) };
 }
 
-export function loadPlan({ inputs, ...plan }: StoredPlan, ctx: Keeper): Plan {
+export function loadPlan({ inputs, start, ...plan }: StoredPlan, ctx: Keeper): Plan {
   const loaded = Object.entries(inputs).map(
     ([name, value]) => [name, typeof value === "number" ? value : load(value, ctx)] as const,
   );
-  return { ...plan, inputs: Object.fromEntries(loaded) };
+  return { ...plan, inputs: Object.fromEntries(loaded), ...(start && { start: ctx.floats(start) }) };
 }
 
-export function discardPlan({ inputs }: StoredPlan, ctx: Keeper): void {
+export function discardPlan({ inputs, start }: StoredPlan, ctx: Keeper): void {
+  if (start) ctx.discard(start);
   for (const value of Object.values(inputs)) if (typeof value !== "number") ctx.discard(value.content);
 }
 

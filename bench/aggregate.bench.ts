@@ -75,6 +75,7 @@ function settingOf(layout: Setting["layout"]): Setting {
   return {
     layout,
     clients: 2,
+    budgets: [1, 2, 4, 8],
     rate: 1e-3,
     draws: (purpose) => rng.at(purpose).at(0),
     examples: () => 8,

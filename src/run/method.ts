@@ -48,10 +48,12 @@ export class MethodPrograms {
   }
 }
 
-function settingOf({ data }: Scenario, { layout, fleet }: Prepared, rng: Rng): Setting {
+function settingOf({ data }: Scenario, { config, layout, fleet }: Prepared, rng: Rng): Setting {
+  const budgets = [...new Set([...fleet.topK, config.topK])].sort((a, b) => a - b);
   return {
     layout: parameterLayout(layout),
     clients: fleet.size,
+    budgets,
     rate: data.training.learningRate,
     draws: (purpose) => rng.at(`strategy: ${purpose}`).at(0),
     examples: (client) => fleet.examples[client]!,

@@ -74,6 +74,8 @@ export interface Task {
 export interface Setting {
   readonly layout: ParameterLayout;
   readonly clients: number;
+  /** Those that occur, ascending; the last is the task's full one, whether it occurs or not. */
+  readonly budgets: readonly number[];
   /** Local learning rate of this round. */
   readonly rate: number;
   /** The same in every round of a run. */

@@ -33,6 +33,7 @@ export function settingOf(layout: ParameterLayout, given: Partial<Setting> = {})
   return {
     layout,
     clients: 2,
+    budgets: [1],
     rate: 0.1,
     draws: (purpose) => rng.at(purpose).at(0),
     examples: () => 1,
