@@ -40,6 +40,11 @@ export interface Update extends Omit<Trained, "found">, Pick<ClientView, "client
 /** Did at least one local step give this group a gradient? */
 export const hasTrained = (update: Pick<Update, "trained">, group: number): boolean => update.trained[group] === 1;
 
+/** What the client sent, once its delta is clipped. */
+export function sentValues({ values, base, clip = 1 }: Pick<Update, "values" | "base" | "clip">): Float32Array {
+  return clip === 1 ? values : values.map((value, i) => base[i]! + clip * (value - base[i]!));
+}
+
 /** The same update with the factor that brings its delta's norm down to at most `norm`. */
 export function clipUpdate(update: Update, norm: number): Update {
   const length = deltaNorm(update);
