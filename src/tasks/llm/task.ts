@@ -17,6 +17,7 @@ import { matmul } from "../../tensor/ops/matrix.ts";
 import { crossEntropy } from "../../tensor/ops/nn.ts";
 import type { LowRankPair, ParameterLayout } from "../layout.ts";
 import type { BatchShape, Pass, Task, Variant } from "../task.ts";
+import { deltaInput } from "./delta.ts";
 
 export interface LlmOptions {
   readonly config: ModelConfig;
@@ -80,6 +81,7 @@ function llmPass(
   const batch = tokenInputs(graph, clients * rows, length);
   const { layers, routers: changes } = partsOf(parameters, adapter, clients);
   const bias = variant.masked === undefined ? null : biasInput(graph, adapter, clients);
+  const delta = variant.delta === undefined ? null : deltaInput(graph, config, clients);
   const scales = split(personal, -1, new Array<number>(config.layers).fill(1));
   const forEachToken = (scale: Tensor) => {
     const ones = graph.constant(new Array<number>(rows * length).fill(1), [1, rows * length]);
@@ -91,7 +93,10 @@ function llmPass(
     rows: clients * rows,
     length,
     topK: variant.topK as number,
-    weight: (name) => graph.weight(name, weights.get(name)!),
+    weight(name) {
+      const frozen = graph.weight(name, weights.get(name)!);
+      return delta === null ? frozen : delta.onto(name, frozen);
+    },
     adapted: {
       rescaler: clients === 1 ? scales : scales.map(forEachToken),
       experts: adaptedExperts({ layout: adapter, clients, form }, layers),
@@ -104,7 +109,7 @@ function llmPass(
   const logits = logitsAt(options, hidden, batch.positions);
   const passed = () => routers.map(({ counts }) => tokensOf(counts, config.experts, options.topK));
   return {
-    batch: { ...batch, ...(bias && { routerBias: bias.input }) },
+    batch: { ...batch, ...(bias && { routerBias: bias.input }), ...(delta && { delta: delta.input }) },
     losses: crossEntropy(logits, batch.targets),
     client: () => integerDivide(batch.positions, rows * length),
     example: () => integerDivide(batch.positions, length),
