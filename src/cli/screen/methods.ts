@@ -68,6 +68,8 @@ function assigned(type: string, { type: _, ...options }: { readonly type: string
 interface JsonSchema {
   readonly type?: string;
   readonly enum?: readonly string[];
+  readonly const?: string;
+  readonly anyOf?: readonly JsonSchema[];
   readonly minimum?: number;
   readonly exclusiveMinimum?: number;
   readonly maximum?: number;
@@ -100,6 +102,9 @@ function optionLines(schema: z.ZodType): string[] {
 }
 
 function valuesOf(field: JsonSchema): string {
+  if (field.anyOf !== undefined) return field.anyOf.map(valuesOf).join(" | ");
+  if (field.const !== undefined) return String(field.const);
+  if (field.type === "object") return "{ budget: number }";
   if (field.enum !== undefined) return field.enum.join(" | ");
   if (field.type === "boolean") return "true | false";
   const { minimum, exclusiveMinimum, maximum, exclusiveMaximum, multipleOf: step } = field;

@@ -1,0 +1,91 @@
+/** How a client's rank follows from its budget, and what a client of a rank is asked to do. */
+import { z } from "zod";
+import { ScenarioError } from "../../../base/errors.ts";
+import type { ParameterLayout } from "../../../tasks/layout.ts";
+import type { Scope } from "../../../tasks/scope.ts";
+import type { Setting, Variant } from "../../../tasks/task.ts";
+import type { ClientView, Plan } from "../../plan.ts";
+import type { Method } from "../../strategy.ts";
+
+const positive = z.number().int().min(1);
+
+export const rankFields = {
+  ranks: z
+    .union([z.literal("share"), z.record(z.string().regex(/^[1-9]\d*$/), positive)])
+    .default("share")
+    .describe("r_k of each budget, { 8: 16, 4: 8 }; share: ⌈r·k ÷ K⌉ with the full rank r and the full budget K"),
+  experts: z
+    .enum(["own", "all"])
+    .default("own")
+    .describe("how many experts a client's tokens activate: its own budget, compute-matched with FLAME, or all K"),
+};
+
+export const scaleField = {
+  scale: z
+    .enum(["constant", "classic"])
+    .default("constant")
+    .describe("what B·A is multiplied by: the scenario's alpha ÷ r for every rank, or alpha ÷ r_k"),
+};
+
+export type RankOptions = z.output<z.ZodObject<typeof rankFields>>;
+
+/** The rank of the layout's pairs. */
+export const fullRank = ({ pairs }: Pick<ParameterLayout, "pairs">): number =>
+  pairs.reduce((most, { rank }) => Math.max(most, rank), 0);
+
+/** r_k. @throws ScenarioError when none is given for the budget, or more than there is */
+export function rankFor(budget: number, { ranks }: RankOptions, { layout, budgets }: Setting): number {
+  const full = fullRank(layout);
+  if (ranks === "share") return Math.ceil((full * budget) / budgets.at(-1)!);
+  const rank = ranks[budget];
+  if (rank === undefined) {
+    throw new ScenarioError(`strategy.ranks has none for budget ${budget}, which occurs; expected one of each budget`);
+  }
+  if (rank > full) throw new ScenarioError(`strategy.ranks[${budget}] is ${rank}, expected at most lora.rank, ${full}`);
+  return rank;
+}
+
+/** The smallest rank of all budgets that occur. */
+export const smallestRank = (options: RankOptions, setting: Setting): number =>
+  Math.min(...setting.budgets.map((budget) => rankFor(budget, options, setting)));
+
+export const variantFor = (budget: number, { experts }: RankOptions, { variant, budgets }: Setting): Variant =>
+  variant(experts === "own" ? budget : budgets.at(-1)!);
+
+/** The first components. All of them are no scope: the plain program, and what it costs. */
+export function prefix(
+  rank: number,
+  { layout }: Setting,
+  scale: "constant" | "classic" = "constant",
+): { scope?: Scope } {
+  const full = fullRank(layout);
+  if (rank === full) return {};
+  return { scope: { components: { first: rank, ...(scale === "classic" && { scale: full / rank }) } } };
+}
+
+/** Training of the first `rank` components. */
+export const planOfRank = (
+  { budget }: ClientView,
+  rank: number,
+  options: RankOptions & { readonly scale?: "constant" | "classic" },
+  setting: Setting,
+): Plan => ({
+  kind: { variant: variantFor(budget, options, setting) },
+  ...prefix(rank, setting, options.scale),
+});
+
+/** How many of the first components a client had. */
+export function rankOfPlan({ scope }: Plan, layout: ParameterLayout): number {
+  const components = scope?.components;
+  return components !== undefined && "first" in components ? components.first : fullRank(layout);
+}
+
+/** What B·A of a plan is multiplied by besides the pair's own scale. */
+export const scaleOfPlan = ({ scope }: Plan): number => scope?.components?.scale ?? 1;
+
+/** The global model, activating as many experts as its clients do. */
+export const deployingGlobally = (options: RankOptions): Pick<Method, "deploy"> => ({
+  deploy: (budget, { parameters }, setting) => ({
+    models: [{ parameters, variant: variantFor(budget, options, setting) }],
+  }),
+});
