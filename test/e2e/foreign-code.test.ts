@@ -12,6 +12,7 @@ import { reloadWith } from "../../src/study/consent.ts";
 import { loadScenario, sourceOf } from "../../src/study/load-scenario.ts";
 import { runFlame } from "../support/command-line.ts";
 import { temporaryFolder } from "../support/folders.ts";
+import { needs } from "../support/needs.ts";
 import { assertSameRun, interruptAfter } from "../support/run-folders.ts";
 
 let folder = "";
@@ -140,8 +141,9 @@ test("a run that this user began goes on without a question, and only as long as
   assert.match(other.err, /the run was made with other code, [0-9a-f]{64}\)/);
 });
 
-test("a folder that others may write to vouches for nothing, nor does one inside of somebody's folder", async () => {
-  if (process.getuid === undefined) return;
+test("a folder that others may write to vouches for nothing, nor does one inside of somebody's folder", {
+  skip: process.getuid === undefined && needs.permissions,
+}, async () => {
   const out = copyOf(half);
   const digest = ownCodeDigest(join(out, "scenario.ts"));
   const load = (consent: object) => loadRun(out, reloadWith(consent));

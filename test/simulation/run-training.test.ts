@@ -93,6 +93,7 @@ test("with half of the fleet dropping out, nobody counts twice or too late, and 
     assert.ok(Math.abs(sum - 1) < 1e-9, `round ${round}: ${sum}`);
     for (const layer of activation) assert.ok(Math.abs(layer.reduce((a, b) => a + b, 0) - 1) < 1e-9);
   }
+  assert.ok(rounds.slice(1).some(({ aggregated }) => aggregated));
   assert.ok(parts.some(({ outcome }) => outcome === "dropped"));
 });
 

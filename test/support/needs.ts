@@ -10,5 +10,6 @@ export const needs = {
   nodes: "needs another version of Node, as npx -p node@22 -- node --version installs it, or named by FLAME_NODES",
   linux: "needs /proc and /dev/full, as Linux has them",
   signals: "needs the signals of POSIX",
+  permissions: "needs users and permissions, as POSIX has them",
   mount: "needs the right to mount file systems",
 } as const;

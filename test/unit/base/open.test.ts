@@ -18,8 +18,9 @@ import { InputError } from "../../../src/base/errors.ts";
 import { digestOfFile, openNew, openToAppend, openToChange, openToRead, readBytes } from "../../../src/base/open.ts";
 import { linesOf, readText } from "../../../src/base/text.ts";
 import { temporaryFolder } from "../../support/folders.ts";
+import { needs } from "../../support/needs.ts";
 
-const posix = { skip: process.platform === "win32" };
+const posix = { skip: process.platform === "win32" && needs.permissions };
 const openings = [
   ["read", (path: string) => openToRead(path)],
   ["change", openToChange],
