@@ -111,6 +111,10 @@ export type ServerEvent =
       readonly participation: ParticipationId;
       readonly client: ClientId;
       readonly round: Round;
+      /** What it is asked to do: at this budget, for so long on its undisturbed device, with so many bytes both ways. */
+      readonly topK: number;
+      readonly takes: number;
+      readonly bytes: number;
       /** Stages that its plan asks for besides. */
       readonly asks?: readonly Stage[];
     }

@@ -126,10 +126,22 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     draft.outstanding.push({ participation, client, round, sentAt: ctx.now, base, ...(plan && { plan }) });
     draft.invited++;
     roster.invited(client, round, participation);
-    emit(ctx, { type: "invited", participation, client, round, ...(plan?.preliminary && { asks: preliminaryStages }) });
     const topK = (plan?.kind.variant.topK as number | undefined) ?? fleet.topK[client]!;
     const rescaler = learning === null ? null : learning.rescalers.forBudget(topK);
-    const effort = plan?.effort ?? effortOf?.(client, round, () => method.charge(client, plan));
+    const charge = method.charge(client, plan);
+    const effort = plan?.effort ?? effortOf?.(client, round, () => charge);
+    const { download, upload, preliminary, training, probing } = charge;
+    const takes = millis(training * (effort ?? 1) + probing);
+    emit(ctx, {
+      type: "invited",
+      participation,
+      client,
+      round,
+      topK,
+      takes,
+      bytes: download + upload + (preliminary ? preliminary.up + preliminary.down : 0),
+      ...(plan?.preliminary && { asks: preliminaryStages }),
+    });
     const invitation = {
       type: "train",
       round,
@@ -140,13 +152,11 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     } as const;
     if (plan === null) effect(draft, send(clientRef(client), invitation));
     else {
-      const { download, upload, preliminary, training, probing } = method.charge(client, plan);
-      const order = orderOf(plan, draft, ctx);
       const asked = {
-        order,
+        order: orderOf(plan, draft, ctx),
         uploadBytes: upload,
         ...(preliminary && { reportBytes: preliminary.up }),
-        takes: millis(training * (effort ?? 1) + probing),
+        takes,
       };
       const work = { ...invitation, adapter: weighing(from, download), method: asked };
       effect(draft, send(clientRef(client), work));

@@ -160,7 +160,7 @@ function tableSpecs(methods: readonly Method[], budgets: readonly number[], targ
     {
       id: "cost",
       title: "What it costs",
-      note: `Virtual time, the same on every machine.${aim === null ? "" : ` The target is a held-out loss of ${aim.loss} ${aim.topK === null ? "in the mean over budgets" : `at k = ${aim.topK}`}${target === null ? ", what every run comes to in the end" : ""}; it is looked for wherever a run is evaluated.`} Bytes are all that was sent, both ways.`,
+      note: `Virtual time, the same on every machine.${aim === null ? "" : ` The target is a held-out loss of ${aim.loss} ${aim.topK === null ? "in the mean over budgets" : `at k = ${aim.topK}`}${target === null ? ", what every run comes to in the end" : ""}; it is looked for wherever a run is evaluated.`} Work and memory are a client's in a round, by formula. Bytes are all that was sent, both ways; useful are those of updates that were counted.`,
       columns: [
         ...reached,
         {
@@ -169,10 +169,47 @@ function tableSpecs(methods: readonly Method[], budgets: readonly number[], targ
           of: ({ virtualTime, rounds }) => (rounds === 0 ? null : virtualTime / rounds),
           ...time,
         },
+        {
+          id: "flops",
+          title: "GFLOP",
+          of: ({ costs }) => (costs?.flops == null ? null : costs.flops / 1e9),
+          write: (value) => value.toPrecision(3),
+          better: "low",
+        },
+        { id: "memory", title: "memory", of: ({ costs }) => costs?.memory ?? null, write: formatBytes, better: "low" },
         { id: "bytes", title: "bytes sent", of: ({ bytes }) => bytes, write: formatBytes, better: "low" },
+        { id: "useful-bytes", title: "useful", of: ({ costs }) => costs?.usefulBytes ?? null, write: formatBytes },
       ],
     },
+    ...(quality.length === 0 ? [] : [fairnessSpec(methods)]),
   ];
+}
+
+function fairnessSpec(methods: readonly Method[]): TableSpec {
+  const all = methods.flatMap(({ cells }) => cells.flatMap(({ fairness }) => fairness?.tiers ?? []));
+  const low = { write: inNats, better: "low" as const };
+  return {
+    id: "fairness",
+    title: "Fairness",
+    note: "Held-out loss of what each client's budget runs: the mean over a tier's clients, over the worst-off tenth of all clients, and the variance over all. Jain's index is of the shares of tokens predicted right: 1 when all are served equally.",
+    columns: [
+      ...[...new Set(all.map(({ tier }) => tier))].map((tier) => ({
+        id: `tier-${tier}`,
+        title: tier,
+        of: ({ fairness }: Cell) => fairness?.tiers.find((one) => one.tier === tier)?.loss ?? null,
+        ...low,
+      })),
+      { id: "worst-tenth", title: "worst tenth", of: ({ fairness }) => fairness?.worstTenth ?? null, ...low },
+      { id: "variance", title: "variance", of: ({ fairness }) => fairness?.variance ?? null, ...low },
+      {
+        id: "jain",
+        title: "Jain",
+        of: ({ fairness }) => fairness?.jain ?? null,
+        write: inNats,
+        better: "high",
+      },
+    ],
+  };
 }
 
 const inNats = (value: number): string => value.toFixed(3);

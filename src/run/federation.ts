@@ -37,6 +37,8 @@ import { attackOf } from "./attackers.ts";
 import { learningOf, MethodPrograms, methodOf } from "./method.ts";
 import type { Prepared } from "./prepare.ts";
 
+export type Invited = Extract<FederationEvent, { readonly type: "invited" }>;
+
 export interface FederationOptions {
   readonly scenario: Scenario;
   readonly prepared: Prepared;
@@ -50,6 +52,8 @@ export interface FederationOptions {
   /** How many clients of a budget share a call at most; 1 unless given. */
   readonly most?: (topK: number) => number;
   onParticipation(ended: Ended): void;
+  /** What a client is asked to do. */
+  onInvited?(invited: Invited): void;
   onRow(row: RoundRow): void;
   /** A round has closed; the present event is not over yet. */
   onRoundClosed(round: number): void;
@@ -277,6 +281,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
         this.#invited++;
         this.#participations.invited(told, at);
         this.#recorder.invited(this.#options.prepared.fleet.tier[told.client]!);
+        this.#options.onInvited?.(told);
         break;
       case "accepted":
         this.#accepted++;

@@ -26,12 +26,12 @@ import {
 } from "../folder/run-folder.ts";
 import { type Checkpoint, writeCheckpoint } from "../folder/saved-state.ts";
 import { metricsOf, type RoundMetrics, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
-import { rowOf } from "../records/participation.ts";
+import { type Ended, rowOf } from "../records/participation.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import { expectationsOf, type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
 import { checkQuorum } from "../scenario/quorum.ts";
 import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";
-import { Federation } from "./federation.ts";
+import { Federation, type Invited } from "./federation.ts";
 import { guardScenario } from "./guard.ts";
 import { writeOutputs } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
@@ -57,6 +57,8 @@ export interface RunOptions {
   /** Ends the run after the present event, with a checkpoint. */
   readonly signal?: AbortSignal;
   readonly listen?: ProgressListener;
+  /** Made once the run is prepared; told of every part a client has in it, since the last checkpoint where it goes on. */
+  readonly bookkeeper?: (prepared: Prepared) => Bookkeeper;
   /** Stands in for the pool that would be made. The run closes it. */
   readonly pool?: (prepared: Prepared) => WorkPool;
   /** Real minutes without a finished step after which a worker is held to be stuck; 10 unless given. */
@@ -65,6 +67,11 @@ export interface RunOptions {
   readonly source?: ScenarioSource;
   /** Where the scenario's relative paths begin; the working folder unless given. */
   readonly startedIn?: string;
+}
+
+export interface Bookkeeper {
+  invited(invited: Invited): void;
+  ended(ended: Ended): void;
 }
 
 /** Where a run goes on. */
@@ -159,6 +166,7 @@ export async function playRun({
     diagnostics.note("memory", problem);
     listen({ type: "note", text: problem });
   });
+  const books = options.bookkeeper?.(prepared);
   const federation = new Federation({
     scenario,
     prepared,
@@ -168,7 +176,11 @@ export async function playRun({
     gathering,
     programs: programsOf(prepared, equipment),
     most,
-    onParticipation: (ended) => files.participation(rowOf(ended, prepared.fleet)),
+    onParticipation(ended) {
+      files.participation(rowOf(ended, prepared.fleet));
+      books?.ended(ended);
+    },
+    onInvited: (invited) => books?.invited(invited),
     onRow(closed) {
       // An event that was not waited for may still come to its end.
       if (isOver) return;

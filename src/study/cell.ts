@@ -3,6 +3,8 @@ import { z } from "zod";
 import { count } from "../records/counts.ts";
 import { budgetMetricsSchema, type RoundMetrics } from "../records/metrics.ts";
 import { tierTotals, totalsOf } from "../records/totals.ts";
+import { type Costs, costsSchema } from "./books.ts";
+import { type Fairness, fairnessSchema, jainIndex } from "./fairness.ts";
 
 /** What "good enough" means when time to target is measured. */
 export interface Target {
@@ -30,6 +32,10 @@ export const cellSchema = z.object({
   tiers: z.array(z.object({ tier: z.string(), invited: count, counted: count })).readonly(),
   /** The last held-out results, largest budget first; empty for timing-only runs. */
   evaluations: z.array(budgetMetricsSchema).readonly(),
+  /** Null for a run that broke before its end. */
+  costs: costsSchema.nullable(),
+  /** Null without training, or where a client's budget was not evaluated. */
+  fairness: fairnessSchema.nullable(),
   /** Virtual milliseconds until the target was first met; null when it never was or none was set. */
   timeToTarget: z.number().nullable(),
   /** Invariants that did not hold, in a sentence each; a sound cell has none. */
@@ -42,13 +48,15 @@ interface CellFacts {
   readonly dropout: number;
   readonly seed: number;
   readonly clients: number;
+  readonly costs?: Costs | null;
+  readonly fairness?: Fairness | null;
   readonly target?: Target | null;
   readonly violations?: readonly string[];
 }
 
 /** @param rounds the rows of a finished run's `metrics.jsonl`, at least one */
 export function cellFrom(rounds: readonly RoundMetrics[], facts: CellFacts): Cell {
-  const { strategy, dropout, seed, clients, target = null, violations = [] } = facts;
+  const { strategy, dropout, seed, clients, costs = null, fairness = null, target = null, violations = [] } = facts;
   const totals = totalsOf(rounds);
   return {
     strategy,
@@ -63,6 +71,8 @@ export function cellFrom(rounds: readonly RoundMetrics[], facts: CellFacts): Cel
     clients,
     tiers: [...tierTotals(rounds).values()].map(({ tier, invited, counted }) => ({ tier, invited, counted })),
     evaluations: rounds.findLast(({ evaluations }) => evaluations.length > 0)?.evaluations ?? [],
+    costs,
+    fairness,
     timeToTarget: reachedAt(rounds, target),
     violations,
   };
@@ -87,15 +97,7 @@ export function lossAt(evaluations: RoundMetrics["evaluations"], topK: number | 
   return asked.length === 0 ? null : asked.reduce((sum, { loss }) => sum + loss, 0) / asked.length;
 }
 
-/**
- * Jain's index of the tiers' counted shares, (Σx)² ÷ (n·Σx²): 1 when an invitation counts equally often in every tier,
- * 1/n when only one tier ever counts. Null when nobody was counted.
- *
- * Jain, Chiu & Hawe, "A quantitative measure of fairness", DEC-TR-301, 1984.
- */
+/** Jain's index of the tiers' counted shares: 1 when an invitation counts equally often in every tier. */
 export function tierFairness({ tiers }: Cell): number | null {
-  const shares = tiers.filter(({ invited }) => invited > 0).map(({ invited, counted }) => counted / invited);
-  const sum = shares.reduce((total, share) => total + share, 0);
-  const squares = shares.reduce((total, share) => total + share ** 2, 0);
-  return squares === 0 ? null : sum ** 2 / (shares.length * squares);
+  return jainIndex(tiers.filter(({ invited }) => invited > 0).map(({ invited, counted }) => counted / invited));
 }

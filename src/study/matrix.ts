@@ -16,7 +16,10 @@ import { programVersion } from "../run/package.ts";
 import { run } from "../run/run.ts";
 import { configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { policyOf, type Scenario, scenarioToJson, strategyOf } from "../scenario/define.ts";
+import type { Fleet } from "../sim/fleet/fleet.ts";
 import { clientsIn } from "../sim/fleet/fleet-spec.ts";
+import { Books, type Costs } from "./books.ts";
+import { type Fairness, fairnessOf, servedByBudget } from "./fairness.ts";
 
 export interface Matrix {
   /** In the words of the command line: `flame`, `flame:frequencyExponent=4`, or the scenario's own. Empty: that alone. */
@@ -139,6 +142,9 @@ export interface CellOutcome {
   readonly clients: number;
   /** Of the trace; null where an invariant broke. */
   readonly digest: string | null;
+  /** Null where it broke before its end; fairness also without training, or where a budget was not evaluated. */
+  readonly costs: Costs | null;
+  readonly fairness: Fairness | null;
   /** Invariants that did not hold. */
   readonly violations: readonly string[];
 }
@@ -155,22 +161,32 @@ export async function runCell(scenario: Scenario, options: CellOptions): Promise
   const { onRound, engine, reproduce, signal } = options;
   const rows: RoundMetrics[] = [];
   const clients = clientsIn(scenario.data.fleet);
+  let books: Books | null = null;
+  let fleet: Fleet | null = null;
   try {
-    const result = await run(scenario, {
+    const { state, digest } = await run(scenario, {
       engine,
       reproduce,
       signal,
       workers: 1,
       out: null,
+      bookkeeper(prepared) {
+        fleet = prepared.fleet;
+        books = new Books(prepared, scenario);
+        return books;
+      },
       listen: (progress) => {
         if (progress.type !== "round") return;
         rows.push(withoutDetail(progress.row));
         onRound(progress.row.round);
       },
     });
-    return result.state === "interrupted" ? null : { rows, clients, digest: result.digest, violations: [] };
+    if (state === "interrupted") return null;
+    const served = servedByBudget(fleet!, rows.at(-1)!.evaluations);
+    const fairness = served === null ? null : fairnessOf(served);
+    return { rows, clients, digest, costs: books!.costs, fairness, violations: [] };
   } catch (error) {
     if (!(error instanceof InvariantError)) throw error;
-    return { rows, clients, digest: null, violations: [error.message] };
+    return { rows, clients, digest: null, costs: null, fairness: null, violations: [error.message] };
   }
 }

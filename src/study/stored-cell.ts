@@ -17,9 +17,9 @@ export type StoredCell = Readonly<z.output<typeof storedCellSchema>>;
 
 export function storedCell(
   { label, dropout, seed }: CellPlan,
-  { rows, clients, digest, violations }: CellOutcome,
+  { rows, clients, digest, costs, fairness, violations }: CellOutcome,
 ): StoredCell {
-  const facts = { strategy: label, dropout, seed, clients, violations };
+  const facts = { strategy: label, dropout, seed, clients, costs, fairness, violations };
   const nothing = { rounds: 0, virtualTime: 0, bytes: 0, invited: 0, counted: 0, distinctClients: 0, tiers: [] };
   // A run may break before its first row.
   const cell = rows.length > 0 ? cellFrom(rows, facts) : { ...facts, ...nothing, evaluations: [], timeToTarget: null };

@@ -66,6 +66,8 @@ function cell(strategy: string, seed: number, loss: number): ComparedCell {
     tiers: [{ tier: "phone", invited: 40, counted: 40 }],
     evaluations,
     timeToTarget: null,
+    costs: { flops: 5e9, memory: 2e8, usefulBytes: 2e8 },
+    fairness: null,
     violations: [],
     curve: [0, 2, 4].map((round) => ({
       round,

@@ -38,6 +38,8 @@ function cell(strategy: string, dropout: number, seed: number): Cell {
       exactMatch: 0.5 - 0.3 * harm * dropout - noise,
     })),
     timeToTarget: dropout > 0.6 && strategy === "fedavg" ? null : 6e5 * (1 + dropout),
+    costs: { flops: 5e9, memory: 2e8, usefulBytes: 2e8 },
+    fairness: null,
     violations: [],
   };
 }

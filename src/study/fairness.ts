@@ -1,0 +1,62 @@
+/**
+ * How evenly what was learned serves the clients of a run. A client's loss is that of what its budget runs, on the
+ * held-out examples; the further measures are those of q-FFL (Li et al., "Fair Resource Allocation in Federated
+ * Learning", 2020) and of Jain, Chiu & Hawe ("A quantitative measure of fairness", DEC-TR-301, 1984).
+ */
+import { mean, variance } from "simple-statistics";
+import { z } from "zod";
+import type { BudgetMetrics } from "../records/metrics.ts";
+import type { Fleet } from "../sim/fleet/fleet.ts";
+
+export const fairnessSchema = z.object({
+  /** Mean held-out loss of its clients, in nats. */
+  tiers: z.array(z.object({ tier: z.string(), loss: z.number().nullable() })).readonly(),
+  /** Mean loss of the tenth of the clients that is worst off, at least one. */
+  worstTenth: z.number().nullable(),
+  /** Of the clients' losses. */
+  variance: z.number().nullable(),
+  /** Jain's index of the clients' shares of tokens predicted right. */
+  jain: z.number().nullable(),
+});
+export type Fairness = Readonly<z.output<typeof fairnessSchema>>;
+
+/** What a client gets out of a run. */
+export interface Served {
+  readonly tier: string;
+  readonly loss: number;
+  readonly tokenAccuracy: number;
+}
+
+/** All clients by what their budgets come to. @returns null where a client's budget was not evaluated */
+export function servedByBudget({ size, topK, tier, tierNames }: Fleet, evaluations: readonly BudgetMetrics[]) {
+  const known = new Map(evaluations.map((result) => [result.topK, result]));
+  const served: Served[] = [];
+  for (let client = 0; client < size; client++) {
+    const result = known.get(topK[client]!);
+    if (result === undefined) return null;
+    served.push({ tier: tierNames[tier[client]!]!, loss: result.loss, tokenAccuracy: result.tokenAccuracy });
+  }
+  return served;
+}
+
+export function fairnessOf(served: readonly Served[]): Fairness {
+  const losses = served.map(({ loss }) => loss).sort((a, b) => b - a);
+  const names = [...new Set(served.map(({ tier }) => tier))];
+  const finite = (value: number): number | null => (Number.isFinite(value) ? value : null);
+  return {
+    tiers: names.map((tier) => ({
+      tier,
+      loss: finite(mean(served.filter((one) => one.tier === tier).map(({ loss }) => loss))),
+    })),
+    worstTenth: finite(mean(losses.slice(0, Math.ceil(losses.length / 10)))),
+    variance: finite(variance(losses)),
+    jain: jainIndex(served.map(({ tokenAccuracy }) => tokenAccuracy)),
+  };
+}
+
+/** (Σx)² ÷ (n·Σx²): 1 when all are equal, 1/n when one has everything; null when nobody has anything. */
+export function jainIndex(shares: readonly number[]): number | null {
+  const sum = shares.reduce((total, share) => total + share, 0);
+  const squares = shares.reduce((total, share) => total + share ** 2, 0);
+  return squares === 0 ? null : sum ** 2 / (shares.length * squares);
+}
