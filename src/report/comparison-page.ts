@@ -171,7 +171,12 @@ function curves(methods: readonly Method[], styles: readonly Style[]): Figure[] 
         {
           ariaLabel: `held-out loss against ${label}, per method`,
           marginRight: 14 + 7.8 * Math.min(18, Math.max(...styles.map(({ label: name }) => name.length))),
-          x: { label: `${label} →`, labelArrow: null, nice: false, ...(id === "by-round" ? roundTicks(all) : {}) },
+          x: {
+            label: `${label} →`,
+            labelArrow: null,
+            nice: false,
+            ...(id === "by-round" ? roundTicks(series[0]!.points) : {}),
+          },
           y: { label: "↑ held-out loss, mean over budgets (nats)", labelArrow: null, grid: true, nice: true },
           marks: lines(series, { x, y, title: (point) => `round ${point.round}: ${point.loss.toFixed(3)}` }),
         },

@@ -46,7 +46,7 @@ export async function runCells({ name, plans, engine, signal, reproduce, ...rest
 }
 
 /** A device has one owner. */
-function cellsAtOnce({ plans, workers, engine }: Pick<CellRun, "plans" | "workers" | "engine">): number {
+export function cellsAtOnce({ plans, workers, engine }: Pick<CellRun, "plans" | "workers" | "engine">): number {
   const trains = plans.some(({ scenario }) => !scenario.data.timingOnly);
   const most = trains && chooseEngine(engineNameOf(engine)).gpu ? 1 : (workers ?? availableParallelism());
   return Math.min(plans.length, most);

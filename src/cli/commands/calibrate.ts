@@ -1,23 +1,19 @@
 /** `flame calibrate <scenario>`: how fast this machine really trains at each budget, for plans without training. */
 
 import { cpus } from "node:os";
-import { median } from "simple-statistics";
 import { writeAtomically } from "../../base/disk.ts";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
-import { Rng } from "../../base/random.ts";
-import { type Batch, trainBatches } from "../../data/batches.ts";
 import { engineNames, isEngineName } from "../../engine/names.ts";
 import { trainingFlops } from "../../model/accounting.ts";
-import { initialAdapter } from "../../model/initial-adapter.ts";
 import { formatTable } from "../../report/table.ts";
 import type { Prepared } from "../../run/prepare.ts";
 import { prepareRun } from "../../run/run.ts";
 import type { Calibration } from "../../scenario/calibration.ts";
 import { configure } from "../../scenario/configure.ts";
 import { loadScenario } from "../../study/load-scenario.ts";
+import { millisecondsPerStep, realBatches } from "../../study/step-times.ts";
 import { createEngine } from "../../tasks/llm/create-engine.ts";
-import type { TrainingEngine } from "../../tasks/llm/training-engine.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
 
@@ -31,7 +27,7 @@ interface CalibrateFlags {
   readonly json?: boolean;
 }
 
-/** Steps in one measurement. */
+/** In one measurement. */
 const steps = 6;
 
 export async function calibrate(name: string, { to, repeats, engine, json, ...flags }: CalibrateFlags): Promise<void> {
@@ -48,7 +44,7 @@ export async function calibrate(name: string, { to, repeats, engine, json, ...fl
   const { setup, weights } = training;
   const trainer = await createEngine({ baseWeights: weights, lora: scenario.data.lora, engine });
   try {
-    const batches = realBatches(prepared);
+    const batches = realBatches(prepared, steps);
     const tokens = batches.reduce((sum, { lengths }) => sum + lengths.reduce((a, b) => a + b, 0), 0) / batches.length;
     const budgets = flags.budgets ?? prepared.budgets;
     for (const topK of budgets) {
@@ -74,48 +70,6 @@ export async function calibrate(name: string, { to, repeats, engine, json, ...fl
   } finally {
     trainer.dispose();
   }
-}
-
-/** Full batches of training examples: what clients of this scenario work on. */
-function realBatches({ training }: Prepared): Batch[] {
-  const { data, partition, batchSize, length, seed } = training!.setup;
-  const indices = partition.indices.subarray(0, Math.min(partition.indices.length, batchSize * steps));
-  const draws = new Rng(seed).at("calibration").at(0);
-  return trainBatches(data, indices, {
-    batchSize,
-    length,
-    epochs: Math.ceil((batchSize * steps) / indices.length),
-    draws,
-  }).slice(0, steps);
-}
-
-/** At each budget, the median. Budgets take turns, so that a machine that is busy for a while slows all of them down. */
-async function millisecondsPerStep(
-  engine: TrainingEngine,
-  { layout, training }: Prepared,
-  batches: readonly Batch[],
-  budgets: readonly number[],
-  repeats: number,
-): Promise<number[]> {
-  const { seed, optimizer } = training!.setup;
-  const jobs = budgets.map((topK) => ({
-    adapter: initialAdapter(layout, new Rng(seed)),
-    rescaler: new Float32Array(layout.layers).fill(1),
-    topK,
-    batches,
-    optimizer,
-  }));
-  // The first step compiles the program.
-  for (const job of jobs) await engine.trainCohort([{ ...job, batches: batches.slice(0, 1) }]);
-  const times: number[][] = budgets.map(() => []);
-  for (let repeat = 0; repeat < repeats; repeat++) {
-    for (const [at, job] of jobs.entries()) {
-      const begun = performance.now();
-      await engine.trainCohort([job]);
-      times[at]!.push((performance.now() - begun) / batches.length);
-    }
-  }
-  return times.map(median);
 }
 
 function shown({ engine, budgets }: Calibration, { config }: Prepared, rank: number, to: string): string {

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
-import { formatShare } from "../../base/units.ts";
+import { formatShare, formatTime } from "../../base/units.ts";
 import { outwait } from "../../folder/lock.ts";
 import { compareMethods } from "../../report/comparison.ts";
 import { writeComparison } from "../../report/comparison-page.ts";
@@ -15,9 +15,10 @@ import { formatComparison } from "../../report/comparison-sheets.ts";
 import { formatSweep, writeSweepReport } from "../../report/sweep.ts";
 import type { Cell, Target } from "../../study/cell.ts";
 import { CellFolder, lockIn } from "../../study/cell-folder.ts";
+import { timeOfCells } from "../../study/estimate.ts";
 import { loadScenario } from "../../study/load-scenario.ts";
 import { type CellPlan, cellPlans, type Matrix } from "../../study/matrix.ts";
-import { runCells } from "../../study/run-cells.ts";
+import { cellsAtOnce, runCells } from "../../study/run-cells.ts";
 import { cellOf, type StoredCell, storedCell, storedCellSchema } from "../../study/stored-cell.ts";
 import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
@@ -142,6 +143,8 @@ async function study(name: string, flags: StudyFlags, kind: Study): Promise<void
     const missing = plans.filter(({ key }) => folder.get(key) === undefined);
     const kept = plans.filter(({ key }) => folder.get(key) !== undefined);
     const board = new Board(plans, kept, flags);
+    const expected = await tellExpected(missing, flags);
+    const begun = performance.now();
     try {
       await runCells({
         name: resolve(path),
@@ -160,12 +163,39 @@ async function study(name: string, flags: StudyFlags, kind: Study): Promise<void
     } finally {
       board.close();
     }
+    if (expected !== null && flags.json !== true) {
+      const took = `took ${roughly(performance.now() - begun)}, expected ${roughly(expected)}`;
+      terminal.out.write(`${colors.dim(took)}\n`);
+    }
     showOutcome(plans, folder, path, scenario.data, flags, kind);
   } finally {
     deafen();
     folder.close();
   }
 }
+
+/** Says how long the cells will take. @returns milliseconds; null where nobody is told */
+async function tellExpected(plans: readonly CellPlan[], flags: StudyFlags): Promise<number | null> {
+  if (flags.quiet === true || plans.length === 0) return null;
+  const { engine } = flags;
+  const atOnce = cellsAtOnce({ plans, engine, ...given({ workers: flags.workers }) });
+  // A process of cells loads what this one has loaded since its own start.
+  const loading = atOnce > 1 ? performance.now() : 0;
+  const cells = await timeOfCells(plans, { engine, atOnce });
+  if (cells === null) return null;
+  const expected = loading + cells;
+  if (flags.json === true) {
+    const told = { event: "expected", cells: plans.length, atOnce, milliseconds: Math.round(expected) };
+    terminal.out.write(`${JSON.stringify(told)}\n`);
+  } else {
+    const many = atOnce === 1 ? "one cell" : `${atOnce} cells`;
+    terminal.out.write(`about ${roughly(expected)} here, ${many} at a time: a step of each budget was timed\n`);
+  }
+  return expected;
+}
+
+/** Real time: nobody needs its fractions. */
+const roughly = (time: number): string => formatTime(Math.max(1, Math.round(time / 1_000)) * 1_000);
 
 function showOutcome(
   plans: readonly CellPlan[],
