@@ -149,6 +149,7 @@ function replied(
     staleness: draft.round - round,
     sent: reply.sent ?? {},
     ...(reply.values && { values: reply.values }),
+    ...(reply.trained && { trained: reply.trained }),
   };
   return { update, memory: reply.memory };
 }

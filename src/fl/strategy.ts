@@ -28,6 +28,8 @@ interface Reply {
   /** What is sent in place of the trained values. */
   readonly values?: Float32Array;
   readonly sent?: Readonly<Record<string, number | Float64Array>>;
+  /** Groups that a step moved, `[groups]`, where not all that were used did. */
+  readonly trained?: Uint8Array;
   readonly memory?: ClientMemory;
 }
 
@@ -57,6 +59,8 @@ export interface Aggregation<Sum = unknown> {
 }
 
 export interface Method<Sum = unknown> extends Aggregation<Sum> {
+  /** What the task trains besides adapters on every expert. */
+  readonly shape?: { readonly routers?: boolean };
   init?(setting: Setting): Pick<ServerState, "vectors" | "notes">;
   plan?(client: ClientView, server: ServerState, setting: Setting): Plan;
   /** Called once for each kind in a run. */

@@ -6,7 +6,7 @@ import { type Charge, type ChargeOf, chargesBy } from "../fl/charge.ts";
 import { emptyMemory, type Kind, usual } from "../fl/plan.ts";
 import { RescalerBook } from "../fl/rescaler.ts";
 import type { Strategy } from "../fl/strategy.ts";
-import { adaptedFlops, trainingFlops } from "../model/accounting.ts";
+import { adaptedFlops, countLora, countParameters, trainingFlops } from "../model/accounting.ts";
 import { initialAdapter } from "../model/initial-adapter.ts";
 import type { BlobStore } from "../runtime/messages/blobs.ts";
 import type { BlobRef } from "../runtime/messages/refs.ts";
@@ -50,6 +50,8 @@ export class MethodPrograms {
 
 function settingOf({ data }: Scenario, { config, layout, fleet }: Prepared, rng: Rng): Setting {
   const budgets = [...new Set([...fleet.topK, config.topK])].sort((a, b) => a - b);
+  const { total, expert } = countParameters(config);
+  const experts = config.layers * config.experts;
   return {
     layout: parameterLayout(layout),
     clients: fleet.size,
@@ -58,6 +60,11 @@ function settingOf({ data }: Scenario, { config, layout, fleet }: Prepared, rng:
     draws: (purpose) => rng.at(`strategy: ${purpose}`).at(0),
     examples: (client) => fleet.examples[client]!,
     variant: (budget) => ({ topK: budget }),
+    mixture: {
+      topK: config.topK,
+      expert: expert + countLora(config, data.lora.rank).expert,
+      rest: total - experts * expert,
+    },
   };
 }
 

@@ -27,10 +27,27 @@ export interface LowRankPair {
   readonly b: number;
 }
 
+/** A layer of experts among which a router chooses. */
+interface Mixture {
+  /** Their groups, in the order of the router's rows. */
+  readonly experts: readonly number[];
+  /** The group of what changes the router, a row of equal length for each expert; null where it rests. */
+  readonly router: number | null;
+}
+
 export interface ParameterLayout {
   readonly size: number;
   /** They cover the vector and do not overlap. */
   readonly groups: readonly Group[];
   /** Empty where nothing is low-rank. */
   readonly pairs: readonly LowRankPair[];
+  /** Layers of experts; absent where there are none. */
+  readonly mixtures?: readonly Mixture[];
+}
+
+/** Where a row of a router's change lies, of as many as it has experts. */
+export function rowOf({ ranges }: Group, { length }: readonly number[], row: number): Range {
+  const [{ start, end }] = ranges as readonly [Range];
+  const width = (end - start) / length;
+  return { start: start + row * width, end: start + (row + 1) * width };
 }

@@ -83,4 +83,12 @@ export interface Setting {
   /** |D_i| of every client; what weights over the whole population go by. */
   examples(client: number): number;
   variant(budget: number): Variant;
+  /** Where a mixture of experts is trained. */
+  readonly mixture?: {
+    /** Experts of a token that the model was made for. */
+    readonly topK: number;
+    /** What a device holds, in numbers, base weights included: of one expert, and of all that is none. */
+    readonly expert: number;
+    readonly rest: number;
+  };
 }

@@ -16,6 +16,7 @@ import {
   fedvra,
   fedyogi,
   flame,
+  hfedmoe,
   krum,
   mix,
   multiKrum,
@@ -62,6 +63,9 @@ strategyContract(() => fedvra(), {});
 strategyContract(() => ewwa(), {});
 strategyContract(() => ccfao(), {});
 strategyContract(() => otaffl({ noiseless: true }), {});
+strategyContract(() => hfedmoe(), {});
+strategyContract(() => hfedmoe({ tau: 0, routerWeights: "row" }), { reproducesFrom: 1 });
+strategyContract(() => hfedmoe({ tau: 0, participation: "usage", normalise: false }), { reproducesFrom: 1 });
 strategyContract(() => clipped(flame(), { norm: 1e3 }), { reproducesFrom: 1 });
 strategyContract(() => clipped(fedadam(), { norm: 0.5 }), {});
 
@@ -142,7 +146,10 @@ function strategyContract(make: () => Strategy, { reproducesFrom, ordered = fals
   });
 }
 
-const copyOf = (update: Update, client: number): Update => makeUpdate({ ...sketchOf(update), client });
+const copyOf = (update: Update, client: number): Update => {
+  const { plan, sent } = update;
+  return { ...makeUpdate({ ...sketchOf(update), client }), plan, sent };
+};
 
 function sketchOf({ base, values, examples, units, counts, budget }: Update) {
   return { base, values, examples, tokens: units, active: [...counts], topK: budget };
@@ -178,7 +185,14 @@ function answered(strategy: Strategy, update: Update, server: ServerState): Upda
   const { client, budget, examples, round, units } = update;
   const view = { client, budget, examples, round, memory: emptyMemory, draws: drawsOf(1) };
   const plan = strategy.plan?.(view, server, setting) ?? update.plan;
-  const found = { loss: Float64Array.of(2 * units), targets: Float64Array.of(units) };
+  const found = {
+    loss: Float64Array.of(2 * units),
+    targets: Float64Array.of(units),
+    tokens: Float64Array.of(units),
+    usage: update.counts,
+    importance: update.counts,
+    active: update.counts,
+  };
   const { values = update.values, sent = {} } = strategy.reply?.({ ...update, found }, plan, view, setting) ?? {};
   return { ...update, plan, values, sent };
 }

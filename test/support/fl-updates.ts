@@ -30,7 +30,10 @@ const model: ModelConfig = {
 /** Two layers of three experts, nine adapter elements each. */
 export const layout: AdapterLayout = adapterLayout(model, { rank: 1, alpha: 2 });
 export const experts = layout.layers * layout.experts;
-export const setting = settingOf(parameterLayout(layout), { clients: 8 });
+export const setting = settingOf(parameterLayout(layout), {
+  clients: 8,
+  mixture: { topK: 2, expert: 12, rest: 40 },
+});
 
 /** For servers whose clients are charged nothing. */
 export const free: ChargeOf = () => ({ download: 0, upload: 0, preliminary: null, training: 0, probing: 0 });

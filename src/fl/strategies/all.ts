@@ -10,6 +10,7 @@ export { fedadagrad, fedadam, fedyogi } from "./fedopt.ts";
 export { fedprox } from "./fedprox.ts";
 export { fedvra } from "./fedvra.ts";
 export { flame } from "./flame.ts";
+export { hfedmoe } from "./hfedmoe.ts";
 export { krum, multiKrum } from "./krum.ts";
 export { mix } from "./mix.ts";
 export { otaffl } from "./otaffl.ts";

@@ -67,7 +67,11 @@ export function parameterLayout(adapter: AdapterLayout): ParameterLayout {
     pairOf(group, "downA", "downB"),
   ]);
   const ofRouters = routers.map((range, layer) => ({ name: `layer ${layer}, router`, ranges: [range] }));
-  return { size, groups: [...groups, ...ofRouters], pairs };
+  const mixtures = Array.from({ length: layers }, (_, layer) => ({
+    experts: Array.from({ length: experts }, (_, expert) => layer * experts + expert),
+    router: routers.length === 0 ? null : layers * experts + layer,
+  }));
+  return { size, groups: [...groups, ...ofRouters], pairs, mixtures };
 }
 
 function llmPass(
