@@ -1,4 +1,6 @@
 /** What a strategy asks of a client, and what the client is sent for it. */
+
+import { given } from "../src/base/given.ts";
 import type { ClientId, Round } from "../src/base/ids.ts";
 import { type ClientView, usual } from "../src/fl/plan.ts";
 import type { ServerState as MethodState } from "../src/fl/strategy.ts";
@@ -40,7 +42,7 @@ export function planFor(client: ClientId, draft: Draft, ctx: ServerContext): Sto
 
 /** What a client trains with; it is held to have the programs of a kind. Vectors are charged with the model. */
 export function orderOf(
-  { kind, inputs, scope, learningRate }: StoredPlan,
+  { kind, inputs, scope, learningRate, validation }: StoredPlan,
   draft: Draft,
   ctx: ServerContext,
 ): MethodOrder | null {
@@ -51,12 +53,7 @@ export function orderOf(
     const single = value.double ? ctx.put(Float32Array.from(load(value, ctx))) : value.content;
     return [name, weighing(single, 0)] as const;
   });
-  return {
-    kind,
-    inputs: Object.fromEntries(sent),
-    ...(scope && { scope }),
-    ...(learningRate === undefined ? {} : { learningRate }),
-  };
+  return { kind, inputs: Object.fromEntries(sent), ...given({ scope, learningRate, validation }) };
 }
 
 /** What is evaluated at a budget. */

@@ -107,7 +107,7 @@ export interface Method {
   readonly setting: Setting;
   readonly charge: ChargeOf;
   /** The programs of a kind of plan, with a scope or without, made when they are first asked for. */
-  programs(kind: Kind, scoped: boolean): Pick<MethodRecipe, "step" | "before" | "after">;
+  programs(kind: Kind, scoped: boolean): Pick<MethodRecipe, "step" | "before" | "after" | "validate">;
 }
 
 export type ServerContext = TurnContext<ServerServices>;

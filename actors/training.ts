@@ -67,6 +67,8 @@ export interface MethodOrder {
   readonly inputs: Readonly<Record<string, number | BlobRef>>;
   /** Parameters that the client has; all unless given. */
   readonly scope?: Scope;
+  /** Share of its examples that the client keeps from training; 0 unless given. */
+  readonly validation?: number;
   /** The scenario's unless given. */
   readonly learningRate?: number;
 }
@@ -77,6 +79,7 @@ export interface MethodRecipe extends Omit<MethodOrder, "kind"> {
   readonly step: Readonly<Record<number, BlobRef>>;
   readonly before?: BlobRef;
   readonly after?: BlobRef;
+  readonly validate?: BlobRef;
 }
 
 /** What a client found. */
@@ -202,9 +205,25 @@ const loadModel = ({ adapter, inputs = {}, ...model }: EvaluatedModel, blobs: Bl
 });
 
 /** Optimizer steps that a client takes. */
-function stepsOf({ client, effort }: TrainRecipe, { partition, batchSize, epochs, maxSteps }: TrainingSetup): number {
-  const all = epochs * Math.ceil(examplesOf(partition, clientId(client)).length / batchSize);
+function stepsOf(recipe: TrainRecipe, setup: TrainingSetup): number {
+  const { batchSize, epochs, maxSteps } = setup;
+  const { effort } = recipe;
+  const all = epochs * Math.ceil(ownExamples(recipe, setup).trained.length / batchSize);
   return Math.max(1, Math.round(effort * Math.min(all, maxSteps ?? all)));
+}
+
+/** What a client trains on, and what it keeps from training: the same in every round. A single example is both. */
+function ownExamples(
+  { client, method }: Pick<TrainRecipe, "client" | "method">,
+  { partition, seed }: TrainingSetup,
+): { readonly trained: Uint32Array; readonly kept: Uint32Array } {
+  const all = examplesOf(partition, clientId(client));
+  const share = method?.validation ?? 0;
+  if (share === 0) return { trained: all, kept: new Uint32Array(0) };
+  if (all.length === 1) return { trained: all, kept: all };
+  const order = new Rng(seed).at("validation").at(client).shuffle(all.slice());
+  const kept = Math.min(all.length - 1, Math.max(1, Math.round(share * all.length)));
+  return { trained: order.slice(kept).sort(), kept: order.slice(0, kept).sort() };
 }
 
 async function train(
@@ -224,10 +243,10 @@ async function train(
 
 function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader): TrainJob {
   const { client, round, topK, adapter, stale = adapter, rescaler, attack } = recipe;
-  const { seed, data, partition, batchSize, length, epochs, optimizer } = setup;
-  const own = examplesOf(partition, clientId(client));
+  const { seed, data, batchSize, length, epochs, optimizer } = setup;
+  const own = ownExamples(recipe, setup);
   const draws = new Rng(seed).at("batches", round).at(client);
-  const all = trainBatches(data, own, { batchSize, length, epochs, draws });
+  const all = trainBatches(data, own.trained, { batchSize, length, epochs, draws });
   const batches = all.slice(0, stepsOf(recipe, setup));
   const poisoned = attack?.type === "label-flip" ? flippedLabels(batches, data) : batches;
   const { method } = recipe;
@@ -239,12 +258,14 @@ function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader):
     topK,
     batches: poisoned,
     optimizer: { ...optimizer, learningRate },
-    method: methodJob(method, blobs),
+    method: methodJob(method, evaluationBatches(data, own.kept, { batchSize, length }), blobs),
   };
 }
 
+/** @param kept batches of what is kept from training */
 function methodJob(
-  { step, before, after, inputs, scope }: MethodRecipe,
+  { step, before, after, validate, inputs, scope }: MethodRecipe,
+  kept: readonly Batch[],
   blobs: BlobReader,
 ): NonNullable<TrainJob["method"]> {
   const source = (ref: BlobRef): ProgramSource => ({
@@ -258,6 +279,7 @@ function methodJob(
     program: (clients) => source(step[clients]!),
     ...(before && { before: source(before) }),
     ...(after && { after: source(after) }),
+    ...(validate && { validate: { program: source(validate), batches: kept } }),
     inputs: Object.fromEntries(fed),
     ...(scope && { scope }),
   };

@@ -49,6 +49,8 @@ export interface StepJob {
   /** Passes over all batches with the state before the first step, and after the last; their outputs are summed. */
   readonly before?: ProgramSource | undefined;
   readonly after?: ProgramSource | undefined;
+  /** A pass over other batches with the state after the last step. */
+  readonly validate?: { readonly program: ProgramSource; readonly batches: readonly Batch[] } | undefined;
 }
 
 export interface StepResult {

@@ -101,41 +101,42 @@ export class StepEngine {
   async #train(jobs: readonly StepJob[]): Promise<StepResult[]> {
     const before = await this.#probe(
       jobs,
-      ({ before }) => before,
+      ({ before, batches }) => before && { program: before, batches },
       jobs.map(({ state }) => state),
     );
     const trained = await trainTogether(jobs, {
       compile: (clients, shape) => this.#compile(jobs[0]!.program(clients, shape)),
       onStep: this.#onStep,
     });
-    const after = await this.#probe(
-      jobs,
-      ({ after }) => after,
-      trained.map(({ state }) => state),
-    );
-    return trained.map((result, at) => ({ ...result, found: { ...result.found, ...before[at], ...after[at] } }));
+    const ends = trained.map(({ state }) => state);
+    const after = await this.#probe(jobs, ({ after, batches }) => after && { program: after, batches }, ends);
+    const kept = await this.#probe(jobs, ({ validate }) => validate, ends);
+    return trained.map((result, at) => ({
+      ...result,
+      found: { ...result.found, ...before[at], ...after[at], ...kept[at] },
+    }));
   }
 
   /** Probes of each job, one client at a time: they are forward passes, and few methods have any. */
   async #probe(
     jobs: readonly StepJob[],
-    programOf: (job: StepJob) => ProgramSource | undefined,
+    passesOf: (job: StepJob) => StepJob["validate"],
     states: readonly Readonly<Record<string, Float32Array>>[],
   ): Promise<Record<string, Float64Array>[]> {
     const found: Record<string, Float64Array>[] = [];
     for (const [at, job] of jobs.entries()) {
-      const program = programOf(job);
+      const passes = passesOf(job);
       const sums: Record<string, Float64Array> = {};
-      if (program === undefined) {
+      if (passes === undefined) {
         found.push(sums);
         continue;
       }
       // Copies: native executors on Node 20 refuse shared memory.
       const start = job.state.parameters!.slice();
       const state = Object.fromEntries(Object.entries(states[at]!).map(([name, values]) => [name, values.slice()]));
-      for (const batch of job.batches) {
+      for (const batch of passes.batches) {
         const inputs = { start, ...job.inputs, ...state };
-        const out = await this.run({ program, inputs, batch, padding: job.padding });
+        const out = await this.run({ program: passes.program, inputs, batch, padding: job.padding });
         for (const [name, values] of Object.entries(out)) {
           sums[name] ??= new Float64Array(values.length);
           for (let i = 0; i < values.length; i++) sums[name]![i]! += Number(values[i]);

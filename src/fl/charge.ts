@@ -4,7 +4,8 @@
  *
  *   time = Σ (latency + bytes ÷ rate)  +  effort · training + probing
  *
- * A probe is a forward pass over all local examples, whatever the effort.
+ * A probe is a forward pass over all local examples that are trained on, whatever the effort; those kept from training
+ * pass forward once.
  */
 import type { ClientId } from "../base/ids.ts";
 import type { ParameterLayout } from "../tasks/layout.ts";
@@ -24,7 +25,7 @@ export interface Charge {
 }
 
 /** Null stands for the plan of a method that asks nothing special of anybody. */
-type Charged = Pick<Plan, "kind" | "bytes" | "scope" | "preliminary"> | null;
+type Charged = Pick<Plan, "kind" | "bytes" | "scope" | "preliminary" | "validation"> | null;
 
 export type ChargeOf = (client: ClientId, plan: Charged) => Charge;
 
@@ -52,12 +53,14 @@ export function chargesBy(tariff: Tariff): ChargeOf {
     const own = flopsOf(variantOf(client));
     const asked = flopsOf(plan.kind.variant, plan.scope);
     const { down, up } = bytesOf(plan, layout);
+    const { validation: kept = 0 } = plan;
+    const passes = probesOf(plan.kind) * (1 - kept) + kept;
     return {
       download: sent(bytes.download, down),
       upload: sent(bytes.upload, up),
       preliminary: plan.preliminary ?? null,
-      training: (trainingTimeOf(client) * asked.training) / own.training,
-      probing: (probesOf(plan.kind) * epochTimeOf(client) * asked.forward) / own.training,
+      training: ((1 - kept) * trainingTimeOf(client) * asked.training) / own.training,
+      probing: (passes * epochTimeOf(client) * asked.forward) / own.training,
     };
   };
 }

@@ -167,13 +167,14 @@ export function methodOf(
       const shape = { clients, rows, length };
       step[clients] = held.hold(programs.step(kind.variant, shape, options, key, steps).text());
     }
-    const probe = (when: "before" | "after") =>
+    const probe = (when: "before" | "after" | "validate") =>
       programs.probe(kind.variant, { clients: 1, rows, length }, key, when, steps, scoped);
-    const [before, after] = [probe("before"), probe("after")];
+    const [before, after, validate] = [probe("before"), probe("after"), probe("validate")];
     return {
       step,
       ...(before && { before: held.hold(before.text()) }),
       ...(after && { after: held.hold(after.text()) }),
+      ...(validate && { validate: held.hold(validate.text()) }),
     };
   };
   return {

@@ -25,7 +25,7 @@ export class TaskPrograms {
     variant: Variant,
     shape: BatchShape,
     kind: string,
-    when: "before" | "after",
+    when: "before" | "after" | "validate",
     steps: Steps,
     scoped = false,
   ): ProgramSource | undefined {

@@ -40,6 +40,8 @@ export interface Steps {
   /** Over the parameters as received, and as trained. */
   readonly before?: Probe;
   readonly after?: Probe;
+  /** Over the examples that the plan keeps from training, and the parameters as trained. */
+  readonly validate?: Probe;
   /** Whether several clients can share a call. True unless a piece reads `pass` other than through `loss`. */
   readonly merges?: boolean;
 }

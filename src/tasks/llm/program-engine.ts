@@ -151,6 +151,7 @@ export class ProgramEngine implements TrainingEngine {
       optimizer,
       before: method?.before,
       after: method?.after,
+      validate: method?.validate,
     };
     topKOf.set(step, topK);
     return step;

@@ -19,6 +19,7 @@ export interface TrainJob {
     program(clients: number): ProgramSource;
     readonly before?: ProgramSource;
     readonly after?: ProgramSource;
+    readonly validate?: { readonly program: ProgramSource; readonly batches: readonly Batch[] };
     readonly inputs: Inputs;
     /** Parameters that the client has; all unless given. */
     readonly scope?: Scope;
