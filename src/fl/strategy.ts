@@ -60,7 +60,6 @@ export interface Aggregation<Sum = unknown> {
 
 export interface Method<Sum = unknown> extends Aggregation<Sum> {
   /** What the task trains besides adapters on every expert. */
-  readonly shape?: { readonly routers?: boolean };
   init?(setting: Setting): Pick<ServerState, "vectors" | "notes">;
   plan?(client: ClientView, server: ServerState, setting: Setting): Plan;
   /** Called once for each kind in a run. */

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { clientId } from "../../src/base/ids.ts";
 import { bestOf, expertScores } from "../../src/fl/expert-scores.ts";
 import { hfedmoe } from "../../src/fl/strategies/hfedmoe.ts";
+import { adviceFor, largestWithin } from "../../src/fl/sub-models.ts";
 import type { ParameterLayout } from "../../src/tasks/layout.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
 import { scale, sub } from "../../src/tensor/ops/arithmetic.ts";
@@ -11,7 +12,7 @@ import { close, goldensOf, type Json } from "../support/method-goldens.ts";
 import { aggregate, serverOf, settingOf, updateOf } from "../support/quadratic.ts";
 import { interpret } from "../support/reference.ts";
 
-const caseOf = goldensOf("hfedmoe");
+const caseOf = goldensOf("hfedmoe", "fedmoe");
 
 test("HFedMoE: scores of experts, and which are active at each budget", () => {
   const { inputs, expected } = caseOf("hfedmoe", "scores");
@@ -87,6 +88,32 @@ test("HFedMoE: experts and routers merge by who uses them", async () => {
   );
 });
 
+for (const memory of [6, 8, 10, 13]) {
+  test(`FedMoE: the best sub-model within a memory of ${memory}`, () => {
+    const { inputs, expected } = caseOf("fedmoe", `search, memory ${memory}`);
+    const room = { expert: inputs.expertMemory, rest: inputs.denseMemory, limit: inputs.memory };
+    const { theta, kept } = largestWithin(inputs.p, room);
+    close([theta], expected.theta, 1e-12);
+    assert.deepEqual(kept, expected.kept);
+  });
+}
+
+test("FedMoE: what the clients most like one advise it to add and to remove", () => {
+  const { inputs, expected } = caseOf("fedmoe", "recommendation for client 0");
+  const others = inputs.p.slice(1).map((p: number[], at: number) => ({ p, experts: inputs.sizes[at + 1] }));
+  const advice = adviceFor({ p: inputs.p[0], experts: inputs.own }, others, inputs.neighbours)!;
+  close(advice.similarity, expected.similarity, 1e-12);
+  // The file numbers clients, of whom the one that asks is the first.
+  assert.deepEqual(
+    advice.nearest.map((at) => at + 1),
+    expected.nearest,
+  );
+  close(advice.estimate, expected.estimate, 1e-12);
+  assert.equal(advice.change, expected.change);
+  assert.deepEqual(advice.addFirst, expected.addFirst);
+  assert.deepEqual(advice.removeFirst, expected.removeFirst);
+});
+
 /** A layer of experts with `width` numbers each, and a router with `routerWidth` an expert. */
 function oneLayer(experts: number, width: number, routerWidth: number): ParameterLayout {
   const size = experts * (width + routerWidth);
@@ -98,6 +125,7 @@ function oneLayer(experts: number, width: number, routerWidth: number): Paramete
   return {
     size,
     groups: [...groups, router],
+    pairs: [],
     mixtures: [{ experts: groups.map((_, e) => e), router: experts }],
   };
 }

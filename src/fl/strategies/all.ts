@@ -5,6 +5,7 @@ export { coordinateMedian } from "./coordinate-median.ts";
 export { ewwa } from "./ewwa.ts";
 export { fedavg } from "./fedavg.ts";
 export { fedavgm } from "./fedavgm.ts";
+export { fedmoe } from "./fedmoe.ts";
 export { fednova } from "./fednova.ts";
 export { fedadagrad, fedadam, fedyogi } from "./fedopt.ts";
 export { fedprox } from "./fedprox.ts";

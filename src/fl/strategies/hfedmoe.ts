@@ -213,7 +213,11 @@ function inRows({ size, groups, mixtures = [] }: ParameterLayout): ParameterLayo
           ranges: [rowOf(groups[router]!, experts, row)],
         })),
   );
-  return { size, groups: [...mixtures.flatMap(({ experts }) => experts.map((expert) => groups[expert]!)), ...rows] };
+  return {
+    size,
+    groups: [...mixtures.flatMap(({ experts }) => experts.map((expert) => groups[expert]!)), ...rows],
+    pairs: [],
+  };
 }
 
 /** A row has trained where its router has. */

@@ -252,6 +252,7 @@ const small = {
       name: "router",
       ranges: [{ start: 2, end: 4 }],
     }),
+  pairs: [],
   mixtures: [{ experts: [0, 1], router: 2 }],
 };
 const of = (values: number[], usage: number[], given: Partial<Update> = {}) =>
