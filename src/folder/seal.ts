@@ -19,6 +19,7 @@ const sealedFiles = [
   "adapter/adapter_config.json",
   "adapter/adapter_model.safetensors",
   "adapter/rescalers.json",
+  "adapter/routers.safetensors",
 ];
 
 /** The event log has a digest of its own. */

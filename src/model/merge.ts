@@ -3,6 +3,7 @@
  *
  *   W ← W + (alpha ÷ rank) · B·A          gate, up and down of every expert
  *   D ← s_l · D                           every merged down projection of layer l
+ *   R ← R + change                        every router, where routers train
  *
  * The second is exact because the rescaler multiplies the whole output of the experts, and D is the last thing each of
  * them does. Sums are taken in float64 and rounded to float32 once.
@@ -49,12 +50,26 @@ export function mergedWeights(
     addProduct(values, d, 0, factor("downA", expert), factor("downB", expert), shape);
   }
 
+  /** A base router is `[width, experts]`, its change `[experts, width]`. */
+  function changeRouter(values: Float32Array, first: number, layer: number): void {
+    const change = layout.routers[layer];
+    if (change === undefined) return;
+    for (let i = 0; i < values.length; i++) {
+      const [column, expert] = [Math.floor((first + i) / experts), (first + i) % experts];
+      values[i]! += adapter[change.start + expert * d + column]!;
+    }
+  }
+
   return {
     config: base.config,
     read(name, target, first = 0) {
       base.read(name, target, first);
-      const match = /^layers\.(\d+)\.(gateUp|down)$/.exec(name);
+      const match = /^layers\.(\d+)\.(gateUp|down|router)$/.exec(name);
       if (match === null) return;
+      if (match[2] === "router") {
+        changeRouter(target, first, Number(match[1]));
+        return;
+      }
       const isDown = match[2] === "down";
       const size = isDown ? f * d : 2 * f * d;
       invariant(first % size === 0 && target.length % size === 0, () => `${name} is read in parts of an expert`);

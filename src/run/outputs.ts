@@ -5,6 +5,7 @@ import type { Provenance } from "../folder/provenance.ts";
 import { type RunFolder, removeHalfWritten } from "../folder/run-folder.ts";
 import { sealed } from "../folder/seal.ts";
 import { exportPeft } from "../model/formats/peft.ts";
+import { BaseWeightsFile } from "../model/formats/prepare-weights.ts";
 import type { Scenario } from "../scenario/define.ts";
 import type { Federation } from "./federation.ts";
 import type { Prepared } from "./prepare.ts";
@@ -32,11 +33,17 @@ function writeAdapter(folder: RunFolder, { scenario, prepared, federation, resul
   onDisk(`cannot write ${folder.adapter}`, () => makeFolder(folder.adapter));
   removeHalfWritten(folder.adapter);
   const { model } = scenario.data;
-  exportPeft(folder.adapter, prepared.layout, adapter, {
-    baseModelName: typeof model === "string" ? model : scenario.data.name,
-    // The factors of each budget lie beside the adapter: PEFT has no place for them.
-    rescaler: new Float32Array(prepared.layout.layers).fill(1),
-  });
+  const base = new BaseWeightsFile(prepared.training!.weights);
+  try {
+    exportPeft(folder.adapter, prepared.layout, adapter, {
+      baseModelName: typeof model === "string" ? model : scenario.data.name,
+      // The factors of each budget lie beside the adapter: PEFT has no place for them.
+      rescaler: new Float32Array(prepared.layout.layers).fill(1),
+      base,
+    });
+  } finally {
+    base.close();
+  }
   writeAtomically(
     join(folder.adapter, "rescalers.json"),
     `${JSON.stringify({ rescalers: federation.rescalers() }, null, 2)}\n`,

@@ -154,7 +154,6 @@ const checkpointsOf = ({ checkpoints }: RunFolder): { readonly name: string; rea
 /** The server's adapter, looked up in the state of a system that is not running. */
 function fromCheckpoint({ round, parts }: Checkpoint, path: string, config: ModelConfig): TrainedAdapter {
   const { lora, rescaler } = recordedScenario(path);
-  const layout = adapterLayout(config, lora);
   const { registry, blobs } = parts.system as SystemState;
   const server = registry.residents.find(([kind, id]) => kind === serverRef.kind && id === serverRef.id);
   invariant(server !== undefined, "the checkpoint has no server");
@@ -163,8 +162,11 @@ function fromCheckpoint({ round, parts }: Checkpoint, path: string, config: Mode
   if (blob === undefined) throw new ScenarioError(`${path} was run without training: it holds no adapter`);
   // The bytes lie anywhere in the file; floats have to be aligned.
   const adapter = new Float32Array(Uint8Array.from(blob.content).buffer);
-  if (adapter.length !== layout.size) {
-    throw new InputError(`${path}: the adapter has ${adapter.length} values, but the model's has ${layout.size}`);
+  const layouts = [false, true].map((routers) => adapterLayout(config, lora, { routers }));
+  const layout = layouts.find(({ size }) => size === adapter.length);
+  if (layout === undefined) {
+    const sizes = layouts.map(({ size }) => size).join(", or with routers ");
+    throw new InputError(`${path}: the adapter has ${adapter.length} values, but the model's has ${sizes}`);
   }
   const { layers, topK } = config;
   const book = new RescalerBook({ layers, topK, init: rescaler.init, scope: rescaler.scope });

@@ -38,7 +38,7 @@ export interface RunDifference {
 export const isSame = ({ scenario, events, metrics, participations, files }: RunDifference): boolean =>
   scenario.length + files.length === 0 && events === null && metrics === null && participations === null;
 
-const adapterFiles = ["adapter_config.json", "adapter_model.safetensors", "rescalers.json"];
+const adapterFiles = ["adapter_config.json", "adapter_model.safetensors", "rescalers.json", "routers.safetensors"];
 
 /** @throws InputError when one of the folders holds no run */
 export function compareRuns(a: string, b: string): RunDifference {

@@ -25,6 +25,10 @@ const strategies: readonly ScenarioInput["strategy"][] = [
   { type: "ccfao" },
   { type: "otaffl", shadowing: 4, dropAfterScheduling: 0.1 },
   { type: "otaffl", weightRule: "mgda" },
+  { type: "hfedmoe" },
+  { type: "hfedmoe", budgets: { 1: 0.2 }, rankBy: "importance", routerWeights: "row", participation: "usage" },
+  { type: "fedmoe", warmUp: 1, patience: 1, validation: 0.4 },
+  { type: "fedmoe", warmUp: 0, patience: 1, weighting: "tokens", trainRouters: false, balance: 0 },
   { type: "flame", flood: {}, compress: { keep: 0.2, levels: 15 }, clipNorm: 1 },
 ];
 

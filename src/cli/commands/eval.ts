@@ -48,6 +48,7 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
   const engine = await createEngine({
     baseWeights,
     lora: trained.layout.lora,
+    shape: trained.layout.shape,
     engine: engineName,
     threads: flags.threads,
   });

@@ -33,15 +33,21 @@ export async function exportRun(run: string, flags: ExportFlags): Promise<void> 
   });
   const topK = checkBudget(budget ?? subject.model.config.topK, subject.model.config);
   if (merge) await exportMerged(subject, topK, flags);
-  else exportAdapter(subject, topK, to);
+  else await exportAdapter(subject, topK, to);
 }
 
-function exportAdapter({ model, trained, remarks }: Subject, topK: number, to: string): void {
-  warn(remarks({}));
-  exportPeft(to, trained.layout, trained.adapter, {
-    baseModelName: resolve(model.folder),
-    rescaler: trained.rescaler(topK),
-  });
+async function exportAdapter({ model, trained, remarks }: Subject, topK: number, to: string): Promise<void> {
+  const baseModelName = resolve(model.folder);
+  const rescaler = trained.rescaler(topK);
+  // Converting the weights of a large model takes a while; only whole routers need them.
+  const weights = trained.layout.routers.length === 0 ? null : await model.weights();
+  warn(remarks(weights === null ? {} : { model: weights.digest }));
+  const base = weights === null ? null : new BaseWeightsFile(weights);
+  try {
+    exportPeft(to, trained.layout, trained.adapter, { baseModelName, rescaler, ...(base && { base }) });
+  } finally {
+    base?.close();
+  }
   const { rank, alpha } = trained.layout.lora;
   say(`${colors.bold(to)}: adapter of round ${trained.round}, rank ${rank}, alpha ${alpha}, for PEFT`);
   if (topK !== model.config.topK) {

@@ -36,6 +36,7 @@ export async function answer(flags: GenerateFlags): Promise<void> {
   const engine = await createEngine({
     baseWeights,
     lora: trained.layout.lora,
+    shape: trained.layout.shape,
     threads: flags.threads,
   });
   const shown = new TextStream((ids) => tokenizer.decode(ids));

@@ -5,7 +5,8 @@
  *   base_model.model.model.layers.{l}.mlp.experts.{e}.{gate,up,down}_proj.lora_{A,B}.weight
  *
  * "model" stands there twice because PEFT wraps a causal LM, which wraps the transformer. All experts of all layers are
- * written, also those never trained: PEFT refuses a layer with a gap. Both directions are exact in float32.
+ * written, also those never trained: PEFT refuses a layer with a gap. Both directions are exact in float32. Routers that
+ * train are saved as whole modules; see `peft-routers.ts`.
  *
  * https://github.com/huggingface/peft; Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685.
  */
@@ -18,7 +19,9 @@ import { InputError, invariant, ScenarioError } from "../../base/errors.ts";
 import { readJsonAs } from "../../base/json.ts";
 import { throwMistakes } from "../../base/problem.ts";
 import { type AdapterLayout, adapterLayout, type BlockName, type LoraConfig } from "../adapter.ts";
+import type { WeightSource } from "../base-weights.ts";
 import type { ModelConfig } from "../config.ts";
+import { changedRouter, routerModule, routersFile, routersName, routerTensors } from "./peft-routers.ts";
 import { floatDtypes, SafetensorsFile } from "./safetensors.ts";
 import { writeSafetensors } from "./safetensors-writer.ts";
 
@@ -66,6 +69,8 @@ export interface ExportOptions {
   readonly baseModelName: string;
   /** s, one per layer, that the adapter was trained with. Only 1 can be left behind. */
   readonly rescaler: ArrayLike<number>;
+  /** The base model, where routers train: PEFT gets them whole. */
+  readonly base?: Pick<WeightSource, "read">;
 }
 
 /**
@@ -79,7 +84,7 @@ export function exportPeft(
   folder: string,
   layout: AdapterLayout,
   adapter: Float32Array,
-  { baseModelName, rescaler }: ExportOptions,
+  { baseModelName, rescaler, base }: ExportOptions,
 ): void {
   invariant(
     adapter.length === layout.size,
@@ -87,14 +92,21 @@ export function exportPeft(
   );
   invariant(rescaler.length === layout.layers, () => `${rescaler.length} rescalers for ${layout.layers} layers`);
   requirePlainRescaler(rescaler);
-  const tensors = [...adapterTensors(layout)].map(({ name, shape, start, size }) => ({
+  const partOf = ({ name, shape, start, size }: Omit<AdapterTensor, "module">) => ({
     name,
     shape,
     values: adapter.subarray(start, start + size),
-  }));
+  });
+  const factors = [...adapterTensors(layout)].map(partOf);
+  const routers = routerTensors(layout);
+  const whole = routers.map((router) => {
+    invariant(base !== undefined, "routers train: exporting them takes the base model");
+    return { name: router.module, shape: router.shape, values: changedRouter(base, router, adapter) };
+  });
   onDisk(`cannot write ${folder}`, () => makeFolder(folder));
-  writeSafetensors(join(folder, weightsName), tensors);
-  const text = `${JSON.stringify(adapterConfig(baseModelName, layout.lora), null, 2)}\n`;
+  writeSafetensors(join(folder, weightsName), [...factors, ...whole]);
+  if (routers.length > 0) writeSafetensors(join(folder, routersName), routers.map(partOf));
+  const text = `${JSON.stringify(adapterConfig(baseModelName, layout), null, 2)}\n`;
   writeAtomically(join(folder, configName), text);
 }
 
@@ -118,7 +130,7 @@ function requirePlainRescaler(rescaler: ArrayLike<number>): void {
 }
 
 /** The least that PEFT needs. `lora_dropout` other than 0 makes loading fail on transformers 5. */
-const adapterConfig = (baseModelName: string, { rank, alpha }: LoraConfig) => ({
+const adapterConfig = (baseModelName: string, { lora: { rank, alpha }, routers }: AdapterLayout) => ({
   peft_type: "LORA",
   task_type: "CAUSAL_LM",
   base_model_name_or_path: baseModelName,
@@ -129,7 +141,7 @@ const adapterConfig = (baseModelName: string, { rank, alpha }: LoraConfig) => ({
   target_modules: targetModules,
   fan_in_fan_out: false,
   init_lora_weights: true,
-  modules_to_save: null,
+  modules_to_save: routers.length > 0 ? [routerModule] : null,
   inference_mode: true,
 });
 
@@ -148,7 +160,7 @@ export interface ImportedAdapter {
  *   the first element that is not a finite number
  */
 export function importPeft(folder: string, model: ModelConfig): ImportedAdapter {
-  const { lora, baseModelName } = readAdapterConfig(join(folder, configName));
+  const { lora, routers, baseModelName } = readAdapterConfig(join(folder, configName));
   const path = join(folder, weightsName);
   if (!existsSync(path) && existsSync(join(folder, "adapter_model.bin"))) {
     throw new InputError(
@@ -157,11 +169,14 @@ export function importPeft(folder: string, model: ModelConfig): ImportedAdapter 
   }
   const file = SafetensorsFile.open(path);
   try {
-    const layout = adapterLayout(model, lora);
-    const expected = new Map([...adapterTensors(layout)].map((tensor) => [tensor.name, tensor]));
-    checkTensors(file, expected);
+    const layout = adapterLayout(model, lora, { routers });
+    const factors = [...adapterTensors(layout)];
+    const changes = routerTensors(layout);
+    const whole = changes.map(({ module, shape }) => ({ name: module, shape }));
+    checkTensors(file, [...factors, ...whole]);
     const adapter = new Float32Array(layout.size);
-    for (const tensor of expected.values()) readTensor(file, tensor, adapter);
+    for (const tensor of factors) readTensor(file, tensor, adapter);
+    if (routers) readRouters(folder, changes, adapter);
     return { layout, adapter, baseModelName };
   } finally {
     file.close();
@@ -178,9 +193,20 @@ function readTensor(file: SafetensorsFile, { name, shape, start, size }: Adapter
   throw new InputError(`${file.path}: tensor ${name} has ${values[at]} at ${place}, expected finite numbers`);
 }
 
-function checkTensors(file: SafetensorsFile, expected: ReadonlyMap<string, AdapterTensor>): void {
+function readRouters(folder: string, changes: readonly AdapterTensor[], adapter: Float32Array): void {
+  const file = SafetensorsFile.open(routersFile(folder));
+  try {
+    checkTensors(file, changes);
+    for (const tensor of changes) readTensor(file, tensor, adapter);
+  } finally {
+    file.close();
+  }
+}
+
+function checkTensors(file: SafetensorsFile, expected: readonly Pick<AdapterTensor, "name" | "shape">[]): void {
   const problems: string[] = [];
-  for (const [name, { shape }] of expected) {
+  const names = new Set(expected.map(({ name }) => name));
+  for (const { name, shape } of expected) {
     const entry = file.tensors.get(name);
     if (entry === undefined) problems.push(`tensor ${name} is missing, expected shape [${shape.join(", ")}]`);
     else if (entry.shape.join() !== shape.join()) {
@@ -189,7 +215,7 @@ function checkTensors(file: SafetensorsFile, expected: ReadonlyMap<string, Adapt
       problems.push(`tensor ${name} is ${entry.dtype}, expected a floating-point type`);
   }
   for (const name of file.tensors.keys()) {
-    if (!expected.has(name)) problems.push(`tensor ${JSON.stringify(name.slice(0, 160))} is unexpected`);
+    if (!names.has(name)) problems.push(`tensor ${JSON.stringify(name.slice(0, 160))} is unexpected`);
   }
   throwMistakes(file.path, problems);
 }
@@ -213,7 +239,7 @@ const schema = z.looseObject({
   alpha_pattern: pattern,
 });
 
-function readAdapterConfig(path: string): { lora: LoraConfig; baseModelName: string | null } {
+function readAdapterConfig(path: string): { lora: LoraConfig; routers: boolean; baseModelName: string | null } {
   const fields = readJsonAs(schema, path);
   const problems: string[] = [];
   checkKind(fields, problems);
@@ -221,7 +247,8 @@ function readAdapterConfig(path: string): { lora: LoraConfig; baseModelName: str
   const { r: rank, lora_alpha, use_rslora, base_model_name_or_path } = fields;
   // Rank-stabilised LoRA scales by alpha ÷ √rank; as alpha ÷ rank that is a larger alpha.
   const alpha = use_rslora ? lora_alpha * Math.sqrt(rank) : lora_alpha;
-  return { lora: { rank, alpha }, baseModelName: base_model_name_or_path ?? null };
+  const routers = (fields.modules_to_save ?? []).length > 0;
+  return { lora: { rank, alpha }, routers, baseModelName: base_model_name_or_path ?? null };
 }
 
 function checkKind(fields: z.infer<typeof schema>, problems: string[]): void {
@@ -239,8 +266,9 @@ function checkKind(fields: z.infer<typeof schema>, problems: string[]): void {
   if (fields.use_dora) problems.push("use_dora is true: DoRA has magnitudes that LoRA has not");
   if (fields.fan_in_fan_out) problems.push("fan_in_fan_out is true, expected false: OLMoE stores weights as [out, in]");
   if (fields.lora_bias || (bias != null && bias !== "none")) problems.push(`bias is "${bias}", expected "none"`);
-  if (modules_to_save != null && modules_to_save.length > 0) {
-    problems.push(`modules_to_save is ${JSON.stringify(modules_to_save)}, expected none: the base stays frozen`);
+  if (modules_to_save?.some((name) => name !== routerModule)) {
+    const expected = `expected none, or ${routerModule}: but for routers the base stays frozen`;
+    problems.push(`modules_to_save is ${JSON.stringify(modules_to_save)}, ${expected}`);
   }
   for (const name of ["rank_pattern", "alpha_pattern"] as const) {
     if (Object.keys(fields[name] ?? {}).length > 0)

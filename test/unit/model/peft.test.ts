@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { InputError, InvariantError, ScenarioError } from "../../../src/base/errors.ts";
@@ -240,4 +240,38 @@ test("an expert read alone is the same as read with all others", () => {
   merged.read("layers.1.down", second, size);
   assert.deepEqual(second, all.get("layers.1.down")!.subarray(size, 2 * size));
   assert.throws(() => merged.read("layers.1.down", second, 1), InvariantError);
+});
+
+test("routers that train are saved whole for PEFT, come back as their change, bit for bit, and merge", (context) => {
+  const folder = temporaryFolder(context);
+  const routed = adapterLayout(model, { rank: 2, alpha: 6 }, { routers: true });
+  const adapter = randomValues(routed.size, 4);
+  const base = randomBase();
+  assert.throws(() => exportPeft(folder, routed, adapter, { baseModelName: "b", rescaler: ones }), InvariantError);
+  exportPeft(folder, routed, adapter, { baseModelName: "b", rescaler: ones, base });
+  const back = importPeft(folder, model);
+  assert.deepEqual(back.adapter, adapter);
+  assert.deepEqual(back.layout.routers, routed.routers);
+  const config = JSON.parse(readFileSync(join(folder, "adapter_config.json"), "utf8")) as Record<string, unknown>;
+  assert.deepEqual(config.modules_to_save, ["gate"]);
+  const file = SafetensorsFile.open(join(folder, "adapter_model.safetensors"));
+  const merged = readAll(mergedWeights(base, routed, adapter, ones));
+  const { experts, width } = model;
+  for (const [layer, { start }] of routed.routers.entries()) {
+    const router = new Float32Array(width * experts);
+    base.read(`layers.${layer}.router`, router);
+    const name = `base_model.model.model.layers.${layer}.mlp.gate.weight`;
+    assert.deepEqual(file.entry(name).shape, [experts, width]);
+    const whole = file.floats(name);
+    for (let e = 0; e < experts; e++) {
+      for (let d = 0; d < width; d++) {
+        const sum = Math.fround(router[d * experts + e]! + adapter[start + e * width + d]!);
+        assert.equal(whole[e * width + d], sum);
+        assert.equal(merged.get(`layers.${layer}.router`)![d * experts + e], sum);
+      }
+    }
+  }
+  file.close();
+  rmSync(join(folder, "routers.safetensors"));
+  assert.throws(() => importPeft(folder, model), /routers\.safetensors is missing: the adapter saves routers whole/);
 });
