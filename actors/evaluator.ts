@@ -1,8 +1,9 @@
 /**
- * Measures what runs at every budget on held-out examples. Its turn only pledges the work and lets it begin:
+ * Measures what runs at every budget on held-out examples, and clients' own models on theirs. Its turn only pledges the work and lets it begin:
  * the shards are computed while the next round goes on, and whoever keeps the metrics opens them.
  */
 
+import { given } from "../src/base/given.ts";
 import { type ActorDefinition, defineActor, next } from "../src/runtime/actor.ts";
 import type { PledgeRef } from "../src/runtime/messages/refs.ts";
 import type { Evaluation } from "../src/tasks/llm/training-engine.ts";
@@ -16,18 +17,23 @@ export interface EvaluatorServices {
 
 export const evaluator: ActorDefinition<null, EvaluatorMessage, EvaluatorServices> = defineActor({
   kind: "evaluator",
-  receive(state, { of, budgets }, ctx) {
+  receive(state, { of, budgets, clients }, ctx) {
+    const begin = (job: EvaluateRecipe): PledgeRef<Evaluation> => {
+      // Kept until the metrics are written, and released by whoever writes them.
+      const shard = ctx.keep(ctx.pledge<Evaluation>({ work: "evaluate", job, bytes: 0 }));
+      ctx.start(shard);
+      return shard;
+    };
     const evaluations = budgets.map(({ topK, ...deployed }) => ({
       topK,
-      shards: ctx.services.shards.map(({ from, until }) => {
-        const job: EvaluateRecipe = { ...deployed, from, until };
-        // Kept until the metrics are written, and released by whoever writes them.
-        const shard: PledgeRef<Evaluation> = ctx.keep(ctx.pledge<Evaluation>({ work: "evaluate", job, bytes: 0 }));
-        ctx.start(shard);
-        return shard;
-      }),
+      shards: ctx.services.shards.map((on) => begin({ ...deployed, on })),
     }));
-    const event: EvaluatorEvent = { type: "evaluating", round: of, evaluations };
+    const ofClients = clients?.map(({ client, own, shared }) => ({
+      client,
+      own: begin({ ...own, on: { client } }),
+      shared: begin({ ...shared, on: { client } }),
+    }));
+    const event: EvaluatorEvent = { type: "evaluating", round: of, evaluations, ...given({ clients: ofClients }) };
     ctx.emit({ ...event });
     return next(state);
   },

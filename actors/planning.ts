@@ -1,13 +1,15 @@
 /** What a strategy asks of a client, and what the client is sent for it. */
 
 import { given } from "../src/base/given.ts";
-import type { ClientId, Round } from "../src/base/ids.ts";
+import { type ClientId, clientId, type Round } from "../src/base/ids.ts";
+import type { Deployment } from "../src/fl/deployment.ts";
 import { type ClientView, usual } from "../src/fl/plan.ts";
 import type { ServerState as MethodState } from "../src/fl/strategy.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
+import type { OwnModel } from "./protocol.ts";
 import type { Draft, ServerContext } from "./server-state.ts";
 import { load, loadAll, loadMemory, type StoredPlan, storePlan, weighing } from "./storage.ts";
-import type { EvaluateRecipe, MethodOrder } from "./training.ts";
+import type { Evaluated, MethodOrder } from "./training.ts";
 
 /** The model and what a method keeps with it; empty in runs without training. */
 export function methodState(draft: Draft, ctx: ServerContext): MethodState {
@@ -42,7 +44,7 @@ export function planFor(client: ClientId, draft: Draft, ctx: ServerContext): Sto
 
 /** What a client trains with; it is held to have the programs of a kind. Vectors are charged with the model. */
 export function orderOf(
-  { kind, inputs, scope, learningRate, validation }: StoredPlan,
+  { kind, inputs, scope, learningRate }: StoredPlan,
   draft: Draft,
   ctx: ServerContext,
 ): MethodOrder | null {
@@ -53,18 +55,48 @@ export function orderOf(
     const single = value.double ? ctx.put(Float32Array.from(load(value, ctx))) : value.content;
     return [name, weighing(single, 0)] as const;
   });
-  return { kind, inputs: Object.fromEntries(sent), ...given({ scope, learningRate, validation }) };
+  return { kind, inputs: Object.fromEntries(sent), ...given({ scope, learningRate }) };
 }
 
 /** What is evaluated at a budget. */
-export function deployedAt(budget: number, draft: Draft, ctx: ServerContext): Pick<EvaluateRecipe, "models" | "mix"> {
+export function deployedAt(budget: number, draft: Draft, ctx: ServerContext): Evaluated {
   const { strategy, setting } = ctx.services.method;
   const state = methodState(draft, ctx);
-  const { models, mix } = strategy.deploy?.(budget, state, setting) ?? {
-    models: [{ parameters: state.parameters, variant: setting.variant(budget) }],
+  const { parameters } = state;
+  const deployment = strategy.deploy?.(budget, state, setting) ?? {
+    models: [{ parameters, variant: setting.variant(budget) }],
   };
+  return evaluated(deployment, budget, parameters, draft, ctx);
+}
+
+/** Clients with models of their own, each with its model and with that of its budget; none where a method has no such. */
+export function deployedToClients(draft: Draft, ctx: ServerContext): OwnModel[] {
+  const { strategy, setting } = ctx.services.method;
+  if (strategy.deployTo === undefined) return [];
+  const state = methodState(draft, ctx);
+  const budgets = new Map<number, Evaluated>();
+  const clients = Object.keys(draft.memories).map((client) => clientId(Number(client)));
+  return clients
+    .toSorted((a, b) => a - b)
+    .map((client) => {
+      const view = clientView(client, draft.round, draft, ctx);
+      const { budget } = view;
+      const shared = budgets.get(budget) ?? deployedAt(budget, draft, ctx);
+      budgets.set(budget, shared);
+      const deployment = strategy.deployTo!(view, state, setting);
+      return { client, own: evaluated(deployment, budget, state.parameters, draft, ctx), shared };
+    });
+}
+
+function evaluated(
+  { models, mix }: Deployment,
+  budget: number,
+  global: Float32Array,
+  draft: Draft,
+  ctx: ServerContext,
+): Evaluated {
   const content = (values: Float32Array): BlobRef =>
-    values === state.parameters && draft.adapter.ref === "blob" ? draft.adapter : ctx.put(values);
+    values === global && draft.adapter.ref === "blob" ? draft.adapter : ctx.put(values);
   return {
     models: models.map(({ parameters, variant, scope, inputs = {} }) => ({
       adapter: content(parameters),

@@ -17,7 +17,7 @@ import type { Millis } from "../src/base/units.ts";
 import type { Held, PledgeRef, Ref } from "../src/runtime/messages/refs.ts";
 import type { Stage } from "../src/sim/flight/stages.ts";
 import type { Evaluation } from "../src/tasks/llm/training-engine.ts";
-import type { EvaluateRecipe, MethodOrder, Trained } from "./training.ts";
+import type { Evaluated, MethodOrder, Trained } from "./training.ts";
 
 export type ClientMessage =
   | {
@@ -89,7 +89,16 @@ export interface EvaluatorMessage {
   readonly type: "evaluate";
   readonly of: Round;
   /** What runs at each budget, largest budget first. */
-  readonly budgets: readonly ({ readonly topK: number } & Pick<EvaluateRecipe, "models" | "mix">)[];
+  readonly budgets: readonly ({ readonly topK: number } & Evaluated)[];
+  /** In the last round, of methods with models for single clients. */
+  readonly clients?: readonly OwnModel[];
+}
+
+/** A client's own model, and that of its budget. */
+export interface OwnModel {
+  readonly client: ClientId;
+  readonly own: Evaluated;
+  readonly shared: Evaluated;
 }
 
 export const serverRef: Ref<ServerMessage> = { kind: "server", id: 0 };
@@ -150,6 +159,11 @@ export interface EvaluatorEvent {
   readonly type: "evaluating";
   readonly round: Round;
   readonly evaluations: readonly { readonly topK: number; readonly shards: readonly PledgeRef<Evaluation>[] }[];
+  readonly clients?: readonly {
+    readonly client: ClientId;
+    readonly own: PledgeRef<Evaluation>;
+    readonly shared: PledgeRef<Evaluation>;
+  }[];
 }
 
 export type FederationEvent = ServerEvent | EvaluatorEvent;

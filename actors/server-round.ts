@@ -6,7 +6,7 @@ import type { ClientMemory } from "../src/fl/plan.ts";
 import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
 import { after, send } from "../src/runtime/actor.ts";
 import type { Aggregated } from "./learning.ts";
-import { deployedAt, orderOf, planFor } from "./planning.ts";
+import { deployedAt, deployedToClients, orderOf, planFor } from "./planning.ts";
 import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
 import {
   type Accepted,
@@ -221,7 +221,9 @@ export function closeRound(draft: Draft, ctx: ServerContext, outcome: Aggregated
   });
   if (evaluated && draft.adapter.ref === "blob") {
     const budgets = learning.budgets.map((topK) => ({ topK, ...deployedAt(topK, draft, ctx) }));
-    effect(draft, send(evaluatorRef, { type: "evaluate", of: round, budgets }));
+    const clients = isLast ? deployedToClients(draft, ctx) : [];
+    const own = clients.length === 0 ? {} : { clients };
+    effect(draft, send(evaluatorRef, { type: "evaluate", of: round, budgets, ...own }));
   }
   draft.closing = null;
   draft.accepted = [];

@@ -40,6 +40,8 @@ export interface TrainingSetup {
   /** Optimizer steps a client takes at most; null for no limit. */
   readonly maxSteps: number | null;
   readonly optimizer: OptimizerConfig;
+  /** Share of its examples that each client keeps from training. */
+  readonly validation: number;
 }
 
 export interface TrainRecipe {
@@ -67,8 +69,6 @@ export interface MethodOrder {
   readonly inputs: Readonly<Record<string, number | BlobRef>>;
   /** Parameters that the client has; all unless given. */
   readonly scope?: Scope;
-  /** Share of its examples that the client keeps from training; 0 unless given. */
-  readonly validation?: number;
   /** The scenario's unless given. */
   readonly learningRate?: number;
 }
@@ -105,12 +105,15 @@ interface EvaluatedModel {
   readonly inputs?: Readonly<Record<string, BlobRef>>;
 }
 
-export interface EvaluateRecipe {
+/** What is evaluated: one model, or several whose predictions are averaged. */
+export interface Evaluated {
   readonly models: readonly EvaluatedModel[];
   readonly mix?: Mix;
-  /** Evaluation batches `[from, until)`; shards of one size however many workers there are. */
-  readonly from: number;
-  readonly until: number;
+}
+
+export interface EvaluateRecipe extends Evaluated {
+  /** Held-out batches `[from, until)`, shards of one size however many workers there are; or what a client keeps. */
+  readonly on: { readonly from: number; readonly until: number } | { readonly client: ClientId };
 }
 
 /** What a strategy asks for at the end of a round. */
@@ -156,11 +159,15 @@ export function trainingHandlers(
       opened ??= engine();
       return train(setup(), await opened, jobs, blobs);
     },
-    async evaluate({ models, mix, from, until }: EvaluateRecipe, blobs: BlobReader) {
+    async evaluate({ models, mix, on }: EvaluateRecipe, blobs: BlobReader) {
       opened ??= engine();
       const { data, evaluation, batchSize, length } = setup();
-      evaluationRows ??= evaluationBatches(data, evaluation, { batchSize, length });
-      const batches = evaluationRows.slice(from, until);
+      const shape = { batchSize, length };
+      evaluationRows ??= evaluationBatches(data, evaluation, shape);
+      const batches =
+        "client" in on
+          ? evaluationBatches(data, ownExamples(on.client, setup()).kept, shape)
+          : evaluationRows.slice(on.from, on.until);
       const deployed = models.map((model) => loadModel(model, blobs));
       return (await opened).evaluate({ models: deployed, ...(mix && { mix }), batches });
     },
@@ -205,24 +212,22 @@ const loadModel = ({ adapter, inputs = {}, ...model }: EvaluatedModel, blobs: Bl
 });
 
 /** Optimizer steps that a client takes. */
-function stepsOf(recipe: TrainRecipe, setup: TrainingSetup): number {
+function stepsOf({ client, effort }: TrainRecipe, setup: TrainingSetup): number {
   const { batchSize, epochs, maxSteps } = setup;
-  const { effort } = recipe;
-  const all = epochs * Math.ceil(ownExamples(recipe, setup).trained.length / batchSize);
+  const all = epochs * Math.ceil(ownExamples(client, setup).trained.length / batchSize);
   return Math.max(1, Math.round(effort * Math.min(all, maxSteps ?? all)));
 }
 
 /** What a client trains on, and what it keeps from training: the same in every round. A single example is both. */
 function ownExamples(
-  { client, method }: Pick<TrainRecipe, "client" | "method">,
-  { partition, seed }: TrainingSetup,
+  client: ClientId,
+  { partition, seed, validation }: TrainingSetup,
 ): { readonly trained: Uint32Array; readonly kept: Uint32Array } {
   const all = examplesOf(partition, clientId(client));
-  const share = method?.validation ?? 0;
-  if (share === 0) return { trained: all, kept: new Uint32Array(0) };
+  if (validation === 0) return { trained: all, kept: new Uint32Array(0) };
   if (all.length === 1) return { trained: all, kept: all };
   const order = new Rng(seed).at("validation").at(client).shuffle(all.slice());
-  const kept = Math.min(all.length - 1, Math.max(1, Math.round(share * all.length)));
+  const kept = Math.min(all.length - 1, Math.max(1, Math.round(validation * all.length)));
   return { trained: order.slice(kept).sort(), kept: order.slice(0, kept).sort() };
 }
 
@@ -244,7 +249,7 @@ async function train(
 function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader): TrainJob {
   const { client, round, topK, adapter, stale = adapter, rescaler, attack } = recipe;
   const { seed, data, batchSize, length, epochs, optimizer } = setup;
-  const own = ownExamples(recipe, setup);
+  const own = ownExamples(client, setup);
   const draws = new Rng(seed).at("batches", round).at(client);
   const all = trainBatches(data, own.trained, { batchSize, length, epochs, draws });
   const batches = all.slice(0, stepsOf(recipe, setup));

@@ -25,7 +25,7 @@ export interface Charge {
 }
 
 /** Null stands for the plan of a method that asks nothing special of anybody. */
-type Charged = Pick<Plan, "kind" | "bytes" | "scope" | "preliminary" | "validation"> | null;
+type Charged = Pick<Plan, "kind" | "bytes" | "scope" | "preliminary"> | null;
 
 export type ChargeOf = (client: ClientId, plan: Charged) => Charge;
 
@@ -41,19 +41,20 @@ export interface Tariff {
   epochTimeOf(client: ClientId): number;
   /** FLOP of a token in a training step, and in a forward pass. */
   flopsOf(variant: Variant, scope?: Scope): { readonly training: number; readonly forward: number };
+  /** Share of its examples that a client keeps from training. */
+  readonly kept: number;
   /** Probes of a kind of plan. */
   probesOf(kind: Plan["kind"]): number;
 }
 
 export function chargesBy(tariff: Tariff): ChargeOf {
-  const { bytes, layout, variantOf, trainingTimeOf, epochTimeOf, flopsOf, probesOf } = tariff;
+  const { kept, bytes, layout, variantOf, trainingTimeOf, epochTimeOf, flopsOf, probesOf } = tariff;
   const sent = (whole: number, parameters: number): number => Math.max(0, whole - 4 * layout.size + parameters);
   return (client, plan) => {
     if (plan === null) return { ...bytes, preliminary: null, training: trainingTimeOf(client), probing: 0 };
     const own = flopsOf(variantOf(client));
     const asked = flopsOf(plan.kind.variant, plan.scope);
     const { down, up } = bytesOf(plan, layout);
-    const { validation: kept = 0 } = plan;
     const passes = probesOf(plan.kind) * (1 - kept) + kept;
     return {
       download: sent(bytes.download, down),

@@ -37,11 +37,6 @@ export interface Plan {
   readonly inputs?: Readonly<Record<string, number | Float32Array | Float64Array>>;
   /** Share of its local steps, in (0, 1]; what the scenario says unless given. */
   readonly effort?: number;
-  /**
-   * Share of its examples, in [0, 1), that the client keeps from training, the same in every round; steps validate with
-   * them. With two examples or more at least one is kept and one is not; a single one is both.
-   */
-  readonly validation?: number;
   /** Of the local optimizer; the scenario's unless given. */
   readonly learningRate?: number;
   /** What travels besides the envelope; four bytes for each parameter of the scope unless given. */

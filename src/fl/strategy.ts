@@ -67,8 +67,18 @@ export interface Method<Sum = unknown> extends Aggregation<Sum> {
   reply?(trained: Trained, plan: Plan, client: ClientView, setting: Setting): Reply;
   /** What it has a model train besides the experts' factors. */
   readonly shape?: AdapterShape;
+  /**
+   * Share of its examples, in [0, 1), that each client keeps from training, the same in every round; steps validate with
+   * them. Of two examples or more at least one is kept and one is not; a single one is both.
+   */
+  readonly validation?: number;
   /** What is evaluated at a budget: the global model with the variant of that budget unless given. */
   deploy?(budget: number, server: ServerState, setting: Setting): Deployment;
+  /**
+   * A client's own model, where it has one: evaluated in the end on the examples that it keeps from training, beside the
+   * model of its budget.
+   */
+  deployTo?(client: ClientView, server: ServerState, setting: Setting): Deployment;
 }
 
 export type Strategy<Sum = unknown> = Named & Method<Sum>;

@@ -1,5 +1,6 @@
 /** What one closed round leaves in `metrics.jsonl`: one row a round, virtual time only. */
 import { z } from "zod";
+import { given } from "../base/given.ts";
 import { type ClientId, clientName } from "../base/ids.ts";
 import { type Fleet, tierOf } from "../sim/fleet/fleet.ts";
 import { count, countFields, instant, measured } from "./counts.ts";
@@ -14,6 +15,20 @@ export const budgetMetricsSchema = z.object({
   exactMatch: measured,
 });
 export type BudgetMetrics = Readonly<z.output<typeof budgetMetricsSchema>>;
+
+const clientMetricsSchema = z.object({
+  client: z.string(),
+  tier: z.string(),
+  /** Examples that it keeps from training. */
+  examples: count,
+  /** Of its own model on them: cross-entropy per response token, in nats, and share of tokens predicted right. */
+  loss: measured,
+  tokenAccuracy: measured,
+  /** Of the model of its budget on the same. */
+  sharedLoss: measured,
+  sharedTokenAccuracy: measured,
+});
+export type ClientMetrics = Readonly<z.output<typeof clientMetricsSchema>>;
 
 const tierMetricsSchema = z.object({ tier: z.string(), ...countFields });
 export type TierMetrics = Readonly<z.output<typeof tierMetricsSchema>>;
@@ -37,6 +52,8 @@ export const roundMetricsSchema = z.object({
   distinctClients: count,
   /** Held-out results at every budget, largest first; empty in rounds that are not evaluated. */
   evaluations: z.array(budgetMetricsSchema).readonly(),
+  /** Of clients with models of their own, after the last round. */
+  clients: z.array(clientMetricsSchema).readonly().exactOptional(),
   /** Share of routed tokens that went to each expert over counted updates, `[layers][experts]`; empty without training. */
   activation: z.array(z.array(z.number()).readonly()).readonly(),
   /** Mean aggregation weight of each counted client over experts; sums to 1. */
@@ -48,15 +65,21 @@ export type RoundMetrics = Readonly<z.output<typeof roundMetricsSchema>>;
 export const withoutDetail = (row: RoundMetrics): RoundMetrics => ({ ...row, weights: [], activation: [] });
 
 /** A row before it is written: those who were counted are numbers still. */
-export interface RoundRow extends Omit<RoundMetrics, "weights"> {
+export interface RoundRow extends Omit<RoundMetrics, "weights" | "clients"> {
+  readonly clients?: readonly (Omit<ClientMetrics, "client" | "tier"> & { readonly client: ClientId })[];
   readonly counts: readonly { readonly client: ClientId; readonly weight: number }[];
 }
 
-export function metricsOf({ counts, evaluations, ...row }: RoundRow, fleet: Fleet): RoundMetrics {
+export function metricsOf({ counts, evaluations, clients, ...row }: RoundRow, fleet: Fleet): RoundMetrics {
+  const named = clients?.map(({ client, ...found }) => ({
+    client: clientName(client),
+    tier: tierOf(fleet, client),
+    ...found,
+  }));
   const weights = counts.map(({ client, weight }) => ({
     client: clientName(client),
     tier: tierOf(fleet, client),
     weight,
   }));
-  return { ...row, weights, evaluations };
+  return { ...row, weights, evaluations, ...given({ clients: named }) };
 }

@@ -4,7 +4,8 @@
  */
 
 import { InvariantError, invariant } from "../base/errors.ts";
-import { round as roundOf } from "../base/ids.ts";
+import { given } from "../base/given.ts";
+import { type ClientId, round as roundOf } from "../base/ids.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { millis } from "../base/units.ts";
 import { runFailure } from "../runtime/failure.ts";
@@ -19,11 +20,25 @@ interface PendingEvaluation {
   readonly shards: readonly PledgeRef<Evaluation>[];
 }
 
+/** A client's own model and that of its budget, on what the client keeps from training. */
+interface PendingClient {
+  readonly client: ClientId;
+  readonly own: PledgeRef<Evaluation>;
+  readonly shared: PledgeRef<Evaluation>;
+}
+
 /** A row whose evaluation is still going on. */
 interface PendingRow {
-  readonly row: Omit<RoundRow, "evaluations">;
+  readonly row: Omit<RoundRow, "evaluations" | "clients">;
   /** Null until the evaluator has begun. */
   evaluations: readonly PendingEvaluation[] | null;
+  clients?: readonly PendingClient[];
+}
+
+interface Evaluating {
+  readonly round: number;
+  readonly evaluations: readonly PendingEvaluation[];
+  readonly clients?: readonly PendingClient[];
 }
 
 export interface RoundRecorderState {
@@ -32,7 +47,7 @@ export interface RoundRecorderState {
   readonly expertTokens: readonly (readonly number[])[];
 }
 
-type ClosedRound = Omit<RoundRow, "evaluations" | "tiers" | keyof Counts | "activation"> & {
+type ClosedRound = Omit<RoundRow, "evaluations" | "clients" | "tiers" | keyof Counts | "activation"> & {
   /** Tokens routed to each expert over counted updates, `[layers · experts]`; null without training. */
   readonly expertTokens: Float64Array | null;
 };
@@ -107,10 +122,11 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
   }
 
   /** The evaluation of a closed round has begun. */
-  evaluating(round: number, evaluations: readonly PendingEvaluation[]): void {
+  evaluating({ round, evaluations, clients }: Evaluating): void {
     const pending = this.#pending.find(({ row }) => row.round === round);
     invariant(pending?.evaluations === null, () => `round ${round} is evaluated, but its row does not wait for that`);
     pending.evaluations = evaluations;
+    if (clients !== undefined) pending.clients = clients;
     void this.#finishAll();
   }
 
@@ -148,7 +164,7 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
     this.#isFinishing = true;
     for (let next = this.#pending[0]; next?.evaluations && this.#failure === null; next = this.#pending[0]) {
       try {
-        await this.#finish(next.row, next.evaluations);
+        await this.#finish(next.row, next.evaluations, next.clients);
       } catch (cause) {
         const { round, closedAt } = next.row;
         const message = { type: "evaluate", round: roundOf(round) };
@@ -160,18 +176,37 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
     for (const resolve of this.#whenDone.splice(0)) resolve();
   }
 
-  async #finish(row: PendingRow["row"], evaluations: readonly PendingEvaluation[]): Promise<void> {
+  async #finish(
+    row: PendingRow["row"],
+    evaluations: readonly PendingEvaluation[],
+    clients: readonly PendingClient[] | undefined,
+  ): Promise<void> {
     const shards = evaluations.flatMap(({ shards }) => shards);
-    const results = await this.#options.open(shards);
+    const ofClients = (clients ?? []).flatMap(({ own, shared }) => [own, shared]);
+    const results = await this.#options.open([...shards, ...ofClients]);
     let at = 0;
     const measured = evaluations.map(({ topK, shards: { length } }) => {
       const part = results.slice(at, at + length);
       at += length;
-      return toMetrics(topK, part);
+      return { topK, ...scoresOf(part) };
     });
-    this.#options.release(shards);
+    const own = clients?.map(({ client }, index) => {
+      const [mine, shared] = results.slice(at + 2 * index, at + 2 * index + 2) as [Evaluation, Evaluation];
+      const { loss, tokenAccuracy } = scoresOf([mine]);
+      const other = scoresOf([shared]);
+      const { examples } = mine;
+      return {
+        client,
+        examples,
+        loss,
+        tokenAccuracy,
+        sharedLoss: other.loss,
+        sharedTokenAccuracy: other.tokenAccuracy,
+      };
+    });
+    this.#options.release([...shards, ...ofClients]);
     this.#pending.shift();
-    this.#options.onRow({ ...row, evaluations: measured });
+    this.#options.onRow({ ...row, evaluations: measured, ...given({ clients: own }) });
   }
 
   #perLayer(tokens: Float64Array): number[][] {
@@ -189,14 +224,13 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
 }
 
 /** Shards fold in their own order, so the sum does not depend on which was ready first. */
-function toMetrics(topK: number, shards: readonly Evaluation[]): BudgetMetrics {
+function scoresOf(shards: readonly Evaluation[]): Omit<BudgetMetrics, "topK"> {
   const sum = (key: "loss" | "responseTokens" | "correctTokens" | "exact" | "examples") =>
     shards.reduce((total, shard) => total + shard[key], 0);
   const tokens = sum("responseTokens");
   const examples = sum("examples");
-  if (tokens === 0 || examples === 0) throw new InvariantError(`the evaluation at k=${topK} saw no response tokens`);
+  if (tokens === 0 || examples === 0) throw new InvariantError("an evaluation saw no response tokens");
   return {
-    topK,
     loss: sum("loss") / tokens,
     tokenAccuracy: sum("correctTokens") / tokens,
     exactMatch: sum("exact") / examples,

@@ -11,7 +11,15 @@ import { learningFigures } from "./learning.ts";
 import { nats, percent, shareOf, whole } from "./numbers.ts";
 import { escapeHtml, renderNote, renderPage, renderTable, renderTiles, type Section } from "./page.ts";
 import { hasParticipations, type RunRecord, readParticipations, readRun } from "./run-folder.ts";
-import { BUDGET_COLUMNS, budgetChanges, budgetRows, TIER_COLUMNS, tierRows } from "./summary.ts";
+import {
+  BUDGET_COLUMNS,
+  budgetChanges,
+  budgetRows,
+  CLIENT_COLUMNS,
+  clientRows,
+  TIER_COLUMNS,
+  tierRows,
+} from "./summary.ts";
 import { lossRows, type ParticipationSummary, stageTable, summarise, trackFigures } from "./tracks.ts";
 
 /**
@@ -103,7 +111,12 @@ function summary(run: RunRecord): string {
     changes.length === 0
       ? ""
       : `<div class="panel">${renderTable({ caption: "Held-out results by budget", head: BUDGET_COLUMNS, rows: budgetRows(changes) })}</div>`;
-  return `${renderTiles(tiles)}${claims(run)}${budgets}`;
+  const own = clientRows(run);
+  const clients =
+    own.length === 0
+      ? ""
+      : `<div class="panel">${renderTable({ caption: "Clients' own models, on examples that each keeps from training", head: CLIENT_COLUMNS, rows: own })}</div>`;
+  return `${renderTiles(tiles)}${claims(run)}${budgets}${clients}`;
 }
 
 function claims({ expectations }: RunRecord): string {

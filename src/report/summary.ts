@@ -1,4 +1,4 @@
-import type { BudgetMetrics, RoundMetrics } from "../records/metrics.ts";
+import type { BudgetMetrics, ClientMetrics, RoundMetrics } from "../records/metrics.ts";
 import { tierTotals } from "../records/totals.ts";
 import { nats, percent, points, shareOf, signed, whole } from "./numbers.ts";
 import type { RunRecord } from "./run-folder.ts";
@@ -67,4 +67,36 @@ export function tierRows({ rounds, tiers }: RunRecord): string[][] {
     const { invited, counted, late, dropped, rejected } = total;
     return [[name, ...[invited, counted, late, dropped, rejected].map(whole), shareOf(counted, invited)]];
   });
+}
+
+export const CLIENT_COLUMNS: readonly string[] = [
+  "tier",
+  "clients",
+  "loss, own model",
+  "loss, model of its budget",
+  "token accuracy, own",
+  "of its budget",
+  "own model better for",
+];
+
+/** Means over clients with models of their own, each on the examples that it keeps; empty where there are none. */
+export function clientRows({ rounds, tiers }: RunRecord): string[][] {
+  const clients = rounds.at(-1)?.clients ?? [];
+  const rowOf = (name: string, own: typeof clients): string[] => {
+    const mean = (of: (client: ClientMetrics) => number) => own.reduce((sum, one) => sum + of(one), 0) / own.length;
+    return [
+      name,
+      whole(own.length),
+      nats(mean(({ loss }) => loss)),
+      nats(mean(({ sharedLoss }) => sharedLoss)),
+      percent(mean(({ tokenAccuracy }) => tokenAccuracy)),
+      percent(mean(({ sharedTokenAccuracy }) => sharedTokenAccuracy)),
+      shareOf(own.filter(({ loss, sharedLoss }) => loss < sharedLoss).length, own.length),
+    ];
+  };
+  const present = tiers
+    .map(({ name }) => ({ name, own: clients.filter(({ tier }) => tier === name) }))
+    .filter(({ own }) => own.length > 0);
+  const rows = present.map(({ name, own }) => rowOf(name, own));
+  return present.length < 2 ? rows : [...rows, rowOf("all", clients)];
 }

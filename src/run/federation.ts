@@ -299,7 +299,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
         this.#closed(told, at);
         break;
       case "evaluating":
-        this.#recorder.evaluating(told.round, told.evaluations);
+        this.#recorder.evaluating(told);
         if (told.round === this.#options.scenario.data.rounds.count) this.#hasFinished = true;
         break;
     }

@@ -79,7 +79,8 @@ function stepsOf(strategy: Strategy, setting: Setting): (kind: Kind) => Steps {
   };
 }
 
-function chargesOf({ data }: Scenario, prepared: Prepared, setting: Setting, steps: (kind: Kind) => Steps): ChargeOf {
+function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, steps: (kind: Kind) => Steps): ChargeOf {
+  const { data } = scenario;
   const { bytes, fleet, config } = prepared;
   const { rank } = data.lora;
   const costAt = (rank: number) => {
@@ -89,6 +90,7 @@ function chargesOf({ data }: Scenario, prepared: Prepared, setting: Setting, ste
   return chargesBy({
     bytes,
     layout: setting.layout,
+    kept: strategyOf(scenario).validation ?? 0,
     variantOf: (client) => setting.variant(fleet.topK[client]!),
     trainingTimeOf: (client) => trainingTimeOf(fleet, data, client),
     epochTimeOf: (client) => (1_000 * fleet.tokens[client]!) / fleet.tokensPerSecond[client]!,

@@ -121,6 +121,7 @@ export async function prepare(scenario: Scenario, options: PrepareOptions): Prom
       weightDecay: data.training.weightDecay,
       clipNorm: data.training.clipNorm,
     },
+    validation: strategyOf(scenario).validation ?? 0,
   };
   const weights = await model.weights(cache ?? defaultWeightsCache());
   const budgets = data.evaluateAt ?? [...fleet.topK, config.topK];

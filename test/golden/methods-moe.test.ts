@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId } from "../../src/base/ids.ts";
-import { bestOf, expertScores } from "../../src/fl/expert-scores.ts";
+import { bestOf, expertScores } from "../../src/fl/experts/scores.ts";
+import { adviceFor, largestWithin } from "../../src/fl/experts/sub-models.ts";
 import { hfedmoe } from "../../src/fl/strategies/hfedmoe.ts";
-import { adviceFor, largestWithin } from "../../src/fl/sub-models.ts";
 import type { ParameterLayout } from "../../src/tasks/layout.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
 import { scale, sub } from "../../src/tensor/ops/arithmetic.ts";

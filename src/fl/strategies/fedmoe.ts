@@ -8,14 +8,14 @@ import { add, reduceSum, scale } from "../../tensor/ops/arithmetic.ts";
 import { less } from "../../tensor/ops/discrete.ts";
 import { split } from "../../tensor/ops/layout.ts";
 import { discountField, emptyMean, foldMean, moved, type WeightedMean } from "../averaging.ts";
-import { loadBalance, smoothed } from "../balanced-loss.ts";
-import { defineStrategy } from "../define-strategy.ts";
-import { usedIn } from "../expert-scores.ts";
+import { loadBalance, smoothed } from "../experts/losses.ts";
+import { usedIn } from "../experts/scores.ts";
+import { adviceFor, advised, fits, largestWithin, type Memory } from "../experts/sub-models.ts";
 import type { ClientView } from "../plan.ts";
 import { onesOf } from "../probes.ts";
 import type { ServerState } from "../strategy.ts";
-import { adviceFor, advised, fits, largestWithin, type Memory } from "../sub-models.ts";
 import { hasTrained, type Update } from "../update.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 /** What a client asked to take part holds, and whether it holds all to be measured or on trial. */
 interface Part {
@@ -117,6 +117,7 @@ export const fedmoe = defineStrategy({
     const { warmUp, balance, labelSmoothing, neighbours, patience, mostChanged, weighting, discounts } = options;
     return {
       shape: { routers: options.trainRouters },
+      validation: options.validation,
       init: (setting) => ({
         vectors: {
           p: new Float64Array(setting.clients * mixtureOf(setting).count),
@@ -130,10 +131,9 @@ export const fedmoe = defineStrategy({
         const part = partOf(client, server, setting);
         const scalars = heldScalars(part.experts, setting.layout);
         return {
-          kind: { variant: { ...setting.variant(client.budget), masked: 1 } },
+          kind: { variant: maskedAt(client.budget, setting) },
           scope: { groups: [...part.experts, ...routers] },
           inputs: { routerBias: biasOf(part.experts, count) },
-          validation: options.validation,
           bytes: { down: 4 * scalars, up: 4 * (scalars + count) + 8 },
           notes: { ...part },
         };
@@ -161,6 +161,11 @@ export const fedmoe = defineStrategy({
         if (stage === "measured" || stage === "provisional") return sent;
         const own = memory.notes as Own | null;
         return { ...sent, memory: { vectors: {}, notes: { ...settled({ experts, stage }, own, score) } } };
+      },
+      deployTo({ budget, memory }, { parameters }, setting) {
+        const { experts } = memory.notes as unknown as Own;
+        const inputs = { routerBias: biasOf(experts, mixtureOf(setting).count) };
+        return { models: [{ parameters, variant: maskedAt(budget, setting), inputs }] };
       },
       weight: (update, group) => weightOf(update, group) * update.discount,
       begin(_server, setting): Sum {
@@ -239,6 +244,8 @@ export const fedmoe = defineStrategy({
     }
   },
 });
+
+const maskedAt = (budget: number, setting: Setting) => ({ ...setting.variant(budget), masked: 1 });
 
 function mixtureOf({ mixture, layout: { mixtures = [] } }: Pick<Setting, "mixture" | "layout">) {
   const [first] = mixtures;

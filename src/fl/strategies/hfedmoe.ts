@@ -7,9 +7,9 @@ import type { StepContext } from "../../tasks/steps.ts";
 import type { Setting } from "../../tasks/task.ts";
 import { mul, reduceSum, scale, sub } from "../../tensor/ops/arithmetic.ts";
 import { discountField, emptyMean, foldMean, moved, type WeightedMean } from "../averaging.ts";
-import { defineStrategy } from "../define-strategy.ts";
-import { bestOf, expertScores, overLayers, spreadExperts, usedIn } from "../expert-scores.ts";
+import { bestOf, expertScores, overLayers, spreadExperts, usedIn } from "../experts/scores.ts";
 import { hasTrained, type Update } from "../update.ts";
+import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 interface Sum {
   /** What is averaged apart: experts and routers, or their rows. */

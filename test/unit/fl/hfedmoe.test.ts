@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
 import { Rng } from "../../../src/base/random.ts";
-import { bestOf, expertScores } from "../../../src/fl/expert-scores.ts";
+import { bestOf, expertScores } from "../../../src/fl/experts/scores.ts";
 import { hfedmoe } from "../../../src/fl/strategies/hfedmoe.ts";
 import type { Update } from "../../../src/fl/update.ts";
 import type { LoraConfig } from "../../../src/model/adapter.ts";

@@ -1,8 +1,8 @@
 /** What a batch says about experts, as graph pieces: how important each is, and how much it depends on the input. */
-import type { ParameterLayout } from "../tasks/layout.ts";
-import { spread } from "../tasks/spread.ts";
-import type { StepContext } from "../tasks/steps.ts";
-import type { Tensor } from "../tensor/graph/ir.ts";
+import type { ParameterLayout } from "../../tasks/layout.ts";
+import { spread } from "../../tasks/spread.ts";
+import type { StepContext } from "../../tasks/steps.ts";
+import type { Tensor } from "../../tensor/graph/ir.ts";
 import {
   add,
   addScalar,
@@ -15,10 +15,10 @@ import {
   reduceSum,
   scale,
   sub,
-} from "../tensor/ops/arithmetic.ts";
-import { detach, less } from "../tensor/ops/discrete.ts";
-import { scatterAddRows, topK } from "../tensor/ops/index-ops.ts";
-import { concat, reshape } from "../tensor/ops/layout.ts";
+} from "../../tensor/ops/arithmetic.ts";
+import { detach, less } from "../../tensor/ops/discrete.ts";
+import { scatterAddRows, topK } from "../../tensor/ops/index-ops.ts";
+import { concat, reshape } from "../../tensor/ops/layout.ts";
 
 export interface ExpertScores {
   /** s = λ·mean G + (1 − λ)·max G over the tokens of a batch, `[experts of all layers]`. */

@@ -1,6 +1,6 @@
 /** Terms of a language model's objective that keep a router from choosing few experts, and a model from being too sure. */
-import type { StepContext } from "../tasks/steps.ts";
-import type { Tensor } from "../tensor/graph/ir.ts";
+import type { StepContext } from "../../tasks/steps.ts";
+import type { Tensor } from "../../tensor/graph/ir.ts";
 import {
   add,
   cast,
@@ -13,9 +13,9 @@ import {
   reduceSum,
   scale,
   sub,
-} from "../tensor/ops/arithmetic.ts";
-import { detach } from "../tensor/ops/discrete.ts";
-import { reshape } from "../tensor/ops/layout.ts";
+} from "../../tensor/ops/arithmetic.ts";
+import { detach } from "../../tensor/ops/discrete.ts";
+import { reshape } from "../../tensor/ops/layout.ts";
 
 /**
  * Σ over layers of E · Σ_e f_e · P_e: f_e is the share of choices that fell on an expert, without a gradient, and P_e its
