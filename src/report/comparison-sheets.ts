@@ -62,11 +62,12 @@ function testSheet({ against, contrasts, seeds }: Comparison): Sheet {
 
 const probability = (p: number): string => (p < 0.001 ? "< 0.001" : p.toFixed(3));
 
-/** What the test says, and what no mean has in it, in a sentence or two. */
+/** What the test says, what no mean has in it, and which methods are not quite their source's, in a sentence each. */
 export function conclusion(comparison: Comparison): string {
   const failed = comparison.failed.map(({ strategy, seed }) => `${strategy} with seed ${seed}`);
   const missing = failed.length === 0 ? "" : ` Not in the means, because they diverged or broke: ${failed.join(", ")}.`;
-  return verdicts(comparison) + missing;
+  const marks = comparison.marks.map(({ method, certainty }) => ` ${method} – ${certainty}.`);
+  return verdicts(comparison) + missing + marks.join("");
 }
 
 function verdicts({ against, contrasts, seeds }: Comparison): string {
@@ -129,10 +130,10 @@ export function csvOf({ tables }: Comparison): string {
   return `${["table,column,method,seed,value", ...lines].join("\n")}\n`;
 }
 
-export function jsonOf({ against, seeds, budgets, tables, contrasts }: Comparison, reproduce: string): string {
+export function jsonOf({ against, marks, seeds, budgets, tables, contrasts }: Comparison, reproduce: string): string {
   const plain = tables.map(({ columns, ...table }) => ({
     ...table,
     columns: columns.map(({ id, title, best, entries }) => ({ id, title, best, entries })),
   }));
-  return `${JSON.stringify({ against, seeds, budgets, reproduce, tables: plain, contrasts }, null, 2)}\n`;
+  return `${JSON.stringify({ against, marks, seeds, budgets, reproduce, tables: plain, contrasts }, null, 2)}\n`;
 }

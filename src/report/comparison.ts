@@ -58,7 +58,14 @@ export interface Contrast {
   readonly verdict: Verdict;
 }
 
+/** A method that is not as its source has it, and why. */
+export interface Mark {
+  readonly method: string;
+  readonly certainty: string;
+}
+
 export interface Comparison {
+  readonly marks: readonly Mark[];
   readonly against: string;
   readonly methods: readonly Method[];
   readonly seeds: readonly number[];
@@ -73,8 +80,14 @@ export interface Comparison {
 /** Below this an adjusted p counts as a difference. */
 export const level = 0.05;
 
-/** @param against the method that others are held against */
-export function compareMethods(cells: readonly ComparedCell[], against: string, target: Target | null): Comparison {
+interface Question {
+  /** The method that others are held against. */
+  readonly against: string;
+  readonly target: Target | null;
+  readonly marks: readonly Mark[];
+}
+
+export function compareMethods(cells: readonly ComparedCell[], { against, target, marks }: Question): Comparison {
   const names = [...new Set(cells.map(({ strategy }) => strategy))];
   const methods = names.map((name) => ({
     name,
@@ -84,6 +97,7 @@ export function compareMethods(cells: readonly ComparedCell[], against: string, 
     (a, b) => b - a,
   );
   return {
+    marks,
     against,
     methods,
     seeds: [...new Set(cells.map(({ seed }) => seed))].sort((a, b) => a - b),

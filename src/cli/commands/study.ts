@@ -8,11 +8,13 @@ import { join, resolve } from "node:path";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
 import { formatShare, formatTime } from "../../base/units.ts";
+import { strategies } from "../../fl/strategies/registry.ts";
 import { outwait } from "../../folder/lock.ts";
-import { compareMethods } from "../../report/comparison.ts";
+import { compareMethods, type Mark } from "../../report/comparison.ts";
 import { writeComparison } from "../../report/comparison-page.ts";
 import { formatComparison } from "../../report/comparison-sheets.ts";
 import { formatSweep, writeSweepReport } from "../../report/sweep.ts";
+import { strategyOf } from "../../scenario/define.ts";
 import type { Cell, Target } from "../../study/cell.ts";
 import { CellFolder, lockIn } from "../../study/cell-folder.ts";
 import { timeOfCells } from "../../study/estimate.ts";
@@ -92,7 +94,7 @@ export const compare = (name: string, flags: StudyFlags): Promise<void> =>
     show(done, { into, plans, ...facts }, { target = null, against }) {
       const methods = methodsOf(plans);
       const cells = done.map(({ plan, stored: { cell, curve } }) => ({ ...cell, strategy: methods(plan), curve }));
-      const comparison = compareMethods(cells, baseOf(plans, against), target);
+      const comparison = compareMethods(cells, { against: baseOf(plans, against), target, marks: marksOf(plans) });
       const strong = colors.isColorSupported ? colors.bold : (text: string) => `*${text}`;
       return { report: writeComparison(into, comparison, facts), text: formatComparison(comparison, strong) };
     },
@@ -102,6 +104,18 @@ export const compare = (name: string, flags: StudyFlags): Promise<void> =>
 function methodsOf(plans: readonly CellPlan[]): (plan: CellPlan) => string {
   const rates = new Set(plans.map(({ dropout }) => dropout)).size;
   return ({ label, dropout }) => (rates > 1 ? `${label}, dropout ${formatShare(dropout, 2)}` : label);
+}
+
+/** Methods that are not as their source has them. */
+function marksOf(plans: readonly CellPlan[]): Mark[] {
+  const methods = methodsOf(plans);
+  const marks = plans.map((plan): [string, string] => {
+    const { about } = strategies.entries.get(strategyOf(plan.scenario).spec.type) ?? {};
+    return [methods(plan), about?.certainty ?? "as published"];
+  });
+  return [...new Map(marks)]
+    .filter(([, certainty]) => certainty !== "as published")
+    .map(([method, certainty]) => ({ method, certainty }));
 }
 
 /** The method that others are held against: the first unless given. */

@@ -83,7 +83,8 @@ const three = [1, 2, 3, 4, 5].flatMap((seed) => [
   cell("plain", seed, 1.1 + seed / 100 + (seed % 2) / 1_000),
   cell("other", seed, 1 + seed / 100 + (seed % 2 === 0 ? 0.02 : -0.013)),
 ]);
-const compared = (cells: readonly ComparedCell[], against = "flame") => compareMethods(cells, against, null);
+const compared = (cells: readonly ComparedCell[], against = "flame") =>
+  compareMethods(cells, { against, target: null, marks: [] });
 
 test("a row has the mean and deviation over seeds, at each budget and in the mean of budgets", () => {
   const [loss] = compared(three).tables;
@@ -135,6 +136,12 @@ test("a run that diverged is in no mean, and named", () => {
   const comparison = compared(cells);
   assert.match(formatComparison(comparison, String), /plain +1\.1\d+±\d\.\d+ \(4 of 5\)/);
   assert.match(conclusion(comparison), /diverged or broke: plain with seed 2/);
+});
+
+test("a method that is not quite its source's is marked", () => {
+  const marks = [{ method: "other", certainty: "rebuilt: its weights" }];
+  const comparison = compareMethods(three, { against: "flame", target: null, marks });
+  assert.match(markdownOf(comparison, "x", "again"), /other – rebuilt: its weights\./);
 });
 
 test("unless a target is given, it is one that every run gets to", () => {
