@@ -177,7 +177,7 @@ async function study(name: string, flags: StudyFlags, kind: Study): Promise<void
     } finally {
       board.close();
     }
-    if (expected !== null && flags.json !== true) {
+    if (expected !== null && flags.json !== true && !abort.signal.aborted) {
       const took = `took ${roughly(performance.now() - begun)}, expected ${roughly(expected)}`;
       terminal.out.write(`${colors.dim(took)}\n`);
     }
