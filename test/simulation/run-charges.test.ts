@@ -70,6 +70,14 @@ test("a probe is a forward pass over all examples, whatever the effort", async (
   assert.equal(three, Math.ceil(30_000 + pass));
 });
 
+test("examples that are kept from training pass forward once, and are not trained on", async (t) => {
+  const { config } = await prepareRun(timingOnly(one), {});
+  const pass = (10_000 * adaptedFlops(config, 2, 8)) / trainingFlops(config, 2, 8);
+  const keeping = (pieces: Partial<Strategy>) => legs(t, { strategy: asking({}, { validation: 0.2, ...pieces }) });
+  near((await keeping({ steps: () => ({ validate: () => ({}) }) }))[1]!, 8_000 + 0.2 * pass);
+  near((await keeping({ steps: () => ({ validate: () => ({}), before: () => ({}) }) }))[1]!, 8_000 + pass);
+});
+
 test("steps at another budget take what their FLOPs say", async (t) => {
   const { config } = await prepareRun(timingOnly(one), {});
   const [, work] = await legs(t, { strategy: asking({ kind: { variant: { topK: 1 } } }) });
