@@ -11,7 +11,7 @@
 import { z } from "zod";
 import { type ClientId, clientName, type ParticipationId, type Round } from "../base/ids.ts";
 import { type Fleet, tierOf } from "../sim/fleet/fleet.ts";
-import { type ByInstant, type Instants, type Phase, phases, type Stage, timedStages } from "../sim/flight/stages.ts";
+import { askedStages, type ByInstant, type Instants, type Phase, phases, timedStages } from "../sim/flight/stages.ts";
 import { count, instant, type Outcome, outcomes } from "./counts.ts";
 
 export const participationSchema = z.object({
@@ -58,12 +58,6 @@ export interface Ended extends Readonly<Participation> {
   readonly outcome: Outcome;
 }
 
-/** Before anything has happened. */
-export function noInstants(asked: readonly Stage[]): Instants {
-  const timed = timedStages.filter(({ name, isAsked }) => !isAsked || asked.includes(name));
-  return Object.fromEntries(timed.map(({ ends }) => [ends, null])) as unknown as Instants;
-}
-
 /**
  * When each stage ended; null where the participation never got that far, absent where its plan does not ask for the
  * stage. `arrivedAt` is when the update reached the server, whatever the server then did with it.
@@ -78,7 +72,7 @@ function instantFields() {
 }
 
 export function rowOf(ended: Ended, fleet: Fleet): ParticipationRow {
-  const { participation, client, round, invitedAt, endedAt, outcome } = ended;
+  const { participation, client, round, invitedAt, downloadedAt, trainedAt, arrivedAt, endedAt, outcome } = ended;
   const row: z.output<typeof participationSchema> = {
     participation,
     client: clientName(client),
@@ -86,20 +80,20 @@ export function rowOf(ended: Ended, fleet: Fleet): ParticipationRow {
     round,
     topK: fleet.topK[client]!,
     invitedAt,
-    ...instantsOf(ended),
+    downloadedAt,
+    trainedAt,
+    arrivedAt,
     endedAt,
     outcome,
   };
+  for (const { ends } of askedStages) {
+    const at = ended[ends];
+    if (at !== undefined) row[ends] = at;
+  }
   if (outcome === "dropped") {
     row.lostAt = ended.lostAt!;
     row.phase = ended.lostIn!;
   }
   if (ended.reason !== null) row.reason = ended.reason;
   return row;
-}
-
-/** In the order of stages. */
-function instantsOf(ended: Ended): Pick<ParticipationRow, keyof Instants> {
-  const passed = timedStages.filter(({ ends }) => ended[ends] !== undefined);
-  return Object.fromEntries(passed.map(({ ends }) => [ends, ended[ends]])) as never;
 }

@@ -28,7 +28,7 @@ import { ActorSystem } from "../runtime/system.ts";
 import { policyOf, type Scenario, samplerOf } from "../scenario/define.ts";
 import { effortOf, trainingTimeOf } from "../scenario/effort.ts";
 import type { Condition, Loss, Order } from "../sim/flight/environment.ts";
-import { type MessageStage, stages } from "../sim/flight/stages.ts";
+import { type Stage, stages } from "../sim/flight/stages.ts";
 import { Kernel } from "../sim/kernel/kernel.ts";
 import { Piece, RowShape, Trace, type TraceSink } from "../sim/kernel/trace.ts";
 import { createWorld, type World } from "../sim/world.ts";
@@ -349,11 +349,10 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.#options.onParticipation(ended);
   }
 
-  #arrived({ client, participation, round }: Order, stage: MessageStage, condition: Condition): void {
+  #arrived({ client, participation, round }: Order, stage: Stage, condition: Condition): void {
     const { now } = this.kernel;
-    const isUp = stages[stage].is === "up";
     // A client does not hear what it cannot read, and its part ends there.
-    if (!isUp && condition === "corrupted") {
+    if (condition === "corrupted" && stages[stage].is === "down") {
       this.#lose({ client, participation, round, phase: stage, reason: "corrupted", at: now });
       return;
     }

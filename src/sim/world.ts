@@ -15,7 +15,7 @@ import type { Fleet } from "./fleet/fleet.ts";
 import type { Computation, Environment, Loss, Onlooker, Outlet, Transfer } from "./flight/environment.ts";
 import { Faults } from "./flight/faults.ts";
 import { type Flight, FlightTable, type FlightTableState, type Step, settle, soonest } from "./flight/flight.ts";
-import { isMessage, type Phase } from "./flight/stages.ts";
+import type { Phase } from "./flight/stages.ts";
 import { type ComputeSpec, setWork } from "./flight/tasks.ts";
 import { foresee } from "./foresight.ts";
 import type { Kernel } from "./kernel/kernel.ts";
@@ -305,7 +305,7 @@ export class World implements Environment {
     }
     this.#meter.occupied(flight, now - startedAt);
     this.#presence.batteries?.debit(client, stage, now, now - startedAt);
-    if (!isMessage(stage)) {
+    if (flight.is === "work") {
       this.#onlooker?.computed(flight);
       this.#flights.remove(slot);
       return this.#outlet!.computed(ticket);

@@ -9,7 +9,7 @@
 import type { ClientId, ParticipationId, Round } from "../../base/ids.ts";
 import type { Snapshot } from "../../base/snapshot.ts";
 import type { Millis } from "../../base/units.ts";
-import type { MessageStage, Phase } from "./stages.ts";
+import type { MessageStage, Phase, Stage } from "./stages.ts";
 
 /** Something that is to be under way, and what it belongs to. */
 export interface Order {
@@ -52,7 +52,7 @@ export interface Outlet {
 /** Told of each ending before the actors are: of a message once, however many copies of it arrive. */
 export interface Onlooker {
   /** `order` may be read during the call. */
-  arrived(order: Order, stage: MessageStage, condition: Condition): void;
+  arrived(order: Order, stage: Stage, condition: Condition): void;
   computed(order: Order): void;
   lost(loss: Loss): void;
 }

@@ -44,8 +44,9 @@ export class Flight implements Order {
   participation = 0 as ParticipationId;
   round = 0 as Round;
   stage: Stage = "training";
-  /** What the stage is: a message down or up, or work. */
+  /** Of the stage, from the table. */
   is: "down" | "up" | "work" = "work";
+  key = 0;
   /** Second, third… part of the same client in the same round; keys its luck. */
   repeat = 0;
   startedAt = 0;
@@ -141,7 +142,9 @@ export class Flight implements Order {
     this.participation = order.participation;
     this.round = order.round;
     this.stage = stage;
-    this.is = stages[stage].is;
+    const { is, key } = stages[stage];
+    this.is = is;
+    this.key = key;
     this.repeat = repeat;
     this.startedAt = now;
     this.total = total;
@@ -190,8 +193,7 @@ export function soonest(now: Millis, time: number): Millis | null {
  * A flight's luck for a purpose: its client's own, whoever else takes part. Item and index have 48 bits each: of the item
  * 32 are the client's, 2 the stage's, 6 the attempt's and 8 the repeat's, and what more a stage needs is above the round.
  */
-export function luckOf(rng: Rng, purpose: string, { client, stage, repeat, round }: Flight, attempt = 0): Draws {
-  const { key } = stages[stage];
+export function luckOf(rng: Rng, purpose: string, { client, key, repeat, round }: Flight, attempt = 0): Draws {
   const item = client + 2 ** 32 * ((key & 3) + 4 * ((attempt & 63) + 64 * (repeat & 255)));
   return rng.at(purpose, key < 4 ? round : round + 2 ** 40 * (key >> 2)).at(item);
 }

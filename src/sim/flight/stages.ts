@@ -34,8 +34,7 @@ export type Stage = keyof Table;
 export type MessageStage = { [Name in Stage]: Table[Name]["is"] extends "work" ? never : Name }[Stage];
 
 export const stageNames = Object.keys(stages) as readonly Stage[];
-export const isMessage = (stage: Stage): stage is MessageStage => stages[stage].is !== "work";
-export const messageStages = stageNames.filter(isMessage);
+export const messageStages = stageNames.filter((name): name is MessageStage => stages[name].is !== "work");
 
 /** Where a participation can fail: in a stage, or before the first. */
 export type Phase = "before-download" | Stage;
@@ -44,13 +43,22 @@ export const phases: readonly Phase[] = ["before-download", ...stageNames];
 type EndOf<Name extends Stage> = Exclude<Table[Name]["ends"], null>;
 type AskedStage = { [Name in Stage]: Table[Name]["isAsked"] extends true ? Name : never }[Stage];
 
-/** Something for the end of each stage that is written down. */
-export type ByInstant<Usual, Asked> = { [Name in Exclude<Stage, AskedStage> as EndOf<Name>]: Usual } & {
-  [Name in AskedStage as EndOf<Name>]: Asked;
-};
+type UsualEnd = EndOf<Exclude<Stage, AskedStage>>;
+type AskedEnd = EndOf<AskedStage>;
 
-/** When each stage ended, in milliseconds of virtual time; null before that, undefined for what nobody asked for. */
-export type Instants = ByInstant<number | null, number | null | undefined>;
+/** Something for the end of each stage that is written down. */
+export type ByInstant<Usual, Asked> = Record<UsualEnd, Usual> & Record<AskedEnd, Asked>;
+
+/** When each stage ended, in milliseconds of virtual time; null before that, absent for what nobody asked for. */
+export type Instants = Record<UsualEnd, number | null> & Partial<Record<AskedEnd, number | null>>;
+
+type AskedFacts = { [Name in AskedStage]: { readonly name: Name; readonly ends: EndOf<Name> } }[AskedStage];
+
+/** Those that only some have. */
+export const askedStages = stageNames.flatMap((name) => {
+  const { ends, isAsked } = stages[name];
+  return isAsked ? [{ name, ends } as AskedFacts] : [];
+});
 
 /** The stages whose end is written down, in order. */
 export const timedStages = stageNames.flatMap((name) => {

@@ -80,20 +80,19 @@ export class Network {
     flight.isDoubled = false;
     if (loss > 0 && luckOf(this.#rng, "message loss", flight, attempt).bernoulli(loss)) flight.fate = "missing";
     if (!this.#isPlain) {
-      const luck = (purpose: string) => luckOf(this.#rng, purpose, flight, attempt);
       const { taskVariation, duplication = 0, corruption = 0, reordering } = this.#spec;
       if (taskVariation !== undefined) {
         const cv = isUp ? taskVariation.up : taskVariation.down;
-        rate *= positiveNormal(1, cv, luck("message rate"));
+        rate *= positiveNormal(1, cv, luckOf(this.#rng, "message rate", flight, attempt));
       }
       if (corruption > 0 && flight.fate === "intact") {
-        if (luck("message corruption").bernoulli(corruption)) flight.fate = "corrupted";
+        if (luckOf(this.#rng, "message corruption", flight, attempt).bernoulli(corruption)) flight.fate = "corrupted";
       }
       if (duplication > 0) {
-        flight.isDoubled = luck("message duplication").bernoulli(duplication);
+        flight.isDoubled = luckOf(this.#rng, "message duplication", flight, attempt).bernoulli(duplication);
       }
       if (reordering !== undefined) {
-        const draws = luck("message detour");
+        const draws = luckOf(this.#rng, "message detour", flight, attempt);
         if (draws.bernoulli(reordering.probability)) flight.tail += draws.uniform() * reordering.maxDelay;
       }
     }
