@@ -27,7 +27,7 @@ const files = readdirSync(join(root, "test"), { recursive: true, encoding: "utf8
   .sort();
 
 /** Files of these folders have a process each: they start processes, or keep both cores busy, or change what is global. */
-const alone = /^test\/(contract|e2e|golden)$/;
+const alone = /^test\/(contract|e2e)$/;
 const filesPerProcess = 6;
 
 /** Where `test/support/trained-run.ts` keeps what files have in common. */
