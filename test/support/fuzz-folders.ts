@@ -144,10 +144,11 @@ function otherTargets(parent: string): FuzzTarget[] {
   const tier = { tier: "phone", invited: 4, counted: 2 };
   const evaluation = { topK: 2, loss: 1.5, tokenAccuracy: 0.5, exactMatch: 0.25 };
   const cell = {
-    ...{ strategy: "flame", dropout: 0.1, seed: 1, rounds: 2, virtualTime: 1_000, invited: 4, counted: 2 },
+    ...{ strategy: "flame", dropout: 0.1, seed: 1, rounds: 2, virtualTime: 1_000, bytes: 64, invited: 4, counted: 2 },
     ...{ distinctClients: 2, clients: 6, tiers: [tier], evaluations: [evaluation], timeToTarget: null, violations: [] },
+    ...{ costs: null, fairness: null },
   };
-  const stored = { cell, digest: "abc", curve: [{ closedAt: 1_000, evaluations: [evaluation] }] };
+  const stored = { cell, digest: "abc", curve: [{ round: 2, closedAt: 1_000, evaluations: [evaluation] }] };
   return [
     {
       name: "cells of a stress test",

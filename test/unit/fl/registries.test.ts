@@ -13,7 +13,12 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "../../..");
 const registries = { policies, samplers, strategies };
 
 /** What a name means elsewhere: the command; a law of chance, a weighting of clients, an effort. */
-const homonyms: Readonly<Record<string, RegExp>> = { flame: /new Command\("flame"\)/, uniform: /"uniform"/ };
+const homonyms: Readonly<Record<string, RegExp>> = {
+  flame: /new Command\("flame"\)/,
+  uniform: /"uniform"/,
+  // How several models answer, a field of what is evaluated.
+  mix: /"models" \| "mix"/,
+};
 
 const withoutComments = (text: string): string =>
   text.replace(/^[ \t]*\/\*[\s\S]*?\*\//gm, "").replace(/(^|\s)\/\/.*$/gm, "$1");
