@@ -3,6 +3,16 @@ import { z } from "zod";
 import type { Range } from "../../tasks/layout.ts";
 import type { Setting } from "../../tasks/task.ts";
 import { addDelta } from "../averaging.ts";
+import {
+  addNoise,
+  type ChannelOptions,
+  channelFields,
+  controlLink,
+  type Link,
+  linkOf,
+  momentsOf,
+  scaleOf,
+} from "../channel.ts";
 import { boxChebyshev, leastNorm } from "../fair-weights.ts";
 import { usual } from "../plan.ts";
 import { lossBefore, receivedLoss } from "../probes.ts";
@@ -49,26 +59,7 @@ export const otaffl = defineStrategy({
     epsilon: z.number().min(0).max(1).default(0.1).describe("ε, the furthest a weight may be from a_k"),
     temperature: z.number().positive().default(1).describe("of the rule softmax, in nats"),
     channel: z.enum(["air", "none"]).default("air").describe("how updates travel"),
-    snr: z.number().min(-50).max(100).default(20).describe("SNR in dB"),
-    noiseless: z.boolean().default(false).describe("an infinite SNR, which JSON cannot hold"),
-    shadowing: z.number().min(0).max(40).default(0).describe("standard deviation of the path loss in dB; 0 for none"),
-    minGain: z
-      .number()
-      .min(0)
-      .default(0)
-      .describe("clients with a weaker |h_k| stay silent, and the others make up for them"),
-    phaseError: z
-      .number()
-      .min(0)
-      .max(Math.PI)
-      .default(0)
-      .describe("largest phase error in radians; multiplies a contribution by its cosine"),
-    dropAfterScheduling: z
-      .number()
-      .min(0)
-      .max(1)
-      .default(0)
-      .describe("probability that a client whose weight is settled does not transmit; nobody notices"),
+    ...channelFields,
   },
   name: ({ weightRule, channel, epsilon }) => `otaffl(${weightRule},ε=${epsilon},${channel})`,
   make: (options) => ({
@@ -77,7 +68,7 @@ export const otaffl = defineStrategy({
     plan: (client, _server, setting) => ({
       ...usual(client, setting),
       ...(options.channel === "air"
-        ? { preliminary: controlLink(setting) }
+        ? { preliminary: controlLink(setting.layout, 2) }
         : { bytes: { up: 4 * setting.layout.size + 8 } }),
     }),
     steps: lossBefore,
@@ -96,23 +87,11 @@ export const otaffl = defineStrategy({
   }),
 });
 
-/** Ahead of the slot: its loss, |D_k|, and of each group mean and variance; back comes λ_k·c of each group. */
-const controlLink = ({ layout }: Setting) => ({
-  up: 8 * (2 + 2 * layout.groups.length),
-  down: 8 * layout.groups.length,
-});
-
-interface Options {
+interface Options extends ChannelOptions {
   readonly weightRule: "boxChebyshev" | "softmax" | "mgda" | "examples";
   readonly channel: "air" | "none";
   readonly epsilon: number;
   readonly temperature: number;
-  readonly snr: number;
-  readonly noiseless: boolean;
-  readonly shadowing: number;
-  readonly minGain: number;
-  readonly phaseError: number;
-  readonly dropAfterScheduling: number;
 }
 
 /** a_k, in the order of the updates. */
@@ -142,7 +121,7 @@ function sumInAir(
 ): ServerState {
   const { layout } = setting;
   const delta = new Float64Array(layout.size);
-  const links = channelsOf(kept, setting, at, options);
+  const links = kept.map(({ client }) => linkOf(client, setting, at, options));
   for (const { ranges } of layout.groups) {
     if (options.channel === "none") sumOf(kept, weights, ranges, delta);
     else transmit(kept, weights, links, ranges, delta, at, options);
@@ -152,25 +131,6 @@ function sumInAir(
     if (kept.some((update) => hasTrained(update, group))) addDelta(parameters, delta, ranges);
   }
   return { ...server, parameters };
-}
-
-interface Link {
-  /** |h_k| */
-  readonly gain: number;
-  /** What arrives of the contribution: the cosine of the phase error, 0 for a client that says nothing. */
-  readonly share: number;
-}
-
-/** The channel of each client in this round; the same whoever else takes part. */
-function channelsOf(kept: readonly Update[], setting: Setting, { draws }: At, options: Options): Link[] {
-  const { shadowing, phaseError, dropAfterScheduling } = options;
-  return kept.map(({ client }) => {
-    const fading = draws(`fading ${client}`);
-    const loss = 10 ** ((shadowing * setting.draws(`shadowing ${client}`).normal()) / 20);
-    const gain = loss * Math.sqrt((fading.normal() ** 2 + fading.normal() ** 2) / 2);
-    const phase = phaseError * (2 * fading.uniform() - 1);
-    return { gain, share: fading.uniform() < dropAfterScheduling ? 0 : Math.cos(phase) };
-  });
 }
 
 const deltaOf = ({ values, base, discount, clip = 1 }: Update, i: number): number =>
@@ -191,12 +151,12 @@ function transmit(
   ranges: readonly Range[],
   delta: Float64Array,
   { draws }: At,
-  { minGain, noiseless, snr }: Options,
+  options: Options,
 ): void {
-  const heard = links.map(({ gain }) => gain >= minGain);
+  const heard = links.map(({ gain }) => gain >= options.minGain);
   const total = fair.reduce((sum, weight, at) => sum + (heard[at] ? weight : 0), 0);
   const weights = fair.map((weight, at) => (heard[at] && total > 0 ? weight / total : 0));
-  const moments = kept.map((update) => momentsOf(update, ranges));
+  const moments = kept.map((update) => momentsOf((i) => deltaOf(update, i), ranges));
   const scale = scaleOf(
     weights,
     moments.map(({ variance }) => variance),
@@ -211,32 +171,5 @@ function transmit(
       }
     }
   }
-  if (noiseless || scale === Infinity) return;
-  // Half of the noise's power lies in the real part.
-  const deviation = Math.sqrt(10 ** (-snr / 10) / 2) / scale;
-  const noise = draws(`noise ${ranges[0]!.start}`);
-  for (const { start, end } of ranges) for (let i = start; i < end; i++) delta[i]! += deviation * noise.normal();
-}
-
-/** @internal c for P = 1: the largest for which no client exceeds its power; Infinity when nobody has anything to send. */
-export function scaleOf(weights: ArrayLike<number>, variances: readonly number[], gains: readonly number[]): number {
-  let scale = Infinity;
-  for (const [at, variance] of variances.entries()) {
-    if (weights[at]! > 0 && variance > 0) scale = Math.min(scale, gains[at]! / (weights[at]! * Math.sqrt(variance)));
-  }
-  return scale;
-}
-
-/** Mean and population variance of an update's entries. */
-function momentsOf(update: Update, ranges: readonly Range[]): { readonly mean: number; readonly variance: number } {
-  let [count, mean, squares] = [0, 0, 0];
-  for (const { start, end } of ranges) {
-    for (let i = start; i < end; i++) {
-      const value = deltaOf(update, i);
-      const off = value - mean;
-      mean += off / ++count;
-      squares += off * (value - mean);
-    }
-  }
-  return { mean, variance: count === 0 ? 0 : squares / count };
+  addNoise(delta, ranges, scale, options, draws);
 }

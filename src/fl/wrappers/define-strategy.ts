@@ -7,6 +7,7 @@ import type { Method, Strategy } from "../strategy.ts";
 import { aboutClipping, clipNormField, clipped } from "./clipped.ts";
 import { aboutCompression, compressed, compressionFields } from "./compressed.ts";
 import { aboutFlood, flooded, floodFields } from "./flooded.ts";
+import { aboutOverTheAir, overTheAir, overTheAirFields } from "./over-the-air.ts";
 import { aboutServerOptimizer, serverOptimized, serverOptimizerFields } from "./server-optimizer.ts";
 
 /** What any strategy may have besides its own options; applied in this order. */
@@ -14,6 +15,7 @@ export const wrappers = {
   flood: { field: z.strictObject(floodFields), about: aboutFlood },
   compress: { field: z.strictObject(compressionFields), about: aboutCompression },
   clipNorm: { field: clipNormField, about: aboutClipping },
+  overTheAir: { field: z.strictObject(overTheAirFields), about: aboutOverTheAir },
   serverStep: { field: z.strictObject(serverOptimizerFields), about: aboutServerOptimizer },
 };
 
@@ -21,6 +23,7 @@ const wrapping = {
   flood: wrappers.flood.field.exactOptional(),
   compress: wrappers.compress.field.exactOptional(),
   clipNorm: wrappers.clipNorm.field.exactOptional(),
+  overTheAir: wrappers.overTheAir.field.exactOptional(),
   serverStep: wrappers.serverStep.field.exactOptional(),
 };
 
@@ -43,11 +46,12 @@ export function defineStrategy<const Type extends string, Shape extends z.ZodRaw
   const factory = define("strategy", definition as Definition<Type, Shape, Method>, {
     fields: wrapping,
     apply(strategy: Strategy) {
-      const { flood, compress, clipNorm, serverStep } = z.object(wrapping).parse(strategy.spec);
+      const { flood, compress, clipNorm, overTheAir: air, serverStep } = z.object(wrapping).parse(strategy.spec);
       const weighed = flood === undefined ? strategy : flooded(strategy, flood);
       const sent = compress === undefined ? weighed : compressed(weighed, compress);
       const bounded = clipNorm === undefined ? sent : clipped(sent, { norm: clipNorm });
-      return serverStep === undefined ? bounded : serverOptimized(bounded, serverStep);
+      const aired = air === undefined ? bounded : overTheAir(bounded, air);
+      return serverStep === undefined ? aired : serverOptimized(aired, serverStep);
     },
   });
   return Object.assign(factory, { about, options: definition.options });

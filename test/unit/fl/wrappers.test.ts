@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { clientId, round as roundOf } from "../../../src/base/ids.ts";
+import { Rng } from "../../../src/base/random.ts";
+import { linkOf, momentsOf, scaleOf } from "../../../src/fl/channel.ts";
+import { emptyMemory } from "../../../src/fl/plan.ts";
 import { fedadagrad, fedadam, fedavg, fedavgm, fedyogi, krum } from "../../../src/fl/strategies/registry.ts";
-import type { Strategy } from "../../../src/fl/strategy.ts";
-import { aggregate, layout, makeUpdate, stateOf } from "../../support/fl-updates.ts";
+import type { ServerState, Strategy } from "../../../src/fl/strategy.ts";
+import { aggregate, layout, makeUpdate, setting, stateOf, zeros } from "../../support/fl-updates.ts";
+import { drawsOf, workHere } from "../../support/quadratic.ts";
 
 const updates = [
   makeUpdate({ client: 0, delta: 0.01, examples: 3 }),
@@ -16,6 +21,7 @@ async function twoRounds(strategy: Strategy) {
 }
 
 const rate = 0.05;
+const channel = { snr: 10, noiseless: false, shadowing: 0, minGain: 0, phaseError: 0, dropAfterScheduling: 0 };
 const pairs: readonly [string, Strategy, Strategy][] = [
   [
     "momentum",
@@ -61,4 +67,53 @@ test("a robust rule may have a server optimizer", async () => {
 test("weights by what looks familiar are refused around a rule that looks at all updates at once", () => {
   assert.throws(() => krum({ malicious: 1, flood: {} }), /flood\.alpha is 0\.5, expected 0 around krum/);
   assert.match(krum({ malicious: 1, flood: { alpha: 0 } }).name, /flood/);
+});
+
+test("what is heard over the air is the mean with noise of the power that the weakest client's channel sets", async () => {
+  const values = (scale: number) => Float32Array.from({ length: layout.size }, (_, i) => scale * Math.sin(i));
+  const two = [makeUpdate({ client: 0, values: values(0.1) }), makeUpdate({ client: 1, values: values(0.2) })];
+  const start = stateOf(new Float32Array(layout.size));
+  const plain = aggregate(fedavg(), start, two).parameters;
+  const air = fedavg({ overTheAir: { snr: 10 } });
+  const off: number[] = [];
+  const expected: number[] = [];
+  for (let round = 1; round <= 300; round++) {
+    const sum = air.begin(start, setting);
+    const at = { round: roundOf(round), draws: (purpose: string) => new Rng(round).at(purpose).at(0), work: workHere };
+    for (const update of two) air.fold(sum, update, setting, at);
+    const { parameters } = air.finish(sum, start, setting, at) as ServerState;
+    const { ranges } = setting.layout.groups[0]!;
+    const places = ranges.flatMap(({ start, end }) => Array.from({ length: end - start }, (_, i) => start + i));
+    const moments = two.map(({ values }) => momentsOf((i) => values[i]!, ranges));
+    const links = two.map(({ client }) => linkOf(client, setting, at, channel));
+    const scale = scaleOf(
+      [0.5, 0.5],
+      moments.map(({ variance }) => variance),
+      links.map(({ gain }) => gain),
+    );
+    expected.push(10 ** (-10 / 10) / 2 / scale ** 2);
+    for (const i of places) off.push((parameters[i]! - plain[i]!) / Math.sqrt(expected.at(-1)!));
+  }
+  const mean = off.reduce((sum, x) => sum + x, 0) / off.length;
+  const variance = off.reduce((sum, x) => sum + x * x, 0) / off.length;
+  // Four standard errors of 2,700 standard normal numbers, and of their squares.
+  assert.ok(Math.abs(mean) < 4 / Math.sqrt(off.length), `mean ${mean}`);
+  assert.ok(Math.abs(variance - 1) < 4 * Math.sqrt(2 / off.length), `variance ${variance}`);
+});
+
+test("a rule that looks at all updates at once cannot be had over the air", () => {
+  assert.throws(() => krum({ malicious: 1, overTheAir: {} }), /overTheAir: krum.* hears only their sum/);
+});
+
+test("its plan sends mean and variance of each group ahead of the update", () => {
+  const client = {
+    client: clientId(0),
+    budget: 2,
+    examples: 1,
+    round: roundOf(1),
+    memory: emptyMemory,
+    draws: drawsOf(1),
+  };
+  const plan = fedavg({ overTheAir: {} }).plan!(client, zeros, setting);
+  assert.deepEqual(plan.preliminary, { up: 16 * setting.layout.groups.length, down: 8 * setting.layout.groups.length });
 });
