@@ -99,6 +99,8 @@ const workFor =
     const job: Computation<Name> = { name, input };
     const pledge = ctx.pledge<WorkResult<Name>>({ work: "compute", job, bytes: 0 });
     try {
+      // Not before whoever asks has returned: pools read clocks, which an author's own strategy is kept from.
+      await Promise.resolve();
       return (await ctx.open([pledge]))[0]!;
     } catch (cause) {
       const Kind = cause instanceof MachineError ? MachineError : InvariantError;

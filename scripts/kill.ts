@@ -4,6 +4,7 @@
  *
  *   npm run kill -- --count 200
  *   npm run kill -- --count 50 --kind timing --scenario my-scenario.json
+ *   npm run kill -- --count 20 --strategy scaffold
  *   npm run kill -- --from 17 --count 1             one run again, at the same moments
  *   npm run kill -- --built                         kills what is compiled, which starts faster than the sources
  *
@@ -17,6 +18,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { type Draws, Rng } from "../src/base/random.ts";
 import { exitCodes } from "../src/cli/screen/failure.ts";
+import { strategyFromSpec } from "../src/fl/strategies/registry.ts";
 import { type Scenario, scenarioFromJson, scenarioToJson } from "../src/scenario/define.ts";
 import { embeddedScenario } from "../test/support/embedded-scenario.ts";
 import { type Aftermath, killAndResume, type Moment } from "../test/support/kill.ts";
@@ -30,6 +32,7 @@ const { values } = parseArgs({
     built: { type: "boolean", default: false },
     kind: { type: "string", default: "training" },
     scenario: { type: "string" },
+    strategy: { type: "string", default: "flame" },
     seed: { type: "string", default: "1" },
     workers: { type: "string", default: String(availableParallelism()) },
   },
@@ -135,7 +138,8 @@ function chosenScenario(): Scenario {
   // Nobody leaves for good, or the fleet would be empty long before the end.
   const { churn: _, ...world } = foulWeather(5);
   if (values.kind === "timing") return stormy(5, { rounds: { count: 400, cohort: 8, deadline: 60_000 }, world });
-  return embeddedScenario({ rounds: { count: 3, cohort: 4, deadline: 300_000 } });
+  const strategy = strategyFromSpec({ type: values.strategy });
+  return embeddedScenario({ strategy, rounds: { count: 3, cohort: 4, deadline: 300_000 } });
 }
 
 function problemOf(out: string, code: number, said: string): string | null {

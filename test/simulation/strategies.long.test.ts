@@ -1,54 +1,132 @@
-/** Every strategy that has steps, memory or randomness of its own trains for real: any number of workers, cut anywhere. */
+/**
+ * Every strategy trains for real while half of the clients drop out and others come late, under a policy that waits and
+ * under one that does not: for any number of workers, and resumed after every round, it leaves the same bytes.
+ */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
+import type { Spec } from "../../src/fl/define.ts";
+import { fedbuff } from "../../src/fl/policies/registry.ts";
+import { strategies, strategyFromSpec } from "../../src/fl/strategies/registry.ts";
+import type { Strategy } from "../../src/fl/strategy.ts";
+import type { Prepared } from "../../src/run/prepare.ts";
+import type { Progress } from "../../src/run/progress.ts";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
-import type { ScenarioInput } from "../../src/scenario/define.ts";
+import { makePool } from "../../src/run/workforce.ts";
+import type { WorkPool } from "../../src/runtime/pools/pool.ts";
 import { folderOfFile } from "../support/folders.ts";
-import { assertSameRun, interruptAfter } from "../support/run-folders.ts";
-import { training } from "../support/scenarios.ts";
+import { assertSameRun } from "../support/run-folders.ts";
+import { threeTiers, training } from "../support/scenarios.ts";
 import { tinyModel } from "../support/tiny-model.ts";
+import { assertLawful, watched } from "../support/watched-strategy.ts";
 
 const folder = folderOfFile();
 const model = tinyModel(folder);
 const reproduce = "npx flame run strategies";
+const lora = { rank: 2, alpha: 4 };
 
-const strategies: readonly ScenarioInput["strategy"][] = [
-  { type: "fedprox", mu: 0.1 },
-  { type: "scaffold" },
+const cases: readonly Spec[] = [
+  ...[...strategies.entries.keys()].map((type) => ({ type })),
   { type: "scaffold", control: "gradient" },
   { type: "fednova", momentum: 0.9, optimizer: "sgd" },
-  { type: "qffl", q: 1 },
   { type: "fedvra", aRule: "heterogeneity" },
-  { type: "ewwa" },
-  { type: "ccfao" },
-  { type: "otaffl", shadowing: 4, dropAfterScheduling: 0.1 },
-  { type: "otaffl", weightRule: "mgda" },
-  { type: "hfedmoe" },
+  { type: "fedvra", serverMode: "stale" },
+  { type: "ewwa", variant: "code" },
+  { type: "ccfao", memory: true },
+  { type: "otaffl", weightRule: "mgda", shadowing: 4, dropAfterScheduling: 0.1 },
   { type: "hfedmoe", budgets: { 1: 0.2 }, rankBy: "importance", routerWeights: "row", participation: "usage" },
   { type: "fedmoe", warmUp: 1, patience: 1, validation: 0.4 },
   { type: "fedmoe", warmUp: 0, patience: 1, weighting: "tokens", trainRouters: false, balance: 0 },
   { type: "flame", flood: {}, compress: { keep: 0.2, levels: 15 }, clipNorm: 1 },
 ];
 
-for (const strategy of strategies) {
-  test(`${JSON.stringify(strategy)}: two workers, or a resumed run, leave the bytes of one`, async () => {
-    const scenario = training(model, {
-      strategy,
-      rounds: { count: 3, cohort: 4, deadline: 60_000, minUpdates: 2 },
-      training: { batchSize: 8, learningRate: 1e-2 },
-      checkpoints: { every: 1, keep: 9 },
-    });
-    const files = ["events.jsonl", "metrics.jsonl", "participations.jsonl", "adapter/adapter_model.safetensors"];
-    const at = (name: string) => join(folder, `${strategies.indexOf(strategy)}-${name}`);
-    const { diagnostics } = await run(scenario, { out: at("one"), reproduce, workers: 1 });
-    await run(scenario, { out: at("two"), reproduce, workers: 2 });
-    assertSameRun(at("two"), at("one"), "two workers", files);
-    const signal = interruptAfter(Math.floor(0.6 * diagnostics.events!));
-    const { state } = await run(scenario, { out: at("cut"), reproduce, workers: 1, signal });
-    assert.equal(state, "interrupted");
-    await resume(await loadRun(at("cut")), { reproduce, workers: 2 });
-    assertSameRun(at("cut"), at("one"), "resumed", files);
+const policies = { synchronous: undefined, buffered: fedbuff({ concurrency: 8, buffer: 4 }) };
+
+const scenario = (strategy: Strategy, policy: keyof typeof policies) =>
+  training(model, {
+    strategy,
+    lora,
+    fleet: threeTiers.map((tier) => ({ ...tier, dropout: 0.5 })),
+    rounds: {
+      count: 3,
+      cohort: 8,
+      ...(policies[policy] === undefined ? { deadline: 2_000, minUpdates: 2 } : { policy: policies[policy] }),
+    },
+    training: { batchSize: 8, learningRate: 1e-2 },
+    checkpoints: { every: 1, keep: 9 },
   });
+
+/** Threads that one run after the other has, until a strategy asks for other settings. */
+function shared(workers: number): (prepared: Prepared) => WorkPool {
+  let pool: WorkPool | undefined;
+  let made = "";
+  after(() => pool?.close());
+  return (prepared) => {
+    const { data: _, partition: __, evaluation: ___, ...settings } = prepared.training!.setup;
+    const wanted = JSON.stringify([prepared.layout.shape, settings]);
+    if (made !== wanted) {
+      pool?.close();
+      pool = makePool(prepared, workers, { lora, engine: "auto" });
+      made = wanted;
+    }
+    const { diagnostics, run } = pool!;
+    return { workers, diagnostics, run: run.bind(pool), close: async () => {} };
+  };
+}
+
+const pools = { one: shared(1), two: shared(2), eight: shared(8) };
+
+const files = ["events.jsonl", "metrics.jsonl", "participations.jsonl"];
+const results = [...files, "adapter/adapter_model.safetensors"];
+
+let late = 0;
+
+for (const [number, spec] of cases.entries()) {
+  for (const policy of ["synchronous", "buffered"] as const) {
+    const at = (name: string) => join(folder, `${number}-${policy}-${name}`);
+
+    test(`${JSON.stringify(spec)}, ${policy}: the dead have no weight, and only counted updates are remembered`, async () => {
+      await run(scenario(strategyFromSpec(spec), policy), { out: at("one"), reproduce, pool: pools.one });
+      const seen: Parameters<typeof watched>[1] = [];
+      const own = watched(strategyFromSpec(spec), seen);
+      await run(scenario(own, policy), { out: at("watched"), reproduce, pool: pools.two });
+      assertSameRun(at("watched"), at("one"), "two workers and updates that are overwritten", results);
+      const ended = assertLawful(at("watched"), seen);
+      assert.ok(ended.counted! > 0 && ended.dropped! > 0, JSON.stringify(ended));
+      late += ended.late ?? 0;
+    });
+
+    test(`${JSON.stringify(spec)}, ${policy}: eight workers, or a resume after every round, leave the bytes of one`, async () => {
+      await run(scenario(strategyFromSpec(spec), policy), { out: at("eight"), reproduce, pool: pools.eight });
+      assertSameRun(at("eight"), at("one"), "eight workers", results);
+      const out = at("legs");
+      let { state } = await run(scenario(strategyFromSpec(spec), policy), {
+        out,
+        reproduce,
+        pool: pools.one,
+        ...oneRound(),
+      });
+      let legs = 1;
+      for (; state === "interrupted"; legs++) {
+        const pool = legs % 2 === 0 ? pools.one : pools.two;
+        ({ state } = await resume(await loadRun(out), { reproduce, pool, ...oneRound() }));
+      }
+      assert.ok(legs >= 3, `${legs} legs`);
+      assertSameRun(out, at("one"), `in ${legs} legs`, results);
+    });
+  }
+}
+
+test("there were late updates to be left out", () => assert.ok(late > cases.length, `${late} were late`));
+
+/** Ends a run once another row of its metrics is written. */
+function oneRound(): { readonly signal: AbortSignal; readonly listen: (progress: Progress) => void } {
+  const ending = new AbortController();
+  return {
+    signal: ending.signal,
+    listen: ({ type }) => {
+      if (type === "round") ending.abort();
+    },
+  };
 }

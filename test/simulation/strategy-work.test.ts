@@ -52,11 +52,25 @@ const byPool = asking(async (at, parameters) => {
 
 const scenario = (strategy: Strategy) => training(model, { strategy, checkpoints: { every: 1, keep: 9 } });
 
+/** As threads do. */
+const clockedPool = (prepared: Prepared): WorkPool => {
+  const inner = toyPool(prepared);
+  return {
+    workers: 1,
+    diagnostics: inner.diagnostics,
+    run: (task, isWanted) => {
+      performance.now();
+      return inner.run(task, isWanted);
+    },
+    close: () => inner.close(),
+  };
+};
+
 test("what a strategy asks for is what this thread would have found, whichever worker is first", async () => {
   const here = asking(async (_at, parameters) => doWork("gram", { vectors: vectorsOf(parameters) }).products[0]![1]!);
   const { adapterDigest: expected } = await run(scenario(here), { out: null, pool: toyPool });
   const done: string[] = [];
-  for (const pool of [countingPool(done), scrambledPool]) {
+  for (const pool of [countingPool(done), scrambledPool, clockedPool]) {
     assert.equal((await run(scenario(byPool), { out: null, pool })).adapterDigest, expected);
   }
   assert.equal(done.filter((work) => work === "compute").length, 9, "three works in each of three rounds");
