@@ -38,7 +38,8 @@ def set_top_k(model, top_k):
     """The block copies top-k when it is built: `mlp.top_k` in transformers 4, `mlp.gate.top_k` in 5."""
     model.config.num_experts_per_tok = top_k
     for name, module in model.named_modules():
-        if name.endswith(".mlp") or name.endswith(".mlp.gate"):
+        # A router that an adapter brings along lies within the one of the model.
+        if name.endswith(".mlp") or ".mlp.gate" in name:
             if hasattr(module, "top_k"):
                 module.top_k = top_k
 

@@ -77,7 +77,8 @@ export const hfedmoe = defineStrategy({
       Experts that rest keep value and moments. s_c is the mean of s over batches. Nobody's expert, and a router that
       nobody has a weight for, stay. As printed, without normalise, what is trained of a router is scaled by Σ a(c); its
       frozen part is not. An upload is charged with all experts, the most that can have been active. The ratio
-      |S_c| ÷ |∪ S| of the round, which no formula uses, is in the notes of the server's state.
+      |S_c| ÷ |∪ S| of the round, which no formula uses, is in the notes of the server's state. At a budget k the global
+      model is evaluated with k experts a token, as others are; no client has trained with fewer than the model's own.
     `,
     sends: "u_c and s_c, two numbers an expert; routers travel with the model",
     keeps: null,
