@@ -11,6 +11,7 @@ import {
   fedadam,
   fedavg,
   fedavgm,
+  fedmoe,
   fednova,
   fedprox,
   fedvra,
@@ -63,6 +64,8 @@ strategyContract(() => fedvra(), {});
 strategyContract(() => ewwa(), {});
 strategyContract(() => ccfao(), {});
 strategyContract(() => otaffl({ noiseless: true }), {});
+strategyContract(() => fedmoe(), { reproducesFrom: 1 });
+strategyContract(() => fedmoe({ warmUp: 0, weighting: "tokens" }), {});
 strategyContract(() => hfedmoe(), {});
 strategyContract(() => hfedmoe({ tau: 0, routerWeights: "row" }), { reproducesFrom: 1 });
 strategyContract(() => hfedmoe({ tau: 0, participation: "usage", normalise: false }), { reproducesFrom: 1 });
@@ -192,6 +195,7 @@ function answered(strategy: Strategy, update: Update, server: ServerState): Upda
     usage: update.counts,
     importance: update.counts,
     active: update.counts,
+    used: update.counts,
   };
   const { values = update.values, sent = {} } = strategy.reply?.({ ...update, found }, plan, view, setting) ?? {};
   return { ...update, plan, values, sent };
