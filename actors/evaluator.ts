@@ -30,7 +30,7 @@ export const evaluator: ActorDefinition<null, EvaluatorMessage, EvaluatorService
     }));
     const ofClients = clients?.map(({ client, own, shared }) => ({
       client,
-      own: begin({ ...own, on: { client } }),
+      ...(own && { own: begin({ ...own, on: { client } }) }),
       shared: begin({ ...shared, on: { client } }),
     }));
     const event: EvaluatorEvent = { type: "evaluating", round: of, evaluations, ...given({ clients: ofClients }) };

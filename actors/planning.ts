@@ -72,18 +72,21 @@ export function deployedAt(budget: number, draft: Draft, ctx: ServerContext): Ev
 /** Clients with models of their own, each with its model and with that of its budget; none where a method has no such. */
 export function deployedToClients(draft: Draft, ctx: ServerContext): OwnModel[] {
   const { strategy, setting } = ctx.services.method;
-  if (strategy.deployTo === undefined) return [];
+  if (!strategy.validation) return [];
   const state = methodState(draft, ctx);
   const budgets = new Map<number, Evaluated>();
-  const clients = Object.keys(draft.memories).map((client) => clientId(Number(client)));
-  return clients
+  const remembered = Object.keys(draft.memories).map(Number);
+  const everybody = Array.from({ length: ctx.services.fleet.size }, (_, client) => client);
+  return (strategy.deployTo === undefined ? everybody : remembered)
     .toSorted((a, b) => a - b)
-    .map((client) => {
+    .map((number) => {
+      const client = clientId(number);
       const view = clientView(client, draft.round, draft, ctx);
       const { budget } = view;
       const shared = budgets.get(budget) ?? deployedAt(budget, draft, ctx);
       budgets.set(budget, shared);
-      const deployment = strategy.deployTo!(view, state, setting);
+      if (strategy.deployTo === undefined) return { client, shared };
+      const deployment = strategy.deployTo(view, state, setting);
       return { client, own: evaluated(deployment, budget, state.parameters, draft, ctx), shared };
     });
 }

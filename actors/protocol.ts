@@ -94,10 +94,10 @@ export interface EvaluatorMessage {
   readonly clients?: readonly OwnModel[];
 }
 
-/** A client's own model, and that of its budget. */
+/** A client's own model, where the method has such, and that of its budget. */
 export interface OwnModel {
   readonly client: ClientId;
-  readonly own: Evaluated;
+  readonly own?: Evaluated;
   readonly shared: Evaluated;
 }
 
@@ -161,7 +161,7 @@ export interface EvaluatorEvent {
   readonly evaluations: readonly { readonly topK: number; readonly shards: readonly PledgeRef<Evaluation>[] }[];
   readonly clients?: readonly {
     readonly client: ClientId;
-    readonly own: PledgeRef<Evaluation>;
+    readonly own?: PledgeRef<Evaluation>;
     readonly shared: PledgeRef<Evaluation>;
   }[];
 }

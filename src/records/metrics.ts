@@ -21,12 +21,12 @@ const clientMetricsSchema = z.object({
   tier: z.string(),
   /** Examples that it keeps from training. */
   examples: count,
-  /** Of its own model on them: cross-entropy per response token, in nats, and share of tokens predicted right. */
+  /** Of its own model on them, or of its budget's where the method has no others: cross-entropy per response token, in nats, and share of tokens predicted right. */
   loss: measured,
   tokenAccuracy: measured,
-  /** Of the model of its budget on the same. */
-  sharedLoss: measured,
-  sharedTokenAccuracy: measured,
+  /** Of the model of its budget on the same, beside its own. */
+  sharedLoss: measured.exactOptional(),
+  sharedTokenAccuracy: measured.exactOptional(),
 });
 export type ClientMetrics = Readonly<z.output<typeof clientMetricsSchema>>;
 
@@ -52,7 +52,7 @@ export const roundMetricsSchema = z.object({
   distinctClients: count,
   /** Held-out results at every budget, largest first; empty in rounds that are not evaluated. */
   evaluations: z.array(budgetMetricsSchema).readonly(),
-  /** Of clients with models of their own, after the last round. */
+  /** Of clients that keep examples from training, after the last round. */
   clients: z.array(clientMetricsSchema).readonly().exactOptional(),
   /** Share of routed tokens that went to each expert over counted updates, `[layers][experts]`; empty without training. */
   activation: z.array(z.array(z.number()).readonly()).readonly(),

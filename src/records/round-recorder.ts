@@ -23,7 +23,8 @@ interface PendingEvaluation {
 /** A client's own model and that of its budget, on what the client keeps from training. */
 interface PendingClient {
   readonly client: ClientId;
-  readonly own: PledgeRef<Evaluation>;
+  /** Absent where the method has none. */
+  readonly own?: PledgeRef<Evaluation>;
   readonly shared: PledgeRef<Evaluation>;
 }
 
@@ -182,7 +183,7 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
     clients: readonly PendingClient[] | undefined,
   ): Promise<void> {
     const shards = evaluations.flatMap(({ shards }) => shards);
-    const ofClients = (clients ?? []).flatMap(({ own, shared }) => [own, shared]);
+    const ofClients = (clients ?? []).flatMap(({ own, shared }) => (own ? [shared, own] : [shared]));
     const results = await this.#options.open([...shards, ...ofClients]);
     let at = 0;
     const measured = evaluations.map(({ topK, shards: { length } }) => {
@@ -190,11 +191,12 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
       at += length;
       return { topK, ...scoresOf(part) };
     });
-    const own = clients?.map(({ client }, index) => {
-      const [mine, shared] = results.slice(at + 2 * index, at + 2 * index + 2) as [Evaluation, Evaluation];
-      const { loss, tokenAccuracy } = scoresOf([mine]);
+    const served = clients?.map(({ client, own }) => {
+      const shared = results[at++]!;
+      const { loss, tokenAccuracy } = scoresOf([own ? results[at++]! : shared]);
+      const { examples } = shared;
+      if (!own) return { client, examples, loss, tokenAccuracy };
       const other = scoresOf([shared]);
-      const { examples } = mine;
       return {
         client,
         examples,
@@ -206,7 +208,7 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
     });
     this.#options.release([...shards, ...ofClients]);
     this.#pending.shift();
-    this.#options.onRow({ ...row, evaluations: measured, ...given({ clients: own }) });
+    this.#options.onRow({ ...row, evaluations: measured, ...given({ clients: served }) });
   }
 
   #perLayer(tokens: Float64Array): number[][] {

@@ -205,7 +205,7 @@ function fairnessSpec(methods: readonly Method[]): TableSpec {
   return {
     id: "fairness",
     title: "Fairness",
-    note: "Held-out loss of what each client's budget runs: the mean over a tier's clients, over the worst-off tenth of all clients, and the variance over all. Jain's index is of the shares of tokens predicted right: 1 when all are served equally.",
+    note: "Held-out loss of what each client runs, on the examples it keeps from training (data.heldOutPerClient) or else on the common ones: the mean over a tier's clients, over the worst-off tenth of all clients, and the variance over all. Jain's index is of the shares of tokens predicted right: 1 when all are served equally.",
     columns: [
       ...[...new Set(all.map(({ tier }) => tier))].map((tier) => ({
         id: `tier-${tier}`,

@@ -1,4 +1,4 @@
-import type { BudgetMetrics, ClientMetrics, RoundMetrics } from "../records/metrics.ts";
+import type { BudgetMetrics, RoundMetrics } from "../records/metrics.ts";
 import { tierTotals } from "../records/totals.ts";
 import { nats, percent, points, shareOf, signed, whole } from "./numbers.ts";
 import type { RunRecord } from "./run-folder.ts";
@@ -81,9 +81,12 @@ export const CLIENT_COLUMNS: readonly string[] = [
 
 /** Means over clients with models of their own, each on the examples that it keeps; empty where there are none. */
 export function clientRows({ rounds, tiers }: RunRecord): string[][] {
-  const clients = rounds.at(-1)?.clients ?? [];
+  const clients = (rounds.at(-1)?.clients ?? []).flatMap(({ sharedLoss, sharedTokenAccuracy, ...own }) =>
+    sharedLoss === undefined || sharedTokenAccuracy === undefined ? [] : [{ ...own, sharedLoss, sharedTokenAccuracy }],
+  );
   const rowOf = (name: string, own: typeof clients): string[] => {
-    const mean = (of: (client: ClientMetrics) => number) => own.reduce((sum, one) => sum + of(one), 0) / own.length;
+    const mean = (of: (client: (typeof clients)[number]) => number) =>
+      own.reduce((sum, one) => sum + of(one), 0) / own.length;
     return [
       name,
       whole(own.length),

@@ -118,7 +118,11 @@ export function scenarioToJson({ data, own }: Scenario): string {
   return `${JSON.stringify(code.length === 0 ? fields : { ...fields, own: code }, null, 2)}\n`;
 }
 
-export const strategyOf = ({ data, own }: Scenario): Strategy => own.strategy ?? strategyFromSpec(data.strategy);
+export function strategyOf({ data, own }: Scenario): Strategy {
+  const strategy = own.strategy ?? strategyFromSpec(data.strategy);
+  const { heldOutPerClient: validation } = data.data;
+  return validation === undefined ? strategy : { ...strategy, validation };
+}
 
 export const samplerOf = ({ data, own }: Scenario): ClientSampler =>
   own.sampler ?? samplerFromSpec(data.rounds.sampler);

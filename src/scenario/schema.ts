@@ -36,6 +36,11 @@ const dataFields = z.strictObject({
   template: templateSchema.exactOptional(),
   /** Share of the examples that no client gets, when below 1, else their number. */
   heldOut: positive.default(0.1),
+  /**
+   * Share of its examples that each client keeps from training, whatever the method; in the end they say how well it is
+   * served itself. None unless given, but where a method keeps some.
+   */
+  heldOutPerClient: z.number().gt(0).lt(1).exactOptional(),
   /** Longest example, in tokens; the model's own limit unless given. */
   maxTokens: z.int().min(8).exactOptional(),
   /** Runs without training may do without data: then clients hold this much, or on average if a partition is given. */

@@ -1,11 +1,12 @@
 /**
- * How evenly what was learned serves the clients of a run. A client's loss is that of what its budget runs, on the
- * held-out examples; the further measures are those of q-FFL (Li et al., "Fair Resource Allocation in Federated
+ * How evenly what was learned serves the clients of a run. A client's loss is that of what it runs, on the examples that
+ * it keeps from training, or else of what its budget runs on the common held-out ones; the further measures are those of q-FFL (Li et al., "Fair Resource Allocation in Federated
  * Learning", 2020) and of Jain, Chiu & Hawe ("A quantitative measure of fairness", DEC-TR-301, 1984).
  */
 import { mean, variance } from "simple-statistics";
 import { z } from "zod";
-import type { BudgetMetrics } from "../records/metrics.ts";
+import { clientId, clientName } from "../base/ids.ts";
+import type { RoundMetrics } from "../records/metrics.ts";
 import type { Fleet } from "../sim/fleet/fleet.ts";
 
 export const fairnessSchema = z.object({
@@ -27,12 +28,18 @@ export interface Served {
   readonly tokenAccuracy: number;
 }
 
-/** All clients by what their budgets come to. @returns null where a client's budget was not evaluated */
-export function servedByBudget({ size, topK, tier, tierNames }: Fleet, evaluations: readonly BudgetMetrics[]) {
+/**
+ * All clients: by what they get out of it on the examples that they keep from training, or where they keep none by what
+ * their budget comes to.
+ *
+ * @returns null where a client has neither
+ */
+export function servedIn({ evaluations, clients = [] }: RoundMetrics, { size, topK, tier, tierNames }: Fleet) {
   const known = new Map(evaluations.map((result) => [result.topK, result]));
+  const own = new Map(clients.map((result) => [result.client, result]));
   const served: Served[] = [];
   for (let client = 0; client < size; client++) {
-    const result = known.get(topK[client]!);
+    const result = own.get(clientName(clientId(client))) ?? known.get(topK[client]!);
     if (result === undefined) return null;
     served.push({ tier: tierNames[tier[client]!]!, loss: result.loss, tokenAccuracy: result.tokenAccuracy });
   }

@@ -19,7 +19,7 @@ import { policyOf, type Scenario, scenarioToJson, strategyOf } from "../scenario
 import type { Fleet } from "../sim/fleet/fleet.ts";
 import { clientsIn } from "../sim/fleet/fleet-spec.ts";
 import { Books, type Costs } from "./books.ts";
-import { type Fairness, fairnessOf, servedByBudget } from "./fairness.ts";
+import { type Fairness, fairnessOf, servedIn } from "./fairness.ts";
 
 export interface Matrix {
   /** In the words of the command line: `flame`, `flame:frequencyExponent=4`, or the scenario's own. Empty: that alone. */
@@ -182,7 +182,7 @@ export async function runCell(scenario: Scenario, options: CellOptions): Promise
       },
     });
     if (state === "interrupted") return null;
-    const served = servedByBudget(fleet!, rows.at(-1)!.evaluations);
+    const served = servedIn(rows.at(-1)!, fleet!);
     const fairness = served === null ? null : fairnessOf(served);
     return { rows, clients, digest, costs: books!.costs, fairness, violations: [] };
   } catch (error) {

@@ -89,4 +89,28 @@ test("what a client keeps is the same in every round, is never trained on, and j
   assert.ok(clients.some(({ loss, sharedLoss }) => loss !== sharedLoss));
 });
 
+test("a scenario may have every client keep examples, which nobody trains on and which judge what its budget runs", async () => {
+  const seen: Seen = { trained: [], evaluated: [], prepared: null };
+  const { data } = training(model).data;
+  const scenario = training(model, {
+    data: { ...data, heldOutPerClient: 0.25 },
+    strategy: { type: "fedavg" },
+    rounds: { count: 1, cohort: 8, deadline: 60_000 },
+  });
+  const { rows } = await run(scenario, { out: null, pool: watching(seen) });
+  const { size, examples, topK } = seen.prepared!.fleet;
+  const clients = rows.at(-1)!.clients!;
+  assert.equal(clients.length, size);
+  const ofClients = seen.evaluated.slice(-size);
+  const trained = new Set(seen.trained.flatMap(({ batches }) => rowsOf(batches)));
+  for (const [at, client] of clients.entries()) {
+    const all = examples[at]!;
+    assert.equal(client.examples, all === 1 ? 1 : Math.min(all - 1, Math.max(1, Math.round(0.25 * all))));
+    assert.ok(client.loss > 0 && client.sharedLoss === undefined);
+    const { models, batches } = ofClients[at]!;
+    assert.equal(models[0]!.variant.topK, topK[at]);
+    assert.ok(all === 1 || rowsOf(batches).every((text) => !trained.has(text)));
+  }
+});
+
 const numberOf = (name: string): ClientId => clientId(Number(/\d+$/.exec(name)![0]));

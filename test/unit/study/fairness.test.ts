@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { trainingFlops } from "../../../src/model/accounting.ts";
+import type { RoundMetrics } from "../../../src/records/metrics.ts";
 import { prepareRun } from "../../../src/run/run.ts";
-import { fairnessOf, jainIndex, servedByBudget } from "../../../src/study/fairness.ts";
+import { fairnessOf, jainIndex, servedIn } from "../../../src/study/fairness.ts";
 import { runCell } from "../../../src/study/matrix.ts";
 import { timingOnly } from "../../support/scenarios.ts";
 
@@ -39,12 +40,16 @@ test("clients are served as their budgets are, and not at all where one was not 
   const { fleet } = await prepareRun(timingOnly(), {});
   const at = (topK: number) => ({ topK, loss: topK, tokenAccuracy: 0.1 * topK, exactMatch: 0 });
   const budgets = [...new Set(fleet.topK)];
-  const served = servedByBudget(fleet, budgets.map(at))!;
+  const row = (topK: readonly number[], clients?: object) =>
+    ({ evaluations: topK.map(at), ...clients }) as unknown as RoundMetrics;
+  const served = servedIn(row(budgets), fleet)!;
   assert.deepEqual(
     served.map(({ loss }) => loss),
     [...fleet.topK],
   );
-  assert.equal(servedByBudget(fleet, budgets.slice(1).map(at)), null);
+  assert.equal(servedIn(row(budgets.slice(1)), fleet), null);
+  const clients = [{ client: "c-000", tier: "phone", examples: 2, loss: 9, tokenAccuracy: 0 }];
+  assert.equal(servedIn(row(budgets, { clients }), fleet)![0]!.loss, 9);
 });
 
 test("work is what training takes by formula, and useful are the bytes of updates that count", async () => {
