@@ -187,7 +187,7 @@ function tableSpecs(methods: readonly Method[], budgets: readonly number[], targ
           id: "flops",
           title: "GFLOP",
           of: ({ costs }) => (costs?.flops == null ? null : costs.flops / 1e9),
-          write: (value) => value.toPrecision(3),
+          write: (value) => value.toFixed(2),
           better: "low",
         },
         { id: "memory", title: "memory", of: ({ costs }) => costs?.memory ?? null, write: formatBytes, better: "low" },
