@@ -43,19 +43,21 @@ export interface Tariff {
   flopsOf(variant: Variant, scope?: Scope): { readonly training: number; readonly forward: number };
   /** Share of its examples that a client keeps from training. */
   readonly kept: number;
-  /** Probes of a kind of plan. */
-  probesOf(kind: Plan["kind"]): number;
+  /** Probes of a kind of plan, over the examples that are trained on and over those that are kept. */
+  probesOf(kind: Plan["kind"]): { readonly trained: number; readonly validating: number };
 }
 
 export function chargesBy(tariff: Tariff): ChargeOf {
   const { kept, bytes, layout, variantOf, trainingTimeOf, epochTimeOf, flopsOf, probesOf } = tariff;
   const sent = (whole: number, parameters: number): number => Math.max(0, whole - 4 * layout.size + parameters);
   return (client, plan) => {
-    if (plan === null) return { ...bytes, preliminary: null, training: trainingTimeOf(client), probing: 0 };
+    if (plan === null)
+      return { ...bytes, preliminary: null, training: (1 - kept) * trainingTimeOf(client), probing: 0 };
     const own = flopsOf(variantOf(client));
     const asked = flopsOf(plan.kind.variant, plan.scope);
     const { down, up } = bytesOf(plan, layout);
-    const passes = probesOf(plan.kind) * (1 - kept) + kept;
+    const { trained, validating } = probesOf(plan.kind);
+    const passes = trained * (1 - kept) + validating * kept;
     return {
       download: sent(bytes.download, down),
       upload: sent(bytes.upload, up),

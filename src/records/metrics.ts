@@ -28,7 +28,7 @@ const clientMetricsSchema = z.object({
   sharedLoss: measured.exactOptional(),
   sharedTokenAccuracy: measured.exactOptional(),
 });
-export type ClientMetrics = Readonly<z.output<typeof clientMetricsSchema>>;
+type ClientMetrics = Readonly<z.output<typeof clientMetricsSchema>>;
 
 const tierMetricsSchema = z.object({ tier: z.string(), ...countFields });
 export type TierMetrics = Readonly<z.output<typeof tierMetricsSchema>>;

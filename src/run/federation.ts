@@ -26,7 +26,7 @@ import type { Gathering } from "../runtime/pledges.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import { ActorSystem } from "../runtime/system.ts";
 import { policyOf, type Scenario, samplerOf } from "../scenario/define.ts";
-import { effortOf, trainingTimeOf } from "../scenario/effort.ts";
+import { effortOf } from "../scenario/effort.ts";
 import type { Condition, Loss, Order } from "../sim/flight/environment.ts";
 import { type Stage, stages } from "../sim/flight/stages.ts";
 import { Kernel } from "../sim/kernel/kernel.ts";
@@ -156,7 +156,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
             keepsRescaler: data.rescaler.scope === "local",
             uploadBytes: bytes.upload,
             topKOf: (id) => fleet.topK[id]!,
-            trainingTimeOf: (id) => trainingTimeOf(fleet, data, id),
+            trainingTimeOf: (id) => millis(method.charge(id, null).training),
             attackOf: attackOf(data, fleet, rng),
             programs: method.programs,
           },

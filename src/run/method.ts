@@ -102,8 +102,8 @@ function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, ste
       return { training, forward: training * forward };
     },
     probesOf(kind) {
-      const { before, after } = steps(kind);
-      return (before === undefined ? 0 : 1) + (after === undefined ? 0 : 1);
+      const { before, after, validate } = steps(kind);
+      return { trained: (before ? 1 : 0) + (after ? 1 : 0), validating: validate ? 1 : 0 };
     },
   });
 }

@@ -113,4 +113,26 @@ test("a scenario may have every client keep examples, which nobody trains on and
   }
 });
 
+test("what clients keep shortens their training, with a plan or without", async () => {
+  const { data } = training(model).data;
+  const times = async (heldOutPerClient?: number): Promise<number[]> => {
+    const ends: number[] = [];
+    for (const strategy of [{ type: "fedavg" }, { type: "fedprox" }] as const) {
+      const changed = heldOutPerClient === undefined ? data : { ...data, heldOutPerClient };
+      const fleet = [{ name: "slow", clients: 2, topK: 1, tokensPerSecond: 1, uplink: 1e9, latency: 0 }];
+      const rounds = { count: 1, cohort: 2 };
+      const { virtualTime } = await run(training(model, { data: changed, fleet, rounds, timingOnly: true, strategy }), {
+        out: null,
+      });
+      ends.push(virtualTime);
+    }
+    return ends;
+  };
+  const [whole, part] = [await times(), await times(0.25)];
+  assert.equal(whole[0], whole[1]);
+  for (const [at, time] of part.entries()) {
+    assert.ok(Math.abs(time / whole[at]! - 0.75) < 0.001, `${time} of ${whole[at]}`);
+  }
+});
+
 const numberOf = (name: string): ClientId => clientId(Number(/\d+$/.exec(name)![0]));
