@@ -9,6 +9,7 @@
  * the update is counted. Updates fold in ascending order of participation, in float64.
  */
 import type { Round } from "../base/ids.ts";
+import type { Problem } from "../base/problem.ts";
 import type { AdapterShape } from "../model/adapter.ts";
 import type { Steps } from "../tasks/steps.ts";
 import type { KeyedDraws, Setting } from "../tasks/task.ts";
@@ -59,7 +60,8 @@ export interface Aggregation<Sum = unknown> {
 }
 
 export interface Method<Sum = unknown> extends Aggregation<Sum> {
-  /** What the task trains besides adapters on every expert. */
+  /** What of its options does not fit the scenario; asked before a run. */
+  problems?(setting: Setting): readonly Problem[];
   init?(setting: Setting): Pick<ServerState, "vectors" | "notes">;
   plan?(client: ClientView, server: ServerState, setting: Setting): Plan;
   /** Called once for each kind in a run. */

@@ -7,7 +7,7 @@
  * A work is a pure function of its input. A run that is cut off while one goes on asks for it again.
  */
 
-import { triplesOf } from "./low-rank/products.ts";
+import { absorbAll, triplesOfAll } from "./low-rank/decomposing.ts";
 import { residualsOf } from "./low-rank/residual.ts";
 
 /** Plain data, with typed arrays; it is copied on its way. */
@@ -20,7 +20,7 @@ export type WorkResult<Name extends WorkName> = ReturnType<Works[Name]>;
 /** Has a work done. Several can go on at the same time, as many as there are workers. */
 export type AskForWork = <Name extends WorkName>(name: Name, input: WorkInput<Name>) => Promise<WorkResult<Name>>;
 
-const works = { gram, triples: triplesOf, residuals: residualsOf };
+const works = { gram, triples: triplesOfAll, absorb: absorbAll, residuals: residualsOf };
 
 /** Does a work on this thread. */
 export function doWork<Name extends WorkName>(name: Name, input: WorkInput<Name>): WorkResult<Name> {

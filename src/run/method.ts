@@ -1,6 +1,7 @@
 /** The strategy of a run with what it sees of it, its programs as content that workers read, and where it starts. */
 import type { Learning, Method } from "../../actors/server-state.ts";
 import { type ClientId, round } from "../base/ids.ts";
+import { type Problem, under } from "../base/problem.ts";
 import { Rng } from "../base/random.ts";
 import { type Charge, type ChargeOf, chargesBy } from "../fl/charge.ts";
 import { emptyMemory, type Kind, usual } from "../fl/plan.ts";
@@ -107,6 +108,10 @@ function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, ste
     },
   });
 }
+
+/** Options of the strategy that do not fit the scenario. */
+export const strategyProblems = (scenario: Scenario, prepared: Prepared): Problem[] =>
+  under("strategy", strategyOf(scenario).problems?.(settingOf(scenario, prepared, new Rng(scenario.data.seed))) ?? []);
 
 /** What a client would do in round 1, when nobody remembers anything yet: what checks before a run go by. */
 export function firstPart(

@@ -33,6 +33,7 @@ import { checkQuorum } from "../scenario/quorum.ts";
 import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";
 import { Federation, type Invited } from "./federation.ts";
 import { guardScenario } from "./guard.ts";
+import { strategyProblems } from "./method.ts";
 import { writeOutputs } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
 import { type Prepared, prepare } from "./prepare.ts";
@@ -118,6 +119,7 @@ export async function prepareRun(
   engineNameOf(engine);
   throwProblems(scenario.data.name, checkQuorum(scenario));
   const prepared = await prepare(scenario, { embedded: embeddedModel(), startedIn });
+  throwProblems(scenario.data.name, strategyProblems(scenario, prepared));
   throwProblems(scenario.data.name, checkReach(scenario, prepared));
   return { ...prepared, notes: [...prepared.notes, ...unusedFields(scenario)] };
 }

@@ -3,22 +3,11 @@
  * how matrices lie in programs. A variant with `delta: 1` asks for such a vector by the name `delta`, and adds it to the
  * frozen matrices.
  */
-import type { LowRankPair, ParameterLayout } from "./layout.ts";
+import type { ParameterLayout } from "./layout.ts";
 
 /** Where each pair's matrix begins; one more at the end, the length of the vector. */
 export function denseOffsets({ pairs }: Pick<ParameterLayout, "pairs">): number[] {
   const offsets = [0];
   for (const { inputs, outputs } of pairs) offsets.push(offsets.at(-1)! + inputs * outputs);
   return offsets;
-}
-
-/** Calls `each` with the place of every element of a matrix `[outputs, inputs]`, in that order. */
-export function eachElement(
-  { inputs, outputs }: Pick<LowRankPair, "inputs" | "outputs">,
-  offset: number,
-  each: (place: number, element: number) => void,
-): void {
-  for (let row = 0; row < outputs; row++) {
-    for (let column = 0; column < inputs; column++) each(offset + column * outputs + row, row * inputs + column);
-  }
 }

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { addProduct, emptySum, matrixOf } from "../../src/fl/low-rank/products.ts";
 import { cosineLoss, residualsOf } from "../../src/fl/low-rank/residual.ts";
 import { loraFair } from "../../src/fl/strategies/ranks/lora-fair.ts";
-import { factorsIn, layoutOfPairs, product, rankedSetting, sentBy, setFactors } from "../support/low-rank.ts";
+import { byRows, factorsIn, layoutOfPairs, product, rankedSetting, sentBy, setFactors } from "../support/low-rank.ts";
 import { close, goldensOf, type Json } from "../support/method-goldens.ts";
 import { aggregate, serverOf } from "../support/quadratic.ts";
 
@@ -36,7 +36,7 @@ test("LoRA-FAIR: averages, the closed form at four strengths, and the cosine's g
   close(B.flat(), averages.expected.B.flat(), 1e-12);
   const wanted = averages.expected.target.flat() as number[];
   close(
-    matrixOf(averages.problem.target).map((value) => value / averages.problem.weight),
+    byRows(matrixOf(averages.problem.target), averages.pair).map((value) => value / averages.problem.weight),
     wanted,
     1e-12,
   );
@@ -63,14 +63,15 @@ test("LoRA-FAIR: averages, the closed form at four strengths, and the cosine's g
   );
   const start = Float64Array.from(gradient.inputs.E.flat());
   const length = Math.hypot(...wanted);
-  const at = cosineLoss(gram, moment, length, b, start, gradient.inputs.lam);
-  close([at.loss], gradient.expected.loss, 1e-9);
-  close(at.gradient!, gradient.expected.gradient.flat(), 1e-9);
+  const lossAt = (residual: Float64Array, lambda: number, slope = new Float64Array(residual.length)) =>
+    cosineLoss(gram, moment, length, b, residual, lambda, slope)!;
+  const slope = new Float64Array(start.length);
+  close([lossAt(start, gradient.inputs.lam, slope)], gradient.expected.loss, 1e-9);
+  close(slope, gradient.expected.gradient.flat(), 1e-9);
   for (const i of start.keys()) {
-    const moved = (by: number) =>
-      cosineLoss(gram, moment, length, b, start.with(i, start[i]! + by), gradient.inputs.lam).loss;
+    const moved = (by: number) => lossAt(start.with(i, start[i]! + by), gradient.inputs.lam);
     // Central differences of 1e-5 are exact to about 1e-10.
-    close([(moved(1e-5) - moved(-1e-5)) / 2e-5], [at.gradient![i]!], 1e-8);
+    close([(moved(1e-5) - moved(-1e-5)) / 2e-5], [slope[i]!], 1e-8);
   }
   const descent = fairCase("cosine-sgd");
   for (const [steps, { E, loss }] of Object.entries<Json>(descent.expected.afterSteps)) {
@@ -82,7 +83,7 @@ test("LoRA-FAIR: averages, the closed form at four strengths, and the cosine's g
     } as const;
     const [residual] = residualsOf({ problems: [descent.problem], options }) as [Float64Array];
     close(residual, E.flat(), 1e-9);
-    close([cosineLoss(gram, moment, length, b, residual, descent.inputs.lam).loss], loss, 1e-9);
+    close([lossAt(residual, descent.inputs.lam)], loss, 1e-9);
   }
   // The strategy puts them together.
   const { layout, pair, factors, n } = closed;

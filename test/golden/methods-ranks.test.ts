@@ -9,7 +9,6 @@ import { flora } from "../../src/fl/strategies/ranks/flora.ts";
 import { fslora } from "../../src/fl/strategies/ranks/fslora.ts";
 import { hetlora } from "../../src/fl/strategies/ranks/hetlora.ts";
 import { tailStrength, tailStrengthOf } from "../../src/fl/strategies/ranks/tail-strength.ts";
-import { denseOffsets, eachElement } from "../../src/tasks/dense.ts";
 import { lensOf } from "../../src/tasks/scope.ts";
 import { gradients } from "../../src/tensor/autodiff.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
@@ -18,6 +17,8 @@ import { reshape, split } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
 import {
   byBudget,
+  byColumns,
+  byRows,
   factorsIn,
   layoutOfPairs,
   type Matrix,
@@ -74,10 +75,10 @@ test("HetLoRA: scores, weights, the padded mean and its views", async () => {
     const { idealProduct, covariance } = expected.identity[at];
     const ideal = emptySum(pair);
     for (const [client] of ranks.entries()) addProduct(ideal, factors[client]!, pair, expected.weights[client]);
-    close(matrixOf(ideal), idealProduct.flat(), 1e-12);
+    close(byRows(matrixOf(ideal), pair), idealProduct.flat(), 1e-12);
     const merged = product(expected.modules[at].B, expected.modules[at].A).flat();
     close(
-      merged.map((value, i) => matrixOf(ideal)[i]! - value),
+      merged.map((value, i) => byRows(matrixOf(ideal), pair)[i]! - value),
       covariance.flat(),
       1e-12,
     );
@@ -138,12 +139,12 @@ for (const scaled of ["classic", "constant"] as const) {
     for (const [client, values] of factors.entries()) {
       addProduct(sum, values, pair, (n[client] / all) * scales[client], ranks[client]);
     }
-    close(matrixOf(sum), expected.product.flat(), 1e-12);
-    const [{ sigma, left, right }] = triplesOf({ sums: [sum], most: full }) as [ReturnType<typeof triplesOf>[0]];
+    close(byRows(matrixOf(sum), pair), expected.product.flat(), 1e-12);
+    const { sigma, left, right } = triplesOf(sum, full);
     close(sigma, expected.singularValues.slice(0, sigma.length), 1e-12);
     for (const [rank, error] of Object.entries<number>(expected.errorAtRank)) {
       const cut = { ...emptySum(pair), left: left.slice(0, Number(rank)), right: right.slice(0, Number(rank)) };
-      const missed = matrixOf(cut).map((value, i) => value - expected.product.flat()[i]);
+      const missed = byRows(matrixOf(cut), pair).map((value, i) => value - expected.product.flat()[i]);
       close(
         missed,
         expected.product.flat().map((value: number, i: number) => expected.scaledProductAtRank[rank].flat()[i] - value),
@@ -214,12 +215,9 @@ test("FLoRA: stacks add up to the products of all ranks, over two rounds, and ar
     // The strategy: scales of clients are theirs by the lens of their plan.
     const setting = rankedSetting(layout, ranks);
     const strategy = flora(byBudget(ranks));
-    const server = serverOf(strategy, new Float32Array(layout.size), setting);
-    const delta = server.vectors.delta as Float32Array;
-    const [offset] = denseOffsets(layout) as [number];
-    eachElement(pair, offset, (place, element) => {
-      delta[place] = inputs.delta.flat()[element];
-    });
+    const fresh = serverOf(strategy, new Float32Array(layout.size), setting);
+    const delta = Float32Array.from(byColumns(inputs.delta.flat(), pair));
+    const server = { ...fresh, vectors: { ...fresh.vectors, delta } };
     const updates = ranks.map((rank, client) => {
       const values = new Float64Array(layout.size);
       setFactors(values, pair, B[client], A[client]);
@@ -230,11 +228,7 @@ test("FLoRA: stacks add up to the products of all ranks, over two rounds, and ar
       return sentBy(strategy, client, rank, values, setting, { examples: n[client], plan });
     });
     const next = await aggregate(strategy, server, updates, setting);
-    const found = new Float64Array(outputs * width);
-    eachElement(pair, offset, (place, element) => {
-      found[element] = next.vectors.delta![place]!;
-    });
-    close(found, expected.delta.flat());
+    close(byRows(next.vectors.delta!, pair), expected.delta.flat());
     const view = { client: clientId(0), examples: 1, round: 2 as never, memory: emptyMemory, draws: setting.draws };
     const plans = ranks.map((rank) => strategy.plan!({ ...view, budget: rank }, next, setting));
     assert.deepEqual(

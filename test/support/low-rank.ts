@@ -85,3 +85,15 @@ export function sentBy(
   const { sent = {}, values: replied } = strategy.reply?.({ ...update, found: {} }, plan, view, setting) ?? {};
   return { ...update, sent, ...(replied && { values: replied }) };
 }
+
+/** The entries of a matrix that lies column by column, row by row; or the other way round with the sides exchanged. */
+export const byRows = (
+  matrix: ArrayLike<number>,
+  { outputs, inputs }: Pick<LowRankPair, "outputs" | "inputs">,
+): number[] =>
+  Array.from({ length: outputs * inputs }, (_, i) => matrix[(i % inputs) * outputs + Math.floor(i / inputs)]!);
+
+export const byColumns = (
+  matrix: ArrayLike<number>,
+  { outputs, inputs }: Pick<LowRankPair, "outputs" | "inputs">,
+): number[] => byRows(matrix, { outputs: inputs, inputs: outputs });

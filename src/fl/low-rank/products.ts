@@ -11,14 +11,14 @@ export interface ProductSum {
   /** Columns of B, and rows of A times their weight; none once there is a matrix. */
   readonly left: Float64Array[];
   readonly right: Float64Array[];
-  /** `[outputs, inputs]` */
+  /** Column by column, `[inputs, outputs]`, as matrices lie in programs. */
   matrix: Float64Array | null;
 }
 
 type Factors = Pick<LowRankPair, "outputs" | "inputs" | "rank" | "a" | "b">;
-export type Numbers = Float32Array | Float64Array;
+type Numbers = Float32Array | Float64Array;
 
-export const emptySum = ({ outputs, inputs }: Factors): ProductSum => ({
+export const emptySum = ({ outputs, inputs }: Pick<Factors, "outputs" | "inputs">): ProductSum => ({
   outputs,
   inputs,
   left: [],
@@ -31,8 +31,11 @@ const rowOf = (values: Numbers, { a, inputs }: Factors, q: number): Numbers =>
   values.subarray(a + q * inputs, a + (q + 1) * inputs);
 
 /** Column q of B, `[outputs]`. */
-const columnOf = (values: Numbers, { b, outputs, rank }: Factors, q: number): Float64Array =>
-  Float64Array.from({ length: outputs }, (_, i) => values[b + i * rank + q]!);
+function columnOf(values: Numbers, { b, outputs, rank }: Factors, q: number): Float64Array {
+  const column = new Float64Array(outputs);
+  for (let i = 0; i < outputs; i++) column[i] = values[b + i * rank + q]!;
+  return column;
+}
 
 /**
  * Adds `weight` · B·A of the first components. The weight goes onto A alone, so it counts once.
@@ -46,10 +49,12 @@ export function addProduct(
   weight: number,
   components = pair.rank,
 ): void {
+  if (weight === 0) return;
   for (let q = 0; q < components; q++) {
     const column = columnOf(values, pair, q);
-    if (weight === 0 || column.every((value) => value === 0)) continue;
-    const row = Float64Array.from(rowOf(values, pair, q), (value) => weight * value);
+    if (column.every((value) => value === 0)) continue;
+    const row = new Float64Array(pair.inputs);
+    for (let j = 0; j < row.length; j++) row[j] = weight * values[pair.a + q * pair.inputs + j]!;
     if (sum.matrix !== null) addOuter(sum.matrix, column, row);
     else {
       sum.left.push(column);
@@ -63,26 +68,25 @@ export function addProduct(
   }
 }
 
-/** `[outputs, inputs]`, row-major. */
+/** A matrix of its own, column by column. */
 export function matrixOf({ outputs, inputs, left, right, matrix }: ProductSum): Float64Array {
   const product = matrix === null ? new Float64Array(outputs * inputs) : matrix.slice();
-  for (const [q, column] of left.entries()) addOuter(product, column, right[q]!);
+  for (let q = 0; q < left.length; q++) addOuter(product, left[q]!, right[q]!);
   return product;
 }
 
 function addOuter(matrix: Float64Array, column: Float64Array, row: Float64Array): void {
-  const inputs = row.length;
-  for (let i = 0; i < column.length; i++) {
-    const factor = column[i]!;
-    if (factor === 0) continue;
-    for (let j = 0; j < inputs; j++) matrix[i * inputs + j]! += factor * row[j]!;
+  const outputs = column.length;
+  for (let j = 0; j < row.length; j++) {
+    const factor = row[j]!;
+    const start = j * outputs;
+    for (let i = 0; i < outputs; i++) matrix[start + i]! += factor * column[i]!;
   }
 }
 
 /** ‖Σ‖² */
 export function squaredNorm({ left, right, matrix }: ProductSum): number {
-  if (matrix !== null) return matrix.reduce((sum, value) => sum + value * value, 0);
-  return squaredNormOf(left, right);
+  return matrix === null ? squaredNormOf(left, right) : dot(matrix, matrix);
 }
 
 /** ‖B·A‖² of the first components, as the sum of the entries of (BᵀB) ∘ (AAᵀ). */
@@ -110,37 +114,25 @@ function squaredNormOf(left: readonly Numbers[], right: readonly Numbers[]): num
  * @param rows of A, each as long as Σ has inputs
  * @returns `[outputs, rows]`
  */
-export function timesTransposed({ outputs, inputs, left, right, matrix }: ProductSum, rows: readonly Numbers[]) {
+export function timesTransposed(sum: ProductSum, rows: readonly Numbers[]): Float64Array {
+  const { outputs, inputs, left, right, matrix } = sum;
   const product = new Float64Array(outputs * rows.length);
   for (const [r, row] of rows.entries()) {
-    for (const [q, column] of left.entries()) {
-      const factor = dot(right[q]!, row);
+    const add = (factor: number, column: Float64Array) => {
       for (let i = 0; i < outputs; i++) product[i * rows.length + r]! += factor * column[i]!;
-    }
+    };
+    for (const [q, column] of left.entries()) add(dot(right[q]!, row), column);
     if (matrix === null) continue;
-    for (let i = 0; i < outputs; i++) {
-      product[i * rows.length + r] = dot(matrix.subarray(i * inputs, (i + 1) * inputs), row);
-    }
+    for (let j = 0; j < inputs; j++) add(row[j]!, matrix.subarray(j * outputs, (j + 1) * outputs));
   }
   return product;
 }
 
-/** The largest singular triples of each sum, at most `most` of them. */
-export function triplesOf({
-  sums,
-  most,
-}: {
-  readonly sums: readonly ProductSum[];
-  readonly most: number;
-}): readonly Triples[] {
-  return sums.map((sum) => {
-    const { outputs, inputs, left, right, matrix } = sum;
-    if (matrix === null) return svd(left, right, most);
-    const columns = Array.from({ length: inputs }, (_, j) =>
-      Float64Array.from({ length: outputs }, (_, i) => matrix[i * inputs + j]!),
-    );
-    return svd(columns, null, most);
-  });
+/** The largest singular triples. */
+export function triplesOf({ outputs, inputs, left, right, matrix }: ProductSum, most: number): Triples {
+  if (matrix === null) return svd(left, right, most);
+  const columns = Array.from({ length: inputs }, (_, j) => matrix.subarray(j * outputs, (j + 1) * outputs));
+  return svd(columns, null, most);
 }
 
 function dot(a: Numbers, b: Numbers): number {

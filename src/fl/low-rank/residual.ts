@@ -71,20 +71,21 @@ function descended(
   { lambda, steps, rate }: ResidualOptions,
 ): Float64Array {
   const residual = new Float64Array(b.length);
-  if (length === 0) return residual;
-  for (let step = 0; step < steps; step++) {
-    const { gradient } = cosineLoss(gram, moment, length, b, residual, lambda);
-    if (gradient === null) return residual;
+  const gradient = new Float64Array(b.length);
+  for (let step = 0; length > 0 && step < steps; step++) {
+    if (cosineLoss(gram, moment, length, b, residual, lambda, gradient) === null) break;
     for (let i = 0; i < residual.length; i++) residual[i]! -= rate * gradient[i]!;
   }
   return residual;
 }
 
 /**
- * 1 − cos + λ·‖E‖² and its gradient by E; no gradient where (B + E)·A is zero and has no direction.
+ * 1 − cos + λ·‖E‖², and its gradient by E.
  *
  * @internal
  * @param length ‖ΔW‖
+ * @param gradient written into
+ * @returns null where (B + E)·A is zero and has no direction
  */
 export function cosineLoss(
   gram: readonly Float64Array[],
@@ -93,16 +94,29 @@ export function cosineLoss(
   b: Float64Array,
   residual: Float64Array,
   lambda: number,
-): { readonly loss: number; readonly gradient: Float64Array | null } {
-  const corrected = b.map((value, i) => value + residual[i]!);
-  const turned = timesSymmetric(corrected, gram);
-  const own = Math.sqrt(Math.max(0, dot(turned, corrected)));
-  if (own === 0) return { loss: 1, gradient: null };
-  const cosine = dot(corrected, moment) / (own * length);
-  const gradient = residual.map(
-    (value, i) => -(moment[i]! / (own * length) - (cosine * turned[i]!) / own ** 2) + 2 * lambda * value,
-  );
-  return { loss: 1 - cosine + lambda * dot(residual, residual), gradient };
+  gradient: Float64Array,
+): number | null {
+  const rank = gram.length;
+  let [square, along, size] = [0, 0, 0];
+  for (let row = 0; row < b.length; row += rank) {
+    for (let q = 0; q < rank; q++) {
+      // (B + E)·G, for which the gradient is the place.
+      let turned = 0;
+      for (let p = 0; p < rank; p++) turned += (b[row + p]! + residual[row + p]!) * gram[p]![q]!;
+      const corrected = b[row + q]! + residual[row + q]!;
+      gradient[row + q] = turned;
+      square += turned * corrected;
+      along += moment[row + q]! * corrected;
+      size += residual[row + q]! ** 2;
+    }
+  }
+  if (!(square > 0)) return null;
+  const own = Math.sqrt(square);
+  const cosine = along / (own * length);
+  for (let i = 0; i < gradient.length; i++) {
+    gradient[i] = (cosine * gradient[i]!) / square - moment[i]! / (own * length) + 2 * lambda * residual[i]!;
+  }
+  return 1 - cosine + lambda * size;
 }
 
 /** X·G, `[rows, rank]`. */

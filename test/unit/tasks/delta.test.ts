@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { addProduct, emptySum, matrixOf } from "../../../src/fl/low-rank/products.ts";
 import { adapterLayout } from "../../../src/model/adapter.ts";
-import { denseOffsets, eachElement } from "../../../src/tasks/dense.ts";
+import { denseOffsets } from "../../../src/tasks/dense.ts";
 import { ProgramEngine } from "../../../src/tasks/llm/program-engine.ts";
 import { parameterLayout } from "../../../src/tasks/llm/task.ts";
 import { OnnxExecutor } from "../../../src/tensor/executors/onnx.ts";
@@ -23,10 +23,7 @@ for (const form of ["factored", "merged", "padded"] as const) {
       for (const [at, pair] of layout.pairs.entries()) {
         const sum = emptySum(pair);
         addProduct(sum, factors, pair, pair.scale);
-        const matrix = matrixOf(sum);
-        eachElement(pair, offsets[at]!, (place, element) => {
-          delta[place] = matrix[element]!;
-        });
+        delta.set(matrixOf(sum), offsets[at]!);
       }
       const rescaler = new Float32Array(smallModel.layers).fill(1);
       const batches = [

@@ -12,6 +12,7 @@ import {
   rankFields,
   rankFor,
   rankOfPlan,
+  rankProblems,
   scaleField,
   scaleOfPlan,
   variantFor,
@@ -63,6 +64,7 @@ export const flexlora = defineStrategy({
   make(options) {
     const { splitSigma, discounts } = options;
     return {
+      problems: (setting) => rankProblems(options, setting),
       weight: (update, group) => averagingWeight(options, update, group) * update.discount,
       plan(client, { parameters }, setting) {
         const plan = planOfRank(client, rankFor(client.budget, options, setting), options, setting);

@@ -1,18 +1,27 @@
 /** FLoRA: stacked factors, folded into the base model without loss; every round begins with fresh ones. */
 import { z } from "zod";
 import type { Draws } from "../../../base/random.ts";
-import { denseOffsets, eachElement } from "../../../tasks/dense.ts";
-import type { LowRankPair } from "../../../tasks/layout.ts";
+import { denseOffsets } from "../../../tasks/dense.ts";
 import { scalarsOf } from "../../../tasks/scope.ts";
 import type { Setting } from "../../../tasks/task.ts";
 import { averagingFields, averagingWeight } from "../../averaging.ts";
-import { addProduct, emptySum, matrixOf, type ProductSum } from "../../low-rank/products.ts";
+import { addProduct, emptySum, type ProductSum } from "../../low-rank/products.ts";
 import type { ClientMemory } from "../../plan.ts";
 import type { ServerState } from "../../strategy.ts";
 import { hasTrained, sentValues } from "../../update.ts";
 import { defineStrategy } from "../../wrappers/define-strategy.ts";
-import { decomposed, writeFactors } from "./factors.ts";
-import { fullRank, planOfRank, rankFields, rankFor, rankOfPlan, scaleField, scaleOfPlan, variantFor } from "./ranks.ts";
+import { inParts, writeFactors } from "./factors.ts";
+import {
+  fullRank,
+  planOfRank,
+  rankFields,
+  rankFor,
+  rankOfPlan,
+  rankProblems,
+  scaleField,
+  scaleOfPlan,
+  variantFor,
+} from "./ranks.ts";
 
 interface Sum {
   readonly products: readonly ProductSum[];
@@ -73,6 +82,7 @@ export const flora = defineStrategy({
   make(options) {
     const { freshFactors, accumulate, compressEvery, compressRank, discounts } = options;
     return {
+      problems: (setting) => rankProblems(options, setting),
       init: ({ layout }) => ({
         vectors: {
           delta: new Float32Array(denseOffsets(layout).at(-1)!),
@@ -127,27 +137,20 @@ export const flora = defineStrategy({
         const moving = [...pairs.entries()].filter(([, { group }]) => ranks[group]! > 0 && weight[group]! > 0);
         if (moving.length === 0) return server;
         const delta = (server.vectors.delta as Float32Array).slice();
-        for (const [at, pair] of moving) {
-          const matrix = matrixOf(products[at]!);
-          const factor = 1 / weight[pair.group]!;
-          eachElement(pair, offsets[at]!, (place, element) => {
-            delta[place] = delta[place]! + factor * matrix[element]!;
-          });
-        }
-        const compresses = accumulate === "stack" && round % compressEvery === 0;
-        const wanted = [...pairs.entries()].filter(([at]) => compresses || moving.some(([moved]) => moved === at));
-        const sums = wanted.map(([at, pair]) => denseSum(delta, pair, offsets[at]!));
-        const most = Math.max(fullRank(layout), compresses ? compressRank : 0);
         const parameters = server.parameters.slice();
-        for (const [i, triples] of (await decomposed(sums, most, work)).entries()) {
-          const [at, pair] = wanted[i]!;
+        const compresses = accumulate === "stack" && round % compressEvery === 0;
+        const changing = compresses ? [...pairs.entries()] : moving;
+        const absorptions = changing.map(([at, pair]) => ({
+          delta: delta.slice(offsets[at]!, offsets[at + 1]!),
+          sum: products[at]!,
+          factor: ranks[pair.group]! > 0 ? 1 / weight[pair.group]! : 0,
+        }));
+        const options = { most: fullRank(layout), compressTo: compresses ? compressRank : null };
+        const absorbed = await Promise.all(inParts(absorptions).map((items) => work("absorb", { items, ...options })));
+        for (const [i, { delta: grown, triples }] of absorbed.flat().entries()) {
+          const [at, pair] = changing[i]!;
+          delta.set(grown, offsets[at]!);
           writeFactors(parameters, pair, triples, 1 / pair.scale, "B");
-          if (!compresses) continue;
-          const left = triples.left.slice(0, compressRank);
-          const matrix = matrixOf({ ...emptySum(pair), left, right: triples.right.slice(0, compressRank) });
-          eachElement(pair, offsets[at]!, (place, element) => {
-            delta[place] = matrix[element]!;
-          });
         }
         return {
           parameters,
@@ -181,14 +184,6 @@ function freshFactorsOf({ layout }: Setting, draws: Draws): Float32Array {
     for (let i = a; i < a + rank * inputs; i++) factors[i] = bound * (2 * draws.uniform() - 1);
   }
   return factors;
-}
-
-function denseSum(delta: Float32Array, pair: LowRankPair, offset: number): ProductSum {
-  const matrix = new Float64Array(pair.inputs * pair.outputs);
-  eachElement(pair, offset, (place, element) => {
-    matrix[element] = delta[place]!;
-  });
-  return { ...emptySum(pair), matrix };
 }
 
 /** Numbers that bring a client from the Δ it has to that of now: of each matrix the new stacks, or all of it. */

@@ -5,7 +5,7 @@ import { averagingBy, averagingFields, moved, type WeightedMean } from "../../av
 import { localRateField, ofRate } from "../../local-rate.ts";
 import type { ServerState } from "../../strategy.ts";
 import { defineStrategy } from "../../wrappers/define-strategy.ts";
-import { deployingGlobally, fullRank, rankFields, rankFor, variantFor } from "./ranks.ts";
+import { deployingGlobally, fullRank, rankFields, rankFor, rankProblems, variantFor } from "./ranks.ts";
 
 export const fslora = defineStrategy({
   type: "fslora",
@@ -65,6 +65,7 @@ export const fslora = defineStrategy({
     const { serverLearningRate: rate = serverOptimizer === "mean" ? 1 : 3e-4 } = options;
     return {
       ...averagingBy(options),
+      problems: (setting) => rankProblems(options, setting),
       plan(client, _server, setting) {
         const { layout } = setting;
         const full = fullRank(layout);

@@ -8,7 +8,16 @@ import { squaredProductNorm } from "../../low-rank/products.ts";
 import { hasTrained, type Update } from "../../update.ts";
 import { defineStrategy } from "../../wrappers/define-strategy.ts";
 import { emptyPadded, foldPadded, padded } from "./padded-mean.ts";
-import { deployingGlobally, planOfRank, rankFields, rankFor, rankOfPlan, scaleField, scaleOfPlan } from "./ranks.ts";
+import {
+  deployingGlobally,
+  planOfRank,
+  rankFields,
+  rankFor,
+  rankOfPlan,
+  rankProblems,
+  scaleField,
+  scaleOfPlan,
+} from "./ranks.ts";
 import { tailStrength, tailStrengthOf } from "./tail-strength.ts";
 
 export const hetlora = defineStrategy({
@@ -68,6 +77,7 @@ export const hetlora = defineStrategy({
       return norm > scoreFloor ? norm : examples * 1e-30;
     };
     return {
+      problems: (setting) => rankProblems(options, setting),
       weight: (update, group) =>
         hasTrained(update, group) ? weigh(scoreOf(update, "groups", group), update) * update.discount : 0,
       plan(client, { parameters }, setting) {

@@ -10,7 +10,7 @@ import { hasTrained, type Update } from "../../update.ts";
 import { defineStrategy } from "../../wrappers/define-strategy.ts";
 import { inParts } from "./factors.ts";
 import { emptyPadded, foldPadded, type PaddedMean, padded } from "./padded-mean.ts";
-import { deployingGlobally, fullRank, planOfRank, rankFields, rankFor, rankOfPlan } from "./ranks.ts";
+import { deployingGlobally, fullRank, planOfRank, rankFields, rankFor, rankOfPlan, rankProblems } from "./ranks.ts";
 
 interface Sum {
   readonly mean: PaddedMean;
@@ -63,6 +63,7 @@ export const loraFair = defineStrategy({
   make({ ranks, solver, lambda, steps, rate, ...options }) {
     const weightOf = (update: Update, group: number) => averagingWeight(options, update, group);
     return {
+      problems: (setting) => (ranks === "full" ? [] : rankProblems({ ...options, ranks }, setting)),
       weight: (update, group) => weightOf(update, group) * update.discount,
       plan(client, _server, setting) {
         const rank =
@@ -123,10 +124,13 @@ function averagedFactors(
 ): Float64Array {
   const factor = discounts === "damp" ? discount : 1;
   const lens = plan.scope === undefined ? null : lensOf(layout, plan.scope);
-  return Float64Array.from(values, (value, i) => {
+  const averaged = new Float64Array(values.length);
+  for (let i = 0; i < values.length; i++) {
     const own = parameters[i]!;
-    return lens === null || lens[i] !== 0 ? own + factor * clip * (value - base[i]!) : (1 - factor) * own;
-  });
+    const isInside = lens === null || lens[i] !== 0;
+    averaged[i] = isInside ? own + factor * clip * (values[i]! - base[i]!) : (1 - factor) * own;
+  }
+  return averaged;
 }
 
 const factorsOf = (parameters: Float32Array, { a, b, rank, inputs, outputs }: LowRankPair) => ({

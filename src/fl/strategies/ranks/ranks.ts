@@ -1,6 +1,6 @@
 /** How a client's rank follows from its budget, and what a client of a rank is asked to do. */
 import { z } from "zod";
-import { ScenarioError } from "../../../base/errors.ts";
+import type { Problem } from "../../../base/problem.ts";
 import type { ParameterLayout } from "../../../tasks/layout.ts";
 import type { Scope } from "../../../tasks/scope.ts";
 import type { Setting, Variant } from "../../../tasks/task.ts";
@@ -11,9 +11,16 @@ const positive = z.number().int().min(1);
 
 export const rankFields = {
   ranks: z
-    .union([z.literal("share"), z.record(z.string().regex(/^[1-9]\d*$/), positive)])
+    .union([
+      z.literal("share"),
+      z.record(z.string().regex(/^[1-9]\d*$/), positive).refine((ranks) => Object.keys(ranks).length > 0, {
+        error: "the rank of a budget at least",
+      }),
+    ])
     .default("share")
-    .describe("r_k of each budget, { 8: 16, 4: 8 }; share: ⌈r·k ÷ K⌉ with the full rank r and the full budget K"),
+    .describe(
+      "r_k by budget, { 8: 16, 4: 8 }, where one that is not named has that of the next smaller; share: ⌈r·k ÷ K⌉",
+    ),
   experts: z
     .enum(["own", "all"])
     .default("own")
@@ -33,16 +40,21 @@ export type RankOptions = z.output<z.ZodObject<typeof rankFields>>;
 export const fullRank = ({ pairs }: Pick<ParameterLayout, "pairs">): number =>
   pairs.reduce((most, { rank }) => Math.max(most, rank), 0);
 
-/** r_k. @throws ScenarioError when none is given for the budget, or more than there is */
+/** r_k */
 export function rankFor(budget: number, { ranks }: RankOptions, { layout, budgets }: Setting): number {
   const full = fullRank(layout);
   if (ranks === "share") return Math.ceil((full * budget) / budgets.at(-1)!);
-  const rank = ranks[budget];
-  if (rank === undefined) {
-    throw new ScenarioError(`strategy.ranks has none for budget ${budget}, which occurs; expected one of each budget`);
-  }
-  if (rank > full) throw new ScenarioError(`strategy.ranks[${budget}] is ${rank}, expected at most lora.rank, ${full}`);
-  return rank;
+  const named = Object.keys(ranks).map(Number);
+  const below = named.filter((other) => other <= budget);
+  return ranks[below.length > 0 ? Math.max(...below) : Math.min(...named)]!;
+}
+
+/** Ranks that the pairs do not have. */
+export function rankProblems({ ranks }: RankOptions, { layout }: Setting): Problem[] {
+  const full = fullRank(layout);
+  return Object.entries(ranks === "share" ? {} : ranks)
+    .filter(([, rank]) => rank > full)
+    .map(([budget, rank]) => ({ path: `ranks[${budget}]`, text: `is ${rank}, expected at most lora.rank, ${full}` }));
 }
 
 /** The smallest rank of all budgets that occur. */

@@ -1,7 +1,7 @@
 /** The least that unequal devices can agree on: everybody trains the smallest rank. */
 import { averagingBy, averagingFields } from "../../averaging.ts";
 import { defineStrategy } from "../../wrappers/define-strategy.ts";
-import { deployingGlobally, planOfRank, rankFields, smallestRank } from "./ranks.ts";
+import { deployingGlobally, planOfRank, rankFields, rankProblems, smallestRank } from "./ranks.ts";
 
 export const trivial = defineStrategy({
   type: "trivial",
@@ -26,6 +26,7 @@ export const trivial = defineStrategy({
   options: { ...rankFields, ...averagingFields },
   make: (options) => ({
     ...averagingBy(options),
+    problems: (setting) => rankProblems(options, setting),
     plan: (client, _server, setting) => planOfRank(client, smallestRank(options, setting), options, setting),
     ...deployingGlobally(options),
   }),
