@@ -49,7 +49,7 @@ const fields = {
     .describe("rounds of stage one, in which clients with memory for it train the whole model"),
   memory: z
     .record(z.string().regex(/^\d+$/), z.number().positive().max(1))
-    .default({})
+    .exactOptional()
     .describe(
       "M_k by the client's budget k: share of all experts there is room for beside the rest of the model; k ÷ the model's top-k unless given",
     ),
@@ -97,7 +97,8 @@ export const fedmoe = defineStrategy({
       clients without memory for the whole model train what the mean of p says; nobody has said anything in round 1,
       nor ever where no client has that memory. With one task in a run, that mean is over all clients that measured the
       whole model, by examples. Experts without a fresh measurement keep the p they had. The score is the mean validation
-      loss, negative. A client's model is its sub-model of the global one.
+      loss, negative. A client's model is its sub-model of the global one. The paper gives no α, α_LB, ε, K, patience or
+      bound on changes: their defaults are ours.
     `,
     sends: "p, a number an expert, and its validation score; of the model what it holds",
     keeps: "p and sizes of all clients; with each client its experts, best score, and whether it is frozen",
@@ -230,7 +231,7 @@ export const fedmoe = defineStrategy({
     /** M_k, and what is in it. */
     function memoryOf(budget: number, setting: Setting): Memory {
       const { topK, expert, rest, count } = mixtureOf(setting);
-      const share = options.memory[budget] ?? Math.min(1, budget / topK);
+      const share = options.memory?.[budget] ?? Math.min(1, budget / topK);
       return { expert, rest, limit: rest + share * count * expert };
     }
 

@@ -37,7 +37,7 @@ const fields = {
     .describe("τ: usage from which an expert counts as a client's; half of what even use would be unless given"),
   budgets: z
     .record(z.string().regex(/^\d+$/), z.number().min(0).max(1))
-    .default({})
+    .exactOptional()
     .describe(
       "share of all experts that a batch may train, by the client's budget k; k ÷ the model's top-k unless given",
     ),
@@ -111,7 +111,7 @@ export const hfedmoe = defineStrategy({
       shape: trainRouters ? { routers: true } : {},
       plan({ budget }, _server, setting) {
         const { topK, count, perLayer } = mixtureOf(setting);
-        const share = options.budgets[budget] ?? Math.min(1, budget / topK);
+        const share = options.budgets?.[budget] ?? Math.min(1, budget / topK);
         return {
           kind: { variant: setting.variant(topK), active: Math.round(share * count) },
           bytes: { up: 4 * (setting.layout.size + 2 * count) },
