@@ -52,3 +52,4 @@ export { at, between, every, type TimelineEntry } from "./sim/script/timeline.ts
 export { spread } from "./tasks/spread.ts";
 export type { Steps } from "./tasks/steps.ts";
 export * as ops from "./tensor/ops/arithmetic.ts";
+export { type Finding, type Promises, testStrategy } from "./testing/strategy.ts";

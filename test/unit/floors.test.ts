@@ -25,6 +25,7 @@ const floors: Readonly<Record<string, number>> = {
   "src/folder": 5,
   "src/run": 6,
   "src/study": 7,
+  "src/testing": 7,
   "src/report": 8,
   "src/cli": 9,
   /** `src/index.ts`, what the package exports. */

@@ -176,9 +176,10 @@ function takePlace({ vectors }: Sum, update: Update, setting: Setting): void {
 }
 
 function eachTrained(update: Update, { layout }: Setting, each: (i: number, change: number) => void): void {
-  const { values, base, clip = 1 } = update;
+  const { values, base, discount, clip = 1 } = update;
+  const factor = discount * clip;
   const wanted = (group: number) => hasTrained(update, group);
-  eachOf(layout, wanted, (i) => each(i, clip * (values[i]! - base[i]!)));
+  eachOf(layout, wanted, (i) => each(i, factor * (values[i]! - base[i]!)));
 }
 
 /** w_i, its share of the examples of all clients. */

@@ -79,7 +79,7 @@ export const otaffl = defineStrategy({
       if (kept.length === 0) return server;
       const transmitted = (weights: Float64Array) => sumInAir(kept, weights, server, setting, at, options);
       if (options.weightRule !== "mgda") return transmitted(fairWeights(kept, options));
-      const vectors = kept.map(({ values, base }) => Float64Array.from(values, (value, i) => value - base[i]!));
+      const vectors = kept.map((update) => Float64Array.from(update.values, (_, i) => deltaOf(update, i)));
       return at
         .work("gram", { vectors })
         .then(({ products }) => transmitted(leastNorm(priorOf(kept), products, options.epsilon)));

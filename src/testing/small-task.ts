@@ -1,0 +1,214 @@
+/**
+ * A setting that is small enough to play with: the language-model task of two layers with four experts each, without
+ * weights. Local training is played by chance; everything else of a round is the strategy's own.
+ */
+
+import { given } from "../base/given.ts";
+import { clientId, participationId, round as roundOf } from "../base/ids.ts";
+import { type Draws, Rng } from "../base/random.ts";
+import { tallyPrefix } from "../engine/engine.ts";
+import { type ClientMemory, type ClientView, emptyMemory, type Plan, usual } from "../fl/plan.ts";
+import type { ServerState, Strategy } from "../fl/strategy.ts";
+import type { Trained, Update } from "../fl/update.ts";
+import { doWork } from "../fl/works.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { llmTask } from "../tasks/llm/task.ts";
+import { lensOf } from "../tasks/scope.ts";
+import type { Steps } from "../tasks/steps.ts";
+import type { Setting, Task } from "../tasks/task.ts";
+import { probeProgram, type StepOptions, trainingStep } from "../tasks/training-step.ts";
+import type { Program, Tensor } from "../tensor/graph/ir.ts";
+
+const config: ModelConfig = {
+  vocabulary: 16,
+  layers: 2,
+  width: 4,
+  heads: 1,
+  keyValueHeads: 1,
+  experts: 4,
+  expertWidth: 2,
+  topK: 4,
+  maxTokens: 8,
+  ropeTheta: 10_000,
+  normEpsilon: 1e-5,
+  normTopK: false,
+  tiedEmbeddings: false,
+  attentionBias: false,
+  clipQkv: null,
+};
+const lora = { rank: 2, alpha: 4 };
+const budgets = [1, 2, 4];
+const clients = 8;
+const tokens = 100;
+
+/** The task as a strategy shapes it. */
+export function smallTask({ shape }: Pick<Strategy, "shape">): { readonly task: Task; readonly setting: Setting } {
+  const task = llmTask({ config, lora, form: "factored", ...given({ shape }) });
+  const { layout } = task;
+  const setting: Setting = {
+    layout,
+    clients,
+    rate: 0.1,
+    draws: (purpose) => new Rng(1).at(purpose).at(0),
+    examples: (client) => 1 + ((37 * client) % 100),
+    variant: (topK) => ({ topK }),
+  };
+  return { task, setting };
+}
+
+const shape = { rows: 2, length: 8 };
+const stepOptions: StepOptions = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip: true, decay: false };
+
+/** All programs of one kind of plan. */
+export function programsOf(strategy: Strategy, plan: Plan): { readonly steps: Steps; readonly programs: Program[] } {
+  const steps = strategy.steps?.(plan.kind, smallTask(strategy).setting) ?? {};
+  const together = steps.merges === false ? [1] : [1, 2];
+  const training = together.map((count) => stepOf(strategy, plan, steps, count));
+  return { steps, programs: [...training, ...probesOf(strategy, plan, steps)] };
+}
+
+function stepOf(strategy: Strategy, { kind: { variant }, scope }: Plan, steps: Steps, count: number): Program {
+  const options = { ...stepOptions, ...(scope !== undefined && { scoped: true }) };
+  return trainingStep(smallTask(strategy).task, variant, { clients: count, ...shape }, options, steps);
+}
+
+const probesOf = (strategy: Strategy, { kind: { variant }, scope }: Plan, steps: Steps): Program[] =>
+  ([steps.before, steps.after] as const).flatMap((probe) =>
+    probe === undefined
+      ? []
+      : [probeProgram(smallTask(strategy).task, variant, { clients: 1, ...shape }, steps, probe, scope !== undefined)],
+  );
+
+/** What is remembered between rounds, by the server and by each client. */
+export interface Remembered {
+  readonly server: ServerState;
+  readonly memories: readonly ClientMemory[];
+}
+
+const newcomers = Array.from({ length: clients }, () => emptyMemory);
+
+/** θ of about 1, and what the strategy itself begins with. */
+export function beginning(strategy: Strategy, seed: number): Remembered {
+  const { setting } = smallTask(strategy);
+  const parameters = normals(drawsOf("parameters", seed), setting.layout.size, 1);
+  return { server: { parameters, ...(strategy.init?.(setting) ?? { vectors: {}, notes: null }) }, memories: newcomers };
+}
+
+interface Chance {
+  readonly seed: number;
+  readonly round?: number;
+  /** Model that clients received; the server's unless given. */
+  readonly base?: Float32Array;
+  /** Whether a client uses a group; four in five do unless given. */
+  readonly uses?: (client: number, group: number) => boolean;
+  /** Added to the base where a group was trained; about 0.1 unless given. */
+  readonly delta?: Float32Array;
+}
+
+/** What a round of all clients brings: updates of fitting sizes from a training that was none, and their memories. */
+export function played(strategy: Strategy, { server, memories }: Remembered, chance: Chance) {
+  const { seed, round = 1 } = chance;
+  const { setting } = smallTask(strategy);
+  const answers = memories.map((memory, client) => {
+    const draws = drawsOf("training", seed, round, client);
+    const view: ClientView = {
+      client: clientId(client),
+      budget: budgets[client % budgets.length]!,
+      examples: setting.examples(client),
+      round: roundOf(round),
+      memory,
+      draws: (purpose) => drawsOf(purpose, seed, round, client),
+    };
+    const plan = strategy.plan?.(view, server, setting) ?? usual(view, setting);
+    const trained = trainedOf(strategy, plan, chance, chance.base ?? server.parameters, client, draws);
+    const reply = strategy.reply?.(trained, plan, view, setting) ?? {};
+    const { found: _, ...seen } = trained;
+    const { budget, examples } = view;
+    const update: Update = {
+      ...seen,
+      ...{ client: view.client, budget, examples, round: view.round, plan },
+      participation: participationId(client),
+      values: reply.values ?? trained.values,
+      sent: reply.sent ?? {},
+      discount: 1,
+      staleness: 0,
+    };
+    // Whether the strategy sends something else than what was trained.
+    const isTrained = reply.values === undefined;
+    return { plan, update, isTrained, memory: reply.memory ?? memory };
+  });
+  return {
+    answers,
+    updates: answers.map(({ update }) => update),
+    memories: answers.map(({ memory }) => memory),
+  };
+}
+
+function trainedOf(
+  strategy: Strategy,
+  plan: Plan,
+  { uses, delta }: Chance,
+  base: Float32Array,
+  client: number,
+  draws: Draws,
+): Trained {
+  const { task, setting } = smallTask(strategy);
+  const { layout } = setting;
+  const noise = delta ?? normals(draws, layout.size, 0.1);
+  const lens = plan.scope && lensOf(layout, plan.scope);
+  const values = base.slice();
+  const used = layout.groups.map((_, group) => uses?.(client, group) ?? !draws.bernoulli(0.2));
+  for (const [group, { ranges }] of layout.groups.entries()) {
+    if (!used[group]) continue;
+    for (const { start, end } of ranges)
+      for (let i = start; i < end; i++) values[i]! += lens?.[i] === 0 ? 0 : noise[i]!;
+  }
+  return {
+    values,
+    base,
+    steps: 4,
+    firstLoss: 2,
+    meanLoss: 1,
+    trained: Uint8Array.from(used, Number),
+    counts: Float64Array.from(used, (isUsed) => (isUsed ? 1 + draws.below(tokens - 1) : 0)),
+    units: tokens,
+    personal: new Float32Array(task.personal).fill(1),
+    found: foundBy(strategy, plan, draws),
+  };
+}
+
+/** What probes and tallies might have come to: numbers of their shapes, between 1 and 2. */
+function foundBy(strategy: Strategy, plan: Plan, draws: Draws): Record<string, Float64Array> {
+  const steps = strategy.steps?.(plan.kind, smallTask(strategy).setting) ?? {};
+  const probed = probesOf(strategy, plan, steps).flatMap(({ outputs }) => Object.entries(outputs));
+  const step = steps.tallies && stepOf(strategy, plan, steps, 1);
+  const tallied = Object.entries(step?.outputs ?? {}).filter(([name]) => name.startsWith(tallyPrefix));
+  const numbers = ({ shape: dims }: Tensor) => {
+    const size = dims.reduce<number>((product, dim) => product * (dim as number), 1);
+    return Float64Array.from({ length: size }, () => 1 + draws.uniform());
+  };
+  return Object.fromEntries([
+    ...probed.map(([name, output]) => [name, numbers(output)]),
+    ...tallied.map(([name, output]) => [name.slice(tallyPrefix.length), numbers(output)]),
+  ]);
+}
+
+/** The server's part of a round. */
+export async function aggregated<Sum>(
+  strategy: Strategy<Sum>,
+  server: ServerState,
+  updates: readonly Update[],
+  round = 1,
+): Promise<ServerState> {
+  const { setting } = smallTask(strategy);
+  const at = { round: roundOf(round), draws: (purpose: string) => drawsOf(purpose, round) };
+  const sum = strategy.begin(server, setting);
+  for (const update of updates) strategy.fold(sum, update, setting, at);
+  return strategy.finish(sum, server, setting, { ...at, work: async (name, input) => doWork(name, input) });
+}
+
+export const drawsOf = (purpose: string, ...keys: readonly number[]): Draws =>
+  new Rng(keys[0] ?? 0).at(`testing ${purpose}`, ...keys.slice(1, 2)).at(keys[2] ?? 0);
+
+const normals = (draws: Draws, size: number, scale: number): Float32Array =>
+  Float32Array.from({ length: size }, () => scale * draws.normal());
