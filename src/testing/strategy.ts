@@ -138,7 +138,8 @@ const checks: Readonly<Record<string, Check>> = {
       const changed = update.values.filter((value, i) => value !== update.base[i]).length;
       // What a method compresses takes a bit for each entry at least.
       const least = besides + (isTrained ? 4 * changed : Math.ceil(changed / 8));
-      assert.ok(up >= least, `the plan has room for ${up} bytes, ${least} or more are sent`);
+      const room = up + (plan.preliminary?.up ?? 0);
+      assert.ok(room >= least, `the plan has room for ${room} bytes, ${least} or more are sent`);
       assert.ok(Number.isSafeInteger(down) && down >= 0, `${down} bytes go down`);
     }
   },

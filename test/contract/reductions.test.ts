@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { About } from "../../src/fl/about.ts";
-import { wrappers } from "../../src/fl/define-strategy.ts";
 import { strategies, strategyFromSpec } from "../../src/fl/strategies/registry.ts";
 import type { Strategy } from "../../src/fl/strategy.ts";
+import { wrappers } from "../../src/fl/wrappers/define-strategy.ts";
 import { encodeProgram } from "../../src/tensor/codec.ts";
 import { aggregated, beginning, played, programsOf } from "../../src/testing/small-task.ts";
 

@@ -1,5 +1,5 @@
 /** Every strategy, in the settings that its tests go through, and what each promises. */
-import { clipped } from "../../src/fl/wrappers/clipped.ts";
+
 import {
   ccfao,
   coordinateMedian,
@@ -22,6 +22,7 @@ import {
   trimmedMean,
 } from "../../src/fl/strategies/registry.ts";
 import type { Strategy } from "../../src/fl/strategy.ts";
+import { clipped } from "../../src/fl/wrappers/clipped.ts";
 import type { Promises } from "../../src/testing/strategy.ts";
 
 const mean: Promises = { reproducesFrom: 1, bytes: (size) => ({ down: 4 * size, up: 4 * size }) };
@@ -60,6 +61,7 @@ export const allStrategies: readonly (readonly [make: () => Strategy, promises: 
   [() => otaffl({ weightRule: "mgda", channel: "none" }), { agreesFrom: 1 }],
   [() => clipped(flame(), { norm: 1e3 }), mean],
   [() => clipped(fedadam(), { norm: 0.5 }), {}],
+  [() => scaffold({ serverStep: { type: "adam" } }), {}],
   [() => fedavg({ flood: {} }), { bytes: (size) => ({ down: 4 * size + 8, up: 4 * size + 8 }) }],
   [() => scaffold({ compress: { keep: 0.25, levels: 4 } }), {}],
 ];
