@@ -4,8 +4,9 @@
  *
  *   s_k = Σ_{i: k_i = k} n_i · s_i / Σ_{i: k_i = k} n_i        per layer, s_i last reported by client i
  *
- * A budget nobody has reported from starts at 1 or at K/k, which overcorrects when kept weights are not renormalised,
- * because the experts that are left out are the light ones.
+ * A budget nobody has reported from starts at 1, at K/k, which overcorrects when kept weights are not renormalised,
+ * because the experts that are left out are the light ones, or at m_K/m_k, m_k the mean sum of the k largest router
+ * probabilities.
  * Le et al., "FLAME", 2025. https://arxiv.org/abs/2506.16600
  */
 import { invariant } from "../base/errors.ts";
@@ -13,11 +14,14 @@ import { type ClientId, clientId } from "../base/ids.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import type { Update } from "./update.ts";
 
+/** m_k of each layer for k = 1 … K, to any factor. */
+export type RouterMasses = readonly (readonly number[])[];
+
 export interface RescalerOptions {
   readonly layers: number;
   /** K, experts per token of the base model. */
   readonly topK: number;
-  readonly init: "one" | "ratio";
+  readonly init: "one" | "ratio" | "mass";
   /** Whose mean a client goes on from: its own last factor, that of its budget's clients, or that of all. */
   readonly scope: "local" | "budget" | "global";
 }
@@ -33,16 +37,24 @@ interface Report {
 /** Plain data; reports ascend by client. */
 export interface RescalerState {
   readonly reports: readonly Report[];
+  /** Null unless factors start from them. */
+  readonly masses: RouterMasses | null;
 }
 
 export class RescalerBook implements Snapshot<RescalerState> {
   readonly #options: RescalerOptions;
   #reports = new Map<ClientId, Report>();
+  #masses: RouterMasses | null = null;
   /** Means by budget (0 = all clients), until the next report. */
   readonly #means = new Map<number, Float32Array | null>();
 
   constructor(options: RescalerOptions) {
     this.#options = options;
+  }
+
+  /** What factors start from with the init `mass`, before anyone asks. */
+  startFrom(masses: RouterMasses | null): void {
+    this.#masses = masses;
   }
 
   /** Takes up what a counted update says. `factors` is copied. */
@@ -75,14 +87,19 @@ export class RescalerBook implements Snapshot<RescalerState> {
   /** Before anyone has reported. */
   initial(topK: number): Float32Array {
     const { layers, topK: full, init } = this.#options;
-    return new Float32Array(layers).fill(init === "one" ? 1 : full / topK);
+    if (init !== "mass") return new Float32Array(layers).fill(init === "one" ? 1 : full / topK);
+    const masses = this.#masses;
+    invariant(masses !== null, "router masses are known before a factor is asked for");
+    return Float32Array.from(masses, (mass) => mass[full - 1]! / mass[topK - 1]!);
   }
 
   snapshot(): RescalerState {
-    return { reports: this.#ascending().map((report) => ({ ...report, factors: report.factors.slice() })) };
+    const reports = this.#ascending().map((report) => ({ ...report, factors: report.factors.slice() }));
+    return { reports, masses: this.#masses };
   }
 
-  restore({ reports }: RescalerState): void {
+  restore({ reports, masses }: RescalerState): void {
+    this.#masses = masses;
     this.#reports = new Map(
       reports.map((report) => [clientId(report.client), { ...report, factors: report.factors.slice() }]),
     );

@@ -15,7 +15,7 @@ import { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { type Millis, millis, seconds } from "../base/units.ts";
 import { factsOf, waitsForAll } from "../fl/policy.ts";
-import type { RescalerBook } from "../fl/rescaler.ts";
+import type { RescalerBook, RouterMasses } from "../fl/rescaler.ts";
 import type { RoundRow } from "../records/metrics.ts";
 import type { Ended } from "../records/participation.ts";
 import { ParticipationTracker } from "../records/participation-tracker.ts";
@@ -215,7 +215,9 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     return budgets.map((topK) => ({ topK, factors: [...learning.rescalers.forBudget(topK)] }));
   }
 
-  begin(): void {
+  /** @param masses what rescalers start from, where that is measured */
+  begin(masses: RouterMasses | null = null): void {
+    this.#learning?.rescalers.startFrom(masses);
     this.#system.post(serverRef, { type: "begin" });
   }
 

@@ -43,7 +43,7 @@ import { checkReach } from "./reach.ts";
 import { restore } from "./restore.ts";
 import type { RunResult } from "./result.ts";
 import { haltable, stoppedInTime } from "./stop.ts";
-import { gatheringOf, makePool, mostTogether, programsOf } from "./workforce.ts";
+import { gatheringOf, makePool, massesOf, mostTogether, programsOf } from "./workforce.ts";
 
 export interface RunOptions {
   /** Worker threads; 0 works on this thread. One per core unless given, on a GPU always one. The result does not depend on it. */
@@ -248,7 +248,7 @@ export async function playRun({
     const why = made.engine === null ? [] : [chooseEngine(engine).reason];
     if (gathering !== null) why.push(`clients share calls: ${made.merge}`);
     for (const text of [...why, ...prepared.notes, ...(from?.despite ?? [])]) listen({ type: "note", text });
-    if (checkpoint === null) federation.begin();
+    if (checkpoint === null) federation.begin(await massesOf(scenario, prepared, engine));
     else restore(federation, checkpoint);
     const isStopped = await stoppedInTime(signal, () =>
       federation.advance(() => {

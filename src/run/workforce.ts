@@ -3,16 +3,20 @@ import { extname } from "node:path";
 import { gatherTraining } from "../../actors/training.ts";
 import type { WorkerData } from "../../actors/worker.ts";
 import { ScenarioError } from "../base/errors.ts";
-import { chooseEngine, mergeLimit } from "../engine/create.ts";
+import { evaluationBatches } from "../data/batches.ts";
+import { chooseEngine, createExecutor, mergeLimit } from "../engine/create.ts";
 import { isAlone, type MergeLimit } from "../engine/merge-limit.ts";
 import type { EngineName } from "../engine/names.ts";
+import type { RouterMasses } from "../fl/rescaler.ts";
 import type { LoraConfig } from "../model/adapter.ts";
 import type { Gathering } from "../runtime/pledges.ts";
 import { InlinePool } from "../runtime/pools/inline-pool.ts";
 import { PiscinaPool } from "../runtime/pools/piscina-pool.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
+import type { Scenario } from "../scenario/define.ts";
 import { clientsPerCall } from "../tasks/llm/client-memory.ts";
 import { loraFormFor } from "../tasks/llm/lora-form.ts";
+import { routerMasses } from "../tasks/llm/router-mass.ts";
 import { llmTask } from "../tasks/llm/task.ts";
 import { TaskPrograms } from "../tasks/programs.ts";
 import type { Prepared } from "./prepare.ts";
@@ -71,4 +75,16 @@ export function gatheringOf(
 ): Gathering | null {
   if (training === null || isAlone(mergeLimit(merge, chooseEngine(engine).gpu))) return null;
   return gatherTraining(training.setup, most, onProblem);
+}
+
+/** What rescalers with the init `mass` start from; null for any other. */
+export async function massesOf(
+  { data }: Scenario,
+  { training }: Prepared,
+  engine: EngineName,
+): Promise<RouterMasses | null> {
+  if (training === null || data.rescaler.init !== "mass") return null;
+  const { weights, setup } = training;
+  const executor = await createExecutor(chooseEngine(engine).engine, 1);
+  return routerMasses(executor, weights, evaluationBatches(setup.data, setup.evaluation, setup));
 }

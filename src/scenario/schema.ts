@@ -115,7 +115,8 @@ const rescalerSchema = z.strictObject({
   /** False keeps every factor at its initial value. */
   learn: z.boolean().default(true),
   learningRate: positive.default(1e-2),
-  init: z.enum(["one", "ratio"]).default("one"),
+  /** 1, K/k, or m_K/m_k with m_k the base model's mean sum of the k largest router probabilities on held-out examples. */
+  init: z.enum(["one", "ratio", "mass"]).default("one"),
   scope: z.enum(["local", "budget", "global"]).default("local"),
 });
 

@@ -48,7 +48,7 @@ export interface CellPlan {
 
 export interface MatrixSource {
   readonly engine: string;
-  /** The text of the file the scenario came from; null for one that is plain data. */
+  /** Names the code of the file the scenario came from; null for one that is plain data. */
   readonly source: string | null;
 }
 
@@ -130,7 +130,7 @@ function meanDropout(scenario: Scenario): number {
 function keyOf(scenario: Scenario, engine: string, source: string | null): string {
   const text = scenarioToJson(scenario);
   const parts = [programVersion(), scenario.data.timingOnly ? "timing" : engine, text];
-  // What came from code is not in the text; then the whole file counts.
+  // What came from code is not in the text; then all of it counts.
   if (source !== null && "own" in (JSON.parse(text) as object)) parts.push(source);
   return sha256(parts.join("\n")).slice(0, 16);
 }

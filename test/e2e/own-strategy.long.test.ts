@@ -1,14 +1,17 @@
-/** The strategy of one's own that docs/strategies.md shows. */
+/** The strategies of one's own that docs/strategies.md and the README show. */
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { loadScenario } from "../../src/study/load-scenario.ts";
 import { runFlame } from "../support/command-line.ts";
 import { folderOfFile } from "../support/folders.ts";
 import { assertSameRun } from "../support/run-folders.ts";
 
 const folder = folderOfFile();
-const shown = readFileSync(join(import.meta.dirname, "../../docs/strategies.md"), "utf8");
+const textOf = (name: string) => readFileSync(join(import.meta.dirname, "../..", name), "utf8");
+const shown = textOf("docs/strategies.md");
 
 test("the strategy that the documentation shows trains, and leaves the same bytes for any number of workers", async () => {
   const [, example] = /^```ts\n(import [\s\S]*?)^```/m.exec(shown)!;
@@ -21,4 +24,26 @@ test("the strategy that the documentation shows trains, and leaves the same byte
   }
   const files = ["events.jsonl", "metrics.jsonl", "participations.jsonl", "adapter/adapter_model.safetensors"];
   assertSameRun(join(folder, "2"), join(folder, "1"), "two workers", files);
+});
+
+test("the documentation's own check finds nothing wrong with it", async () => {
+  const [, example] = [...shown.matchAll(/^```ts\n(import [\s\S]*?)^```/gm)].map(([, text]) => text);
+  const file = join(folder, "check.ts");
+  writeFileSync(file, example!);
+  // Whoever loads a scenario has imports of "flame-sim" mean this program.
+  await loadScenario(join(folder, "own.ts"));
+  const { broken } = (await import(pathToFileURL(file).href)) as { broken: unknown };
+  assert.deepEqual(broken, []);
+});
+
+test("the README's strategy runs beside the others, and cells that are done are kept", async () => {
+  const example = [...textOf("README.md").matchAll(/^```ts\n(import [\s\S]*?)^```/gm)].map(([, text]) => text!)[1]!;
+  const file = join(folder, "mine.ts");
+  writeFileSync(file, example);
+  const words = ["stress", file, "--strategies", "flame,fedavg,scaffold,mine", "--out", join(folder, "stress")];
+  const { code, out, err } = await runFlame(...words, "--seeds", "1,");
+  assert.equal(code, 0, err);
+  for (const name of ["flame", "fedavg", "scaffold", "mine"]) assert.match(out, new RegExp(`^ *${name}\\b`, "m"));
+  const again = await runFlame(...words, "--seeds", "1,");
+  assert.match(again.out, /4 cells, 4 of them done before/);
 });

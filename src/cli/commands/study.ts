@@ -3,7 +3,6 @@
  * the same runs different questions.
  */
 
-import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
@@ -15,6 +14,7 @@ import { writeComparison } from "../../report/comparison-page.ts";
 import { formatComparison } from "../../report/comparison-sheets.ts";
 import { formatSweep, writeSweepReport } from "../../report/sweep.ts";
 import { strategyOf } from "../../scenario/define.ts";
+import { ownCodeDigest } from "../../scenario/own-code.ts";
 import type { Cell, Target } from "../../study/cell.ts";
 import { CellFolder, lockIn } from "../../study/cell-folder.ts";
 import { timeOfCells } from "../../study/estimate.ts";
@@ -141,7 +141,7 @@ async function study(name: string, flags: StudyFlags, kind: Study): Promise<void
     set: flags.set,
     ...given({ rounds: flags.rounds, timingOnly: flags.timingOnly, calibration: flags.calibration }),
   };
-  const source = file === null ? null : readFileSync(file, "utf8");
+  const source = file === null ? null : ownCodeDigest(file);
   const plans = cellPlans(scenario, matrix, { engine: flags.engine, source });
   kind.check(plans, flags);
   const out = flags.out ?? join("runs", `${kind.command}-${scenario.data.name}`);

@@ -46,7 +46,7 @@ export interface ProgramEngineOptions {
 }
 
 /** The form in which an executor computes LoRA for a model. */
-const formFor = (executor: Pick<Executor, "pads">, weights: BaseWeights): LoraForm =>
+export const formFor = (executor: Pick<Executor, "pads">, weights: BaseWeights): LoraForm =>
   executor.pads === true ? "padded" : loraFormFor(weights.config);
 
 export class ProgramEngine implements TrainingEngine {

@@ -67,3 +67,16 @@ test("a restored book says what the old one said", () => {
   assert.deepEqual(restored.forClient(clientId(7), 2), book.forClient(clientId(7), 2));
   assert.deepEqual(restored.snapshot(), book.snapshot());
 });
+
+test("with router masses a factor starts at m_K / m_k, layer by layer, and a restored book remembers them", () => {
+  const book = new RescalerBook({ ...options, layers: 2, topK: 4, init: "mass" });
+  book.startFrom([
+    [0.4, 0.6, 0.7, 0.8],
+    [0.25, 0.5, 0.75, 1],
+  ]);
+  assert.deepEqual([...book.forBudget(4)], [1, 1]);
+  assert.deepEqual([...book.forBudget(1)], [2, 4]);
+  const restored = new RescalerBook({ ...options, layers: 2, topK: 4, init: "mass" });
+  restored.restore(book.snapshot());
+  assert.deepEqual([...restored.forBudget(2)], [...book.forBudget(2)]);
+});
