@@ -48,6 +48,7 @@ export function smallTask({ shape }: Pick<Strategy, "shape">): { readonly task: 
   const setting: Setting = {
     layout,
     clients,
+    budgets,
     rate: 0.1,
     draws: (purpose) => new Rng(1).at(purpose).at(0),
     examples: (client) => 1 + ((37 * client) % 100),
@@ -120,7 +121,8 @@ export function played(strategy: Strategy, { server, memories }: Remembered, cha
       draws: (purpose) => drawsOf(purpose, seed, round, client),
     };
     const plan = strategy.plan?.(view, server, setting) ?? usual(view, setting);
-    const trained = trainedOf(strategy, plan, chance, chance.base ?? server.parameters, client, draws);
+    const base = plan.start ?? chance.base ?? server.parameters;
+    const trained = trainedOf(strategy, plan, chance, base, client, draws);
     const reply = strategy.reply?.(trained, plan, view, setting) ?? {};
     const { found: _, ...seen } = trained;
     const { budget, examples } = view;

@@ -15,6 +15,7 @@ import {
   fednova,
   fedprox,
   fedvra,
+  hetlora,
   otaffl,
   qffl,
   scaffold,
@@ -123,7 +124,7 @@ function trainedBy(objective: Objective, optimizer: Optimizer, rateOf = rate): P
   return now;
 }
 
-const setting = settingOf(task.layout, { rate, variant: (topK) => ({ topK }) });
+const setting = settingOf(task.layout, { rate, budgets: [1, 2], variant: (topK) => ({ topK }) });
 const server: ServerState = {
   parameters: Float32Array.from(start.parameters),
   vectors: { c, lbar: normals("lbar", 0.1), "lambda:0": lambda, "counted:0": Float64Array.of(1) },
@@ -183,6 +184,13 @@ const near =
   (at) =>
     lossAt(at, batch) + mu * half(at.parameters, start.parameters);
 
+/** Σ over pairs of ‖B‖·‖A‖: of rank 1, all of a pair is its tail. */
+const strength = (at: Float64Array): number =>
+  task.layout.pairs.reduce((sum, { a, b, inputs, outputs }) => {
+    const [ofA, ofB] = [at.subarray(a, a + inputs), at.subarray(b, b + outputs)];
+    return sum + Math.sqrt(dot(ofA, ofA) * dot(ofB, ofB));
+  }, 0);
+
 /** Σ w·CE ÷ targets, with w = λ for sequences whose mean energy is below the order statistic; w does not move. */
 const flooded =
   (floodLambda: number, quantile: number): Objective =>
@@ -218,6 +226,7 @@ const cases: readonly (readonly [strategy: Strategy, objective: Objective, optim
     0.1,
   ],
   [ccfao(), plain, "sgd"],
+  [hetlora({ lambda: 0.5 }), (batch) => (at) => lossAt(at, batch) + 0.5 * strength(at.parameters), "adamw"],
   // In round 2 λ = 0 by the normalised sigmoid; the constant schedule has another.
   [fedavg({ flood: { schedule: "constant", amplitude: 3 } }), flooded(3, 0.7), "adamw"],
   [
