@@ -1,4 +1,4 @@
-/** Two real rounds of four clients and one that never answers: straight through, and resumed from the middle. */
+/** Three real rounds of four clients and one that never answers: straight through, and resumed from the middle. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -28,12 +28,12 @@ const scenarioWith = (strategy: Strategy) =>
       { name: "phone", clients: 2, topK: 1, tokensPerSecond: 200, uplink: megabits(5) },
       { name: "lost", clients: 1, topK: 1, tokensPerSecond: 200, uplink: megabits(5), dropout: 1 },
     ],
-    rounds: { count: 2, cohort: 5, deadline: minutes(30) },
+    rounds: { count: 3, cohort: 5, deadline: minutes(30) },
     training: { batchSize: 4, maxSteps: 2, learningRate: 1e-2 },
     strategy,
     evaluateAt: [1],
     evaluationExamples: 4,
-    evaluateEvery: 2,
+    evaluateEvery: 3,
   });
 
 /** @throws AssertionError where the two differ */

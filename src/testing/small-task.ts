@@ -11,6 +11,7 @@ import { type ClientMemory, type ClientView, emptyMemory, type Plan, usual } fro
 import type { ServerState, Strategy } from "../fl/strategy.ts";
 import type { Trained, Update } from "../fl/update.ts";
 import { doWork } from "../fl/works.ts";
+import { countParameters } from "../model/accounting.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { llmTask } from "../tasks/llm/task.ts";
 import { lensOf } from "../tasks/scope.ts";
@@ -37,6 +38,7 @@ const config: ModelConfig = {
   clipQkv: null,
 };
 const lora = { rank: 2, alpha: 4 };
+const { total, expert } = countParameters(config);
 const budgets = [1, 2, 4];
 const clients = 8;
 const tokens = 100;
@@ -53,6 +55,7 @@ export function smallTask({ shape }: Pick<Strategy, "shape">): { readonly task: 
     draws: (purpose) => new Rng(1).at(purpose).at(0),
     examples: (client) => 1 + ((37 * client) % 100),
     variant: (topK) => ({ topK }),
+    mixture: { topK: config.topK, expert, rest: total - config.layers * config.experts * expert },
   };
   return { task, setting };
 }
@@ -74,7 +77,7 @@ function stepOf(strategy: Strategy, { kind: { variant }, scope }: Plan, steps: S
 }
 
 const probesOf = (strategy: Strategy, { kind: { variant }, scope }: Plan, steps: Steps): Program[] =>
-  ([steps.before, steps.after] as const).flatMap((probe) =>
+  ([steps.before, steps.after, steps.validate] as const).flatMap((probe) =>
     probe === undefined
       ? []
       : [probeProgram(smallTask(strategy).task, variant, { clients: 1, ...shape }, steps, probe, scope !== undefined)],

@@ -4,7 +4,6 @@ import * as all from "./all.ts";
 
 export * from "./all.ts";
 
-/** @internal */
 export const strategies = registryOf("strategy", all);
 export const { schema: strategySpecSchema, fromSpec: strategyFromSpec } = strategies;
 
