@@ -7,7 +7,6 @@
  */
 import type { Batch } from "../../data/batches.ts";
 import { StepEngine } from "../../engine/step-engine.ts";
-import type { RouterMasses } from "../../fl/rescaler.ts";
 import type { BaseWeights } from "../../model/base-weights.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { encodeProgram } from "../../tensor/codec.ts";
@@ -24,7 +23,7 @@ export async function routerMasses(
   executor: Executor,
   weights: BaseWeights,
   batches: readonly Batch[],
-): Promise<RouterMasses> {
+): Promise<number[][]> {
   const { config } = weights;
   const task = llmTask({ config, lora: { rank: 1, alpha: 1 }, form: formFor(executor, weights) });
   const { rows, length } = batches[0]!;
