@@ -78,6 +78,7 @@ export const allStrategies: readonly (readonly [make: () => Strategy, promises: 
   [() => hfedmoe({ tau: 0, routerWeights: "row" }), { agreesFrom: 1 }],
   [() => hfedmoe({ tau: 0, participation: "usage", normalise: false }), {}],
   [() => fedmoe(), { masked: true }],
+  [() => fedmoe({ warmUp: 0, weighting: "tokens" }), { masked: true }],
   [() => clipped(flame(), { norm: 1e3 }), mean],
   [() => clipped(fedadam(), { norm: 0.5 }), {}],
   [() => scaffold({ serverStep: { type: "adam" } }), {}],
