@@ -1,6 +1,6 @@
 /**
  * Every strategy trains for real while half of the clients drop out and others come late, under a policy that waits and
- * under one that does not: for any number of workers, and resumed after every round, it leaves the same bytes.
+ * under one that does not: for any number of workers, and resumed again and again, it leaves the same bytes.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -10,13 +10,12 @@ import { fedbuff } from "../../src/fl/policies/registry.ts";
 import { strategies, strategyFromSpec } from "../../src/fl/strategies/registry.ts";
 import type { Strategy } from "../../src/fl/strategy.ts";
 import type { Prepared } from "../../src/run/prepare.ts";
-import type { Progress } from "../../src/run/progress.ts";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
 import { makePool } from "../../src/run/workforce.ts";
 import type { WorkPool } from "../../src/runtime/pools/pool.ts";
 import { folderOfFile } from "../support/folders.ts";
-import { assertSameRun } from "../support/run-folders.ts";
+import { assertSameRun, interruptAfter } from "../support/run-folders.ts";
 import { threeTiers, training } from "../support/scenarios.ts";
 import { tinyModel } from "../support/tiny-model.ts";
 import { assertLawful, watched } from "../support/watched-strategy.ts";
@@ -91,9 +90,15 @@ let late = 0;
 for (const [number, spec] of cases.entries()) {
   for (const policy of ["synchronous", "buffered"] as const) {
     const at = (name: string) => join(folder, `${number}-${policy}-${name}`);
+    let events = 0;
 
     test(`${JSON.stringify(spec)}, ${policy}: the dead have no weight, and only counted updates are remembered`, async () => {
-      await run(scenario(strategyFromSpec(spec), policy), { out: at("one"), reproduce, pool: pools.one });
+      const { diagnostics } = await run(scenario(strategyFromSpec(spec), policy), {
+        out: at("one"),
+        reproduce,
+        pool: pools.one,
+      });
+      events = diagnostics.events!;
       const seen: Parameters<typeof watched>[1] = [];
       const own = watched(strategyFromSpec(spec), seen);
       await run(scenario(own, policy), { out: at("watched"), reproduce, pool: pools.two });
@@ -103,36 +108,23 @@ for (const [number, spec] of cases.entries()) {
       late += ended.late ?? 0;
     });
 
-    test(`${JSON.stringify(spec)}, ${policy}: eight workers, or a resume after every round, leave the bytes of one`, async () => {
+    // The other policy is the next strategy's.
+    if ((policy === "buffered") === (number % 2 === 0)) continue;
+    test(`${JSON.stringify(spec)}, ${policy}: eight workers, or a resume again and again, leave the bytes of one`, async () => {
       await run(scenario(strategyFromSpec(spec), policy), { out: at("eight"), reproduce, pool: pools.eight });
       assertSameRun(at("eight"), at("one"), "eight workers", results);
       const out = at("legs");
-      let { state } = await run(scenario(strategyFromSpec(spec), policy), {
-        out,
-        reproduce,
-        pool: pools.one,
-        ...oneRound(),
-      });
+      const again = () => ({ reproduce, signal: interruptAfter(Math.ceil(events / 4)) });
+      let { state } = await run(scenario(strategyFromSpec(spec), policy), { out, pool: pools.one, ...again() });
       let legs = 1;
       for (; state === "interrupted"; legs++) {
         const pool = legs % 2 === 0 ? pools.one : pools.two;
-        ({ state } = await resume(await loadRun(out), { reproduce, pool, ...oneRound() }));
+        ({ state } = await resume(await loadRun(out), { pool, ...again() }));
       }
-      assert.ok(legs >= 3, `${legs} legs`);
+      assert.ok(legs >= 4, `${legs} legs`);
       assertSameRun(out, at("one"), `in ${legs} legs`, results);
     });
   }
 }
 
-test("there were late updates to be left out", () => assert.ok(late > cases.length, `${late} were late`));
-
-/** Ends a run once another row of its metrics is written. */
-function oneRound(): { readonly signal: AbortSignal; readonly listen: (progress: Progress) => void } {
-  const ending = new AbortController();
-  return {
-    signal: ending.signal,
-    listen: ({ type }) => {
-      if (type === "round") ending.abort();
-    },
-  };
-}
+test("there were late updates to be left out", () => assert.ok(late > 0, `${late} were late`));
