@@ -37,7 +37,6 @@ const cases: readonly Spec[] = [
   { type: "hfedmoe", budgets: { 1: 0.2 }, rankBy: "importance", routerWeights: "row", participation: "usage" },
   { type: "fedmoe", warmUp: 1, patience: 1, validation: 0.4 },
   { type: "fedmoe", warmUp: 0, patience: 1, weighting: "tokens", trainRouters: false, balance: 0 },
-  { type: "trivial" },
   { type: "hetlora", gamma: 0.5, lambda: 0.1, scale: "classic", scoreScope: "module" },
   { type: "flexlora", ranks: { 1: 1, 2: 2, 4: 2 }, splitSigma: "sqrt", scale: "classic", experts: "all" },
   { type: "flora", accumulate: "stack", compressEvery: 2, compressRank: 3 },

@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { clientId } from "../../../src/base/ids.ts";
+import { emptyMemory } from "../../../src/fl/plan.ts";
+import { tailStrength } from "../../../src/fl/strategies/ranks/tail-strength.ts";
 import { fedavg, flexlora, flora, fslora, hetlora, loraFair, trivial } from "../../../src/fl/strategies/registry.ts";
 import type { Strategy } from "../../../src/fl/strategy.ts";
 import { scalarsOf } from "../../../src/tasks/scope.ts";
 import { factorsIn, layoutOfPairs, sentBy } from "../../support/low-rank.ts";
 import { close } from "../../support/method-goldens.ts";
-import { aggregate, updateOf } from "../../support/quadratic.ts";
+import { aggregate, participate, updateOf } from "../../support/quadratic.ts";
 import {
   layout,
   normals,
@@ -229,4 +232,23 @@ test("FlexLoRA misses what averaging factors misses, damps by products, and keep
   const next = await aggregate(strategy, server(strategy, base), partial, setting);
   const [, second] = layout.pairs as [typeof pair, typeof pair];
   assert.deepEqual(factorsIn(next.parameters, second), factorsIn(base, second));
+});
+
+test("HetLoRA: three local steps are those of plain loops on the loss and λ times the tail's strength", () => {
+  const strategy = hetlora({ ranks: { 1: 4 }, gamma: 0.5, lambda: 0.3, prune: false });
+  const [base, target] = [normals(1), normals(2)];
+  const client = { client: clientId(0), target: [...target], steps: 3, memory: emptyMemory };
+  const { update } = participate(strategy, server(strategy, base), client, setting);
+  const objective = (at: Float64Array) =>
+    at.reduce((sum, value, i) => sum + (value - target[i]!) ** 2 / 2, 0) +
+    0.3 * tailStrength(at, layout, { from: 2, until: 4 });
+  let values = base.slice();
+  for (let step = 0; step < 3; step++) {
+    // Central differences of 1e-5 are wrong by about 1e-9.
+    const slope = values.map(
+      (value, i) => (objective(values.with(i, value + 1e-5)) - objective(values.with(i, value - 1e-5))) / 2e-5,
+    );
+    values = values.map((value, i) => value - setting.rate * slope[i]!);
+  }
+  close(update.values, [...values], 1e-8);
 });
