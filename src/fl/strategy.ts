@@ -51,6 +51,8 @@ export interface Aggregation<Sum = unknown> {
    * larger cohort. `all`: the sum keeps the updates until the round ends.
    */
   readonly folding?: "stream" | "all";
+  /** `deltas` unless given. Sums of `products` B·A are no step of the parameters, so that nothing can be made of one. */
+  readonly sums?: "deltas" | "products";
   /** Unnormalised weight of an update for a group, ≥ 0. */
   weight(update: Update, group: number): number;
   begin(server: ServerState, setting: Setting): Sum;

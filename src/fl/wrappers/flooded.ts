@@ -88,6 +88,11 @@ export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Stra
       `strategy.flood.alpha is ${alpha}, expected 0 around ${host.name}: its second mean would count whom ${host.name} leaves out`,
     );
   }
+  if (alpha > 0 && host.sums === "products") {
+    throw new ScenarioError(
+      `strategy.flood.alpha is ${alpha}, expected 0 around ${host.name}: its second mean is one of deltas, and that sums products`,
+    );
+  }
   return {
     ...host,
     name: `${host.name}+flood(α=${alpha})`,

@@ -41,6 +41,11 @@ interface Heard<Host> {
 }
 
 export function overTheAir<Host>(host: Strategy<Host>, options: OverTheAirOptions): Strategy<Heard<Host>> {
+  if (host.sums === "products") {
+    throw new ScenarioError(
+      `strategy.overTheAir: ${host.name} sums products of factors, and over the air the server hears only the sum of these`,
+    );
+  }
   if (host.folding === "all") {
     throw new ScenarioError(
       `strategy.overTheAir: ${host.name} looks at all updates at once, and over the air the server hears only their sum`,

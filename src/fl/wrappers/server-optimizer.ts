@@ -1,5 +1,6 @@
 /** Any strategy whose result the server takes for a gradient. */
 import { z } from "zod";
+import { ScenarioError } from "../../base/errors.ts";
 import type { ParameterLayout, Range } from "../../tasks/layout.ts";
 import type { About } from "../about.ts";
 import type { ServerState, Strategy } from "../strategy.ts";
@@ -45,6 +46,11 @@ export const serverOptimizerFields = {
 export type ServerOptimizerOptions = z.output<z.ZodObject<typeof serverOptimizerFields>>;
 
 export function serverOptimized<Sum>(host: Strategy<Sum>, options: ServerOptimizerOptions): Strategy<Sum> {
+  if (host.sums === "products") {
+    throw new ScenarioError(
+      `strategy.serverStep: ${host.name} sums products, and what comes out is no step of factors`,
+    );
+  }
   return {
     ...host,
     name: `${host.name}+${options.type}(η=${options.learningRate})`,

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { ScenarioError } from "../../../src/base/errors.ts";
 import { clientId } from "../../../src/base/ids.ts";
 import { emptyMemory } from "../../../src/fl/plan.ts";
 import { tailStrength } from "../../../src/fl/strategies/ranks/tail-strength.ts";
@@ -251,4 +252,14 @@ test("HetLoRA: three local steps are those of plain loops on the loss and λ tim
     values = values.map((value, i) => value - setting.rate * slope[i]!);
   }
   close(update.values, [...values], 1e-8);
+});
+
+test("around methods that sum products nothing is wrapped that would make something of sums of deltas", () => {
+  for (const make of [flexlora, flora, loraFair]) {
+    assert.throws(() => make({ serverStep: { type: "adam" } }), ScenarioError);
+    assert.throws(() => make({ overTheAir: {} }), ScenarioError);
+    assert.throws(() => make({ flood: {} }), ScenarioError);
+    make({ flood: { alpha: 0 }, clipNorm: 1 });
+  }
+  loraFair({ solver: "none", serverStep: { type: "adam" } });
 });

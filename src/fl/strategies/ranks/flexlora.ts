@@ -65,6 +65,7 @@ export const flexlora = defineStrategy({
     const { splitSigma, discounts } = options;
     return {
       problems: (setting) => rankProblems(options, setting),
+      sums: "products",
       weight: (update, group) => averagingWeight(options, update, group) * update.discount,
       plan(client, { parameters }, setting) {
         const plan = planOfRank(client, rankFor(client.budget, options, setting), options, setting);

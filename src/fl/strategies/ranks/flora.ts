@@ -109,6 +109,7 @@ export const flora = defineStrategy({
       // Δ is the same for all, and would be copied for each client of a call.
       steps: () => ({ merges: false }),
       reply: (_trained, _plan, { round }) => ({ memory: { vectors: {}, notes: { synced: round - 1 } } }),
+      sums: "products",
       weight: (update, group) => averagingWeight(options, update, group) * update.discount,
       begin: (_server, { layout: { pairs, groups } }): Sum => ({
         products: pairs.map(emptySum),

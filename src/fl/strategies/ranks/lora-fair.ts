@@ -64,6 +64,7 @@ export const loraFair = defineStrategy({
     const weightOf = (update: Update, group: number) => averagingWeight(options, update, group);
     return {
       problems: (setting) => (ranks === "full" ? [] : rankProblems({ ...options, ranks }, setting)),
+      ...(solver !== "none" && { sums: "products" }),
       weight: (update, group) => weightOf(update, group) * update.discount,
       plan(client, _server, setting) {
         const rank =
