@@ -51,7 +51,8 @@ export async function aggregate(
   const refusals = new Map<ParticipationId, string>();
   const memories = new Map<ClientId, ClientMemory>();
   const counted: Counted[] = [];
-  const expertTokens = new Float64Array(layout.layers * layout.experts);
+  const { members, layers, experts, pool } = layout;
+  const expertTokens = new Float64Array(layers * (pool?.beside.experts ?? experts));
   const sum = strategy.begin(before, setting);
   const pledges = accepted.map(({ result }) => result);
   let opened = 0;
@@ -66,7 +67,10 @@ export async function aggregate(
     }
     if (memory !== undefined) memories.set(entry.client, memory);
     strategy.fold(sum, update, setting, at);
-    for (const expert of expertTokens.keys()) expertTokens[expert]! += update.counts[expert]!;
+    for (let member = 0; member < members; member++) {
+      const first = (member * update.counts.length) / members;
+      for (const expert of expertTokens.keys()) expertTokens[expert]! += update.counts[first + expert]!;
+    }
     const { participation, client, examples, personal, meanLoss } = update;
     // Of the experts that its tokens activated: that is what a rescaler makes up for.
     const budget = activeIn(update);

@@ -33,7 +33,7 @@ export function clientView(client: ClientId, round: Round, draft: Draft, ctx: Se
 /** Null for a method that asks nothing special of anybody. */
 export function planFor(client: ClientId, draft: Draft, ctx: ServerContext): StoredPlan | null {
   const { strategy, setting } = ctx.services.method;
-  if (strategy.plan === undefined && strategy.steps === undefined) return null;
+  if (strategy.plan === undefined && strategy.steps === undefined && strategy.shape === undefined) return null;
   const view = clientView(client, draft.round, draft, ctx);
   const plan = strategy.plan?.(view, methodState(draft, ctx), setting) ?? usual(view, setting);
   if (ctx.services.learning !== null) return storePlan(plan, ctx);
@@ -44,18 +44,21 @@ export function planFor(client: ClientId, draft: Draft, ctx: ServerContext): Sto
 
 /** What a client trains with; it is held to have the programs of a kind. Vectors are charged with the model. */
 export function orderOf(
-  { kind, inputs, scope, learningRate }: StoredPlan,
+  { kind, inputs, scope, members, learningRate }: StoredPlan,
   draft: Draft,
   ctx: ServerContext,
 ): MethodOrder | null {
   if (draft.adapter.ref !== "blob") return null;
+  const { members: all = 1 } = ctx.services.method.strategy.shape ?? {};
   const sent = Object.entries(inputs).map(([name, value]) => {
     if (typeof value === "number") return [name, value] as const;
     // Programs take float32.
     const single = value.double ? ctx.put(Float32Array.from(load(value, ctx))) : value.content;
     return [name, weighing(single, 0)] as const;
   });
-  return { kind, inputs: Object.fromEntries(sent), ...given({ scope, learningRate }) };
+  const trained =
+    all === 1 ? undefined : { all, chosen: members ?? Array.from({ length: all }, (_, member) => member) };
+  return { kind, inputs: Object.fromEntries(sent), ...given({ scope, members: trained, learningRate }) };
 }
 
 /** What is evaluated at a budget. */

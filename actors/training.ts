@@ -25,6 +25,7 @@ import type {
 import type { Scope } from "../src/tasks/scope.ts";
 import type { Mix, Variant } from "../src/tasks/task.ts";
 import { type Attack, attacked, dated, flippedLabels } from "./attack.ts";
+import { type Members, memberJob, together } from "./members.ts";
 
 /** What every worker knows: plain data, its large parts in shared memory. */
 export interface TrainingSetup {
@@ -69,6 +70,8 @@ export interface MethodOrder {
   readonly inputs: Readonly<Record<string, number | BlobRef>>;
   /** Parameters that the client has; all unless given. */
   readonly scope?: Scope;
+  /** Which models it trains, where there are several. */
+  readonly members?: Members;
   /** The scenario's unless given. */
   readonly learningRate?: number;
 }
@@ -238,12 +241,40 @@ async function train(
   blobs: BlobReader,
 ): Promise<GatheredResult<Trained>> {
   const jobs = recipes.map((recipe) => trainJob(setup, recipe, blobs));
-  const found = await engine.trainCohort(jobs);
+  const found = await trainEach(setup, engine, recipes, jobs);
   const results = recipes.map((recipe, at) => {
     const sent = trained(setup, recipe, jobs[at]!.adapter, found[at]!);
     return recipe.stale === undefined ? sent : dated(sent, jobs[at]!.adapter, blobs.floats(recipe.adapter));
   });
   return { results, problems: engine.takeProblems?.() ?? [] };
+}
+
+/** Members train in turn: then no more clients share a call than there are programs for. */
+async function trainEach(
+  { seed }: TrainingSetup,
+  engine: TrainingEngine,
+  recipes: readonly TrainRecipe[],
+  jobs: readonly TrainJob[],
+): Promise<TrainResult[]> {
+  const parts = recipes.map(({ client, round, method }, at) =>
+    method?.members === undefined
+      ? [jobs[at]!]
+      : method.members.chosen.map((member) => {
+          const draws = new Rng(seed).at(`batches of member ${member}`, round).at(client);
+          return memberJob(jobs[at]!, member, method.members!, draws);
+        }),
+  );
+  const results: TrainResult[][] = recipes.map(() => []);
+  const turns = Math.max(...parts.map(({ length }) => length));
+  for (let turn = 0; turn < turns; turn++) {
+    const here = [...parts.keys()].filter((at) => turn < parts[at]!.length);
+    const found = await engine.trainCohort(here.map((at) => parts[at]![turn]!));
+    for (const [i, at] of here.entries()) results[at]!.push(found[i]!);
+  }
+  return results.map((found, at) => {
+    const members = recipes[at]!.method?.members;
+    return members === undefined ? found[0]! : together(jobs[at]!, members, found);
+  });
 }
 
 function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader): TrainJob {

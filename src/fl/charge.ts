@@ -25,7 +25,7 @@ export interface Charge {
 }
 
 /** Null stands for the plan of a method that asks nothing special of anybody. */
-type Charged = Pick<Plan, "kind" | "bytes" | "scope" | "preliminary"> | null;
+type Charged = Pick<Plan, "kind" | "bytes" | "scope" | "members" | "preliminary"> | null;
 
 export type ChargeOf = (client: ClientId, plan: Charged) => Charge;
 
@@ -43,12 +43,14 @@ export interface Tariff {
   flopsOf(variant: Variant, scope?: Scope): { readonly training: number; readonly forward: number };
   /** Share of its examples that a client keeps from training. */
   readonly kept: number;
+  /** How many models train where a plan does not say. */
+  readonly members: number;
   /** Probes of a kind of plan, over the examples that are trained on and over those that are kept. */
   probesOf(kind: Plan["kind"]): { readonly trained: number; readonly validating: number };
 }
 
 export function chargesBy(tariff: Tariff): ChargeOf {
-  const { kept, bytes, layout, variantOf, trainingTimeOf, epochTimeOf, flopsOf, probesOf } = tariff;
+  const { kept, bytes, layout, members, variantOf, trainingTimeOf, epochTimeOf, flopsOf, probesOf } = tariff;
   const sent = (whole: number, parameters: number): number => Math.max(0, whole - 4 * layout.size + parameters);
   return (client, plan) => {
     if (plan === null)
@@ -58,12 +60,13 @@ export function chargesBy(tariff: Tariff): ChargeOf {
     const { down, up } = bytesOf(plan, layout);
     const { trained, validating } = probesOf(plan.kind);
     const passes = trained * (1 - kept) + validating * kept;
+    const models = plan.members?.length ?? members;
     return {
       download: sent(bytes.download, down),
       upload: sent(bytes.upload, up),
       preliminary: plan.preliminary ?? null,
-      training: ((1 - kept) * trainingTimeOf(client) * asked.training) / own.training,
-      probing: (passes * epochTimeOf(client) * asked.forward) / own.training,
+      training: (models * (1 - kept) * trainingTimeOf(client) * asked.training) / own.training,
+      probing: (models * passes * epochTimeOf(client) * asked.forward) / own.training,
     };
   };
 }

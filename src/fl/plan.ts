@@ -33,6 +33,8 @@ export interface Plan {
   readonly scope?: Scope;
   /** What it trains from in the place of the server's parameters; charged like these. */
   readonly start?: Float32Array;
+  /** Which members train, one after the other; all there are unless given. */
+  readonly members?: readonly number[];
   /** Fed to every step, by the names that `steps` declares or its variant asks for. */
   readonly inputs?: Readonly<Record<string, number | Float32Array | Float64Array>>;
   /** Share of its local steps, in (0, 1]; what the scenario says unless given. */

@@ -12,7 +12,7 @@ import type { Round } from "../base/ids.ts";
 import type { Problem } from "../base/problem.ts";
 import type { AdapterShape } from "../model/adapter.ts";
 import type { Steps } from "../tasks/steps.ts";
-import type { KeyedDraws, Setting } from "../tasks/task.ts";
+import type { Affordable, KeyedDraws, Setting } from "../tasks/task.ts";
 import type { Named } from "./define.ts";
 import type { Deployment } from "./deployment.ts";
 import type { ClientMemory, ClientView, Kind, Plain, Plan, Vectors } from "./plan.ts";
@@ -69,7 +69,7 @@ export interface Method<Sum = unknown> extends Aggregation<Sum> {
   /** Called once for each kind in a run. */
   steps?(kind: Kind, setting: Setting): Steps;
   reply?(trained: Trained, plan: Plan, client: ClientView, setting: Setting): Reply;
-  /** What it has a model train besides the experts' factors. */
+  /** What it has a model train besides the experts' factors, or in their place; and how many models. */
   readonly shape?: AdapterShape;
   /**
    * Share of its examples, in [0, 1), that each client keeps from training, the same in every round; steps validate with
@@ -77,7 +77,7 @@ export interface Method<Sum = unknown> extends Aggregation<Sum> {
    */
   readonly validation?: number;
   /** What is evaluated at a budget: the global model with the variant of that budget unless given. */
-  deploy?(budget: number, server: ServerState, setting: Setting): Deployment;
+  deploy?(budget: number, server: ServerState, setting: Affordable): Deployment;
   /**
    * A client's own model, where it has one: evaluated in the end on the examples that it keeps from training, beside the
    * model of its budget.

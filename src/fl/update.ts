@@ -87,8 +87,9 @@ export function checkUpdate(update: Update, layout: AdapterLayout): Refusal | nu
 function misfitOf(update: Update, layout: AdapterLayout): string | null {
   const { values, base, personal, counts, units, examples } = update;
   const topK = activeIn(update);
-  const { layers, experts, size } = layout;
-  const groups = layers * experts + layout.routers.length;
+  const { layers, experts, members } = layout;
+  const size = members * layout.size;
+  const groups = members * groupsOf(layout);
   if (values.length !== size) return `adapter has ${values.length} values, expected ${size}`;
   if (base.length !== size) return `base adapter has ${base.length} values, expected ${size}`;
   if (personal.length !== layers) return `rescaler has ${personal.length} factors, expected ${layers}`;
@@ -112,24 +113,49 @@ export const activeIn = ({ plan, budget }: Pick<Update, "plan" | "budget">): num
 const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;
 const isNonNegative = (value: number): boolean => value >= 0 && value < Infinity;
 
-function activationProblem(update: Update, { layers, experts }: AdapterLayout): string | null {
-  const { counts, units: tokens } = update;
-  const topK = activeIn(update);
+/** Of one member: experts, or small experts in their place, and routers that train. */
+const groupsOf = ({ layers, experts, routers, pool }: AdapterLayout): number =>
+  pool === null ? layers * experts + routers.length : layers * (pool.beside.experts + 1);
+
+function activationProblem(update: Update, layout: AdapterLayout): string | null {
+  const { counts, plan } = update;
+  const groups = groupsOf(layout);
+  for (let member = 0; member < layout.members; member++) {
+    const own = counts.subarray(member * groups, (member + 1) * groups);
+    const isTrained = plan.members?.includes(member) ?? true;
+    const problem = isTrained ? memberProblem(own, update, layout) : own.some((count) => count !== 0) ? "used" : null;
+    if (problem === null) continue;
+    return layout.members === 1
+      ? problem
+      : `member ${member}${isTrained ? "" : ", which it did not train"}: ${problem}`;
+  }
+  return null;
+}
+
+function memberProblem(
+  counts: Float64Array,
+  { units: tokens, plan, budget }: Update,
+  { layers, experts, pool }: AdapterLayout,
+): string | null {
+  const each = pool?.beside.experts ?? experts;
+  const [name, chosen] = pool === null ? ["topK", activeIn({ plan, budget })] : ["kept", keptIn(plan) ?? each];
   for (let layer = 0; layer < layers; layer++) {
     let sum = 0;
-    for (let expert = 0; expert < experts; expert++) {
-      const count = counts[layer * experts + expert]!;
+    for (let expert = 0; expert < each; expert++) {
+      const count = counts[layer * each + expert]!;
       if (!isCount(count) || count > tokens) {
         return `layer ${layer}, expert ${expert} was activated ${count} times by ${tokens} tokens`;
       }
       sum += count;
     }
-    if (sum !== topK * tokens) {
-      return `activations of layer ${layer} sum to ${sum}, expected topK · tokens = ${topK * tokens}`;
+    if (sum !== chosen * tokens) {
+      return `activations of layer ${layer} sum to ${sum}, expected ${name} · tokens = ${chosen * tokens}`;
     }
   }
   return null;
 }
+
+const keptIn = ({ kind }: Plan): number | undefined => kind.variant.kept as number | undefined;
 
 function nonFiniteIn(sent: Update["sent"]): string | null {
   for (const [name, value] of Object.entries(sent)) {

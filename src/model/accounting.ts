@@ -12,6 +12,7 @@
 
 import { type AdapterLayout, adapterLayout, type LoraConfig } from "./adapter.ts";
 import { attentionWidths } from "./base-weights.ts";
+import type { BesideConfig } from "./beside.ts";
 import type { ModelConfig } from "./config.ts";
 
 export interface ParameterCount {
@@ -115,6 +116,10 @@ export function trainingFlops(config: ModelConfig, k: number, rank: number): num
   return 2 * forwardFlops(config, k) + 3 * loraFlops(config, k, rank);
 }
 
+/** FLOP per token that small experts beside each mixture, of which it keeps `kept`, add to a forward pass. */
+export const poolFlops = ({ layers, width }: ModelConfig, pool: BesideConfig, kept: number): number =>
+  2 * layers * (pool.experts * width + kept * 2 * width * pool.width);
+
 export interface RoundBytes {
   /** The whole adapter, server to client; full rank whatever the budget. */
   readonly download: number;
@@ -123,9 +128,10 @@ export interface RoundBytes {
 }
 
 /** @param bytesPerScalar 4 for float32, 2 for bfloat16 or float16 */
-export function roundBytes({ size, layers, experts }: AdapterLayout, bytesPerScalar: 2 | 4): RoundBytes {
-  const download = size * bytesPerScalar;
-  return { download, upload: download + (layers * experts + 2) * 4 };
+export function roundBytes({ size, members, layers, experts, pool }: AdapterLayout, bytesPerScalar: 2 | 4): RoundBytes {
+  const download = members * size * bytesPerScalar;
+  const counted = members * layers * (pool?.beside.experts ?? experts);
+  return { download, upload: download + (counted + 2) * 4 };
 }
 
 /** Bytes a client needs while training, by what they are for. */

@@ -15,6 +15,7 @@
  *
  * Le et al., "FLAME", 2025, https://arxiv.org/abs/2506.16600; Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685.
  */
+import { type BesideConfig, type BesideLayout, besideLayout } from "./beside.ts";
 import type { ModelConfig } from "./config.ts";
 
 export interface LoraConfig {
@@ -46,8 +47,12 @@ export interface AdapterLayout {
   readonly layers: number;
   /** Experts per layer. */
   readonly experts: number;
-  /** Elements of the flat vector. */
+  /** Elements of the flat vector of one model. */
   readonly size: number;
+  /** How many models there are: the vectors of all lie one after the other. */
+  readonly members: number;
+  /** Small experts beside each mixture, which are the whole vector where there are any. */
+  readonly pool: BesideLayout | null;
   /** In the order of the flat vector within a layer. */
   readonly blocks: readonly AdapterBlock[];
   /** Where the change of each layer's router lies; empty where routers rest. */
@@ -58,9 +63,13 @@ export interface AdapterLayout {
   ranges(expert: number): readonly Range[];
 }
 
-/** What is trained besides the experts' factors. */
+/** What is trained besides the experts' factors, or in their place; and how many times. */
 export interface AdapterShape {
   readonly routers?: boolean;
+  /** Models over one base, each with an adapter of its own. */
+  readonly members?: number;
+  /** A pool of small experts beside each mixture, and nothing on the experts of the base. */
+  readonly beside?: BesideConfig;
 }
 
 export function adapterLayout(model: ModelConfig, lora: LoraConfig, shape: AdapterShape = {}): AdapterLayout {
@@ -74,10 +83,13 @@ export function adapterLayout(model: ModelConfig, lora: LoraConfig, shape: Adapt
   ];
   const expertSize = blocks.reduce((sum, { rows, columns }) => sum + rows * columns, 0);
   const factors = layers * experts * expertSize;
-  const routers = Array.from({ length: shape.routers === true ? layers : 0 }, (_, layer) => ({
-    start: factors + layer * experts * d,
-    end: factors + (layer + 1) * experts * d,
-  }));
+  const routers = Array.from(
+    { length: shape.routers === true && shape.beside === undefined ? layers : 0 },
+    (_, layer) => ({
+      start: factors + layer * experts * d,
+      end: factors + (layer + 1) * experts * d,
+    }),
+  );
   const ranges = Array.from({ length: layers * experts }, (_, expert) => {
     const layer = Math.floor(expert / experts);
     let block = layer * experts * expertSize;
@@ -87,12 +99,15 @@ export function adapterLayout(model: ModelConfig, lora: LoraConfig, shape: Adapt
       return { start, end: start + rows * columns };
     });
   });
+  const pool = shape.beside === undefined ? null : besideLayout(model, shape.beside);
   return {
     lora,
     shape,
     layers,
     experts,
-    size: factors + routers.length * experts * d,
+    size: pool?.size ?? factors + routers.length * experts * d,
+    members: shape.members ?? 1,
+    pool,
     blocks,
     routers,
     matrix: (name, expert) => ranges[expert]![blockNames.indexOf(name)]!,

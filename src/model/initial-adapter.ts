@@ -4,14 +4,25 @@
  */
 import type { Rng } from "../base/random.ts";
 import type { AdapterLayout } from "./adapter.ts";
+import { initialBeside } from "./beside.ts";
 
 export function initialAdapter(layout: AdapterLayout, rng: Rng): Float32Array {
+  const adapter = new Float32Array(layout.members * layout.size);
+  for (let member = 0; member < layout.members; member++) {
+    adapter.set(initialMember(layout, rng, member), member * layout.size);
+  }
+  return adapter;
+}
+
+/** Members differ by their A, or by U and R of their small experts. */
+function initialMember(layout: AdapterLayout, rng: Rng, member: number): Float32Array {
+  if (layout.pool !== null) return initialBeside(layout.pool, rng, member);
   const adapter = new Float32Array(layout.size);
   for (const { name, columns } of layout.blocks) {
     if (name !== "gateUpA" && name !== "downA") continue;
     const bound = 1 / Math.sqrt(columns);
     for (let expert = 0; expert < layout.layers * layout.experts; expert++) {
-      const draws = rng.at(`adapter ${name}`).at(expert);
+      const draws = rng.at(`adapter ${name}`, member).at(expert);
       const { start, end } = layout.matrix(name, expert);
       for (let i = start; i < end; i++) adapter[i] = bound * (2 * draws.uniform() - 1);
     }

@@ -17,6 +17,7 @@ import { concat, halves, reshape, split, transpose } from "../tensor/ops/layout.
 import { matmul } from "../tensor/ops/matrix.ts";
 import { causalAttention, rmsNorm, rotary, softmax } from "../tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../tensor/ops/ragged.ts";
+import type { BesideOutput } from "./beside.ts";
 import type { ModelConfig } from "./config.ts";
 
 /** What the router sent to the experts of one layer. */
@@ -52,7 +53,10 @@ export interface ForwardOptions {
   readonly adapted?: {
     /** s_l, `[1]` each, or one for every token, `[tokens, 1]`. */
     readonly rescaler: readonly Tensor[];
-    readonly experts: Experts;
+    /** The base's own unless given. */
+    readonly experts?: Experts;
+    /** Of each layer, what is added to its mixture, from what the mixture reads. */
+    readonly beside?: readonly ((x: Tensor) => BesideOutput)[];
     /** Router logits from those of the base model and from what the router reads, `[tokens, width]`. */
     readonly logits?: (layer: number, logits: Tensor, x: Tensor) => Tensor;
   };
@@ -65,6 +69,8 @@ export interface Forward {
   readonly activations: Tensor;
   /** Router logits and probabilities of each layer, `[rows · length, experts]`. */
   readonly routers: readonly { readonly logits: Tensor; readonly probabilities: Tensor; readonly counts: Tensor }[];
+  /** Of each layer; none without small experts beside the mixture. */
+  readonly beside: readonly BesideOutput[];
 }
 
 /**
@@ -75,12 +81,14 @@ export function forward(options: ForwardOptions, ids: Tensor, padding: Tensor): 
   const { config, rows, length, weight } = options;
   const tokens = rows * length;
   const routers: Forward["routers"][number][] = [];
+  const beside: BesideOutput[] = [];
   let h = gatherRows(weight("embed"), reshape(ids, [tokens]));
   for (let layer = 0; layer < config.layers; layer++) {
     const of = (name: string) => weight(`layers.${layer}.${name}`);
     h = add(h, attention(options, rmsNorm(h, of("inputNorm"), config.normEpsilon), of));
     const mixed = mixture(options, layer, h, padding, of);
     routers.push(mixed.router);
+    if (mixed.beside) beside.push(mixed.beside);
     h = mixed.output;
   }
   return {
@@ -90,6 +98,7 @@ export function forward(options: ForwardOptions, ids: Tensor, padding: Tensor): 
       0,
     ),
     routers,
+    beside,
   };
 }
 
@@ -146,8 +155,10 @@ function mixture(options: ForwardOptions, layer: number, h: Tensor, padding: Ten
   const weight = gatherRows(reshape(routed, [tokens * k, 1]), positions);
   const experts = adapted?.experts ?? baseExperts;
   const mixed = experts(layer, { x, weight, positions, labels }, of("gateUp"), of("down"));
+  const beside = adapted?.beside?.[layer]?.(normed);
   return {
-    output: scatterAddRows(mixed.outputs, token, tokens, h),
+    output: scatterAddRows(mixed.outputs, token, tokens, beside ? add(h, beside.output) : h),
+    beside,
     router: { logits, probabilities, counts: mixed.counts ?? counts },
   };
 }

@@ -7,7 +7,14 @@ import { type Charge, type ChargeOf, chargesBy } from "../fl/charge.ts";
 import { emptyMemory, type Kind, usual } from "../fl/plan.ts";
 import { RescalerBook } from "../fl/rescaler.ts";
 import type { Strategy } from "../fl/strategy.ts";
-import { adaptedFlops, countLora, countParameters, trainingFlops } from "../model/accounting.ts";
+import {
+  adaptedFlops,
+  countLora,
+  countParameters,
+  forwardFlops,
+  poolFlops,
+  trainingFlops,
+} from "../model/accounting.ts";
 import { initialAdapter } from "../model/initial-adapter.ts";
 import type { BlobStore } from "../runtime/messages/blobs.ts";
 import type { BlobRef } from "../runtime/messages/refs.ts";
@@ -82,7 +89,7 @@ function stepsOf(strategy: Strategy, setting: Setting): (kind: Kind) => Steps {
 
 function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, steps: (kind: Kind) => Steps): ChargeOf {
   const { data } = scenario;
-  const { bytes, fleet, config } = prepared;
+  const { bytes, fleet, config, layout } = prepared;
   const { rank } = data.lora;
   const costAt = (rank: number) => {
     const counted = (topK: number) => trainingFlops(config, topK, rank);
@@ -92,6 +99,7 @@ function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, ste
     bytes,
     layout: setting.layout,
     kept: strategyOf(scenario).validation ?? 0,
+    members: layout.members,
     variantOf: (client) => setting.variant(fleet.topK[client]!),
     trainingTimeOf: (client) => trainingTimeOf(fleet, data, client),
     epochTimeOf: (client) => (1_000 * fleet.tokens[client]!) / fleet.tokensPerSecond[client]!,
@@ -100,7 +108,12 @@ function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, ste
       const inScope = (scope && rankOf(scope)) ?? rank;
       const training = costAt(inScope)(topK);
       const forward = adaptedFlops(config, topK, inScope) / trainingFlops(config, topK, inScope);
-      return { training, forward: training * forward };
+      if (layout.pool === null || variant.kept === undefined) return { training, forward: training * forward };
+      // Small experts in the place of LoRA, as much slower or faster as a calibration found the device to be with LoRA.
+      const added = poolFlops(config, layout.pool.beside, variant.kept as number);
+      const pace = training / trainingFlops(config, topK, inScope);
+      const base = forwardFlops(config, topK);
+      return { training: pace * (2 * base + 3 * added), forward: pace * (base + added) };
     },
     probesOf(kind) {
       const { before, after, validate } = steps(kind);
@@ -125,7 +138,8 @@ export function firstPart(
   const chargeOf = chargesOf(scenario, prepared, setting, stepsOf(strategy, setting));
   const server = { parameters: new Float32Array(0), vectors: {}, notes: null };
   return (client) => {
-    if (strategy.plan === undefined && strategy.steps === undefined) return { charge: chargeOf(client, null) };
+    if (strategy.plan === undefined && strategy.steps === undefined && strategy.shape === undefined)
+      return { charge: chargeOf(client, null) };
     const view = {
       client,
       budget: fleet.topK[client]!,

@@ -24,8 +24,8 @@ type Probe = (at: StepContext) => Readonly<Record<string, Tensor>>;
 /** Graph pieces of one kind of plan. */
 export interface Steps {
   readonly optimizer?: "adamw" | "sgd" | { readonly momentum: number };
-  /** Extra inputs: a scalar `[1]`, or a vector like the parameters. */
-  readonly given?: Readonly<Record<string, "scalar" | "parameters">>;
+  /** Extra inputs: a scalar `[1]`, a vector like the parameters, or one of so many numbers. */
+  readonly given?: Readonly<Record<string, "scalar" | "parameters" | number>>;
   /** `loss` unless given. */
   objective?(at: StepContext): Tensor;
   /** The flat gradient, before it is clipped. */

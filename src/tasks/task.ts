@@ -43,6 +43,8 @@ export interface Pass {
   readonly counts: Tensor;
   /** What each layer's router said, where there are any. */
   readonly routers?: readonly RouterPass[];
+  /** What each layer's pool of small experts said, where there are any. */
+  readonly pools?: readonly Omit<RouterPass, "logits">[];
   /** 1 at a token and 0 at padding, `[tokens, 1]`, where routers are. */
   tokens?(): Tensor;
 }
@@ -92,3 +94,6 @@ export interface Setting {
     readonly rest: number;
   };
 }
+
+/** What of a setting is known without a run as well: enough to say what a budget affords. */
+export type Affordable = Pick<Setting, "layout" | "budgets" | "variant">;

@@ -163,7 +163,7 @@ function open(task: Task, variant: Variant, shape: BatchShape, inputs: Inputs, s
   const mean = (perTarget: Tensor) => meanOver(pass, perTarget, inputs, clients);
   const given: Record<string, Tensor> = {};
   for (const [name, form] of Object.entries(steps.given ?? {})) {
-    given[name] = inputs.own(name, form === "scalar" ? 1 : size);
+    given[name] = inputs.own(name, typeof form === "number" ? form : form === "scalar" ? 1 : size);
   }
   const context: StepContext = {
     graph,

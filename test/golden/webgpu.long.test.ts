@@ -42,7 +42,7 @@ describe("WebGPU", { skip: absence() }, () => {
   for (const k of [8, 2]) {
     test(`with k = ${k}, logits are the reference's`, async () => {
       const { batch, rescaler, weights } = golden;
-      const logits = await engine.logits({ adapter: golden.adapter("lora"), rescaler, topK: k, batch });
+      const logits = await engine.logits({ adapter: golden.adapter("lora"), rescaler, variant: { topK: k }, batch });
       const { vocabulary } = weights.config;
       const reference = golden.read(`lora.logits.k${k}`);
       const rows = Array.from(batch.lossPositions, (p) => [

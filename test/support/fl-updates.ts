@@ -32,6 +32,7 @@ export const layout: AdapterLayout = adapterLayout(model, { rank: 1, alpha: 2 })
 export const experts = layout.layers * layout.experts;
 export const setting = settingOf(parameterLayout(layout), {
   clients: 8,
+  budgets: [1, 2],
   mixture: { topK: 2, expert: 12, rest: 40 },
 });
 

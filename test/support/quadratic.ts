@@ -167,7 +167,8 @@ function stepOf(strategy: Strategy, plan: Plan, setting: Setting) {
   };
   const given: Record<string, Tensor> = {};
   for (const [name, form] of Object.entries(steps.given ?? {})) {
-    given[name] = inputs[name] = form === "scalar" ? graph.input(name, "float32", [1]) : vector(name);
+    const input = (length: number) => graph.input(name, "float32", [length]);
+    given[name] = inputs[name] = typeof form === "number" ? input(form) : form === "scalar" ? input(1) : vector(name);
   }
   const contextOf = (parameters: Tensor): StepContext => {
     const losses = scale(reduceSum(square(sub(parameters, inputs.target!)), [0], true), 0.5);

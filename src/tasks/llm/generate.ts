@@ -48,7 +48,7 @@ const lengthStep = 64;
 /** Yields the tokens of the answer; returns why it ended. */
 export async function* generate(
   source: LogitsSource,
-  { adapter, rescaler, topK }: Omit<LogitsJob, "batch">,
+  model: Omit<LogitsJob, "batch">,
   prompt: ArrayLike<number>,
   { maxTokens, contextTokens, vocabulary, end, sampling, draws }: GenerateOptions,
 ): AsyncGenerator<number, Ending> {
@@ -67,7 +67,7 @@ export async function* generate(
       lossPositions: Int32Array.of(text.length - 1),
       targets: Int32Array.of(0),
     };
-    const logits = await source.logits({ adapter, rescaler, topK, batch });
+    const logits = await source.logits({ ...model, batch });
     const token = chooseToken(logits.subarray(0, vocabulary), sampling, () => draws.at(written).uniform());
     if (end.has(token)) return "end";
     text.push(token);

@@ -26,10 +26,7 @@ import type {
 } from "./training-engine.ts";
 
 /** What the model says, before anyone compares it with an answer. */
-export interface LogitsJob {
-  readonly adapter: Float32Array;
-  readonly rescaler: Float32Array;
-  readonly topK: number;
+export interface LogitsJob extends EvaluationModel {
   /** Its `lossPositions` say where logits are wanted; its targets only have to be tokens. */
   readonly batch: Batch;
 }
@@ -92,11 +89,7 @@ export class ProgramEngine implements TrainingEngine {
   }
 
   async evaluate({ models, mix = "probabilities", batches }: EvaluationJob): Promise<Evaluation> {
-    const { layout } = this.#programs.task;
-    const seen = models.map(({ scope, ...model }) => ({
-      ...model,
-      adapter: scope === undefined ? model.adapter : seenThrough(model.adapter, lensOf(layout, scope)),
-    }));
+    const seen = models.map((model) => this.#seen(model));
     for (const { variant, ...model } of seen) this.#check({ ...model, topK: variant.topK as number, batches });
     const scores = emptyScores(this.#groups);
     for (const batch of batches) {
@@ -108,10 +101,10 @@ export class ProgramEngine implements TrainingEngine {
   }
 
   /** @returns `[positions, vocabulary]` */
-  async logits({ batch, ...job }: LogitsJob): Promise<Float32Array> {
-    this.#check({ ...job, batches: [batch] });
-    const { topK, ...model } = job;
-    return (await this.#predict({ ...model, variant: { topK } }, batch, true)).logits as Float32Array;
+  async logits({ batch, ...model }: LogitsJob): Promise<Float32Array> {
+    const { variant, ...checked } = this.#seen(model);
+    this.#check({ ...checked, topK: variant.topK as number, batches: [batch] });
+    return (await this.#predict({ variant, ...checked }, batch, true)).logits as Float32Array;
   }
 
   takeProblems(): string[] {
@@ -121,6 +114,11 @@ export class ProgramEngine implements TrainingEngine {
   dispose(): void {
     this.#disposed = true;
     this.#engine.dispose();
+  }
+
+  #seen({ scope, ...model }: EvaluationModel): Omit<EvaluationModel, "scope"> {
+    if (scope === undefined) return model;
+    return { ...model, adapter: seenThrough(model.adapter, lensOf(this.#programs.task.layout, scope)) };
   }
 
   #predict(

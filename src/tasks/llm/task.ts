@@ -6,6 +6,7 @@
 import { adaptedExperts, type LayerAdapter, type LoraForm } from "../../model/adapted-experts.ts";
 import { type AdapterLayout, type AdapterShape, adapterLayout, type LoraConfig } from "../../model/adapter.ts";
 import { baseWeightShapes } from "../../model/base-weights.ts";
+import { besideLayers, isToken } from "../../model/beside.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { type ForwardOptions, forward, logitsAt } from "../../model/transformer.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
@@ -16,14 +17,17 @@ import { concat, reshape, split } from "../../tensor/ops/layout.ts";
 import { matmul } from "../../tensor/ops/matrix.ts";
 import { crossEntropy } from "../../tensor/ops/nn.ts";
 import type { LowRankPair, ParameterLayout } from "../layout.ts";
+import { membersOf } from "../members.ts";
 import type { BatchShape, Pass, Task, Variant } from "../task.ts";
 import { deltaInput } from "./delta.ts";
+import { choiceOf, poolCounts, poolLayout } from "./pools.ts";
 
 export interface LlmOptions {
   readonly config: ModelConfig;
   readonly lora: LoraConfig;
   /** How LoRA is computed; a matter of speed. */
   readonly form: LoraForm;
+  /** Its members train one by one: a task is one of them. */
   readonly shape?: AdapterShape;
 }
 
@@ -37,7 +41,7 @@ export function llmTask({ config, lora, form, shape }: LlmOptions): LlmTask {
   return {
     config,
     adapter,
-    layout: parameterLayout(adapter),
+    layout: memberLayout(adapter),
     personal: config.layers,
     pass(graph, { parameters, personal }, variant, shape) {
       return llmPass({ config, adapter, form }, graph, parameters, personal!, variant, shape);
@@ -45,8 +49,13 @@ export function llmTask({ config, lora, form, shape }: LlmOptions): LlmTask {
   };
 }
 
+/** Of all members. */
+export const parameterLayout = (adapter: AdapterLayout): ParameterLayout =>
+  membersOf(memberLayout(adapter), adapter.members);
+
 /** A group an expert, each with three pairs: gate, up and down; then a group a router where routers train. */
-export function parameterLayout(adapter: AdapterLayout): ParameterLayout {
+function memberLayout(adapter: AdapterLayout): ParameterLayout {
+  if (adapter.pool !== null) return poolLayout(adapter.pool);
   const { layers, experts, size, routers, lora } = adapter;
   const { rank } = lora;
   const columns = new Map(adapter.blocks.map((block) => [block.name, block.columns]));
@@ -74,8 +83,14 @@ export function parameterLayout(adapter: AdapterLayout): ParameterLayout {
   return { size, groups: [...groups, ...ofRouters], pairs, mixtures };
 }
 
+interface Parts {
+  readonly config: ModelConfig;
+  readonly adapter: AdapterLayout;
+  readonly form: LoraForm;
+}
+
 function llmPass(
-  { config, adapter, form }: { readonly config: ModelConfig; readonly adapter: AdapterLayout; readonly form: LoraForm },
+  { config, adapter, form }: Parts,
   graph: Graph,
   parameters: Tensor,
   personal: Tensor,
@@ -83,7 +98,8 @@ function llmPass(
   { clients, rows, length }: BatchShape,
 ): Pass {
   const batch = tokenInputs(graph, clients * rows, length);
-  const { layers, routers: changes } = partsOf(parameters, adapter, clients);
+  const { pool } = adapter;
+  const { layers, routers: changes } = pool === null ? partsOf(parameters, adapter, clients) : noParts;
   const bias = variant.masked === undefined ? null : biasInput(graph, adapter, clients);
   const delta = variant.delta === undefined ? null : deltaInput(graph, config, clients);
   const scales = split(personal, -1, new Array<number>(config.layers).fill(1));
@@ -103,14 +119,17 @@ function llmPass(
     },
     adapted: {
       rescaler: clients === 1 ? scales : scales.map(forEachToken),
-      experts: adaptedExperts({ layout: adapter, clients, form }, layers),
+      ...(pool === null
+        ? { experts: adaptedExperts({ layout: adapter, clients, form }, layers) }
+        : { beside: besideLayers(choiceOf(pool, clients, variant), parameters, batch.padding) }),
       ...((changes.length > 0 || bias !== null) && {
         logits: (layer, logits, x) => routed(logits, x, changes[layer] ?? null, bias?.layers[layer] ?? null),
       }),
     },
   };
-  const { hidden, activations, routers } = forward(options, batch.ids, batch.padding);
+  const { hidden, activations, routers, beside } = forward(options, batch.ids, batch.padding);
   const logits = logitsAt(options, hidden, batch.positions);
+  const tokens = () => isToken(batch.padding);
   const passed = () => routers.map(({ counts }) => tokensOf(counts, config.experts, options.topK));
   return {
     batch: { ...batch, ...(bias && { routerBias: bias.input }), ...(delta && { delta: delta.input }) },
@@ -121,12 +140,15 @@ function llmPass(
     // A row that is an example has a token at its first place, where padding is 0.
     present: () =>
       less(cast(firstOfRows(batch.padding, clients * rows, length), "float32"), graph.constant([0.5], [1])),
-    counts: changes.length === 0 ? activations : concat([activations, ...passed()], 0),
+    counts:
+      pool !== null
+        ? poolCounts(beside, tokens(), clients)
+        : changes.length === 0
+          ? activations
+          : concat([activations, ...passed()], 0),
     routers,
-    tokens() {
-      const padding = reshape(cast(batch.padding, "float32"), [clients * rows * length, 1]);
-      return less(padding, graph.constant([0.5], [1]));
-    },
+    ...(pool !== null && { pools: beside }),
+    tokens,
   };
 }
 
@@ -145,6 +167,8 @@ export function tokenInputs(graph: Graph, rows: number, length: number) {
     targets: graph.input("targets", "int32", [responses]),
   };
 }
+
+const noParts = { layers: [], routers: [] };
 
 /** The layers' factors as parts of the flat adapters, and what changes their routers, `[clients, experts, width]`. */
 function partsOf(flat: Tensor, { layers, experts, blocks, routers }: AdapterLayout, clients: number) {

@@ -84,7 +84,7 @@ const topKOp: Op = {
   backward(node, [g]) {
     if (!g) return [null];
     const columns = node.inputs[0]!.shape.at(-1) as number;
-    return [apply(scatterColumnsOp, [g, node.outputs[1]!], { columns })];
+    return [scatterColumns(g, node.outputs[1]!, columns)];
   },
   onnx: (emit, [x], node) =>
     emit.node("TopK", [x!, emit.integers([node.attributes.k as number])], { axis: -1, largest: 1, sorted: 1 }, 2),
@@ -127,6 +127,9 @@ const scatterColumnsOp: Op = {
     run.set(node, run.tf.sum(run.tf.mul(chosen, run.tf.expandDims(run.get(values), -1)), -2));
   },
 };
+/** The values of each row in the columns `indices` of zeros. Carries no gradient. */
+export const scatterColumns = (values: Tensor, indices: Tensor, columns: number): Tensor =>
+  apply(scatterColumnsOp, [values, indices], { columns });
 
 const minusOneAtOp: Op = {
   name: "minusOneAt",

@@ -69,7 +69,7 @@ function counting(vocabulary: number): LogitsSource & { readonly jobs: LogitsJob
   };
 }
 
-const model = { adapter: new Float32Array(1), rescaler: new Float32Array(1), topK: 2 };
+const model = { adapter: new Float32Array(1), rescaler: new Float32Array(1), variant: { topK: 2 } };
 const options: GenerateOptions = {
   maxTokens: 10,
   contextTokens: 256,
@@ -100,8 +100,8 @@ test("an answer ends before the end token, at its longest, or where the model re
 test("each token is asked for at the end of the text so far, in rows of few lengths", async () => {
   const source = counting(300);
   await collect(source, [20, 30], { maxTokens: 70, contextTokens: 100 });
-  for (const [written, { batch, topK }] of source.jobs.entries()) {
-    assert.equal(topK, 2);
+  for (const [written, { batch, variant }] of source.jobs.entries()) {
+    assert.equal(variant.topK, 2);
     assert.deepEqual([...batch.lengths], [2 + written]);
     assert.deepEqual([...batch.lossPositions], [1 + written]);
     assert.deepEqual([...batch.ids.subarray(0, 2)], [20, 30]);

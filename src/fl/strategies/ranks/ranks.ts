@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Problem } from "../../../base/problem.ts";
 import type { ParameterLayout } from "../../../tasks/layout.ts";
 import type { Scope } from "../../../tasks/scope.ts";
-import type { Setting, Variant } from "../../../tasks/task.ts";
+import type { Affordable, Setting, Variant } from "../../../tasks/task.ts";
 import type { ClientView, Plan } from "../../plan.ts";
 import type { Method } from "../../strategy.ts";
 
@@ -41,7 +41,7 @@ export const fullRank = ({ pairs }: Pick<ParameterLayout, "pairs">): number =>
   pairs.reduce((most, { rank }) => Math.max(most, rank), 0);
 
 /** r_k */
-export function rankFor(budget: number, { ranks }: RankOptions, { layout, budgets }: Setting): number {
+export function rankFor(budget: number, { ranks }: RankOptions, { layout, budgets }: Affordable): number {
   const full = fullRank(layout);
   if (ranks === "share") return Math.ceil((full * budget) / budgets.at(-1)!);
   const named = Object.keys(ranks).map(Number);
@@ -61,13 +61,13 @@ export function rankProblems({ ranks }: RankOptions, { layout }: Setting): Probl
 export const smallestRank = (options: RankOptions, setting: Setting): number =>
   Math.min(...setting.budgets.map((budget) => rankFor(budget, options, setting)));
 
-export const variantFor = (budget: number, { experts }: RankOptions, { variant, budgets }: Setting): Variant =>
+export const variantFor = (budget: number, { experts }: RankOptions, { variant, budgets }: Affordable): Variant =>
   variant(experts === "own" ? budget : budgets.at(-1)!);
 
 /** The first components. All of them are no scope: the plain program, and what it costs. */
 export function prefix(
   rank: number,
-  { layout }: Setting,
+  { layout }: Affordable,
   scale: "constant" | "classic" = "constant",
 ): { scope?: Scope } {
   const full = fullRank(layout);
