@@ -154,11 +154,18 @@ function refuseOddities({ path, checkpoints, adapter }: RunFolder): void {
   onDisk(`cannot open ${path}`, () => {
     if (lstatSync(path).isSymbolicLink())
       throw new InputError(`${path} is a link; expected the run folder it leads to`);
-    for (const folder of [path, checkpoints, adapter]) {
+    for (const folder of [path, checkpoints, adapter, ...memberFolders(adapter).map((name) => join(adapter, name))]) {
       if (!existsSync(folder)) continue;
       for (const entry of readdirSync(folder, { withFileTypes: true })) refuseOddity(join(folder, entry.name), entry);
     }
   });
+}
+
+/** Names of an ensemble's folders within that of its adapter, in the order of its members. */
+export function memberFolders(adapter: string): string[] {
+  const names: string[] = [];
+  while (existsSync(join(adapter, `member-${names.length}`))) names.push(`member-${names.length}`);
+  return names;
 }
 
 export const readRecord = (folder: RunFolder): RunRecord | null => readJson(folder.record, recordSchema);

@@ -10,21 +10,24 @@ import { sha256 } from "../base/digest.ts";
 import { onDisk } from "../base/disk.ts";
 import { InputError } from "../base/errors.ts";
 import { digestOfFile } from "../base/open.ts";
-import type { ResultRecord, RunFolder } from "./run-folder.ts";
+import { memberFolders, type ResultRecord, type RunFolder } from "./run-folder.ts";
 
-const sealedFiles = [
-  "scenario.json",
-  "metrics.jsonl",
-  "participations.jsonl",
-  "adapter/adapter_config.json",
-  "adapter/adapter_model.safetensors",
-  "adapter/rescalers.json",
-  "adapter/routers.safetensors",
+const records = ["scenario.json", "metrics.jsonl", "participations.jsonl"];
+const adapterFiles = [
+  "adapter_config.json",
+  "adapter_model.safetensors",
+  "pools_config.json",
+  "pools_model.safetensors",
+  "rescalers.json",
+  "routers.safetensors",
 ];
+const sealable = new RegExp(`^(${records.join("|")}|adapter/(member-\\d{1,3}/)?(${adapterFiles.join("|")}))$`);
 
 /** The event log has a digest of its own. */
 export function sealed(folder: RunFolder, record: Omit<ResultRecord, "files" | "seal">): ResultRecord {
-  const present = sealedFiles.filter((name) => existsSync(join(folder.path, name)));
+  const places = ["adapter", ...memberFolders(folder.adapter).map((name) => `adapter/${name}`)];
+  const names = [...records, ...places.flatMap((place) => adapterFiles.map((name) => `${place}/${name}`))];
+  const present = names.filter((name) => existsSync(join(folder.path, name)));
   const open = { ...record, files: Object.fromEntries(present.map((name) => [name, digestOf(folder, name)])) };
   return { ...open, seal: sealOf(open) };
 }
@@ -40,7 +43,7 @@ export function broken(
   concerns: (name: string) => boolean = () => true,
 ): string[] {
   const changed = Object.entries(open.files).flatMap(([name, digest]) => {
-    if (!sealedFiles.includes(name)) return [`result.json speaks of ${JSON.stringify(name)}, which no run leaves`];
+    if (!sealable.test(name)) return [`result.json speaks of ${JSON.stringify(name)}, which no run leaves`];
     if (!concerns(name)) return [];
     if (!existsSync(join(folder.path, name))) return [`${name} is missing`];
     return digestOf(folder, name) === digest ? [] : [`${name} has been changed`];

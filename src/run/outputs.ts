@@ -1,15 +1,15 @@
 /** What is made of a run that has finished: its result, the adapter, the report, the timeline. */
-import { join } from "node:path";
 import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
 import type { Provenance } from "../folder/provenance.ts";
 import { type RunFolder, removeHalfWritten } from "../folder/run-folder.ts";
 import { sealed } from "../folder/seal.ts";
-import { exportPeft } from "../model/formats/peft.ts";
+import { writeAdapterFolder } from "../model/formats/adapter-folder.ts";
 import { BaseWeightsFile } from "../model/formats/prepare-weights.ts";
 import type { Scenario } from "../scenario/define.ts";
 import type { Federation } from "./federation.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RunResult } from "./result.ts";
+import { writeRescalers } from "./trained-adapter.ts";
 
 interface Finished {
   readonly scenario: Scenario;
@@ -35,7 +35,7 @@ function writeAdapter(folder: RunFolder, { scenario, prepared, federation, resul
   const { model } = scenario.data;
   const base = new BaseWeightsFile(prepared.training!.weights);
   try {
-    exportPeft(folder.adapter, prepared.layout, adapter, {
+    writeAdapterFolder(folder.adapter, prepared.layout, adapter, {
       baseModelName: typeof model === "string" ? model : scenario.data.name,
       // The factors of each budget lie beside the adapter: PEFT has no place for them.
       rescaler: new Float32Array(prepared.layout.layers).fill(1),
@@ -44,8 +44,5 @@ function writeAdapter(folder: RunFolder, { scenario, prepared, federation, resul
   } finally {
     base.close();
   }
-  writeAtomically(
-    join(folder.adapter, "rescalers.json"),
-    `${JSON.stringify({ rescalers: federation.rescalers() }, null, 2)}\n`,
-  );
+  writeRescalers(folder.adapter, { rescalers: federation.rescalers() });
 }

@@ -8,9 +8,12 @@ import { join } from "node:path";
 import { z } from "zod";
 import { serverRef } from "../../actors/protocol.ts";
 import type { ServerState } from "../../actors/server-state.ts";
+import { writeAtomically } from "../base/disk.ts";
 import { InputError, invariant, ScenarioError } from "../base/errors.ts";
 import { readJsonAs } from "../base/json.ts";
 import { RescalerBook, type RescalerState } from "../fl/rescaler.ts";
+import { strategyFromSpec, strategySpecSchema } from "../fl/strategies/registry.ts";
+import type { Strategy } from "../fl/strategy.ts";
 import {
   filesIn,
   largestRecord,
@@ -25,15 +28,17 @@ import { type Checkpoint, readCheckpoint } from "../folder/saved-state.ts";
 import { requireSealedAdapter } from "../folder/seal.ts";
 import { type AdapterLayout, adapterLayout } from "../model/adapter.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { importPeft } from "../model/formats/peft.ts";
+import { readAdapterFolder } from "../model/formats/adapter-folder.ts";
 import { decodeUntrusted } from "../runtime/messages/codec.ts";
 import type { SystemState } from "../runtime/system-state.ts";
 import { withPaths } from "../scenario/paths.ts";
 import { scenarioSchema } from "../scenario/schema.ts";
+import { parameterLayout } from "../tasks/llm/task.ts";
+import type { EvaluationJob } from "../tasks/llm/training-engine.ts";
 
 export interface TrainedAdapter {
   readonly layout: AdapterLayout;
-  /** Flat vector in `layout`. */
+  /** Flat vectors of all members in `layout`, one after the other. */
   readonly adapter: Float32Array;
   /** Rounds it was trained for; null when nobody wrote that down. */
   readonly round: number | null;
@@ -41,6 +46,8 @@ export interface TrainedAdapter {
   readonly budgets: readonly number[] | null;
   /** s, one factor per layer. @throws ScenarioError for a budget that the rescaler is not known for */
   rescaler(topK: number): Float32Array;
+  /** What runs at a budget. @throws ScenarioError for a budget that the rescaler is not known for */
+  at(topK: number): Pick<EvaluationJob, "models" | "mix">;
 }
 
 const { shape } = scenarioSchema;
@@ -51,6 +58,7 @@ const recordSchema = z.object({
   model: shape.model,
   lora: shape.lora,
   rescaler: shape.rescaler,
+  strategy: z.unknown(),
   data: shape.data,
   training: z.object({ batchSize: z.int().min(1) }),
   evaluationExamples: shape.evaluationExamples,
@@ -72,15 +80,62 @@ export function recordedScenario(path: string): RecordedScenario {
 /** An adapter that does nothing: the base model, in terms of whoever expects an adapter. */
 export function noAdapter(config: ModelConfig): TrainedAdapter {
   const layout = adapterLayout(config, { rank: 1, alpha: 1 });
-  return { layout, adapter: new Float32Array(layout.size), round: null, budgets: null, rescaler: ones(config) };
+  const adapter = new Float32Array(layout.size);
+  return deployed({ layout, adapter, round: null, budgets: null, rescaler: ones(config) }, config, null);
 }
 
-/** @throws InputError naming what is wrong with the folder */
-export function readPeftAdapter(folder: string, config: ModelConfig): TrainedAdapter {
-  const { layout, adapter } = importPeft(folder, config);
+/**
+ * @param strategy what decides how many small experts or members a budget affords; null where nobody knows
+ * @throws InputError naming what is wrong with the folder
+ */
+export function readAdapter(folder: string, config: ModelConfig, strategy: Strategy | null = null): TrainedAdapter {
+  const read = readAdapterFolder(folder, config);
   const path = join(folder, rescalersName);
-  if (!existsSync(path)) return { layout, adapter, round: null, budgets: null, rescaler: ones(config) };
-  return { layout, adapter, round: null, ...readRescalers(path, config) };
+  const rescalers = existsSync(path) ? readRescalers(path, config) : { budgets: null, rescaler: ones(config) };
+  return deployed({ ...read, round: null, ...rescalers }, config, strategy);
+}
+
+/** What runs at a budget: the one model there is, or what the strategy that trained several makes of them. */
+function deployed(
+  trained: Omit<TrainedAdapter, "at">,
+  { topK: full }: ModelConfig,
+  strategy: Strategy | null,
+): TrainedAdapter {
+  const { layout, adapter, rescaler } = trained;
+  const isPlain = layout.members === 1 && layout.pool === null;
+  return {
+    ...trained,
+    at(topK) {
+      if (isPlain) return { models: [{ adapter, rescaler: rescaler(topK), variant: { topK } }] };
+      if (strategy?.deploy === undefined) {
+        const what = layout.pool === null ? "members of an ensemble" : "small experts";
+        throw new ScenarioError(
+          `the adapter does not say how many ${what} a budget affords; expected the folder of the run that trained it` +
+            (layout.pool === null ? ", or that of one member" : ""),
+        );
+      }
+      const setting = {
+        layout: parameterLayout(layout),
+        budgets: [full],
+        variant: (budget: number) => ({ topK: budget }),
+      };
+      const { models, mix } = strategy.deploy(topK, { parameters: adapter, vectors: {}, notes: null }, setting);
+      return {
+        models: models.map(({ parameters, variant }) => ({
+          adapter: parameters,
+          rescaler: rescaler((variant.topK as number | undefined) ?? topK),
+          variant,
+        })),
+        ...(mix && { mix }),
+      };
+    },
+  };
+}
+
+/** The strategy of a run, where it comes with the program. */
+function recordedStrategy({ strategy }: RecordedScenario): Strategy | null {
+  const known = strategySpecSchema.safeParse(strategy);
+  return known.success ? strategyFromSpec(known.data) : null;
 }
 
 /**
@@ -93,7 +148,7 @@ export function readRunAdapter(path: string, config: ModelConfig, round: number 
   const last = result?.rounds ?? null;
   if (result !== null && (round === null || round === last)) {
     requireSealedAdapter(folder, result);
-    return { ...readPeftAdapter(folder.adapter, config), round: last };
+    return { ...readAdapter(folder.adapter, config, recordedStrategy(recordedScenario(path))), round: last };
   }
   const checkpoints = checkpointsOf(folder);
   const available = [...new Set([...checkpoints.map((found) => found.round), ...(last === null ? [] : [last])])];
@@ -114,6 +169,11 @@ const rescalersName = "rescalers.json";
 const rescalersSchema = z.object({
   rescalers: z.array(z.object({ topK: z.int().min(1), factors: z.array(z.number()) })),
 });
+
+/** Writes what {@link readAdapter} reads beside an adapter. */
+export function writeRescalers(folder: string, { rescalers }: z.input<typeof rescalersSchema>): void {
+  writeAtomically(join(folder, rescalersName), `${JSON.stringify({ rescalers }, null, 2)}\n`);
+}
 
 type Rescalers = Pick<TrainedAdapter, "budgets" | "rescaler">;
 
@@ -145,7 +205,7 @@ const ones =
     new Float32Array(layers).fill(1);
 
 const finalResult = (folder: RunFolder): ResultRecord | null =>
-  existsSync(join(folder.adapter, "adapter_config.json")) ? readResult(folder) : null;
+  existsSync(join(folder.adapter, rescalersName)) ? readResult(folder) : null;
 
 /** Ascending; their names begin with the round. */
 const checkpointsOf = ({ checkpoints }: RunFolder): { readonly name: string; readonly round: number }[] =>
@@ -153,7 +213,9 @@ const checkpointsOf = ({ checkpoints }: RunFolder): { readonly name: string; rea
 
 /** The server's adapter, looked up in the state of a system that is not running. */
 function fromCheckpoint({ round, parts }: Checkpoint, path: string, config: ModelConfig): TrainedAdapter {
-  const { lora, rescaler } = recordedScenario(path);
+  const recorded = recordedScenario(path);
+  const { lora, rescaler } = recorded;
+  const strategy = recordedStrategy(recorded);
   const { registry, blobs } = parts.system as SystemState;
   const server = registry.residents.find(([kind, id]) => kind === serverRef.kind && id === serverRef.id);
   invariant(server !== undefined, "the checkpoint has no server");
@@ -162,15 +224,18 @@ function fromCheckpoint({ round, parts }: Checkpoint, path: string, config: Mode
   if (blob === undefined) throw new ScenarioError(`${path} was run without training: it holds no adapter`);
   // The bytes lie anywhere in the file; floats have to be aligned.
   const adapter = new Float32Array(Uint8Array.from(blob.content).buffer);
-  const layouts = [false, true].map((routers) => adapterLayout(config, lora, { routers }));
-  const layout = layouts.find(({ size }) => size === adapter.length);
+  // A strategy of its author's is not known here; routers are what it may have trained besides.
+  const shapes = strategy === null ? [{}, { routers: true }] : [strategy.shape ?? {}];
+  const layouts = shapes.map((shape) => adapterLayout(config, lora, shape));
+  const sizeOf = ({ members, size }: AdapterLayout) => members * size;
+  const layout = layouts.find((layout) => sizeOf(layout) === adapter.length);
   if (layout === undefined) {
-    const sizes = layouts.map(({ size }) => size).join(", or with routers ");
+    const sizes = layouts.map(sizeOf).join(", or with routers ");
     throw new InputError(`${path}: the adapter has ${adapter.length} values, but the model's has ${sizes}`);
   }
   const { layers, topK } = config;
   const book = new RescalerBook({ layers, topK, init: rescaler.init, scope: rescaler.scope });
   book.restore(parts.rescalers as RescalerState);
   const budgets = Array.from({ length: topK }, (_, i) => topK - i);
-  return { layout, adapter, round, budgets, rescaler: (k) => book.forBudget(k) };
+  return deployed({ layout, adapter, round, budgets, rescaler: (k) => book.forBudget(k) }, config, strategy);
 }

@@ -18,6 +18,7 @@ import {
 } from "../folder/run-folder.ts";
 import { readCheckpoint } from "../folder/saved-state.ts";
 import { broken } from "../folder/seal.ts";
+import { readAdapterFolder } from "../model/formats/adapter-folder.ts";
 import { readHuggingFaceConfig } from "../model/formats/hf-config.ts";
 import { noCounts, outcomes, sumOf } from "../records/counts.ts";
 import { roundMetricsSchema } from "../records/metrics.ts";
@@ -26,7 +27,7 @@ import { lookAtInputs } from "../run/inputs.ts";
 import { embeddedModel } from "../run/package.ts";
 import { type LoadedRun, loadRun, type Reload } from "../run/resume.ts";
 import { type RunOptions, run } from "../run/run.ts";
-import { readPeftAdapter, recordedScenario } from "../run/trained-adapter.ts";
+import { recordedScenario } from "../run/trained-adapter.ts";
 import { digestOfLines } from "../sim/kernel/trace.ts";
 import { compareRuns, isSame } from "./diff.ts";
 
@@ -216,7 +217,7 @@ function checkAdapter(folder: RunFolder): Found {
   if (typeof model !== "string") return no("the scenario has no model to train");
   const path = join(model === "embedded" ? embeddedModel() : model, "config.json");
   if (!existsSync(path)) throw new InputError(`${path} is missing: the base model tells how the adapter is laid out`);
-  const { adapter } = readPeftAdapter(folder.adapter, readHuggingFaceConfig(path).model);
+  const { adapter } = readAdapterFolder(folder.adapter, readHuggingFaceConfig(path).model);
   const bytes = new Uint8Array(adapter.buffer, adapter.byteOffset, adapter.byteLength);
   const found = sha256(bytes);
   if (found !== result.adapterDigest) return no(`its values give ${found}, the result states ${result.adapterDigest}`);

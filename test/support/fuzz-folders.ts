@@ -14,7 +14,7 @@ import { parseHuggingFaceConfig } from "../../src/model/formats/hf-config.ts";
 import { exportPeft } from "../../src/model/formats/peft.ts";
 import { readParticipations, readRun } from "../../src/report/run-folder.ts";
 import { run } from "../../src/run/run.ts";
-import { readPeftAdapter } from "../../src/run/trained-adapter.ts";
+import { readAdapter } from "../../src/run/trained-adapter.ts";
 import { CellFolder } from "../../src/study/cell-folder.ts";
 import { storedCellSchema } from "../../src/study/stored-cell.ts";
 import { verifyRun } from "../../src/study/verify.ts";
@@ -111,7 +111,7 @@ function modelTargets(parent: string): FuzzTarget[] {
       accepts(bytes) {
         writeFileSync(path, bytes);
         try {
-          return readPeftAdapter(adapter, config).budgets !== null;
+          return readAdapter(adapter, config).budgets !== null;
         } finally {
           writeFileSync(path, whole);
         }

@@ -11,7 +11,7 @@ import { createEngine } from "../../tasks/llm/create-engine.ts";
 import type { ProgramEngine } from "../../tasks/llm/program-engine.ts";
 import { terminal } from "../screen/terminal.ts";
 import { type QuestionFlags, questionsFor } from "./evaluation-data.ts";
-import { checkBudget, openSubject, type Subject, type SubjectFlags, usualBudgets, warn } from "./subject.ts";
+import { checkBudget, modelAt, openSubject, type Subject, type SubjectFlags, usualBudgets, warn } from "./subject.ts";
 
 interface EvalFlags extends SubjectFlags, QuestionFlags {
   readonly budget?: readonly number[];
@@ -39,7 +39,7 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
   if (flags.logits !== undefined && budgets.length !== 1) {
     throw new ScenarioError(`--logits is of one budget, got ${budgets.join(", ")}; expected --budget with one number`);
   }
-  const rescalers = new Map(budgets.map((k) => [k, trained.rescaler(k)]));
+  const deployments = new Map(budgets.map((k) => [k, trained.at(k)]));
   const engineName = engineNameOf(flags.engine);
   const { origin, batches, notes, inputs } = await questionsFor(subject, flags);
   const baseWeights = await model.weights();
@@ -54,9 +54,9 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
   });
   try {
     const results: Result[] = [];
-    for (const [topK, rescaler] of rescalers) {
+    for (const [topK, deployment] of deployments) {
       const { loss, responseTokens, correctTokens, exact, examples } = await engine.evaluate({
-        models: [{ adapter: trained.adapter, rescaler, variant: { topK } }],
+        ...deployment,
         batches,
       });
       results.push({
@@ -134,9 +134,7 @@ async function writeLogits(
     for (let row = 0; row < rows; row++) {
       const lossPositions = Int32Array.from({ length }, (_, at) => row * length + at);
       const logits = await engine.logits({
-        adapter: trained.adapter,
-        rescaler: trained.rescaler(topK),
-        topK,
+        ...modelAt(trained, topK),
         batch: { ...batch, lossPositions, targets: new Int32Array(length) },
       });
       const width = logits.length / length;

@@ -3,12 +3,12 @@
 import { resolve } from "node:path";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
-import { exportPeft } from "../../model/formats/peft.ts";
+import { writeAdapterFolder } from "../../model/formats/adapter-folder.ts";
 import { BaseWeightsFile } from "../../model/formats/prepare-weights.ts";
 import type { StoredDtype } from "../../model/formats/safetensors-writer.ts";
 import { writeCheckpoint } from "../../model/formats/write-checkpoint.ts";
 import { mergedWeights } from "../../model/merge.ts";
-import { isRunFolder } from "../../run/trained-adapter.ts";
+import { isRunFolder, writeRescalers } from "../../run/trained-adapter.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
 import { requireEmpty } from "./empty-folder.ts";
@@ -37,20 +37,35 @@ export async function exportRun(run: string, flags: ExportFlags): Promise<void> 
 }
 
 async function exportAdapter({ model, trained, remarks }: Subject, topK: number, to: string): Promise<void> {
+  const { lora, members, pool, layers, routers } = trained.layout;
+  // What cannot be merged keeps its rescalers beside it, as the run does.
+  const isPlain = members === 1 && pool === null;
   const baseModelName = resolve(model.folder);
-  const rescaler = trained.rescaler(topK);
+  const rescaler = isPlain ? trained.rescaler(topK) : new Float32Array(layers).fill(1);
   // Converting the weights of a large model takes a while; only whole routers need them.
-  const weights = trained.layout.routers.length === 0 ? null : await model.weights();
+  const weights = routers.length === 0 ? null : await model.weights();
   warn(remarks(weights === null ? {} : { model: weights.digest }));
   const base = weights === null ? null : new BaseWeightsFile(weights);
   try {
-    exportPeft(to, trained.layout, trained.adapter, { baseModelName, rescaler, ...(base && { base }) });
+    writeAdapterFolder(to, trained.layout, trained.adapter, { baseModelName, rescaler, ...(base && { base }) });
   } finally {
     base?.close();
   }
-  const { rank, alpha } = trained.layout.lora;
-  say(`${colors.bold(to)}: adapter of round ${trained.round}, rank ${rank}, alpha ${alpha}, for PEFT`);
-  if (topK !== model.config.topK) {
+  const { budgets } = trained;
+  if (!isPlain && budgets !== null) {
+    writeRescalers(to, { rescalers: budgets.map((k) => ({ topK: k, factors: [...trained.rescaler(k)] })) });
+  }
+  const what =
+    pool === null
+      ? `rank ${lora.rank}, alpha ${lora.alpha}, for PEFT`
+      : `${pool.beside.experts} small experts beside each mixture, which PEFT does not know`;
+  const folders = members === 1 ? "" : `; a folder for each of ${members} members`;
+  say(`${colors.bold(to)}: adapter of round ${trained.round}, ${what}${folders}`);
+  if (!isPlain) {
+    say(
+      "rescalers.json has the factors that each layer's mixture is multiplied by, for every budget; PEFT applies none",
+    );
+  } else if (topK !== model.config.topK) {
     say(`for k = ${topK}: set num_experts_per_tok of the base model, which is ${model.config.topK}, to ${topK}`);
   }
 }
@@ -60,6 +75,11 @@ async function exportMerged(
   topK: number,
   { to, dtype }: ExportFlags,
 ): Promise<void> {
+  const { members, pool } = trained.layout;
+  if (members > 1)
+    throw new ScenarioError(`--merge makes one model, but the run trained ${members}; export its members without it`);
+  if (pool !== null)
+    throw new ScenarioError("--merge cannot fold small experts beside a mixture into the experts of the base");
   const rescaler = trained.rescaler(topK);
   const { endTokens, padToken } = model.description;
   const weights = await model.weights();

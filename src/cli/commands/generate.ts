@@ -8,7 +8,7 @@ import { createEngine } from "../../tasks/llm/create-engine.ts";
 import { type Ending, generate, TextStream } from "../../tasks/llm/generate.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
-import { checkBudget, openSubject, type Subject, type SubjectFlags, warn } from "./subject.ts";
+import { checkBudget, modelAt, openSubject, type Subject, type SubjectFlags, warn } from "./subject.ts";
 
 interface GenerateFlags extends SubjectFlags {
   readonly prompt: string;
@@ -28,7 +28,7 @@ export async function answer(flags: GenerateFlags): Promise<void> {
   const { model, trained } = subject;
   const { config, description } = model;
   const topK = checkBudget(flags.budget ?? config.topK, config);
-  const rescaler = trained.rescaler(topK);
+  const at = modelAt(trained, topK);
   const tokenizer = await model.tokenizer();
   const prompt = promptOf(flags, tokenizer, subject);
   const baseWeights = await model.weights();
@@ -44,8 +44,7 @@ export async function answer(flags: GenerateFlags): Promise<void> {
   let tokens = 0;
   let ending: Ending;
   try {
-    const { adapter } = trained;
-    const answer = generate(engine, { adapter, rescaler, topK }, prompt, {
+    const answer = generate(engine, at, prompt, {
       maxTokens: flags.maxTokens,
       contextTokens: config.maxTokens,
       vocabulary: tokenizer.vocabulary,

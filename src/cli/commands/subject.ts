@@ -8,12 +8,13 @@ import {
   isRunFolder,
   noAdapter,
   type RecordedScenario,
-  readPeftAdapter,
+  readAdapter,
   readRunAdapter,
   recordedScenario,
   type TrainedAdapter,
 } from "../../run/trained-adapter.ts";
 import { type OpenedModel, openModel } from "../../tasks/llm/load-model.ts";
+import type { EvaluationModel } from "../../tasks/llm/training-engine.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
 
@@ -29,6 +30,16 @@ export function checkBudget(k: number, { topK, experts }: ModelConfig): number {
   if (k <= topK) return k;
   const reason = k > experts ? `has ${experts} experts` : `was trained with ${topK} experts per token`;
   throw new ScenarioError(`--budget is ${k}, but the model ${reason}`);
+}
+
+/** The one model that runs at a budget, for what takes logits of one. @throws ScenarioError for an ensemble */
+export function modelAt(trained: TrainedAdapter, topK: number): EvaluationModel {
+  const { models } = trained.at(topK);
+  if (models.length === 1) return models[0]!;
+  throw new ScenarioError(
+    `k = ${topK} affords ${models.length} models, which predict together; expected one: a budget that affords one, ` +
+      "or --adapter with the folder of a member, adapter/member-0",
+  );
 }
 
 /** `embedded` or a folder. */
@@ -54,7 +65,7 @@ export function openSubject({ model: name, adapter: folder, round }: SubjectFlag
   if (folder === undefined || !isRunFolder(folder)) {
     if (round !== undefined) throw new ScenarioError("--round is given, but --adapter is not the folder of a run");
     const model = openNamedModel(name ?? "embedded");
-    const trained = folder === undefined ? noAdapter(model.config) : readPeftAdapter(folder, model.config);
+    const trained = folder === undefined ? noAdapter(model.config) : readAdapter(folder, model.config);
     return { model, trained, run: null, remarks: () => [] };
   }
   const run = recordedScenario(folder);

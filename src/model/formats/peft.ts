@@ -21,8 +21,9 @@ import { throwMistakes } from "../../base/problem.ts";
 import { type AdapterLayout, adapterLayout, type BlockName, type LoraConfig } from "../adapter.ts";
 import type { WeightSource } from "../base-weights.ts";
 import type { ModelConfig } from "../config.ts";
+import { checkTensors, type FlatTensor, namedTensors, readTensor } from "./flat-tensors.ts";
 import { changedRouter, routerModule, routersFile, routersName, routerTensors } from "./peft-routers.ts";
-import { floatDtypes, SafetensorsFile } from "./safetensors.ts";
+import { SafetensorsFile } from "./safetensors.ts";
 import { writeSafetensors } from "./safetensors-writer.ts";
 
 /** What PEFT adapts by these leaf names; gate and up go together, and without down PEFT 0.21 ignores both. */
@@ -31,16 +32,8 @@ const targetModules = ["gate_proj", "up_proj", "down_proj"] as const;
 const configName = "adapter_config.json";
 const weightsName = "adapter_model.safetensors";
 
-interface AdapterTensor {
-  readonly name: string;
-  readonly shape: readonly [rows: number, columns: number];
-  /** First element in the flat vector. */
-  readonly start: number;
-  readonly size: number;
-}
-
 /** Every tensor of the file, and where it lies in the flat vector: the table of both directions. */
-function* adapterTensors(layout: AdapterLayout): Generator<AdapterTensor> {
+function* adapterTensors(layout: AdapterLayout): Generator<FlatTensor> {
   const { layers, experts, lora, blocks } = layout;
   const { rank } = lora;
   const block = (name: BlockName) => blocks.find((candidate) => candidate.name === name)!;
@@ -48,7 +41,7 @@ function* adapterTensors(layout: AdapterLayout): Generator<AdapterTensor> {
   const expertWidth = block("gateB").rows;
   const tensor = (prefix: string, name: string, shape: [number, number], from: BlockName, expert: number, skip = 0) => {
     const start = layout.matrix(from, expert).start + skip;
-    return { name: `${prefix}.${name}.weight`, shape, start, size: shape[0] * shape[1] };
+    return { name: `${prefix}.${name}.weight`, shape, start };
   };
   for (let layer = 0; layer < layers; layer++) {
     for (let local = 0; local < experts; local++) {
@@ -92,20 +85,14 @@ export function exportPeft(
   );
   invariant(rescaler.length === layout.layers, () => `${rescaler.length} rescalers for ${layout.layers} layers`);
   requirePlainRescaler(rescaler);
-  const partOf = ({ name, shape, start, size }: Omit<AdapterTensor, "module">) => ({
-    name,
-    shape,
-    values: adapter.subarray(start, start + size),
-  });
-  const factors = [...adapterTensors(layout)].map(partOf);
   const routers = routerTensors(layout);
   const whole = routers.map((router) => {
     invariant(base !== undefined, "routers train: exporting them takes the base model");
     return { name: router.module, shape: router.shape, values: changedRouter(base, router, adapter) };
   });
   onDisk(`cannot write ${folder}`, () => makeFolder(folder));
-  writeSafetensors(join(folder, weightsName), [...factors, ...whole]);
-  if (routers.length > 0) writeSafetensors(join(folder, routersName), routers.map(partOf));
+  writeSafetensors(join(folder, weightsName), [...namedTensors(adapterTensors(layout), adapter), ...whole]);
+  if (routers.length > 0) writeSafetensors(join(folder, routersName), namedTensors(routers, adapter));
   const text = `${JSON.stringify(adapterConfig(baseModelName, layout), null, 2)}\n`;
   writeAtomically(join(folder, configName), text);
 }
@@ -116,7 +103,7 @@ export function exportPeft(
  *
  * @throws ScenarioError naming the layers
  */
-function requirePlainRescaler(rescaler: ArrayLike<number>): void {
+export function requirePlainRescaler(rescaler: ArrayLike<number>): void {
   const layers = Array.from(rescaler).flatMap((s, layer) =>
     s === 1 ? [] : [`${Number(s.toPrecision(6))} in layer ${layer}`],
   );
@@ -183,17 +170,7 @@ export function importPeft(folder: string, model: ModelConfig): ImportedAdapter 
   }
 }
 
-/** A diverged training leaves NaN behind, which would make every answer NaN and nobody know why. */
-function readTensor(file: SafetensorsFile, { name, shape, start, size }: AdapterTensor, adapter: Float32Array): void {
-  const values = adapter.subarray(start, start + size);
-  file.readFloats(name, values);
-  const at = values.findIndex((value) => !Number.isFinite(value));
-  if (at < 0) return;
-  const place = `[${Math.floor(at / shape[1])}, ${at % shape[1]}]`;
-  throw new InputError(`${file.path}: tensor ${name} has ${values[at]} at ${place}, expected finite numbers`);
-}
-
-function readRouters(folder: string, changes: readonly AdapterTensor[], adapter: Float32Array): void {
+function readRouters(folder: string, changes: readonly FlatTensor[], adapter: Float32Array): void {
   const file = SafetensorsFile.open(routersFile(folder));
   try {
     checkTensors(file, changes);
@@ -201,23 +178,6 @@ function readRouters(folder: string, changes: readonly AdapterTensor[], adapter:
   } finally {
     file.close();
   }
-}
-
-function checkTensors(file: SafetensorsFile, expected: readonly Pick<AdapterTensor, "name" | "shape">[]): void {
-  const problems: string[] = [];
-  const names = new Set(expected.map(({ name }) => name));
-  for (const { name, shape } of expected) {
-    const entry = file.tensors.get(name);
-    if (entry === undefined) problems.push(`tensor ${name} is missing, expected shape [${shape.join(", ")}]`);
-    else if (entry.shape.join() !== shape.join()) {
-      problems.push(`tensor ${name} has shape [${entry.shape.join(", ")}], expected [${shape.join(", ")}]`);
-    } else if (!floatDtypes.has(entry.dtype))
-      problems.push(`tensor ${name} is ${entry.dtype}, expected a floating-point type`);
-  }
-  for (const name of file.tensors.keys()) {
-    if (!names.has(name)) problems.push(`tensor ${JSON.stringify(name.slice(0, 160))} is unexpected`);
-  }
-  throwMistakes(file.path, problems);
 }
 
 const pattern = z.record(z.string(), z.unknown()).nullish();

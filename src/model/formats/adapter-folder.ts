@@ -1,0 +1,73 @@
+/**
+ * What a run trained, as a folder: an adapter as PEFT stores it, or pools of small experts, which PEFT does not know. An
+ * ensemble has a folder of that kind for each member: `member-0`, `member-1`, …
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { InputError } from "../../base/errors.ts";
+import { type AdapterLayout, type AdapterShape, adapterLayout, type LoraConfig } from "../adapter.ts";
+import type { ModelConfig } from "../config.ts";
+import { type ExportOptions, exportPeft, importPeft } from "./peft.ts";
+import { exportPools, importPools, isPoolsFolder } from "./pools.ts";
+
+export interface ReadAdapter {
+  readonly layout: AdapterLayout;
+  /** Flat vectors of all members in `layout`, one after the other. */
+  readonly adapter: Float32Array;
+}
+
+const memberFolder = (folder: string, member: number): string => join(folder, `member-${member}`);
+
+/** @throws ScenarioError if the rescaler is not 1 everywhere, which no adapter can carry */
+export function writeAdapterFolder(
+  folder: string,
+  layout: AdapterLayout,
+  adapter: Float32Array,
+  options: ExportOptions,
+): void {
+  const { members, size, pool } = layout;
+  for (let member = 0; member < members; member++) {
+    const to = members === 1 ? folder : memberFolder(folder, member);
+    const own = adapter.subarray(member * size, (member + 1) * size);
+    if (pool === null) exportPeft(to, layout, own, options);
+    else exportPools(to, pool, own, options);
+  }
+}
+
+/** @throws InputError naming the file and what is wrong with it, or the first member that is unlike the others */
+export function readAdapterFolder(folder: string, config: ModelConfig): ReadAdapter {
+  const parts: Part[] = [];
+  for (let at = memberFolder(folder, 0); existsSync(at); at = memberFolder(folder, parts.length)) {
+    parts.push(readPart(at, config));
+    if (kindOf(parts.at(-1)!) === kindOf(parts[0]!)) continue;
+    throw new InputError(
+      `${at} is ${kindOf(parts.at(-1)!)}, expected ${kindOf(parts[0]!)} as in ${memberFolder(folder, 0)}`,
+    );
+  }
+  const [first = readPart(folder, config), ...others] = parts;
+  const members = 1 + others.length;
+  const layout = adapterLayout(config, first.lora, { ...first.shape, ...(members > 1 && { members }) });
+  const adapter = new Float32Array(members * layout.size);
+  for (const [member, { values }] of [first, ...others].entries()) adapter.set(values, member * layout.size);
+  return { layout, adapter };
+}
+
+interface Part {
+  readonly values: Float32Array;
+  readonly lora: LoraConfig;
+  readonly shape: AdapterShape;
+}
+
+function readPart(folder: string, config: ModelConfig): Part {
+  if (isPoolsFolder(folder)) {
+    const { layout, parameters } = importPools(folder, config);
+    return { values: parameters, lora: { rank: 1, alpha: 1 }, shape: { beside: layout.beside } };
+  }
+  const { layout, adapter } = importPeft(folder, config);
+  return { values: adapter, lora: layout.lora, shape: layout.shape };
+}
+
+const kindOf = ({ lora, shape: { beside, routers } }: Part): string =>
+  beside === undefined
+    ? `LoRA of rank ${lora.rank} and alpha ${lora.alpha}${routers === true ? " with routers" : ""}`
+    : `pools of ${beside.experts} small experts of width ${beside.width}`;
