@@ -2,8 +2,9 @@
 import type { ParameterLayout, Range } from "./layout.ts";
 
 /** @param layout of one member */
-export function membersOf({ size, groups, pairs }: ParameterLayout, members: number): ParameterLayout {
-  if (members === 1) return { size, groups, pairs };
+export function membersOf(layout: ParameterLayout, members: number): ParameterLayout {
+  if (members === 1) return layout;
+  const { size, groups, pairs } = layout;
   const all = Array.from({ length: members }, (_, member) => member);
   return {
     size: size * members,

@@ -13,7 +13,7 @@ import type { Trained, Update } from "../fl/update.ts";
 import { doWork } from "../fl/works.ts";
 import { countParameters } from "../model/accounting.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { llmTask } from "../tasks/llm/task.ts";
+import { llmTask, parameterLayout } from "../tasks/llm/task.ts";
 import { lensOf } from "../tasks/scope.ts";
 import type { Steps } from "../tasks/steps.ts";
 import type { Setting, Task } from "../tasks/task.ts";
@@ -46,7 +46,7 @@ const tokens = 100;
 /** The task as a strategy shapes it. */
 export function smallTask({ shape }: Pick<Strategy, "shape">): { readonly task: Task; readonly setting: Setting } {
   const task = llmTask({ config, lora, form: "factored", ...given({ shape }) });
-  const { layout } = task;
+  const layout = parameterLayout(task.adapter);
   const setting: Setting = {
     layout,
     clients,
@@ -162,7 +162,9 @@ function trainedOf(
   const noise = delta ?? normals(draws, layout.size, 0.1);
   const lens = plan.scope && lensOf(layout, plan.scope);
   const values = base.slice();
-  const used = layout.groups.map((_, group) => uses?.(client, group) ?? !draws.bernoulli(0.2));
+  const each = layout.groups.length / (strategy.shape?.members ?? 1);
+  const isAsked = (group: number) => plan.members?.includes(Math.floor(group / each)) ?? true;
+  const used = layout.groups.map((_, group) => (uses?.(client, group) ?? !draws.bernoulli(0.2)) && isAsked(group));
   for (const [group, { ranges }] of layout.groups.entries()) {
     if (!used[group]) continue;
     for (const { start, end } of ranges)

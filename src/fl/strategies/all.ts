@@ -23,4 +23,6 @@ export { hetlora } from "./ranks/hetlora.ts";
 export { loraFair } from "./ranks/lora-fair.ts";
 export { trivial } from "./ranks/trivial.ts";
 export { scaffold } from "./scaffold.ts";
+export { fftMoe } from "./shapes/fft-moe.ts";
+export { shefl } from "./shapes/shefl.ts";
 export { trimmedMean } from "./trimmed-mean.ts";

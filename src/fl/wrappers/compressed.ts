@@ -5,6 +5,7 @@ import type { Setting } from "../../tasks/task.ts";
 import type { About } from "../about.ts";
 import { eachOf } from "../averaging.ts";
 import { bytesOf, usual } from "../plan.ts";
+import { largest } from "../sparse.ts";
 import type { Strategy } from "../strategy.ts";
 
 export const aboutCompression: About = {
@@ -61,8 +62,7 @@ export function compressed<Sum>(host: Strategy<Sum>, { keep, levels, feedback }:
       eachOf(layout, isTrained, (i) => {
         owed[i] = from[i]! - trained.base[i]! + (feedback ? residual[i]! : 0);
       });
-      const threshold = keep === 1 ? 0 : nthLargest(owed, Math.ceil(keep * layout.size));
-      const kept = largest(owed, threshold, Math.ceil(keep * layout.size));
+      const kept = largest(owed, Math.ceil(keep * layout.size));
       const sent = quantised(kept, levels, client.draws("levels"));
       const values = trained.base.slice();
       eachOf(layout, isTrained, (i) => {
@@ -87,25 +87,6 @@ export function compressed<Sum>(host: Strategy<Sum>, { keep, levels, feedback }:
     const value = levels === 0 ? 32 : 1 + Math.ceil(Math.log2(levels + 1));
     return Math.ceil((kept * (place + value)) / 8) + (levels === 0 ? 0 : 4);
   }
-}
-
-/** The magnitude that so many entries reach; 0 when fewer are not zero. */
-function nthLargest(values: Float64Array, count: number): number {
-  const sorted = Float64Array.from(values, Math.abs).sort();
-  return sorted[Math.max(0, sorted.length - count)]!;
-}
-
-/** Entries above the threshold, and of those at it the first, until there are `count`. */
-function largest(values: Float64Array, threshold: number, count: number): Float64Array {
-  const kept = new Float64Array(values.length);
-  let above = 0;
-  for (const value of values) if (Math.abs(value) > threshold) above++;
-  let atThreshold = count - above;
-  for (const [i, value] of values.entries()) {
-    const size = Math.abs(value);
-    if (size > threshold || (size === threshold && atThreshold-- > 0)) kept[i] = value;
-  }
-  return kept;
 }
 
 function quantised(values: Float64Array, levels: number, draws: { uniform(): number }): Float64Array {
