@@ -15,7 +15,7 @@ export const trivial = defineStrategy({
     sources: [
       {
         by: "Le et al.",
-        title: "FLAME",
+        title: "FLAME: Towards Federated Fine-Tuning Large Language Models Through Adaptive SMoE",
         year: 2025,
         url: "https://arxiv.org/abs/2506.16600",
       },
