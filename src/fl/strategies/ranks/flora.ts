@@ -93,13 +93,14 @@ export const flora = defineStrategy({
       }),
       plan(client, server, setting) {
         const plan = planOfRank(client, rankFor(client.budget, options, setting), options, setting);
+        const { delta } = server.vectors;
         const name = "flora factors";
         const draws = freshFactors === "own" ? client.draws(name) : setting.draws(`${name} of round ${client.round}`);
         return {
           ...plan,
           kind: { variant: { ...plan.kind.variant, delta: 1 } },
-          start: freshFactorsOf(setting, draws),
-          inputs: { delta: server.vectors.delta ?? new Float32Array(denseOffsets(setting.layout).at(-1)!) },
+          // Checks before a run, and runs without training, have no model and read no vectors.
+          ...(delta !== undefined && { start: freshFactorsOf(setting, draws), inputs: { delta } }),
           bytes: {
             down: 4 * downloadOf(server, client.memory, setting, compressRank),
             up: 4 * scalarsOf(setting.layout, plan.scope),
