@@ -98,7 +98,9 @@ const checks: Readonly<Record<string, Check>> = {
       for (const [at, weight] of weights.entries()) {
         assert.ok(weight >= 0 && weight < Infinity, `group ${group}: client ${at} weighs ${weight}`);
       }
-      assert.ok(total > 0 || !updates.some((update) => hasTrained(update, group)), `group ${group} weighs nothing`);
+      const has = ({ plan }: Update) => plan.scope?.groups?.includes(group) ?? true;
+      const isTrained = updates.some((update) => has(update) && hasTrained(update, group));
+      assert.ok(total > 0 || !isTrained, `group ${group} weighs nothing`);
     }
     if (agreesFrom === undefined) return;
     // Clients of different sizes, budgets and counts that all learned the same move the model by just that.
