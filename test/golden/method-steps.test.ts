@@ -265,7 +265,7 @@ test("SCAFFOLD's gradient and the losses of q-FFL and OTA-FFL are those of the r
 
 test("every strategy that changes a client's step is among these", () => {
   // Pieces that read routers are checked in methods-moe.test.ts.
-  const checked = new Set(["fedmoe", "hfedmoe", ...cases.map(([{ spec }]) => spec.type)]);
+  const checked = new Set(["fedmoe", "fft-moe", "hfedmoe", ...cases.map(([{ spec }]) => spec.type)]);
   const changed = [...strategies.entries.values()].filter((entry) => {
     const strategy = entry.fromSpec({ type: entry.type });
     const {

@@ -52,7 +52,13 @@ export const shefl = defineStrategy({
       },
     ],
     certainty: "style of: SHEFL, whose formulas could not be read",
-    reduces: [{ options: { members: 1, sigmaMin: 1, rho: 0 }, to: { type: "fedavg" }, gives: ["program", "bytes"] }],
+    reduces: [
+      {
+        options: { members: 1, sigmaMin: 1, rho: 0, activate: "budget" },
+        to: { type: "fedavg" },
+        gives: ["program", "bytes"],
+      },
+    ],
   },
   options: {
     members: z.int().min(1).max(64).default(4).describe("M"),
