@@ -35,6 +35,7 @@ import { withPaths } from "../scenario/paths.ts";
 import { scenarioSchema } from "../scenario/schema.ts";
 import { parameterLayout } from "../tasks/llm/task.ts";
 import type { EvaluationJob } from "../tasks/llm/training-engine.ts";
+import { lensOf, seenThrough } from "../tasks/scope.ts";
 
 export interface TrainedAdapter {
   readonly layout: AdapterLayout;
@@ -95,7 +96,7 @@ export function readAdapter(folder: string, config: ModelConfig, strategy: Strat
   return deployed({ ...read, round: null, ...rescalers }, config, strategy);
 }
 
-/** What runs at a budget: the one model there is, or what the strategy that trained several makes of them. */
+/** What runs at a budget, as the strategy that trained it says; without one, the one model there is. */
 function deployed(
   trained: Omit<TrainedAdapter, "at">,
   { topK: full }: ModelConfig,
@@ -106,23 +107,24 @@ function deployed(
   return {
     ...trained,
     at(topK) {
-      if (isPlain) return { models: [{ adapter, rescaler: rescaler(topK), variant: { topK } }] };
       if (strategy?.deploy === undefined) {
+        if (isPlain) return { models: [{ adapter, rescaler: rescaler(topK), variant: { topK } }] };
         const what = layout.pool === null ? "members of an ensemble" : "small experts";
         throw new ScenarioError(
           `the adapter does not say how many ${what} a budget affords; expected the folder of the run that trained it` +
             (layout.pool === null ? ", or that of one member" : ""),
         );
       }
+      const parametersAt = parameterLayout(layout);
       const setting = {
-        layout: parameterLayout(layout),
+        layout: parametersAt,
         budgets: [full],
         variant: (budget: number) => ({ topK: budget }),
       };
       const { models, mix } = strategy.deploy(topK, { parameters: adapter, vectors: {}, notes: null }, setting);
       return {
-        models: models.map(({ parameters, variant }) => ({
-          adapter: parameters,
+        models: models.map(({ parameters, variant, scope }) => ({
+          adapter: scope === undefined ? parameters : seenThrough(parameters, lensOf(parametersAt, scope)),
           rescaler: rescaler((variant.topK as number | undefined) ?? topK),
           variant,
         })),

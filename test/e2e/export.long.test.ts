@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { minutes } from "../../src/base/units.ts";
+import { fftMoe, flexlora, shefl, trivial } from "../../src/fl/strategies/registry.ts";
 import { readLines } from "../../src/folder/line-file.ts";
 import { filesIn } from "../../src/folder/run-folder.ts";
 import type { RoundMetrics } from "../../src/records/metrics.ts";
@@ -75,6 +76,21 @@ test("evaluating a run gives the numbers the run gave, at the end and after an e
   }
   assert.notEqual(last[0].loss, second[0].loss);
 });
+
+for (const strategy of [flexlora(), trivial({ experts: "all" }), shefl({ members: 2 }), fftMoe({ experts: 4 })]) {
+  test(`evaluating a run of ${strategy.name} gives what it evaluated: the model of each budget`, async () => {
+    const out = join(folder, strategy.name);
+    await run(training(model, { strategy, rounds: { ...rounds, count: 1 } }), { out, workers: 1 });
+    const last = rowsOf(out).at(-1)!;
+    const budgets = last.evaluations.map(({ topK }) => topK);
+    const found = await evaluationsOf("--adapter", out, "--budget", budgets.join(","));
+    for (const [at, { topK, loss }] of last.evaluations.entries()) {
+      assert.equal(found[at].topK, topK);
+      // Other lengths of rows are other orders of float32 sums.
+      assert.ok(Math.abs(found[at].loss - loss) < 1e-5, `k = ${topK}: loss ${found[at].loss}, the run's ${loss}`);
+    }
+  });
+}
 
 test("the adapter after round 2 of three is the one that a run of two rounds ends with", async () => {
   const short = join(folder, "short");

@@ -164,16 +164,13 @@ export const flora = defineStrategy({
           notes: compresses ? { compressed: round } : server.notes,
         };
       },
-      deploy: (budget, { parameters, vectors }, setting) => ({
-        models: [
-          {
-            // Without factors: Δ is all there is.
-            parameters: new Float32Array(parameters.length),
-            variant: { ...variantFor(budget, options, setting), delta: 1 },
-            inputs: { delta: vectors.delta as Float32Array },
-          },
-        ],
-      }),
+      deploy(budget, { parameters, vectors: { delta } }, setting) {
+        const variant = variantFor(budget, options, setting);
+        // The folder of a run holds the best approximation of Δ as factors, and not Δ.
+        if (!(delta instanceof Float32Array)) return { models: [{ parameters, variant }] };
+        const none = new Float32Array(parameters.length);
+        return { models: [{ parameters: none, variant: { ...variant, delta: 1 }, inputs: { delta } }] };
+      },
     };
   },
 });
