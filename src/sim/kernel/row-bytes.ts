@@ -73,7 +73,7 @@ export class RowBytes {
   }
 
   /** Valid until the next row. */
-  bytes(from = 0): Buffer {
+  bytes(from = 0): Uint8Array {
     return this.#bytes.subarray(from, this.#length);
   }
 
