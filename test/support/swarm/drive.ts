@@ -10,6 +10,7 @@ import { metricsOf, type RoundMetrics } from "../../../src/records/metrics.ts";
 import { type ParticipationRow, rowOf } from "../../../src/records/participation.ts";
 import { Federation } from "../../../src/run/federation.ts";
 import type { Prepared } from "../../../src/run/prepare.ts";
+import { programsOf } from "../../../src/run/workforce.ts";
 import type { WorkPool } from "../../../src/runtime/pools/pool.ts";
 import type { Scenario } from "../../../src/scenario/define.ts";
 import type { TraceRow } from "../../../src/sim/kernel/trace.ts";
@@ -83,6 +84,7 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
       pool,
       events: sink,
       reproduce: "",
+      programs: programsOf(prepared, { lora: scenario.data.lora, engine: "onnx" }),
       onParticipation(ended) {
         const row = rowOf(ended, prepared.fleet);
         texts.participations += `${JSON.stringify(row)}\n`;

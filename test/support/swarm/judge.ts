@@ -106,7 +106,12 @@ type MakePool = (prepared: Prepared) => WorkPool;
 function poolsFor(kind: Kind, { data }: Scenario): [MakePool, MakePool | null] {
   if (kind === "timing") return [() => new InlinePool({}), null];
   if (kind === "toy") return [toyPool, scrambledPool];
-  const engine = ({ training }: Prepared) => ({ baseWeights: training!.weights, lora: data.lora });
+  const engine = ({ training, layout }: Prepared) => ({
+    baseWeights: training!.weights,
+    lora: data.lora,
+    shape: layout.shape,
+    engine: "onnx" as const,
+  });
   return [
     (prepared) =>
       new InlinePool(
