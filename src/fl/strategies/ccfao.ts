@@ -3,6 +3,7 @@ import { z } from "zod";
 import { eachOf } from "../averaging.ts";
 import { localRateField, ofRate } from "../local-rate.ts";
 import { usual, type Vectors } from "../plan.ts";
+import { nextVariance } from "../second-moment.ts";
 import { hasTrained } from "../update.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";
 
@@ -132,9 +133,7 @@ export const ccfao = defineStrategy({
             }
             const square = change * change;
             m[i] = b1 * m[i]! + (1 - b1) * change;
-            if (serverOptimizer === "adagrad") v[i] = v[i]! + square;
-            else if (serverOptimizer === "yogi") v[i] = v[i]! - (1 - b2) * square * Math.sign(v[i]! - square);
-            else v[i] = b2 * v[i]! + (1 - b2) * square;
+            v[i] = nextVariance(serverOptimizer === "amsgrad" ? "adam" : serverOptimizer, v[i]!, square, b2);
             largest[i] = serverOptimizer === "amsgrad" ? Math.max(largest[i]!, v[i]!) : v[i]!;
             if (m[i] !== 0) parameters[i] = parameters[i]! + (rate * m[i]!) / (Math.sqrt(largest[i]!) / root + epsilon);
           },

@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { ParameterLayout } from "../../tasks/layout.ts";
 import { averagingBy, averagingFields, moved, type WeightedMean } from "../averaging.ts";
 import type { Vectors } from "../plan.ts";
+import { nextVariance, type SecondMoment } from "../second-moment.ts";
 import type { Aggregation } from "../strategy.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";
 
@@ -54,11 +55,7 @@ export const fedadam = defineStrategy({
   make(options) {
     const { beta1, beta2, biasCorrection } = options;
     const corrected = (t: number) => Math.sqrt(1 - beta2 ** (t + 1)) / (1 - beta1 ** (t + 1));
-    return fedopt(
-      options,
-      (v, square) => beta2 * v + (1 - beta2) * square,
-      (t) => (biasCorrection === "flower" ? corrected(t) : 1),
-    );
+    return fedopt(options, { rule: "adam", beta2 }, (t) => (biasCorrection === "flower" ? corrected(t) : 1));
   },
 });
 
@@ -79,7 +76,7 @@ export const fedyogi = defineStrategy({
   },
   options: { ...rateField, ...decayField, ...fedoptFields },
   name: ({ serverLearningRate: rate }) => `fedyogi(η=${rate})`,
-  make: (options) => fedopt(options, (v, square) => v - (1 - options.beta2) * square * Math.sign(v - square)),
+  make: (options) => fedopt(options, { rule: "yogi", beta2: options.beta2 }),
 });
 
 export const fedadagrad = defineStrategy({
@@ -99,13 +96,13 @@ export const fedadagrad = defineStrategy({
   },
   options: { ...rateField, ...fedoptFields, beta1: fedoptFields.beta1.unwrap().default(0) },
   name: ({ serverLearningRate: rate }) => `fedadagrad(η=${rate})`,
-  make: (options) => fedopt(options, (v, square) => v + square),
+  make: (options) => fedopt(options, { rule: "adagrad", beta2: 1 }),
 });
 
 /** @param rateFactor multiplies η_s in the t-th aggregation, t ≥ 1 */
 function fedopt(
   options: FedoptOptions,
-  nextVariance: (v: number, square: number) => number,
+  { rule, beta2 }: { readonly rule: SecondMoment; readonly beta2: number },
   rateFactor: (t: number) => number = () => 1,
 ): Aggregation<WeightedMean> {
   const { beta1, tau, serverLearningRate } = options;
@@ -117,7 +114,7 @@ function fedopt(
       const rate = serverLearningRate * rateFactor(t[0]!);
       const parameters = moved(sum, server.parameters, layout, (i, mean) => {
         m[i] = beta1 * m[i]! + (1 - beta1) * mean;
-        v[i] = nextVariance(v[i]!, mean * mean);
+        v[i] = nextVariance(rule, v[i]!, mean * mean, beta2);
         return (rate * m[i]!) / (Math.sqrt(v[i]!) + tau);
       });
       return { ...server, parameters, vectors: { ...server.vectors, m, v, t } };

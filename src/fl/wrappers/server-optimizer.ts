@@ -3,6 +3,7 @@ import { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import type { ParameterLayout, Range } from "../../tasks/layout.ts";
 import type { About } from "../about.ts";
+import { nextVariance } from "../second-moment.ts";
 import type { ServerState, Strategy } from "../strategy.ts";
 
 export const aboutServerOptimizer: About = {
@@ -93,9 +94,7 @@ function stepOf({ type, learningRate, beta1, beta2, tau }: ServerOptimizerOption
     }
     const square = change * change;
     m[i] = beta1 * m[i]! + (1 - beta1) * change;
-    if (type === "adam") v[i] = beta2 * v[i]! + (1 - beta2) * square;
-    else if (type === "adagrad") v[i] = v[i]! + square;
-    else v[i] = v[i]! - (1 - beta2) * square * Math.sign(v[i]! - square);
+    v[i] = nextVariance(type, v[i]!, square, beta2);
     return (learningRate * m[i]!) / (Math.sqrt(v[i]!) + tau);
   };
 }
