@@ -37,7 +37,7 @@ interface Model {
 
 export interface ClientServices {
   /** k_i, the client's expert budget. */
-  topKOf(client: ClientId): number;
+  budgetOf(client: ClientId): number;
   /** What local training takes on the client's device, undisturbed. */
   trainingTimeOf(client: ClientId): Millis;
   /** Whether clients go on from their own s_i or from what the server sends. */
@@ -61,17 +61,17 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
     switch (message.type) {
       case "train": {
         const { round, participation, adapter, effort = 1, method } = message;
-        const { keepsRescaler, uploadBytes, topKOf, attackOf } = ctx.services;
+        const { keepsRescaler, uploadBytes, budgetOf, attackOf } = ctx.services;
         const { id, models = [] } = state;
         const order = method?.order ?? null;
-        const topK = (order?.kind.variant.topK as number | undefined) ?? topKOf(id);
+        const budget = (order?.kind.variant.topK as number | undefined) ?? budgetOf(id);
         const attack = adapter.ref === "blob" ? attackOf(id) : null;
         // The oldest model that a client with a stale one still has; what was just sent for everybody else.
         const from = models[0] ?? message;
         const start = keepsRescaler && state.rescaler !== null ? state.rescaler : from.rescaler;
         const job: TrainRecipe | null =
           adapter.ref === "blob" && start !== null
-            ? { client: id, round, participation, topK, adapter, rescaler: start, effort, attack }
+            ? { client: id, round, participation, budget, adapter, rescaler: start, effort, attack }
             : null;
         const stale = models[0]?.adapter;
         const dated = job === null || stale === undefined ? job : { ...job, stale };

@@ -24,8 +24,8 @@ export const evaluator: ActorDefinition<null, EvaluatorMessage, EvaluatorService
       ctx.start(shard);
       return shard;
     };
-    const evaluations = budgets.map(({ topK, ...deployed }) => ({
-      topK,
+    const evaluations = budgets.map(({ budget, ...deployed }) => ({
+      budget,
       shards: ctx.services.shards.map((on) => begin({ ...deployed, on })),
     }));
     const ofClients = clients?.map(({ client, own, shared }) => ({

@@ -22,7 +22,7 @@ export function clientView(client: ClientId, round: Round, draft: Draft, ctx: Se
   const { fleet } = ctx.services;
   return {
     client,
-    budget: fleet.topK[client]!,
+    budget: fleet.budget[client]!,
     examples: fleet.examples[client]!,
     round,
     memory: loadMemory(draft.memories[client], ctx),

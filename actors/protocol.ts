@@ -89,7 +89,7 @@ export interface EvaluatorMessage {
   readonly type: "evaluate";
   readonly of: Round;
   /** What runs at each budget, largest budget first. */
-  readonly budgets: readonly ({ readonly topK: number } & Evaluated)[];
+  readonly budgets: readonly ({ readonly budget: number } & Evaluated)[];
   /** In the last round, of methods with models for single clients. */
   readonly clients?: readonly OwnModel[];
 }
@@ -121,7 +121,7 @@ export type ServerEvent =
       readonly client: ClientId;
       readonly round: Round;
       /** What it is asked to do: at this budget, for so long on its undisturbed device, with so many bytes both ways. */
-      readonly topK: number;
+      readonly budget: number;
       readonly takes: number;
       readonly bytes: number;
       /** Stages that its plan asks for besides. */
@@ -158,7 +158,7 @@ export type ServerEvent =
 export interface EvaluatorEvent {
   readonly type: "evaluating";
   readonly round: Round;
-  readonly evaluations: readonly { readonly topK: number; readonly shards: readonly PledgeRef<Evaluation>[] }[];
+  readonly evaluations: readonly { readonly budget: number; readonly shards: readonly PledgeRef<Evaluation>[] }[];
   readonly clients?: readonly {
     readonly client: ClientId;
     readonly own?: PledgeRef<Evaluation>;

@@ -126,8 +126,8 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     draft.outstanding.push({ participation, client, round, sentAt: ctx.now, base, ...(plan && { plan }) });
     draft.invited++;
     roster.invited(client, round, participation);
-    const topK = (plan?.kind.variant.topK as number | undefined) ?? fleet.topK[client]!;
-    const rescaler = learning === null ? null : learning.rescalers.forBudget(topK);
+    const budget = (plan?.kind.variant.topK as number | undefined) ?? fleet.budget[client]!;
+    const rescaler = learning === null ? null : learning.rescalers.forBudget(budget);
     const charge = method.charge(client, plan);
     const effort = plan?.effort ?? effortOf?.(client, round, () => charge);
     const { download, upload, preliminary, training, probing } = charge;
@@ -137,7 +137,7 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
       participation,
       client,
       round,
-      topK,
+      budget,
       takes,
       bytes: download + upload + (preliminary ? preliminary.up + preliminary.down : 0),
       ...(plan?.preliminary && { asks: preliminaryStages }),
@@ -220,7 +220,7 @@ export function closeRound(draft: Draft, ctx: ServerContext, outcome: Aggregated
     isLast,
   });
   if (evaluated && draft.adapter.ref === "blob") {
-    const budgets = learning.budgets.map((topK) => ({ topK, ...deployedAt(topK, draft, ctx) }));
+    const budgets = learning.budgets.map((budget) => ({ budget, ...deployedAt(budget, draft, ctx) }));
     const clients = isLast ? deployedToClients(draft, ctx) : [];
     const own = clients.length === 0 ? {} : { clients };
     effect(draft, send(evaluatorRef, { type: "evaluate", of: round, budgets, ...own }));

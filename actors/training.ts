@@ -49,7 +49,7 @@ export interface TrainRecipe {
   readonly client: ClientId;
   readonly round: Round;
   readonly participation: ParticipationId;
-  readonly topK: number;
+  readonly budget: number;
   readonly adapter: BlobRef;
   /** What a client with a stale model learns from instead; its update is still one of `adapter`. */
   readonly stale?: BlobRef;
@@ -185,7 +185,7 @@ export function trainingHandlers(
  */
 export const gatherTraining = (
   setup: TrainingSetup,
-  most: (topK: number) => number,
+  most: (budget: number) => number,
   onProblem: (problem: string) => void,
 ): Gathering => ({
   work: "train",
@@ -196,13 +196,13 @@ export const gatherTraining = (
     const indices = [...recipes.keys()].toSorted(
       (a, b) => stepsOf(recipes[b]!, setup) - stepsOf(recipes[a]!, setup) || a - b,
     );
-    const kindOf = ({ topK, method }: TrainRecipe) => `${topK} ${method?.step[1]?.digest ?? ""}`;
+    const kindOf = ({ budget, method }: TrainRecipe) => `${budget} ${method?.step[1]?.digest ?? ""}`;
     const kinds = [...new Set(recipes.map(kindOf))];
     return kinds.flatMap((kind) => {
       const members = indices.filter((index) => kindOf(recipes[index]!) === kind);
-      const { topK, method } = recipes[members[0]!]!;
+      const { budget, method } = recipes[members[0]!]!;
       const made = method === undefined ? Number.POSITIVE_INFINITY : Math.max(...Object.keys(method.step).map(Number));
-      return cut(members, Math.min(most(topK), made));
+      return cut(members, Math.min(most(budget), made));
     });
   },
 });
@@ -278,7 +278,7 @@ async function trainEach(
 }
 
 function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader): TrainJob {
-  const { client, round, topK, adapter, stale = adapter, rescaler, attack } = recipe;
+  const { client, round, budget, adapter, stale = adapter, rescaler, attack } = recipe;
   const { seed, data, batchSize, length, epochs, optimizer } = setup;
   const own = ownExamples(client, setup);
   const draws = new Rng(seed).at("batches", round).at(client);
@@ -286,12 +286,13 @@ function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader):
   const batches = all.slice(0, stepsOf(recipe, setup));
   const poisoned = attack?.type === "label-flip" ? flippedLabels(batches, data) : batches;
   const { method } = recipe;
-  if (method === undefined) return { adapter: blobs.floats(stale), rescaler, topK, batches: poisoned, optimizer };
+  if (method === undefined)
+    return { adapter: blobs.floats(stale), rescaler, topK: budget, batches: poisoned, optimizer };
   const learningRate = method.learningRate ?? optimizer.learningRate;
   return {
     adapter: blobs.floats(stale),
     rescaler,
-    topK,
+    topK: budget,
     batches: poisoned,
     optimizer: { ...optimizer, learningRate },
     method: methodJob(method, evaluationBatches(data, own.kept, { batchSize, length }), blobs),

@@ -52,7 +52,7 @@ const scenario = (cohort: number, strategy: Strategy) =>
     name: "cohort",
     seed: 1,
     data: { source: instructions({ examples: 2 * cohort + 64 }), partition: iid(), maxTokens: 32 },
-    fleet: [{ name: "device", clients: cohort, topK: 1, tokensPerSecond: 1_000, uplink: megabits(20) }],
+    fleet: [{ name: "device", clients: cohort, budget: 1, tokensPerSecond: 1_000, uplink: megabits(20) }],
     rounds: { count: 1, cohort, deadline: minutes(60) },
     training: { batchSize: 1, maxSteps: 1, learningRate: 1e-3 },
     evaluateAt: [1],

@@ -25,7 +25,7 @@ export function benchFleet({ clients, cohort, rounds, policy = "synchronous" }: 
       {
         name: "phone",
         clients: phones,
-        topK: 1,
+        budget: 1,
         speed: aiBenchmark(300),
         link: flashLink(0.25),
         latency: 60,
@@ -34,7 +34,7 @@ export function benchFleet({ clients, cohort, rounds, policy = "synchronous" }: 
       {
         name: "laptop",
         clients: clients - phones,
-        topK: 2,
+        budget: 2,
         speed: aiBenchmark(900, "mild"),
         link: flashLink(),
         latency: 30,

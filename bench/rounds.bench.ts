@@ -19,7 +19,7 @@ const scenario = (dropout: number) =>
     name: "rounds",
     seed: 1,
     data: { source: instructions({ examples: 3_000 }), partition: iid(), maxTokens: 48 },
-    fleet: [{ name: "device", clients: 32, topK: 4, tokensPerSecond: 1_000, uplink: megabits(20), dropout }],
+    fleet: [{ name: "device", clients: 32, budget: 4, tokensPerSecond: 1_000, uplink: megabits(20), dropout }],
     rounds: { count: rounds, cohort: 12, deadline: minutes(30), minUpdates: 1 },
     training: { batchSize: 16, learningRate: 1e-3 },
     evaluateEvery: rounds,

@@ -12,7 +12,7 @@ export default defineScenario({
   seed: 42,
   lora: { rank: 8, alpha: 16 },
   data: { source: instructions({ examples: 16_000 }), partition: iid(), heldOut: 0.1, maxTokens: 96 },
-  fleet: [{ name: "server", clients: 1, topK: 8, tokensPerSecond: 20_000, uplink: megabits(1_000) }],
+  fleet: [{ name: "server", clients: 1, budget: 8, tokensPerSecond: 20_000, uplink: megabits(1_000) }],
   // A round is an epoch. With one client, averaging changes nothing, but the optimizer begins anew.
   rounds: { count: 3, cohort: 1 },
   training: { epochs: 1, batchSize: 64, learningRate: 2e-3 },

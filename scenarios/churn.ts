@@ -29,7 +29,7 @@ const fleet = {
     {
       name: "phone",
       clients,
-      topK: 1,
+      budget: 1,
       tokensPerSecond: { type: "log-normal", median: 10, sigma: 0.6 },
       uplink: megabits(10),
       latency: 60,

@@ -34,7 +34,7 @@ const fleet = (timeZones: number) =>
       {
         name: "phone",
         clients: 600,
-        topK: 1,
+        budget: 1,
         tokensPerSecond: { type: "log-normal", median: 300, sigma: 0.5 },
         uplink: megabits(10),
         latency: 60,

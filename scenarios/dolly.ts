@@ -14,9 +14,9 @@ export default defineScenario({
   seed: 7,
   data: { source: file(), partition: byQuantity({ sigma: 0.7, minimum: 4 }), heldOut: 0.1, maxTokens: 192 },
   fleet: [
-    { name: "desktop", clients: 4, topK: 8, tokensPerSecond: 2_000, uplink: megabits(50), latency: 15 },
-    { name: "laptop", clients: 6, topK: 4, tokensPerSecond: 800, uplink: megabits(20), latency: 30 },
-    { name: "phone", clients: 6, topK: 2, tokensPerSecond: 300, uplink: megabits(5), latency: 60, dropout: 0.1 },
+    { name: "desktop", clients: 4, budget: 8, tokensPerSecond: 2_000, uplink: megabits(50), latency: 15 },
+    { name: "laptop", clients: 6, budget: 4, tokensPerSecond: 800, uplink: megabits(20), latency: 30 },
+    { name: "phone", clients: 6, budget: 2, tokensPerSecond: 300, uplink: megabits(5), latency: 60, dropout: 0.1 },
   ],
   rounds: { count: 6, cohort: 6, deadline: minutes(5), minUpdates: 2 },
   training: { batchSize: 8, learningRate: 2e-3, maxSteps: 12 },

@@ -26,11 +26,11 @@ const common = {
     maxTokens: 96,
   },
   fleet: [
-    { name: "fast", clients: 6, topK: 8, tokensPerSecond: 2_000, uplink: megabits(100) },
+    { name: "fast", clients: 6, budget: 8, tokensPerSecond: 2_000, uplink: megabits(100) },
     {
       name: "slow",
       clients: 10,
-      topK: 2,
+      budget: 2,
       tokensPerSecond: { type: "log-normal", median: 60, sigma: 0.7 },
       uplink: megabits(5),
     },

@@ -25,9 +25,9 @@ const common = {
     maxTokens: 48,
   },
   fleet: [
-    { name: "strong", clients: 4, topK: 8, tokensPerSecond: 4_000, uplink: megabits(100) },
-    { name: "medium", clients: 6, topK: 4, tokensPerSecond: 1_500, uplink: megabits(50) },
-    { name: "weak", clients: 10, topK: 1, tokensPerSecond: 300, uplink: megabits(10), dropout: 0.1 },
+    { name: "strong", clients: 4, budget: 8, tokensPerSecond: 4_000, uplink: megabits(100) },
+    { name: "medium", clients: 6, budget: 4, tokensPerSecond: 1_500, uplink: megabits(50) },
+    { name: "weak", clients: 10, budget: 1, tokensPerSecond: 300, uplink: megabits(10), dropout: 0.1 },
   ],
   rounds: { count: 6, cohort: 8, deadline: minutes(2), minUpdates: 3 },
   training: { batchSize: 16, learningRate: 3e-3 },

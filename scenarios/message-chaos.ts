@@ -28,8 +28,8 @@ export default defineScenario({
   timingOnly: true,
   data: { sizes: { examplesPerClient: { type: "log-normal", mean: 60, cv: 0.5 }, tokensPerExample: 60 } },
   fleet: [
-    { name: "edge", clients: 20, topK: 4, tokensPerSecond: 2_000, uplink: megabits(100), latency: 10 },
-    { name: "phone", clients: 80, topK: 1, tokensPerSecond: 300, uplink: megabits(5), latency: 80 },
+    { name: "edge", clients: 20, budget: 4, tokensPerSecond: 2_000, uplink: megabits(100), latency: 10 },
+    { name: "phone", clients: 80, budget: 1, tokensPerSecond: 300, uplink: megabits(5), latency: 80 },
   ],
   world: {
     network: {

@@ -30,13 +30,13 @@ export default defineScenario({
     {
       name: "phone",
       clients: 900_000,
-      topK: 1,
+      budget: 1,
       speed: aiBenchmark(150),
       link: flashLink(0.5),
       latency: 60,
       dropout: 0.06,
     },
-    { name: "laptop", clients: 100_000, topK: 4, tokensPerSecond: 400, uplink: megabits(20), latency: 30 },
+    { name: "laptop", clients: 100_000, budget: 4, tokensPerSecond: 400, uplink: megabits(20), latency: 30 },
   ],
   world: {
     compute: { noise: { type: "log-normal", mean: 1, cv: 0.2 } },

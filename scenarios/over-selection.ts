@@ -29,7 +29,7 @@ const inviting = (factor: number) =>
     seed: 4,
     timingOnly: true,
     data: { sizes: { examplesPerClient: 10, tokensPerExample: 60 } },
-    fleet: [{ name: "device", clients: 1_000, topK: 2, tokensPerSecond: 1_000, uplink: 1e12 }],
+    fleet: [{ name: "device", clients: 1_000, budget: 2, tokensPerSecond: 1_000, uplink: 1e12 }],
     world: { compute: { duration: { type: "exponential", mean: 60 } } },
     rounds: { count: 200, cohort, overSelection: factor, minUpdates: cohort, deadline: hours(1) },
     trace: "digest",

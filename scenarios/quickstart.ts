@@ -29,10 +29,10 @@ export default defineScenario({
     maxTokens: 48,
   },
   fleet: [
-    { name: "server", clients: 4, topK: 8, tokensPerSecond: 4_000, uplink: megabits(200), latency: 5 },
-    { name: "desktop", clients: 8, topK: 4, tokensPerSecond: 1_500, uplink: megabits(50), latency: 15 },
-    { name: "laptop", clients: 8, topK: 2, tokensPerSecond: 500, uplink: megabits(20), latency: 30, dropout: 0.05 },
-    { name: "phone", clients: 12, topK: 1, tokensPerSecond: 150, uplink: megabits(5), latency: 60, dropout: 0.15 },
+    { name: "server", clients: 4, budget: 8, tokensPerSecond: 4_000, uplink: megabits(200), latency: 5 },
+    { name: "desktop", clients: 8, budget: 4, tokensPerSecond: 1_500, uplink: megabits(50), latency: 15 },
+    { name: "laptop", clients: 8, budget: 2, tokensPerSecond: 500, uplink: megabits(20), latency: 30, dropout: 0.05 },
+    { name: "phone", clients: 12, budget: 1, tokensPerSecond: 150, uplink: megabits(5), latency: 60, dropout: 0.15 },
   ],
   world: {
     // The same device is not equally fast every time: heat, other apps.

@@ -34,7 +34,7 @@ function southShare(rows: readonly RoundMetrics[], after: number, before: number
 }
 
 const device = {
-  topK: 2,
+  budget: 2,
   tokensPerSecond: { type: "log-normal", median: 100, sigma: 0.4 },
   uplink: megabits(10),
   latency: 40,

@@ -23,7 +23,7 @@ const withDeadline = (wait: number, least: number, most: number) =>
     seed: 2,
     timingOnly: true,
     data: { sizes: { examplesPerClient: 100, tokensPerExample: 60 } },
-    fleet: [{ name: "phone", clients, topK: 1, speed: aiBenchmark(50), link: flashLink(0.5), latency: 60 }],
+    fleet: [{ name: "phone", clients, budget: 1, speed: aiBenchmark(50), link: flashLink(0.5), latency: 60 }],
     world: { compute: { noise: { type: "log-normal", mean: 1, cv: 0.2 } } },
     rounds: { count: 100, cohort: 20, deadline: minutes(wait), minUpdates: 1 },
     trace: "digest",

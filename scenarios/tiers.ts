@@ -29,9 +29,9 @@ export default defineScenario({
     maxTokens: 96,
   },
   fleet: [
-    { name: "server", clients: 2, topK: 8, tokensPerSecond: 4_000, uplink: megabits(200), latency: 5 },
-    { name: "laptop", clients: 4, topK: 4, tokensPerSecond: 1_500, uplink: megabits(20), latency: 20 },
-    { name: "phone", clients: 8, topK: 1, tokensPerSecond: 300, uplink: megabits(5), latency: 60, dropout: 0.1 },
+    { name: "server", clients: 2, budget: 8, tokensPerSecond: 4_000, uplink: megabits(200), latency: 5 },
+    { name: "laptop", clients: 4, budget: 4, tokensPerSecond: 1_500, uplink: megabits(20), latency: 20 },
+    { name: "phone", clients: 8, budget: 1, tokensPerSecond: 300, uplink: megabits(5), latency: 60, dropout: 0.1 },
   ],
   rounds: { count: 5, cohort: 7, deadline: minutes(3), minUpdates: 3 },
   training: { epochs: 1, batchSize: 16, learningRate: 2e-3 },

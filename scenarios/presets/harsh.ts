@@ -19,7 +19,7 @@ export default defineScenario({
     {
       name: "phone",
       clients: 400,
-      topK: 1,
+      budget: 1,
       // The median of a Pareto time is 2^(1/α) times its minimum.
       speed: { type: "pareto", fastest: 100 * Math.SQRT2, alpha: 2 },
       link: flashLink(1 / 4),

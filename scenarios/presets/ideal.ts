@@ -15,7 +15,7 @@ export default defineScenario({
     {
       name: "device",
       clients: 400,
-      topK: 1,
+      budget: 1,
       tokensPerSecond: 100,
       uplink: megabytes(1_000_000_000),
       downlink: megabytes(1_000_000_000),

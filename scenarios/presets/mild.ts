@@ -14,7 +14,7 @@ export default defineScenario({
     {
       name: "device",
       clients: 400,
-      topK: 1,
+      budget: 1,
       tokensPerSecond: { type: "log-normal", median: 100, sigma: 0.3 },
       link: flashLink(),
     },

@@ -25,7 +25,7 @@ export default defineScenario({
     {
       name: "phone",
       clients: 400,
-      topK: 1,
+      budget: 1,
       tokensPerSecond: { type: "log-normal", median: 100, sigma: 0.9 },
       link: flashLink(),
     },

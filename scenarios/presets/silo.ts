@@ -15,7 +15,7 @@ export default defineScenario({
     {
       name: "server",
       clients: 20,
-      topK: 1,
+      budget: 1,
       tokensPerSecond: { type: "log-normal", median: 100, sigma: 0.3 },
       uplink: megabytes(100),
       downlink: megabytes(100),

@@ -78,11 +78,11 @@ export function seedList(text: string): number[] {
 
 /** `8:1.5`, `mean:1.5`. */
 export function targetLoss(text: string): Target {
-  const [, topK, loss] = /^(\d+|mean):(\d+(?:\.\d+)?)$/.exec(text) ?? [];
-  if (topK === undefined || loss === undefined) {
+  const [, budget, loss] = /^(\d+|mean):(\d+(?:\.\d+)?)$/.exec(text) ?? [];
+  if (budget === undefined || loss === undefined) {
     throw new InvalidArgumentError("expected budget:loss, as in 8:1.5 or mean:1.5.");
   }
-  return { topK: topK === "mean" ? null : Number(topK), loss: Number(loss) };
+  return { budget: budget === "mean" ? null : Number(budget), loss: Number(loss) };
 }
 
 const dtypes: Readonly<Record<string, StoredDtype>> = { float32: "F32", bfloat16: "BF16", float16: "F16" };

@@ -6,7 +6,7 @@ import { type Fleet, tierOf } from "../sim/fleet/fleet.ts";
 import { count, countFields, instant, measured } from "./counts.ts";
 
 export const budgetMetricsSchema = z.object({
-  topK: count,
+  budget: count,
   /** Held-out cross-entropy per response token, in nats. */
   loss: measured,
   /** Share of held-out response tokens predicted right, in [0, 1]. */

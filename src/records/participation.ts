@@ -21,7 +21,7 @@ export const participationSchema = z.object({
   client: z.string(),
   tier: z.string(),
   round: count,
-  topK: count,
+  budget: count,
   /** Milliseconds of virtual time. */
   invitedAt: instant,
   ...instantFields(),
@@ -78,7 +78,7 @@ export function rowOf(ended: Ended, fleet: Fleet): ParticipationRow {
     client: clientName(client),
     tier: tierOf(fleet, client),
     round,
-    topK: fleet.topK[client]!,
+    budget: fleet.budget[client]!,
     invitedAt,
     downloadedAt,
     trainedAt,

@@ -16,7 +16,7 @@ import type { BudgetMetrics, RoundRow } from "./metrics.ts";
 
 /** One budget's evaluation: the shards that are being worked on. */
 interface PendingEvaluation {
-  readonly topK: number;
+  readonly budget: number;
   readonly shards: readonly PledgeRef<Evaluation>[];
 }
 
@@ -186,10 +186,10 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
     const ofClients = (clients ?? []).flatMap(({ own, shared }) => (own ? [shared, own] : [shared]));
     const results = await this.#options.open([...shards, ...ofClients]);
     let at = 0;
-    const measured = evaluations.map(({ topK, shards: { length } }) => {
+    const measured = evaluations.map(({ budget, shards: { length } }) => {
       const part = results.slice(at, at + length);
       at += length;
-      return { topK, ...scoresOf(part) };
+      return { budget, ...scoresOf(part) };
     });
     const served = clients?.map(({ client, own }) => {
       const shared = results[at++]!;
@@ -226,7 +226,7 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
 }
 
 /** Shards fold in their own order, so the sum does not depend on which was ready first. */
-function scoresOf(shards: readonly Evaluation[]): Omit<BudgetMetrics, "topK"> {
+function scoresOf(shards: readonly Evaluation[]): Omit<BudgetMetrics, "budget"> {
   const sum = (key: "loss" | "responseTokens" | "correctTokens" | "exact" | "examples") =>
     shards.reduce((total, shard) => total + shard[key], 0);
   const tokens = sum("responseTokens");

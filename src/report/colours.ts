@@ -33,16 +33,16 @@ export interface Palette {
 }
 
 export function paletteOf({ rounds, tiers }: RunRecord): Palette {
-  const evaluated = rounds.flatMap(({ evaluations }) => evaluations.map(({ topK }) => topK));
+  const evaluated = rounds.flatMap(({ evaluations }) => evaluations.map(({ budget }) => budget));
   const ks = [...new Set(evaluated)].sort((a, b) => b - a);
   const budgets = new Map(ks.map((k, i) => [k, seriesStyle(i, `k = ${k}`)]));
-  const own = tiers.map(({ topK }) => topK);
+  const own = tiers.map(({ budget }) => budget);
   const oneToOne =
     new Set(own).size === own.length && own.every((k) => k !== null && (ks.length === 0 || budgets.has(k)));
   const byBudget = [...own].sort((a, b) => (b ?? 0) - (a ?? 0));
-  const styled = tiers.map(({ name, topK }, i) => {
-    const index = oneToOne ? (ks.length === 0 ? byBudget.indexOf(topK) : ks.indexOf(topK!)) : i;
-    return [name, seriesStyle(index, topK === null ? name : `${name} (k = ${topK})`)] as const;
+  const styled = tiers.map(({ name, budget }, i) => {
+    const index = oneToOne ? (ks.length === 0 ? byBudget.indexOf(budget) : ks.indexOf(budget!)) : i;
+    return [name, seriesStyle(index, budget === null ? name : `${name} (k = ${budget})`)] as const;
   });
   return { budgets, tiers: new Map(styled) };
 }

@@ -93,7 +93,7 @@ export function compareMethods(cells: readonly ComparedCell[], { against, target
     name,
     cells: cells.filter(({ strategy }) => strategy === name).sort((a, b) => a.seed - b.seed),
   }));
-  const budgets = [...new Set(cells.flatMap(({ evaluations }) => evaluations.map(({ topK }) => topK)))].sort(
+  const budgets = [...new Set(cells.flatMap(({ evaluations }) => evaluations.map(({ budget }) => budget)))].sort(
     (a, b) => b - a,
   );
   return {
@@ -124,15 +124,15 @@ interface TableSpec extends Omit<Table, "columns"> {
 }
 
 function tableSpecs(methods: readonly Method[], budgets: readonly number[], target: Target | null): TableSpec[] {
-  const byBudget = (of: (cell: ComparedCell, topK: number | null) => number | null, rest: object) =>
-    [...budgets, null].map((topK) => ({
-      id: topK === null ? "mean" : `k${topK}`,
-      title: topK === null ? "mean" : `k = ${topK}`,
-      of: (cell: ComparedCell) => of(cell, topK),
+  const byBudget = (of: (cell: ComparedCell, budget: number | null) => number | null, rest: object) =>
+    [...budgets, null].map((budget) => ({
+      id: budget === null ? "mean" : `k${budget}`,
+      title: budget === null ? "mean" : `k = ${budget}`,
+      of: (cell: ComparedCell) => of(cell, budget),
       ...(rest as Pick<ColumnSpec, "write" | "better">),
     }));
   const share = (key: "tokenAccuracy" | "exactMatch") =>
-    byBudget((cell, topK) => meanAt(cell, topK, key), { write: percentage, better: "high" });
+    byBudget((cell, budget) => meanAt(cell, budget, key), { write: percentage, better: "high" });
   const aim = target ?? usualTarget(methods);
   const quality: TableSpec[] =
     budgets.length === 0
@@ -142,7 +142,10 @@ function tableSpecs(methods: readonly Method[], budgets: readonly number[], targ
             id: "loss",
             title: "Held-out loss",
             note: "Nats per response token after the last round; lower is better.",
-            columns: byBudget(({ evaluations }, topK) => lossAt(evaluations, topK), { write: inNats, better: "low" }),
+            columns: byBudget(({ evaluations }, budget) => lossAt(evaluations, budget), {
+              write: inNats,
+              better: "low",
+            }),
           },
           {
             id: "token-accuracy",
@@ -174,7 +177,7 @@ function tableSpecs(methods: readonly Method[], budgets: readonly number[], targ
     {
       id: "cost",
       title: "What it costs",
-      note: `Virtual time, the same on every machine.${aim === null ? "" : ` The target is a held-out loss of ${aim.loss} ${aim.topK === null ? "in the mean over budgets" : `at k = ${aim.topK}`}${target === null ? ", what every run comes to in the end" : ""}; it is looked for wherever a run is evaluated.`} Work and memory are a client's in a round, by formula. Bytes are all that was sent, both ways; useful are those of updates that were counted.`,
+      note: `Virtual time, the same on every machine.${aim === null ? "" : ` The target is a held-out loss of ${aim.loss} ${aim.budget === null ? "in the mean over budgets" : `at k = ${aim.budget}`}${target === null ? ", what every run comes to in the end" : ""}; it is looked for wherever a run is evaluated.`} Work and memory are a client's in a round, by formula. Bytes are all that was sent, both ways; useful are those of updates that were counted.`,
       columns: [
         ...reached,
         {
@@ -229,15 +232,15 @@ function fairnessSpec(methods: readonly Method[]): TableSpec {
 const inNats = (value: number): string => value.toFixed(3);
 const percentage = (value: number): string => value.toFixed(1);
 
-function meanAt({ evaluations }: Cell, topK: number | null, key: "tokenAccuracy" | "exactMatch"): number | null {
-  const asked = topK === null ? evaluations : evaluations.filter((result) => result.topK === topK);
+function meanAt({ evaluations }: Cell, budget: number | null, key: "tokenAccuracy" | "exactMatch"): number | null {
+  const asked = budget === null ? evaluations : evaluations.filter((result) => result.budget === budget);
   return asked.length === 0 ? null : 100 * mean(asked.map((result) => result[key]));
 }
 
 /** The largest loss in the mean over budgets that a run ends with: one that each of them gets to. */
 function usualTarget(methods: readonly Method[]): Target | null {
   const ends = methods.flatMap(({ cells }) => cells.map(finalLoss)).filter(Number.isFinite);
-  return ends.length === 0 ? null : { topK: null, loss: Math.ceil(100 * Math.max(...ends)) / 100 };
+  return ends.length === 0 ? null : { budget: null, loss: Math.ceil(100 * Math.max(...ends)) / 100 };
 }
 
 /** In the mean over budgets; NaN where nothing was evaluated, or a loss is none. */

@@ -13,7 +13,7 @@ interface Point {
 
 /** Held-out loss over rounds and over virtual time, exact match and token accuracy; none without evaluations. */
 export function learningFigures(rounds: readonly RoundMetrics[], { budgets }: Palette): Figure[] {
-  const series = [...budgets].map(([topK, style]) => ({ style, points: pointsOf(rounds, topK) }));
+  const series = [...budgets].map(([budget, style]) => ({ style, points: pointsOf(rounds, budget) }));
   if (series.length === 0) return [];
   const legend = asLines([...budgets.values()]);
   const time = timeUnit(rounds.at(-1)!.closedAt);
@@ -72,7 +72,7 @@ interface Axis extends RoundTicks {
 function plot(series: readonly Series<Point>[], x: Axis, y: Axis, extra: Plot.Markish[] = []): string {
   const { value: _, zero: __, ...xAxis } = x;
   const title = ({ row, result }: Point) =>
-    `round ${row.round}, ${formatTime(row.closedAt)}, k = ${result.topK}\nloss ${nats(result.loss)}, exact match ${percent(result.exactMatch)}, token accuracy ${percent(result.tokenAccuracy)}`;
+    `round ${row.round}, ${formatTime(row.closedAt)}, k = ${result.budget}\nloss ${nats(result.loss)}, exact match ${percent(result.exactMatch)}, token accuracy ${percent(result.tokenAccuracy)}`;
   const channels = { x: x.value, y: y.value };
   return draw(
     {
@@ -100,9 +100,9 @@ function trainingLine(rounds: readonly RoundMetrics[]): Plot.Markish[] {
   return lines([{ style: TRAINING, points }], { ...channels, title: () => "" }).slice(0, 1);
 }
 
-const pointsOf = (rounds: readonly RoundMetrics[], topK: number): Point[] =>
+const pointsOf = (rounds: readonly RoundMetrics[], budget: number): Point[] =>
   rounds.flatMap((row) => {
-    const result = row.evaluations.find((evaluation) => evaluation.topK === topK);
+    const result = row.evaluations.find((evaluation) => evaluation.budget === budget);
     return result === undefined ? [] : [{ row, result }];
   });
 

@@ -97,12 +97,12 @@ function summary(run: RunRecord): string {
       : [
           {
             value: nats(best.last.loss),
-            label: `held-out loss, k = ${best.topK}`,
+            label: `held-out loss, k = ${best.budget}`,
             note: `base model ${nats(best.first.loss)}`,
           },
           {
             value: percent(best.last.exactMatch),
-            label: `exact match, k = ${best.topK}`,
+            label: `exact match, k = ${best.budget}`,
             note: `base model ${percent(best.first.exactMatch)}`,
           },
         ]),

@@ -26,7 +26,7 @@ interface TierFacts {
   readonly name: string;
   readonly clients: number;
   /** Null where the budget is a law or follows from the device. */
-  readonly topK: number | null;
+  readonly budget: number | null;
 }
 
 /** A run as the report needs it. */
@@ -59,7 +59,9 @@ const scenarioSchema = z.looseObject({
   /** Parts that were code and are not told by their fields. */
   own: z.array(z.string()).default([]),
   /** A budget may also be a law or follow from the device; only a plain number is one for the whole tier. */
-  fleet: z.array(z.looseObject({ name: z.string(), clients: count, topK: count.nullable().catch(null).default(null) })),
+  fleet: z.array(
+    z.looseObject({ name: z.string(), clients: count, budget: count.nullable().catch(null).default(null) }),
+  ),
 });
 
 const resultSchema = z.looseObject({
@@ -93,7 +95,7 @@ export function readRun(folder: string): RunRecord {
     question,
     seed,
     strategy: own.includes("strategy") ? "own strategy" : describe(strategy),
-    tiers: fleet.map(({ name, clients, topK }) => ({ name, clients, topK })),
+    tiers: fleet.map(({ name, clients, budget }) => ({ name, clients, budget })),
     clients: fleet.reduce((sum, { clients }) => sum + clients, 0),
     scenario: scenario as RunRecord["scenario"],
     rounds,

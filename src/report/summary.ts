@@ -4,7 +4,7 @@ import { nats, percent, points, shareOf, signed, whole } from "./numbers.ts";
 import type { RunRecord } from "./run-folder.ts";
 
 export interface BudgetChange {
-  readonly topK: number;
+  readonly budget: number;
   /** From the first evaluation, the base model's where round 0 was evaluated. */
   readonly first: BudgetMetrics;
   readonly last: BudgetMetrics;
@@ -15,11 +15,11 @@ export function budgetChanges(rounds: readonly RoundMetrics[]): BudgetChange[] {
   const changes = new Map<number, BudgetChange>();
   for (const { evaluations } of rounds) {
     for (const result of evaluations) {
-      const { topK } = result;
-      changes.set(topK, { topK, first: changes.get(topK)?.first ?? result, last: result });
+      const { budget } = result;
+      changes.set(budget, { budget, first: changes.get(budget)?.first ?? result, last: result });
     }
   }
-  return [...changes.values()].sort((a, b) => b.topK - a.topK);
+  return [...changes.values()].sort((a, b) => b.budget - a.budget);
 }
 
 export const BUDGET_COLUMNS: readonly string[] = [
@@ -36,8 +36,8 @@ export const BUDGET_COLUMNS: readonly string[] = [
 ];
 
 export const budgetRows = (changes: readonly BudgetChange[]): string[][] =>
-  changes.map(({ topK, first, last }) => [
-    `k = ${topK}`,
+  changes.map(({ budget, first, last }) => [
+    `k = ${budget}`,
     nats(first.loss),
     nats(last.loss),
     signed(last.loss - first.loss),

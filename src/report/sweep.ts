@@ -106,30 +106,30 @@ export function formatSweep(cells: readonly Cell[], target: Target | null): stri
 }
 
 function measuresOf(cells: readonly Cell[], target: Target | null): Measure[] {
-  const budgets = [...new Set(cells.flatMap(({ evaluations }) => evaluations.map(({ topK }) => topK)))].sort(
+  const budgets = [...new Set(cells.flatMap(({ evaluations }) => evaluations.map(({ budget }) => budget)))].sort(
     (a, b) => b - a,
   );
   const shown = budgets.length > 2 ? [budgets[0]!, budgets.at(-1)!] : budgets;
-  const at = (topK: number, { evaluations }: Cell) => evaluations.find((result) => result.topK === topK);
+  const at = (budget: number, { evaluations }: Cell) => evaluations.find((result) => result.budget === budget);
   const time = timeUnit(Math.max(...cells.map(({ timeToTarget }) => timeToTarget ?? 0)));
   const losses = shown.map(
-    (topK): Measure => ({
-      id: `loss-k${topK}`,
-      title: `Held-out loss at k = ${topK}`,
+    (budget): Measure => ({
+      id: `loss-k${budget}`,
+      title: `Held-out loss at k = ${budget}`,
       axis: "held-out loss (nats per response token)",
-      caption: `Quality after the last round with ${topK === 1 ? "one active expert" : `${topK} active experts`}; lower is better. A flat line is a strategy that dropouts do not harm.`,
-      of: (cell) => at(topK, cell)?.loss ?? null,
+      caption: `Quality after the last round with ${budget === 1 ? "one active expert" : `${budget} active experts`}; lower is better. A flat line is a strategy that dropouts do not harm.`,
+      of: (cell) => at(budget, cell)?.loss ?? null,
       write: (value) => value.toFixed(3),
       zero: false,
     }),
   );
   const matches = shown.map(
-    (topK): Measure => ({
-      id: `exact-match-k${topK}`,
-      title: `Exact match at k = ${topK}`,
+    (budget): Measure => ({
+      id: `exact-match-k${budget}`,
+      title: `Exact match at k = ${budget}`,
       axis: "exact match (%)",
       caption: "Share of held-out examples answered without a mistake after the last round; higher is better.",
-      of: (cell) => scaled(at(topK, cell)?.exactMatch, 100),
+      of: (cell) => scaled(at(budget, cell)?.exactMatch, 100),
       write: (value) => value.toFixed(1),
       zero: true,
       most: 100,
@@ -144,7 +144,7 @@ function measuresOf(cells: readonly Cell[], target: Target | null): Measure[] {
             id: "time-to-target",
             title: "Time to target",
             axis: `virtual time to target (${time.unit})`,
-            caption: `Virtual time until held-out loss ${target.topK === null ? "in the mean over budgets" : `at k = ${target.topK}`} first is ${target.loss} or less. ${whole(reached)} of ${whole(cells.length)} runs get there; the others are left out of the mean.`,
+            caption: `Virtual time until held-out loss ${target.budget === null ? "in the mean over budgets" : `at k = ${target.budget}`} first is ${target.loss} or less. ${whole(reached)} of ${whole(cells.length)} runs get there; the others are left out of the mean.`,
             of: ({ timeToTarget }) => scaled(timeToTarget, 1 / time.divisor),
             write: (value) => formatTime(value * time.divisor),
             zero: true,

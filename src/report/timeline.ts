@@ -119,9 +119,9 @@ function serverEvents({ rounds }: RunRecord, remark: string): TraceEvent[] {
 function evaluationCounters({ evaluations }: RoundMetrics, ts: number): TraceEvent[] {
   return evaluations
     .filter(({ loss }) => Number.isFinite(loss))
-    .flatMap(({ topK, loss, exactMatch }) => [
-      { ph: "C", name: `held-out loss k=${topK}`, pid: 0, tid: 0, ts, args: { nats: loss } },
-      { ph: "C", name: `exact match k=${topK}`, pid: 0, tid: 0, ts, args: { share: exactMatch } },
+    .flatMap(({ budget, loss, exactMatch }) => [
+      { ph: "C", name: `held-out loss k=${budget}`, pid: 0, tid: 0, ts, args: { nats: loss } },
+      { ph: "C", name: `exact match k=${budget}`, pid: 0, tid: 0, ts, args: { share: exactMatch } },
     ]);
 }
 
@@ -134,7 +134,7 @@ function tierEvents(pid: number, tier: string, rows: readonly ParticipationRow[]
   );
   for (const client of byName) lanes.open(client);
   const slices = ordered.flatMap((row) => {
-    const { client, invitedAt, endedAt, outcome, round, participation, topK } = row;
+    const { client, invitedAt, endedAt, outcome, round, participation, budget } = row;
     const until = busyUntil(row);
     const tid = lanes.place(client, invitedAt, until);
     const cname = COLOURS[outcome];
@@ -143,7 +143,7 @@ function tierEvents(pid: number, tier: string, rows: readonly ParticipationRow[]
       ...span(`round ${round}: ${outcome}`, invitedAt, until, pid, tid),
       cat: outcome,
       cname,
-      args: { participation, topK, ending: verdict(row), settled: formatTime(endedAt) },
+      args: { participation, budget, ending: verdict(row), settled: formatTime(endedAt) },
     };
     const inner = slicesOf(row).map(({ stage, from, to }) => ({
       ...span(`${stage}${suffix}`, from, to, pid, tid),

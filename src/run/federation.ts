@@ -50,7 +50,7 @@ export interface FederationOptions {
   /** What a strategy's own steps are made of; absent where nothing is trained. */
   readonly programs?: TaskPrograms | null;
   /** How many clients of a budget share a call at most; 1 unless given. */
-  readonly most?: (topK: number) => number;
+  readonly most?: (budget: number) => number;
   onParticipation(ended: Ended): void;
   /** What a client is asked to do. */
   onInvited?(invited: Invited): void;
@@ -155,7 +155,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
           services: {
             keepsRescaler: data.rescaler.scope === "local",
             uploadBytes: bytes.upload,
-            topKOf: (id) => fleet.topK[id]!,
+            budgetOf: (id) => fleet.budget[id]!,
             trainingTimeOf: (id) => millis(method.charge(id, null).training),
             attackOf: attackOf(data, fleet, rng),
             programs: method.programs,

@@ -57,7 +57,7 @@ export class MethodPrograms {
 }
 
 function settingOf({ data }: Scenario, { config, layout, fleet }: Prepared, rng: Rng): Setting {
-  const budgets = [...new Set([...fleet.topK, config.topK])].sort((a, b) => a - b);
+  const budgets = [...new Set([...fleet.budget, config.topK])].sort((a, b) => a - b);
   const { total, expert } = countParameters(config);
   const experts = config.layers * config.experts;
   return {
@@ -100,7 +100,7 @@ function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, ste
     layout: setting.layout,
     kept: strategyOf(scenario).validation ?? 0,
     members: layout.members,
-    variantOf: (client) => setting.variant(fleet.topK[client]!),
+    variantOf: (client) => setting.variant(fleet.budget[client]!),
     trainingTimeOf: (client) => trainingTimeOf(fleet, data, client),
     epochTimeOf: (client) => (1_000 * fleet.tokens[client]!) / fleet.tokensPerSecond[client]!,
     flopsOf(variant, scope) {
@@ -142,7 +142,7 @@ export function firstPart(
       return { charge: chargeOf(client, null) };
     const view = {
       client,
-      budget: fleet.topK[client]!,
+      budget: fleet.budget[client]!,
       examples: fleet.examples[client]!,
       round: round(1),
       memory: emptyMemory,
@@ -169,7 +169,7 @@ export function methodOf(
     readonly rng: Rng;
     readonly programs: TaskPrograms | null;
     readonly held: MethodPrograms;
-    readonly most: (topK: number) => number;
+    readonly most: (budget: number) => number;
   },
 ): Method {
   const strategy = strategyOf(scenario);

@@ -124,7 +124,7 @@ export async function prepare(scenario: Scenario, options: PrepareOptions): Prom
     validation: strategyOf(scenario).validation ?? 0,
   };
   const weights = await model.weights(cache ?? defaultWeightsCache());
-  const budgets = data.evaluateAt ?? [...fleet.topK, config.topK];
+  const budgets = data.evaluateAt ?? [...fleet.budget, config.topK];
   return {
     config,
     layout,

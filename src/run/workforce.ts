@@ -52,16 +52,16 @@ export function programsOf({ training, config, layout }: Prepared, { engine, lor
 }
 
 /** How many clients of a budget share a call at most. */
-export function mostTogether({ training, config }: Prepared, equipment: Equipment): (topK: number) => number {
+export function mostTogether({ training, config }: Prepared, equipment: Equipment): (budget: number) => number {
   const { lora, engine, merge = "auto" } = equipment;
   const limit = mergeLimit(merge, chooseEngine(engine).gpu);
   if (training === null || isAlone(limit)) return () => 1;
   const { setup } = training;
   const shape = { rows: setup.batchSize, length: setup.length };
   const known = new Map<number, number>();
-  return (topK) => {
-    const most = known.get(topK) ?? clientsPerCall(limit, config, lora, { ...shape, topK });
-    known.set(topK, most);
+  return (budget) => {
+    const most = known.get(budget) ?? clientsPerCall(limit, config, lora, { ...shape, topK: budget });
+    known.set(budget, most);
     return most;
   };
 }
@@ -70,7 +70,7 @@ export function mostTogether({ training, config }: Prepared, equipment: Equipmen
 export function gatheringOf(
   { training }: Prepared,
   { engine, merge = "auto" }: Equipment,
-  most: (topK: number) => number,
+  most: (budget: number) => number,
   onProblem: (problem: string) => void,
 ): Gathering | null {
   if (training === null || isAlone(mergeLimit(merge, chooseEngine(engine).gpu))) return null;

@@ -18,7 +18,7 @@ export const calibrationSchema = z.strictObject({
   budgets: z
     .array(
       z.strictObject({
-        topK: count,
+        budget: count,
         /** Of training, padding not counted. */
         tokensPerSecond: positive,
         millisecondsPerStep: positive.exactOptional(),
@@ -33,18 +33,18 @@ export type Calibration = z.output<typeof calibrationSchema>;
  * Cost of a training token at k active experts, in FLOPs as far as only ratios matter: at the largest measured budget it
  * is what `flops` says.
  */
-export function measuredCost({ budgets }: Calibration, flops: (topK: number) => number): (topK: number) => number {
+export function measuredCost({ budgets }: Calibration, flops: (budget: number) => number): (budget: number) => number {
   const points = budgets
-    .toSorted((a, b) => a.topK - b.topK)
-    .map(({ topK, tokensPerSecond }) => ({ topK, time: 1 / tokensPerSecond }));
+    .toSorted((a, b) => a.budget - b.budget)
+    .map(({ budget, tokensPerSecond }) => ({ budget, time: 1 / tokensPerSecond }));
   const [first, last] = [points[0]!, points.at(-1)!];
-  const unit = flops(last.topK) / last.time;
-  return (topK) => {
-    if (topK <= first.topK) return (unit * first.time * flops(topK)) / flops(first.topK);
-    if (topK >= last.topK) return flops(topK);
-    const above = points.findIndex((point) => point.topK >= topK);
+  const unit = flops(last.budget) / last.time;
+  return (budget) => {
+    if (budget <= first.budget) return (unit * first.time * flops(budget)) / flops(first.budget);
+    if (budget >= last.budget) return flops(budget);
+    const above = points.findIndex((point) => point.budget >= budget);
     const [low, high] = [points[above - 1]!, points[above]!];
-    const share = (topK - low.topK) / (high.topK - low.topK);
+    const share = (budget - low.budget) / (high.budget - low.budget);
     return unit * (low.time + share * (high.time - low.time));
   };
 }

@@ -118,9 +118,9 @@ export function checkAgainstModel(data: ScenarioData, model: ModelConfig): Probl
       problems.push({ path, text: `is ${k}, but the model was trained with ${model.topK} experts per token` });
     }
   };
-  for (const [at, { topK }] of data.fleet.entries()) {
-    if (typeof topK === "number") tooMany(`fleet[${at}].topK`, topK);
-    else for (const [i, k] of topK.allowed.entries()) tooMany(`fleet[${at}].topK.allowed[${i}]`, k);
+  for (const [at, { budget }] of data.fleet.entries()) {
+    if (typeof budget === "number") tooMany(`fleet[${at}].budget`, budget);
+    else for (const [i, k] of budget.allowed.entries()) tooMany(`fleet[${at}].budget.allowed[${i}]`, k);
   }
   for (const [at, k] of (data.evaluateAt ?? []).entries()) tooMany(`evaluateAt[${at}]`, k);
   for (const [at, claim] of data.expect.entries()) {

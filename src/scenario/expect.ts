@@ -208,13 +208,13 @@ function compare(
   const found: string[] = [];
   let holds = true;
   for (const before of first.evaluations) {
-    if (at !== undefined && before.topK !== at) continue;
-    const after = last.evaluations.find(({ topK }) => topK === before.topK);
+    if (at !== undefined && before.budget !== at) continue;
+    const after = last.evaluations.find(({ budget }) => budget === before.budget);
     if (after === undefined) continue;
     const [from, to] = [read(before), read(after)];
     // NaN compares false, so a diverged run fails its claim.
     if (!((to - from) * direction >= by)) holds = false;
-    found.push(`k=${before.topK} ${from.toFixed(3)} → ${to.toFixed(3)}`);
+    found.push(`k=${before.budget} ${from.toFixed(3)} → ${to.toFixed(3)}`);
   }
   if (found.length === 0) return { holds: false, found: `no evaluation at k=${at}` };
   return { holds, found: found.join(", ") };
@@ -226,12 +226,12 @@ function reaches(
   { share: least, at }: { readonly share: number; readonly at?: number | undefined },
 ): Verdict {
   const last = rows.filter(({ evaluations }) => evaluations.length > 0).at(-1)?.evaluations ?? [];
-  const asked = last.filter(({ topK }) => at === undefined || topK === at);
+  const asked = last.filter(({ budget }) => at === undefined || budget === at);
   if (asked.length === 0)
     return { holds: false, found: at === undefined ? "no evaluation" : `no evaluation at k=${at}` };
   return {
     holds: asked.every(({ exactMatch }) => exactMatch >= least),
-    found: asked.map(({ topK, exactMatch }) => `k=${topK} ${formatShare(exactMatch)}`).join(", "),
+    found: asked.map(({ budget, exactMatch }) => `k=${budget} ${formatShare(exactMatch)}`).join(", "),
   };
 }
 

@@ -36,7 +36,7 @@ export class Books implements Bookkeeper {
   }
 
   ended({ participation, trainedAt, outcome }: Parameters<Bookkeeper["ended"]>[0]): void {
-    const { client, topK, takes, bytes } = this.#open.get(participation)!;
+    const { client, budget, takes, bytes } = this.#open.get(participation)!;
     this.#open.delete(participation);
     if (outcome === "counted") this.#usefulBytes += bytes;
     if (trainedAt === null) return;
@@ -44,11 +44,11 @@ export class Books implements Bookkeeper {
     this.#trained++;
     // What a device does in that time at the budget its speed is given for.
     const tokens = (takes / 1_000) * fleet.tokensPerSecond[client]!;
-    this.#flops += tokens * trainingFlops(config, fleet.topK[client]!, this.#lora.rank);
+    this.#flops += tokens * trainingFlops(config, fleet.budget[client]!, this.#lora.rank);
     if (training === null) return;
     const { batchSize, length } = training.setup;
     this.#memory += trainingMemory(config, this.#lora, {
-      k: topK,
+      k: budget,
       tokens: batchSize * length,
       bytesPerWeight: 4,
     }).total;

@@ -9,7 +9,7 @@ import { type Fairness, fairnessSchema, jainIndex } from "./fairness.ts";
 /** What "good enough" means when time to target is measured. */
 export interface Target {
   /** Budget at which it is measured; null for the mean over all that are evaluated. */
-  readonly topK: number | null;
+  readonly budget: number | null;
   /** Held-out loss at or below which the target is reached, in nats. */
   readonly loss: number;
 }
@@ -85,15 +85,15 @@ export function reachedAt(
 ): number | null {
   if (target === null) return null;
   const reached = rows.find(({ evaluations }) => {
-    const loss = lossAt(evaluations, target.topK);
+    const loss = lossAt(evaluations, target.budget);
     return loss !== null && loss <= target.loss;
   });
   return reached?.closedAt ?? null;
 }
 
-/** @param topK null for the mean over all budgets. @returns null where that was not evaluated */
-export function lossAt(evaluations: RoundMetrics["evaluations"], topK: number | null): number | null {
-  const asked = topK === null ? evaluations : evaluations.filter((result) => result.topK === topK);
+/** @param budget null for the mean over all budgets. @returns null where that was not evaluated */
+export function lossAt(evaluations: RoundMetrics["evaluations"], budget: number | null): number | null {
+  const asked = budget === null ? evaluations : evaluations.filter((result) => result.budget === budget);
   return asked.length === 0 ? null : asked.reduce((sum, { loss }) => sum + loss, 0) / asked.length;
 }
 

@@ -34,15 +34,15 @@ export async function timeOfCells(
   const { shape } = prepared.layout;
   const trainer = await createEngine({ baseWeights: weights, lora, shape, engine: engineNameOf(engine) });
   try {
-    const budgets = [...new Set([...prepared.fleet.topK, ...prepared.budgets])];
+    const budgets = [...new Set([...prepared.fleet.budget, ...prepared.budgets])];
     const batches = realBatches(prepared, 2);
     const steps = await millisecondsPerStep(trainer, prepared, batches, budgets, 1);
     const [batch, rest] = heldOutBatches(prepared);
     const adapter = initialAdapter(prepared.layout, new Rng(first.data.seed));
     const rescaler = new Float32Array(prepared.layout.layers).fill(1);
     const evaluations: number[] = [];
-    for (const topK of prepared.budgets) {
-      const job = { models: [{ adapter, rescaler, variant: { topK } }], batches: [batch!] };
+    for (const budget of prepared.budgets) {
+      const job = { models: [{ adapter, rescaler, variant: { topK: budget } }], batches: [batch!] };
       // The first one compiles the program.
       await trainer.evaluate(job);
       const since = performance.now();
@@ -50,7 +50,7 @@ export async function timeOfCells(
       evaluations.push((performance.now() - since) * rest);
     }
     const start = performance.now() - begun;
-    const perStep = new Map(budgets.map((topK, at) => [topK, steps[at]!]));
+    const perStep = new Map(budgets.map((budget, at) => [budget, steps[at]!]));
     const cells = plans.map(({ scenario }) => start + playTime(scenario, prepared, perStep, sum(evaluations)));
     return sum(cells) / atOnce;
   } finally {
@@ -72,7 +72,7 @@ function playTime(
   perStep: ReadonlyMap<number, number>,
   evaluation: number,
 ): number {
-  const clients = Array.from(fleet.topK, (topK, at) => perStep.get(topK)! * allSteps(fleet, data, clientId(at)));
+  const clients = Array.from(fleet.budget, (budget, at) => perStep.get(budget)! * allSteps(fleet, data, clientId(at)));
   const { count, cohort } = data.rounds;
   // Round 0 is the base model; the last round is always evaluated.
   const evaluated = 1 + Math.ceil(count / data.evaluateEvery);

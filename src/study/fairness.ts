@@ -34,12 +34,12 @@ export interface Served {
  *
  * @returns null where a client has neither
  */
-export function servedIn({ evaluations, clients = [] }: RoundMetrics, { size, topK, tier, tierNames }: Fleet) {
-  const known = new Map(evaluations.map((result) => [result.topK, result]));
+export function servedIn({ evaluations, clients = [] }: RoundMetrics, { size, budget, tier, tierNames }: Fleet) {
+  const known = new Map(evaluations.map((result) => [result.budget, result]));
   const own = new Map(clients.map((result) => [result.client, result]));
   const served: Served[] = [];
   for (let client = 0; client < size; client++) {
-    const result = own.get(clientName(clientId(client))) ?? known.get(topK[client]!);
+    const result = own.get(clientName(clientId(client))) ?? known.get(budget[client]!);
     if (result === undefined) return null;
     served.push({ tier: tierNames[tier[client]!]!, loss: result.loss, tokenAccuracy: result.tokenAccuracy });
   }

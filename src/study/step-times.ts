@@ -28,10 +28,10 @@ export async function millisecondsPerStep(
   repeats: number,
 ): Promise<number[]> {
   const { seed, optimizer } = training!.setup;
-  const jobs = budgets.map((topK) => ({
+  const jobs = budgets.map((budget) => ({
     adapter: initialAdapter(layout, new Rng(seed)),
     rescaler: new Float32Array(layout.layers).fill(1),
-    topK,
+    topK: budget,
     batches,
     optimizer,
   }));

@@ -24,9 +24,9 @@ const scenarioWith = (strategy: Strategy) =>
     lora,
     data: { source: instructions({ examples: 60 }), partition: iid(), maxTokens: 48, heldOut: 0.2 },
     fleet: [
-      { name: "laptop", clients: 2, topK: 2, tokensPerSecond: 500, uplink: megabits(10) },
-      { name: "phone", clients: 2, topK: 1, tokensPerSecond: 200, uplink: megabits(5) },
-      { name: "lost", clients: 1, topK: 1, tokensPerSecond: 200, uplink: megabits(5), dropout: 1 },
+      { name: "laptop", clients: 2, budget: 2, tokensPerSecond: 500, uplink: megabits(10) },
+      { name: "phone", clients: 2, budget: 1, tokensPerSecond: 200, uplink: megabits(5) },
+      { name: "lost", clients: 1, budget: 1, tokensPerSecond: 200, uplink: megabits(5), dropout: 1 },
     ],
     rounds: { count: 3, cohort: 5, deadline: minutes(30) },
     training: { batchSize: 4, maxSteps: 2, learningRate: 1e-2 },

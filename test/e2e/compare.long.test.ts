@@ -17,8 +17,8 @@ writeFileSync(
     name: "tiny", model: ${JSON.stringify(model)}, lora: { rank: 2, alpha: 4 },
     data: { source: instructions({ examples: 120 }), maxTokens: 96 },
     fleet: [
-      { name: "strong", clients: 3, topK: 4, tokensPerSecond: 900, uplink: 1e6 },
-      { name: "weak", clients: 3, topK: 1, tokensPerSecond: 300, uplink: 1e5 },
+      { name: "strong", clients: 3, budget: 4, tokensPerSecond: 900, uplink: 1e6 },
+      { name: "weak", clients: 3, budget: 1, tokensPerSecond: 300, uplink: 1e5 },
     ],
     rounds: { count: 1, cohort: 3 }, training: { batchSize: 4, maxSteps: 2 }, evaluationExamples: 8,
     strategy: { ...fedavg(), name: "mine(1)", spec: { type: "mine" } },

@@ -103,7 +103,7 @@ test("a run says at its beginning what of the data it does not use, and how it i
     name: "read-data",
     timingOnly: true,
     data: { source: { type: "file" }, partition: { type: "dirichlet", alpha: 1 }, heldOut: 0.1, maxTokens: 256 },
-    fleet: [{ name: "a", clients: 2, topK: 1, tokensPerSecond: 1_000, uplink: 1e6 }],
+    fleet: [{ name: "a", clients: 2, budget: 1, tokensPerSecond: 1_000, uplink: 1e6 }],
     rounds: { count: 1, cohort: 1, deadline: null },
   };
   writeFileSync(join(folder, "scenario.json"), JSON.stringify(scenario));

@@ -66,10 +66,10 @@ test("evaluating a run gives the numbers the run gave, at the end and after an e
     [last, rows.at(-1)!],
     [second, rows[2]!],
   ] as const) {
-    for (const [at, { topK, loss, exactMatch, tokenAccuracy }] of row.evaluations.entries()) {
-      assert.equal(found[at].topK, topK);
+    for (const [at, { budget, loss, exactMatch, tokenAccuracy }] of row.evaluations.entries()) {
+      assert.equal(found[at].budget, budget);
       // Other lengths of rows are other orders of float32 sums.
-      assert.ok(Math.abs(found[at].loss - loss) < 1e-5, `k=${topK}: loss ${found[at].loss}, the run's ${loss}`);
+      assert.ok(Math.abs(found[at].loss - loss) < 1e-5, `k=${budget}: loss ${found[at].loss}, the run's ${loss}`);
       assert.equal(found[at].exactMatch, exactMatch);
       assert.equal(found[at].tokenAccuracy, tokenAccuracy);
     }
@@ -82,12 +82,12 @@ for (const strategy of [flexlora(), trivial({ experts: "all" }), shefl({ members
     const out = join(folder, strategy.name);
     await run(training(model, { strategy, rounds: { ...rounds, count: 1 } }), { out, workers: 1 });
     const last = rowsOf(out).at(-1)!;
-    const budgets = last.evaluations.map(({ topK }) => topK);
+    const budgets = last.evaluations.map(({ budget }) => budget);
     const found = await evaluationsOf("--adapter", out, "--budget", budgets.join(","));
-    for (const [at, { topK, loss }] of last.evaluations.entries()) {
-      assert.equal(found[at].topK, topK);
+    for (const [at, { budget, loss }] of last.evaluations.entries()) {
+      assert.equal(found[at].budget, budget);
       // Other lengths of rows are other orders of float32 sums.
-      assert.ok(Math.abs(found[at].loss - loss) < 1e-5, `k = ${topK}: loss ${found[at].loss}, the run's ${loss}`);
+      assert.ok(Math.abs(found[at].loss - loss) < 1e-5, `k = ${budget}: loss ${found[at].loss}, the run's ${loss}`);
     }
   });
 }
@@ -147,7 +147,7 @@ test("PEFT and transformers compute the same logits from what was exported", {
   const ofAdapter = await logitsOf(2, "--adapter", plain);
   assert.match(check(ofAdapter.path, "--model", model, "--adapter", adapter), /^ok: /m);
   const ofMerged = await logitsOf(2, "--adapter", scaled);
-  const { topK: _, ...asConfigured } = JSON.parse(readFileSync(ofMerged.path, "utf8"));
+  const { budget: _, ...asConfigured } = JSON.parse(readFileSync(ofMerged.path, "utf8"));
   writeFileSync(ofMerged.path, JSON.stringify(asConfigured));
   assert.match(check(ofMerged.path, "--model", merged), /^ok: /m);
 });
@@ -208,7 +208,7 @@ test("greedy decoding writes exactly the answers that count as an exact match", 
   await run(
     training(model, {
       data: { source: { type: "file", path: data }, partition: { type: "iid" }, heldOut: 1 },
-      fleet: [{ name: "one", clients: 1, topK: 4, tokensPerSecond: 1e4, uplink: 1e6 }],
+      fleet: [{ name: "one", clients: 1, budget: 4, tokensPerSecond: 1e4, uplink: 1e6 }],
       rounds: { count: 2, cohort: 1 },
       training: { epochs: 20, batchSize: 8, learningRate: 2e-2 },
     }),

@@ -32,7 +32,7 @@ export default defineScenario({
   timingOnly: true,
   model: { vocabulary: 264, layers: 2, width: 16, heads: 2, experts: 4, expertWidth: 8, topK: 4 },
   data: { sizes: { examplesPerClient: 40, tokensPerExample: 60 } },
-  fleet: [{ name: "phone", clients: 9, topK: 1, tokensPerSecond: 300, uplink: 60_000 }],
+  fleet: [{ name: "phone", clients: 9, budget: 1, tokensPerSecond: 300, uplink: 60_000 }],
   rounds: { count: 4, cohort: 4, deadline: minutes(1) },
   checkpoints: { every: 1 },
   world: { timeline: [every(seconds(3), hook((sim) => { ${hook}; return void share; }))] },

@@ -38,7 +38,7 @@ export default defineScenario({
   model: ${JSON.stringify(model)},
   lora: { rank: 2, alpha: 4 },
   data: { source: instructions({ examples: 40 }), partition: iid(), maxTokens: 48 },
-  fleet: [{ name: "phone", clients, topK: 1, tokensPerSecond: 150, uplink: megabits(5) }],
+  fleet: [{ name: "phone", clients, budget: 1, tokensPerSecond: 150, uplink: megabits(5) }],
   rounds: { count: 1, cohort: 2, deadline: minutes(5) },
   training: { batchSize: 4, maxSteps: 1 },
   evaluationExamples: 4,
@@ -89,6 +89,6 @@ test("the published types need nothing but the package, and find a mistake", asy
       { cwd: place },
     );
   await assert.doesNotReject(check("mine.ts"));
-  writeFileSync(join(place, "wrong.ts"), scenario().replace("topK:", "topk:"));
+  writeFileSync(join(place, "wrong.ts"), scenario().replace("budget:", "topk:"));
   await assert.rejects(check("wrong.ts"), ({ stdout }: { stdout: string }) => /'topk' does not exist/.test(stdout));
 });

@@ -29,8 +29,8 @@ const reproduce = "npx flame run merged";
 /** Enough clients of a budget that calls of four, two and one occur. */
 const scenario = embeddedScenario({
   fleet: [
-    { name: "laptop", clients: 7, topK: 2, tokensPerSecond: 500, uplink: 1e6 },
-    { name: "phone", clients: 3, topK: 1, tokensPerSecond: 100, uplink: 1e5, dropout: 0.2 },
+    { name: "laptop", clients: 7, budget: 2, tokensPerSecond: 500, uplink: 1e6 },
+    { name: "phone", clients: 3, budget: 1, tokensPerSecond: 100, uplink: 1e5, dropout: 0.2 },
   ],
   rounds: { count: 2, cohort: 10, deadline: 300_000 },
 });

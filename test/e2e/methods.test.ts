@@ -57,7 +57,7 @@ test("a method is explained with options, defaults and ranges of its schema, and
 test("a scenario file is read for the strategy that it brings", async (t) => {
   const text = `import { defineScenario, fedavg } from "flame-sim";
     const mine = { ...fedavg(), name: "mine", spec: { type: "mine" }, steps: () => ({ optimizer: "sgd" }) };
-    const fleet = [{ name: "phone", clients: 2, topK: 1, tokensPerSecond: 100, uplink: 1e6 }];
+    const fleet = [{ name: "phone", clients: 2, budget: 1, tokensPerSecond: 100, uplink: 1e6 }];
     export default defineScenario({ name: "own", fleet, rounds: { count: 1, cohort: 1 }, strategy: mine });`;
   const file = join(temporaryFolder(t), "own.ts");
   writeFileSync(file, text);

@@ -52,9 +52,9 @@ test("an unknown field", () =>
 test("more experts per token than the model has", () =>
   mistake(
     2,
-    /fleet\[0\]\.topK is 12, but the model has 4 experts/,
+    /fleet\[0\]\.budget is 12, but the model has 4 experts/,
     scenario({
-      fleet: [{ ...threeTiers[0], topK: 12 }, ...threeTiers.slice(1)],
+      fleet: [{ ...threeTiers[0], budget: 12 }, ...threeTiers.slice(1)],
     }),
   ));
 

@@ -140,7 +140,7 @@ test("a cell in which an invariant breaks fails the test, with the command that 
     export default defineScenario({
       name: "broken", timingOnly: true,
       data: { sizes: { examplesPerClient: 10, tokensPerExample: 10 } },
-      fleet: [{ name: "a", clients: 8, topK: 1, tokensPerSecond: 100, uplink: 1e6 }],
+      fleet: [{ name: "a", clients: 8, budget: 1, tokensPerSecond: 100, uplink: 1e6 }],
       rounds: { count: 2, cohort: 4, policy },
     });`,
   );
@@ -193,9 +193,11 @@ test("a calibration is measured and can be planned with", async () => {
   const [path, to] = [training(), join(folder, "calibration.json")];
   const measured = await runFlame("calibrate", path, "--repeats", "1", "--to", to);
   assert.equal(measured.code, 0, measured.err);
-  const { budgets } = JSON.parse(readFileSync(to, "utf8")) as { budgets: { topK: number; tokensPerSecond: number }[] };
+  const { budgets } = JSON.parse(readFileSync(to, "utf8")) as {
+    budgets: { budget: number; tokensPerSecond: number }[];
+  };
   assert.deepEqual(
-    budgets.map(({ topK }) => topK),
+    budgets.map(({ budget }) => budget),
     [4, 2, 1],
   );
   assert.ok(budgets.every(({ tokensPerSecond }) => tokensPerSecond > 0));
@@ -262,7 +264,7 @@ const mistakes: [what: string, changes: object, message: RegExp][] = [
   ],
   [
     "a link without bandwidth",
-    { fleet: [{ name: "a", clients: 8, topK: 1, tokensPerSecond: 1, uplink: 0 }] },
+    { fleet: [{ name: "a", clients: 8, budget: 1, tokensPerSecond: 1, uplink: 0 }] },
     /fleet\[0\]\.\w+ is 0, expected more than 0/,
   ],
   ["a deadline of 0", { rounds: { count: 1, cohort: 4, deadline: 0 } }, /rounds\.deadline is 0, expected more than 0/],

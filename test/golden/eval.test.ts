@@ -23,8 +23,8 @@ test("the reference's losses come out of the command line", async (t) => {
   ] as const) {
     const { code, out, err } = await runFlame(...words, ...more);
     assert.equal(code, 0, err);
-    for (const { topK, loss } of JSON.parse(out).evaluations) {
-      assert.ok(Math.abs(loss - losses[topK]!) < 1e-5, `k = ${topK}: loss ${loss}, expected ${losses[topK]}`);
+    for (const { budget, loss } of JSON.parse(out).evaluations) {
+      assert.ok(Math.abs(loss - losses[budget]!) < 1e-5, `k = ${budget}: loss ${loss}, expected ${losses[budget]}`);
     }
   }
 });

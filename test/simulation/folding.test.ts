@@ -38,7 +38,7 @@ async function mostUnfolded(plain: Strategy): Promise<{ readonly most: number; r
     };
   };
   const rounds = { count: 1, cohort: 24, deadline: 600_000 };
-  const fleet = [{ name: "phone", clients: 24, topK: 2, tokensPerSecond: 3_000, uplink: 1e6 }];
+  const fleet = [{ name: "phone", clients: 24, budget: 2, tokensPerSecond: 3_000, uplink: 1e6 }];
   await run(training(model, { strategy, rounds, fleet }), { out: null, pool });
   return { most, folded };
 }

@@ -18,8 +18,8 @@ import { timingOnly } from "../support/scenarios.ts";
 
 /** Half the devices take about 10 s, half about 100 s. */
 const twoSpeeds = [
-  { name: "fast", clients: 40, topK: 1, tokensPerSecond: 240, uplink: 1e9, latency: 10 },
-  { name: "slow", clients: 40, topK: 1, tokensPerSecond: 24, uplink: 1e9, latency: 10 },
+  { name: "fast", clients: 40, budget: 1, tokensPerSecond: 240, uplink: 1e9, latency: 10 },
+  { name: "slow", clients: 40, budget: 1, tokensPerSecond: 24, uplink: 1e9, latency: 10 },
 ] as const;
 const sizes = { sizes: { examplesPerClient: 40, tokensPerExample: 60 } } as const;
 
@@ -175,7 +175,7 @@ test("a client that has no time for all its steps takes fewer and is counted ins
 
 test("a server that restarts in the middle of a round has messages sent again from their first byte", async () => {
   // 20 kB at 1 kB/s: downloads take about 20 s, and the server is away from 10 s to 15 s.
-  const fleet = [{ name: "slow link", clients: 4, topK: 1, tokensPerSecond: 1_000, uplink: 1_000, downlink: 1_000 }];
+  const fleet = [{ name: "slow link", clients: 4, budget: 1, tokensPerSecond: 1_000, uplink: 1_000, downlink: 1_000 }];
   const rounds = { count: 2, cohort: 4, minUpdates: 4 };
   const scenario = (timeline: NonNullable<ScenarioInput["world"]>["timeline"]) =>
     timingOnly({ fleet, data: sizes, rounds, world: { timeline: timeline! } });

@@ -11,7 +11,7 @@ import { timingOnly } from "../support/scenarios.ts";
 /** Equal devices, messages that take a millisecond, and tasks that take what the law says, in seconds. */
 const withTasks = (duration: Law, clients: number, rounds: ScenarioInput["rounds"], world: object = {}) =>
   timingOnly({
-    fleet: [{ name: "device", clients, topK: 1, tokensPerSecond: 1_000, uplink: 1e12 }],
+    fleet: [{ name: "device", clients, budget: 1, tokensPerSecond: 1_000, uplink: 1e12 }],
     world: { compute: { duration }, ...world },
     rounds,
   });

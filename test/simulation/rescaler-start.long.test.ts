@@ -18,9 +18,9 @@ test("a fixed rescaler from router masses lies between 1 and K/k, and is the sam
   const { rescalers } = JSON.parse(readFileSync(join(straight, "adapter/rescalers.json"), "utf8")) as {
     rescalers: { topK: number; factors: number[] }[];
   };
-  for (const { topK, factors } of rescalers) {
+  for (const { topK: budget, factors } of rescalers) {
     // p is sorted, so the first k of K experts hold at least k/K of it.
-    for (const s of factors) assert.ok(topK === 8 ? s === 1 : s > 1 && s < 8 / topK, `s is ${s} at k = ${topK}`);
+    for (const s of factors) assert.ok(budget === 8 ? s === 1 : s > 1 && s < 8 / budget, `s is ${s} at k = ${budget}`);
   }
   await run(scenario(), { out: resumed, workers: 1, signal: interruptAfter(30) });
   await resume(await loadRun(resumed), { workers: 1 });

@@ -16,7 +16,7 @@ import { timingOnly } from "../support/scenarios.ts";
 
 /** 50 examples of 60 tokens at 300 a second are 10 s an epoch; 100 bytes a millisecond each way. */
 const one = {
-  fleet: [{ name: "one", clients: 1, topK: 2, tokensPerSecond: 300, uplink: 1e5, downlink: 1e5 }],
+  fleet: [{ name: "one", clients: 1, budget: 2, tokensPerSecond: 300, uplink: 1e5, downlink: 1e5 }],
   data: { sizes: { examplesPerClient: 50, tokensPerExample: 60 } },
   rounds: { count: 1, cohort: 1, deadline: hours(1) },
 } as const;

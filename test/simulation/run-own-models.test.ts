@@ -98,7 +98,7 @@ test("a scenario may have every client keep examples, which nobody trains on and
     rounds: { count: 1, cohort: 8, deadline: 60_000 },
   });
   const { rows } = await run(scenario, { out: null, pool: watching(seen) });
-  const { size, examples, topK } = seen.prepared!.fleet;
+  const { size, examples, budget } = seen.prepared!.fleet;
   const clients = rows.at(-1)!.clients!;
   assert.equal(clients.length, size);
   const ofClients = seen.evaluated.slice(-size);
@@ -108,7 +108,7 @@ test("a scenario may have every client keep examples, which nobody trains on and
     assert.equal(client.examples, all === 1 ? 1 : Math.min(all - 1, Math.max(1, Math.round(0.25 * all))));
     assert.ok(client.loss > 0 && client.sharedLoss === undefined);
     const { models, batches } = ofClients[at]!;
-    assert.equal(models[0]!.variant.topK, topK[at]);
+    assert.equal(models[0]!.variant.topK, budget[at]);
     assert.ok(all === 1 || rowsOf(batches).every((text) => !trained.has(text)));
   }
 });
@@ -119,7 +119,7 @@ test("what clients keep shortens their training, with a plan or without", async 
     const ends: number[] = [];
     for (const strategy of [{ type: "fedavg" }, { type: "fedprox" }] as const) {
       const changed = heldOutPerClient === undefined ? data : { ...data, heldOutPerClient };
-      const fleet = [{ name: "slow", clients: 2, topK: 1, tokensPerSecond: 1, uplink: 1e9, latency: 0 }];
+      const fleet = [{ name: "slow", clients: 2, budget: 1, tokensPerSecond: 1, uplink: 1e9, latency: 0 }];
       const rounds = { count: 1, cohort: 2 };
       const { virtualTime } = await run(training(model, { data: changed, fleet, rounds, timingOnly: true, strategy }), {
         out: null,

@@ -40,7 +40,7 @@ const asking: Strategy = {
 
 /** 10 s of work, 100 bytes a millisecond each way, 30 ms of latency. */
 const one: Partial<ScenarioInput> = {
-  fleet: [{ name: "one", clients: 1, topK: 2, tokensPerSecond: 300, uplink: 1e5, downlink: 1e5, latency: 30 }],
+  fleet: [{ name: "one", clients: 1, budget: 2, tokensPerSecond: 300, uplink: 1e5, downlink: 1e5, latency: 30 }],
   data: { sizes: { examplesPerClient: 50, tokensPerExample: 60 } },
   rounds: { count: 1, cohort: 1, deadline: hours(1) },
 };
@@ -117,7 +117,7 @@ test("in the foulest weather every participation ends, and a run resumed anywher
 
 test("an update that follows a report is trained and counted as any other", async () => {
   const model = tinyModel(folder);
-  const fleet = [{ name: "edge", clients: 12, topK: 4, tokensPerSecond: 8_000, uplink: 2_000_000 }];
+  const fleet = [{ name: "edge", clients: 12, budget: 4, tokensPerSecond: 8_000, uplink: 2_000_000 }];
   const of = (strategy: Strategy) => run(training(model, { fleet, strategy }), { out: null, pool: toyPool });
   const [asked, plain] = [await of(asking), await of(fedavg())];
   assert.ok(asked.rows.slice(1).every(({ counted }) => counted === 8));

@@ -10,8 +10,8 @@ import { timingOnly } from "../support/scenarios.ts";
 
 /** Nine clients that need 10 s for their 3,000 tokens, and one that needs 2 s. */
 const fleet = [
-  { name: "slow", clients: 9, topK: 1, tokensPerSecond: 300, uplink: 1e12 },
-  { name: "fast", clients: 1, topK: 1, tokensPerSecond: 1_500, uplink: 1e12 },
+  { name: "slow", clients: 9, budget: 1, tokensPerSecond: 300, uplink: 1e12 },
+  { name: "fast", clients: 1, budget: 1, tokensPerSecond: 1_500, uplink: 1e12 },
 ];
 const data = { sizes: { examplesPerClient: 50, tokensPerExample: 60 } };
 const prepared = (change: Partial<ScenarioInput>) => prepareRun(timingOnly({ fleet, data, ...change }), {});

@@ -8,7 +8,7 @@ import { timingOnly } from "../support/scenarios.ts";
 
 const clients = 2_000;
 const fleetWith = async (data: ScenarioInput["data"]) => {
-  const fleet = [{ name: "phone", clients, topK: 1, tokensPerSecond: 300, uplink: 60_000 }];
+  const fleet = [{ name: "phone", clients, budget: 1, tokensPerSecond: 300, uplink: 60_000 }];
   return (await prepareRun(timingOnly({ fleet, ...(data === undefined ? {} : { data }) }), {})).fleet;
 };
 const mean = (values: ArrayLike<number>) => Array.from(values).reduce((sum, value) => sum + value, 0) / values.length;

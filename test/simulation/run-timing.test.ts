@@ -127,7 +127,7 @@ test("when everybody has left for good, the run ends at once", async () => {
 
 test("clients that work all the time are replaced as they answer: staleness is (C − 1) / M on average", async (t) => {
   const out = join(temporaryFolder(t), "run");
-  const fleet = [{ name: "equal", clients: 40, topK: 1, tokensPerSecond: 100, uplink: 1e9, latency: 1 }];
+  const fleet = [{ name: "equal", clients: 40, budget: 1, tokensPerSecond: 100, uplink: 1e9, latency: 1 }];
   const policy = fedbuff({ concurrency: 10, buffer: 4 });
   await run(timingOnly({ fleet, rounds: { count: 200, cohort: 4, policy }, checkpoints: rarely }), { out });
   const parts = readLines<ParticipationRow>(join(out, "participations.jsonl"));

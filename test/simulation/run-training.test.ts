@@ -30,7 +30,7 @@ test("the loss falls at every budget and the claims hold", async () => {
   const scenario = training(model, { expect: [lossFalls({ by: 0.01 }), everyExpertTrained()] });
   const result = await run(scenario, { out: null, pool: toyPool });
   assert.deepEqual(
-    result.rows.map(({ evaluations }) => evaluations.map(({ topK }) => topK)),
+    result.rows.map(({ evaluations }) => evaluations.map(({ budget }) => budget)),
     [0, 1, 2, 3].map(() => [4, 2, 1]),
   );
   assert.deepEqual(
@@ -114,7 +114,7 @@ test("updates from stale models come as late as their closed form says, and chan
   const distances = async (lag: number | null) => {
     const attackers = lag === null ? [] : [{ share: 1, attack: { type: "stale" as const, lag } }];
     const scenario = training(model, {
-      fleet: [{ name: "edge", clients: 6, topK: 4, tokensPerSecond: 8_000, uplink: 2_000_000 }],
+      fleet: [{ name: "edge", clients: 6, budget: 4, tokensPerSecond: 8_000, uplink: 2_000_000 }],
       rounds: { count: 4, cohort: 6, deadline: null },
       training: { batchSize: 4, learningRate: 1e-2, maxSteps: 1 },
       strategy: fedavg(),
@@ -152,8 +152,8 @@ test("a client's rescaler grows with every update that counted, and only with th
     rescalers: { topK: number; factors: number[] }[];
   };
   // No client has k = 3.
-  for (const { topK, factors } of rescalers.filter(({ topK }) => topK !== 3)) {
-    for (const s of factors) assert.ok(Math.abs(s - 1.03) < 1e-6, `${s} at k=${topK}`);
+  for (const { topK: budget, factors } of rescalers.filter(({ topK }) => topK !== 3)) {
+    for (const s of factors) assert.ok(Math.abs(s - 1.03) < 1e-6, `${s} at k=${budget}`);
   }
   // When no acknowledgement arrives, every client begins each round at 1 again.
   const deaf = await run(
@@ -164,8 +164,8 @@ test("a client's rescaler grows with every update that counted, and only with th
   const after = JSON.parse(readFileSync(join(folder, "deaf", "adapter", "rescalers.json"), "utf8")) as {
     rescalers: { topK: number; factors: number[] }[];
   };
-  for (const { topK, factors } of after.rescalers.filter(({ topK }) => topK !== 3)) {
-    for (const s of factors) assert.ok(Math.abs(s - 1.01) < 1e-6, `${s} at k=${topK}`);
+  for (const { topK: budget, factors } of after.rescalers.filter(({ topK }) => topK !== 3)) {
+    for (const s of factors) assert.ok(Math.abs(s - 1.01) < 1e-6, `${s} at k=${budget}`);
   }
 });
 

@@ -17,7 +17,7 @@ const fleetOf = (clients: number, more: object = {}) =>
       {
         name: "phone",
         clients,
-        topK: 1,
+        budget: 1,
         tokensPerSecond: { type: "log-normal", median: 300, sigma: 0.9 },
         uplink: 1e6,
         dropout: 0.1,

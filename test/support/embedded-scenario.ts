@@ -11,8 +11,8 @@ export const embeddedScenario = (overrides: Partial<ScenarioInput> = {}): Scenar
     lora: { rank: 2, alpha: 4 },
     data: { source: instructions({ examples: 80 }), partition: iid(), maxTokens: 48, heldOut: 0.2 },
     fleet: [
-      { name: "laptop", clients: 2, topK: 2, tokensPerSecond: 500, uplink: 1e6 },
-      { name: "phone", clients: 2, topK: 1, tokensPerSecond: 100, uplink: 1e5, dropout: 0.2 },
+      { name: "laptop", clients: 2, budget: 2, tokensPerSecond: 500, uplink: 1e6 },
+      { name: "phone", clients: 2, budget: 1, tokensPerSecond: 100, uplink: 1e5, dropout: 0.2 },
     ],
     rounds: { count: 2, cohort: 4, deadline: minutes(5) },
     training: { batchSize: 4, maxSteps: 2, learningRate: 1e-2 },

@@ -20,7 +20,7 @@ export function makeFleet(
     regionNames: ["all"],
     tier: new Uint16Array(size),
     region: new Uint16Array(size),
-    topK: new Uint8Array(size).fill(1),
+    budget: new Uint8Array(size).fill(1),
     tokensPerSecond: column(tokensPerSecond),
     downlink: column(() => 1e6),
     uplink: column(() => 1e6),

@@ -41,7 +41,7 @@ export const free: ChargeOf = () => ({ download: 0, upload: 0, preliminary: null
 
 export interface UpdateSketch {
   client?: number;
-  topK?: number;
+  budget?: number;
   examples?: number;
   tokens?: number;
   /** Count of every expert, or one for all. */
@@ -55,7 +55,7 @@ export interface UpdateSketch {
 }
 
 export function makeUpdate(sketch: UpdateSketch = {}): Update {
-  const { client = 0, topK = 2, examples = 1, tokens = 10, active = 5, delta = 1, discount = 1 } = sketch;
+  const { client = 0, budget = 2, examples = 1, tokens = 10, active = 5, delta = 1, discount = 1 } = sketch;
   const base = sketch.base ?? new Float32Array(layout.size);
   const counts = Float64Array.from({ length: experts }, (_, e) => (typeof active === "number" ? active : active[e]!));
   const values = sketch.values ?? base.slice();
@@ -70,9 +70,9 @@ export function makeUpdate(sketch: UpdateSketch = {}): Update {
     client: clientId(client),
     participation: participationId(client),
     round: round(1),
-    budget: topK,
+    budget: budget,
     examples,
-    plan: { kind: { variant: { topK } } },
+    plan: { kind: { variant: { topK: budget } } },
     values,
     base,
     steps: 1,

@@ -150,8 +150,8 @@ export async function fuzzTargets(): Promise<FuzzTargets> {
         text({
           machine: "one",
           budgets: [
-            { topK: 1, tokensPerSecond: 900 },
-            { topK: 4, tokensPerSecond: 300 },
+            { budget: 1, tokensPerSecond: 900 },
+            { budget: 4, tokensPerSecond: 300 },
           ],
         }),
       ],

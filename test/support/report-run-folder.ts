@@ -9,10 +9,10 @@ import type { ParticipationRow } from "../../src/records/participation.ts";
 import { busyUntil } from "../../src/report/slices.ts";
 
 const TIERS = [
-  { name: "workstation", clients: 4, topK: 8, speed: 9_000, uplink: 25e6, loss: 0.02 },
-  { name: "laptop", clients: 8, topK: 4, speed: 3_000, uplink: 4e6, loss: 0.06 },
-  { name: "tablet", clients: 8, topK: 2, speed: 1_100, uplink: 1.5e6, loss: 0.12 },
-  { name: "phone", clients: 12, topK: 1, speed: 450, uplink: 0.7e6, loss: 0.25 },
+  { name: "workstation", clients: 4, budget: 8, speed: 9_000, uplink: 25e6, loss: 0.02 },
+  { name: "laptop", clients: 8, budget: 4, speed: 3_000, uplink: 4e6, loss: 0.06 },
+  { name: "tablet", clients: 8, budget: 2, speed: 1_100, uplink: 1.5e6, loss: 0.12 },
+  { name: "phone", clients: 12, budget: 1, speed: 450, uplink: 0.7e6, loss: 0.25 },
 ] as const;
 
 export interface FakeRun {
@@ -40,7 +40,7 @@ const fakeScenario = {
   question:
     "Do experts that only strong devices can afford still learn, when most of the fleet activates <one> expert per token?",
   seed: 42,
-  fleet: TIERS.map(({ name, clients, topK }) => ({ name, clients, topK })),
+  fleet: TIERS.map(({ name, clients, budget }) => ({ name, clients, budget })),
   strategy: { type: "flame", frequencyExponent: 2 },
   model: { layers: 4, width: 128, experts: 16, topK: 8 },
 };
@@ -92,7 +92,7 @@ export function fakeRun({ rounds = 20, cohort = 16, layers = 4, experts = 16, ti
           client: clientName(clientId(id)),
           tier: tier.name,
           round,
-          topK: tier.topK,
+          budget: tier.budget,
           invitedAt: startedAt,
         };
         downloadBytes += 2_400_000;
@@ -128,7 +128,7 @@ export function fakeRun({ rounds = 20, cohort = 16, layers = 4, experts = 16, ti
     for (const { client } of counted) heard.add(client);
     const progress = 1 - Math.exp(-round / (0.3 * rounds + 1));
     const drift = taste.map((layer) => layer.map((value) => Math.exp((2.4 * progress + 0.4) * (value - 0.5) * 2)));
-    const raw = counted.map(({ client, tier, topK }) => ({ client, tier, weight: (0.5 + random()) * topK ** 0.6 }));
+    const raw = counted.map(({ client, tier, budget }) => ({ client, tier, weight: (0.5 + random()) * budget ** 0.6 }));
     const total = raw.reduce((sum, { weight }) => sum + weight, 0);
     const of = (outcome: Outcome, tier?: string) =>
       rows.filter((row) => row.outcome === outcome && (tier === undefined || row.tier === tier)).length;
@@ -155,8 +155,8 @@ export function fakeRun({ rounds = 20, cohort = 16, layers = 4, experts = 16, ti
       distinctClients: heard.size,
       evaluations: timingOnly
         ? []
-        : TIERS.map(({ topK }, i) => ({
-            topK,
+        : TIERS.map(({ budget }, i) => ({
+            budget,
             loss: 2.98 + 0.11 * i - (1.44 - 0.2 * i) * progress + 0.02 * random(),
             tokenAccuracy: 0.31 - 0.02 * i + (0.38 - 0.05 * i) * progress,
             exactMatch: (0.52 - 0.09 * i) * progress ** 1.6,

@@ -9,9 +9,9 @@ import { defineScenario, type Scenario, type ScenarioInput } from "../../src/sce
 export const shape = { vocabulary: 264, layers: 2, width: 16, heads: 2, experts: 4, expertWidth: 8, topK: 4 } as const;
 
 export const threeTiers = [
-  { name: "phone", clients: 12, topK: 1, tokensPerSecond: 300, uplink: 60_000, dropout: 0.2, latency: 40 },
-  { name: "laptop", clients: 8, topK: 2, tokensPerSecond: 1_500, uplink: 300_000 },
-  { name: "edge", clients: 4, topK: 4, tokensPerSecond: 8_000, uplink: 2_000_000 },
+  { name: "phone", clients: 12, budget: 1, tokensPerSecond: 300, uplink: 60_000, dropout: 0.2, latency: 40 },
+  { name: "laptop", clients: 8, budget: 2, tokensPerSecond: 1_500, uplink: 300_000 },
+  { name: "edge", clients: 4, budget: 4, tokensPerSecond: 8_000, uplink: 2_000_000 },
 ] as const;
 
 export const timingOnly = (overrides: Partial<ScenarioInput> = {}): Scenario =>

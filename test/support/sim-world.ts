@@ -28,7 +28,7 @@ export function equalFleet({ size, regions = 1, tiers = ["all-equal"], rate = 1e
     regionNames: Array.from({ length: regions }, (_, i) => `region-${i}`),
     tier: new Uint16Array(size).map((_, i) => i % tiers.length),
     region: new Uint16Array(size).map((_, i) => i % regions),
-    topK: new Uint8Array(size).fill(1),
+    budget: new Uint8Array(size).fill(1),
     tokensPerSecond: new Float64Array(size).fill(100),
     downlink: new Float64Array(size).fill(rate),
     uplink: new Float64Array(size).fill(rate),

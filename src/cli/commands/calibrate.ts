@@ -47,14 +47,14 @@ export async function calibrate(name: string, { to, repeats, engine, json, ...fl
     const batches = realBatches(prepared, steps);
     const tokens = batches.reduce((sum, { lengths }) => sum + lengths.reduce((a, b) => a + b, 0), 0) / batches.length;
     const budgets = flags.budgets ?? prepared.budgets;
-    for (const topK of budgets) {
-      if (topK > config.topK)
-        throw new ScenarioError(`--budgets has ${topK}, but the model was trained with ${config.topK}`);
+    for (const budget of budgets) {
+      if (budget > config.topK)
+        throw new ScenarioError(`--budgets has ${budget}, but the model was trained with ${config.topK}`);
     }
     const times = await millisecondsPerStep(trainer, prepared, batches, budgets, repeats);
-    const measured: Calibration["budgets"] = budgets.map((topK, at) => {
+    const measured: Calibration["budgets"] = budgets.map((budget, at) => {
       const ms = times[at]!;
-      return { topK, tokensPerSecond: round((1_000 * tokens) / ms), millisecondsPerStep: round(ms) };
+      return { budget, tokensPerSecond: round((1_000 * tokens) / ms), millisecondsPerStep: round(ms) };
     });
     const calibration: Calibration = {
       machine: cpus()[0]?.model ?? "unknown",
@@ -73,15 +73,15 @@ export async function calibrate(name: string, { to, repeats, engine, json, ...fl
 }
 
 function shown({ engine, budgets }: Calibration, { config }: Prepared, rank: number, to: string): string {
-  const most = budgets.reduce((best, budget) => (budget.topK > best.topK ? budget : best));
-  const rows = budgets.map(({ topK, tokensPerSecond, millisecondsPerStep = 0 }) => [
-    String(topK),
+  const most = budgets.reduce((best, budget) => (budget.budget > best.budget ? budget : best));
+  const rows = budgets.map(({ budget, tokensPerSecond, millisecondsPerStep = 0 }) => [
+    String(budget),
     millisecondsPerStep.toFixed(1),
     tokensPerSecond.toFixed(0),
     `${(tokensPerSecond / most.tokensPerSecond).toFixed(2)} ×`,
-    `${(trainingFlops(config, most.topK, rank) / trainingFlops(config, topK, rank)).toFixed(2)} ×`,
+    `${(trainingFlops(config, most.budget, rank) / trainingFlops(config, budget, rank)).toFixed(2)} ×`,
   ]);
-  const titles = ["k", "ms/step", "tokens/s", `against k=${most.topK}`, "by FLOPs"];
+  const titles = ["k", "ms/step", "tokens/s", `against k=${most.budget}`, "by FLOPs"];
   const table = formatTable(titles, rows);
   return `${colors.dim(`${engine}, one worker`)}\n${table}\n\n${to}: use it with --timing-only --calibration ${to}\n`;
 }

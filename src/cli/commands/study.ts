@@ -285,7 +285,7 @@ class Board {
     this.#rounds.delete(this.#titleOf(plan));
     if (this.#flags.json === true) terminal.out.write(`${JSON.stringify({ event: "cell", ...cell })}\n`);
     if (this.#trains) {
-      const losses = cell.evaluations.map(({ topK, loss }) => `k=${topK} ${Number(loss).toFixed(3)}`).join("  ");
+      const losses = cell.evaluations.map(({ budget, loss }) => `k=${budget} ${Number(loss).toFixed(3)}`).join("  ");
       this.#line?.note(`${this.#titleOf(plan)}: ${losses}`);
     }
     this.#show();
@@ -320,7 +320,7 @@ function commandLine(path: string, flags: StudyFlags, { command }: Study): strin
   if (timingOnly === true) words.push("--timing-only");
   if (calibration !== undefined) words.push(`--calibration ${quote(calibration)}`);
   if (engine !== "auto") words.push(`--engine ${engine}`);
-  if (target !== undefined) words.push(`--target ${target.topK ?? "mean"}:${target.loss}`);
+  if (target !== undefined) words.push(`--target ${target.budget ?? "mean"}:${target.loss}`);
   if (against !== undefined) words.push(`--against ${quote(against)}`);
   for (const change of set) words.push(`--set ${quote(change)}`);
   if (out !== undefined) words.push(`--out ${quote(out)}`);

@@ -7,14 +7,14 @@ import { type Scenario, strategyOf } from "../../scenario/define.ts";
 import { score } from "./table.ts";
 
 export function comparison(scenarios: readonly Scenario[], results: readonly RunResult[]): string {
-  const budgets = [...new Set(results.flatMap(({ rows }) => lastEvaluation(rows).map(({ topK }) => topK)))];
+  const budgets = [...new Set(results.flatMap(({ rows }) => lastEvaluation(rows).map(({ budget }) => budget)))];
   budgets.sort((a, b) => b - a);
   const rows = results.map(({ rows, virtualTime }, at) => {
     const evaluations = lastEvaluation(rows);
     return [
       scenarios[at]!.data.name,
       strategyOf(scenarios[at]!).name,
-      ...budgets.map((k) => score(evaluations.find(({ topK }) => topK === k))),
+      ...budgets.map((k) => score(evaluations.find(({ budget }) => budget === k))),
       rows.reduce((sum, { counted }) => sum + counted, 0),
       formatTime(virtualTime),
       formatBytes(rows.at(-1)?.uploadBytes ?? 0),

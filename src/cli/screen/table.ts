@@ -41,7 +41,7 @@ function columnsOf(budgets: readonly number[]): Column[] {
     ...budgets.map((k) => ({
       title: `k=${k}`,
       width: 12,
-      text: ({ evaluations }: RoundMetrics) => score(evaluations.find(({ topK }) => topK === k)),
+      text: ({ evaluations }: RoundMetrics) => score(evaluations.find(({ budget }) => budget === k)),
     })),
     { title: "real", width: 8, text: (_, { seconds }) => `${seconds.toFixed(1)}s` },
     { title: "upd/s", width: 8, text: (_, { rate }) => rate.toFixed(1) },

@@ -43,7 +43,7 @@ export function buildFleet(
     regionNames: regions.map(({ name }) => name),
     tier: new Uint16Array(size),
     region: new Uint16Array(size),
-    topK: new Uint8Array(size),
+    budget: new Uint8Array(size),
     tokensPerSecond: new Float64Array(size),
     downlink: new Float64Array(size),
     uplink: new Float64Array(size),
@@ -104,7 +104,8 @@ interface TierPlace {
 }
 
 function fillTier(fleet: Fleet, tier: TierSpec, { number, first, rng, cost }: TierPlace): void {
-  const quotedAt = tier.speedAtTopK ?? (typeof tier.topK === "number" ? tier.topK : Math.max(...tier.topK.allowed));
+  const quotedAt =
+    tier.speedAtBudget ?? (typeof tier.budget === "number" ? tier.budget : Math.max(...tier.budget.allowed));
   const quotedCost = cost.flopsPerToken(quotedAt);
   const recordOf = tier.trace && recordPicker(tier.trace, first, rng);
   const speed = speedOf(speedOfTier(tier), {
@@ -129,9 +130,9 @@ function fillTier(fleet: Fleet, tier: TierSpec, { number, first, rng, cost }: Ti
     const quotedSpeed = speed(client);
     const speedAt = (k: number) => (k === quotedAt ? quotedSpeed : (quotedSpeed * quotedCost) / cost.flopsPerToken(k));
     const limit = memory === undefined ? Infinity : largestInMemory(memory, memories.at(client));
-    const topK = chooseTopK(tier.topK, limit, (k) => roundSeconds(fleet, client, speedAt(k), cost));
-    fleet.topK[client] = topK;
-    fleet.tokensPerSecond[client] = speedAt(topK);
+    const budget = chooseBudget(tier.budget, limit, (k) => roundSeconds(fleet, client, speedAt(k), cost));
+    fleet.budget[client] = budget;
+    fleet.tokensPerSecond[client] = speedAt(budget);
     checkDevice(fleet, client);
   }
 }
@@ -166,7 +167,7 @@ function largestInMemory({ available, fixed, perExpert }: MemorySpec, draws: Dra
 }
 
 /** The smallest allowed budget is the floor: a device that is too small for it still takes part, and is late. */
-function chooseTopK(budget: number | DeadlineBudget, limit: number, seconds: (topK: number) => number): number {
+function chooseBudget(budget: number | DeadlineBudget, limit: number, seconds: (budget: number) => number): number {
   if (typeof budget === "number") return Math.max(1, Math.min(budget, limit));
   let smallest = Infinity;
   let best = 0;

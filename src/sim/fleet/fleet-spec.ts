@@ -52,14 +52,14 @@ const tierSchema = z
   .strictObject({
     name,
     clients: count,
-    /** Experts per token, k_i: the tier's own, or the largest that a device finishes a round with in time. */
-    topK: z.union([budget, deadlineBudget]),
+    /** What the task calls a budget, experts per token k_i for a language model: the tier's own, or the largest that a device finishes a round with in time. */
+    budget: z.union([budget, deadlineBudget]),
     /** Training speed at the tier's own budget: one number, or a law that each device draws from once. */
     tokensPerSecond: lawSchema.exactOptional(),
     /** Any other law of speed, instead of `tokensPerSecond`. */
     speed: speedSchema.exactOptional(),
-    /** Experts per token at which the speed is quoted. Left out: the tier's own, or the largest of a deadline budget. */
-    speedAtTopK: count.exactOptional(),
+    /** Budget at which the speed is quoted. Left out: the tier's own, or the largest of a deadline budget. */
+    speedAtBudget: count.exactOptional(),
     /** Bytes per second; see `megabits`. The downlink is five times the uplink unless given. */
     uplink: lawSchema.exactOptional(),
     downlink: lawSchema.exactOptional(),
@@ -181,17 +181,17 @@ export type PartitionSizes =
 
 /** What one client's part in a round costs. */
 export interface RoundCost {
-  /** Training cost of one token with k active experts, in FLOPs, or in any unit if no tier is quoted in FLOPs. */
-  readonly flopsPerToken: (topK: number) => number;
+  /** Training cost of one token at a budget, in FLOPs, or in any unit if no tier is quoted in FLOPs. */
+  readonly flopsPerToken: (budget: number) => number;
   /** Tokens a client trains on in a round, by the examples and tokens it holds. */
   readonly trainedTokens: (examples: number, tokens: number) => number;
   readonly downloadBytes: number;
   readonly uploadBytes: number;
 }
 
-/** Cost in proportion to the active experts; free messages. */
+/** Cost in proportion to the budget; free messages. */
 export const defaultRoundCost: RoundCost = {
-  flopsPerToken: (topK) => topK,
+  flopsPerToken: (budget) => budget,
   trainedTokens: (_, tokens) => tokens,
   downloadBytes: 0,
   uploadBytes: 0,

@@ -12,8 +12,8 @@ export interface Fleet {
   readonly tier: Uint16Array;
   /** Index into `regionNames`. */
   readonly region: Uint16Array;
-  /** Expert budget k_i. */
-  readonly topK: Uint8Array;
+  /** What the task calls a budget: of a language model, experts per token k_i. */
+  readonly budget: Uint8Array;
   /** Training speed in tokens per second at the client's own budget k_i. */
   readonly tokensPerSecond: Float64Array;
   /** Bytes per second towards the client. */

@@ -64,7 +64,7 @@ export interface ReadonlyFleet {
   readonly regionNames: readonly string[];
   readonly tier: ReadonlyColumn;
   readonly region: ReadonlyColumn;
-  readonly topK: ReadonlyColumn;
+  readonly budget: ReadonlyColumn;
   readonly tokensPerSecond: ReadonlyColumn;
   readonly downlink: ReadonlyColumn;
   readonly uplink: ReadonlyColumn;

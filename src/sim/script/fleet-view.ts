@@ -10,7 +10,7 @@ export const viewOfFleet = (fleet: Fleet): ReadonlyFleet =>
     regionNames: Object.freeze([...fleet.regionNames]),
     tier: readonly(fleet.tier),
     region: readonly(fleet.region),
-    topK: readonly(fleet.topK),
+    budget: readonly(fleet.budget),
     tokensPerSecond: readonly(fleet.tokensPerSecond),
     downlink: readonly(fleet.downlink),
     uplink: readonly(fleet.uplink),

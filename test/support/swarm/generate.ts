@@ -114,7 +114,7 @@ function sketch({ kind, scale, all }: Case, severity: number, draws: Draws): Dra
   const fleet = ["phone", "laptop", "edge"].slice(0, tiers).map((name, at) => ({
     name,
     clients: scaled(2, kind === "timing" ? 14 : 6),
-    topK: [1, 2, 4][at]!,
+    budget: [1, 2, 4][at]!,
     tokensPerSecond: spread(draws, 100, 5_000),
     uplink: spread(draws, 10_000, 1e6),
   }));

@@ -85,7 +85,7 @@ export const roundFeatures: Readonly<Record<string, Feature>> = {
   },
   calibration: ({ rest }, draws) => {
     const fastest = spread(draws, 100, 10_000);
-    rest.calibration = { budgets: [1, 2, 4].map((topK) => ({ topK, tokensPerSecond: fastest / topK ** 0.8 })) };
+    rest.calibration = { budgets: [1, 2, 4].map((budget) => ({ budget, tokensPerSecond: fastest / budget ** 0.8 })) };
   },
   sampler: ({ rounds, clients }, draws) => {
     rounds.sampler = pick(draws, [

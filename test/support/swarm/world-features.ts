@@ -101,7 +101,7 @@ export const worldFeatures: Readonly<Record<string, Feature>> = {
     anyTier(draft, draws).memory = { available: law(draws, 3), fixed: 0.5, perExpert: 1 };
   },
   deadlineBudget(draft, draws) {
-    anyTier(draft, draws).topK = { type: "deadline", deadline: span(draws, second, minute), allowed: [1, 2, 4] };
+    anyTier(draft, draws).budget = { type: "deadline", deadline: span(draws, second, minute), allowed: [1, 2, 4] };
   },
   latency(draft, draws) {
     anyTier(draft, draws).latency = pick(draws, [0, 40, 3_000, law(draws, 200)]);

@@ -50,7 +50,7 @@ async function aggregated(
   const lab = new TurnLab();
   const examples = new Map(sent.map((entry) => [entry.client, entry.examples ?? 1]));
   const fleet = makeFleet(8, { examples: (row) => examples.get(row) ?? 1 });
-  fleet.topK.fill(2);
+  fleet.budget.fill(2);
   const rescalers = new RescalerBook({ layers: 2, topK: 2, init: "one", scope: "local" });
   const learning = { layout, strategy, rescalers, budgets: [2], initial: adapter, minUpdates };
   const services: ServerServices = {

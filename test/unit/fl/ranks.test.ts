@@ -60,9 +60,9 @@ test("clients activate their own budget of experts, or all that there are, and s
     for (const experts of ["own", "all"] as const) {
       const strategy: Strategy = make({ experts });
       const state = server(strategy, normals(1));
-      const topK = strategy.plan!(viewOf(1), state, setting).kind.variant.topK;
-      assert.equal(topK, experts === "own" ? 1 : 4, strategy.name);
-      assert.equal(strategy.deploy!(1, state, setting).models[0].variant.topK, topK);
+      const budget = strategy.plan!(viewOf(1), state, setting).kind.variant.topK;
+      assert.equal(budget, experts === "own" ? 1 : 4, strategy.name);
+      assert.equal(strategy.deploy!(1, state, setting).models[0].variant.topK, budget);
     }
   }
 });

@@ -59,8 +59,8 @@ test("weights keep their proportion when rare experts meet a large exponent", ()
 test("normalised to shares, eight experts weigh as much as one", () => {
   // Even routing over 16 experts: f is 1/2 for k = 8 and 1/16 for k = 1; a share is 1/16 for both.
   const updates = [
-    makeUpdate({ client: 0, topK: 8, tokens: 160, active: 80, delta: 1 }),
-    makeUpdate({ client: 1, topK: 1, tokens: 160, active: 10, delta: 0 }),
+    makeUpdate({ client: 0, budget: 8, tokens: 160, active: 80, delta: 1 }),
+    makeUpdate({ client: 1, budget: 1, tokens: 160, active: 10, delta: 0 }),
   ];
   assertClose(at(aggregate(flame({ frequencyNorm: "tokens" }), zeros, updates), 0), 64 / 65);
   assertClose(at(aggregate(flame({ frequencyNorm: "share" }), zeros, updates), 0), 0.5);

@@ -51,7 +51,7 @@ test("a participation that was counted has all its instants", () => {
       client: "c-003",
       tier: "phone",
       round: 1,
-      topK: 1,
+      budget: 1,
       invitedAt: 0,
       downloadedAt: 10,
       trainedAt: 20,

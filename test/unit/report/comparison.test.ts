@@ -46,9 +46,9 @@ test("Holm's correction multiplies the smallest most, and never lets a larger on
 
 /** Losses at k = 8 and k = 1 are `loss` and `loss + 1`. */
 function cell(strategy: string, seed: number, loss: number): ComparedCell {
-  const evaluations = [8, 1].map((topK) => ({
-    topK,
-    loss: topK === 8 ? loss : loss + 1,
+  const evaluations = [8, 1].map((budget) => ({
+    budget,
+    loss: budget === 8 ? loss : loss + 1,
     tokenAccuracy: 0.5,
     exactMatch: 0.25,
   }));

@@ -77,11 +77,11 @@ test("an unfinished run, without result.json, is read, and reproduced from its s
 test("fields that a later version adds do no harm, nor does a budget that is a law", (t) => {
   const path = folder(t);
   const scenario = JSON.parse(readFileSync(join(path, "scenario.json"), "utf8"));
-  scenario.fleet[0].topK = { type: "fits", max: 8 };
+  scenario.fleet[0].budget = { type: "fits", max: 8 };
   scenario.weather = { rain: true };
   writeFileSync(join(path, "scenario.json"), JSON.stringify(scenario));
   const { tiers, clients } = readRun(path);
-  assert.deepEqual(tiers[0], { name: "workstation", clients: 4, topK: null });
+  assert.deepEqual(tiers[0], { name: "workstation", clients: 4, budget: null });
   assert.equal(clients, 32);
 });
 

@@ -10,7 +10,7 @@ import { formatSweep, renderSweep, writeSweepReport } from "../../../src/report/
 import { type Cell, cellFrom, tierFairness } from "../../../src/study/cell.ts";
 import { fakeRun } from "../../support/report-run-folder.ts";
 
-const target = { topK: 8, loss: 2 };
+const target = { budget: 8, loss: 2 };
 
 function cell(strategy: string, dropout: number, seed: number): Cell {
   const harm = strategy === "flame" ? 0.2 : 0.7;
@@ -31,9 +31,9 @@ function cell(strategy: string, dropout: number, seed: number): Cell {
       { tier: "phone", invited: 200, counted: Math.round(200 * (1 - dropout)) },
       { tier: "laptop", invited: 120, counted: Math.round(120 * (1 - dropout / 3)) },
     ],
-    evaluations: [8, 4, 1].map((topK) => ({
-      topK,
-      loss: loss + 0.1 / topK,
+    evaluations: [8, 4, 1].map((budget) => ({
+      budget,
+      loss: loss + 0.1 / budget,
       tokenAccuracy: 0.6 - 0.1 * dropout,
       exactMatch: 0.5 - 0.3 * harm * dropout - noise,
     })),
@@ -115,7 +115,7 @@ test("a cell is made from a run's metrics", () => {
     dropout: 0.1,
     seed: 3,
     clients: 32,
-    target: { topK: 8, loss: 0.1 },
+    target: { budget: 8, loss: 0.1 },
   });
   assert.equal(never.timeToTarget, null);
 });

@@ -19,7 +19,7 @@ const row: ParticipationRow = {
   client: "c-003",
   tier: "workstation",
   round: 1,
-  topK: 8,
+  budget: 8,
   invitedAt: 1_000,
   downloadedAt: 1_500,
   trainedAt: 4_000,

@@ -79,7 +79,7 @@ test("each function of a scenario is guarded under the name of its field", async
       {
         name: "own",
         clients: 3,
-        topK: 1,
+        budget: 1,
         uplink: 1e6,
         speed: { type: "function", of: () => 100 + Math.random() },
       },
@@ -148,7 +148,7 @@ import { randomInt } from "node:crypto";
 export default defineScenario({
   name: "own", seed: 1, timingOnly: true,
   data: { sizes: { examplesPerClient: 10, tokensPerExample: 20 } },
-  fleet: [{ name: "phone", clients: 4, topK: 1, uplink: 1e6, speed: { type: "function", of: () => ${speed} } }],
+  fleet: [{ name: "phone", clients: 4, budget: 1, uplink: 1e6, speed: { type: "function", of: () => ${speed} } }],
   rounds: { count: 1, cohort: 2, deadline: minutes(10) },
 });
 `,

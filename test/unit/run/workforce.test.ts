@@ -39,7 +39,7 @@ test("clients of one budget share a call, those with the most steps first, whoev
   const shared = gathering({ engine: "onnx", lora, merge: { clients: 4 } })!;
   const jobs = Array.from(
     { length: 13 },
-    (_, client) => ({ client, topK: client % 3 === 0 ? 1 : 2, effort: client % 2 === 0 ? 1 : 0.2 }) as TrainRecipe,
+    (_, client) => ({ client, budget: client % 3 === 0 ? 1 : 2, effort: client % 2 === 0 ? 1 : 0.2 }) as TrainRecipe,
   );
   const groups = shared.group(jobs);
   assert.deepEqual(
@@ -50,7 +50,7 @@ test("clients of one budget share a call, those with the most steps first, whoev
     groups.map((group) => group.length),
     [4, 1, 4, 4],
   );
-  for (const group of groups) assert.equal(new Set(group.map((index) => jobs[index]!.topK)).size, 1);
+  for (const group of groups) assert.equal(new Set(group.map((index) => jobs[index]!.budget)).size, 1);
   const efforts = groups.slice(2).flatMap((group) => group.map((index) => jobs[index]!.effort));
   assert.ok(efforts.indexOf(0.2) > 0 && efforts.at(-1) === 0.2);
 });

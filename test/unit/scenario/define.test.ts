@@ -157,7 +157,7 @@ test("what the command line sets is checked like everything else", () => {
   const scenario = defineScenario(good);
   assert.throws(() => configure(scenario, { set: ["rounds.cohrt=3"] }), /rounds\.cohrt is not a field/);
   assert.throws(() => configure(scenario, { set: ["rounds"] }), /--set rounds: expected key=value/);
-  assert.throws(() => configure(scenario, { set: ["fleet[7].topK=1"] }), /there is no element 7 in a list of 3/);
+  assert.throws(() => configure(scenario, { set: ["fleet[7].budget=1"] }), /there is no element 7 in a list of 3/);
   assert.throws(() => configure(scenario, { set: ["__proto__.x=1"] }), /expected a path/);
 });
 

@@ -20,7 +20,7 @@ import { moments, shareError } from "../../support/sim-world.ts";
 const tier = (change: Partial<TierSpec> = {}): TierSpec => ({
   name: "phone",
   clients: 1_000,
-  topK: 2,
+  budget: 2,
   speed: { type: "tokens-per-second", law: 400 },
   link: { type: "rates", down: 4e6, up: 1e6 },
   ...change,
@@ -31,14 +31,20 @@ const build = (tiers: readonly TierSpec[], cost?: RoundCost, regions?: FleetSpec
 const speeds = (speed: SpeedLaw, clients = 20_000): number[] => [...build([tier({ speed, clients })]).tokensPerSecond];
 
 test("rows go tier by tier, with the numbers the tiers give", () => {
-  const fleet = build([tier(), tier({ name: "edge", clients: 10, topK: 4, latency: 20, dropout: 0.2 })]);
+  const fleet = build([tier(), tier({ name: "edge", clients: 10, budget: 4, latency: 20, dropout: 0.2 })]);
   assert.equal(fleet.size, 1_010);
   assert.deepEqual([...fleet.tier.slice(998, 1_002)], [0, 0, 1, 1]);
   const row = (column: ArrayLike<number>) => column[1_005];
   assert.deepEqual(
-    [fleet.topK, fleet.tokensPerSecond, fleet.downlink, fleet.uplink, fleet.latency, fleet.examples, fleet.tokens].map(
-      row,
-    ),
+    [
+      fleet.budget,
+      fleet.tokensPerSecond,
+      fleet.downlink,
+      fleet.uplink,
+      fleet.latency,
+      fleet.examples,
+      fleet.tokens,
+    ].map(row),
     [4, 400, 4e6, 1e6, 20, 100, 6_400],
   );
   assert.deepEqual(fleet.tierDropout, [0, 0.2]);
@@ -109,12 +115,12 @@ test("FLOPs and utilisation give tokens per second, and only active experts cost
   const flopsPerToken = (k: number) => 1e6 + k * 5e5;
   const cost = { ...defaultRoundCost, flopsPerToken };
   const speed: SpeedLaw = { type: "flops", flops: 1e10, utilisation: 0.3 };
-  for (const topK of [1, 4]) {
-    const found = build([tier({ clients: 1, topK, speed })], cost).tokensPerSecond[0]!;
-    assert.ok(Math.abs(found - 3e9 / flopsPerToken(topK)) < 1e-9);
+  for (const budget of [1, 4]) {
+    const found = build([tier({ clients: 1, budget, speed })], cost).tokensPerSecond[0]!;
+    assert.ok(Math.abs(found - 3e9 / flopsPerToken(budget)) < 1e-9);
   }
   // Quoted at one expert, used with four.
-  const quoted = build([tier({ clients: 1, topK: 4, speedAtTopK: 1 })], cost).tokensPerSecond[0]!;
+  const quoted = build([tier({ clients: 1, budget: 4, speedAtBudget: 1 })], cost).tokensPerSecond[0]!;
   assert.equal(quoted, (400 * 1.5e6) / 3e6);
 });
 
@@ -180,27 +186,27 @@ test("a device that nothing can be is refused with its tier and number, whicheve
 
 test("memory caps the budget", () => {
   const memory = (available: number) => ({ available, fixed: 1_000, perExpert: 300 });
-  const topK = (available: number) => build([tier({ clients: 1, topK: 8, memory: memory(available) })]).topK[0];
-  assert.deepEqual([10_000, 3_400, 2_199, 500].map(topK), [8, 8, 3, 1]);
+  const budget = (available: number) => build([tier({ clients: 1, budget: 8, memory: memory(available) })]).budget[0];
+  assert.deepEqual([10_000, 3_400, 2_199, 500].map(budget), [8, 8, 3, 1]);
 });
 
 test("a budget from the deadline is the largest with which a round fits", () => {
   const trainedTokens = (_: number, tokens: number) => 2 * tokens;
   const cost = { ...defaultRoundCost, trainedTokens, downloadBytes: 4e6, uploadBytes: 1e6 };
   // 1 s down, 1 s up, 0.2 s latency, and 12,800 tokens at 400/s for k = 8: 32 s · k / 8.
-  const topK = (deadline: Millis, change: Partial<TierSpec> = {}) =>
+  const budget = (deadline: Millis, change: Partial<TierSpec> = {}) =>
     build(
-      [tier({ clients: 1, latency: 100, topK: { type: "deadline", deadline, allowed: [1, 2, 4, 8] }, ...change })],
+      [tier({ clients: 1, latency: 100, budget: { type: "deadline", deadline, allowed: [1, 2, 4, 8] }, ...change })],
       cost,
     );
   assert.deepEqual(
-    [35, 34, 18.3, 18.1, 10.2, 3].map((s) => topK(seconds(s)).topK[0]),
+    [35, 34, 18.3, 18.1, 10.2, 3].map((s) => budget(seconds(s)).budget[0]),
     [8, 4, 4, 2, 2, 1],
   );
   // The speed is that of the budget chosen.
-  assert.equal(topK(seconds(10.2)).tokensPerSecond[0], 1_600);
+  assert.equal(budget(seconds(10.2)).tokensPerSecond[0], 1_600);
   const small = { available: 5, fixed: 0, perExpert: 1 };
-  assert.equal(topK(minutes(10), { memory: small }).topK[0], 4);
+  assert.equal(budget(minutes(10), { memory: small }).budget[0], 4);
 });
 
 test("regions are shared out, and a tier can have a region of its own", () => {
@@ -217,7 +223,7 @@ test("regions are shared out, and a tier can have a region of its own", () => {
 test("fleets that cannot be are named with their fields", () => {
   const found = (change: Partial<TierSpec>) => problemsOf(tiersSchema, [tier(change)]).map(({ path }) => path);
   assert.deepEqual(found({ latency: 0 }), []);
-  assert.deepEqual(found({ clients: 0, topK: 0, dropout: 1.2 }), ["[0].clients", "[0].topK", "[0].dropout"]);
+  assert.deepEqual(found({ clients: 0, budget: 0, dropout: 1.2 }), ["[0].clients", "[0].budget", "[0].dropout"]);
   assert.deepEqual(found({ name: "all" }), ["[0].name"]);
   assert.deepEqual(found({ link: { type: "rates", down: 1, up: 0 } }), ["[0].link.up"]);
   assert.deepEqual(found({ uplink: 1 }), ["[0]"]);
@@ -229,9 +235,9 @@ test("fleets that cannot be are named with their fields", () => {
   assert.deepEqual(found({ link: { type: "trace" }, trace: { records: [{}], assignment: "cycle" } }), [
     "[0].trace.records[0].downlink",
   ]);
-  assert.deepEqual(found({ topK: { type: "deadline", deadline: seconds(0), allowed: [] } }), [
-    "[0].topK.deadline",
-    "[0].topK.allowed",
+  assert.deepEqual(found({ budget: { type: "deadline", deadline: seconds(0), allowed: [] } }), [
+    "[0].budget.deadline",
+    "[0].budget.allowed",
   ]);
   assert.deepEqual(found({ clients: 1e12 }), [""]);
   assert.deepEqual(found({ latency: -5 }), ["[0].latency"]);

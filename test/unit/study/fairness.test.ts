@@ -38,14 +38,14 @@ test("a loss that is no number is told as none, not left out of the mean", () =>
 
 test("clients are served as their budgets are, and not at all where one was not evaluated", async () => {
   const { fleet } = await prepareRun(timingOnly(), {});
-  const at = (topK: number) => ({ topK, loss: topK, tokenAccuracy: 0.1 * topK, exactMatch: 0 });
-  const budgets = [...new Set(fleet.topK)];
-  const row = (topK: readonly number[], clients?: object) =>
-    ({ evaluations: topK.map(at), ...clients }) as unknown as RoundMetrics;
+  const at = (budget: number) => ({ budget, loss: budget, tokenAccuracy: 0.1 * budget, exactMatch: 0 });
+  const budgets = [...new Set(fleet.budget)];
+  const row = (budget: readonly number[], clients?: object) =>
+    ({ evaluations: budget.map(at), ...clients }) as unknown as RoundMetrics;
   const served = servedIn(row(budgets), fleet)!;
   assert.deepEqual(
     served.map(({ loss }) => loss),
-    [...fleet.topK],
+    [...fleet.budget],
   );
   assert.equal(servedIn(row(budgets.slice(1)), fleet), null);
   const clients = [{ client: "c-000", tier: "phone", examples: 2, loss: 9, tokenAccuracy: 0 }];
@@ -53,7 +53,7 @@ test("clients are served as their budgets are, and not at all where one was not 
 });
 
 test("work is what training takes by formula, and useful are the bytes of updates that count", async () => {
-  const fleet = [{ name: "a", clients: 4, topK: 2, tokensPerSecond: 100, uplink: 1e6, dropout: 0 }];
+  const fleet = [{ name: "a", clients: 4, budget: 2, tokensPerSecond: 100, uplink: 1e6, dropout: 0 }];
   const scenario = timingOnly({
     fleet,
     data: { sizes: { examplesPerClient: 10, tokensPerExample: 30 } },

@@ -21,9 +21,9 @@ test("a calibration sets the ratios between budgets, and FLOPs the size", () => 
   // FLOPs say 1 : 2 : 4 : 8; measured are 1/100 s, 1/80 s and 1/40 s at k = 1, 2 and 8.
   const flops = (k: number) => 1e6 * k;
   const budgets = [
-    { topK: 8, tokensPerSecond: 40 },
-    { topK: 1, tokensPerSecond: 100 },
-    { topK: 2, tokensPerSecond: 80 },
+    { budget: 8, tokensPerSecond: 40 },
+    { budget: 1, tokensPerSecond: 100 },
+    { budget: 2, tokensPerSecond: 80 },
   ];
   const cost = measuredCost({ budgets }, flops);
   const near = (actual: number, expected: number) => assert.ok(Math.abs(actual / expected - 1) < 1e-12, `${actual}`);
@@ -36,10 +36,10 @@ test("a calibration sets the ratios between budgets, and FLOPs the size", () => 
 });
 
 test("a calibrated fleet is as fast at its own budget as measured", async () => {
-  const fleet = [{ name: "a", clients: 1, topK: 1, tokensPerSecond: 100, speedAtTopK: 4, uplink: 1e6 }];
+  const fleet = [{ name: "a", clients: 1, budget: 1, tokensPerSecond: 100, speedAtBudget: 4, uplink: 1e6 }];
   const budgets = [
-    { topK: 4, tokensPerSecond: 500 },
-    { topK: 1, tokensPerSecond: 800 },
+    { budget: 4, tokensPerSecond: 500 },
+    { budget: 1, tokensPerSecond: 800 },
   ];
   const counted = await prepareRun(timingOnly({ fleet, rounds: { count: 1, cohort: 1 } }), {});
   const measured = await prepareRun(
@@ -54,7 +54,7 @@ test("a calibrated fleet is as fast at its own budget as measured", async () => 
 test("a calibration that is none is refused with the field", (t) => {
   const path = join(temporaryFolder(t), "calibration.json");
   assert.throws(() => calibrationFrom(path), /cannot read .*calibration\.json/);
-  const calibration = { budgets: [{ topK: 1, tokensPerSecond: -3 }] };
+  const calibration = { budgets: [{ budget: 1, tokensPerSecond: -3 }] };
   assert.throws(
     () => timingOnly({ calibration }),
     /calibration\.budgets\[0\]\.tokensPerSecond is -3, expected more than 0/,
@@ -75,7 +75,7 @@ test("devices come from a table or from JSON", async (t) => {
   assert.deepEqual(devicesFrom(json, "random"), { records, assignment: "random" });
   const tier = { speed: { type: "trace" }, link: { type: "trace" }, trace: devicesFrom(table) } as const;
   const scenario = timingOnly({
-    fleet: [{ name: "phone", clients: 3, topK: 1, ...tier }],
+    fleet: [{ name: "phone", clients: 3, budget: 1, ...tier }],
     rounds: { count: 1, cohort: 3 },
   });
   const { fleet } = await prepareRun(scenario, {});
@@ -151,7 +151,7 @@ async function efforts(effort: NonNullable<ScenarioInput["training"]>["effort"],
   const fleet = [128, 256, 640].map((examples, i) => ({
     name: `tier-${i}`,
     clients: 1,
-    topK: 1,
+    budget: 1,
     tokensPerSecond: 16,
     uplink: 1e12,
     examples,
