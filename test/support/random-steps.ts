@@ -17,12 +17,14 @@ import {
   reduceMean,
   reduceSum,
   scale,
+  silu,
   sqrt,
   square,
   sub,
   swiglu,
 } from "../../src/tensor/ops/arithmetic.ts";
 import { detach, integerDivide, less, minimum } from "../../src/tensor/ops/discrete.ts";
+import { averagePool, conv, pixelShuffle, stopsOf } from "../../src/tensor/ops/images.ts";
 import { gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
@@ -30,32 +32,12 @@ import { mergeFactors } from "../../src/tensor/ops/merge-factors.ts";
 import { causalAttention, crossEntropy, rmsNorm, rotary, softmax } from "../../src/tensor/ops/nn.ts";
 import { groupSlots, padGroups, unpadGroups } from "../../src/tensor/ops/padded.ts";
 import { groupedMatmul, sortByGroup } from "../../src/tensor/ops/ragged.ts";
+import { alphaOf, any, bitsOf, isMatrix, isStatic, last, mayJump, pick } from "./random-picks.ts";
 import { type Growth, margin, type Step } from "./random-programs.ts";
 
 type Grow = (growth: Growth, step: Step) => readonly Tensor[];
 
 export const grow: Grow = (growth, step) => steps[step.op % steps.length]!(growth, step);
-
-function pick(growth: Growth, number: number, fits: (tensor: Tensor) => boolean): Tensor | undefined {
-  const fitting = growth.pool.filter(fits);
-  return fitting[number % fitting.length];
-}
-
-const any = () => true;
-const isStatic = ({ shape }: Tensor): boolean => shape.every((dim) => typeof dim === "number");
-const isMatrix = ({ shape }: Tensor): boolean => shape.length >= 2;
-const last = ({ shape }: Tensor): number | undefined => {
-  const size = shape.at(-1);
-  return typeof size === "number" ? size : undefined;
-};
-/** What has no derivative may only follow on inputs that need none. */
-const mayJump =
-  (growth: Growth) =>
-  (tensor: Tensor): boolean =>
-    !growth.smooth || !growth.depends(tensor);
-
-const bitsOf = (number: number): [boolean, boolean, boolean] => [(number & 1) > 0, (number & 2) > 0, (number & 4) > 0];
-const alphaOf = (number: number): number => [1, 0.5, -0.75][number % 3]!;
 
 function broadcasts(growth: Growth, a: Tensor, b: Tensor): boolean {
   const rank = Math.max(a.shape.length, b.shape.length);
@@ -84,7 +66,7 @@ const gatedUnit: Grow = (growth, { a, b }) => {
 
 const unary: Grow = (growth, { a, c }) => {
   const x = pick(growth, a, any)!;
-  const forms = [neg, exp, log, sqrt, (t: Tensor) => addScalar(scale(t, -1.5), 0.25)];
+  const forms = [neg, exp, log, sqrt, silu, (t: Tensor) => addScalar(scale(t, -1.5), 0.25)];
   const form = forms[c % forms.length]!;
   return [form(form === exp ? scale(x, 0.25) : form === log || form === sqrt ? positive(x) : x)];
 };
@@ -361,6 +343,24 @@ const paddedExpert: Grow = (growth, { a, b, c }) => {
   return [unpadGroups(reshape(product, [parts * groups, slots.size, 3]), slots)];
 };
 
+/** A picture from whatever is there, through a convolution; then squares to means, or channels to places. */
+const pictured: Grow = (growth, { a, b, c }) => {
+  const x = pick(growth, a, (t) => isStatic(t) && t.shape.length >= 2 && last(t)! <= 4)!;
+  const channels = last(x)!;
+  const places = sizeOf(x.shape) / channels;
+  const height = places % 2 === 0 ? 2 : 1;
+  const images = places % 3 === 0 && b % 2 === 0 ? 3 : 1;
+  const grid = { height, width: places / height / images };
+  if (!Number.isInteger(grid.width)) return [];
+  const kernel = 1 + (b % 3);
+  const window = { ...grid, kernel, stride: 1 + (c % 2), padding: kernel - 1 };
+  const weight = growth.parameter([kernel ** 2 * channels, c % 3 === 0 ? 4 : 1]);
+  const y = conv(reshape(x, [images, places / images, channels]), weight, window);
+  const stops = stopsOf(window);
+  if (c % 3 === 0) return [pixelShuffle(y, stops, 2)];
+  return stops.height % 2 === 0 && stops.width % 2 === 0 ? [averagePool(y, stops, 2)] : [y];
+};
+
 const returned: Grow = (growth, { a }) => {
   const x = pick(growth, a, ({ shape }) => isRagged(shape));
   const origin = x && growth.origins.get(x.shape[0] as SymbolicDim)!;
@@ -395,5 +395,6 @@ const steps: readonly Grow[] = [
   expert,
   expert,
   paddedExpert,
+  pictured,
   returned,
 ];

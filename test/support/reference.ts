@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import { reachable } from "../../src/tensor/graph/graph.ts";
 import type { Node, Program, Tensor } from "../../src/tensor/graph/ir.ts";
 import type { Dim, DType, Shape, SymbolicDim } from "../../src/tensor/graph/shape.ts";
+import { fold, patches } from "./image-kernels.ts";
 import { groupSlots, padGroups, unpadGroups } from "./padded-kernels.ts";
 import { build, coordinates, read, sizeOf, type Value, value } from "./reference-value.ts";
 
@@ -102,6 +103,7 @@ type Named<Names extends string, Type> = Readonly<Record<Names, Type>>;
 /** The attributes of all operations; each has those of its own. */
 type Attributes = Named<"factor" | "term" | "low" | "high" | "divisor" | "axis" | "k" | "columns" | "groups", number> &
   Named<"alpha" | "epsilon" | "theta" | "heads" | "parts", number> &
+  Named<"height" | "width" | "kernel" | "stride" | "padding", number> &
   Named<"keep" | "transposeA" | "transposeB" | "transposed" | "inverse", boolean> &
   Named<"shape" | "axes" | "permutation" | "sizes", readonly number[]> &
   Named<"rows" | "blocks", Shape> &
@@ -210,6 +212,7 @@ export const kernels: Readonly<Record<string, Kernel>> = {
     [(g: number, u: number) => g * sigmoid(g) * u, (g: number) => sigmoid(g), (g: number) => g * sigmoid(g)].map((f) =>
       build(gate!.shape, (_, i) => f(gate!.data[i]!, up!.data[i]!)),
     ),
+  silu: ([x]) => [(v: number) => v * sigmoid(v), sigmoid].map((f) => build(x!.shape, (_, i) => f(x!.data[i]!))),
   neg: unary((x) => -x),
   exp: unary(Math.exp),
   log: unary(Math.log),
@@ -357,6 +360,8 @@ export const kernels: Readonly<Record<string, Kernel>> = {
   groupSlots,
   padGroups,
   unpadGroups,
+  patches,
+  fold,
   groupedMatmul: ([x, weights, base], { transposed, alpha }, node, run) => {
     const matrices = matricesOf(weights!);
     const pieces = piecesOf(x!, run.counts(node.inputs[0]!));

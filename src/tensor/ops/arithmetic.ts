@@ -254,6 +254,34 @@ const swigluOp: Op = {
 };
 export const swiglu = (gate: Tensor, up: Tensor): Tensor => apply(swigluOp, [gate, up]);
 
+const siluOp: Op = {
+  name: "silu",
+  infer: ([x]) => [
+    { shape: x!.shape, dtype: "float32" },
+    { shape: x!.shape, dtype: "float32" },
+  ],
+  backward(node, [g]) {
+    const [silu, s] = node.outputs as [Tensor, Tensor];
+    return [mul(g!, add(s, mul(silu, complement(s))))];
+  },
+  onnx(emit, [x]) {
+    const [s] = emit.node("Sigmoid", [x!]);
+    return [emit.node("Mul", [x!, s!])[0]!, s!];
+  },
+  tensorflow(emit, [x]) {
+    const [s] = emit.node("Sigmoid", [x!], { T: "float32" });
+    return [emit.node("Mul", [x!, s!], { T: "float32" })[0]!, s!];
+  },
+  eager(run, node) {
+    const x = run.get(node.inputs[0]!);
+    const s = run.tf.sigmoid(x);
+    run.set(node, run.tf.mul(x, s), 0);
+    run.set(node, s, 1);
+  },
+};
+/** x · σ(x); σ(x) is kept for the derivative. */
+export const silu = (x: Tensor): Tensor => apply(siluOp, [x]);
+
 const complementOp: Op = {
   name: "complement",
   infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
@@ -353,6 +381,7 @@ export const arithmeticOps: readonly Op[] = [
   castOp,
   broadcastLikeOp,
   swigluOp,
+  siluOp,
   complementOp,
   reduceSumOp,
   reduceMaxOp,

@@ -4,6 +4,7 @@ import { leafOps } from "../graph/graph.ts";
 import type { Op } from "../graph/ir.ts";
 import { arithmeticOps } from "./arithmetic.ts";
 import { discreteOps } from "./discrete.ts";
+import { imageOps } from "./images.ts";
 import { indexOps } from "./index-ops.ts";
 import { layoutOps } from "./layout.ts";
 import { matrixOps } from "./matrix.ts";
@@ -16,6 +17,7 @@ const all = [
   ...leafOps,
   ...arithmeticOps,
   ...discreteOps,
+  ...imageOps,
   ...indexOps,
   ...layoutOps,
   ...matrixOps,

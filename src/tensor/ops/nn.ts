@@ -90,7 +90,7 @@ const causalAttentionOp: Op = {
 
 /** The scores as they are, and as square matrices, which a mask fits. */
 function scoreShapes({ outputs }: Node): { square: number[]; flat: number[]; length: number } {
-  const flat = outputs[1]!.shape as number[];
+  const flat = outputs[1]!.shape.map(staticSize);
   const [m, length] = flat.slice(-2) as [number, number];
   return { square: [...flat.slice(0, -2), m / length, length, length], flat, length };
 }
