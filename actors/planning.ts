@@ -1,7 +1,7 @@
 /** What a strategy asks of a client, and what the client is sent for it. */
 
 import { given } from "../src/base/given.ts";
-import { type ClientId, clientId, type Round } from "../src/base/ids.ts";
+import { type ClientId, clientId, type ParticipationId, type Round } from "../src/base/ids.ts";
 import type { Deployment } from "../src/fl/deployment.ts";
 import { type ClientView, usual } from "../src/fl/plan.ts";
 import type { ServerState as MethodState } from "../src/fl/strategy.ts";
@@ -31,10 +31,15 @@ export function clientView(client: ClientId, round: Round, draft: Draft, ctx: Se
 }
 
 /** Null for a method that asks nothing special of anybody. */
-export function planFor(client: ClientId, draft: Draft, ctx: ServerContext): StoredPlan | null {
+export function planFor(
+  client: ClientId,
+  participation: ParticipationId,
+  draft: Draft,
+  ctx: ServerContext,
+): StoredPlan | null {
   const { strategy, setting } = ctx.services.method;
   if (strategy.plan === undefined && strategy.steps === undefined && strategy.shape === undefined) return null;
-  const view = clientView(client, draft.round, draft, ctx);
+  const view = { ...clientView(client, draft.round, draft, ctx), participation };
   const plan = strategy.plan?.(view, methodState(draft, ctx), setting) ?? usual(view, setting);
   if (ctx.services.learning !== null) return storePlan(plan, ctx);
   // Without training nobody reads its vectors.

@@ -120,7 +120,7 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
   if (sampler.nextState !== undefined) draft.memory = sampler.nextState(candidates, clients);
   for (const client of clients) {
     const participation = participationId(draft.nextParticipation++);
-    const plan = planFor(client, draft, ctx);
+    const plan = planFor(client, participation, draft, ctx);
     const from = plan?.start ?? draft.adapter;
     const base = ctx.keep(from);
     draft.outstanding.push({ participation, client, round, sentAt: ctx.now, base, ...(plan && { plan }) });

@@ -126,7 +126,15 @@ function folding(strategy: Strategy, setting: Setting, values: Float32Array, bas
   const { vectors = {}, notes = null } = strategy.init?.(setting) ?? {};
   const server: ServerState = { parameters: base, vectors, notes };
   const draws = (purpose: string) => new Rng(1).at(purpose).at(0);
-  const view = { client: clientId(0), budget: 2, examples: 8, round: round(1), memory: emptyMemory, draws };
+  const view = {
+    client: clientId(0),
+    participation: participationId(0),
+    budget: 2,
+    examples: 8,
+    round: round(1),
+    memory: emptyMemory,
+    draws,
+  };
   const plan = strategy.plan?.(view, server, setting) ?? { kind: { variant: { topK: 2 } } };
   const groups = layout.groups.length;
   const trained = {

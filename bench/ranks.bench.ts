@@ -118,6 +118,7 @@ function updateOf(strategy: Strategy, server: ServerState, client: number, at: n
     round: round(at),
     memory: emptyMemory,
     draws,
+    participation: participationId(client),
   };
   const plan = strategy.plan?.(view, server, setting) ?? usual(view, setting);
   const base = plan.start ?? server.parameters;

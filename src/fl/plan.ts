@@ -1,5 +1,5 @@
 /** What a client is asked to do in a participation, decided when it is invited. */
-import type { ClientId, Round } from "../base/ids.ts";
+import type { ClientId, ParticipationId, Round } from "../base/ids.ts";
 import type { ParameterLayout } from "../tasks/layout.ts";
 import { type Scope, scalarsOf } from "../tasks/scope.ts";
 import type { KeyedDraws, Setting, Variant } from "../tasks/task.ts";
@@ -22,6 +22,12 @@ export interface ClientView {
   readonly round: Round;
   readonly memory: ClientMemory;
   readonly draws: KeyedDraws;
+}
+
+/** A client when it is invited. */
+export interface Invited extends ClientView {
+  /** How many invitations went before in this run: what goes by turns among all clients goes by this. */
+  readonly participation: ParticipationId;
 }
 
 /** Chooses the programs of a participation; few distinct values in a run. */

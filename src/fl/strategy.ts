@@ -15,7 +15,7 @@ import type { Steps } from "../tasks/steps.ts";
 import type { Affordable, KeyedDraws, Setting } from "../tasks/task.ts";
 import type { Named } from "./define.ts";
 import type { Deployment } from "./deployment.ts";
-import type { ClientMemory, ClientView, Kind, Plain, Plan, Vectors } from "./plan.ts";
+import type { ClientMemory, ClientView, Invited, Kind, Plain, Plan, Vectors } from "./plan.ts";
 import type { Trained, Update } from "./update.ts";
 import type { AskForWork } from "./works.ts";
 
@@ -65,7 +65,7 @@ export interface Method<Sum = unknown> extends Aggregation<Sum> {
   /** What of its options does not fit the scenario; asked before a run. */
   problems?(setting: Setting): readonly Problem[];
   init?(setting: Setting): Pick<ServerState, "vectors" | "notes">;
-  plan?(client: ClientView, server: ServerState, setting: Setting): Plan;
+  plan?(client: Invited, server: ServerState, setting: Setting): Plan;
   /** Called once for each kind in a run. */
   steps?(kind: Kind, setting: Setting): Steps;
   reply?(trained: Trained, plan: Plan, client: ClientView, setting: Setting): Reply;

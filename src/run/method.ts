@@ -1,6 +1,6 @@
 /** The strategy of a run with what it sees of it, its programs as content that workers read, and where it starts. */
 import type { Learning, Method } from "../../actors/server-state.ts";
-import { type ClientId, round } from "../base/ids.ts";
+import { type ClientId, participationId, round } from "../base/ids.ts";
 import { type Problem, under } from "../base/problem.ts";
 import { Rng } from "../base/random.ts";
 import { type Charge, type ChargeOf, chargesBy } from "../fl/charge.ts";
@@ -142,6 +142,7 @@ export function firstPart(
       return { charge: chargeOf(client, null) };
     const view = {
       client,
+      participation: participationId(client),
       budget: fleet.budget[client]!,
       examples: fleet.examples[client]!,
       round: round(1),

@@ -7,7 +7,7 @@ import { given } from "../base/given.ts";
 import { clientId, participationId, round as roundOf } from "../base/ids.ts";
 import { type Draws, Rng } from "../base/random.ts";
 import { tallyPrefix } from "../engine/engine.ts";
-import { type ClientMemory, type ClientView, emptyMemory, type Plan, usual } from "../fl/plan.ts";
+import { type ClientMemory, emptyMemory, type Invited, type Plan, usual } from "../fl/plan.ts";
 import type { ServerState, Strategy } from "../fl/strategy.ts";
 import type { Trained, Update } from "../fl/update.ts";
 import { doWork } from "../fl/works.ts";
@@ -115,8 +115,9 @@ export function played(strategy: Strategy, { server, memories }: Remembered, cha
   const { setting } = smallTask(strategy);
   const answers = memories.map((memory, client) => {
     const draws = drawsOf("training", seed, round, client);
-    const view: ClientView = {
+    const view: Invited = {
       client: clientId(client),
+      participation: participationId(round * clients + client),
       budget: budgets[client % budgets.length]!,
       examples: setting.examples(client),
       round: roundOf(round),

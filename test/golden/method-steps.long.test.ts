@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { clientId, round } from "../../src/base/ids.ts";
+import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import { emptyMemory, type Plan, usual } from "../../src/fl/plan.ts";
 import {
@@ -137,6 +137,7 @@ const view = {
   round: round(2),
   memory: { ...emptyMemory, vectors: { ci } },
   draws,
+  participation: participationId(0),
 };
 
 const planOf = (strategy: Strategy): Plan => strategy.plan?.(view, server, setting) ?? usual(view, setting);

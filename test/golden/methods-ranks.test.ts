@@ -1,7 +1,7 @@
 /** Methods that give clients different ranks, against numbers worked out by other means. Parameters are float32, hence 1e-6 where a rule passes through them. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { clientId } from "../../src/base/ids.ts";
+import { clientId, participationId } from "../../src/base/ids.ts";
 import { addProduct, emptySum, matrixOf, squaredProductNorm, triplesOf } from "../../src/fl/low-rank/products.ts";
 import { emptyMemory } from "../../src/fl/plan.ts";
 import { flexlora } from "../../src/fl/strategies/ranks/flexlora.ts";
@@ -160,7 +160,14 @@ for (const scaled of ["classic", "constant"] as const) {
     );
     const server = serverOf(strategy, new Float32Array(layout.size), setting);
     const next = await aggregate(strategy, server, updates, setting);
-    const view = { client: clientId(0), examples: 1, round: 2 as never, memory: emptyMemory, draws: setting.draws };
+    const view = {
+      client: clientId(0),
+      examples: 1,
+      round: 2 as never,
+      memory: emptyMemory,
+      draws: setting.draws,
+      participation: participationId(0),
+    };
     for (const rank of ranks) {
       const plan = strategy.plan!({ ...view, budget: rank }, next, setting);
       const lens = plan.scope?.components?.scale ?? 1;
@@ -229,7 +236,14 @@ test("FLoRA: stacks add up to the products of all ranks, over two rounds, and ar
     });
     const next = await aggregate(strategy, server, updates, setting);
     close(byRows(next.vectors.delta!, pair), expected.delta.flat());
-    const view = { client: clientId(0), examples: 1, round: 2 as never, memory: emptyMemory, draws: setting.draws };
+    const view = {
+      client: clientId(0),
+      examples: 1,
+      round: 2 as never,
+      memory: emptyMemory,
+      draws: setting.draws,
+      participation: participationId(0),
+    };
     const plans = ranks.map((rank) => strategy.plan!({ ...view, budget: rank }, next, setting));
     assert.deepEqual(
       plans.map(({ bytes }) => bytes!.up! / 4),

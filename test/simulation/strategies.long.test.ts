@@ -26,8 +26,11 @@ const model = tinyModel(folder);
 const reproduce = "npx flame run strategies";
 const lora = { rank: 2, alpha: 4 };
 
+/** What the fleet and the rank here ask for where the default is another. */
+const fitting: Readonly<Record<string, object>> = { "split-mix": { bases: 2, minOne: true } };
+
 const cases: readonly Spec[] = [
-  ...[...strategies.entries.keys()].map((type) => ({ type })),
+  ...[...strategies.entries.keys()].map((type) => ({ type, ...fitting[type] })),
   { type: "scaffold", control: "gradient" },
   { type: "fednova", momentum: 0.9, optimizer: "sgd" },
   { type: "fedvra", aRule: "heterogeneity" },
@@ -45,6 +48,7 @@ const cases: readonly Spec[] = [
   { type: "lora-fair", ranks: "share" },
   { type: "fft-moe", experts: 4, kept: 2, activate: "budget", auxiliary: "switch", sendOnlyUsed: true },
   { type: "shefl", members: 2, assign: "random", activate: "share", rho: -1, missing: "skip", compress: { keep: 0.5 } },
+  { type: "split-mix", bases: 2, minOne: true, use: "merged", temperature: 2, compress: { keep: 0.5 } },
   { type: "flame", flood: {}, compress: { keep: 0.2, levels: 15 }, clipNorm: 1 },
 ];
 

@@ -28,6 +28,7 @@ import {
   qffl,
   scaffold,
   shefl,
+  splitMix,
   trimmedMean,
   trivial,
 } from "../../src/fl/strategies/registry.ts";
@@ -86,6 +87,8 @@ export const allStrategies: readonly (readonly [make: () => Strategy, promises: 
   [() => shefl({ members: 1, sigmaMin: 1 }), mean],
   [() => shefl({ members: 2, sigmaMin: 1 }), {}],
   [() => shefl({ members: 3, assign: "random", rho: -1, missing: "skip" }), {}],
+  [() => splitMix({ bases: 1, minOne: true }), mean],
+  [() => splitMix({ bases: 2, minOne: true, temperature: 2 }), {}],
   [() => clipped(flame(), { norm: 1e3 }), mean],
   [() => clipped(fedadam(), { norm: 0.5 }), {}],
   [() => scaffold({ serverStep: { type: "adam" } }), {}],

@@ -1,5 +1,5 @@
 /** Layouts of low-rank pairs, and matrices in and out of them, for tests of methods that know ranks. */
-import { clientId, round } from "../../src/base/ids.ts";
+import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { emptyMemory, type Plan } from "../../src/fl/plan.ts";
 import type { Strategy } from "../../src/fl/strategy.ts";
 import type { LowRankPair, ParameterLayout } from "../../src/tasks/layout.ts";
@@ -79,6 +79,7 @@ export function sentBy(
     round: round(1),
     memory: emptyMemory,
     draws: setting.draws,
+    participation: participationId(client),
   };
   const plan = given.plan ?? strategy.plan!(view, serverOf(strategy, base, setting), setting);
   const update = updateOf(base, values, { ...view, plan });

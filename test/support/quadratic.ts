@@ -3,7 +3,13 @@
  * the plain interpreter, through the very graph pieces a strategy writes.
  */
 
-import { type ClientId, clientId, type ParticipationId, round as roundOf } from "../../src/base/ids.ts";
+import {
+  type ClientId,
+  clientId,
+  type ParticipationId,
+  participationId,
+  round as roundOf,
+} from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import { type ClientMemory, emptyMemory, type Plan, usual } from "../../src/fl/plan.ts";
 import type { ServerState, Strategy } from "../../src/fl/strategy.ts";
@@ -114,6 +120,7 @@ export function participate(
     round: roundOf(round),
     memory,
     draws: drawsOf(round),
+    participation: participationId(client),
   };
   const plan = strategy.plan?.(view, server, setting) ?? usual(view, setting);
   const base = Float64Array.from(server.parameters) as unknown as Float32Array;

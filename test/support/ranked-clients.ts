@@ -1,5 +1,5 @@
 /** A small setting in which clients have different ranks, and what they have after training. */
-import { clientId, round } from "../../src/base/ids.ts";
+import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { Rng } from "../../src/base/random.ts";
 import { emptyMemory } from "../../src/fl/plan.ts";
 import type { Strategy } from "../../src/fl/strategy.ts";
@@ -35,6 +35,7 @@ export function trainedFrom(base: Float64Array, seed: number, rank: number): Flo
 }
 export const viewOf = (budget: number, at = 1, client = 0) => ({
   client: clientId(client),
+  participation: participationId(0),
   budget,
   examples: 3,
   round: round(at),

@@ -25,4 +25,5 @@ export { trivial } from "./ranks/trivial.ts";
 export { scaffold } from "./scaffold.ts";
 export { fftMoe } from "./shapes/fft-moe.ts";
 export { shefl } from "./shapes/shefl.ts";
+export { splitMix } from "./shapes/split-mix.ts";
 export { trimmedMean } from "./trimmed-mean.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { clientId, round as roundOf } from "../../../src/base/ids.ts";
+import { clientId, participationId, round as roundOf } from "../../../src/base/ids.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { loadBalance, smoothed } from "../../../src/fl/experts/losses.ts";
 import { adviceFor, advised, fits, largestWithin } from "../../../src/fl/experts/sub-models.ts";
@@ -158,6 +158,7 @@ const view = (client: number, round: number, memory: ClientMemory = emptyMemory,
   round: roundOf(round),
   memory,
   draws: drawsOf(round),
+  participation: participationId(0),
 });
 const part = (plan: Plan) => plan.notes as unknown as { experts: number[]; stage: string };
 

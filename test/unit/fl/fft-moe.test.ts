@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../../src/base/errors.ts";
-import { clientId, round as roundOf } from "../../../src/base/ids.ts";
+import { clientId, participationId, round as roundOf } from "../../../src/base/ids.ts";
 import type { ClientMemory } from "../../../src/fl/plan.ts";
 import { fedavg, fftMoe } from "../../../src/fl/strategies/registry.ts";
 import { divergence, meanProbability, referenceOf, unevenness } from "../../../src/fl/strategies/shapes/fft-moe.ts";
@@ -22,7 +22,15 @@ const { layers } = smallModel;
 const values = (of: number) => Float32Array.from({ length: layout.size }, (_, i) => Math.sin(1 + 5 * of + i));
 
 const planOf = (strategy: ReturnType<typeof fftMoe>, budget: number, memory = emptyMemory) => {
-  const view = { client: clientId(1), budget, examples: 1, round: roundOf(1), memory, draws: drawsOf(1) };
+  const view = {
+    client: clientId(1),
+    participation: participationId(0),
+    budget,
+    examples: 1,
+    round: roundOf(1),
+    memory,
+    draws: drawsOf(1),
+  };
   return strategy.plan!(view, serverOf(strategy, values(0), setting), setting);
 };
 

@@ -1,7 +1,7 @@
 /** What an ensemble of members owes: identities of its rules, and what it costs. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { clientId, round as roundOf } from "../../../src/base/ids.ts";
+import { clientId, participationId, round as roundOf } from "../../../src/base/ids.ts";
 import { largest } from "../../../src/fl/sparse.ts";
 import { fedavg, shefl } from "../../../src/fl/strategies/registry.ts";
 import type { Update } from "../../../src/fl/update.ts";
@@ -86,7 +86,14 @@ test("over all assignments, updates divided by inclusion add up to what everybod
   const setting = settingOf(plainLayout(size, members), { budgets: [1, 2, 3] });
   const planOf = (client: number, round: number) => {
     const draws = drawsOf(round * 10 + client);
-    const view = { client: clientId(client), budget: held[client]!, examples: 1, round: roundOf(round), draws };
+    const view = {
+      client: clientId(client),
+      budget: held[client]!,
+      examples: 1,
+      round: roundOf(round),
+      draws,
+      participation: participationId(client),
+    };
     return strategy.plan!({ ...view, memory: emptyMemory }, serverOf(strategy, [], setting), setting);
   };
   for (let member = 0; member < members; member++) {
@@ -193,7 +200,8 @@ test("bytes follow the formula, and a client comes to every member within M ÷ m
   const strategy = shefl({ members });
   const planOf = (budget: number, round: number) => {
     const view = { client: clientId(7), budget, examples: 1, round: roundOf(round), memory: emptyMemory };
-    return strategy.plan!({ ...view, draws: drawsOf(round) }, serverOf(strategy, [], setting), setting);
+    const at = { participation: participationId(7), draws: drawsOf(round) };
+    return strategy.plan!({ ...view, ...at }, serverOf(strategy, [], setting), setting);
   };
   // σ = 1/4 + 3/4·c: 0.4375, 0.625 and 1; eight bytes an entry, or four each when all are sent.
   const up = [1 * 8 * 438, 2 * 4 * 1_000, 4 * 4 * 1_000];

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { clientId, round as roundOf } from "../../../src/base/ids.ts";
+import { clientId, participationId, round as roundOf } from "../../../src/base/ids.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { linkOf, momentsOf, scaleOf } from "../../../src/fl/channel.ts";
 import { emptyMemory } from "../../../src/fl/plan.ts";
@@ -113,6 +113,7 @@ test("its plan sends mean and variance of each group ahead of the update", () =>
     round: roundOf(1),
     memory: emptyMemory,
     draws: drawsOf(1),
+    participation: participationId(0),
   };
   const plan = fedavg({ overTheAir: {} }).plan!(client, zeros, setting);
   assert.deepEqual(plan.preliminary, { up: 16 * setting.layout.groups.length, down: 8 * setting.layout.groups.length });
