@@ -17,7 +17,7 @@ import { z } from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import { InputError, invariant, ScenarioError } from "../../base/errors.ts";
 import { readJsonAs } from "../../base/json.ts";
-import { throwMistakes } from "../../base/problem.ts";
+import { show, throwMistakes } from "../../base/problem.ts";
 import { type AdapterLayout, adapterLayout, type BlockName, type LoraConfig } from "../adapter.ts";
 import type { WeightSource } from "../base-weights.ts";
 import type { ModelConfig } from "../config.ts";
@@ -180,24 +180,27 @@ function readRouters(folder: string, changes: readonly FlatTensor[], adapter: Fl
   }
 }
 
-const pattern = z.record(z.string(), z.unknown()).nullish();
-
 const schema = z.looseObject({
   peft_type: z.literal("LORA"),
   base_model_name_or_path: z.string().nullish(),
   r: z.int().min(1).max(65_536),
-  lora_alpha: z.number(),
+  lora_alpha: z.number().positive(),
   use_rslora: z.boolean().nullish(),
-  use_dora: z.boolean().nullish(),
-  fan_in_fan_out: z.boolean().nullish(),
-  bias: z.string().nullish(),
-  lora_bias: z.boolean().nullish(),
   target_modules: z.union([z.array(z.string()), z.string()]).nullish(),
   target_parameters: z.array(z.string()).nullish(),
   modules_to_save: z.array(z.string()).nullish(),
-  rank_pattern: pattern,
-  alpha_pattern: pattern,
 });
+
+/** Fields of PEFT 0.21 that leave what a trained adapter computes alone, whatever they say. */
+const indifferent: ReadonlySet<string> = new Set([
+  ...["task_type", "auto_mapping", "peft_version", "revision", "inference_mode", "runtime_config"],
+  ...["lora_dropout", "eva_config", "ensure_weight_tying"],
+  // Each is a default that PEFT always writes, and says nothing while the field beside it is not set.
+  ...["megatron_core", "qalora_group_size"],
+]);
+
+/** Ways to begin that leave the base weights as they are. The others take B·A off them, or put other weights there. */
+const plainStarts: readonly unknown[] = [null, true, false, "gaussian", "eva", "orthogonal"];
 
 function readAdapterConfig(path: string): { lora: LoraConfig; routers: boolean; baseModelName: string | null } {
   const fields = readJsonAs(schema, path);
@@ -212,7 +215,7 @@ function readAdapterConfig(path: string): { lora: LoraConfig; routers: boolean; 
 }
 
 function checkKind(fields: z.infer<typeof schema>, problems: string[]): void {
-  const { target_modules: targets, target_parameters, bias, modules_to_save } = fields;
+  const { target_modules: targets, target_parameters, modules_to_save } = fields;
   if (target_parameters != null && target_parameters.length > 0) {
     problems.push(
       `target_parameters is ${JSON.stringify(target_parameters)}: that is PEFT's fused form, whose factors are not one ` +
@@ -223,15 +226,32 @@ function checkKind(fields: z.infer<typeof schema>, problems: string[]): void {
       `target_modules is ${JSON.stringify(targets)}, expected exactly ${targetModules.join(", ")}: LoRA is on experts only`,
     );
   }
-  if (fields.use_dora) problems.push("use_dora is true: DoRA has magnitudes that LoRA has not");
-  if (fields.fan_in_fan_out) problems.push("fan_in_fan_out is true, expected false: OLMoE stores weights as [out, in]");
-  if (fields.lora_bias || (bias != null && bias !== "none")) problems.push(`bias is "${bias}", expected "none"`);
   if (modules_to_save?.some((name) => name !== routerModule)) {
     const expected = `expected none, or ${routerModule}: but for routers the base stays frozen`;
     problems.push(`modules_to_save is ${JSON.stringify(modules_to_save)}, ${expected}`);
   }
-  for (const name of ["rank_pattern", "alpha_pattern"] as const) {
-    if (Object.keys(fields[name] ?? {}).length > 0)
-      problems.push(`${name} is set, expected one rank and alpha for all experts`);
+  const { bias, init_lora_weights: start = null, ...others } = fields;
+  if (bias != null && bias !== "none") problems.push(`bias is ${show(bias)}, expected "none"`);
+  if (!plainStarts.includes(start)) {
+    problems.push(
+      `init_lora_weights is ${show(start)}: its base weights are other ones than the model's; save it as plain LoRA ` +
+        "(in PEFT, save_pretrained with path_initial_model_for_weight_conversion)",
+    );
+  }
+  for (const [name, value] of Object.entries(others)) {
+    if (name in schema.shape || indifferent.has(name) || isUnset(value)) continue;
+    problems.push(`${name} is ${show(value)}${remedies[name] ?? ", which is not known to leave plain LoRA as it is"}`);
   }
 }
+
+const remedies: Readonly<Record<string, string>> = {
+  use_dora: ": DoRA has magnitudes that LoRA has not",
+  fan_in_fan_out: ", expected false: OLMoE stores weights as [out, in]",
+  rank_pattern: ", expected one rank for all experts",
+  alpha_pattern: ", expected one alpha for all experts",
+  layers_to_transform: ", expected LoRA on the experts of all layers",
+};
+
+/** What PEFT writes for a field that is not used. */
+const isUnset = (value: unknown): boolean =>
+  value === null || value === false || (typeof value === "object" && Object.keys(value as object).length === 0);

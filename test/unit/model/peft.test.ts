@@ -156,7 +156,28 @@ test("what is not per-expert LoRA is refused with the reason", (context) => {
   refused({ use_dora: true }, /DoRA/);
   refused({ bias: "all" }, /bias is "all"/);
   refused({ modules_to_save: ["lm_head"] }, /the base stays frozen/);
-  refused({ rank_pattern: { q_proj: 4 } }, /rank_pattern is set/);
+  refused({ rank_pattern: { q_proj: 4 } }, /rank_pattern is \{"q_proj":4\}, expected one rank/);
+  for (const start of ["pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga", "method-of-tomorrow"]) {
+    refused({ init_lora_weights: start }, new RegExp(`init_lora_weights is "${start}".*save it as plain LoRA`));
+  }
+  refused({ lora_alpha: 0 }, /lora_alpha is 0, expected more than 0/);
+  refused({ lora_alpha: -16 }, /lora_alpha is -16, expected more than 0/);
+  for (const change of [
+    { alora_invocation_tokens: [1, 2] },
+    { layer_replication: [[0, 2]] },
+    { layers_to_transform: [0] },
+    { layers_to_transform: 1 },
+    { layers_pattern: "layers" },
+    { exclude_modules: ["down_proj"] },
+    { use_qalora: true },
+    { lora_bias: true },
+    { loftq_config: { loftq_bits: 4 } },
+    { trainable_token_indices: [5] },
+    { megatron_config: { tensor_model_parallel_size: 2 } },
+    { field_of_tomorrow: 0.5 },
+  ]) {
+    refused(change, new RegExp(`${Object.keys(change)[0]} is `));
+  }
   refused({ peft_type: "IA3" }, /peft_type/);
   refused({ r: 4 }, /36 mistakes[\s\S]*has shape \[2, 8\], expected \[4, 8\]/);
   writeFileSync(
@@ -164,6 +185,19 @@ test("what is not per-expert LoRA is refused with the reason", (context) => {
     JSON.stringify({ ...good, use_rslora: true, target_modules: ["down_proj", "gate_proj", "up_proj"] }),
   );
   assert.equal(importPeft(folder, model).layout.lora.alpha, 6 * Math.SQRT2);
+  // All that PEFT 0.21 writes for plain LoRA.
+  const written = {
+    ...{ alora_invocation_tokens: null, alpha_pattern: {}, arrow_config: null, auto_mapping: null, corda_config: null },
+    ...{ ensure_weight_tying: false, eva_config: null, exclude_modules: null, layer_replication: null },
+    ...{ layers_pattern: null, layers_to_transform: null, loftq_config: {}, lora_bias: false, megatron_config: null },
+    ...{ megatron_core: "megatron.core", peft_version: "0.21.0", qalora_group_size: 16, rank_pattern: {} },
+    ...{ revision: "main", target_parameters: null, trainable_token_indices: null, use_dora: false },
+    ...{ use_qalora: false, use_rslora: false, lora_dropout: 0.05 },
+  };
+  for (const start of [true, false, "gaussian", "eva", "orthogonal"]) {
+    writeFileSync(path, JSON.stringify({ ...good, ...written, init_lora_weights: start }));
+    assert.equal(importPeft(folder, model).layout.lora.alpha, 6);
+  }
   writeFileSync(path, JSON.stringify(good));
   assert.throws(
     () => importPeft(folder, { ...model, experts: 4 }),
