@@ -15,17 +15,17 @@ export interface Partition {
 export const examplesOf = ({ offsets, indices }: Partition, client: number): Uint32Array =>
   indices.subarray(offsets[client]!, offsets[client + 1]!);
 
-/** Examples and tokens of every client: what the device model needs to know of data. */
+/** Examples and tokens of every client: what the device model needs to know of data. Silos hold more than 2³² of them. */
 export interface ClientSizes {
   /** `[clients]` */
-  readonly examples: Uint32Array;
+  readonly examples: Float64Array;
   /** `[clients]` */
-  readonly tokens: Uint32Array;
+  readonly tokens: Float64Array;
 }
 
 export function sizesOf(data: TokenizedData, dealt: Partition): ClientSizes {
-  const examples = new Uint32Array(dealt.clients);
-  const tokens = new Uint32Array(dealt.clients);
+  const examples = new Float64Array(dealt.clients);
+  const tokens = new Float64Array(dealt.clients);
   for (let client = 0; client < dealt.clients; client++) {
     const own = examplesOf(dealt, client);
     examples[client] = own.length;
@@ -38,8 +38,8 @@ export function sizesOf(data: TokenizedData, dealt: Partition): ClientSizes {
  * Whole numbers that sum to `total`: `minimum` each, and the rest in proportion to `weights`. Each is within 1 of its
  * exact share, because the running sums are rounded and not the shares.
  */
-export function apportion(weights: Float64Array, total: number, minimum: number): Uint32Array {
-  const sizes = new Uint32Array(weights.length);
+export function apportion(weights: Float64Array, total: number, minimum: number): Float64Array {
+  const sizes = new Float64Array(weights.length);
   const rest = total - minimum * weights.length;
   const sum = weights.reduce((a, b) => a + b, 0);
   let running = 0;
@@ -54,7 +54,7 @@ export function apportion(weights: Float64Array, total: number, minimum: number)
 }
 
 /** Shuffles all examples and cuts them into pieces of the given sizes. */
-export function dealSizes(indices: Uint32Array, sizes: Uint32Array, rng: Rng): Partition {
+export function dealSizes(indices: Uint32Array, sizes: Float64Array, rng: Rng): Partition {
   const dealt = rng.at("partition shuffle").at(0).shuffle(Uint32Array.from(indices));
   return { clients: sizes.length, offsets: runningSum(sizes), indices: dealt };
 }
@@ -123,7 +123,7 @@ export function dealShards(
   const counts = groups.map(({ length }, row) => {
     const weights = new Float64Array(clients);
     for (const client of holders[row]!) weights[client] = 1;
-    return holders[row]!.length === 0 ? new Uint32Array(clients) : apportion(weights, length, 0);
+    return holders[row]!.length === 0 ? new Float64Array(clients) : apportion(weights, length, 0);
   });
   const sizes = totals(counts, clients);
   if (least(sizes) < minimum) {
@@ -136,7 +136,7 @@ export function dealShards(
 }
 
 /** @param counts examples of each category that each client gets, `[categories][clients]` */
-function assemble(groups: readonly Uint32Array[], counts: readonly Uint32Array[], sizes: Uint32Array): Partition {
+function assemble(groups: readonly Uint32Array[], counts: readonly Float64Array[], sizes: Float64Array): Partition {
   const offsets = runningSum(sizes);
   const cursor = offsets.slice(0, -1);
   const indices = new Uint32Array(offsets.at(-1)!);
@@ -171,7 +171,7 @@ function fill({ clients, offsets, indices }: Partition, minimum: number, rng: Rn
   for (const list of lists) while (list.length < minimum) list.push(pool.pop()!);
   return {
     clients,
-    offsets: runningSum(Uint32Array.from(lists, ({ length }) => length)),
+    offsets: runningSum(Float64Array.from(lists, ({ length }) => length)),
     indices: Uint32Array.from(lists.flat()),
   };
 }
@@ -179,15 +179,15 @@ function fill({ clients, offsets, indices }: Partition, minimum: number, rng: Rn
 const shuffled = (groups: readonly Uint32Array[], rng: Rng): Uint32Array[] =>
   groups.map((group, row) => rng.at("partition shuffle").at(row).shuffle(Uint32Array.from(group)));
 
-function totals(counts: readonly Uint32Array[], clients: number): Uint32Array {
-  const sizes = new Uint32Array(clients);
+function totals(counts: readonly Float64Array[], clients: number): Float64Array {
+  const sizes = new Float64Array(clients);
   for (const count of counts) for (let client = 0; client < clients; client++) sizes[client]! += count[client]!;
   return sizes;
 }
 
-const least = (sizes: Uint32Array): number => sizes.reduce((a, b) => Math.min(a, b), Infinity);
+const least = (sizes: Float64Array): number => sizes.reduce((a, b) => Math.min(a, b), Infinity);
 
-function runningSum(sizes: Uint32Array): Uint32Array {
+function runningSum(sizes: Float64Array): Uint32Array {
   const offsets = new Uint32Array(sizes.length + 1);
   for (let at = 0; at < sizes.length; at++) offsets[at + 1] = offsets[at]! + sizes[at]!;
   return offsets;

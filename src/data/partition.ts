@@ -115,7 +115,7 @@ export function partitionSizes(spec: PartitionSpec, options: SizesOptions, rng: 
   const { clients, examples: total, categories = 8, tokensPerExample, tokensSpread = tokensPerExample / 4 } = options;
   requireEnough(total, clients, spec.type === "iid" ? 1 : spec.minimum);
   const examples = drawSizes(spec, total, clients, categories, rng);
-  const tokens = new Uint32Array(clients);
+  const tokens = new Float64Array(clients);
   const draws = rng.at("partition tokens").at(0);
   for (let client = 0; client < clients; client++) {
     const count = examples[client]!;
@@ -125,7 +125,7 @@ export function partitionSizes(spec: PartitionSpec, options: SizesOptions, rng: 
   return { examples, tokens };
 }
 
-function drawSizes(spec: PartitionSpec, total: number, clients: number, categories: number, rng: Rng): Uint32Array {
+function drawSizes(spec: PartitionSpec, total: number, clients: number, categories: number, rng: Rng): Float64Array {
   switch (spec.type) {
     // Shards hold equal parts of their categories, so with categories of one size all clients are as large.
     case "iid":
@@ -166,7 +166,7 @@ function requireEnough(examples: number, clients: number, least: number): void {
   );
 }
 
-const evenSizes = (total: number, clients: number): Uint32Array =>
+const evenSizes = (total: number, clients: number): Float64Array =>
   apportion(new Float64Array(clients).fill(1), total, 0);
 
 function quantitySizes(
@@ -174,7 +174,7 @@ function quantitySizes(
   total: number,
   clients: number,
   rng: Rng,
-): Uint32Array {
+): Float64Array {
   const draws = rng.at("partition quantity").at(0);
   const weights = new Float64Array(clients);
   if (zipf !== undefined) {

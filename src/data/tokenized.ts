@@ -97,6 +97,9 @@ export function notesOn({ notes, truncated, dropped, examples }: TokenizedData):
 /** Tokens of example `e`, end token included. */
 export const exampleLength = (data: TokenizedData, e: number): number => data.offsets[e + 1]! - data.offsets[e]!;
 
+/** A column is one buffer, and offsets into it have 32 bits. */
+const MOST_TOKENS = 2 ** 31 - 1;
+
 /** Partitions keep a number per category and client; a longer list is free text and no category. */
 const MOST_CATEGORIES = 1_000;
 
@@ -222,8 +225,10 @@ class ExampleColumns {
   }
 
   #append(ids: ArrayLike<number>): void {
+    if (this.#length + ids.length > MOST_TOKENS)
+      throw new InputError(`expected at most ${MOST_TOKENS} tokens, got more`);
     if (this.#length + ids.length > this.#tokens.length) {
-      const grown = new Int32Array(Math.max(2 * this.#tokens.length, this.#length + ids.length));
+      const grown = new Int32Array(Math.min(2 * this.#tokens.length + ids.length, MOST_TOKENS));
       grown.set(this.#tokens.subarray(0, this.#length));
       this.#tokens = grown;
     }

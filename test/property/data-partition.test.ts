@@ -4,7 +4,15 @@ import fc from "fast-check";
 import { Rng } from "../../src/base/random.ts";
 import { evaluationBatches } from "../../src/data/batches.ts";
 import { apportion, sizesOf } from "../../src/data/deal.ts";
-import { byQuantity, dirichlet, iid, type PartitionSpec, partition, shards } from "../../src/data/partition.ts";
+import {
+  byQuantity,
+  dirichlet,
+  iid,
+  type PartitionSpec,
+  partition,
+  partitionSizes,
+  shards,
+} from "../../src/data/partition.ts";
 import { compact } from "../../src/data/template.ts";
 import { tokenize } from "../../src/data/tokenized.ts";
 import { byteTokenizer } from "../../src/data/tokenizer.ts";
@@ -79,6 +87,25 @@ test("apportioned numbers sum to the total and are within one of their share", (
       }
     }),
     { seed: 3 },
+  );
+});
+
+test("sizes of silos add up on both sides of 2³¹ and 2³², and their tokens follow from them", () => {
+  const border = fc.constantFrom(2 ** 31, 2 ** 32, 2 ** 33, 2 ** 45);
+  fc.assert(
+    fc.property(border, fc.integer({ min: -2, max: 2 }), fc.integer({ min: 1, max: 6 }), spec, (near, by, n, law) => {
+      const sizes = { clients: n, examples: near + by, tokensPerExample: 100, tokensSpread: 0 };
+      const { examples, tokens } = partitionSizes(law, sizes, new Rng(1));
+      assert.equal(
+        examples.reduce((a, b) => a + b, 0),
+        near + by,
+      );
+      assert.deepEqual(
+        tokens,
+        examples.map((count) => 100 * count),
+      );
+    }),
+    { seed: 1, numRuns: 300 },
   );
 });
 

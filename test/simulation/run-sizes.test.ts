@@ -7,8 +7,8 @@ import type { ScenarioInput } from "../../src/scenario/define.ts";
 import { timingOnly } from "../support/scenarios.ts";
 
 const clients = 2_000;
-const fleetWith = async (data: ScenarioInput["data"]) => {
-  const fleet = [{ name: "phone", clients, budget: 1, tokensPerSecond: 300, uplink: 60_000 }];
+const fleetWith = async (data: ScenarioInput["data"], tokensPerSecond = 300) => {
+  const fleet = [{ name: "phone", clients, budget: 1, tokensPerSecond, uplink: 60_000 }];
   return (await prepareRun(timingOnly({ fleet, ...(data === undefined ? {} : { data }) }), {})).fleet;
 };
 const mean = (values: ArrayLike<number>) => Array.from(values).reduce((sum, value) => sum + value, 0) / values.length;
@@ -36,6 +36,20 @@ test("a partition that is given spreads the examples, and leaves their number", 
   assert.ok(new Set(examples).size > 50);
   const even = await fleetWith({ sizes, partition: iid() });
   assert.deepEqual(new Set(even.examples), new Set([50]));
+});
+
+test("a client with more than 2³² tokens has all of them, whether its size is drawn or dealt", async () => {
+  const sizes = { examplesPerClient: 2_500_000, tokensPerExample: 2_000 };
+  for (const data of [{ sizes }, { sizes, partition: iid() }]) {
+    const { tokens } = await fleetWith(data, 1e12);
+    // The spread of a sum of 2.5 million lengths is 0.8 million of 5·10⁹.
+    assert.ok(
+      tokens.every((count) => Math.abs(count / 5e9 - 1) < 1e-3),
+      `${tokens[0]}`,
+    );
+  }
+  const many = await fleetWith({ sizes: { examplesPerClient: 5_000_000_000, tokensPerExample: 100 } }, 1e12);
+  assert.deepEqual([many.examples[0], many.tokens[0]], [5e9, 5e11]);
 });
 
 test("sizes that cannot be are named with their field", () => {

@@ -25,7 +25,7 @@ export function makeFleet(
     downlink: column(() => 1e6),
     uplink: column(() => 1e6),
     latency: column(() => 0),
-    examples: Uint32Array.from(column(examples)),
+    examples: column(examples),
     tokens: column(() => 1_000),
   };
 }

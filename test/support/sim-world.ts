@@ -33,7 +33,7 @@ export function equalFleet({ size, regions = 1, tiers = ["all-equal"], rate = 1e
     downlink: new Float64Array(size).fill(rate),
     uplink: new Float64Array(size).fill(rate),
     latency: new Float64Array(size).fill(latency),
-    examples: new Uint32Array(size).fill(10),
+    examples: new Float64Array(size).fill(10),
     tokens: new Float64Array(size).fill(640),
   };
   return fleet;

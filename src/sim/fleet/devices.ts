@@ -48,7 +48,7 @@ export function buildFleet(
     downlink: new Float64Array(size),
     uplink: new Float64Array(size),
     latency: new Float64Array(size),
-    examples: new Uint32Array(size),
+    examples: new Float64Array(size),
     tokens: new Float64Array(size),
     tierDropout: spec.tiers.map(({ dropout }) => dropout ?? 0),
   };

@@ -23,7 +23,7 @@ export interface Fleet {
   /** One-way latency in milliseconds. */
   readonly latency: Float64Array;
   /** Training examples and their tokens (one epoch) in the client's partition. */
-  readonly examples: Uint32Array;
+  readonly examples: Float64Array;
   readonly tokens: Float64Array;
   /** Probability per tier of dropping out in training, besides what the world's own faults do. Absent = 0. */
   readonly tierDropout?: readonly number[];
