@@ -4,12 +4,14 @@
  * Format: https://github.com/huggingface/safetensors
  */
 import { writeAtomically, writeFully } from "../../base/disk.ts";
-import { invariant } from "../../base/errors.ts";
+import { InputError, invariant } from "../../base/errors.ts";
 import { narrowBfloat, narrowHalf } from "./half.ts";
 import { type Dtype, dtypeBytes } from "./safetensors-header.ts";
 
 /** How float32 values are stored. float16 and bfloat16 round to nearest, ties to even. */
 export type StoredDtype = "F32" | "F16" | "BF16";
+
+export const dtypeNames = { F32: "float32", F16: "float16", BF16: "bfloat16" } as const;
 
 export interface TensorSpec {
   readonly name: string;
@@ -42,6 +44,7 @@ export function writeSafetensors(
  *
  * @param specs in file order
  * @param chunks the elements of all tensors one after the other, cut anywhere; a chunk may be reused once it was taken
+ * @throws InputError at a number that 16 bits would turn into infinity: every loss of such a model would be NaN
  * @throws InvariantError if the chunks are more or fewer elements than the shapes say
  */
 export function streamSafetensors(
@@ -57,7 +60,14 @@ export function streamSafetensors(
     let position = header.length;
     for (const chunk of chunks) {
       for (let first = 0; first < chunk.length; first += chunkSize) {
-        const bytes = encode(chunk.subarray(first, first + chunkSize), dtype);
+        const values = chunk.subarray(first, first + chunkSize);
+        const bytes = encode(values, dtype, (at) => {
+          const [name, element] = placeOf(specs, (position - header.length) / dtypeBytes[dtype] + at);
+          return new InputError(
+            `${path}: tensor ${name} has ${values[at]} at element ${element}, expected a finite number that ` +
+              `${dtypeNames[dtype]} can hold; store it as ${dtype === "F16" ? "bfloat16 or float32" : "float32"}`,
+          );
+        });
         writeFully(descriptor, bytes, position);
         position += bytes.length;
       }
@@ -90,10 +100,25 @@ function encodeHeader(
   return { header, elements };
 }
 
-function encode(values: Float32Array, dtype: StoredDtype): Uint8Array {
+function encode(values: Float32Array, dtype: StoredDtype, overflow: (at: number) => InputError): Uint8Array {
   if (dtype === "F32") return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   const narrow = new Uint16Array(values.length);
   if (dtype === "F16") narrowHalf(values, narrow);
   else narrowBfloat(values, narrow);
+  // All bits of the exponent: infinity, or not a number.
+  const exponent = dtype === "F16" ? 0x7c00 : 0x7f80;
+  const at = narrow.findIndex((bits) => (bits & exponent) === exponent);
+  if (at >= 0) throw overflow(at);
   return new Uint8Array(narrow.buffer);
+}
+
+/** The tensor in which an element of the file lies, and its number there. */
+function placeOf(specs: readonly TensorSpec[], element: number): [name: string, element: number] {
+  let left = element;
+  for (const { name, shape } of specs) {
+    const size = shape.reduce((product, length) => product * length, 1);
+    if (left < size) return [name, left];
+    left -= size;
+  }
+  return ["behind the last", left];
 }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import type { WeightSource } from "../base-weights.ts";
 import { huggingFaceConfigText } from "./hf-config.ts";
-import { type StoredDtype, streamSafetensors } from "./safetensors-writer.ts";
+import { dtypeNames, type StoredDtype, streamSafetensors } from "./safetensors-writer.ts";
 import { transposeInto } from "./transpose.ts";
 import { huggingFaceShapes, weightTable } from "./weight-table.ts";
 
@@ -22,13 +22,12 @@ export interface WriteCheckpointOptions {
   readonly tokenizerFrom?: string;
 }
 
-const dtypeNames = { F32: "float32", F16: "float16", BF16: "bfloat16" } as const;
 const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
 
 /** Elements handed over at a time. */
 const chunkSize = 1 << 22;
 
-/** @throws MachineError if the disk refuses */
+/** @throws MachineError if the disk refuses; InputError at a weight that the dtype cannot hold */
 export function writeCheckpoint(folder: string, weights: WeightSource, options: WriteCheckpointOptions = {}): void {
   const { dtype = "F32", endTokens = [], padToken = null, topK = weights.config.topK, tokenizerFrom } = options;
   const { config } = weights;
