@@ -11,6 +11,7 @@ import { pipeline } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { jsonParser, type Token } from "stream-json/parser.js";
 import { InputError, messageOf } from "../base/errors.ts";
+import { occursTwice, repeatedNames } from "../base/json.ts";
 import { printable } from "../base/text.ts";
 import type { Example } from "./example.ts";
 import { shown, toExample } from "./fields.ts";
@@ -88,6 +89,8 @@ async function* lineRecords(chunks: Chunks, name: string, { recordBytes }: ReadL
         { cause },
       );
     }
+    const [twice] = repeatedNames(text);
+    if (twice !== undefined) throw new InputError(`${where}: ${occursTwice(twice)}`);
     yield { value, where };
   }
 }
@@ -188,7 +191,8 @@ class ArrayParser {
       case "endArray":
         return this.#put(this.#open.pop()!.value);
       case "keyValue":
-        this.#open.at(-1)!.key = token.value;
+        if (!this.#open.at(-1)!.begin(token.value))
+          throw new InputError(`${this.#where()}: ${occursTwice(token.value)}`);
         return undefined;
       case "stringValue":
       case "nullValue":
@@ -212,16 +216,22 @@ class ArrayParser {
 
 class Container {
   readonly value: unknown[] | Record<string, unknown>;
-  key = "";
+  #name = "";
 
   constructor(isArray: boolean) {
     // No prototype, so that a key like __proto__ is a key like any other.
     this.value = isArray ? [] : Object.create(null);
   }
 
+  /** @returns false if the object has the name already */
+  begin(name: string): boolean {
+    this.#name = name;
+    return !Object.hasOwn(this.value, name);
+  }
+
   add(value: unknown): void {
     if (Array.isArray(this.value)) this.value.push(value);
-    else this.value[this.key] = value;
+    else this.value[this.#name] = value;
   }
 }
 

@@ -12,9 +12,9 @@
 
 import { InputError, messageOf } from "../../base/errors.ts";
 import { otherKind } from "../../base/file-kind.ts";
+import { repeatedNames } from "../../base/json.ts";
 import { show, throwMistakes } from "../../base/problem.ts";
 import { quoted } from "../../base/text.ts";
-import { duplicateNames } from "./json-names.ts";
 
 /** Element types of the format that a reader here can hold, and their size in bytes. */
 export const dtypeBytes = {
@@ -87,7 +87,7 @@ export function headerLength(prefix: Uint8Array, fileBytes: number, file: string
 export function parseHeader(json: Uint8Array, fileBytes: number, file: string): SafetensorsHeader {
   const { text, parsed } = parseJson(json, file);
   const problems: string[] = [];
-  for (const name of duplicateNames(text)) problems.push(`the name ${quoted(name)} occurs twice in the header`);
+  for (const name of repeatedNames(text)) problems.push(`the name ${quoted(name)} occurs twice in the header`);
 
   const dataStart = 8 + json.length;
   const dataBytes = fileBytes - dataStart;

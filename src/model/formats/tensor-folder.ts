@@ -5,10 +5,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { InputError } from "../../base/errors.ts";
-import { parseJson } from "../../base/json.ts";
+import { readJson } from "../../base/json.ts";
 import { throwMistakes } from "../../base/problem.ts";
-import { readInput } from "../../base/text.ts";
-import { duplicateNames } from "./json-names.ts";
 import { SafetensorsFile, type TensorEntry } from "./safetensors.ts";
 
 const singleName = "model.safetensors";
@@ -115,10 +113,7 @@ function readIndex(path: string): Map<string, string> {
 }
 
 function parseIndex(path: string): object {
-  const text = readInput(path);
-  const parsed = parseJson(text, path);
-  const duplicates = duplicateNames(text);
-  if (duplicates.length > 0) throw new InputError(`${path}: the name ${JSON.stringify(duplicates[0])} occurs twice`);
+  const parsed = readJson(path);
   const weightMap = (parsed as { weight_map?: unknown } | null)?.weight_map;
   if (typeof weightMap !== "object" || weightMap === null || Array.isArray(weightMap)) {
     throw new InputError(`${path}: expected an object "weight_map" from tensor names to file names`);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { z } from "zod";
 import { InputError } from "../../../src/base/errors.ts";
-import { parseAs, parseJson, readJson, readJsonAs } from "../../../src/base/json.ts";
+import { parseAs, parseJson, readJson, readJsonAs, repeatedNames } from "../../../src/base/json.ts";
 import { readInput } from "../../../src/base/text.ts";
 import { availabilityFrom } from "../../../src/scenario/recorded.ts";
 import { temporaryFolder } from "../../support/folders.ts";
@@ -15,6 +15,19 @@ const refuses = (read: () => unknown, message: RegExp) =>
 test("text that is not JSON is told with its place", () => {
   assert.deepEqual(parseJson('{"a": [1]}', "a.json"), { a: [1] });
   refuses(() => parseJson("{oops", "rows.jsonl line 3"), /^rows\.jsonl line 3 is not JSON: /);
+});
+
+test("a name that occurs twice in one object is found at any depth, and one that only looks so is not", () => {
+  assert.deepEqual(repeatedNames('{"a":1,"b":{"a":2},"a":3}'), ["a"]);
+  assert.deepEqual(repeatedNames('{"a":{"x":1,"x":2},"b":{"x":1}}'), ["x"]);
+  assert.deepEqual(repeatedNames('[{"a":[{"x":{"y":1,"z":2,"y":1}}]},{"a":1}]'), ["y"]);
+  assert.deepEqual(repeatedNames('{"a":1,"\\u0061":2}'), ["a"]);
+  assert.deepEqual(repeatedNames('{"":1 , "":2, "b\\\\" :1,"b\\\\":2}'), ["", "b\\"]);
+  assert.deepEqual(repeatedNames('{"a":"a","b":["a","a","\\"a\\":"],"c":"{\\"a\\":1}"}'), []);
+  refuses(
+    () => parseJson('{"r": 8, "lora_alpha": 16, "r": 4}', "c.json"),
+    /^c\.json: the name "r" occurs twice in one/,
+  );
 });
 
 test("a byte-order mark in front is no part of the text, wherever it comes from", (t) => {

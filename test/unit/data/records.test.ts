@@ -158,6 +158,17 @@ test("keys named after object internals change nothing", async () => {
   assert.equal(({} as Record<string, unknown>).polluted, undefined);
 });
 
+test("a field that a record has twice is refused, in lines, in an array and inside of messages", async () => {
+  const twice = '{"instruction": "a", "output": "b", "output": "c"}';
+  await fails(`${good}\n${twice}`, /^data\.jsonl line 2: the name "output" occurs twice in one object$/);
+  await fails(
+    `[${good},\n${twice}]`,
+    /^data\.jsonl element 1 \(line 2\): the name "output" occurs twice in one object$/,
+  );
+  const messages = '{"messages": [{"role": "user", "content": "a", "content": "b"}]}';
+  for (const text of [messages, `[${messages}]`]) await fails(text, /the name "content" occurs twice/);
+});
+
 test("sizes, nesting and counts are bounded", async () => {
   const limits = { recordBytes: 1_000, depth: 4, records: 5 };
   const long = `{"instruction": "${"a".repeat(1_200)}", "response": "b"}`;

@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { InputError, InvariantError, MachineError } from "../../../src/base/errors.ts";
 import { narrowBfloat, narrowHalf, widenBfloat, widenHalf } from "../../../src/model/formats/half.ts";
-import { duplicateNames } from "../../../src/model/formats/json-names.ts";
 import { SafetensorsFile } from "../../../src/model/formats/safetensors.ts";
-import { streamSafetensors, writeSafetensors } from "../../../src/model/formats/safetensors-writer.ts";
+import {
+  type StoredDtype,
+  streamSafetensors,
+  writeSafetensors,
+} from "../../../src/model/formats/safetensors-writer.ts";
 import { TensorFolder } from "../../../src/model/formats/tensor-folder.ts";
 import { temporaryFolder } from "../../support/folders.ts";
 import { plainSafetensors, randomTensors, smallConfig, withHeader, writeFolder } from "../../support/model-folder.ts";
@@ -23,6 +26,36 @@ function messageOfOpening(path: string): string {
   }
   return assert.fail("the file was accepted");
 }
+
+test("a number that 16 bits cannot hold ends the file, with its tensor and what to do", (context) => {
+  const path = join(temporaryFolder(context), "model.safetensors");
+  const write = (dtype: StoredDtype, ...second: number[]) => {
+    const first = { name: "first", shape: [2], values: Float32Array.of(1, 65_504) };
+    const tensor = { name: "second", shape: [second.length], values: Float32Array.from(second) };
+    writeSafetensors(path, [first, tensor], { dtype });
+  };
+  // The largest float16 is 65504; 65519 rounds to it and 65520 does not. bfloat16 ends at 3.39e38.
+  write("F16", 0, 65_519, -65_519);
+  write("BF16", 0, 1e6, 3.389e38);
+  write("F32", 3.4e38, Number.POSITIVE_INFINITY);
+  rmSync(path);
+  for (const [dtype, value, remedy] of [
+    ["F16", 65_520, "float16 can hold; store it as bfloat16 or float32"],
+    ["F16", -1e6, "float16 can hold; store it as bfloat16 or float32"],
+    ["F16", Number.NaN, "float16 can hold; store it as bfloat16 or float32"],
+    ["BF16", 3.4e38, "bfloat16 can hold; store it as float32"],
+    ["BF16", Number.NEGATIVE_INFINITY, "bfloat16 can hold; store it as float32"],
+  ] as const) {
+    assert.throws(
+      () => write(dtype, 0, value),
+      (error: Error) =>
+        error instanceof InputError &&
+        error.message ===
+          `${path}: tensor second has ${Math.fround(value)} at element 1, expected a finite number that ${remedy}`,
+    );
+    assert.equal(existsSync(path), false);
+  }
+});
 
 test("every float16 survives widening and narrowing", () => {
   const patterns = Uint16Array.from({ length: 0x10000 }, (_, i) => i);
@@ -89,13 +122,6 @@ test("bfloat16 is the upper half of a float32, rounded to nearest even", () => {
   const back = new Float32Array(1);
   widenBfloat(nan, back);
   assert.ok(Number.isNaN(back[0]));
-});
-
-test("a name that occurs twice is found, and one that only looks so is not", () => {
-  assert.deepEqual(duplicateNames('{"a":1,"b":{"a":2},"a":3}'), ["a"]);
-  assert.deepEqual(duplicateNames('{"a":{"x":1,"x":2},"b":{"x":1}}'), ["x"]);
-  assert.deepEqual(duplicateNames('{"a":1,"\\u0061":2}'), ["a"]);
-  assert.deepEqual(duplicateNames('{"a":"a","b":["a","a","\\"a\\":"],"c":"{\\"a\\":1}"}'), []);
 });
 
 test("floating-point tensors of every width are read as float32", (context) => {
