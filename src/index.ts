@@ -51,5 +51,6 @@ export {
 export { at, between, every, type TimelineEntry } from "./sim/script/timeline.ts";
 export { spread } from "./tasks/spread.ts";
 export type { Steps } from "./tasks/steps.ts";
+export { type VisionOptions, type VisionTask, visionTask } from "./tasks/vision/task.ts";
 export * as ops from "./tensor/ops/arithmetic.ts";
 export { type Finding, type Promises, testStrategy } from "./testing/strategy.ts";

@@ -11,15 +11,14 @@ import type { Attributes, Node, Op, Tensor, TensorType } from "../graph/ir.ts";
 import { shapeError, sizeOf } from "../graph/shape.ts";
 import { reduceMean } from "./arithmetic.ts";
 import { reshape, transpose } from "./layout.ts";
-import { matmul } from "./matrix.ts";
+import { perClient } from "./matrix.ts";
 
-/** @internal */
 export interface Grid {
   readonly height: number;
   readonly width: number;
 }
 
-/** @internal A square window that moves over a grid, and may stand out `padding` places on each side, where there are zeros. */
+/** A square window that moves over a grid, and may stand out `padding` places on each side, where there are zeros. */
 export interface Window extends Grid {
   readonly kernel: number;
   /** 1 unless given. */
@@ -28,7 +27,7 @@ export interface Window extends Grid {
   readonly padding?: number;
 }
 
-/** @internal The stops of a window, which are the grid of what comes out. */
+/** The stops of a window, which are the grid of what comes out. */
 export function stopsOf({ height, width, kernel, stride = 1, padding = 0 }: Window): Grid {
   const whole = [height, width, kernel, stride].every((size) => Number.isInteger(size) && size > 0);
   const fits = whole && Number.isInteger(padding) && padding >= 0 && padding < kernel;
@@ -149,7 +148,6 @@ const patches = (x: Tensor, { height, width, kernel, stride = 1, padding = 0 }: 
 /**
  * A convolution, which in the sense of mathematics is a correlation.
  *
- * @internal
  * @param x `[images, places, channels]`
  * @param weight `[kernel² · channels, out]`, cells row by row; `[clients, kernel² · channels, out]` for several clients
  * @returns `[images, stops, out]`
@@ -159,14 +157,6 @@ export function conv(x: Tensor, weight: Tensor, window: Window): Tensor {
   const stops = placesOf(stopsOf(window));
   const cells = reshape(patches(x, window), [images * stops, window.kernel ** 2 * channels]);
   return reshape(perClient(cells, weight), [images, stops, weight.shape.at(-1)!]);
-}
-
-/** The product of rows, client after client, with each client's own matrix or with that of all. */
-function perClient(rows: Tensor, weight: Tensor): Tensor {
-  if (weight.shape.length === 2) return matmul(rows, weight);
-  const [clients, inputs, outputs] = weight.shape as [number, number, number];
-  const each = (rows.shape[0] as number) / clients;
-  return reshape(matmul(reshape(rows, [clients, each, inputs]), weight), [clients * each, outputs]);
 }
 
 /**

@@ -3,6 +3,7 @@ import { apply } from "../graph/graph.ts";
 import type { Op, Tensor } from "../graph/ir.ts";
 import { isRagged, type Shape, shapeError } from "../graph/shape.ts";
 import { sumTo } from "./arithmetic.ts";
+import { reshape } from "./layout.ts";
 
 export interface MatmulOptions {
   /** Use the transpose of the last two axes of `a` or `b`. */
@@ -75,5 +76,13 @@ export const matmul = (a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   const { transposeA = false, transposeB = false, alpha = 1 } = options;
   return apply(matmulOp, [a, b], { transposeA, transposeB, alpha });
 };
+
+/** The product of rows, client after client, with the matrix of all, or of each with its own, `[clients, inputs, outputs]`. */
+export function perClient(rows: Tensor, weight: Tensor): Tensor {
+  if (weight.shape.length === 2) return matmul(rows, weight);
+  const [clients, inputs, outputs] = weight.shape as [number, number, number];
+  const each = (rows.shape[0] as number) / clients;
+  return reshape(matmul(reshape(rows, [clients, each, inputs]), weight), [clients * each, outputs]);
+}
 
 export const matrixOps: readonly Op[] = [matmulOp];

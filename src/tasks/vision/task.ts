@@ -1,0 +1,124 @@
+/**
+ * Images and what they show. Everything is trained; a group is a block of the network, numbered from the input.
+ *
+ * A variant `{ from: q }` trains blocks q to the last, counted from 1: what comes out of the block below counts as a
+ * constant, so no gradient of it is ever computed. An ensemble of narrow networks is this task with `narrow`, and
+ * `membersOf` its layout.
+ */
+import type { Rng } from "../../base/random.ts";
+import type { Graph } from "../../tensor/graph/graph.ts";
+import type { Tensor } from "../../tensor/graph/ir.ts";
+import { cast, mul, reduceSum } from "../../tensor/ops/arithmetic.ts";
+import { detach, integerDivide, less } from "../../tensor/ops/discrete.ts";
+import { gatherRows } from "../../tensor/ops/index-ops.ts";
+import { reshape } from "../../tensor/ops/layout.ts";
+import { crossEntropy } from "../../tensor/ops/nn.ts";
+import type { BatchShape, Pass, Task, Variant } from "../task.ts";
+import { type Block, blocksOf, type ImageShape, type Network, ownOf, parametersOf } from "./network.ts";
+
+export interface VisionOptions {
+  readonly network: Network;
+  readonly image: ImageShape;
+  readonly classes: number;
+  /** Every hidden width is this many times smaller, for a member of as many; 1 unless given. */
+  readonly narrow?: number;
+}
+
+export interface VisionTask extends Task {
+  /** Parameters of round 0. */
+  initial(rng: Rng): Float32Array;
+  /** FLOP of one image. */
+  cost(variant: Variant): { readonly training: number; readonly forward: number };
+}
+
+export function visionTask({ network, image, classes, narrow }: VisionOptions): VisionTask {
+  const blocks = blocksOf(network, image, classes, narrow);
+  let size = 0;
+  const groups = blocks.map((block) => {
+    const start = size;
+    size += parametersOf(block);
+    return { name: block.name, ranges: [{ start, end: size }] };
+  });
+  return {
+    layout: { size, groups, pairs: [] },
+    personal: 0,
+    initial: (rng) => initialWeights(blocks, size, rng),
+    cost: (variant) => costOf(blocks, firstTrained(variant)),
+    pass(graph, { parameters }, variant, shape) {
+      const input = network.type === "mlp" ? (x: Tensor) => x : (x: Tensor) => places(x, image);
+      return passOf(blocks, { ...image, input }, graph, parameters, firstTrained(variant), shape);
+    },
+  };
+}
+
+const places = (x: Tensor, { height, width, channels }: ImageShape): Tensor =>
+  reshape(x, [x.shape[0]!, height * width, channels]);
+
+/** From 0. */
+const firstTrained = ({ from = 1 }: Variant): number => (from as number) - 1;
+
+/** Uniform in ±1 ÷ √inputs, as PyTorch's layers begin; gains are 1. A block's do not depend on the others. */
+function initialWeights(blocks: readonly Block[], size: number, rng: Rng): Float32Array {
+  const weights = new Float32Array(size);
+  let at = 0;
+  for (const [index, { inputs, outputs, normalises }] of blocks.entries()) {
+    const draws = rng.at("initial weights").at(index);
+    const bound = 1 / Math.sqrt(inputs);
+    for (const end = at + (inputs + 1) * outputs; at < end; at++) weights[at] = bound * (2 * draws.uniform() - 1);
+    if (normalises) for (const end = at + outputs; at < end; at++) weights[at] = 1;
+  }
+  return weights;
+}
+
+/**
+ * Two FLOP for each product of a matrix: once forward, once for the slope of each matrix that trains, and once for what
+ * reaches the block below, where that trains as well. What is not a product is not counted.
+ */
+function costOf(blocks: readonly Block[], from: number): { training: number; forward: number } {
+  const flops = blocks.map(({ inputs, outputs, places }) => 2 * inputs * outputs * places);
+  const sum = (first: number) => flops.slice(first).reduce((a, b) => a + b, 0);
+  return { forward: sum(0), training: sum(0) + sum(from) + sum(from + 1) };
+}
+
+function passOf(
+  blocks: readonly Block[],
+  image: ImageShape & { input(x: Tensor): Tensor },
+  graph: Graph,
+  parameters: Tensor,
+  from: number,
+  { clients, rows }: BatchShape,
+): Pass {
+  const all = clients * rows;
+  const x = graph.input("x", "float32", [all, image.height * image.width * image.channels]);
+  const padding = graph.input("padding", "int32", [all]);
+  const labelled = graph.symbol("labelled");
+  const positions = graph.input("positions", "int32", [labelled]);
+  const targets = graph.input("targets", "int32", [labelled]);
+  const own = ownOf(blocks, parameters);
+  let hidden = image.input(x);
+  for (const [at, block] of blocks.entries()) {
+    hidden = block.apply(at === from && from > 0 ? detach(hidden) : hidden, own[at]!);
+  }
+  // A row without an image has no target.
+  const logits = gatherRows(hidden, positions);
+  const present = () => less(cast(padding, "float32"), graph.constant([0.5], [1]));
+  return {
+    batch: { x, padding, positions, targets },
+    losses: crossEntropy(logits, targets),
+    client: () => integerDivide(positions, rows),
+    example: () => positions,
+    logits,
+    present,
+    counts: countsOf(reshape(present(), [clients, rows]), blocks.length, from),
+  };
+}
+
+/** Images of each client, for every block that trains, `[blocks · clients]` int64. */
+function countsOf(present: Tensor, blocks: number, from: number): Tensor {
+  const { graph } = present.node;
+  const images = cast(reduceSum(present, [1]), "int64");
+  const trains = Array.from({ length: blocks }, (_, block) => (block >= from ? 1 : 0));
+  const clients = images.shape[0] as number;
+  const each = mul(graph.constant(trains, [blocks, 1], "int64"), reshape(images, [1, clients]));
+  return reshape(each, [blocks * clients]);
+}
