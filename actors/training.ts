@@ -80,8 +80,8 @@ export interface MethodOrder {
 export interface MethodRecipe extends Omit<MethodOrder, "kind"> {
   /** The step of so many clients in a call. */
   readonly step: Readonly<Record<number, BlobRef>>;
-  readonly before?: BlobRef;
-  readonly after?: BlobRef;
+  readonly before?: readonly BlobRef[];
+  readonly after?: readonly BlobRef[];
   readonly validate?: BlobRef;
 }
 
@@ -301,7 +301,7 @@ function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader):
 
 /** @param kept batches of what is kept from training */
 function methodJob(
-  { step, before, after, validate, inputs, scope }: MethodRecipe,
+  { step, before = [], after = [], validate, inputs, scope }: MethodRecipe,
   kept: readonly Batch[],
   blobs: BlobReader,
 ): NonNullable<TrainJob["method"]> {
@@ -314,8 +314,8 @@ function methodJob(
   );
   return {
     program: (clients) => source(step[clients]!),
-    ...(before && { before: source(before) }),
-    ...(after && { after: source(after) }),
+    before: before.map(source),
+    after: after.map(source),
     ...(validate && { validate: { program: source(validate), batches: kept } }),
     inputs: Object.fromEntries(fed),
     ...(scope && { scope }),

@@ -14,6 +14,9 @@ export interface ProgramSource {
 /** Outputs of a step with such a name are summed over the steps, client after client. */
 export const tallyPrefix = "tally.";
 
+/** Inputs with such a name are what probes that went before have found, as float32. */
+export const foundPrefix = "found.";
+
 export interface OptimizerConfig {
   /** Step size of the parameters. */
   readonly learningRate: number;
@@ -46,9 +49,9 @@ export interface StepJob {
   /** What stands in the program's `padding` where there is no token. */
   readonly padding: number;
   readonly optimizer: OptimizerConfig;
-  /** Passes over all batches with the state before the first step, and after the last; their outputs are summed. */
-  readonly before?: ProgramSource | undefined;
-  readonly after?: ProgramSource | undefined;
+  /** Passes over all batches with the state before the first step, and after the last, in order; outputs are summed. */
+  readonly before?: readonly ProgramSource[] | undefined;
+  readonly after?: readonly ProgramSource[] | undefined;
   /** A pass over other batches with the state after the last step. */
   readonly validate?: { readonly program: ProgramSource; readonly batches: readonly Batch[] } | undefined;
 }

@@ -21,7 +21,7 @@ export function groupsOf(jobs: readonly StepJob[], most: (job: StepJob) => numbe
       groups.push([index]);
       continue;
     }
-    const probes = [job.before?.digest, job.after?.digest];
+    const probes = [job.before, job.after].map((passes = []) => passes.map(({ digest }) => digest));
     const kind = JSON.stringify([job.program(1, job.batches[0]!).digest, probes, shape, job.optimizer]);
     const members = byKind.get(kind) ?? [];
     members.push(index);

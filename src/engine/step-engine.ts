@@ -3,7 +3,14 @@ import { InvariantError, invariant, messageOf } from "../base/errors.ts";
 import type { Batch } from "../data/batches.ts";
 import { decodeProgram } from "../tensor/codec.ts";
 import type { Executor, TensorData, WeightSource } from "../tensor/executors/executor.ts";
-import type { Compiled, PassJob, ProgramSource, StepJob, StepResult } from "./engine.ts";
+import {
+  type Compiled,
+  foundPrefix,
+  type PassJob,
+  type ProgramSource,
+  type StepJob,
+  type StepResult,
+} from "./engine.ts";
 import { batchFeeds, vectorsOf, withoutOthers } from "./feeds.ts";
 import { trainTogether } from "./local-training.ts";
 import { groupsOf, isOutOfMemory } from "./merging.ts";
@@ -101,16 +108,21 @@ export class StepEngine {
   async #train(jobs: readonly StepJob[]): Promise<StepResult[]> {
     const before = await this.#probe(
       jobs,
-      ({ before, batches }) => before && { program: before, batches },
+      ({ before = [], batches }) => ({ programs: before, batches }),
       jobs.map(({ state }) => state),
     );
-    const trained = await trainTogether(jobs, {
+    const informed = jobs.map((job, at) => knowing(job, before[at]!));
+    const trained = await trainTogether(informed, {
       compile: (clients, shape) => this.#compile(jobs[0]!.program(clients, shape)),
       onStep: this.#onStep,
     });
     const ends = trained.map(({ state }) => state);
-    const after = await this.#probe(jobs, ({ after, batches }) => after && { program: after, batches }, ends);
-    const kept = await this.#probe(jobs, ({ validate }) => validate, ends);
+    const after = await this.#probe(informed, ({ after = [], batches }) => ({ programs: after, batches }), ends);
+    const kept = await this.#probe(
+      informed,
+      ({ validate }) => ({ programs: validate ? [validate.program] : [], batches: validate?.batches ?? [] }),
+      ends,
+    );
     return trained.map((result, at) => ({
       ...result,
       found: { ...result.found, ...before[at], ...after[at], ...kept[at] },
@@ -120,29 +132,29 @@ export class StepEngine {
   /** Probes of each job, one client at a time: they are forward passes, and few methods have any. */
   async #probe(
     jobs: readonly StepJob[],
-    passesOf: (job: StepJob) => StepJob["validate"],
+    passesOf: (job: StepJob) => { readonly programs: readonly ProgramSource[]; readonly batches: readonly Batch[] },
     states: readonly Readonly<Record<string, Float32Array>>[],
   ): Promise<Record<string, Float64Array>[]> {
     const found: Record<string, Float64Array>[] = [];
     for (const [at, job] of jobs.entries()) {
-      const passes = passesOf(job);
-      const sums: Record<string, Float64Array> = {};
-      if (passes === undefined) {
-        found.push(sums);
-        continue;
-      }
-      // Copies: native executors on Node 20 refuse shared memory.
-      const start = job.state.parameters!.slice();
-      const state = Object.fromEntries(Object.entries(states[at]!).map(([name, values]) => [name, values.slice()]));
-      for (const batch of passes.batches) {
-        const inputs = { start, ...job.inputs, ...state };
-        const out = await this.run({ program: passes.program, inputs, batch, padding: job.padding });
-        for (const [name, values] of Object.entries(out)) {
-          sums[name] ??= new Float64Array(values.length);
-          for (let i = 0; i < values.length; i++) sums[name]![i]! += Number(values[i]);
+      const { programs, batches } = passesOf(job);
+      let all: Record<string, Float64Array> = {};
+      for (const program of programs) {
+        // Copies: native executors on Node 20 refuse shared memory.
+        const start = job.state.parameters!.slice();
+        const state = Object.fromEntries(Object.entries(states[at]!).map(([name, values]) => [name, values.slice()]));
+        const inputs = { start, ...knowing(job, all).inputs, ...state };
+        const sums: Record<string, Float64Array> = {};
+        for (const batch of batches) {
+          const out = await this.run({ program, inputs, batch, padding: job.padding });
+          for (const [name, values] of Object.entries(out)) {
+            sums[name] ??= new Float64Array(values.length);
+            for (let i = 0; i < values.length; i++) sums[name]![i]! += Number(values[i]);
+          }
         }
+        all = { ...all, ...sums };
       }
-      found.push(sums);
+      found.push(all);
     }
     return found;
   }
@@ -203,3 +215,14 @@ export class StepEngine {
 }
 
 const countFeed = ({ targets }: Batch) => ({ inverseCount: Float32Array.of(1 / Math.max(1, targets.length)) });
+
+/** A job whose programs may ask for what probes have found. */
+const knowing = (job: StepJob, found: Readonly<Record<string, Float64Array>>): StepJob => ({
+  ...job,
+  inputs: {
+    ...job.inputs,
+    ...Object.fromEntries(
+      Object.entries(found).map(([name, sums]) => [`${foundPrefix}${name}`, Float32Array.from(sums)]),
+    ),
+  },
+});

@@ -24,7 +24,7 @@ import { trainingTimeOf } from "../scenario/effort.ts";
 import { parameterLayout } from "../tasks/llm/task.ts";
 import type { TaskPrograms } from "../tasks/programs.ts";
 import { rankOf } from "../tasks/scope.ts";
-import type { Steps } from "../tasks/steps.ts";
+import { inOrder, type Steps } from "../tasks/steps.ts";
 import type { Setting } from "../tasks/task.ts";
 import { stepOptionsOf } from "../tasks/training-step.ts";
 import type { Prepared } from "./prepare.ts";
@@ -117,7 +117,7 @@ function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, ste
     },
     probesOf(kind) {
       const { before, after, validate } = steps(kind);
-      return { trained: (before ? 1 : 0) + (after ? 1 : 0), validating: validate ? 1 : 0 };
+      return { trained: inOrder(before).length + inOrder(after).length, validating: validate ? 1 : 0 };
     },
   });
 }
@@ -189,15 +189,12 @@ export function methodOf(
       const shape = { clients, rows, length };
       step[clients] = held.hold(programs.step(kind.variant, shape, options, key, steps).text());
     }
-    const probe = (when: "before" | "after" | "validate") =>
-      programs.probe(kind.variant, { clients: 1, rows, length }, key, when, steps, scoped);
-    const [before, after, validate] = [probe("before"), probe("after"), probe("validate")];
-    return {
-      step,
-      ...(before && { before: held.hold(before.text()) }),
-      ...(after && { after: held.hold(after.text()) }),
-      ...(validate && { validate: held.hold(validate.text()) }),
-    };
+    const probes = (when: "before" | "after" | "validate") =>
+      programs
+        .probes(kind.variant, { clients: 1, rows, length }, key, when, steps, scoped)
+        .map((probe) => held.hold(probe.text()));
+    const [validate] = probes("validate");
+    return { step, before: probes("before"), after: probes("after"), ...(validate && { validate }) };
   };
   return {
     strategy,

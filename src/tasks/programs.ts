@@ -2,7 +2,7 @@
 import type { ProgramSource } from "../engine/engine.ts";
 import { encodeProgram } from "../tensor/codec.ts";
 import type { Program } from "../tensor/graph/ir.ts";
-import type { Steps } from "./steps.ts";
+import { inOrder, type Steps } from "./steps.ts";
 import type { BatchShape, Task, Variant } from "./task.ts";
 import { evaluationProgram, probeProgram, type StepOptions, trainingStep } from "./training-step.ts";
 
@@ -21,18 +21,18 @@ export class TaskPrograms {
     );
   }
 
-  probe(
+  probes(
     variant: Variant,
     shape: BatchShape,
     kind: string,
     when: "before" | "after" | "validate",
     steps: Steps,
     scoped = false,
-  ): ProgramSource | undefined {
-    const probe = steps[when];
-    if (probe === undefined) return undefined;
-    return this.#of([when, kind, variant, shape, scoped], () =>
-      probeProgram(this.task, variant, shape, steps, probe, scoped),
+  ): ProgramSource[] {
+    return inOrder(steps[when]).map((probe, at) =>
+      this.#of([when, at, kind, variant, shape, scoped], () =>
+        probeProgram(this.task, variant, shape, steps, probe, scoped),
+      ),
     );
   }
 

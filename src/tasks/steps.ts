@@ -16,10 +16,12 @@ export interface StepContext {
   readonly start: Tensor;
   /** Extra inputs, by name. */
   readonly given: Readonly<Record<string, Tensor>>;
+  /** What a probe that went before found under this name, as a vector of so many numbers. */
+  found(name: string, size: number): Tensor;
 }
 
 /** A forward pass over all local examples, before the first step or after the last; outputs are summed over batches. */
-type Probe = (at: StepContext) => Readonly<Record<string, Tensor>>;
+export type Probe = (at: StepContext) => Readonly<Record<string, Tensor>>;
 
 /** Graph pieces of one kind of plan. */
 export interface Steps {
@@ -37,11 +39,15 @@ export interface Steps {
   moves?(at: StepContext): Tensor;
   /** Summed over all steps, in float64. With several clients in a call, client after client. */
   tallies?(at: StepContext): Readonly<Record<string, Tensor>>;
-  /** Over the parameters as received, and as trained. */
-  readonly before?: Probe;
-  readonly after?: Probe;
+  /** Over the parameters as received, and as trained; of several each sees what those before it found. */
+  readonly before?: Probe | readonly Probe[];
+  readonly after?: Probe | readonly Probe[];
   /** Over the examples that the plan keeps from training, and the parameters as trained. */
   readonly validate?: Probe;
   /** Whether several clients can share a call. True unless a piece reads `pass` other than through `loss`. */
   readonly merges?: boolean;
 }
+
+/** One pass after the other. */
+export const inOrder = (probes: Probe | readonly Probe[] | undefined): readonly Probe[] =>
+  probes === undefined ? [] : typeof probes === "function" ? [probes] : probes;

@@ -8,7 +8,7 @@
  * faster at one large call: state, rates and extra inputs are then `[clients, …]`, no sum runs over clients, and a client
  * with rates of 0 keeps its parameters.
  */
-import { type OptimizerConfig, tallyPrefix } from "../engine/engine.ts";
+import { foundPrefix, type OptimizerConfig, tallyPrefix } from "../engine/engine.ts";
 import { gradients } from "../tensor/autodiff.ts";
 import { Graph } from "../tensor/graph/graph.ts";
 import type { Program, Tensor } from "../tensor/graph/ir.ts";
@@ -16,7 +16,7 @@ import { add, addScalar, argMax, mul, reduceSum, scale } from "../tensor/ops/ari
 import { less } from "../tensor/ops/discrete.ts";
 import { scatterAddRows } from "../tensor/ops/index-ops.ts";
 import { type AdamWOptions, adamW, clipFactor, momentumStep, sgd } from "../tensor/optimizer.ts";
-import type { StepContext, Steps } from "./steps.ts";
+import type { Probe, StepContext, Steps } from "./steps.ts";
 import type { BatchShape, Pass, Task, Variant } from "./task.ts";
 
 export interface StepOptions extends AdamWOptions {
@@ -119,7 +119,7 @@ export function probeProgram(
   variant: Variant,
   shape: BatchShape,
   steps: Steps,
-  probe: NonNullable<Steps["before"]>,
+  probe: Probe,
   scoped = false,
 ): Program {
   const inputs = new Inputs(1);
@@ -177,6 +177,7 @@ function open(task: Task, variant: Variant, shape: BatchShape, inputs: Inputs, s
       return inputs.own("start", size);
     },
     given,
+    found: (name, size) => inputs.own(`${foundPrefix}${name}`, size),
   };
   return { pass, context, lens };
 }

@@ -15,7 +15,7 @@ import { countParameters } from "../model/accounting.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { llmTask, parameterLayout } from "../tasks/llm/task.ts";
 import { lensOf } from "../tasks/scope.ts";
-import type { Steps } from "../tasks/steps.ts";
+import { inOrder, type Steps } from "../tasks/steps.ts";
 import type { Setting, Task } from "../tasks/task.ts";
 import { probeProgram, type StepOptions, trainingStep } from "../tasks/training-step.ts";
 import type { Program, Tensor } from "../tensor/graph/ir.ts";
@@ -77,11 +77,11 @@ function stepOf(strategy: Strategy, { kind: { variant }, scope }: Plan, steps: S
 }
 
 const probesOf = (strategy: Strategy, { kind: { variant }, scope }: Plan, steps: Steps): Program[] =>
-  ([steps.before, steps.after, steps.validate] as const).flatMap((probe) =>
-    probe === undefined
-      ? []
-      : [probeProgram(smallTask(strategy).task, variant, { clients: 1, ...shape }, steps, probe, scope !== undefined)],
-  );
+  [steps.before, steps.after, steps.validate]
+    .flatMap(inOrder)
+    .map((probe) =>
+      probeProgram(smallTask(strategy).task, variant, { clients: 1, ...shape }, steps, probe, scope !== undefined),
+    );
 
 /** What is remembered between rounds, by the server and by each client. */
 export interface Remembered {

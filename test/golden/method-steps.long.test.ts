@@ -23,7 +23,7 @@ import {
 } from "../../src/fl/strategies/registry.ts";
 import type { ServerState, Strategy } from "../../src/fl/strategy.ts";
 import { llmTask } from "../../src/tasks/llm/task.ts";
-import type { Steps } from "../../src/tasks/steps.ts";
+import { inOrder, type Steps } from "../../src/tasks/steps.ts";
 import { evaluationProgram, probeProgram, trainingStep } from "../../src/tasks/training-step.ts";
 import { settingOf } from "../support/quadratic.ts";
 import { interpret } from "../support/reference.ts";
@@ -250,7 +250,7 @@ test("SCAFFOLD's gradient and the losses of q-FFL and OTA-FFL are those of the r
   const probed = (strategy: Strategy) => {
     const plan = planOf(strategy);
     const pieces = strategy.steps!(plan.kind, setting);
-    const program = probeProgram(task, variant, { clients: 1, ...shape }, pieces, pieces.before!);
+    const program = probeProgram(task, variant, { clients: 1, ...shape }, pieces, inOrder(pieces.before)[0]!);
     return interpret(program, { ...start, ...fed(plan), ...batchNumbers(batch, config.experts) }, weights);
   };
   for (const strategy of [qffl(), otaffl()]) {

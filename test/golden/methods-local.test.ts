@@ -10,6 +10,7 @@ import { fedvra } from "../../src/fl/strategies/fedvra.ts";
 import { scaffold } from "../../src/fl/strategies/scaffold.ts";
 import type { ServerState } from "../../src/fl/strategy.ts";
 import { type FloodOptions, flooded, floodFields, lambdaOf } from "../../src/fl/wrappers/flooded.ts";
+import { inOrder } from "../../src/tasks/steps.ts";
 import { gradients } from "../../src/tensor/autodiff.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
 import type { Tensor } from "../../src/tensor/graph/ir.ts";
@@ -219,10 +220,19 @@ function floodedBatch(logits: number[][], labels: number[], options: Partial<Flo
     counts: inputs.present,
   };
   const given = { floodLambda: inputs.floodLambda };
-  const at = { graph, pass, loss: mean(losses), mean, parameters: inputs.logits, start: inputs.logits, given };
+  const at = {
+    graph,
+    pass,
+    loss: mean(losses),
+    mean,
+    parameters: inputs.logits,
+    start: inputs.logits,
+    given,
+    found: () => inputs.present,
+  };
   const steps = flooded(fedavg(), { ...floodDefaults, ...options }).steps!({ variant: {} }, settingOf(plainLayout(1)));
   const loss = steps.objective!(at);
-  const outputs = { loss, gradient: gradients(loss, [inputs.logits])[0]!, ...steps.after!(at) };
+  const outputs = { loss, gradient: gradients(loss, [inputs.logits])[0]!, ...inOrder(steps.after)[0]!(at) };
   return interpret(
     { name: "flood", inputs, outputs },
     {

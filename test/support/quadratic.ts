@@ -16,7 +16,7 @@ import type { ServerState, Strategy } from "../../src/fl/strategy.ts";
 import type { Trained, Update } from "../../src/fl/update.ts";
 import { type AskForWork, doWork } from "../../src/fl/works.ts";
 import type { ParameterLayout } from "../../src/tasks/layout.ts";
-import type { StepContext } from "../../src/tasks/steps.ts";
+import { inOrder, type StepContext } from "../../src/tasks/steps.ts";
 import type { Setting } from "../../src/tasks/task.ts";
 import { gradients } from "../../src/tensor/autodiff.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
@@ -189,13 +189,14 @@ function stepOf(strategy: Strategy, plan: Plan, setting: Setting) {
       present: () => one,
       counts: one,
     };
-    return { graph, pass, loss: losses, mean: (t) => t, parameters, start: inputs.start!, given };
+    const found = (name: string, size: number) => graph.input(name, "float32", [size]);
+    return { graph, pass, loss: losses, mean: (t) => t, parameters, start: inputs.start!, given, found };
   };
   const context = contextOf(inputs.parameters!);
   const objective = steps.objective?.(context) ?? context.loss;
   const [raw] = gradients(objective, [inputs.parameters!]);
   const gradient = steps.gradient?.(raw!, context) ?? raw!;
-  const found = steps.before?.(context) ?? {};
+  const found = inOrder(steps.before)[0]?.(context) ?? {};
   const run = (
     values: ArrayLike<number>,
     start: ArrayLike<number>,

@@ -1,7 +1,7 @@
 /** FLood: two weights around any averaging method, from how much data look like what the model knows. */
 import { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
-import type { StepContext } from "../../tasks/steps.ts";
+import { inOrder, type Probe, type StepContext } from "../../tasks/steps.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import {
   add,
@@ -108,6 +108,17 @@ export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Stra
     },
     steps(kind, setting) {
       const steps = host.steps?.(kind, setting) ?? {};
+      const probes = inOrder(steps.after);
+      // The host's last pass finds both.
+      const [others, last] = [probes.slice(0, -1), probes.at(-1)];
+      const scored: Probe = (at) => {
+        const { scores, present } = scoresOf(at, options);
+        return {
+          ...last?.(at),
+          floodScore: reduceSum(mul(scores, present), [0], true),
+          floodItems: reduceSum(present, [0], true),
+        };
+      };
       return {
         ...steps,
         merges: false,
@@ -116,14 +127,7 @@ export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Stra
           const loss = at.mean(mul(at.pass.losses, weightsOf(at, options)));
           return steps.objective?.({ ...at, loss }) ?? loss;
         },
-        after(at) {
-          const { scores, present } = scoresOf(at, options);
-          return {
-            ...steps.after?.(at),
-            floodScore: reduceSum(mul(scores, present), [0], true),
-            floodItems: reduceSum(present, [0], true),
-          };
-        },
+        after: [...others, scored],
       };
     },
     reply(trained, plan, client, setting) {

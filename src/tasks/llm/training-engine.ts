@@ -17,8 +17,8 @@ export interface TrainJob {
   /** Programs of a method in the place of the plain step, and what they are fed. */
   readonly method?: {
     program(clients: number): ProgramSource;
-    readonly before?: ProgramSource;
-    readonly after?: ProgramSource;
+    readonly before?: readonly ProgramSource[];
+    readonly after?: readonly ProgramSource[];
     readonly validate?: { readonly program: ProgramSource; readonly batches: readonly Batch[] };
     readonly inputs: Inputs;
     /** Parameters that the client has; all unless given. */

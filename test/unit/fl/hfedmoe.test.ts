@@ -177,10 +177,10 @@ async function train(active: number | null, used = batches) {
   const shape = { clients: 1, rows: 2, length: 8 };
   const key = JSON.stringify(active);
   const adapter = randomAdapter(task.adapter, 1);
-  const probe = programs.probe(kind.variant, shape, key, "after", steps);
+  const after = programs.probes(kind.variant, shape, key, "after", steps);
   const method = {
     program: () => programs.step(kind.variant, shape, stepOptionsOf(optimizer), key, steps),
-    ...(probe && { after: probe }),
+    after,
     inputs: {},
   };
   const job = { adapter, rescaler: Float32Array.of(1, 1), topK: 2, batches: used, optimizer, method };

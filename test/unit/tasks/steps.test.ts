@@ -11,7 +11,8 @@ import type { Steps } from "../../../src/tasks/steps.ts";
 import { stepOptionsOf } from "../../../src/tasks/training-step.ts";
 import { OnnxExecutor } from "../../../src/tensor/executors/onnx.ts";
 import { Graph } from "../../../src/tensor/graph/graph.ts";
-import { cast, reduceSum } from "../../../src/tensor/ops/arithmetic.ts";
+import type { Tensor } from "../../../src/tensor/graph/ir.ts";
+import { add, addScalar, cast, mul, reduceSum, scale, square } from "../../../src/tensor/ops/arithmetic.ts";
 import { less } from "../../../src/tensor/ops/discrete.ts";
 import { reshape } from "../../../src/tensor/ops/layout.ts";
 import { interpret } from "../../support/reference.ts";
@@ -152,4 +153,35 @@ test("a tally is the sum over all steps, of each client apart", async () => {
     assert.ok(Math.abs(found.loss![0]! - losses.reduce((a, b) => a + b)) < 1e-6);
   }
   assert.notEqual(together[0]!.losses[0], together[1]!.losses[0]);
+});
+
+test("a probe sees what those before it found, and so do the steps and the probes after them", async () => {
+  const total = batches.reduce((sum, { targets }) => sum + targets.length, 0);
+  const count = (t: Tensor) => reduceSum(addScalar(scale(t, 0), 1), [0], true);
+  const chained: Steps = {
+    merges: false,
+    before: [({ pass }) => ({ n: count(pass.losses) }), ({ found }) => ({ square: square(found("n", 1)) })],
+    // So that a step of SGD moves a parameter by 10⁻⁴·n.
+    optimizer: "sgd",
+    gradient: (gradient, { found }) => add(scale(gradient, 0), scale(found("n", 1), -1e-2)),
+    after: [
+      ({ found }) => ({ cube: mul(found("n", 1), found("square", 1)) }),
+      ({ found }) => ({ root: found("cube", 1) }),
+    ],
+  };
+  const shape = { clients: 1, rows: 2, length: 8 };
+  const { before, after } = {
+    before: programs.probes({ topK: 2 }, shape, "chained", "before", chained),
+    after: programs.probes({ topK: 2 }, shape, "chained", "after", chained),
+  };
+  const job = jobOf(chained, "chained");
+  const [result] = await engine.trainCohort([{ ...job, method: { ...job.method, before, after } }]);
+  // Each pass goes over both batches.
+  assert.deepEqual([...result!.found.n!], [total]);
+  assert.deepEqual([...result!.found.square!], [2 * total ** 2]);
+  assert.deepEqual([...result!.found.cube!], [4 * total ** 3]);
+  assert.deepEqual([...result!.found.root!], [8 * total ** 3]);
+  for (const [i, value] of result!.adapter.entries()) {
+    assert.ok(Math.abs(value - job.adapter[i]! - 2 * 1e-4 * total) < 1e-6, `parameter ${i}`);
+  }
 });
