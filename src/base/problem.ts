@@ -25,7 +25,7 @@ export const under = (field: string, problems: readonly Problem[]): Problem[] =>
   problems.map(({ path, text }) => ({ path: path === "" ? field : `${field}.${path}`, text }));
 
 /** More than a person reads; a model with a wrong configuration can have thousands. */
-const shown = 20;
+const shown = 10;
 
 /** One line, or a list under `where`. */
 function listed(where: string, lines: readonly string[]): string {

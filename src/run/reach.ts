@@ -10,7 +10,7 @@ import { factsOf, quorumOf, type RoundPolicy } from "../fl/policy.ts";
 import { policyOf, type Scenario, samplerOf } from "../scenario/define.ts";
 import { allSteps, transferTime } from "../scenario/effort.ts";
 import type { ScenarioData } from "../scenario/schema.ts";
-import type { TraceSpec } from "../sim/availability/availability-windows.ts";
+import { periodOf, type TraceSpec } from "../sim/availability/availability-windows.ts";
 import { type Law, logNormalParameters } from "../sim/fleet/laws.ts";
 import type { Effect } from "../sim/script/effects.ts";
 import { firstPart } from "./method.ts";
@@ -75,7 +75,7 @@ function limitsOf(data: ScenarioData, policy: RoundPolicy): Limit[] {
   const { availability, onIneligible } = data.world;
   for (const [i, spec] of availability.entries()) {
     if (spec.type !== "trace" || onIneligible !== "abort") continue;
-    const longest = spec.devices.map((windows) => longestStretch(windows, spec.period));
+    const longest = spec.devices.map((windows, device) => longestStretch(windows, periodOf(spec.period, device)));
     const most = longest.reduce((a, b) => Math.max(a, b), 0);
     limits.push({
       path: `world.availability[${i}].devices`,

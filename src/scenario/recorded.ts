@@ -4,162 +4,219 @@
  *   { name: "phone", …, speed: { type: "trace" }, link: { type: "trace" }, trace: devicesFrom("phones.csv") }
  *   availability: [availabilityFrom("charging.json")]
  *
- * Devices are a CSV file with the columns tokensPerSecond, downlink, uplink (bytes per second), or a JSON list of such
- * records. Availability is a CSV file with the columns device (any name), start, end; or JSON, of ours
- * `{ period, devices: [[[start, end], …], …] }` in milliseconds, or of FedScale's
- * `{ id: { active: […], inactive: […], finish_time } }` in seconds, where a device is on from active[i] to inactive[i].
+ * Devices are a CSV file with the columns tokensPerSecond, downlink, uplink (bytes per second), a JSON list of such
+ * records, or FedScale's capacities `{ id: { computation, communication } }`. Availability is a CSV file with the columns
+ * device (any name), start, end; or JSON, of ours `{ period, devices: [[[start, end], …], …] }` in milliseconds, or of
+ * FedScale's `{ id: { active: […], inactive: […], finish_time } }` in seconds, where a device is on from active[i] to
+ * inactive[i], and again with a period of its own, finish_time.
+ *
+ * https://github.com/SymbioticLab/FedScale, fedscale/cloud/internal/client_metadata.py.
  */
 import { extname } from "node:path";
-import { parse } from "csv-parse/sync";
-import { InputError, messageOf } from "../base/errors.ts";
+import { InputError } from "../base/errors.ts";
 import { readJson } from "../base/json.ts";
-import { show } from "../base/problem.ts";
-import { readInput } from "../base/text.ts";
+import { show, throwMistakes } from "../base/problem.ts";
 import type { Millis } from "../base/units.ts";
-import type { TraceSpec } from "../sim/availability/availability-windows.ts";
+import { type TraceSpec, wrongWindows } from "../sim/availability/availability-windows.ts";
 import type { DeviceRecord, DeviceTrace } from "../sim/fleet/fleet-spec.ts";
+import { readTable } from "./table.ts";
 
 const columns = ["tokensPerSecond", "downlink", "uplink"] as const;
 
+interface DevicesFileOptions {
+  readonly assignment?: DeviceTrace["assignment"];
+  /** FedScale's capacities are for samples of a size of their own: the tokens that take as long as one of them. */
+  readonly tokensPerSample?: number;
+}
+
 /** @throws InputError that names the file and the line */
-export function devicesFrom(path: string, assignment: DeviceTrace["assignment"] = "cycle"): DeviceTrace {
-  const rows = isJson(path) ? listIn(path) : table(path, ["tokensPerSecond"], columns).map(({ numbers }) => numbers);
-  const records = rows.map((row, at): DeviceRecord => {
+export function devicesFrom(
+  path: string,
+  { assignment = "cycle", tokensPerSample }: DevicesFileOptions = {},
+): DeviceTrace {
+  const rows = isJson(path) ? devicesInJson(path, tokensPerSample) : devicesInTable(path);
+  const problems: string[] = [];
+  const records = rows.map(([where, row]): DeviceRecord => {
     const record: { -readonly [Key in keyof DeviceRecord]: number } = {};
     for (const name of columns) {
-      const value = (row as Readonly<Record<string, unknown>> | null)?.[name];
+      const value = row[name];
       if (value === undefined) continue;
-      if (typeof value !== "number" || !(value > 0 && value < Infinity)) {
-        throw new InputError(`${path} record ${at + 1}: ${name} is ${show(value)}, expected a positive number`);
-      }
-      record[name] = value;
+      if (typeof value === "number" && value > 0 && value < Infinity) record[name] = value;
+      else problems.push(`${where}: ${name} is ${show(value)}, expected a positive number`);
     }
     return record;
   });
+  throwMistakes(path, problems);
   if (records.length === 0) throw new InputError(`${path} has no records, expected at least one device`);
   return { records, assignment };
+}
+
+type Row = readonly [where: string, fields: Readonly<Record<string, unknown>>];
+
+const devicesInTable = (path: string): Row[] =>
+  readTable(path, { needed: ["tokensPerSecond"], numbers: columns }).map(({ line, numbers }) => [
+    `line ${line}`,
+    numbers,
+  ]);
+
+function devicesInJson(path: string, tokensPerSample: number | undefined): Row[] {
+  const value = readJson(path);
+  if (Array.isArray(value)) {
+    return value.map((row: unknown, at) => {
+      if (isObject(row)) return [`record ${at + 1}`, row];
+      throw new InputError(`${path} record ${at + 1} is ${show(row)}, expected a device`);
+    });
+  }
+  if (!isObject(value)) throw new InputError(`${path}: expected a list of devices, or FedScale's capacities by device`);
+  return Object.entries(value).map(([id, capacity]) => [
+    `device ${show(id)}`,
+    capacityOf(capacity, `${path}: device ${show(id)}`, tokensPerSample),
+  ]);
+}
+
+/**
+ * A sample takes `computation` milliseconds to predict and three times as long to train on; a link carries `communication`
+ * kilobits a second, one way after the other.
+ */
+function capacityOf(capacity: unknown, where: string, tokensPerSample: number | undefined): Row[1] {
+  const { computation, communication } = isObject(capacity) ? capacity : {};
+  if (!isPositive(computation) || !isPositive(communication)) {
+    const got = `computation ${show(computation)} and communication ${show(communication)}`;
+    throw new InputError(`${where} has ${got}, expected milliseconds per sample and kilobits per second`);
+  }
+  if (!isPositive(tokensPerSample)) {
+    throw new InputError(
+      `${where} says how long a sample takes: expected devicesFrom(path, { tokensPerSample }) with the tokens of one, ` +
+        `got ${show(tokensPerSample)}`,
+    );
+  }
+  const link = communication * 125;
+  return { tokensPerSecond: (1_000 * tokensPerSample) / (3 * computation), downlink: link, uplink: link };
 }
 
 interface AvailabilityFileOptions {
   /** When the records begin again, in milliseconds; the end of the last window unless given or in the file. */
   readonly period?: Millis;
   readonly assignment?: TraceSpec["assignment"];
+  /** The time in the file, in milliseconds, at which the simulation begins: a log has Unix time. */
+  readonly origin?: number;
 }
 
-/** @throws InputError that names the file; windows that make no sense are mistakes of the scenario they come into */
+/** @throws InputError that names the file, the line, if it has lines, and the device */
 export function availabilityFrom(path: string, options: AvailabilityFileOptions = {}): TraceSpec {
-  const { devices, period } = isJson(path) ? windowsInJson(path) : windowsInTable(path);
-  const last = devices.flat().reduce((latest, [, end]) => Math.max(latest, end), 0);
+  const { origin = 0, assignment = "cycle" } = options;
+  const recorded = (isJson(path) ? windowsInJson(path) : windowsInTable(path)).map((device) => ({
+    ...device,
+    windows: device.windows
+      // A window that ends where it begins has no time in it.
+      .filter(({ start, end }) => start !== end)
+      .map(({ start, end, ...rest }) => ({ start: start - origin, end: end - origin, ...rest }))
+      // A log has its lines in the order in which windows ended, or in none.
+      .sort((a, b) => a.start - b.start),
+  }));
+  const starts = recorded.map(({ windows }) => windows[0]?.start ?? Infinity);
+  const earliest = starts.reduce((least, start) => Math.min(least, start), Infinity);
+  refuseUnixTime(path, earliest);
+  const last = recorded.reduce(
+    (latest, { windows }) => windows.reduce((most, { end }) => Math.max(most, end), latest),
+    0,
+  );
+  const periods = recorded.map(({ period }) => options.period ?? period ?? (last as Millis));
+  const problems = recorded.flatMap(({ name, windows }, device) => {
+    const plain = windows.map(({ start, end }): [number, number] => [start, end]);
+    return Array.from(wrongWindows(plain, periods[device]!), ([at, expected]) => {
+      const { where } = windows[at]!;
+      return `${where}device ${show(name)} has the window ${plain[at]!.join(" to ")}, expected ${expected}`;
+    });
+  });
+  throwMistakes(path, problems);
+  const [first = last as Millis] = periods;
   return {
     type: "trace",
-    period: (options.period ?? period ?? last) as Millis,
-    devices,
-    assignment: options.assignment ?? "cycle",
+    period: periods.every((period) => period === first) ? first : periods,
+    devices: recorded.map(({ windows }) => windows.map(({ start, end }): [number, number] => [start, end])),
+    assignment,
   };
 }
 
-interface Windows {
-  readonly devices: [start: number, end: number][][];
-  readonly period: number | null;
+/** Simulations begin at 0: whoever is first there eleven days later, or after the year 2001, has not been converted. */
+function refuseUnixTime(path: string, earliest: number): void {
+  if (earliest < 1e9 || earliest === Infinity) return;
+  const date = new Date(earliest < 1e11 ? 1_000 * earliest : earliest);
+  const asDate = Number.isNaN(date.getTime()) ? "" : `, as Unix time ${date.toISOString()}`;
+  throw new InputError(
+    `${path}: the first window begins at ${earliest}${asDate}; expected milliseconds from the beginning of the ` +
+      `simulation, or availabilityFrom(path, { origin: ${earliest} })`,
+  );
 }
 
-function windowsInTable(path: string): Windows {
-  const columns = ["device", "start", "end"];
-  const byDevice = new Map<string, [number, number][]>();
-  for (const { name, numbers } of table(path, columns, columns, "device")) {
-    const { start, end } = numbers;
-    const own = byDevice.get(name);
-    if (own === undefined) byDevice.set(name, [[start!, end!]]);
-    else own.push([start!, end!]);
+interface Recorded {
+  readonly name: string;
+  /** Null when the file says nothing of it. */
+  readonly period: Millis | null;
+  readonly windows: readonly { readonly start: number; readonly end: number; readonly where: string }[];
+}
+
+function windowsInTable(path: string): Recorded[] {
+  const needed = ["device", "start", "end"];
+  const byDevice = new Map<string, Recorded["windows"][number][]>();
+  for (const { line, name, numbers } of readTable(path, { needed, numbers: ["start", "end"], names: "device" })) {
+    const own = byDevice.get(name) ?? [];
+    byDevice.set(name, own);
+    own.push({ start: numbers.start!, end: numbers.end!, where: `line ${line}: ` });
   }
-  // A log has its lines in the order in which windows ended, or in none.
-  return { devices: [...byDevice.values()].map((own) => own.sort(([a], [b]) => a - b)), period: null };
+  return Array.from(byDevice, ([name, windows]) => ({ name, period: null, windows }));
 }
 
-function windowsInJson(path: string): Windows {
+function windowsInJson(path: string): Recorded[] {
   const value = readJson(path);
   const wrong = (what: string) => new InputError(`${path}: ${what}`);
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw wrong("expected an object with period and devices, or FedScale's records by device");
-  }
-  if ("devices" in value) {
-    const { devices, period } = value as { readonly devices: unknown; readonly period?: unknown };
-    if (!Array.isArray(devices) || !devices.every(isWindowList)) throw wrong("devices: expected lists of [start, end]");
-    if (period !== undefined && typeof period !== "number") throw wrong("period: expected milliseconds");
-    return { devices, period: period ?? null };
-  }
-  let period = 0;
-  const devices = Object.entries(value).map(([id, record]) => {
-    const { active, inactive, finish_time: finish } = (record ?? {}) as Readonly<Record<string, unknown>>;
-    if (!isNumbers(active) || !isNumbers(inactive) || typeof finish !== "number") {
-      throw wrong(`device ${id}: expected active, inactive and finish_time, in seconds`);
+  if (!isObject(value)) throw wrong("expected an object with period and devices, or FedScale's records by device");
+  if (!("devices" in value)) return Object.entries(value).map(([id, record]) => fedScaleWindows(id, record, wrong));
+  const { devices, period = null, ...others } = value;
+  const [other] = Object.keys(others);
+  if (other !== undefined) throw wrong(`${show(other)} is not a field that exists here, expected period and devices`);
+  if (period !== null && !isPositive(period)) throw wrong(`period is ${show(period)}, expected milliseconds`);
+  if (!Array.isArray(devices)) throw wrong("devices: expected lists of [start, end]");
+  return devices.map((windows: unknown, device) => {
+    if (!Array.isArray(windows) || !windows.every(isWindow)) {
+      throw wrong(`devices[${device}] is ${show(windows)}, expected a list of [start, end]`);
     }
-    period = Math.max(period, 1_000 * finish);
-    // A device that is on when the record ends has no last `inactive`.
-    return active.map((on, i): [number, number] => [1_000 * on, 1_000 * (inactive[i] ?? finish)]);
+    const name = String(device);
+    return {
+      name,
+      period: period as Millis | null,
+      windows: windows.map(([start, end]) => ({ start, end, where: "" })),
+    };
   });
-  return { devices, period };
 }
 
+function fedScaleWindows(id: string, record: unknown, wrong: (what: string) => InputError): Recorded {
+  const { active, inactive, finish_time: finish } = isObject(record) ? record : {};
+  if (!isNumbers(active) || !isNumbers(inactive) || !isPositive(finish)) {
+    throw wrong(`device ${show(id)}: expected active, inactive and finish_time, in seconds`);
+  }
+  // A device that is on when the record ends has no last `inactive`.
+  const more = active.length - inactive.length;
+  if (more !== 0 && more !== 1) {
+    throw wrong(`device ${show(id)} is active ${active.length} times and inactive ${inactive.length} times`);
+  }
+  const windows = active.map((on, i) => ({
+    start: millisOf(on),
+    // FedScale looks at the time modulo finish_time, so no window reaches further.
+    end: millisOf(Math.min(inactive[i] ?? finish, finish)),
+    where: "",
+  }));
+  return { name: id, period: millisOf(finish), windows };
+}
+
+const millisOf = (seconds: number): Millis => Math.round(1_000 * seconds) as Millis;
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+const isPositive = (value: unknown): value is number => typeof value === "number" && value > 0 && value < Infinity;
 const isNumbers = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((item) => typeof item === "number");
-const isWindowList = (value: unknown): boolean =>
-  Array.isArray(value) && value.every((window) => isNumbers(window) && window.length === 2);
+const isWindow = (value: unknown): value is [number, number] => isNumbers(value) && value.length === 2;
 
 const isJson = (path: string): boolean => extname(path) === ".json";
-
-function listIn(path: string): readonly unknown[] {
-  const value = readJson(path);
-  if (!Array.isArray(value)) throw new InputError(`${path}: expected a list of devices`);
-  return value;
-}
-
-interface TableRow {
-  /** What stands in the column of names; empty for a table without one. */
-  readonly name: string;
-  readonly numbers: Readonly<Record<string, number>>;
-}
-
-/** A comma-separated table with a line of names above it: numbers, and names in one column. */
-function table(path: string, needed: readonly string[], known: readonly string[], names = ""): TableRow[] {
-  const [head, ...rows] = rowsIn(path);
-  const columns = head?.cells ?? [];
-  const wrong = (line: number, what: string) => new InputError(`${path} line ${line}: ${what}`);
-  for (const name of needed) {
-    if (!columns.includes(name)) throw wrong(1, `expected a column ${name}, got ${show(columns.join(", "))}`);
-  }
-  const twice = columns.find((name, at) => columns.indexOf(name) !== at);
-  if (twice !== undefined) throw wrong(1, `there are two columns ${show(twice)}, expected different names`);
-  return rows.map(({ line, cells }) => {
-    if (cells.length !== columns.length) throw wrong(line, `has ${cells.length} cells, expected ${columns.length}`);
-    const numbers: Record<string, number> = {};
-    for (const [at, name] of columns.entries()) {
-      const cell = cells[at]!;
-      if (cell === "" && needed.includes(name)) throw wrong(line, `${name} is missing`);
-      if (cell === "" || name === names || !known.includes(name)) continue;
-      numbers[name] = Number(cell);
-      if (!Number.isFinite(numbers[name])) throw wrong(line, `${name} is ${show(cell)}, expected a number`);
-    }
-    return { name: cells[columns.indexOf(names)] ?? "", numbers };
-  });
-}
-
-function rowsIn(path: string): { readonly line: number; readonly cells: readonly string[] }[] {
-  const rows: { line: number; cells: string[] }[] = [];
-  const text = readInput(path);
-  try {
-    parse(text, {
-      bom: true,
-      trim: true,
-      skip_empty_lines: true,
-      relax_column_count: true,
-      on_record(cells: string[], { lines: line }) {
-        rows.push({ line, cells });
-        return null;
-      },
-    });
-  } catch (cause) {
-    throw new InputError(`${path} is no table: ${messageOf(cause)}`, { cause });
-  }
-  return rows;
-}

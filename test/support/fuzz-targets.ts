@@ -122,14 +122,17 @@ export async function fuzzTargets(): Promise<FuzzTargets> {
     {
       name: "device trace, JSON",
       form: "json",
-      seeds: [text([{ tokensPerSecond: 100, uplink: 1e5 }, { tokensPerSecond: 900 }])],
+      seeds: [
+        text([{ tokensPerSecond: 100, uplink: 1e5 }, { tokensPerSecond: 900 }]),
+        text({ "17": { computation: 50, communication: 8_000 } }),
+      ],
       allowed: inputs,
-      accepts: file("devices.json", (path) => devicesFrom(path)),
+      accepts: file("devices.json", (path) => devicesFrom(path, { tokensPerSample: 128 })),
     },
     {
       name: "availability trace, CSV",
       form: "text",
-      seeds: [text("device,start,end\n1,0,500\n1,900,1000\n2,100,300\n")],
+      seeds: [text("device,start,end\n1,0,500\n1,900,1000\n2,100,300\n"), text('"device";"start";"end"\n"a";0;5\n')],
       allowed: inputs,
       accepts: file("windows.csv", (path) => availabilityFrom(path)),
     },

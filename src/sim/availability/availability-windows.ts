@@ -16,29 +16,46 @@ const windowSchema = z.tuple([z.number(), z.number()]).readonly();
 export const traceSchema = z
   .strictObject({
     type: z.literal("trace"),
-    period: duration,
+    /** Of all devices, or one for each of them. */
+    period: z.union([duration, z.array(duration).min(1).readonly()]),
     /** Per recorded device its windows, ascending and apart, within [0, period]. */
     devices: z.array(z.array(windowSchema).readonly()).min(1).readonly(),
     /** `cycle`: client i follows record i modulo their number. `random`: a random record, started at a random time. */
     assignment: z.enum(["cycle", "random"]),
   })
   .superRefine(({ devices, period }, ctx) => {
+    if (typeof period !== "number" && period.length !== devices.length) {
+      ctx.addIssue({ code: "custom", path: ["period"], message: `one for each of ${devices.length} devices` });
+      return;
+    }
     for (const [device, windows] of devices.entries()) {
-      let before = 0;
-      for (const [i, [start, end]] of windows.entries()) {
-        const wrong = (message: string) => ctx.addIssue({ code: "custom", path: ["devices", device, i], message });
-        if (start < before) wrong(`a start of at least ${before}, where the window before ends`);
-        if (end <= start) wrong("an end after its start");
-        if (end > period) wrong(`an end within the period, ${period}`);
-        before = end;
+      for (const [i, message] of wrongWindows(windows, periodOf(period, device))) {
+        ctx.addIssue({ code: "custom", path: ["devices", device, i], message });
       }
     }
   });
 
+type Recorded = Readonly<z.output<typeof windowSchema>>;
+
+/** Windows that cannot follow those before them, each with what was expected of it. */
+export function* wrongWindows(windows: readonly Recorded[], period: number): Generator<[at: number, expected: string]> {
+  let before = 0;
+  for (const [at, [start, end]] of windows.entries()) {
+    if (start < before) yield [at, `a start of at least ${before}, where the window before ends`];
+    if (end <= start) yield [at, "an end after its start"];
+    if (end > period) yield [at, `an end within the period, ${period}`];
+    before = end;
+  }
+}
+
+export const periodOf = (period: number | readonly number[], device: number): number =>
+  typeof period === "number" ? period : period[device]!;
+
 export type TraceSpec = Readonly<z.output<typeof traceSchema>>;
 
 export class Traces {
-  readonly #period: number;
+  /** One for all records, or one for each. */
+  readonly #periods: number | readonly number[];
   /** Starts and ends of all records, one after the other. */
   readonly #starts: Float64Array;
   readonly #ends: Float64Array;
@@ -49,7 +66,7 @@ export class Traces {
   #offset = 0;
 
   constructor({ period, devices, assignment }: TraceSpec, rng: Rng, purpose: string) {
-    this.#period = period;
+    this.#periods = period;
     const windows = devices.flat();
     this.#starts = Float64Array.from(windows, ([start]) => start);
     this.#ends = Float64Array.from(windows, ([, end]) => end);
@@ -104,6 +121,11 @@ export class Traces {
     const draws = this.#random(client);
     this.#record = draws.below(records);
     this.#offset = Math.floor(draws.uniform() * this.#period);
+  }
+
+  /** Of the record that is assigned. */
+  get #period(): number {
+    return periodOf(this.#periods, this.#record);
   }
 
   #fold(time: number): number {

@@ -1,9 +1,8 @@
 /** What plans without training are made of: calibrations, recorded devices, partial work. */
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { InputError, ScenarioError } from "../../../src/base/errors.ts";
+import { ScenarioError } from "../../../src/base/errors.ts";
 import { type ClientId, clientId, type Round, round } from "../../../src/base/ids.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { hours } from "../../../src/base/units.ts";
@@ -13,7 +12,6 @@ import { calibrationFrom, measuredCost } from "../../../src/scenario/calibration
 import type { ScenarioInput } from "../../../src/scenario/define.ts";
 import { policyOf } from "../../../src/scenario/define.ts";
 import { effortOf } from "../../../src/scenario/effort.ts";
-import { availabilityFrom, devicesFrom } from "../../../src/scenario/recorded.ts";
 import { temporaryFolder } from "../../support/folders.ts";
 import { timingOnly } from "../../support/scenarios.ts";
 
@@ -59,91 +57,6 @@ test("a calibration that is none is refused with the field", (t) => {
     () => timingOnly({ calibration }),
     /calibration\.budgets\[0\]\.tokensPerSecond is -3, expected more than 0/,
   );
-});
-
-test("devices come from a table or from JSON", async (t) => {
-  const folder = temporaryFolder(t);
-  const table = join(folder, "phones.csv");
-  writeFileSync(table, 'model,tokensPerSecond,downlink,uplink\n"A, large",100,2000000,1000000\nB,50,1000000,\n');
-  const records = [
-    { tokensPerSecond: 100, downlink: 2e6, uplink: 1e6 },
-    { tokensPerSecond: 50, downlink: 1e6 },
-  ];
-  assert.deepEqual(devicesFrom(table), { records, assignment: "cycle" });
-  const json = join(folder, "phones.json");
-  writeFileSync(json, JSON.stringify(records));
-  assert.deepEqual(devicesFrom(json, "random"), { records, assignment: "random" });
-  const tier = { speed: { type: "trace" }, link: { type: "trace" }, trace: devicesFrom(table) } as const;
-  const scenario = timingOnly({
-    fleet: [{ name: "phone", clients: 3, budget: 1, ...tier }],
-    rounds: { count: 1, cohort: 3 },
-  });
-  const { fleet } = await prepareRun(scenario, {});
-  assert.deepEqual([...fleet.tokensPerSecond], [100, 50, 100]);
-  assert.deepEqual([...fleet.uplink], [1e6, 1e6, 1e6]);
-});
-
-test("a table with a mistake is named by line", (t) => {
-  const path = join(temporaryFolder(t), "phones.csv");
-  const refuse = (text: string, message: RegExp) => {
-    writeFileSync(path, text);
-    assert.throws(
-      () => devicesFrom(path),
-      (error) => error instanceof InputError && message.test(error.message),
-    );
-  };
-  refuse("speed\n3\n", /line 1: expected a column tokensPerSecond, got .*speed/);
-  refuse("tokensPerSecond\n3\nfast\n", /line 3: tokensPerSecond is "fast", expected a number/);
-  refuse("tokensPerSecond\n-3\n", /record 1: tokensPerSecond is -3, expected a positive number/);
-  refuse("tokensPerSecond\n", /has no records/);
-  refuse("tokensPerSecond,uplink\n\n3,4,5\n", /line 3: has 3 cells, expected 2/);
-  refuse("tokensPerSecond,uplink\n3,4\n3\n", /line 3: has 1 cells, expected 2/);
-  refuse("tokensPerSecond,uplink,uplink\n3,4,5\n", /line 1: there are two columns "uplink"/);
-  refuse('model,tokensPerSecond\n"A,3\n', /phones\.csv is no table: Quote Not Closed.* line 2/);
-  refuse("", /line 1: expected a column tokensPerSecond/);
-});
-
-test("availability comes from a table, from JSON, or from FedScale's records", (t) => {
-  const folder = temporaryFolder(t);
-  const write = (name: string, text: string) => {
-    writeFileSync(join(folder, name), text);
-    return join(folder, name);
-  };
-  const devices = [
-    [
-      [0, 10_000],
-      [20_000, 30_000],
-    ],
-    [[5_000, 40_000]],
-  ];
-  const trace = { type: "trace", period: 40_000, devices, assignment: "cycle" };
-  assert.deepEqual(
-    availabilityFrom(write("a.csv", "device,start,end\n1,0,10000\n1,20000,30000\n2,5000,40000\n")),
-    trace,
-  );
-  // Devices have names as often as numbers, and a log is in no order.
-  assert.deepEqual(
-    availabilityFrom(write("n.csv", "start,device,end\n20000,phone-a,30000\n5000,pad,40000\n0,phone-a,10000\n")),
-    trace,
-  );
-  assert.throws(() => availabilityFrom(write("m.csv", "device,start,end\n,0,1\n")), /m\.csv line 2: device is missing/);
-  assert.deepEqual(availabilityFrom(write("a.json", JSON.stringify({ period: 40_000, devices }))), trace);
-  const fedscale = {
-    "1": { duration: 40, active: [0, 20], inactive: [10, 30], finish_time: 40 },
-    "2": { duration: 40, active: [5], inactive: [], finish_time: 40 },
-  };
-  assert.deepEqual(availabilityFrom(write("b.json", JSON.stringify(fedscale))), trace);
-  assert.throws(() => availabilityFrom(write("c.json", "[1]")), /expected an object with period and devices/);
-});
-
-test("recorded windows that make no sense are mistakes of the scenario, with field and value", () => {
-  const windows = (devices: [number, number][][], period = 100_000) =>
-    timingOnly({ world: { availability: [{ type: "trace", period, devices, assignment: "cycle" }] } as never });
-  assert.throws(
-    () => windows([[[50_000, 20_000]]]),
-    /world\.availability\[0\]\.devices\[0\]\[0\] is \[50000,20000\], expected an end after its start/,
-  );
-  assert.throws(() => windows([[[0, 200_000]]]), /expected an end within the period, 100000/);
 });
 
 /** What share of its steps each of three clients takes: of 8, 16 and 40 batches at one a second. */
