@@ -15,8 +15,8 @@ import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { median } from "simple-statistics";
 import { compiled } from "../bin/compiled.mjs";
+import { packageRoot } from "../src/base/package-root.ts";
 import { formatTable } from "../src/report/table.ts";
-import { packageRoot } from "../src/run/package.ts";
 
 export default async function bench(options: string[]): Promise<void> {
   const { values } = parseArgs({ args: options, options: { repeats: { type: "string", default: "11" } } });

@@ -1,19 +1,9 @@
-/** Where the program's own files are: the same code runs from `src/` under tsx, and compiled from another folder. */
+/** What version of the program this is, and what it brings with it. */
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, extname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-
-/** The folder that holds package.json, assets/ and scenarios/. */
-export function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, "package.json"))) {
-    const parent = dirname(folder);
-    if (parent === folder) throw new Error("package.json of flame-sim is missing: the installation is damaged");
-    folder = parent;
-  }
-  return folder;
-}
+import { packageRoot } from "../base/package-root.ts";
 
 export function programVersion(): string {
   const { version } = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string };
@@ -26,7 +16,7 @@ export const embeddedModel = (): string => join(packageRoot(), "assets", "base")
 /** The rooms that have a say in what a run comes to. */
 const rooms = [
   ...["actors", "base", "data", "engine", "fl", "folder", "model", "records"],
-  ...["run", "runtime", "scenario", "sim", "tensor"],
+  ...["run", "runtime", "scenario", "sim", "tasks", "tensor"],
 ];
 
 /**

@@ -7,7 +7,8 @@ import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { compiled } from "../../bin/compiled.mjs";
-import { codeDigest, packageRoot } from "../../src/run/package.ts";
+import { packageRoot } from "../../src/base/package-root.ts";
+import { codeDigest } from "../../src/run/package.ts";
 import { temporaryFolder } from "../support/folders.ts";
 
 const start = promisify(execFile);

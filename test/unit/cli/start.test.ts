@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { packageRoot } from "../../../src/run/package.ts";
+import { packageRoot } from "../../../src/base/package-root.ts";
 
 /** Everything that loading `path` loads: files from the root, packages by name. Types and dynamic imports load nothing. */
 function loadedBy(path: string, known = new Set<string>()): Set<string> {
@@ -23,6 +23,7 @@ test("help and a mistyped option load no command and nothing of the simulator", 
     "commander",
     "picocolors",
     "src/base/errors.ts",
+    "src/base/package-root.ts",
     "src/cli/commands.ts",
     "src/cli/flame.ts",
     "src/cli/main.ts",
