@@ -35,6 +35,20 @@ interface Mixture {
   readonly router: number | null;
 }
 
+/** Numbers of one example in a layer: what it reads, puts out, and keeps for the backward pass. */
+interface Activations {
+  readonly input: number;
+  readonly output: number;
+  readonly saved: number;
+}
+
+interface Heads {
+  /** The group of each client's. */
+  readonly groups: readonly number[];
+  /** Whether the mean of what they say is what their mean says. */
+  readonly linear: boolean;
+}
+
 export interface ParameterLayout {
   readonly size: number;
   /** They cover the vector and do not overlap. */
@@ -43,6 +57,10 @@ export interface ParameterLayout {
   readonly pairs: readonly LowRankPair[];
   /** Layers of experts; absent where there are none. */
   readonly mixtures?: readonly Mixture[];
+  /** Of each layer of a chain; absent where nobody asks what memory it takes. */
+  readonly activations?: readonly Activations[];
+  /** Where every client has a head of its own; the model predicts by the mean of what all say. */
+  readonly heads?: Heads;
 }
 
 /** Where a row of a router's change lies, of as many as it has experts. */

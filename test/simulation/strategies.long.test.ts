@@ -48,6 +48,7 @@ const cases: readonly Spec[] = [
   { type: "lora-fair", ranks: "share" },
   { type: "fft-moe", experts: 4, kept: 2, activate: "budget", auxiliary: "switch", sendOnlyUsed: true },
   { type: "shefl", members: 2, assign: "random", activate: "share", rho: -1, missing: "skip", compress: { keep: 0.5 } },
+  { type: "embracingfl", layers: { 1: 1, 2: 2 }, downloads: "model", experts: "own", compress: { keep: 0.5 } },
   { type: "split-mix", bases: 2, minOne: true, use: "merged", temperature: 2, compress: { keep: 0.5 } },
   { type: "flame", flood: {}, compress: { keep: 0.2, levels: 15 }, clipNorm: 1 },
 ];

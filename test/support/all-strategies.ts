@@ -3,6 +3,7 @@
 import {
   ccfao,
   coordinateMedian,
+  embracingfl,
   ewwa,
   fedadagrad,
   fedadam,
@@ -87,6 +88,8 @@ export const allStrategies: readonly (readonly [make: () => Strategy, promises: 
   [() => shefl({ members: 1, sigmaMin: 1 }), mean],
   [() => shefl({ members: 2, sigmaMin: 1 }), {}],
   [() => shefl({ members: 3, assign: "random", rho: -1, missing: "skip" }), {}],
+  [() => embracingfl(), { masked: true }],
+  [() => embracingfl({ layers: "all", experts: "own" }), mean],
   [() => splitMix({ bases: 1, minOne: true }), mean],
   [() => splitMix({ bases: 2, minOne: true, temperature: 2 }), {}],
   [() => clipped(flame(), { norm: 1e3 }), mean],

@@ -23,6 +23,7 @@ export { hetlora } from "./ranks/hetlora.ts";
 export { loraFair } from "./ranks/lora-fair.ts";
 export { trivial } from "./ranks/trivial.ts";
 export { scaffold } from "./scaffold.ts";
+export { embracingfl } from "./shapes/embracingfl.ts";
 export { fftMoe } from "./shapes/fft-moe.ts";
 export { shefl } from "./shapes/shefl.ts";
 export { splitMix } from "./shapes/split-mix.ts";

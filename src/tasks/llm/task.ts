@@ -1,6 +1,7 @@
 /**
  * The language-model task: per-expert LoRA on a frozen sparse mixture of experts. A budget is how many experts a token
- * activates; groups are experts, numbered through the layers; personal is one rescaler s_l a layer.
+ * activates; groups are experts, numbered through the layers; personal is one rescaler s_l a layer. A variant
+ * `{ from: q }` trains layers q to the last, counted from 1, and no gradient goes below.
  */
 
 import { adaptedExperts, type LayerAdapter, type LoraForm } from "../../model/adapted-experts.ts";
@@ -12,7 +13,7 @@ import { type ForwardOptions, forward, logitsAt } from "../../model/transformer.
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { add, cast, mul, reduceSum } from "../../tensor/ops/arithmetic.ts";
-import { integerDivide, less } from "../../tensor/ops/discrete.ts";
+import { detach, integerDivide, less } from "../../tensor/ops/discrete.ts";
 import { concat, reshape, split } from "../../tensor/ops/layout.ts";
 import { matmul } from "../../tensor/ops/matrix.ts";
 import { crossEntropy } from "../../tensor/ops/nn.ts";
@@ -99,10 +100,13 @@ function llmPass(
 ): Pass {
   const batch = tokenInputs(graph, clients * rows, length);
   const { pool } = adapter;
-  const { layers, routers: changes } = pool === null ? partsOf(parameters, adapter, clients) : noParts;
+  const from = ((variant.from as number | undefined) ?? 1) - 1;
+  const { layers, routers: changes } = pool === null ? partsOf(parameters, adapter, clients, from) : noParts;
   const bias = variant.masked === undefined ? null : biasInput(graph, adapter, clients);
   const delta = variant.delta === undefined ? null : deltaInput(graph, config, clients);
-  const scales = split(personal, -1, new Array<number>(config.layers).fill(1));
+  const scales = split(personal, -1, new Array<number>(config.layers).fill(1)).map((scale, layer) =>
+    layer < from ? detach(scale) : scale,
+  );
   const forEachToken = (scale: Tensor) => {
     const ones = graph.constant(new Array<number>(rows * length).fill(1), [1, rows * length]);
     return reshape(mul(scale, ones), [clients * rows * length, 1]);
@@ -170,19 +174,23 @@ export function tokenInputs(graph: Graph, rows: number, length: number) {
 
 const noParts = { layers: [], routers: [] };
 
-/** The layers' factors as parts of the flat adapters, and what changes their routers, `[clients, experts, width]`. */
-function partsOf(flat: Tensor, { layers, experts, blocks, routers }: AdapterLayout, clients: number) {
+/**
+ * The layers' factors as parts of the flat adapters, and what changes their routers, `[clients, experts, width]`. Those of
+ * layers below `from` are constants.
+ */
+function partsOf(flat: Tensor, { layers, experts, blocks, routers }: AdapterLayout, clients: number, from: number) {
+  const resting = (part: Tensor, layer: number) => (layer < from ? detach(part) : part);
   const sizes = blocks.map(({ rows, columns }) => experts * rows * columns);
   const ofRouters = routers.map(({ start, end }) => end - start);
   const parts = split(flat, -1, [...Array.from({ length: layers }, () => sizes).flat(), ...ofRouters]);
   const factors = Array.from({ length: layers }, (_, layer): LayerAdapter => {
     const [gateUpA, gateB, upB, downA, downB] = blocks.map(({ rows, columns }, index) =>
-      reshape(parts[layer * blocks.length + index]!, [clients * experts, rows, columns]),
+      reshape(resting(parts[layer * blocks.length + index]!, layer), [clients * experts, rows, columns]),
     ) as [Tensor, Tensor, Tensor, Tensor, Tensor];
     return { gateUpA, gateB, upB, downA, downB };
   });
   const changes = ofRouters.map((size, layer) =>
-    reshape(parts[layers * blocks.length + layer]!, [clients, experts, size / experts]),
+    reshape(resting(parts[layers * blocks.length + layer]!, layer), [clients, experts, size / experts]),
   );
   return { layers: factors, routers: changes };
 }

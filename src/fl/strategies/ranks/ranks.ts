@@ -9,14 +9,22 @@ import type { Method } from "../../strategy.ts";
 
 const positive = z.number().int().min(1);
 
+/** A value for some budgets, { 8: 16, 4: 8 }. */
+export const byBudgetField = <Value extends z.ZodType>(value: Value) =>
+  z
+    .record(z.string().regex(/^[1-9]\d*$/), value)
+    .refine((values) => Object.keys(values).length > 0, { error: "the value of a budget at least" });
+
+/** Of a budget that is not named the value of the next smaller one, and below all the smallest. */
+export function valueFor<Value>(values: Readonly<Record<string, Value>>, budget: number): Value {
+  const named = Object.keys(values).map(Number);
+  const below = named.filter((other) => other <= budget);
+  return values[below.length > 0 ? Math.max(...below) : Math.min(...named)]!;
+}
+
 export const rankFields = {
   ranks: z
-    .union([
-      z.literal("share"),
-      z.record(z.string().regex(/^[1-9]\d*$/), positive).refine((ranks) => Object.keys(ranks).length > 0, {
-        error: "the rank of a budget at least",
-      }),
-    ])
+    .union([z.literal("share"), byBudgetField(positive)])
     .default("share")
     .describe(
       "r_k by budget, { 8: 16, 4: 8 }, where one that is not named has that of the next smaller; share: ⌈r·k ÷ K⌉",
@@ -44,9 +52,7 @@ export const fullRank = ({ pairs }: Pick<ParameterLayout, "pairs">): number =>
 export function rankFor(budget: number, { ranks }: RankOptions, { layout, budgets }: Affordable): number {
   const full = fullRank(layout);
   if (ranks === "share") return Math.ceil((full * budget) / budgets.at(-1)!);
-  const named = Object.keys(ranks).map(Number);
-  const below = named.filter((other) => other <= budget);
-  return ranks[below.length > 0 ? Math.max(...below) : Math.min(...named)]!;
+  return valueFor(ranks, budget);
 }
 
 /** Ranks that the pairs do not have. */
