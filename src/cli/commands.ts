@@ -209,12 +209,34 @@ export function declareCommands(program: Command): void {
     .command("pretrain")
     .description("pre-trains a small base model on generated text; goes on where an interrupted run stopped")
     .requiredOption("--to <folder>", "where the Hugging Face OLMoE folder goes")
-    .option("--steps <number>", "optimizer steps (default: those of the embedded model)", positiveNumber)
-    .option("--seed <number>", "seed of the weights and the corpus (default: the embedded model's)", positiveNumber)
+    .option("--dense", "the dense model that the task refactor cuts into experts, in the place of the embedded mixture")
+    .option("--steps <number>", "optimizer steps (default: those of the model)", positiveNumber)
+    .option("--seed <number>", "seed of the weights and the corpus (default: the model's)", positiveNumber)
     .option("--threads <number>", "threads of one step; the bytes depend on it", positiveNumber, 1)
     .option("--save-every <steps>", "how often the state is saved", positiveNumber, 200)
     .option("--force", "make the model anew in the place of what the folder holds")
     .action(async (flags) => (await import("./commands/pretrain.ts")).pretrain(flags));
+
+  program
+    .command("serve")
+    .description("plays requests on a device that has fewer slots than the model has experts; nothing is trained")
+    .option("--requests <number>", "how many", positiveNumber, 200)
+    .option("--tokens <number>", "tokens of each, one after the other", positiveNumber, 16)
+    .option("--rate <number>", "requests a second, on average", nonNegative, 5)
+    .option("--ahead <tokens>", "tokens of a request whose experts are known: 1 while decoding", positiveNumber, 4)
+    .option("--experts <number>", "experts of a layer", positiveNumber, 8)
+    .option("--active <number>", "experts of a token, the same in every layer", positiveNumber, 2)
+    .option("--slots <number>", "experts of a layer that the device has room for", wholeNumber, 4)
+    .option("--layers <number>", "layers", positiveNumber, 32)
+    .option("--focus <share>", "probability that a token's first expert is that of its request's domain", share, 0.7)
+    .option("--load <ms>", "milliseconds to load an expert of a layer", nonNegative, 0.5)
+    .option("--compute <ms>", "milliseconds to compute a token in a layer", nonNegative, 0.2)
+    .option("--most <tokens>", "tokens of a batch at most", positiveNumber, 8)
+    .option("--patience <batches>", "batches that a request is passed over at most", wholeNumber, 32)
+    .option("--no-prefetch", "load experts when their layer begins, not while the one before is computed")
+    .option("--seed <number>", "seed of requests and choices", wholeNumber, 1)
+    .option("--json", "print one JSON object")
+    .action(async (flags) => (await import("./commands/serve.ts")).serveRequests(flags));
 
   program
     .command("doctor")
