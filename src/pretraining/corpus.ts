@@ -16,8 +16,9 @@ import { drawStory } from "./corpus-stories.ts";
 /** Which stream: the one to train on, or a fresh one to measure with. */
 type CorpusPart = "train" | "heldOut";
 
-const lane = (rng: Rng, part: CorpusPart, index: number) =>
-  rng.at(part === "train" ? "corpus" : "corpus held out", index);
+/** Where the draws of a batch come from, a generator a row. */
+export const laneOf = (rng: Rng, part: CorpusPart, step: number) =>
+  rng.at(part === "train" ? "corpus" : "corpus held out", step);
 
 export interface CorpusBatchOptions {
   readonly rows: number;
@@ -34,7 +35,7 @@ export function corpusBatch(rng: Rng, step: number, options: CorpusBatchOptions)
   const { rows, length, tokenizer, part = "train" } = options;
   const tokens = new Int32Array(rows * (length + 1));
   const prompt = promptEncoder(defaultTemplate(tokenizer), tokenizer);
-  const streams = lane(rng, part, step);
+  const streams = laneOf(rng, part, step);
   for (let row = 0; row < rows; row++) {
     const draws = streams.at(row);
     const run = tokens.subarray(row * (length + 1), (row + 1) * (length + 1));

@@ -17,6 +17,7 @@ import { transposeInto } from "../model/formats/transpose.ts";
 import type { Executable, Executor } from "../tensor/executors/executor.ts";
 import { sizeOf } from "../tensor/graph/shape.ts";
 import { corpusBatch } from "./corpus.ts";
+import { instructionBatch } from "./instruction-corpus.ts";
 import { pretrainStep, trainedShapes } from "./pretrain-step.ts";
 
 export interface PretrainRecipe {
@@ -53,7 +54,7 @@ export const embeddedConfig: ModelConfig = {
   clipQkv: null,
 };
 
-export const embeddedRecipe: PretrainRecipe = {
+const embeddedRecipe: PretrainRecipe = {
   seed: 1,
   steps: 4_000,
   warmupSteps: 100,
@@ -64,6 +65,31 @@ export const embeddedRecipe: PretrainRecipe = {
   clipNorm: 1,
   initialDeviation: 0.06,
 };
+
+/** A base model that is made here: its shape, how it is trained, and on what. */
+export interface Making {
+  readonly config: ModelConfig;
+  readonly recipe: PretrainRecipe;
+  readonly batch: typeof corpusBatch;
+}
+
+/** The embedded base model, and a dense one, which the task `refactor` cuts into experts. */
+export const makings = {
+  embedded: { config: embeddedConfig, recipe: embeddedRecipe, batch: corpusBatch },
+  dense: {
+    config: {
+      ...embeddedConfig,
+      layers: 3,
+      width: 96,
+      experts: 1,
+      expertWidth: 384,
+      topK: 1,
+      maxTokens: 128,
+    },
+    recipe: { ...embeddedRecipe, steps: 1_500 },
+    batch: instructionBatch,
+  },
+} as const satisfies Readonly<Record<string, Making>>;
 
 /** All that a stopped pre-training needs to go on. Vectors are flat, of `trainedShapes`. */
 export interface PretrainState {
@@ -87,30 +113,24 @@ export interface PretrainReport {
 const betas = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8 };
 
 export class Pretrainer {
-  readonly #config: ModelConfig;
-  readonly #recipe: PretrainRecipe;
+  readonly #making: Making;
   readonly #executable: Executable;
   readonly #rng: Rng;
   #current: PretrainState;
   /** Receives the next state; swapped with the current one after every step. */
   #spare: PretrainState;
 
-  private constructor(config: ModelConfig, recipe: PretrainRecipe, executable: Executable, state: PretrainState) {
-    this.#config = config;
-    this.#recipe = recipe;
+  private constructor(making: Making, executable: Executable, state: PretrainState) {
+    this.#making = making;
     this.#executable = executable;
-    this.#rng = new Rng(recipe.seed);
+    this.#rng = new Rng(making.recipe.seed);
     this.#current = state;
     this.#spare = emptyState(state.weights.length);
   }
 
   /** @param state where to go on; from the start when null */
-  static async create(
-    executor: Executor,
-    config: ModelConfig,
-    recipe: PretrainRecipe,
-    state: PretrainState | null = null,
-  ): Promise<Pretrainer> {
+  static async create(executor: Executor, making: Making, state: PretrainState | null = null): Promise<Pretrainer> {
+    const { config, recipe } = making;
     const shape = { rows: recipe.rows, length: recipe.length, topK: config.topK };
     const program = pretrainStep(config, shape, { ...betas, balance: 0.01, z: 0.001 });
     const size = sizeOf(program.inputs.weights!.shape);
@@ -119,7 +139,7 @@ export class Pretrainer {
       () => `state: expected ${size} weights, got ${state?.weights.length}`,
     );
     const executable = await executor.compile(program, null);
-    return new Pretrainer(config, recipe, executable, state ?? initialState(config, recipe, size));
+    return new Pretrainer(making, executable, state ?? initialState(config, recipe, size));
   }
 
   get state(): PretrainState {
@@ -158,17 +178,17 @@ export class Pretrainer {
   weights(): WeightSource {
     const tensors = new Map<string, Float32Array>();
     let start = 0;
-    for (const [name, shape] of trainedShapes(this.#config)) {
+    for (const [name, shape] of trainedShapes(this.#making.config)) {
       tensors.set(name, this.#current.weights.subarray(start, start + sizeOf(shape)));
       start += sizeOf(shape);
     }
-    if (this.#config.tiedEmbeddings) {
-      const { vocabulary, width } = this.#config;
+    if (this.#making.config.tiedEmbeddings) {
+      const { vocabulary, width } = this.#making.config;
       const head = new Float32Array(vocabulary * width);
       transposeInto(tensors.get("embed")!, width, 0, head, vocabulary, 0, vocabulary, width);
       tensors.set("head", head);
     }
-    return weightsInMemory(this.#config, tensors);
+    return weightsInMemory(this.#making.config, tensors);
   }
 
   dispose(): void {
@@ -176,13 +196,14 @@ export class Pretrainer {
   }
 
   #batch(part: "train" | "heldOut", step: number): Batch {
-    const { rows, length } = this.#recipe;
-    return corpusBatch(this.#rng, step, { rows, length, tokenizer: byteTokenizer, part });
+    const { batch, recipe } = this.#making;
+    const { rows, length } = recipe;
+    return batch(this.#rng, step, { rows, length, tokenizer: byteTokenizer, part });
   }
 
   /** Linear warm-up, then cosine to a tenth of the peak. */
   #learningRate(step: number): number {
-    const { learningRate, warmupSteps, steps } = this.#recipe;
+    const { learningRate, warmupSteps, steps } = this.#making.recipe;
     if (step <= warmupSteps) return (learningRate * step) / warmupSteps;
     const progress = (step - warmupSteps) / Math.max(1, steps - warmupSteps);
     return learningRate * (0.1 + 0.45 * (1 + Math.cos(Math.PI * Math.min(1, progress))));
@@ -200,10 +221,10 @@ export class Pretrainer {
       targets: batch.targets,
       inverseCount: Float32Array.of(1 / batch.targets.length),
       learningRate: Float32Array.of(learningRate),
-      decay: Float32Array.of(learningRate * this.#recipe.weightDecay),
+      decay: Float32Array.of(learningRate * this.#making.recipe.weightDecay),
       correction1: Float32Array.of(1 / (1 - betas.beta1 ** step)),
       correction2: Float32Array.of(1 / (1 - betas.beta2 ** step)),
-      clipNorm: Float32Array.of(this.#recipe.clipNorm),
+      clipNorm: Float32Array.of(this.#making.recipe.clipNorm),
     };
     const { weights: nextWeights, mean: nextMean, variance: nextVariance } = this.#spare;
     return this.#executable.run(feeds, { weights: nextWeights, mean: nextMean, variance: nextVariance });

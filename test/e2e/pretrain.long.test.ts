@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { packageRoot } from "../../src/base/package-root.ts";
 import { runFlame } from "../support/command-line.ts";
 import { temporaryFolder } from "../support/folders.ts";
 
@@ -33,4 +34,13 @@ test("a model that is there is overwritten only when that is asked for; an inter
   const forced = await runFlame("pretrain", "--to", other, "--steps", "1", "--force");
   assert.equal(forced.code, 0, forced.err);
   assert.match(readFileSync(join(other, "config.json"), "utf8"), /olmoe/i);
+});
+
+test("the dense base model is made like the embedded one, as a mixture of one expert", async (t) => {
+  const to = join(temporaryFolder(t), "dense");
+  const { code, err } = await runFlame("pretrain", "--dense", "--to", to, "--steps", "1");
+  assert.equal(code, 0, err);
+  const made = JSON.parse(readFileSync(join(to, "config.json"), "utf8"));
+  assert.deepEqual(made, JSON.parse(readFileSync(join(packageRoot(), "assets/dense/config.json"), "utf8")));
+  assert.equal(made.num_experts, 1);
 });

@@ -8,13 +8,14 @@ import { InputError } from "../../base/errors.ts";
 import { readJsonAs } from "../../base/json.ts";
 import { byteTokenizer } from "../../data/tokenizer.ts";
 import { awaitLock } from "../../folder/lock.ts";
+import type { ModelConfig } from "../../model/config.ts";
 import { SafetensorsFile } from "../../model/formats/safetensors.ts";
 import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
 import { writeCheckpoint } from "../../model/formats/write-checkpoint.ts";
 import { modelCard } from "../../pretraining/model-card.ts";
 import {
-  embeddedConfig,
-  embeddedRecipe,
+  type Making,
+  makings,
   Pretrainer,
   type PretrainRecipe,
   type PretrainReport,
@@ -29,6 +30,7 @@ import { requireEmpty } from "./empty-folder.ts";
 
 interface Flags {
   readonly to: string;
+  readonly dense?: boolean;
   readonly steps?: number;
   readonly seed?: number;
   readonly threads: number;
@@ -70,17 +72,14 @@ function requireFree({ to, force }: Flags): void {
 }
 
 async function train(flags: Flags): Promise<void> {
-  const { steps = embeddedRecipe.steps, seed = embeddedRecipe.seed } = flags;
-  const recipe: PretrainRecipe = { ...embeddedRecipe, steps, seed };
+  const made = makings[flags.dense === true ? "dense" : "embedded"];
+  const { steps = made.recipe.steps, seed = made.recipe.seed } = flags;
+  const making: Making = { ...made, recipe: { ...made.recipe, steps, seed } };
+  const { config, recipe } = making;
   const stateFile = join(flags.to, stateName);
   const curveFile = join(flags.to, curveName);
   const resumed = existsSync(stateFile) ? readState(stateFile, recipe) : null;
-  const trainer = await Pretrainer.create(
-    new OnnxExecutor({ threads: flags.threads }),
-    embeddedConfig,
-    recipe,
-    resumed,
-  );
+  const trainer = await Pretrainer.create(new OnnxExecutor({ threads: flags.threads }), making, resumed);
   const curve: PretrainReport[] = resumed ? readCurve(curveFile).filter(({ step }) => step <= resumed.step) : [];
   const progress = new ProgressLine("step", recipe.steps, trainer.state.step);
 
@@ -99,7 +98,7 @@ async function train(flags: Flags): Promise<void> {
     if (step % measureEvery === 0 || step === recipe.steps) {
       const report = await trainer.heldOut(heldOutBatches);
       curve.push(report);
-      progress.note(describe(report));
+      progress.note(describe(config, report));
     }
     if (step % flags.saveEvery === 0) save();
   }
@@ -116,20 +115,21 @@ async function train(flags: Flags): Promise<void> {
     endTokens: [byteTokenizer.end],
     padToken: byteTokenizer.pad,
   });
-  writeAtomically(join(flags.to, "README.md"), modelCard(embeddedConfig, recipe, curve));
+  writeAtomically(join(flags.to, "README.md"), modelCard(making, curve));
   rmSync(stateFile);
   trainer.dispose();
-  process.stdout.write(`${colors.bold(flags.to)}: ${describe(curve.at(-1)!)}\n`);
+  process.stdout.write(`${colors.bold(flags.to)}: ${describe(config, curve.at(-1)!)}\n`);
 }
 
-function describe({ step, loss, balance, load }: PretrainReport): string {
-  const { layers, experts } = embeddedConfig;
+function describe({ layers, experts }: ModelConfig, { step, loss, balance, load }: PretrainReport): string {
+  const quality = `step ${step}: held-out loss ${loss.toFixed(4)}`;
+  if (experts === 1) return quality;
   const worst = Array.from({ length: layers }, (_, layer) => {
     const row = load.slice(layer * experts, (layer + 1) * experts);
     return (Math.max(...row) * experts) / row.reduce((a, b) => a + b, 0);
   });
   const loads = worst.map((value) => value.toFixed(2)).join(" ");
-  return `step ${step}: held-out loss ${loss.toFixed(4)}, balance ${balance.toFixed(3)}, max/mean load per layer ${loads}`;
+  return `${quality}, balance ${balance.toFixed(3)}, max/mean load per layer ${loads}`;
 }
 
 function writeState(path: string, state: PretrainState, recipe: PretrainRecipe): void {

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { Rng } from "../../../src/base/random.ts";
 import { adapterLayout } from "../../../src/model/adapter.ts";
 import type { ModelConfig } from "../../../src/model/config.ts";
+import { corpusBatch } from "../../../src/pretraining/corpus.ts";
 import { pretrainStep } from "../../../src/pretraining/pretrain-step.ts";
 import { Pretrainer } from "../../../src/pretraining/pretrainer.ts";
 import { OnnxExecutor } from "../../../src/tensor/executors/onnx.ts";
@@ -97,7 +98,8 @@ for (const tiedEmbeddings of [false, true]) {
       weightDecay: 0,
       clipNorm: 1,
     };
-    const pretrainer = await Pretrainer.create(new OnnxExecutor(), small, { ...recipe, initialDeviation: 0.1 });
+    const making = { config: small, recipe: { ...recipe, initialDeviation: 0.1 }, batch: corpusBatch };
+    const pretrainer = await Pretrainer.create(new OnnxExecutor(), making);
     const report = await pretrainer.step();
     assert.ok(Number.isFinite(report.loss));
     const tensors = readAll(pretrainer.weights());
