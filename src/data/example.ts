@@ -5,6 +5,8 @@ import { createHash } from "node:crypto";
 export interface Exchange {
   readonly instruction: string;
   readonly response: string;
+  /** Its response never carries loss. */
+  readonly quiet?: true;
 }
 
 export interface Example {

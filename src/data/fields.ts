@@ -115,9 +115,17 @@ function fromConversation(record: Fields, name: string, where: string, reading: 
   }
   if (early > 0) reading.remark("left out, an answer at the beginning of a conversation", where);
   if (late > 0) reading.remark("left out, a question at the end of a conversation", where);
-  const pairs = dialogue.flatMap((message, at) =>
-    at % 2 ? [] : [{ instruction: message.text, response: dialogue[at + 1]!.text }],
-  );
+  // OpenAI's weights: answers of weight 0 carry no loss. The others need nothing that comes after the last of them.
+  const learned = dialogue.findLastIndex(({ role, quiet }) => role === "assistant" && !quiet);
+  if (learned < 0) {
+    reading.remark("passed over, every answer has weight 0", where);
+    return null;
+  }
+  const pairs = dialogue.slice(0, learned + 1).flatMap((message, at): Exchange[] => {
+    if (at % 2 > 0) return [];
+    const answer = dialogue[at + 1]!;
+    return [{ instruction: message.text, response: answer.text, ...(answer.quiet && { quiet: true }) }];
+  });
   const system = new Set([text(record, "system", where) ?? "", ...messages.slice(0, starts).map((one) => one.text)]);
   return { ...before([...system].filter(spoken).join("\n\n"), pairs.slice(0, -1)), input: "", ...pairs.at(-1)! };
 }
@@ -125,6 +133,8 @@ function fromConversation(record: Fields, name: string, where: string, reading: 
 interface Message {
   readonly role: "system" | "user" | "assistant" | "other";
   readonly text: string;
+  /** An answer of weight 0. */
+  readonly quiet: boolean;
 }
 
 function messageOf(message: unknown, where: string, reading: Reading): Message {
@@ -134,14 +144,17 @@ function messageOf(message: unknown, where: string, reading: Reading): Message {
     throw new InputError(`${where}: expected "role" and "content" (or "from" and "value"), got ${kindOf(message)}`);
   }
   tellUnread(message, [from!, content!], where, reading);
-  // OpenAI's: 0 or 1, the loss of this answer.
-  if (has(message, "weight")) reading.remark(`not read: "weight"`, where);
   const role = ROLES.get(message[from!]) ?? "other";
+  const weight = has(message, "weight") ? message.weight : 1;
+  if (weight !== 0 && weight !== 1)
+    throw new InputError(`${where}: expected "weight" to be 0 or 1, got ${kindOf(weight)}`);
+  if (has(message, "weight") && role !== "assistant") reading.remark(`not read: "weight" of no answer`, where);
+  const quiet = weight === 0;
   const parts = message[content!];
-  if (parts === null || parts === undefined || role === "other") return { role, text: "" };
-  if (typeof parts === "string") return { role, text: parts };
+  if (parts === null || parts === undefined || role === "other") return { role, text: "", quiet };
+  if (typeof parts === "string") return { role, text: parts, quiet };
   if (Array.isArray(parts) && parts.every((part) => isFields(part) && typeof part.text === "string")) {
-    return { role, text: parts.map((part: Fields) => part.text).join("") };
+    return { role, text: parts.map((part: Fields) => part.text).join(""), quiet };
   }
   throw new InputError(`${where}: expected "${content}" to be a text, got ${kindOf(parts)}`);
 }

@@ -19,7 +19,7 @@ export interface TokenizedData {
   readonly offsets: Uint32Array;
   /** Tokens in front of the first response token that carries loss, `[examples]`, each ≥ 1. */
   readonly responseStart: Uint32Array;
-  /** 1 for every token of an earlier exchange's prompt behind that, as long as `tokens`; null where there are none. */
+  /** 1 for every token behind that which carries no loss, as long as `tokens`; null where there are none. */
   readonly quiet: Uint8Array | null;
   /** Row of `categoryNames`, `[examples]`. */
   readonly category: Uint16Array;
@@ -116,7 +116,7 @@ class ExampleColumns {
   readonly #category: number[] = [];
   readonly #categories = new Map<string, number>();
   readonly #hashes: number[] = [];
-  /** First and last token + 1 of prompts behind a response that carries loss. */
+  /** First and last token + 1 of what carries no loss behind a response that does. */
   readonly #quiet: [from: number, to: number][] = [];
   #truncated = 0;
   #dropped = 0;
@@ -156,12 +156,14 @@ class ExampleColumns {
     if (left > 0 || fitted.some((ids, at) => ids.length < question[at]!.ids.length)) this.#truncated++;
     const start = this.#length;
     let responseStart = 0;
-    for (const exchange of kept) {
-      this.#prompt([exchange.prompt], responseStart > 0);
-      if (this.#loss === "every" && responseStart === 0) responseStart = this.#length - start;
-      this.#append(exchange.response);
+    for (const [at, { prompt, response }] of kept.entries()) {
+      const isLearned = this.#loss === "every" && history[left + at]!.quiet === undefined;
+      this.#unlearned(isLearned ? [prompt] : [prompt, response], responseStart > 0);
+      if (!isLearned) continue;
+      if (responseStart === 0) responseStart = this.#length - start;
+      this.#append(response);
     }
-    this.#prompt(fitted, responseStart > 0);
+    this.#unlearned(fitted, responseStart > 0);
     this.#responseStart.push(responseStart > 0 ? responseStart : this.#length - start);
     this.#append(response);
     this.#append([this.#tokenizer.end]);
@@ -179,7 +181,7 @@ class ExampleColumns {
   }
 
   /** @param quiet true when tokens before it carry loss */
-  #prompt(parts: readonly Int32Array[], quiet: boolean): void {
+  #unlearned(parts: readonly Int32Array[], quiet: boolean): void {
     const from = this.#length;
     for (const ids of parts) this.#append(ids);
     if (quiet) this.#quiet.push([from, this.#length]);

@@ -118,6 +118,28 @@ test("the loss is on the last answer of a conversation, or on every one", async 
   assert.equal(single.quiet, null);
 });
 
+test("an answer of weight 0 carries no loss, and what follows the last other one is left out", async (t) => {
+  const turn = (name: string, weight?: number) => [
+    { role: "user", content: `${name}?` },
+    { role: "assistant", content: name, ...(weight === undefined ? {} : { weight }) },
+  ];
+  const records = [
+    { messages: [...turn("a"), ...turn("b", 0), ...turn("c", 1)] },
+    { messages: [...turn("a", 0), ...turn("b"), ...turn("c", 0)] },
+    { messages: [...turn("a", 0), ...turn("b", 0)] },
+  ];
+  const [last, every] = [await read(t, records), await read(t, records, { loss: "every" })];
+  assert.deepEqual([learned(last), learned(last, 1)], ["c|", "b|"]);
+  assert.deepEqual([learned(every), learned(every, 1)], ["a|c|", "b|"]);
+  assert.match(textOf(last, 1), /a\?[\s\S]*b\?[\s\S]*b$/);
+  assert.equal(last.examples, 2);
+  assert.deepEqual(notesOn(last), ["passed over, every answer has weight 0: data.jsonl line 3"]);
+  for (const weight of [0.5, 2, -1, "1", true]) {
+    const messages = [turn("a")[0], { role: "assistant", content: "a", weight }];
+    await assert.rejects(read(t, [{ messages }]), /"messages"\[1\]: expected "weight" to be 0 or 1, got the/);
+  }
+});
+
 test("a long conversation loses its oldest exchanges, keeps its system text, and is counted", async (t) => {
   const whole = (await read(t, [{ messages: conversation }])).offsets[1]!;
   for (const loss of ["last", "every"] as const) {
@@ -144,7 +166,7 @@ test("what is odd in a conversation is left out or passed over with a word, or r
     { messages: [one, one] },
     { messages: [one] },
     { messages: [system] },
-    { messages: [one, { ...first, weight: 0 }], prompt: "One?" },
+    { messages: [{ ...one, weight: 1 }, first], prompt: "One?" },
   ]);
   assert.equal(data.examples, 3);
   assert.deepEqual(notesOn(data), [
@@ -153,7 +175,7 @@ test("what is odd in a conversation is left out or passed over with a word, or r
     "passed over, user and assistant do not take turns: 6 times, first in data.jsonl line 3",
     "passed over, a message is blank or null: data.jsonl line 5",
     'not read: "prompt": data.jsonl line 10',
-    'not read: "weight": data.jsonl line 10: "messages"[1]',
+    'not read: "weight" of no answer: data.jsonl line 10: "messages"[0]',
   ]);
   await assert.rejects(read(t, [{ messages: "hello" }]), /line 1: expected "messages" to be a list of messages/);
   await assert.rejects(
