@@ -1,5 +1,5 @@
 /**
- * The user's own examples, as a JSON array or as JSON Lines, told apart by content; `fields.ts` says what a record is.
+ * The user's own examples, as a JSON array, as JSON Lines or as Parquet, told apart by content; `fields.ts` says what a record is.
  *
  * The file is streamed, and hostile until parsed: line and record sizes, nesting and counts are bounded, and every error
  * names file, line and, in an array, the element.
@@ -16,6 +16,7 @@ import { printable } from "../base/text.ts";
 import type { Example } from "./example.ts";
 import { shown, toExample } from "./fields.ts";
 import { type Chunks, linePieces, type Opening, openText, type Piece, wholeLines } from "./lines.ts";
+import { isParquet, parquetRows } from "./parquet.ts";
 import { Reading } from "./reading.ts";
 
 /** @internal */
@@ -37,7 +38,17 @@ export const READ_LIMITS: ReadLimits = { recordBytes: 4 * 2 ** 20, depth: 64, re
  * @param hash takes the bytes as they are read; when all examples are through it has seen the whole file
  */
 export async function* readExamples(path: string, reading?: Reading, hash?: Hash): AsyncGenerator<Example> {
-  yield* parseExamples(fileChunks(path, hash), basename(path), READ_LIMITS, reading);
+  const name = basename(path);
+  if (isParquet(path)) {
+    if (hash !== undefined) for await (const chunk of createReadStream(path)) hash.update(chunk);
+    yield* examplesOf(rowsOf(path, name), name, READ_LIMITS, reading ?? new Reading());
+  } else {
+    yield* parseExamples(fileChunks(path, hash), name, READ_LIMITS, reading);
+  }
+}
+
+async function* rowsOf(path: string, name: string): AsyncGenerator<Found> {
+  for await (const { value, row } of parquetRows(path, name)) yield { value, where: `${name} row ${row}` };
 }
 
 /** @internal As {@link readExamples}, from bytes of any origin. `name` stands in front of every error. */
@@ -51,13 +62,22 @@ export async function* parseExamples(
   if (opening.text === null) {
     throw new InputError(`${name} is empty; expected a JSON array or JSON Lines of instructions`);
   }
+  yield* examplesOf(recordsOf(opening, opening.text, name, limits), name, limits, reading);
+}
+
+async function* examplesOf(
+  found: AsyncIterable<Found>,
+  name: string,
+  limits: ReadLimits,
+  reading: Reading,
+): AsyncGenerator<Example> {
   let records = 0;
-  for await (const { value, where } of recordsOf(opening, opening.text, name, limits)) {
+  for await (const { value, where } of found) {
     if (++records > limits.records) throw new InputError(`${where}: expected at most ${limits.records} records`);
     const example = toExample(value, where, reading);
     if (example !== null) yield example;
   }
-  if (records === 0) throw new InputError(`${name}: expected at least one example, got an empty array`);
+  if (records === 0) throw new InputError(`${name}: expected at least one example, got none`);
 }
 
 interface Found {

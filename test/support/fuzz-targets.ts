@@ -1,10 +1,11 @@
 /** Everything the program reads that somebody else may have written, one target each. */
 
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { InputError, MachineError, ScenarioError } from "../../src/base/errors.ts";
+import { readExamples } from "../../src/data/records.ts";
 import { emptyFile } from "../../src/folder/line-file.ts";
 import { openRunFolder, type RunFolder, readRecord } from "../../src/folder/run-folder.ts";
 import { decodeCheckpoint, encodeCheckpoint } from "../../src/folder/saved-state.ts";
@@ -145,6 +146,20 @@ export async function fuzzTargets(): Promise<FuzzTargets> {
       ],
       allowed: inputs,
       accepts: file("windows.json", (path) => availabilityFrom(path)),
+    },
+    {
+      name: "instructions, Parquet",
+      form: "bytes",
+      seeds: ["alpaca-checked", "alpaca-zstd", "alpaca-gzip", "alpaca-v2", "messages"].map((name) =>
+        readFileSync(new URL(`../golden/data/parquet/${name}.parquet`, import.meta.url)),
+      ),
+      allowed: inputs,
+      async accepts(bytes) {
+        const path = join(folder, "data.parquet");
+        writeFileSync(path, bytes);
+        for await (const { response } of readExamples(path)) if (response === "") return false;
+        return true;
+      },
     },
     {
       name: "calibration",

@@ -136,7 +136,7 @@ test("an element that is not a record is named with its number and line", async 
 test("an empty file, a blank one, an empty array and plain text are told apart", async () => {
   await fails("", /^data\.jsonl is empty; expected a JSON array or JSON Lines/);
   await fails(" \n\t\n", /^data\.jsonl is empty/);
-  await fails(" [ ] ", /^data\.jsonl: expected at least one example, got an empty array/);
+  await fails(" [ ] ", /^data\.jsonl: expected at least one example, got none/);
   await fails(
     "\n\nname,answer\n1,2\n",
     /^data\.jsonl line 3: expected "\[" of a JSON array or "\{" of JSON Lines, got "name,answer"$/,
