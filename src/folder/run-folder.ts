@@ -6,6 +6,7 @@
  *   events.jsonl     the trace                         report.html           for people
  *   timeline.json    for Perfetto                      run.json              state: running, finished, …
  *   result.json      digests and expectations          diagnostics.log       wall-clock things
+ *   pictures.json    of tasks that have some
  *   participations.jsonl  one row for each client's part in a round
  */
 import { closeSync, existsSync, lstatSync, readdirSync, rmSync } from "node:fs";

@@ -12,7 +12,7 @@ import { InputError } from "../base/errors.ts";
 import { digestOfFile } from "../base/open.ts";
 import { memberFolders, type ResultRecord, type RunFolder } from "./run-folder.ts";
 
-const records = ["scenario.json", "metrics.jsonl", "participations.jsonl"];
+const records = ["scenario.json", "metrics.jsonl", "participations.jsonl", "pictures.json"];
 const adapterFiles = [
   "adapter_config.json",
   "adapter_model.safetensors",

@@ -191,6 +191,10 @@ tbody tr:last-child td { border-bottom: 0; }
 .claims b { font-weight: 600; }
 .claims .failed b { color: var(--failed); }
 .claims span { color: var(--muted); }
+.pictures { list-style: none; display: flex; flex-wrap: wrap; gap: 14px; margin: 16px 0 0; padding: 0; }
+.pictures li { text-align: center; font-size: 13px; color: var(--muted); }
+.pictures img { image-rendering: pixelated; display: inline-block; margin: 0 2px; border: 1px solid var(--rule); }
+.pictures span { display: block; }
 .aside { color: var(--muted); border-left: 3px solid var(--rule); padding: 2px 0 2px 14px; margin: 16px 0 0; max-width: 60em; }
 code, pre { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 pre { background: var(--page); border: 1px solid var(--rule); border-radius: 8px; padding: 10px 14px; overflow-x: auto; margin: 6px 0; }

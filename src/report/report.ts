@@ -10,6 +10,7 @@ import { fleetFigures } from "./fleet.ts";
 import { learningFigures } from "./learning.ts";
 import { nats, percent, shareOf, whole } from "./numbers.ts";
 import { escapeHtml, renderNote, renderPage, renderTable, renderTiles, type Section } from "./page.ts";
+import { pictureSections } from "./pictures.ts";
 import { hasParticipations, type RunRecord, readParticipations, readRun } from "./run-folder.ts";
 import {
   BUDGET_COLUMNS,
@@ -52,6 +53,7 @@ export function renderReport(run: RunRecord, participations: ParticipationSummar
     summary: summary(run),
     sections: [
       ...learning(run, palette),
+      ...pictureSections(run.pictures),
       ...participation(run, palette, participations),
       ...experts(run, palette),
       about(run),

@@ -13,6 +13,7 @@ import { defaultCommand, largestScenario } from "../folder/run-folder.ts";
 import { count } from "../records/counts.ts";
 import { type RoundMetrics, roundMetricsSchema } from "../records/metrics.ts";
 import { type ParticipationRow, participationSchema } from "../records/participation.ts";
+import { type PictureSheet, picturesSchema } from "../records/pictures.ts";
 
 /** A claim of the scenario and whether the run bore it out. */
 interface Expectation {
@@ -45,6 +46,7 @@ export interface RunRecord {
   /** Null for a run that has not finished. */
   readonly digest: string | null;
   readonly expectations: readonly Expectation[];
+  readonly pictures: readonly PictureSheet[];
   /** What had changed when the run was continued all the same. */
   readonly continuedDespite: readonly string[];
   /** A command to be typed in the run's folder: where the run was begun differs between runs that are the same. */
@@ -71,7 +73,7 @@ const resultSchema = z.looseObject({
 });
 
 /**
- * Reads `scenario.json`, `metrics.jsonl` and, where the run got that far, `result.json`.
+ * Reads `scenario.json`, `metrics.jsonl` and, where they are, `result.json` and `pictures.json`.
  *
  * @throws InputError naming the file and the line
  */
@@ -101,6 +103,9 @@ export function readRun(folder: string): RunRecord {
     rounds,
     digest: result?.digest ?? null,
     expectations: result?.expectations ?? [],
+    pictures: existsSync(join(folder, "pictures.json"))
+      ? parseInput("pictures.json", picturesSchema, readFile(folder, "pictures.json"))
+      : [],
     continuedDespite: result?.continuedDespite ?? [],
     reproduce: own.length === 0 ? defaultCommand : "npx flame verify --rerun .",
   };
