@@ -41,15 +41,18 @@ export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenize
   const description = read(tokenizerSchema, path);
   const configPath = join(folder, "tokenizer_config.json");
   const config = existsSync(configPath) ? read(configSchema, configPath) : {};
-  let library: HuggingFace;
-  try {
-    library = new HuggingFace(description, config);
-  } catch (cause) {
-    throw new InputError(`${path}: not a tokenizer this program can use: ${messageOf(cause)}`, { cause });
-  }
-  const added = new Map((description.added_tokens ?? []).map(({ content, id }) => [content, id]));
+  const libraryWith = (tokens: typeof description.added_tokens): HuggingFace => {
+    try {
+      return new HuggingFace({ ...description, added_tokens: tokens }, config);
+    } catch (cause) {
+      throw new InputError(`${path}: not a tokenizer this program can use: ${messageOf(cause)}`, { cause });
+    }
+  };
+  const tokens = description.added_tokens ?? [];
+  const whole = libraryWith(description.added_tokens);
+  const added = new Map(tokens.map(({ content, id }) => [content, id]));
   const idOf = (name: string | undefined): number | undefined =>
-    name === undefined ? undefined : (added.get(name) ?? library.token_to_id(name));
+    name === undefined ? undefined : (added.get(name) ?? whole.token_to_id(name));
   const end = [nameOf(config.eos_token), "<|endoftext|>", "</s>", "<|im_end|>"]
     .map(idOf)
     .find((id) => id !== undefined);
@@ -57,11 +60,13 @@ export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenize
     throw new InputError(`${configPath}: expected "eos_token" to name a token of tokenizer.json, found no end token`);
   }
   let largest = end;
-  for (const id of [...library.get_vocab(true).values(), ...added.values()]) largest = Math.max(largest, id);
+  for (const id of [...whole.get_vocab(true).values(), ...added.values()]) largest = Math.max(largest, id);
   const pad = idOf(nameOf(config.pad_token)) ?? end;
-  const kept = new Set((description.added_tokens ?? []).filter(({ special }) => special).map(({ id }) => id));
-  const specials = new Map([...added].filter(([, id]) => kept.has(id) || id === end || id === pad));
-  const spellings = [...specials.keys()];
+  const kept = new Set([end, pad, ...tokens.filter(({ special }) => special).map(({ id }) => id)]);
+  const specials = new Map([...added].filter(([, id]) => kept.has(id)));
+  // As the library's `encode_special_tokens`: it does not know the special tokens, so their names are text like any other.
+  const plain = libraryWith(tokens.filter(({ id }) => !kept.has(id)));
+  const encode = (text: string): number[] => plain.encode(text, { add_special_tokens: false }).ids;
   return {
     name: path,
     digest: hash.digest("hex"),
@@ -70,14 +75,17 @@ export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenize
     pad,
     end,
     specials,
-    encode: (text) =>
-      Int32Array.from(
-        withoutSpellings(text, spellings).flatMap((part) => library.encode(part, { add_special_tokens: false }).ids),
-      ),
+    encode(text) {
+      const ids = text === "" ? [] : encode(text);
+      // A vocabulary may hold the name of a special token as a word.
+      if (ids.some((id) => kept.has(id)))
+        return Int32Array.from(withoutSpellings(text, [...specials.keys()]).flatMap(encode));
+      return Int32Array.from(ids);
+    },
     decode: (ids) =>
       ids.length === 0
         ? ""
-        : library.decode(Array.from(ids), { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
+        : whole.decode(Array.from(ids), { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
   };
 }
 
@@ -89,7 +97,6 @@ function withoutSpellings(text: string, spellings: readonly string[]): string[] 
     if (spelling.length < 2) continue;
     for (let at = text.indexOf(spelling); at >= 0; at = text.indexOf(spelling, at + 1)) cuts.add(at + 1);
   }
-  if (cuts.size === 0) return text === "" ? [] : [text];
   const borders = [0, ...[...cuts].sort((a, b) => a - b), text.length];
   return borders.slice(1).map((to, at) => text.slice(borders[at], to));
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -206,6 +206,17 @@ test("added tokens that are not special are used in text, as the model was pre-t
     assert.equal(tokenizer.decode(ids), `x${spelled}x`);
   }
   assert.deepEqual([...tokenizer.specials.keys()], ["<|end|>", "</s>", "<p>"]);
+});
+
+test("code, tables, Chinese, mixed text and names of special tokens have the ids of the tokenizers library", async () => {
+  const folder = new URL("../../golden/data/tokenizer/", import.meta.url).pathname;
+  const tokenizer = await loadHuggingFaceTokenizer(folder);
+  const expected = JSON.parse(readFileSync(join(folder, "expected.json"), "utf8")) as { text: string; ids: number[] }[];
+  assert.equal(expected.length, 9);
+  for (const { text, ids } of expected) {
+    assert.deepEqual([...tokenizer.encode(text)], ids, text);
+    assert.equal(tokenizer.decode(tokenizer.encode(text)), text.normalize("NFC"));
+  }
 });
 
 test("a broken Hugging Face folder is one clear error", async () => {
