@@ -58,7 +58,7 @@ const places = (x: Tensor, { height, width, channels }: ImageShape): Tensor =>
 const firstTrained = ({ from = 1 }: Variant): number => (from as number) - 1;
 
 /** Uniform in ±1 ÷ √inputs, as PyTorch's layers begin; gains are 1. A block's do not depend on the others. */
-function initialWeights(blocks: readonly Block[], size: number, rng: Rng): Float32Array {
+export function initialWeights(blocks: readonly Block[], size: number, rng: Rng): Float32Array {
   const weights = new Float32Array(size);
   let at = 0;
   for (const [index, { inputs, outputs, normalises }] of blocks.entries()) {
@@ -86,21 +86,41 @@ function passOf(
   graph: Graph,
   parameters: Tensor,
   from: number,
+  shape: BatchShape,
+): Pass {
+  const own = ownOf(blocks, parameters);
+  const predict = (x: Tensor) => {
+    let hidden = image.input(x);
+    for (const [at, block] of blocks.entries()) {
+      hidden = block.apply(at === from && from > 0 ? detach(hidden) : hidden, own[at]!);
+    }
+    return hidden;
+  };
+  const trains = blocks.map((_, block) => block >= from);
+  return labelledRows(graph, image.height * image.width * image.channels, shape, trains, predict);
+}
+
+/**
+ * Rows of numbers with a label each.
+ *
+ * @param trains whether each group does
+ * @param predict `[rows, width]` to `[rows, classes]`
+ */
+export function labelledRows(
+  graph: Graph,
+  width: number,
   { clients, rows }: BatchShape,
+  trains: readonly boolean[],
+  predict: (x: Tensor) => Tensor,
 ): Pass {
   const all = clients * rows;
-  const x = graph.input("x", "float32", [all, image.height * image.width * image.channels]);
+  const x = graph.input("x", "float32", [all, width]);
   const padding = graph.input("padding", "int32", [all]);
   const labelled = graph.symbol("labelled");
   const positions = graph.input("positions", "int32", [labelled]);
   const targets = graph.input("targets", "int32", [labelled]);
-  const own = ownOf(blocks, parameters);
-  let hidden = image.input(x);
-  for (const [at, block] of blocks.entries()) {
-    hidden = block.apply(at === from && from > 0 ? detach(hidden) : hidden, own[at]!);
-  }
   // A row without an image has no target.
-  const logits = gatherRows(hidden, positions);
+  const logits = gatherRows(predict(x), positions);
   const present = () => less(cast(padding, "float32"), graph.constant([0.5], [1]));
   return {
     batch: { x, padding, positions, targets },
@@ -109,16 +129,15 @@ function passOf(
     example: () => positions,
     logits,
     present,
-    counts: countsOf(reshape(present(), [clients, rows]), blocks.length, from),
+    counts: countsOf(reshape(present(), [clients, rows]), trains),
   };
 }
 
-/** Images of each client, for every block that trains, `[blocks · clients]` int64. */
-function countsOf(present: Tensor, blocks: number, from: number): Tensor {
+/** Rows of each client, for every group that trains, `[groups · clients]` int64. */
+function countsOf(present: Tensor, trains: readonly boolean[]): Tensor {
   const { graph } = present.node;
-  const images = cast(reduceSum(present, [1]), "int64");
-  const trains = Array.from({ length: blocks }, (_, block) => (block >= from ? 1 : 0));
-  const clients = images.shape[0] as number;
-  const each = mul(graph.constant(trains, [blocks, 1], "int64"), reshape(images, [1, clients]));
-  return reshape(each, [blocks * clients]);
+  const filled = cast(reduceSum(present, [1]), "int64");
+  const [clients, groups] = [filled.shape[0] as number, trains.length];
+  const each = mul(graph.constant(trains.map(Number), [groups, 1], "int64"), reshape(filled, [1, clients]));
+  return reshape(each, [groups * clients]);
 }
