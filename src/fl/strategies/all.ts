@@ -25,6 +25,7 @@ export { trivial } from "./ranks/trivial.ts";
 export { scaffold } from "./scaffold.ts";
 export { embracingfl } from "./shapes/embracingfl.ts";
 export { fftMoe } from "./shapes/fft-moe.ts";
+export { flGames } from "./shapes/fl-games.ts";
 export { shefl } from "./shapes/shefl.ts";
 export { splitMix } from "./shapes/split-mix.ts";
 export { trimmedMean } from "./trimmed-mean.ts";
