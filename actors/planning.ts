@@ -4,7 +4,7 @@ import { given } from "../src/base/given.ts";
 import { type ClientId, clientId, type ParticipationId, type Round } from "../src/base/ids.ts";
 import type { Deployment } from "../src/fl/deployment.ts";
 import { type ClientView, usual } from "../src/fl/plan.ts";
-import type { ServerState as MethodState } from "../src/fl/strategy.ts";
+import type { Chosen, ServerState as MethodState } from "../src/fl/strategy.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { OwnModel } from "./protocol.ts";
 import type { Draft, ServerContext } from "./server-state.ts";
@@ -32,14 +32,14 @@ export function clientView(client: ClientId, round: Round, draft: Draft, ctx: Se
 
 /** Null for a method that asks nothing special of anybody. */
 export function planFor(
-  client: ClientId,
+  { client, notes }: Chosen["clients"][number],
   participation: ParticipationId,
   draft: Draft,
   ctx: ServerContext,
 ): StoredPlan | null {
   const { strategy, setting } = ctx.services.method;
   if (strategy.plan === undefined && strategy.steps === undefined && strategy.shape === undefined) return null;
-  const view = { ...clientView(client, draft.round, draft, ctx), participation };
+  const view = { ...clientView(client, draft.round, draft, ctx), participation, ...given({ chosen: notes }) };
   const plan = strategy.plan?.(view, methodState(draft, ctx), setting) ?? usual(view, setting);
   if (ctx.services.learning !== null) return storePlan(plan, ctx);
   // Without training nobody reads its vectors.

@@ -5,12 +5,12 @@ import { millis } from "../src/base/units.ts";
 import type { ClientMemory } from "../src/fl/plan.ts";
 import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
 import { after, send } from "../src/runtime/actor.ts";
+import { chooseClients, policyIn } from "./choosing.ts";
 import type { Aggregated } from "./learning.ts";
 import { deployedAt, deployedToClients, orderOf, planFor } from "./planning.ts";
 import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
 import {
   type Accepted,
-  candidatesOf,
   type Draft,
   effect,
   emit,
@@ -40,20 +40,21 @@ export function carryOut(
   decisions: readonly Decision[],
   answer: Answer | null,
 ): void {
+  const { name } = policyIn(draft, ctx);
   let isDecided = answer === null;
   for (const decision of decisions) {
-    invariant(draft.closing === null, () => `policy ${ctx.services.policy.name} decides after it has closed the round`);
+    invariant(draft.closing === null, () => `policy ${name} decides after it has closed the round`);
     switch (decision.type) {
       case "invite":
         draft.wanted = decision.count;
         inviteMore(draft, ctx);
         break;
       case "accept":
-        accept(draft, ctx, answered(answer, decision, ctx), decision.discount);
+        accept(draft, ctx, answered(answer, decision, name), decision.discount);
         isDecided = true;
         break;
       case "refuse":
-        answered(answer, decision, ctx);
+        answered(answer, decision, name);
         emit(ctx, {
           type: "refused",
           participation: decision.participation,
@@ -74,21 +75,14 @@ export function carryOut(
         break;
     }
   }
-  invariant(
-    isDecided,
-    () => `policy ${ctx.services.policy.name} says nothing about participation ${answer!.participation}`,
-  );
+  invariant(isDecided, () => `policy ${name} says nothing about participation ${answer!.participation}`);
 }
 
 /** A policy may only decide about the update it was asked about. */
-function answered(
-  answer: Answer | null,
-  { participation }: Pick<Arrival, "participation">,
-  ctx: ServerContext,
-): Answer {
+function answered(answer: Answer | null, { participation }: Pick<Arrival, "participation">, policy: string): Answer {
   if (answer === null || answer.participation !== participation) {
     throw new InvariantError(
-      `policy ${ctx.services.policy.name} decides about participation ${participation}, which has not just arrived`,
+      `policy ${policy} decides about participation ${participation}, which has not just arrived`,
     );
   }
   return answer;
@@ -112,15 +106,13 @@ const preliminaryStages = ["preliminary", "answer"] as const;
 /** Invites up to `wanted` clients; the rest is tried again when clients come back. */
 export function inviteMore(draft: Draft, ctx: ServerContext): void {
   if (draft.wanted === 0) return;
-  const { sampler, fleet, roster, learning, effortOf, method } = ctx.services;
+  const { fleet, roster, learning, effortOf, method } = ctx.services;
   const { round } = draft;
-  const draws = ctx.rng.at("cohort", round).at(draft.nextParticipation);
-  const candidates = candidatesOf(draft, ctx);
-  const clients = sampler.select(candidates, draft.wanted, draws);
-  if (sampler.nextState !== undefined) draft.memory = sampler.nextState(candidates, clients);
-  for (const client of clients) {
+  const chosen = chooseClients(draft, ctx);
+  for (const one of chosen) {
+    const { client } = one;
     const participation = participationId(draft.nextParticipation++);
-    const plan = planFor(client, participation, draft, ctx);
+    const plan = planFor(one, participation, draft, ctx);
     const from = plan?.start ?? draft.adapter;
     const base = ctx.keep(from);
     draft.outstanding.push({ participation, client, round, sentAt: ctx.now, base, ...(plan && { plan }) });
@@ -162,7 +154,8 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
       effect(draft, send(clientRef(client), work));
     }
   }
-  draft.wanted -= clients.length;
+  // A prelude does not wait for those who are away.
+  draft.wanted = round === 0 ? 0 : draft.wanted - chosen.length;
   if (draft.wanted > 0 && !retryLater(draft, ctx)) {
     draft.wanted = 0;
     draft.isDeserted = true;
@@ -189,7 +182,8 @@ export function release({ base, participation, plan }: Invitation, ctx: ServerCo
  * @param outcome what training gave; null when nothing was opened
  */
 export function closeRound(draft: Draft, ctx: ServerContext, outcome: Aggregated | null): void {
-  const { rounds, policy, roster, environment, evaluateEvery, learning } = ctx.services;
+  const { rounds, roster, environment, evaluateEvery, learning } = ctx.services;
+  const policy = policyIn(draft, ctx);
   const { round, startedAt, closing } = draft;
   const isLast = round === rounds;
   const aggregates = closing?.aggregate === true;

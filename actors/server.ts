@@ -10,11 +10,11 @@
 import { unreachable } from "../src/base/errors.ts";
 import type { ParticipationId, Round } from "../src/base/ids.ts";
 import { type ActorDefinition, defineActor, type Next, send } from "../src/runtime/actor.ts";
+import { canInvite, policyIn } from "./choosing.ts";
 import { aggregate } from "./learning.ts";
 import { clientRef, type ServerMessage } from "./protocol.ts";
 import { carryOut, closeRound, inviteMore, release, viewOf } from "./server-round.ts";
 import {
-  candidatesOf,
   type Draft,
   draftOf,
   effect,
@@ -71,13 +71,16 @@ function begin(draft: Draft, ctx: ServerContext): Turn {
     draft.vectors = replaceAll(vectors, {}, {}, ctx);
     draft.notes = notes;
   }
-  // Row 0 of the metrics: the base model.
-  closeRound(draft, ctx, null);
+  // Row 0 of the metrics: the base model, after a prelude if there is one.
+  if (ctx.services.method.strategy.prelude === true) {
+    draft.phase = "gathering";
+    draft.gatheringSince = ctx.now;
+  } else closeRound(draft, ctx, null);
   return proceed(draft, ctx);
 }
 
 function receiveUpdate(draft: Draft, message: Extract<ServerMessage, { type: "update" }>, ctx: ServerContext): Turn {
-  const { roster, policy } = ctx.services;
+  const { roster } = ctx.services;
   const { participation, result } = message;
   const invitation = takeFrom(draft.outstanding, participation);
   // Given up before; the onlookers know whether it was late.
@@ -87,7 +90,7 @@ function receiveUpdate(draft: Draft, message: Extract<ServerMessage, { type: "up
   const answer = { participation, client, round, sentAt, base, result, discount: 0, ...(plan && { plan }) };
   roster.released(client, participation);
   roster.answered(client, ctx.now - sentAt);
-  const decisions = policy.onUpdate(viewOf(draft, ctx), { client, participation, round });
+  const decisions = policyIn(draft, ctx).onUpdate(viewOf(draft, ctx), { client, participation, round });
   carryOut(draft, ctx, decisions, answer);
   // What was accepted just now is the last that was.
   if (draft.accepted.at(-1)?.participation !== participation) {
@@ -140,7 +143,7 @@ function noticeGone(draft: Draft, participation: ParticipationId, ctx: ServerCon
 function quietOr(draft: Draft, ctx: ServerContext): Turn {
   const { phase, closing, outstanding, timers, wanted } = draft;
   if (phase === "open" && closing === null && outstanding.length === 0 && timers === 0 && wanted === 0) {
-    carryOut(draft, ctx, ctx.services.policy.onQuiet(viewOf(draft, ctx)), null);
+    carryOut(draft, ctx, policyIn(draft, ctx).onQuiet(viewOf(draft, ctx)), null);
   }
   return proceed(draft, ctx);
 }
@@ -149,7 +152,7 @@ function ring(draft: Draft, { of, name }: { of: Round; name: string }, ctx: Serv
   // Timers of closed rounds are forgotten.
   if (draft.phase !== "open" || of !== draft.round) return proceed(draft, ctx);
   draft.timers--;
-  carryOut(draft, ctx, ctx.services.policy.onTimer(viewOf(draft, ctx), name), null);
+  carryOut(draft, ctx, policyIn(draft, ctx).onTimer(viewOf(draft, ctx), name), null);
   return quietOr(draft, ctx);
 }
 
@@ -189,16 +192,17 @@ function proceed(draft: Draft, ctx: ServerContext): Turn {
  * synchronous round waits for everyone it has invited all the same: each of them reports or is lost.
  */
 function isHopeless(draft: Draft, ctx: ServerContext): boolean {
-  const { policy, patience } = ctx.services;
+  const policy = policyIn(draft, ctx);
   const { isDeserted, outstanding } = draft;
   if (outstanding.length > 0 && !policy.carriesOver) return false;
   if (isDeserted && outstanding.length === 0) return true;
-  return ctx.now - quietSince(draft) >= patience;
+  return ctx.now - quietSince(draft) >= ctx.services.patience;
 }
 
 /** Opens the round if enough clients are there; else looks again later, and gives the round up in the end. */
 function tryToOpen(draft: Draft, ctx: ServerContext): void {
-  const { policy, leastClients, patience } = ctx.services;
+  const { leastClients, patience } = ctx.services;
+  const policy = policyIn(draft, ctx);
   if (policy.carriesOver || canInvite(draft, ctx, leastClients)) {
     draft.phase = "open";
     draft.startedAt = ctx.now;
@@ -209,9 +213,4 @@ function tryToOpen(draft: Draft, ctx: ServerContext): void {
     emit(ctx, { type: "round-began", round: draft.round, at: draft.startedAt });
     draft.closing = { aggregate: false };
   }
-}
-
-function canInvite(draft: Draft, ctx: ServerContext, count: number): boolean {
-  const draws = ctx.rng.at("quorum", draft.round).at(draft.nextParticipation);
-  return ctx.services.sampler.select(candidatesOf(draft, ctx), count, draws).length >= count;
 }

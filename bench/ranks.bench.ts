@@ -33,6 +33,7 @@ const setting: Setting = {
   clients: 32,
   budgets,
   rate: 1e-3,
+  epochs: 1,
   draws: (purpose) => new Rng(1).at(purpose).at(0),
   examples: () => 8,
   variant: (topK) => ({ topK }),

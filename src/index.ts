@@ -10,7 +10,7 @@ export type { Decision, PolicyFacts, PolicyView, RoundPolicy } from "./fl/policy
 export type { Candidates, ClientSampler, History } from "./fl/sampler.ts";
 export * from "./fl/samplers/all.ts";
 export * from "./fl/strategies/all.ts";
-export type { Strategy } from "./fl/strategy.ts";
+export type { Strategy, StrategySampler } from "./fl/strategy.ts";
 export type { Update } from "./fl/update.ts";
 export { clipped } from "./fl/wrappers/clipped.ts";
 export type { BudgetMetrics, RoundMetrics, TierMetrics } from "./records/metrics.ts";

@@ -2,7 +2,7 @@
 
 /** A client's row in the fleet, `0 ≤ id < fleet.size`. */
 export type ClientId = number & { readonly id: "client" };
-/** One cycle of invite, train, aggregate; the first is 1. For asynchronous policies: the model version being built. */
+/** One cycle of invite, train, aggregate; the first is 1, and a prelude before it 0. For asynchronous policies: the model version being built. */
 export type Round = number & { readonly id: "round" };
 /** One client's part in one round, numbered over the whole run from 0. */
 export type ParticipationId = number & { readonly id: "participation" };

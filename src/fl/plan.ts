@@ -28,6 +28,8 @@ export interface ClientView {
 export interface Invited extends ClientView {
   /** How many invitations went before in this run: what goes by turns among all clients goes by this. */
   readonly participation: ParticipationId;
+  /** What the strategy's own sampler noted when it chose this client. */
+  readonly chosen?: Plain;
 }
 
 /** Chooses the programs of a participation; few distinct values in a run. */

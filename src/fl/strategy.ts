@@ -8,8 +8,9 @@
  * known before anything is trained. A *reply* is worked out when the server opens the update; memory is kept only when
  * the update is counted. Updates fold in ascending order of participation, in float64.
  */
-import type { Round } from "../base/ids.ts";
+import type { ClientId, Round } from "../base/ids.ts";
 import type { Problem } from "../base/problem.ts";
+import type { Draws } from "../base/random.ts";
 import type { AdapterShape } from "../model/adapter.ts";
 import type { Steps } from "../tasks/steps.ts";
 import type { Affordable, KeyedDraws, Setting } from "../tasks/task.ts";
@@ -61,10 +62,40 @@ export interface Aggregation<Sum = unknown> {
   finish(sum: Sum, server: ServerState, setting: Setting, at: Finishing): ServerState | Promise<ServerState>;
 }
 
+/** Whom a sampler of a strategy may choose from. */
+interface Choice {
+  readonly round: Round;
+  /** Available, idle, and past their minimum gap; ascending. */
+  readonly eligible: readonly ClientId[];
+  readonly count: number;
+  /** What the selection before this one returned; null before the first. */
+  readonly memory: Plain;
+  /** Without vectors and parameters in runs without training. */
+  readonly server: ServerState;
+}
+
+export interface Chosen {
+  /** In the order in which they are invited. */
+  readonly clients: readonly { readonly client: ClientId; readonly notes?: Plain }[];
+  readonly memory: Plain;
+}
+
+export interface StrategySampler {
+  /** `count` distinct eligible clients, or all where there are fewer; with each what its plan is to know. */
+  select(from: Choice, setting: Setting, draws: Draws): Chosen;
+}
+
 export interface Method<Sum = unknown> extends Aggregation<Sum> {
   /** What of its options does not fit the scenario; asked before a run. */
   problems?(setting: Setting): readonly Problem[];
   init?(setting: Setting): Pick<ServerState, "vectors" | "notes">;
+  /** Chooses whom to invite, in the place of the scenario's sampler. */
+  readonly sampler?: StrategySampler;
+  /**
+   * Whether a round goes before round 1, in which everybody within reach takes part and is waited for: a warm-up,
+   * statistics. Clients and server know it as round 0, and the run's row 0, the base model, says what it took.
+   */
+  readonly prelude?: boolean;
   plan?(client: Invited, server: ServerState, setting: Setting): Plan;
   /** Called once for each kind in a run. */
   steps?(kind: Kind, setting: Setting): Steps;

@@ -34,7 +34,7 @@ const tierMetricsSchema = z.object({ tier: z.string(), ...countFields });
 export type TierMetrics = Readonly<z.output<typeof tierMetricsSchema>>;
 
 export const roundMetricsSchema = z.object({
-  /** 0 is the base model before the first round. */
+  /** 0 is the base model before the first round, and says of a prelude who took part. */
   round: count,
   /** When the round began and closed, in milliseconds of virtual time. */
   startedAt: instant,

@@ -26,7 +26,7 @@ interface ParticipationTrackerState {
 }
 
 interface ParticipationTrackerOptions {
-  /** Synchronous policies: an update counted for a round must have arrived this long after the round began. */
+  /** Synchronous policies: an update counted for a round must have arrived this long after the round began. A prelude has none. */
   readonly deadline: Millis | null;
   /** Called once for each participation, in the order of their ends. */
   onEnded(ended: Ended): void;
@@ -111,7 +111,7 @@ export class ParticipationTracker implements Snapshot<ParticipationTrackerState>
       () => `the update of ${nameOf(open)} was counted, but it was gone in ${open.lostIn}`,
     );
     invariant(
-      deadline === null || open.arrivedAt <= this.#roundStartedAt + deadline,
+      deadline === null || open.round === 0 || open.arrivedAt <= this.#roundStartedAt + deadline,
       () =>
         `the update of ${nameOf(open)} arrived at ${formatTime(open.arrivedAt!)}, after its deadline, and was counted`,
     );

@@ -2,9 +2,9 @@
 import { type Counts, noCounts, sumOf } from "./counts.ts";
 import type { RoundMetrics, TierMetrics } from "./metrics.ts";
 
-/** Rounds after the base model's row. */
+/** Rounds after the base model's row, and with that row if a prelude went before it. */
 export const playedRounds = (rounds: readonly RoundMetrics[]): RoundMetrics[] =>
-  rounds.filter(({ round }) => round > 0);
+  rounds.filter(({ round, invited }) => round > 0 || invited > 0);
 
 interface Totals extends Readonly<Counts> {
   readonly rounds: number;
@@ -20,8 +20,8 @@ export function totalsOf(rounds: readonly RoundMetrics[]): Totals {
   const { closedAt, distinctClients, downloadBytes, uploadBytes } = rounds.at(-1)!;
   return {
     ...sumOf(played),
-    rounds: played.length,
-    aggregated: played.filter(({ aggregated }) => aggregated).length,
+    rounds: played.filter(({ round }) => round > 0).length,
+    aggregated: played.filter(({ round, aggregated }) => round > 0 && aggregated).length,
     virtualTime: closedAt,
     distinctClients,
     downloadBytes,

@@ -7,7 +7,7 @@ import type { RoundMetrics, TierMetrics } from "../records/metrics.ts";
 import { tierTotals } from "../records/totals.ts";
 import { outcomeStyle, type Palette, seriesStyle } from "./colours.ts";
 import { asAreas, asLines, draw, endLabels, type Figure, FULL, lines, stackedBars } from "./figure.ts";
-import { binned, bins, byteUnit, percent, roundTicks, shareOf, timeUnit, whole } from "./numbers.ts";
+import { binned, bins, byteUnit, percent, roundName, roundTicks, shareOf, timeUnit, whole } from "./numbers.ts";
 
 const BARS = 120;
 
@@ -57,7 +57,7 @@ function outcomesByRound(rounds: readonly RoundMetrics[], seen: readonly Outcome
           r: 3,
           symbol: "triangle",
           fill: "currentColor",
-          title: (round: number) => `round ${round}: adapter untouched`,
+          title: (round: number) => `${roundName(round)}: adapter untouched`,
         }),
         Plot.ruleY([0]),
       ],
@@ -164,7 +164,7 @@ function traffic(rounds: readonly RoundMetrics[]): Figure {
   type Sent = { readonly row: RoundMetrics; readonly bytes: number };
   const x = ({ row }: Sent) => row.closedAt / time.divisor;
   const y = ({ bytes }: Sent) => bytes / size.divisor;
-  const title = ({ row, bytes }: Sent) => `round ${row.round}, ${formatTime(row.closedAt)}: ${formatBytes(bytes)}`;
+  const title = ({ row, bytes }: Sent) => `${roundName(row.round)}, ${formatTime(row.closedAt)}: ${formatBytes(bytes)}`;
   return {
     id: "traffic",
     title: "Bytes sent",
@@ -208,7 +208,7 @@ function reach(rounds: readonly RoundMetrics[], clients: number): Figure {
         ...lines(series, {
           x,
           y,
-          title: ({ round, distinctClients }) => `round ${round}: ${whole(distinctClients)} clients`,
+          title: ({ round, distinctClients }) => `${roundName(round)}: ${whole(distinctClients)} clients`,
         }),
       ],
     }),
@@ -226,4 +226,4 @@ export const edges = (group: readonly RoundMetrics[]): { x1: number; x2: number 
 });
 
 export const nameOf = (group: readonly RoundMetrics[]): string =>
-  group.length === 1 ? `round ${group[0]!.round}` : `rounds ${group[0]!.round}–${group.at(-1)!.round}`;
+  group.length === 1 ? roundName(group[0]!.round) : `rounds ${group[0]!.round}–${group.at(-1)!.round}`;

@@ -20,7 +20,7 @@ export function learningFigures(rounds: readonly RoundMetrics[], { budgets }: Pa
   const byRound = { label: "round →", ...roundTicks(rounds), value: ({ row }: Point) => row.round };
   const byTime = {
     label: `virtual time (${time.unit}) →`,
-    value: ({ row }: Point) => (row.round === 0 ? row.startedAt : row.closedAt) / time.divisor,
+    value: ({ row }: Point) => row.closedAt / time.divisor,
   };
   const loss = { label: "↑ held-out loss (nats per response token)", value: ({ result }: Point) => result.loss };
   const training = trainingLine(rounds);

@@ -47,6 +47,9 @@ export interface RoundTicks {
   readonly tickFormat?: string;
 }
 
+/** `round 3`. A round 0 in which clients took part is a strategy's prelude. */
+export const roundName = (round: number): string => (round === 0 ? "prelude" : `round ${round}`);
+
 /** Ticks of a short round axis, which must not fall between rounds, nor look as if they could; a long axis chooses its own. */
 export function roundTicks(rounds: readonly { readonly round: number }[]): RoundTicks {
   return rounds.length > 10 ? {} : { ticks: rounds.map(({ round }) => round), tickFormat: "d" };

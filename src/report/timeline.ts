@@ -14,7 +14,7 @@ import { formatTime } from "../base/units.ts";
 import type { Outcome } from "../records/counts.ts";
 import type { RoundMetrics } from "../records/metrics.ts";
 import type { ParticipationRow } from "../records/participation.ts";
-import { whole } from "./numbers.ts";
+import { roundName, whole } from "./numbers.ts";
 import { type RunRecord, readParticipations, readRun } from "./run-folder.ts";
 import { busyUntil, slicesOf, verdict } from "./slices.ts";
 
@@ -91,11 +91,17 @@ function serverEvents({ rounds }: RunRecord, remark: string): TraceEvent[] {
   const lanes = new Lanes();
   for (const row of rounds) {
     const ts = micros(row.closedAt);
-    if (row.round > 0) {
+    if (row.round > 0 || row.invited > 0) {
       const tid = lanes.place("rounds", row.startedAt, row.closedAt);
       const { invited, counted, late, dropped, rejected, aggregated, trainLoss } = row;
       events.push({
-        ...span(`round ${row.round}${aggregated ? "" : " (adapter untouched)"}`, row.startedAt, row.closedAt, 0, tid),
+        ...span(
+          `${roundName(row.round)}${aggregated ? "" : " (adapter untouched)"}`,
+          row.startedAt,
+          row.closedAt,
+          0,
+          tid,
+        ),
         cat: "round",
         args: { invited, counted, late, dropped, rejected, aggregated, trainLoss },
       });
@@ -140,7 +146,7 @@ function tierEvents(pid: number, tier: string, rows: readonly ParticipationRow[]
     const cname = COLOURS[outcome];
     const suffix = outcome === "counted" ? "" : ` (${outcome})`;
     const outer: TraceEvent = {
-      ...span(`round ${round}: ${outcome}`, invitedAt, until, pid, tid),
+      ...span(`${roundName(round)}: ${outcome}`, invitedAt, until, pid, tid),
       cat: outcome,
       cname,
       args: { participation, budget, ending: verdict(row), settled: formatTime(endedAt) },

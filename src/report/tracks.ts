@@ -8,7 +8,7 @@ import type { ParticipationRow } from "../records/participation.ts";
 import { type Stage, timedStages } from "../sim/flight/stages.ts";
 import { outcomeStyle, type Palette } from "./colours.ts";
 import { asAreas, draw, type Figure, FULL } from "./figure.ts";
-import { timeUnit, whole } from "./numbers.ts";
+import { roundName, timeUnit, whole } from "./numbers.ts";
 import { busyUntil, type Slice, slicesOf, verdict } from "./slices.ts";
 
 const CLIENTS = 40;
@@ -95,7 +95,7 @@ export function trackFigures(
       x2: to / time.divisor,
       colour: outcomeStyle(row.outcome).colour,
       ink: INK[is],
-      title: `${row.client} (${row.tier}), round ${row.round}: ${stage} ${formatTime(to - from)}\n${verdict(row)}`,
+      title: `${row.client} (${row.tier}), ${roundName(row.round)}: ${stage} ${formatTime(to - from)}\n${verdict(row)}`,
     })),
   );
   const ends = shown.filter(({ outcome }) => outcome === "dropped");
@@ -128,16 +128,13 @@ export function trackFigures(
             stroke: "var(--muted)",
             strokeDasharray: "3 3",
           }),
-          Plot.text(
-            inRange.filter(({ round }) => round > 0),
-            {
-              x: ({ startedAt, closedAt }: RoundMetrics) => (startedAt + closedAt) / 2 / time.divisor,
-              text: ({ round }: RoundMetrics) => `round ${round}`,
-              frameAnchor: "top",
-              dy: -12,
-              fill: "var(--muted)",
-            },
-          ),
+          Plot.text(inRange, {
+            x: ({ startedAt, closedAt }: RoundMetrics) => (startedAt + closedAt) / 2 / time.divisor,
+            text: ({ round }: RoundMetrics) => roundName(round),
+            frameAnchor: "top",
+            dy: -12,
+            fill: "var(--muted)",
+          }),
           Plot.ruleY(borders, { y: (client: string) => client, dy: -8, stroke: "var(--rule)" }),
           Plot.barX(bars, {
             x1: "x1",
@@ -154,7 +151,7 @@ export function trackFigures(
             r: 3.5,
             stroke: "currentColor",
             strokeWidth: 1.5,
-            title: (row: ParticipationRow) => `${row.client}, round ${row.round}: ${verdict(row)}`,
+            title: (row: ParticipationRow) => `${row.client}, ${roundName(row.round)}: ${verdict(row)}`,
           }),
           Plot.text(groups, {
             y: "client",

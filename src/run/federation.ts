@@ -367,7 +367,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.#participations.lost(loss);
     if (loss.phase === "acknowledge") return;
     this.#roster.released(loss.client, loss.participation);
-    if (this.#noticesLosses) {
+    // A prelude waits for everybody.
+    if (this.#noticesLosses || loss.round === 0) {
       this.#system.post(serverRef, { type: "gone", of: loss.participation }, noticeAfter);
     }
   }

@@ -65,6 +65,7 @@ function settingOf({ data }: Scenario, { config, layout, fleet }: Prepared, rng:
     clients: fleet.size,
     budgets,
     rate: data.training.learningRate,
+    epochs: data.training.epochs,
     draws: (purpose) => rng.at(`strategy: ${purpose}`).at(0),
     examples: (client) => fleet.examples[client]!,
     variant: (budget) => ({ topK: budget }),

@@ -12,7 +12,7 @@ import { problemsOf, show, throwProblems } from "../base/problem.ts";
 import { policyFromSpec, policySpecSchema } from "../fl/policies/registry.ts";
 import type { RoundPolicy } from "../fl/policy.ts";
 import type { ClientSampler } from "../fl/sampler.ts";
-import { samplerFromSpec, samplerSpecSchema } from "../fl/samplers/registry.ts";
+import { samplerFromSpec, samplerSpecSchema, usualSamplerSpec } from "../fl/samplers/registry.ts";
 import { strategyFromSpec, strategySpecSchema } from "../fl/strategies/registry.ts";
 import type { Strategy } from "../fl/strategy.ts";
 import { checkScenario } from "./check.ts";
@@ -142,12 +142,22 @@ function separate<Part>(
   return schema.safeParse(value.spec).success ? { spec: value.spec } : { own: value as Part };
 }
 
-/** What a scenario says of its rounds although its policy brings its own. */
-export function unusedFields({ data, own }: Scenario): string[] {
-  const { policy, deadline, minUpdates, overSelection } = data.rounds;
-  if (policy === undefined && own.policy === undefined) return [];
+/** What a scenario says of its rounds although its strategy or its policy brings its own. */
+export function unusedFields(scenario: Scenario): string[] {
+  const { data, own } = scenario;
+  const { policy, sampler, deadline, minUpdates, overSelection } = data.rounds;
+  const strategy = strategyOf(scenario);
+  const isNamed = own.sampler !== undefined || sampler.type !== usualSamplerSpec.type;
+  const unused =
+    strategy.sampler !== undefined && isNamed
+      ? [`rounds.sampler is not used: strategy ${strategy.name} chooses its clients itself`]
+      : [];
+  if (policy === undefined && own.policy === undefined) return unused;
   const stated = { deadline: deadline !== null, minUpdates: minUpdates !== 1, overSelection: overSelection !== 1 };
-  return Object.entries(stated).flatMap(([field, isStated]) =>
-    isStated ? [`rounds.${field} is not used: the round policy brings its own`] : [],
-  );
+  return [
+    ...unused,
+    ...Object.entries(stated).flatMap(([field, isStated]) =>
+      isStated ? [`rounds.${field} is not used: the round policy brings its own`] : [],
+    ),
+  ];
 }

@@ -80,6 +80,8 @@ export interface Setting {
   readonly budgets: readonly number[];
   /** Local learning rate of this round. */
   readonly rate: number;
+  /** Of local training in a round. */
+  readonly epochs: number;
   /** The same in every round of a run. */
   readonly draws: KeyedDraws;
   /** |D_i| of every client; what weights over the whole population go by. */

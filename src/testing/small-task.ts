@@ -7,7 +7,7 @@ import { given } from "../base/given.ts";
 import { clientId, participationId, round as roundOf } from "../base/ids.ts";
 import { type Draws, Rng } from "../base/random.ts";
 import { tallyPrefix } from "../engine/engine.ts";
-import { type ClientMemory, emptyMemory, type Invited, type Plan, usual } from "../fl/plan.ts";
+import { type ClientMemory, emptyMemory, type Invited, type Plain, type Plan, usual } from "../fl/plan.ts";
 import type { ServerState, Strategy } from "../fl/strategy.ts";
 import type { Trained, Update } from "../fl/update.ts";
 import { doWork } from "../fl/works.ts";
@@ -52,6 +52,7 @@ export function smallTask({ shape }: Pick<Strategy, "shape">): { readonly task: 
     clients,
     budgets,
     rate: 0.1,
+    epochs: 1,
     draws: (purpose) => new Rng(1).at(purpose).at(0),
     examples: (client) => 1 + ((37 * client) % 100),
     variant: (topK) => ({ topK }),
@@ -91,8 +92,15 @@ export interface Remembered {
 
 const newcomers = Array.from({ length: clients }, () => emptyMemory);
 
-/** θ of about 1, and what the strategy itself begins with. */
-export function beginning(strategy: Strategy, seed: number): Remembered {
+/** Before round 1: θ of about 1, what the strategy itself begins with, and what a prelude of everybody brings. */
+export async function beginning(strategy: Strategy, seed: number): Promise<Remembered> {
+  const first = unplayed(strategy, seed);
+  if (strategy.prelude !== true) return first;
+  const { updates, memories } = played(strategy, first, { seed, round: 0 });
+  return { server: await aggregated(strategy, first.server, updates, 0), memories };
+}
+
+export function unplayed(strategy: Strategy, seed: number): Remembered {
   const { setting } = smallTask(strategy);
   const parameters = normals(drawsOf("parameters", seed), setting.layout.size, 1);
   return { server: { parameters, ...(strategy.init?.(setting) ?? { vectors: {}, notes: null }) }, memories: newcomers };
@@ -113,6 +121,7 @@ interface Chance {
 export function played(strategy: Strategy, { server, memories }: Remembered, chance: Chance) {
   const { seed, round = 1 } = chance;
   const { setting } = smallTask(strategy);
+  const notes = notesOfChosen(strategy, server, round, seed);
   const answers = memories.map((memory, client) => {
     const draws = drawsOf("training", seed, round, client);
     const view: Invited = {
@@ -123,6 +132,7 @@ export function played(strategy: Strategy, { server, memories }: Remembered, cha
       round: roundOf(round),
       memory,
       draws: (purpose) => drawsOf(purpose, seed, round, client),
+      ...given({ chosen: notes.get(client) }),
     };
     const plan = strategy.plan?.(view, server, setting) ?? usual(view, setting);
     const base = plan.start ?? chance.base ?? server.parameters;
@@ -148,6 +158,17 @@ export function played(strategy: Strategy, { server, memories }: Remembered, cha
     updates: answers.map(({ update }) => update),
     memories: answers.map(({ memory }) => memory),
   };
+}
+
+/** What a strategy's own sampler notes when it chooses everybody. */
+function notesOfChosen(strategy: Strategy, server: ServerState, round: number, seed: number): Map<number, Plain> {
+  const { sampler } = strategy;
+  if (sampler === undefined || round === 0) return new Map();
+  const { setting } = smallTask(strategy);
+  const eligible = Array.from({ length: clients }, (_, client) => clientId(client));
+  const from = { round: roundOf(round), eligible, count: clients, memory: null, server };
+  const chosen = sampler.select(from, setting, drawsOf("sampler", seed, round)).clients;
+  return new Map(chosen.map(({ client, notes = null }) => [client, notes]));
 }
 
 function trainedOf(

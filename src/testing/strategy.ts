@@ -8,14 +8,24 @@
  */
 import assert from "node:assert/strict";
 import { messageOf } from "../base/errors.ts";
-import { bytesOf } from "../fl/plan.ts";
+import { clientId, round as roundOf } from "../base/ids.ts";
+import { bytesOf, type Plain } from "../fl/plan.ts";
 import type { Strategy } from "../fl/strategy.ts";
 import { hasTrained, type Update } from "../fl/update.ts";
 import { decode, encode } from "../runtime/messages/codec.ts";
 import { encodeProgram } from "../tensor/codec.ts";
 import { reachable } from "../tensor/graph/graph.ts";
 import { checkRealRound } from "./real-round.ts";
-import { aggregated, beginning, drawsOf, played, programsOf, type Remembered, smallTask } from "./small-task.ts";
+import {
+  aggregated,
+  beginning,
+  drawsOf,
+  played,
+  programsOf,
+  type Remembered,
+  smallTask,
+  unplayed,
+} from "./small-task.ts";
 
 /** What a strategy promises besides what all owe. */
 export interface Promises {
@@ -79,7 +89,7 @@ const checks: Readonly<Record<string, Check>> = {
   "identical updates come out as they went in": async (make, { reproducesFrom }) => {
     if (reproducesFrom === undefined) return;
     const strategy = make();
-    const before = beginning(strategy, 1);
+    const before = await beginning(strategy, 1);
     const [update] = played(strategy, before, { seed: 1, uses: everyone }).updates;
     for (let count = reproducesFrom; count < 9; count++) {
       const same = Array.from({ length: count }, (_, client) => ({ ...update!, ...namesOf(client) }));
@@ -89,7 +99,7 @@ const checks: Readonly<Record<string, Check>> = {
   },
   "shares of a group sum to one": async (make, { reproducesFrom, agreesFrom = reproducesFrom }) => {
     const strategy = make();
-    const before = beginning(strategy, 2);
+    const before = await beginning(strategy, 2);
     const { updates } = played(strategy, before, { seed: 2 });
     const { layout } = smallTask(strategy).setting;
     for (const group of layout.groups.keys()) {
@@ -129,10 +139,10 @@ const checks: Readonly<Record<string, Check>> = {
       assert.notDeepEqual(parameters, server.parameters, "the other groups move");
     }
   },
-  "bytes are what the plan says, and what is sent fits into them": (make, { bytes, masked = false }) => {
+  "bytes are what the plan says, and what is sent fits into them": async (make, { bytes, masked = false }) => {
     const strategy = make();
     const { layout } = smallTask(strategy).setting;
-    for (const { plan, update, isTrained } of played(strategy, beginning(strategy, 6), { seed: 6 }).answers) {
+    for (const { plan, update, isTrained } of await firstAnswers(strategy, 6)) {
       const { down, up } = bytesOf(plan, layout);
       if (bytes !== undefined) assert.deepEqual({ down, up }, bytes(layout.size, layout.groups.length));
       const besides = Object.values(update.sent).reduce<number>(
@@ -177,9 +187,9 @@ const checks: Readonly<Record<string, Check>> = {
     const straight = await aggregated(make(), server, a.updates, 2);
     assert.deepEqual(await aggregated(make(), read.now.server, b.updates, 2), straight);
   },
-  "a kind of plan has one program, and every extra input is declared and used": (make) => {
+  "a kind of plan has one program, and every extra input is declared and used": async (make) => {
     const strategy = make();
-    const { answers } = played(strategy, beginning(strategy, 11), { seed: 11 });
+    const answers = await firstAnswers(strategy, 11);
     for (const { plan } of new Map(answers.map((answer) => [JSON.stringify(answer.plan.kind), answer])).values()) {
       const { steps, programs } = programsOf(strategy, plan);
       const digests = (all: typeof programs) => all.map((program) => encodeProgram(program).digest);
@@ -197,6 +207,45 @@ const checks: Readonly<Record<string, Check>> = {
       }
     }
   },
+  "a sampler of its own chooses of those who are there as many as are wanted, each once, and the same again": async (
+    make,
+  ) => {
+    if (make().sampler === undefined) return;
+    const { server } = await warm(make, 13);
+    const { setting } = smallTask(make());
+    let memories: readonly Plain[] = [null, null];
+    for (const [turn, [there, count]] of (
+      [
+        [8, 3],
+        [5, 5],
+        [4, 6],
+        [6, 1],
+        [0, 2],
+      ] as const
+    ).entries()) {
+      const eligible = drawsOf("eligible", turn)
+        .sample(setting.clients, there)
+        .sort((a, b) => a - b)
+        .map(clientId);
+      const [first, second] = memories.map((memory) => {
+        const from = { round: roundOf(2 + turn), eligible, count, memory, server };
+        const kept = structuredClone(from);
+        const selection = make().sampler!.select(from, setting, drawsOf("sampler", turn));
+        assert.deepEqual(from, kept, "a selection leaves what it sees as it is");
+        return selection;
+      });
+      assert.deepEqual(second, first, "the same selection from a memory that was written and read");
+      const { clients, memory } = first!;
+      const chosen = new Set(clients.map(({ client }) => client));
+      assert.equal(chosen.size, clients.length, "nobody is chosen twice");
+      assert.equal(clients.length, Math.min(count, there), `${count} of ${there}`);
+      assert.ok(
+        [...chosen].every((client) => eligible.includes(client)),
+        "who is chosen is there",
+      );
+      memories = [memory, decode(encode(memory)) as Plain];
+    }
+  },
   "what an update with a discount of 0 holds has no influence": async (make) => {
     const { server, updates } = await warm(make, 12);
     const [first, ...others] = updates as [Update, ...Update[]];
@@ -211,12 +260,19 @@ const checks: Readonly<Record<string, Check>> = {
   },
 };
 
+/** Of everybody, in round 1 and in the prelude before it. */
+async function firstAnswers(strategy: Strategy, seed: number) {
+  const { answers } = played(strategy, await beginning(strategy, seed), { seed });
+  if (strategy.prelude !== true) return answers;
+  return [...played(strategy, unplayed(strategy, seed), { seed, round: 0 }).answers, ...answers];
+}
+
 const realCheck = "a real round with a client that drops out is the same when it is resumed from its middle";
 
 /** After one round; and what a second one brings, from clients that had received another model. */
 async function warm(make: Make, seed: number) {
   const strategy = make();
-  const first = beginning(strategy, seed);
+  const first = await beginning(strategy, seed);
   const round = played(strategy, first, { seed });
   const server = await aggregated(strategy, first.server, round.updates);
   const base = first.server.parameters;

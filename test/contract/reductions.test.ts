@@ -6,7 +6,7 @@ import { strategies, strategyFromSpec } from "../../src/fl/strategies/registry.t
 import type { Strategy } from "../../src/fl/strategy.ts";
 import { wrappers } from "../../src/fl/wrappers/define-strategy.ts";
 import { encodeProgram } from "../../src/tensor/codec.ts";
-import { aggregated, beginning, played, programsOf } from "../../src/testing/small-task.ts";
+import { aggregated, beginning, played, programsOf, unplayed } from "../../src/testing/small-task.ts";
 
 for (const { type, about } of strategies.entries.values()) {
   for (const reduction of about.reduces) check({ type }, reduction, reduction.to!);
@@ -39,13 +39,13 @@ function check(
 
 /** Of each budget's plan. */
 function digestsOf(strategy: Strategy): readonly (readonly string[])[] {
-  const plans = played(strategy, beginning(strategy, 1), { seed: 1 }).answers.slice(0, 3);
+  const plans = played(strategy, unplayed(strategy, 1), { seed: 1 }).answers.slice(0, 3);
   return plans.map(({ plan }) => programsOf(strategy, plan).programs.map((program) => encodeProgram(program).digest));
 }
 
 /** The model after two rounds of the same local training. */
 async function twoRounds(strategy: Strategy): Promise<Float32Array> {
-  let now = beginning(strategy, 2);
+  let now = await beginning(strategy, 2);
   for (const round of [1, 2]) {
     const { updates, memories } = played(strategy, now, { seed: 3, round });
     now = { server: await aggregated(strategy, now.server, updates, round), memories };

@@ -9,7 +9,7 @@ for (const [make, promises] of allStrategies) {
   const { name, spec } = make();
   test(`${name} ${JSON.stringify(spec)} keeps what every strategy owes, resumed rounds too`, async () => {
     const findings = await testStrategy(make, promises);
-    assert.equal(findings.length, 11);
+    assert.equal(findings.length, 12);
     assert.deepEqual(
       findings.filter(({ problem }) => problem !== null),
       [],

@@ -1,8 +1,8 @@
 /** What every strategy owes the simulator, by the suite that is exported for strategies of one's own. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { strategies, strategyFromSpec } from "../../src/fl/strategies/registry.ts";
-import type { Strategy } from "../../src/fl/strategy.ts";
+import { fedavg, strategies, strategyFromSpec } from "../../src/fl/strategies/registry.ts";
+import type { Strategy, StrategySampler } from "../../src/fl/strategy.ts";
 import { wrappers } from "../../src/fl/wrappers/define-strategy.ts";
 import { type Finding, testStrategy } from "../../src/testing/strategy.ts";
 import { allStrategies } from "../support/all-strategies.ts";
@@ -36,6 +36,51 @@ test("every strategy there is goes through the suite", () => {
     [...strategies.entries.keys()].filter((type) => !tested.has(type)),
     [],
   );
+});
+
+/** Begins with everybody, and invites in turn; who is told that its number is odd trains with another rate. */
+const choosing = (select: StrategySampler["select"]): Strategy => ({
+  ...fedavg(),
+  name: "choosing",
+  spec: { type: "choosing" },
+  prelude: true,
+  sampler: { select },
+  plan: ({ budget, round, chosen = null }, _server, setting) => ({
+    kind: { variant: setting.variant(budget) },
+    learningRate: round === 0 || (chosen as number) % 2 === 1 ? 0.01 : 0.02,
+  }),
+});
+const inTurn: StrategySampler["select"] = ({ eligible, count, memory }) => {
+  const turn = (memory ?? 0) as number;
+  const clients = Array.from({ length: Math.min(count, eligible.length) }, (_, i) => ({
+    client: eligible[(turn + i) % eligible.length]!,
+    notes: turn + i,
+  }));
+  return { clients, memory: turn + clients.length };
+};
+
+test("a strategy with a prelude and a sampler of its own goes through the suite, and a bad sampler is found out", async () => {
+  const found = (select: StrategySampler["select"]) => testStrategy(() => choosing(select), {}, { realRound: false });
+  assert.deepEqual(failures(await found(inTurn)), []);
+  let calls = 0;
+  const bad: [StrategySampler["select"], RegExp][] = [
+    [
+      (from, setting, draws) => ({
+        ...inTurn(from, setting, draws),
+        clients: inTurn(from, setting, draws).clients.slice(1),
+      }),
+      /2 of 3|3 of 8/,
+    ],
+    [(from, setting, draws) => ({ ...inTurn(from, setting, draws), memory: calls++ }), /same selection/],
+    [
+      (from, setting, draws) => ({
+        ...inTurn(from, setting, draws),
+        clients: inTurn(from, setting, draws).clients.map((_, i, all) => all[i === 1 ? 0 : i]!),
+      }),
+      /nobody is chosen twice/,
+    ],
+  ];
+  for (const [select, problem] of bad) assert.match(failures(await found(select)).join("\n"), problem);
 });
 
 const failures = (findings: readonly Finding[]): string[] =>
