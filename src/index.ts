@@ -52,6 +52,7 @@ export { at, between, every, type TimelineEntry } from "./sim/script/timeline.ts
 export { type ColouredOptions, type ColouredTask, colouredTask } from "./tasks/coloured/task.ts";
 export { spread } from "./tasks/spread.ts";
 export type { Steps } from "./tasks/steps.ts";
+export { type TwoViewShape, type TwoViewTask, twoViewTask } from "./tasks/two-view/task.ts";
 export { type VisionOptions, type VisionTask, visionTask } from "./tasks/vision/task.ts";
 export * as ops from "./tensor/ops/arithmetic.ts";
 export { type Finding, type Promises, testStrategy } from "./testing/strategy.ts";

@@ -49,6 +49,15 @@ interface Heads {
   readonly linear: boolean;
 }
 
+/** Encoders of modalities, side by side, and whatever reads their features. */
+interface Modalities {
+  /** Their groups, in the order of the budgets that have one of them alone: 1, 2 …; the largest budget has all. */
+  readonly encoders: readonly number[];
+  /** Length of a feature, and how many classes there are. */
+  readonly features: number;
+  readonly classes: number;
+}
+
 export interface ParameterLayout {
   readonly size: number;
   /** They cover the vector and do not overlap. */
@@ -61,6 +70,8 @@ export interface ParameterLayout {
   readonly activations?: readonly Activations[];
   /** Where every client has a head of its own; the model predicts by the mean of what all say. */
   readonly heads?: Heads;
+  /** Absent where there is one modality. */
+  readonly modalities?: Modalities;
 }
 
 /** Where a row of a router's change lies, of as many as it has experts. */

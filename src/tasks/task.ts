@@ -47,6 +47,8 @@ export interface Pass {
   readonly pools?: readonly Omit<RouterPass, "logits">[];
   /** 1 at a token and 0 at padding, `[tokens, 1]`, where routers are. */
   tokens?(): Tensor;
+  /** What the encoder of modality 0, 1 … makes of each target's example, `[targets, features]`, where there are several. */
+  features?(modality: number): Tensor;
 }
 
 /** Of one layer. */

@@ -1,0 +1,159 @@
+/**
+ * The two-view task: two encoders look at one thing each in its own way, and a linear head reads both features.
+ *
+ *   φ_m(x) = W₂·max(0, W₁·x_m + b₁) + b₂        m in {a, v}
+ *   logits = W_a·φ_a + W_v·φ_v + b              a view that is left out counts as a feature of zeros
+ *
+ * A budget says which views a device has: 1 is a alone, 2 is v alone, 3 is both. Groups are the encoders and the head.
+ */
+
+import type { Draws, Rng } from "../../base/random.ts";
+import type { Graph } from "../../tensor/graph/graph.ts";
+import type { Tensor } from "../../tensor/graph/ir.ts";
+import { add, cast, clip, reduceSum, scale } from "../../tensor/ops/arithmetic.ts";
+import { integerDivide, less } from "../../tensor/ops/discrete.ts";
+import { gatherRows, scatterAddRows } from "../../tensor/ops/index-ops.ts";
+import { concat, reshape, split } from "../../tensor/ops/layout.ts";
+import { matmul } from "../../tensor/ops/matrix.ts";
+import { crossEntropy } from "../../tensor/ops/nn.ts";
+import type { ParameterLayout } from "../layout.ts";
+import type { BatchShape, Pass, Task, Variant } from "../task.ts";
+
+export interface TwoViewShape {
+  /** Numbers of each view of an example, a first: a row of a batch is both, one after the other. */
+  readonly inputs: readonly [a: number, v: number];
+  /** Width of the encoders' hidden layer, and of what they give. */
+  readonly hidden: number;
+  readonly features: number;
+  readonly classes: number;
+}
+
+export interface TwoViewTask extends Task {
+  readonly budget: { readonly full: number; variant(budget: number): Variant };
+  /** Weights by He's rule, biases of 0. */
+  initial(rng: Rng): Float32Array;
+  /** FLOP of one example: a product of w inputs and u outputs takes 2·w·u forward, and as much again for each gradient. */
+  cost(variant: Variant): { readonly training: number; readonly forward: number };
+}
+
+const names = ["a", "v"] as const;
+
+/** Which views each budget has. */
+const variants = ["a", "v", "av"] as const;
+
+/** By number: 0 is a, 1 is v. */
+const viewsOf = ({ views }: Variant): number[] => [0, 1].filter((view) => (views as string).includes(names[view]!));
+
+export function twoViewTask(shape: TwoViewShape): TwoViewTask {
+  const layout = layoutOf(shape);
+  return {
+    layout,
+    personal: 0,
+    budget: { full: variants.length, variant: (budget) => ({ views: variants[budget - 1]! }) },
+    pass: (graph, { parameters }, variant, batch) => passOf(shape, graph, parameters, variant, batch),
+    initial: (rng) => initialOf(shape, rng.at("two-view initial").at(0)),
+    cost(variant) {
+      const { inputs, hidden, features, classes } = shape;
+      const first = viewsOf(variant).reduce((sum, view) => sum + 2 * inputs[view]! * hidden, 0);
+      const rest = viewsOf(variant).length * 2 * (hidden * features + features * classes);
+      // Nobody asks for the gradient of the input.
+      return { training: 2 * first + 3 * rest, forward: first + rest };
+    },
+  };
+}
+
+/** Of each group, as programs multiply by them, `[inputs, outputs]`; a bias is a row. */
+function matricesOf({ inputs, hidden, features, classes }: TwoViewShape): [number, number][][] {
+  const encoder = (width: number): [number, number][] => [
+    [width, hidden],
+    [1, hidden],
+    [hidden, features],
+    [1, features],
+  ];
+  const head: [number, number][] = [
+    [features, classes],
+    [features, classes],
+    [1, classes],
+  ];
+  return [encoder(inputs[0]), encoder(inputs[1]), head];
+}
+
+function layoutOf(shape: TwoViewShape): ParameterLayout {
+  let end = 0;
+  const groups = matricesOf(shape).map((matrices, group) => {
+    const start = end;
+    for (const [rows, columns] of matrices) end += rows * columns;
+    return { name: [...names, "head"][group]!, ranges: [{ start, end }] };
+  });
+  const { features, classes } = shape;
+  return { size: end, groups, pairs: [], modalities: { encoders: [0, 1], features, classes } };
+}
+
+const initialOf = (shape: TwoViewShape, draws: Draws): Float32Array =>
+  Float32Array.from(
+    matricesOf(shape)
+      .flat()
+      .flatMap(([rows, columns]) =>
+        Array.from({ length: rows * columns }, () => (rows === 1 ? 0 : Math.sqrt(2 / rows) * draws.normal())),
+      ),
+  );
+
+function passOf(
+  shape: TwoViewShape,
+  graph: Graph,
+  parameters: Tensor,
+  variant: Variant,
+  { clients, rows }: BatchShape,
+): Pass {
+  const { inputs, features, classes } = shape;
+  const width = inputs[0] + inputs[1];
+  const images = graph.symbol("images");
+  const batch = {
+    x: graph.input("x", "float32", [clients, rows, width]),
+    positions: graph.input("positions", "int32", [images]),
+    targets: graph.input("targets", "int32", [images]),
+  };
+  const sizes = matricesOf(shape).flat();
+  const parts = split(
+    parameters,
+    -1,
+    sizes.map(([height, width]) => height * width),
+  ).map((part, i) => reshape(part, [clients, ...sizes[i]!]));
+  const seen = split(batch.x, -1, inputs);
+  // A node that is built twice is one.
+  const encoded = (view: number): Tensor => {
+    const [w1, b1, w2, b2] = parts.slice(4 * view, 4 * view + 4) as [Tensor, Tensor, Tensor, Tensor];
+    return add(matmul(relu(add(matmul(seen[view]!, w1), b1)), w2), b2);
+  };
+  const [ofA, ofV, bias] = parts.slice(8) as [Tensor, Tensor, Tensor];
+  const rowsOf = (t: Tensor, size: number): Tensor => gatherRows(reshape(t, [clients * rows, size]), batch.positions);
+  const read = viewsOf(variant).map((view) => matmul(encoded(view), [ofA, ofV][view]!));
+  const logits = rowsOf(
+    read.reduce((sum, part) => add(sum, part), bias),
+    classes,
+  );
+  const client = () => integerDivide(batch.positions, rows);
+  // Labels begin with 0.
+  const ones = less(graph.constant([-1], [1]), cast(batch.targets, "float32"));
+  const each = clients === 1 ? reduceSum(ones, [0], true) : scatterAddRows(ones, client(), clients);
+  const uses = [0, 1].map((view) => viewsOf(variant).includes(view));
+  return {
+    batch,
+    losses: crossEntropy(logits, batch.targets),
+    client,
+    example: () => batch.positions,
+    logits,
+    present: () => scatterAddRows(ones, batch.positions, clients * rows),
+    features: (view) => rowsOf(encoded(view), features),
+    counts: cast(
+      concat(
+        [...uses, true].map((isUsed) => (isUsed ? each : scale(each, 0))),
+        0,
+      ),
+      "int64",
+    ),
+  };
+}
+
+/** The largest number of float32 is far away. */
+const relu = (x: Tensor): Tensor => clip(x, 0, 3.4e38);
