@@ -11,7 +11,7 @@
  */
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
-import { dirname, join, relative } from "node:path";
+import { join, relative } from "node:path";
 import { type EventData, run } from "node:test";
 import { pathToFileURL } from "node:url";
 import { needs } from "../test/support/needs.ts";
@@ -26,9 +26,8 @@ const files = readdirSync(join(root, "test"), { recursive: true, encoding: "utf8
   .map((name) => join("test", name))
   .sort();
 
-/** Files of these folders have a process each: they start processes, or keep both cores busy, or change what is global. */
-const alone = /^test\/(contract|e2e)$/;
-const filesPerProcess = 6;
+/** Long ones have a process each. */
+const filesPerProcess = isLong ? 1 : 12;
 
 /** Where `test/support/trained-run.ts` keeps what files have in common. */
 const shared = mkdtempSync(join(tmpdir(), "flame-test-shared-"));
@@ -36,7 +35,8 @@ process.env.FLAME_TEST_SHARED = shared;
 
 /** What Node is given to run → the files of tests that are in it. */
 const processes = new Map(
-  grouped(files).map((group, i) => {
+  Array.from({ length: Math.ceil(files.length / filesPerProcess) }, (_, i) => {
+    const group = files.slice(i * filesPerProcess, (i + 1) * filesPerProcess);
     const entry = join(shared, `${i}.test.mjs`);
     const imports = group.map((name) => {
       const url = pathToFileURL(join(root, name)).href;
@@ -119,17 +119,4 @@ function fail(test: Told, why: string): void {
   const failure = `✖ ${name}\n${why.replaceAll(/^/gm, "  ")}`;
   console.log(failure);
   failures.push(failure);
-}
-
-/** The files for each process, those of a folder together. */
-function grouped(names: readonly string[]): string[][] {
-  const groups: string[][] = [];
-  for (const name of names) {
-    const [first, { length }] = [groups.at(-1)?.[0] ?? "", groups.at(-1) ?? []];
-    const folder = dirname(name);
-    if (folder === dirname(first) && length < filesPerProcess && !isLong && !alone.test(folder))
-      groups.at(-1)!.push(name);
-    else groups.push([name]);
-  }
-  return groups;
 }

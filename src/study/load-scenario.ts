@@ -89,11 +89,8 @@ let prepared = false;
 async function prepareImports(): Promise<void> {
   if (prepared) return;
   prepared = true;
-  // Under tsx, `.ts` files already load. An installed program is JavaScript and has to ask for it.
-  if (extname(import.meta.url) === ".js") {
-    const tsx = await import("tsx/esm/api");
-    tsx.register();
-  }
+  const tsx = await import("tsx/esm/api");
+  tsx.register();
   hookImports();
 }
 

@@ -14,7 +14,7 @@ const fileIn = (path: string) => fileURLToPath(new URL(`../../${path}`, import.m
 
 /** What a process is made from: the sources, or what is compiled from them, which starts in half of the time. */
 export const programs = {
-  source: ["--import", import.meta.resolve("tsx"), fileIn("src/cli/main.ts")],
+  source: ["--import", fileIn("scripts/typescript.mjs"), fileIn("src/cli/main.ts")],
   built: [fileIn("bin/flame.mjs")],
 } as const;
 

@@ -22,7 +22,7 @@ import { newPulse, watch } from "./watchdog.ts";
 import type { WatchedTask } from "./worker-host.ts";
 
 export interface PiscinaPoolOptions {
-  /** Module whose default export is `hostWorker(handlers)`; `.ts` modules are loaded through tsx. */
+  /** Module whose default export is `hostWorker(handlers)`; what loads `.ts` for this process loads it for workers. */
   readonly worker: URL;
   readonly workers: number;
   /** What every worker is given on its way, as `workerData` of `node:worker_threads`; shared memory stays shared. */
@@ -75,7 +75,6 @@ export class PiscinaPool implements WorkPool {
       closeTimeout: stuckAfter,
       ...(workerData === undefined ? {} : { workerData }),
       ...(heapLimit === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: heapLimit } }),
-      ...(worker.pathname.endsWith(".ts") ? { execArgv: ["--import", import.meta.resolve("tsx")] } : {}),
     });
     this.#piscina.on("error", (error) => this.#bury(error));
   }
