@@ -10,6 +10,7 @@
 import { z } from "zod";
 import { InputError } from "../base/errors.ts";
 import { readJsonAs } from "../base/json.ts";
+import { show } from "../base/problem.ts";
 import type { Batch } from "./batches.ts";
 
 const ignored = -100;
@@ -36,6 +37,18 @@ export function readTokenRows(
   const given = readJsonAs(schema, path);
   const { ids = given.input_ids, attention_mask: mask, labels } = given;
   if (ids === undefined) throw new InputError(`${path}: expected "ids", rows of token ids`);
+  if (given.ids !== undefined && given.input_ids !== undefined) {
+    throw new InputError(`${path}: "ids" and "input_ids" are two names of one field; expected one of them`);
+  }
+  if (given.lengths !== undefined && mask !== undefined) {
+    throw new InputError(`${path}: "lengths" and "attention_mask" say the same; expected one of them`);
+  }
+  const unread = Object.keys(given).find((name) => !(name in schema.shape) && isTable(given[name], ids.length));
+  if (unread !== undefined) {
+    throw new InputError(
+      `${path}: ${show(unread)} says something of every row, and is not read; expected ids, lengths and labels`,
+    );
+  }
   const length = ids[0]!.length;
   for (const [name, table] of Object.entries({ ids, attention_mask: mask, labels })) {
     if (table !== undefined) checkTable(`${path}: ${name}`, table, ids.length, length);
@@ -51,6 +64,9 @@ export function readTokenRows(
   }
   return batchOf(ids, lengths, labels);
 }
+
+const isTable = (value: unknown, rows: number): boolean =>
+  Array.isArray(value) && value.length === rows && value.every(Array.isArray);
 
 function checkTable(what: string, table: readonly (readonly number[])[], rows: number, length: number): void {
   if (table.length !== rows) throw new InputError(`${what} has ${table.length} rows, expected ${rows}`);

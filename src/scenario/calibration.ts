@@ -24,7 +24,8 @@ export const calibrationSchema = z.strictObject({
         millisecondsPerStep: positive.exactOptional(),
       }),
     )
-    .min(1),
+    .min(1)
+    .refine((budgets) => new Set(budgets.map(({ budget }) => budget)).size === budgets.length, "each budget once"),
 });
 
 export type Calibration = z.output<typeof calibrationSchema>;

@@ -22,7 +22,7 @@ interface EvalFlags extends SubjectFlags, QuestionFlags {
 }
 
 interface Result {
-  readonly topK: number;
+  readonly budget: number;
   /** Cross-entropy per response token, in nats. */
   readonly loss: number;
   /** Shares in [0, 1]. */
@@ -54,13 +54,13 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
   });
   try {
     const results: Result[] = [];
-    for (const [topK, deployment] of deployments) {
+    for (const [budget, deployment] of deployments) {
       const { loss, responseTokens, correctTokens, exact, examples } = await engine.evaluate({
         ...deployment,
         batches,
       });
       results.push({
-        topK,
+        budget,
         loss: loss / responseTokens,
         tokenAccuracy: correctTokens / responseTokens,
         exactMatch: exact / examples,
@@ -100,8 +100,8 @@ function print(
   const { examples, responseTokens } = results[0]!;
   const table = formatTable(
     ["k", "loss", "tokens right", "exact match"],
-    results.map(({ topK, loss, tokenAccuracy, exactMatch }) => [
-      topK,
+    results.map(({ budget, loss, tokenAccuracy, exactMatch }) => [
+      budget,
       loss.toFixed(4),
       percent(tokenAccuracy),
       percent(exactMatch),

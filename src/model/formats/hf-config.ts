@@ -52,6 +52,7 @@ const rope = z.looseObject({
   rope_type: z.string().optional(),
   type: z.string().optional(),
   partial_rotary_factor: finite.optional(),
+  factor: finite.optional(),
 });
 
 const schema = z.looseObject({
@@ -128,7 +129,11 @@ function checkModelType({ model_type: type, architectures }: Record<string, unkn
 }
 
 function toModel(fields: Fields, problems: string[]): ModelConfig {
-  const experts = fields.num_experts ?? fields.num_local_experts;
+  const { num_experts, num_local_experts } = fields;
+  const experts = num_experts ?? num_local_experts;
+  if (num_local_experts !== undefined && num_local_experts !== experts) {
+    problems.push(`num_experts is ${experts}, and num_local_experts, its other name, is ${num_local_experts}`);
+  }
   if (experts === undefined) problems.push("num_experts is missing, expected the number of experts per layer");
   return {
     vocabulary: fields.vocab_size,
@@ -154,6 +159,8 @@ function ropeTheta({ rope_theta: old, rope_parameters, rope_scaling }: Fields, p
     const type = part?.rope_type ?? part?.type ?? "default";
     if (type !== "default")
       problems.push(`${name}: rope type is "${type}", and only unscaled ("default") RoPE is built in`);
+    else if (part?.factor !== undefined && part.factor !== 1)
+      problems.push(`${name}.factor is ${part.factor}, and only unscaled RoPE is built in`);
     const factor = part?.partial_rotary_factor ?? 1;
     if (factor !== 1) problems.push(`${name}.partial_rotary_factor is ${factor}, and RoPE here turns whole heads (1)`);
   }

@@ -96,6 +96,8 @@ test("a size that is missing is a mistake, not a default", () => {
 test("what would change the mathematics is refused with the reason", () => {
   refused({ hidden_act: "gelu" }, /hidden_act is "gelu", expected "silu"/);
   refused({ rope_scaling: { rope_type: "yarn", factor: 4 } }, /rope_scaling: rope type is "yarn"/);
+  refused({ rope_scaling: { factor: 4 } }, /rope_scaling\.factor is 4, and only unscaled RoPE is built in/);
+  refused({ num_experts: 3, num_local_experts: 4 }, /num_experts is 3, and num_local_experts, its other name, is 4/);
   refused({ rope_scaling: { type: "linear", factor: 2 } }, /rope type is "linear"/);
   refused({ rope_parameters: { rope_type: "llama3", rope_theta: 10_000 } }, /rope_parameters: rope type is "llama3"/);
   refused({ rope_parameters: { partial_rotary_factor: 0.5 } }, /partial_rotary_factor is 0.5/);

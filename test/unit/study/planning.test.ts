@@ -52,6 +52,8 @@ test("a calibrated fleet is as fast at its own budget as measured", async () => 
 test("a calibration that is none is refused with the field", (t) => {
   const path = join(temporaryFolder(t), "calibration.json");
   assert.throws(() => calibrationFrom(path), /cannot read .*calibration\.json/);
+  const twice = { budgets: [10, 20].map((tokensPerSecond) => ({ budget: 1, tokensPerSecond })) };
+  assert.throws(() => timingOnly({ calibration: twice }), /calibration\.budgets is .*, expected each budget once/);
   const calibration = { budgets: [{ budget: 1, tokensPerSecond: -3 }] };
   assert.throws(
     () => timingOnly({ calibration }),
