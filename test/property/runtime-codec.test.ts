@@ -135,8 +135,8 @@ test("whatever bytes come, an envelope opens or gives an InputError, and prototy
     opens(stamped(mutilated(seal(sent(fields)).subarray(0, -4), at, cut, put)));
   });
   const random = fc.property(fc.uint8Array({ maxLength: 200 }), (body) => opens(stamped(body)));
-  fc.assert(forged, { numRuns: 1_500, seed: 5 });
-  fc.assert(random, { numRuns: 1_000, seed: 6 });
+  fc.assert(forged, { numRuns: 600, seed: 5 });
+  fc.assert(random, { numRuns: 400, seed: 6 });
   assert.deepEqual(Object.keys(Object.prototype), []);
   assert.equal(({} as Record<string, unknown>).type, undefined);
 });

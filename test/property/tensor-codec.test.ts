@@ -27,7 +27,7 @@ test("a program that was written down gives the same ONNX bytes and the same dig
       assert.equal(onnx(read), onnx(program));
       assert.equal(encodeProgram(read).digest, digest);
     }),
-    { seed: 7, numRuns: 200, includeErrorInReport: true },
+    { seed: 7, numRuns: 100, includeErrorInReport: true },
   );
 });
 

@@ -78,7 +78,7 @@ async function interrupted(seed: number, events: number, first: WorkPool, second
 }
 
 test("a run does not depend on the number of workers, nor on which of them is faster", async () => {
-  for (let seed = 1; seed <= 15; seed++) {
+  for (let seed = 1; seed <= 6; seed++) {
     const reference = outcome((await straight(seed, new ScrambledPool(1, 0))).lab);
     for (const workers of [1, 2, 4]) {
       const { lab } = await straight(seed, new ScrambledPool(workers, seed));
@@ -88,7 +88,7 @@ test("a run does not depend on the number of workers, nor on which of them is fa
 });
 
 test("a run that is broken off between any two events goes on as if nothing had happened", async () => {
-  for (let seed = 1; seed <= 60; seed++) {
+  for (let seed = 1; seed <= 25; seed++) {
     const { lab } = await straight(seed, new ScrambledPool(1, 0));
     const reference = outcome(lab);
     const events = new Rng(seed).at("breakpoint").at(0).below(lab.kernel.processed);
@@ -126,7 +126,7 @@ test("real threads give the same run: 1, 2 and 4 workers, resumed or not", async
 
 test("every message ends once: as a turn, lost, damaged or cut off", async () => {
   const seen = { turn: 0, lost: 0, corrupted: 0 };
-  for (let seed = 1; seed <= 20; seed++) {
+  for (let seed = 1; seed <= 8; seed++) {
     const { lab } = await straight(seed, new ScrambledPool(1, 0));
     const sent = new Set<unknown>();
     const ended = new Set<unknown>();
@@ -148,7 +148,7 @@ test("every message ends once: as a turn, lost, damaged or cut off", async () =>
 
 test("a run leaves nothing behind but the adapter it ends with", async () => {
   let discarded = 0;
-  for (let seed = 1; seed <= 20; seed++) {
+  for (let seed = 1; seed <= 8; seed++) {
     const { lab, blobs, pledges } = await straight(seed, new ScrambledPool(1, 0));
     assert.deepEqual([blobs, pledges], [1, 0], `seed ${seed}`);
     const { counted } = lab.system.state(refTo(programServer)) as ServerState;

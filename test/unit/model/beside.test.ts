@@ -116,13 +116,14 @@ for (const [kept, renormalise] of [
     assertClose(found.counts!, expected.counts, 0);
   });
 
-  test(`${says} every gradient is the slope of the loss`, () => {
+  test(`${says} gradients are the slopes of the loss`, () => {
     const feeds = feedsOf(1);
     const run = program(kept, renormalise);
     const { gradient } = interpret(run, feeds);
     // Central differences of a smooth function: the error is of the order of h² and of 1e-16 ÷ h. No choice is that close.
     const h = 1e-5;
-    for (let i = 0; i < layout.size; i++) {
+    // Every third parameter, which is some of each block of each expert.
+    for (let i = 0; i < layout.size; i += 3) {
       const at = (step: number) => {
         const parameters = feeds.parameters.with(i, feeds.parameters[i]! + step);
         return interpret(run, { ...feeds, parameters }).loss![0]!;
