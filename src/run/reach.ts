@@ -37,6 +37,8 @@ export function checkReach(scenario: Scenario, prepared: Prepared): Problem[] {
     let fastest = Infinity;
     let inTime = 0;
     for (let client = 0; client < fleet.size && inTime < needed; client++) {
+      // Who has no data is never invited.
+      if (fleet.examples[client] === 0) continue;
       const time = part(clientId(client));
       fastest = Math.min(fastest, time);
       if (time <= of(client)) inTime++;

@@ -1,5 +1,6 @@
 /**
- * Who is there: availability models, churn, batteries and scripted outages together.
+ * Who is there: availability models, churn, batteries and scripted outages together. A client without examples never is:
+ * there is nothing that it could train on.
  */
 import type { ClientId } from "../base/ids.ts";
 import type { Rng } from "../base/random.ts";
@@ -39,6 +40,7 @@ export class Presence {
   }
 
   mayBeInvited(client: ClientId, now: number): boolean {
+    if (this.#fleet.examples[client] === 0) return false;
     if (!this.#conditions.isCalm && (this.#conditions.isOut(client) || this.#conditions.isCutOff(client))) return false;
     if (this.#churn !== null && !this.#churn.isMember(client, now)) return false;
     if (this.batteries !== null && !this.batteries.isEligible(client, now)) return false;
@@ -111,6 +113,7 @@ export class Presence {
 
   /** @param atMost an answer from there on is any such instant */
   #returnOf(client: ClientId, now: number, atMost: number): number {
+    if (this.#fleet.examples[client] === 0) return Infinity;
     const joins = this.#churn?.joinsAt(client) ?? 0;
     let time = Math.max(now, joins);
     if (time === Infinity) return Infinity;

@@ -2,13 +2,17 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { clientId, clientName } from "../../src/base/ids.ts";
+import { dirichlet } from "../../src/data/partition.ts";
+import { instructions } from "../../src/data/source.ts";
 import { fedbuff } from "../../src/fl/policies/registry.ts";
 import { fedavg } from "../../src/fl/strategies/registry.ts";
 import { readLines } from "../../src/folder/line-file.ts";
 import type { RoundMetrics } from "../../src/records/metrics.ts";
 import type { ParticipationRow } from "../../src/records/participation.ts";
 import { loadRun, resume } from "../../src/run/resume.ts";
-import { run } from "../../src/run/run.ts";
+import { prepareRun, run } from "../../src/run/run.ts";
+import type { ScenarioInput } from "../../src/scenario/define.ts";
 import { everyExpertTrained, lossFalls } from "../../src/scenario/expect.ts";
 import { folderOfFile } from "../support/folders.ts";
 import { assertSameRun, interruptAfter, sameFiles } from "../support/run-folders.ts";
@@ -55,6 +59,29 @@ test("training does not change who takes part: timing alone gives the same trace
   const timed = await run(training(model, { world, regions, timingOnly: true }), { out: null });
   const outcomes = (rows: readonly RoundMetrics[]) => rows.map(({ tiers, closedAt }) => ({ tiers, closedAt }));
   assert.deepEqual(outcomes(timed.rows), outcomes(trained.rows));
+});
+
+test("a client without data is not invited, with training or without", async () => {
+  const data = {
+    source: instructions({ examples: 60 }),
+    partition: dirichlet({ alpha: 0.05, minimum: 0 }),
+    maxTokens: 96,
+  };
+  const { fleet } = await prepareRun(training(model, { data }), {});
+  const without = [...fleet.examples.keys()].filter((client) => fleet.examples[client] === 0);
+  const empty = new Set(without.map((client) => clientName(clientId(client))));
+  assert.ok(empty.size >= 4 && empty.size <= 16, `${empty.size} of 24 clients have no data`);
+  const fates = async (overrides: Partial<ScenarioInput>, pool?: typeof toyPool): Promise<ParticipationRow[]> => {
+    const rounds = { count: 4, cohort: 12, deadline: 60_000, minUpdates: 1 };
+    const out = join(folder, `without-data-${pool === undefined ? "timed" : "trained"}`);
+    await run(training(model, { data, rounds, ...overrides }), { out, ...(pool && { pool }) });
+    return readLines<ParticipationRow>(join(out, "participations.jsonl"));
+  };
+  const trained = await fates({}, toyPool);
+  assert.ok(trained.length > 10);
+  for (const { client } of trained) assert.ok(!empty.has(client), client);
+  const fate = ({ client, round, outcome, reason }: ParticipationRow) => ({ client, round, outcome, reason });
+  assert.deepEqual((await fates({ timingOnly: true })).map(fate), trained.map(fate));
 });
 
 test("clients that drop out, come late or are not needed cost no training", async () => {

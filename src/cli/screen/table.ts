@@ -25,7 +25,6 @@ interface Column {
 /** @param budgets those that are evaluated, largest first; empty without training */
 function columnsOf(budgets: readonly number[]): Column[] {
   const alert = (count: number, colour: (text: string) => string) => (count === 0 ? String : colour);
-  const lost = ({ dropped, rejected }: RoundMetrics) => dropped + rejected;
   return [
     { title: "round", width: 5, text: ({ round }) => String(round) },
     { title: "time", width: 9, text: ({ closedAt }) => formatTime(closedAt) },
@@ -36,16 +35,20 @@ function columnsOf(budgets: readonly number[]): Column[] {
       text: ({ counted }) => String(counted),
       paint: ({ counted, aggregated, round }) => alert(counted, aggregated || round === 0 ? colors.green : colors.red),
     },
-    { title: "late", width: 5, text: ({ late }) => String(late), paint: ({ late }) => alert(late, colors.yellow) },
-    { title: "dropped", width: 7, text: (row) => String(lost(row)), paint: (row) => alert(lost(row), colors.yellow) },
+    ...(["late", "dropped", "rejected"] as const).map((outcome) => ({
+      title: outcome,
+      width: Math.max(5, outcome.length),
+      text: (row: RoundMetrics) => String(row[outcome]),
+      paint: (row: RoundMetrics) => alert(row[outcome], colors.yellow),
+    })),
     ...budgets.map((k) => ({
       title: `k=${k}`,
       width: 12,
       text: ({ evaluations }: RoundMetrics) => score(evaluations.find(({ budget }) => budget === k)),
     })),
-    { title: "real", width: 8, text: (_, { seconds }) => `${seconds.toFixed(1)}s` },
-    { title: "upd/s", width: 8, text: (_, { rate }) => rate.toFixed(1) },
-    { title: "ETA", width: 7, text: (_, { remaining }) => (remaining === null ? "" : duration(remaining)) },
+    { title: "real", width: 7, text: (_, { seconds }) => `${seconds.toFixed(1)}s` },
+    { title: "upd/s", width: 6, text: (_, { rate }) => rate.toFixed(1) },
+    { title: "ETA", width: 6, text: (_, { remaining }) => (remaining === null ? "" : duration(remaining)) },
   ];
 }
 
