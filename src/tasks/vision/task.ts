@@ -40,7 +40,7 @@ export function visionTask({ network, image, classes, narrow }: VisionOptions): 
     return { name: block.name, ranges: [{ start, end: size }] };
   });
   return {
-    layout: { size, groups, pairs: [] },
+    layout: { size, groups, pairs: [], activations: activationsOf(blocks, image) },
     personal: 0,
     initial: (rng) => initialWeights(blocks, size, rng),
     cost: (variant) => costOf(blocks, firstTrained(variant)),
@@ -56,6 +56,16 @@ const places = (x: Tensor, { height, width, channels }: ImageShape): Tensor =>
 
 /** From 0. */
 const firstTrained = ({ from = 1 }: Variant): number => (from as number) - 1;
+
+/** The backward pass of a block needs what its matrix is applied to, and what comes out of it. */
+function activationsOf(blocks: readonly Block[], { height, width, channels }: ImageShape) {
+  let input = height * width * channels;
+  return blocks.map(({ inputs, outputs, places }) => {
+    const layer = { input, output: outputs * places, saved: (inputs + outputs) * places };
+    input = layer.output;
+    return layer;
+  });
+}
 
 /** Uniform in ±1 ÷ √inputs, as PyTorch's layers begin; gains are 1. A block's do not depend on the others. */
 export function initialWeights(blocks: readonly Block[], size: number, rng: Rng): Float32Array {

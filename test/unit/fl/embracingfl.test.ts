@@ -2,12 +2,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId, participationId, round as roundOf } from "../../../src/base/ids.ts";
+import { Rng } from "../../../src/base/random.ts";
 import { embracingfl } from "../../../src/fl/strategies/registry.ts";
 import { wordsOf } from "../../../src/fl/strategies/shapes/layer-memory.ts";
 import type { Strategy } from "../../../src/fl/strategy.ts";
 import { llmTask } from "../../../src/tasks/llm/task.ts";
 import type { Setting } from "../../../src/tasks/task.ts";
 import { trainingStep } from "../../../src/tasks/training-step.ts";
+import { visionTask } from "../../../src/tasks/vision/task.ts";
 import { restingFeeds } from "../../support/llm-programs.ts";
 import { close } from "../../support/method-goldens.ts";
 import {
@@ -181,4 +183,58 @@ test("a language model from layer q on: gradients above are the whole model's, b
   assert.notDeepEqual([...b!.parameters!].slice(half), [...feeds.parameters].slice(half));
   assert.equal(b!.personalMean![0], 0);
   assert.equal(b!.personalMean![1], a!.personalMean![1]);
+});
+
+test("training from kept outputs of the layers below is training the whole model with these frozen", () => {
+  const image = { height: 3, width: 2, channels: 1 };
+  const whole = visionTask({ network: { type: "mlp", hidden: [5, 4] }, image, classes: 3 });
+  // The same from the second layer on, whose input is what the first puts out.
+  const upper = visionTask({
+    network: { type: "mlp", hidden: [4] },
+    image: { height: 1, width: 5, channels: 1 },
+    classes: 3,
+  });
+  const shape = { clients: 1, rows: 3, length: 1 };
+  const options = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip: false, decay: false };
+  const start = whole.initial(new Rng(1));
+  const rest = whole.layout.size - upper.layout.size;
+  const batch = { padding: [0, 0, 0], positions: [0, 1, 2], targets: [0, 2, 1], inverseCount: [1 / 3] };
+  const x = Array.from({ length: 18 }, (_, i) => Math.sin(i));
+  const kept = [0, 1, 2].flatMap((row) =>
+    Array.from({ length: 5 }, (_, o) => {
+      const sum = [0, 1, 2, 3, 4, 5].reduce((z, i) => z + x[6 * row + i]! * start[5 * i + o]!, start[30 + o]!);
+      return sum / (1 + Math.exp(-sum));
+    }),
+  );
+  const steps = embracingfl().steps!({ variant: { from: 2 } }, settingOf(whole.layout));
+  const programs = [
+    trainingStep(whole, { from: 2 }, shape, options, { ...steps, optimizer: "sgd" }),
+    trainingStep(upper, {}, shape, options, { optimizer: "sgd" }),
+  ] as const;
+  let [all, part]: ArrayLike<number>[] = [start, start.slice(rest)];
+  for (let step = 0; step < 4; step++) {
+    all = interpret(programs[0], { ...batch, x, parameters: all!, learningRate: [0.3] }).parameters!;
+    part = interpret(programs[1], { ...batch, x: kept, parameters: part!, learningRate: [0.3] }).parameters!;
+  }
+  assert.deepEqual(Array.from(all!).slice(0, rest), [...start].slice(0, rest));
+  close(Array.from(all!).slice(rest), Array.from(part!), 1e-12);
+});
+
+test("a network says what its layers keep and put out: memory decides how many train", () => {
+  const { layout } = visionTask({
+    network: { type: "mlp", hidden: [256, 256] },
+    image: { height: 8, width: 8, channels: 1 },
+    classes: 10,
+  });
+  assert.deepEqual(layout.activations, [
+    { input: 64, output: 256, saved: 320 },
+    { input: 256, output: 256, saved: 512 },
+    { input: 256, output: 10, saved: 266 },
+  ]);
+  const strategy = embracingfl({ memory: { shares: { 1: 0.15, 2: 0.85, 3: 1 } } });
+  const digits = settingOf(layout, { budgets: [1, 2, 3] });
+  // Nearly all parameters are the middle layer's; with a ninth of the memory it cannot even pass by.
+  assert.deepEqual(strategy.problems!(digits)[0]!.path, "memory.shares");
+  const first = [2, 3].map((budget) => planOf(strategy, budget, 1, digits).kind.variant.from ?? 1);
+  assert.deepEqual(first, [2, 1]);
 });
