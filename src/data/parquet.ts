@@ -19,6 +19,7 @@ import { parquetHeader } from "hyparquet/src/column.js";
 import { InputError, messageOf } from "../base/errors.ts";
 import { occursTwice } from "../base/json.ts";
 import { openToRead } from "../base/open.ts";
+import { show } from "../base/problem.ts";
 import { quoted } from "../base/text.ts";
 
 /** Of a page and of a group of rows, unpacked. Writers make pages of 1 MiB, and groups of some 100 MiB at most. */
@@ -58,12 +59,13 @@ export async function* parquetRows(
   try {
     const file = bufferOf(descriptor);
     const metadata = await explained(name, () => parquetMetadataAsync(file));
-    const twice = repeatedColumn(parquetSchema(metadata));
+    const schema = parquetSchema(metadata);
+    const twice = repeatedColumn(schema);
     if (twice !== null) throw new InputError(`${name}: ${occursTwice(twice)}`);
     let row = 0;
     for (const group of metadata.row_groups) {
       const rows = await explained(name, () => {
-        checkGroup(descriptor, group);
+        checkGroup(descriptor, group, leavesOf(schema));
         const rowEnd = row + Number(group.num_rows);
         return parquetReadObjects({ file, metadata, rowStart: row, rowEnd, compressors, parsers });
       });
@@ -84,7 +86,7 @@ async function explained<Result>(name: string, read: () => Result): Promise<Awai
 
 const bufferOf = (descriptor: number): AsyncBuffer => {
   const byteLength = fstatSync(descriptor).size;
-  return { byteLength, slice: (start, end = byteLength) => bytesOf(descriptor, start, end).buffer };
+  return { byteLength, slice: async (start, end = byteLength) => bytesOf(descriptor, start, end).buffer };
 };
 
 function bytesOf(descriptor: number, start: number, end: number): Uint8Array<ArrayBuffer> {
@@ -101,8 +103,15 @@ function bytesOf(descriptor: number, start: number, end: number): Uint8Array<Arr
   return bytes;
 }
 
-/** What the pages of a group say of themselves: sizes that can be made, as many values as the group has, and their sums. */
-function checkGroup(descriptor: number, { columns, num_rows }: RowGroup): void {
+/**
+ * What a group says of its columns, and the pages of themselves: one column for each of the schema, sizes that can be made,
+ * as many values as the group has. What the reader then finds to be wrong, it finds in columns that it waits for.
+ */
+function checkGroup(descriptor: number, { columns, num_rows }: RowGroup, leaves: readonly string[]): void {
+  const paths = columns.map(({ meta_data }) => meta_data?.path_in_schema.join("\0"));
+  if (paths.length !== leaves.length || leaves.some((leaf, at) => leaf !== paths[at])) {
+    throw new Error("a group of rows has other columns than the schema");
+  }
   let groupBytes = 0;
   for (const { meta_data: column } of columns) {
     if (column === undefined) throw new Error("it has a column without a description");
@@ -113,6 +122,7 @@ function checkGroup(descriptor: number, { columns, num_rows }: RowGroup): void {
     while (reader.offset < bytes.length) {
       const page = parquetHeader(reader);
       const { compressed_page_size: packed, uncompressed_page_size: unpacked, data_page_header: data } = page;
+      if (!pageTypes.includes(page.type)) throw new Error(`it has a page of the type ${show(page.type)}`);
       const inData = data?.num_values ?? page.data_page_header_v2?.num_values ?? 0;
       const inPage = inData + (page.dictionary_page_header?.num_values ?? 0);
       groupBytes += unpacked;
@@ -132,6 +142,11 @@ function checkGroup(descriptor: number, { columns, num_rows }: RowGroup): void {
     }
   }
 }
+
+const pageTypes: readonly unknown[] = ["DATA_PAGE", "DATA_PAGE_V2", "DICTIONARY_PAGE"];
+
+const leavesOf = ({ children, path }: SchemaTree): string[] =>
+  children.length === 0 ? [path.join("\0")] : children.flatMap(leavesOf);
 
 /** Beside Snappy, which comes with the reader. */
 const compressors: Compressors = {
