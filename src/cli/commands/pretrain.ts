@@ -26,6 +26,7 @@ import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
 import { onInterrupt } from "../screen/interrupt.ts";
 import { ProgressLine } from "../screen/progress-line.ts";
+import { terminal } from "../screen/terminal.ts";
 import { requireEmpty } from "./empty-folder.ts";
 
 interface Flags {
@@ -51,7 +52,7 @@ const measureEvery = 200;
 export async function pretrain(flags: Flags): Promise<void> {
   requireFree(flags);
   onDisk(`cannot write to ${flags.to}`, () => makeFolder(flags.to));
-  const lock = await awaitLock(join(flags.to, "lock"), (text) => void process.stderr.write(`${text}\n`));
+  const lock = await awaitLock(join(flags.to, "lock"), (text) => void terminal.err.write(`${text}\n`));
   try {
     // The process that held the lock may have finished its model.
     requireFree(flags);

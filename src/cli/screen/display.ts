@@ -19,7 +19,7 @@ export interface Display {
 
 export function openDisplay({ json, quiet }: DisplayOptions, { out }: Terminal = terminal): Display {
   if (json) return { listen: (progress) => void out.write(`${jsonLine(progress)}\n`), close: () => {} };
-  const live = out.isTTY === true && !quiet ? createLogUpdate(out as NodeJS.WriteStream) : null;
+  const live = out.isTTY && !quiet ? createLogUpdate(process.stdout) : null;
   const print = (text: string) => {
     live?.clear();
     out.write(`${text}\n`);

@@ -1,6 +1,7 @@
 /** Progress of long work: one living line with rate and time left on a terminal, a line now and then elsewhere. */
 import { createLogUpdate } from "log-update";
 import { formatTime } from "../../base/units.ts";
+import { terminal } from "./terminal.ts";
 
 /** Without a terminal, a line at most this often. */
 const quietMs = 15_000;
@@ -31,7 +32,7 @@ export class ProgressLine {
     const line = `${this.#unit} ${done}/${this.#total}  ${detail}  ${pace}  ${left}`;
     if (this.#live) this.#live(line);
     else if (now - this.#lastLine >= quietMs || done === this.#total) {
-      process.stderr.write(`${line}\n`);
+      terminal.err.write(`${line}\n`);
       this.#lastLine = now;
     }
   }
@@ -39,7 +40,7 @@ export class ProgressLine {
   /** A line that stays. */
   note(text: string): void {
     this.#live?.clear();
-    process.stderr.write(`${text}\n`);
+    terminal.err.write(`${text}\n`);
   }
 
   close(): void {

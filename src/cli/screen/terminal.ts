@@ -1,7 +1,36 @@
 /** Where the command line writes. Tests put something else in its place. */
 export interface Terminal {
-  out: Pick<NodeJS.WriteStream, "write" | "isTTY">;
-  err: Pick<NodeJS.WriteStream, "write">;
+  out: Output;
+  err: Pick<Output, "write">;
 }
 
-export const terminal: Terminal = { out: process.stdout, err: process.stderr };
+interface Output {
+  readonly isTTY: boolean;
+  write(text: string): boolean;
+}
+
+/** The styles that are used here; line feed and tab; whatever else moves a cursor, sets a title or turns text around. */
+const control = /(\p{Cc}\[(?:[0-2]|22|3[1-79]|9[0-7])m)|([\n\t])|[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/gu;
+
+/**
+ * @internal The one way to a terminal, and what somebody else wrote goes it, too: control characters in it are shown and not
+ * obeyed, in the form that they have in JSON, so that JSON stays what it is.
+ */
+export const visible = (text: string): string =>
+  text.replace(control, (found, style?: string, space?: string) =>
+    space !== undefined || style?.startsWith("\u001b") === true ? found : [...found].map(escaped).join(""),
+  );
+
+const escaped = (character: string): string =>
+  /[\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]/u.test(character)
+    ? `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
+    : character;
+
+const to = (stream: NodeJS.WriteStream): Output => ({
+  get isTTY() {
+    return stream.isTTY === true;
+  },
+  write: (text) => stream.write(visible(text)),
+});
+
+export const terminal: Terminal = { out: to(process.stdout), err: to(process.stderr) };
