@@ -30,6 +30,8 @@ const traffic: Readonly<Record<string, { readonly bytes: number; readonly vector
       (type) => [type, { bytes: 24, vectors: 1 }] as const,
     ),
   ),
+  // The mean, over pairs of factors; what a client's rank says of components is a number each.
+  ...Object.fromEntries(["trivial", "hetlora", "fslora"].map((type) => [type, { bytes: 24, vectors: 1 }] as const)),
   // Values and the mixture.
   mix: { bytes: 20, vectors: 1 },
   // Without `memory`.
@@ -40,6 +42,16 @@ const traffic: Readonly<Record<string, { readonly bytes: number; readonly vector
   fedvra: { bytes: 24 + 24 + 24 + 24, vectors: 5 },
   // Zeros and their copies into m and v; values, base, m, v, both sums, and the largest score, which is mostly read.
   ewwa: { bytes: 48 + 8 + 64 + 8, vectors: 7 },
+};
+
+/** Why others have no line: their fold is no traffic of vectors of this layout. */
+const otherwise: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(["flexlora", "flora", "lora-fair"].map((type) => [type, "multiplies factors"] as const)),
+  ...Object.fromEntries(
+    ["fedmoe", "hfedmoe", "fft-moe", "shefl", "embracingfl", "fl-games", "split-mix"].map(
+      (type) => [type, "the mean, in a layout of its own"] as const,
+    ),
+  ),
 };
 
 const layouts = {
@@ -93,7 +105,11 @@ function measureFolds(setting: Setting, wanted: readonly string[], memory: numbe
   const rows: string[][] = [];
   for (const type of wanted) {
     const strategy = strategies.fromSpec({ type });
-    const { bytes, vectors } = traffic[type] ?? { bytes: Number.NaN, vectors: 3 };
+    if (traffic[type] === undefined && strategy.folding !== "all") {
+      rows.push([strategy.name, otherwise[type] ?? "no formula"]);
+      continue;
+    }
+    const { bytes, vectors } = traffic[type] ?? { bytes: 0, vectors: 0 };
     if (strategy.folding === "all" || 8 * vectors * size > memory) {
       rows.push([strategy.name, strategy.folding === "all" ? "keeps updates until the round ends" : "does not fit"]);
       continue;

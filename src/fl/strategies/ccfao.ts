@@ -89,22 +89,16 @@ export const ccfao = defineStrategy({
         const { client, values, base, steps, discount, staleness, clip = 1 } = update;
         const factor = (discount * clip) / (normalise === "perStep" ? steps : 1);
         const last = memory ? sum.vectors[`last:${client}`] : undefined;
-        const own = new Float64Array(memory ? layout.size : 0);
         const { pull } = sum;
+        const into = memory ? new Float64Array(layout.size) : pull;
         for (const [group, { ranges }] of layout.groups.entries()) {
           if (!hasTrained(update, group)) continue;
           sum.trained[group] = 1;
-          for (const { start, end } of ranges) {
-            for (let i = start; i < end; i++) {
-              const change = factor * (values[i]! - base[i]!);
-              pull[i] = pull[i]! + change;
-              if (memory) own[i] = change;
-            }
-          }
+          for (const { start, end } of ranges) addChange(into, values, base, start, end, factor);
         }
         if (memory) {
-          if (last !== undefined) for (let i = 0; i < last.length; i++) pull[i]! -= last[i]!;
-          sum.vectors[`last:${client}`] = own;
+          for (let i = 0; i < pull.length; i++) pull[i] = pull[i]! + into[i]! - (last?.[i] ?? 0);
+          sum.vectors[`last:${client}`] = into;
         }
         sum.arrivals++;
         sum.stalest = Math.max(sum.stalest, staleness);
@@ -144,3 +138,22 @@ export const ccfao = defineStrategy({
     };
   },
 });
+
+/** into_i ← into_i + factor·(values_i − base_i); four at a time takes less and gives the same numbers. */
+function addChange(
+  into: Float64Array,
+  values: Float32Array,
+  base: Float32Array,
+  start: number,
+  end: number,
+  factor: number,
+): void {
+  let i = start;
+  for (; i + 3 < end; i += 4) {
+    into[i] = into[i]! + factor * (values[i]! - base[i]!);
+    into[i + 1] = into[i + 1]! + factor * (values[i + 1]! - base[i + 1]!);
+    into[i + 2] = into[i + 2]! + factor * (values[i + 2]! - base[i + 2]!);
+    into[i + 3] = into[i + 3]! + factor * (values[i + 3]! - base[i + 3]!);
+  }
+  for (; i < end; i++) into[i] = into[i]! + factor * (values[i]! - base[i]!);
+}

@@ -1,7 +1,7 @@
 /** FedAsync's mixing: the global adapter moves a share of the way to each client's adapter, one after the other. */
 
 import type { Aggregation } from "../strategy.ts";
-import { hasTrained, type Update } from "../update.ts";
+import { hasTrained, sentValues, type Update } from "../update.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 /** Mixing is affine in θ, so several updates fold into one factor and one vector: θ_j becomes keep_j·θ_j + values_j. */
@@ -47,18 +47,13 @@ export const mix = defineStrategy({
       updates: 0,
     }),
     fold(sum, update, { layout: { groups } }) {
-      const { values, base, clip = 1 } = update;
+      const values = sentValues(update);
       sum.updates++;
       for (const [group, { ranges }] of groups.entries()) {
         const share = weight(update, group);
         if (share === 0) continue;
         sum.keep[group]! *= 1 - share;
-        for (const { start, end } of ranges) {
-          for (let i = start; i < end; i++) {
-            const value = clip === 1 ? values[i]! : base[i]! + clip * (values[i]! - base[i]!);
-            sum.values[i] = (1 - share) * sum.values[i]! + share * value;
-          }
-        }
+        for (const { start, end } of ranges) mixRange(sum.values, values, start, end, share);
       }
     },
     finish(sum, server, { layout: { groups } }) {
@@ -75,3 +70,16 @@ export const mix = defineStrategy({
     },
   }),
 });
+
+/** mixture_i ← (1 − share)·mixture_i + share·values_i; four at a time takes less and gives the same numbers. */
+function mixRange(mixture: Float64Array, values: Float32Array, start: number, end: number, share: number): void {
+  const rest = 1 - share;
+  let i = start;
+  for (; i + 3 < end; i += 4) {
+    mixture[i] = rest * mixture[i]! + share * values[i]!;
+    mixture[i + 1] = rest * mixture[i + 1]! + share * values[i + 1]!;
+    mixture[i + 2] = rest * mixture[i + 2]! + share * values[i + 2]!;
+    mixture[i + 3] = rest * mixture[i + 3]! + share * values[i + 3]!;
+  }
+  for (; i < end; i++) mixture[i] = rest * mixture[i]! + share * values[i]!;
+}

@@ -64,13 +64,7 @@ export const qffl = defineStrategy({
         for (const [group, { ranges }] of layout.groups.entries()) {
           if (!hasTrained(update, group)) continue;
           sum.trained[group] = 1;
-          for (const { start, end } of ranges) {
-            for (let i = start; i < end; i++) {
-              const g = factor * (base[i]! - values[i]!);
-              square += g * g;
-              d[i] = d[i]! + scale * g;
-            }
-          }
+          for (const { start, end } of ranges) square += addGradient(d, values, base, start, end, factor, scale);
         }
         sum.h += q * loss ** (q - 1) * square + L * scale;
       },
@@ -89,3 +83,41 @@ export const qffl = defineStrategy({
     };
   },
 });
+
+/**
+ * d_i ← d_i + scale·g_i with g_i = factor·(base_i − values_i). Four sums at a time, as none waits for another.
+ *
+ * @returns Σ g_i²
+ */
+function addGradient(
+  d: Float64Array,
+  values: Float32Array,
+  base: Float32Array,
+  start: number,
+  end: number,
+  factor: number,
+  scale: number,
+): number {
+  let [first, second, third, fourth] = [0, 0, 0, 0];
+  let i = start;
+  for (; i + 3 < end; i += 4) {
+    const a = factor * (base[i]! - values[i]!);
+    const b = factor * (base[i + 1]! - values[i + 1]!);
+    const c = factor * (base[i + 2]! - values[i + 2]!);
+    const e = factor * (base[i + 3]! - values[i + 3]!);
+    d[i] = d[i]! + scale * a;
+    d[i + 1] = d[i + 1]! + scale * b;
+    d[i + 2] = d[i + 2]! + scale * c;
+    d[i + 3] = d[i + 3]! + scale * e;
+    first += a * a;
+    second += b * b;
+    third += c * c;
+    fourth += e * e;
+  }
+  for (; i < end; i++) {
+    const g = factor * (base[i]! - values[i]!);
+    d[i] = d[i]! + scale * g;
+    first += g * g;
+  }
+  return first + second + (third + fourth);
+}
