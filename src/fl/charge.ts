@@ -4,8 +4,8 @@
  *
  *   time = Σ (latency + bytes ÷ rate)  +  effort · training + probing
  *
- * A probe is a forward pass over all local examples that are trained on, whatever the effort; those kept from training
- * pass forward once.
+ * A probe is a forward pass over all local examples that are trained on, whatever the effort, or a training step's pass if
+ * it differentiates; those kept from training pass forward once.
  */
 import type { ClientId } from "../base/ids.ts";
 import type { ParameterLayout } from "../tasks/layout.ts";
@@ -45,8 +45,8 @@ export interface Tariff {
   readonly kept: number;
   /** How many models train where a plan does not say. */
   readonly members: number;
-  /** Probes of a kind of plan, over the examples that are trained on and over those that are kept. */
-  probesOf(kind: Plan["kind"]): { readonly trained: number; readonly validating: number };
+  /** Probes of a kind of plan over the examples that are trained on, those of them that differentiate, and over those kept. */
+  probesOf(kind: Plan["kind"]): { readonly trained: number; readonly backward: number; readonly validating: number };
 }
 
 export function chargesBy(tariff: Tariff): ChargeOf {
@@ -58,15 +58,16 @@ export function chargesBy(tariff: Tariff): ChargeOf {
     const own = flopsOf(variantOf(client));
     const asked = flopsOf(plan.kind.variant, plan.scope);
     const { down, up } = bytesOf(plan, layout);
-    const { trained, validating } = probesOf(plan.kind);
-    const passes = trained * (1 - kept) + validating * kept;
+    const { trained, backward, validating } = probesOf(plan.kind);
+    const forward = (trained - backward) * (1 - kept) + validating * kept;
+    const probed = forward * asked.forward + backward * (1 - kept) * asked.training;
     const models = plan.members?.length ?? members;
     return {
       download: sent(bytes.download, down),
       upload: sent(bytes.upload, up),
       preliminary: plan.preliminary ?? null,
       training: (models * (1 - kept) * trainingTimeOf(client) * asked.training) / own.training,
-      probing: (models * passes * epochTimeOf(client) * asked.forward) / own.training,
+      probing: (models * epochTimeOf(client) * probed) / own.training,
     };
   };
 }

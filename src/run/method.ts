@@ -1,5 +1,6 @@
 /** The strategy of a run with what it sees of it, its programs as content that workers read, and where it starts. */
 import type { Learning, Method } from "../../actors/server-state.ts";
+import { invariant } from "../base/errors.ts";
 import { type ClientId, participationId, round } from "../base/ids.ts";
 import { type Problem, under } from "../base/problem.ts";
 import { Rng } from "../base/random.ts";
@@ -117,8 +118,8 @@ function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, ste
       return { training: pace * (2 * base + 3 * added), forward: pace * (base + added) };
     },
     probesOf(kind) {
-      const { before, after, validate } = steps(kind);
-      return { trained: inOrder(before).length + inOrder(after).length, validating: validate ? 1 : 0 };
+      const { before, after, backward = 0, validate } = steps(kind);
+      return { trained: inOrder(before).length + inOrder(after).length, backward, validating: validate ? 1 : 0 };
     },
   });
 }
@@ -179,7 +180,8 @@ export function methodOf(
   const stepsBy = stepsOf(strategy, setting);
   const made = new Map<string, ReturnType<Method["programs"]>>();
   const make = (kind: Kind, scoped: boolean): ReturnType<Method["programs"]> => {
-    if (programs === null || prepared.training === null) return { step: {} };
+    if (prepared.training === null) return { step: {} };
+    invariant(programs !== null, () => `${strategy.name} trains, and the run has no task to make its programs of`);
     const { batchSize: rows, length, optimizer } = prepared.training.setup;
     const options = { ...stepOptionsOf(optimizer), ...(scoped && { scoped }) };
     const steps = stepsBy(kind);

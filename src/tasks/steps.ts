@@ -42,6 +42,8 @@ export interface Steps {
   /** Over the parameters as received, and as trained; of several each sees what those before it found. */
   readonly before?: Probe | readonly Probe[];
   readonly after?: Probe | readonly Probe[];
+  /** How many of these differentiate: they cost what a training step costs, where others cost a forward pass. */
+  readonly backward?: number;
   /** Over the examples that the plan keeps from training, and the parameters as trained. */
   readonly validate?: Probe;
   /** Whether several clients can share a call. True unless a piece reads `pass` other than through `loss`. */

@@ -54,7 +54,7 @@ test("bytes of the plan are what the messages weigh", async (t) => {
   assert.equal(work, plain[1]);
 });
 
-test("a probe is a forward pass over all examples, whatever the effort", async (t) => {
+test("a probe is a forward pass over all examples, whatever the effort, and one that differentiates a step's pass", async (t) => {
   const { config } = await prepareRun(timingOnly(one), {});
   const probe = () => ({});
   const pass = (10_000 * adaptedFlops(config, 2, 8)) / trainingFlops(config, 2, 8);
@@ -63,6 +63,8 @@ test("a probe is a forward pass over all examples, whatever the effort", async (
     strategy: asking({ effort: 0.25 }, { steps: () => ({ before: probe, after: probe }) }),
   });
   assert.equal(both, Math.ceil(2_500 + 2 * pass));
+  const backward = await legs(t, { strategy: asking({}, { steps: () => ({ before: probe, backward: 1 }) }) });
+  assert.equal(backward[1], 20_000);
   const [, three] = await legs(t, {
     training: { epochs: 3 },
     strategy: asking({}, { steps: () => ({ before: probe }) }),

@@ -74,6 +74,7 @@ export const scaffold = defineStrategy({
       given: { c: "parameters", ci: "parameters" },
       gradient: (gradient, { given }) => add(sub(gradient, given.ci!), given.c!),
       ...(control === "gradient" && {
+        backward: 1,
         before: ({ pass, parameters }) => ({
           gradient: gradients(reduceSum(pass.losses, [0], true), [parameters])[0]!,
           targets: reduceSum(onesOf(pass.losses), [0], true),
