@@ -13,7 +13,7 @@ import type { Problem } from "../base/problem.ts";
 import type { Draws } from "../base/random.ts";
 import type { AdapterShape } from "../model/adapter.ts";
 import type { Steps } from "../tasks/steps.ts";
-import type { Affordable, KeyedDraws, Setting } from "../tasks/task.ts";
+import type { Ability, Affordable, KeyedDraws, Setting } from "../tasks/task.ts";
 import type { Named } from "./define.ts";
 import type { Deployment } from "./deployment.ts";
 import type { ClientMemory, ClientView, Invited, Kind, Plain, Plan, Vectors } from "./plan.ts";
@@ -86,6 +86,8 @@ export interface StrategySampler {
 }
 
 export interface Method<Sum = unknown> extends Aggregation<Sum> {
+  /** What it asks of the task, beside parameters in groups. */
+  readonly needs?: readonly Ability[];
   /** What of its options does not fit the scenario; asked before a run. */
   problems?(setting: Setting): readonly Problem[];
   init?(setting: Setting): Pick<ServerState, "vectors" | "notes">;

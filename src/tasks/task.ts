@@ -17,6 +17,18 @@ export type Variant = Readonly<Record<string, string | number>>;
 /** What is averaged where several models predict together. */
 export type Mix = "logits" | "probabilities";
 
+/** What a strategy may need of a task. */
+export type Ability =
+  | "low-rank"
+  | "experts"
+  | "routers"
+  | "beside"
+  | "members"
+  | "blocks"
+  | "heads"
+  | "modalities"
+  | "slices";
+
 /** The batch of one step: `rows` for each of `clients`, whatever a row is. */
 export interface BatchShape {
   readonly clients: number;

@@ -1,6 +1,6 @@
 /**
  * A setting that is small enough to play with: the language-model task of two layers with four experts each, without
- * weights. Local training is played by chance; everything else of a round is the strategy's own.
+ * weights, or another task where a strategy needs one. Local training is played by chance; everything else of a round is the strategy's own.
  */
 
 import { given } from "../base/given.ts";
@@ -18,6 +18,7 @@ import { lensOf } from "../tasks/scope.ts";
 import { inOrder, type Steps } from "../tasks/steps.ts";
 import type { Setting, Task } from "../tasks/task.ts";
 import { probeProgram, type StepOptions, trainingStep } from "../tasks/training-step.ts";
+import { twoViewTask } from "../tasks/two-view/task.ts";
 import type { Program, Tensor } from "../tensor/graph/ir.ts";
 
 const config: ModelConfig = {
@@ -39,22 +40,30 @@ const config: ModelConfig = {
 };
 const lora = { rank: 2, alpha: 4 };
 const { total, expert } = countParameters(config);
-const budgets = [1, 2, 4];
 const clients = 8;
 const tokens = 100;
 
-/** The task as a strategy shapes it. */
-export function smallTask({ shape }: Pick<Strategy, "shape">): { readonly task: Task; readonly setting: Setting } {
-  const task = llmTask({ config, lora, form: "factored", ...given({ shape }) });
-  const layout = parameterLayout(task.adapter);
-  const setting: Setting = {
-    layout,
+/** The task that a strategy needs, as it shapes it. */
+export function smallTask({ shape, needs = [] }: Pick<Strategy, "shape" | "needs">): {
+  readonly task: Task;
+  readonly setting: Setting;
+} {
+  const common = {
     clients,
-    budgets,
     rate: 0.1,
     epochs: 1,
-    draws: (purpose) => new Rng(1).at(purpose).at(0),
-    examples: (client) => 1 + ((37 * client) % 100),
+    draws: (purpose: string) => new Rng(1).at(purpose).at(0),
+    examples: (client: number) => 1 + ((37 * client) % 100),
+  };
+  if (needs.includes("modalities")) {
+    const task = twoViewTask({ inputs: [3, 4], hidden: 5, features: 2, classes: 3 });
+    return { task, setting: { ...common, layout: task.layout, budgets: [1, 2, 3], variant: task.budget.variant } };
+  }
+  const task = llmTask({ config, lora, form: "factored", ...given({ shape }) });
+  const setting: Setting = {
+    ...common,
+    layout: parameterLayout(task.adapter),
+    budgets: [1, 2, 4],
     variant: (topK) => ({ topK }),
     mixture: { topK: config.topK, expert, rest: total - config.layers * config.experts * expert },
   };
@@ -127,7 +136,7 @@ export function played(strategy: Strategy, { server, memories }: Remembered, cha
     const view: Invited = {
       client: clientId(client),
       participation: participationId(round * clients + client),
-      budget: budgets[client % budgets.length]!,
+      budget: setting.budgets[client % setting.budgets.length]!,
       examples: setting.examples(client),
       round: roundOf(round),
       memory,

@@ -126,7 +126,7 @@ const checks: Readonly<Record<string, Check>> = {
   "a group nobody trained is bit-identical afterwards": async (make, { restless = false }) => {
     if (restless) return;
     const { groups } = smallTask(make()).setting.layout;
-    for (const idle of [0, 3, groups.length - 1]) {
+    for (const idle of new Set([0, Math.min(3, groups.length - 1), groups.length - 1])) {
       const { server, memories } = await warm(make, 4);
       const { ranges } = groups[idle]!;
       server.parameters[ranges[0]!.start] = -0;

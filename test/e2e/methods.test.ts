@@ -72,5 +72,5 @@ test("a scenario file is read for the strategy that it brings", async (t) => {
 test("a name that no method has is refused with the nearest one, and the list", async () => {
   const { code, err } = await runFlame("methods", "scafold");
   assert.equal(code, 2);
-  assert.match(err, /no method scafold; did you mean scaffold\?\n.*one of ccfao,.* clipNorm/);
+  assert.match(err, /no method scafold; did you mean scaffold\?\n.*one of bmsfed,.* clipNorm/);
 });

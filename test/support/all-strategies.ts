@@ -1,6 +1,7 @@
 /** Every strategy, in the settings that its tests go through, and what each promises. */
 
 import {
+  bmsfed,
   ccfao,
   coordinateMedian,
   embracingfl,
@@ -92,6 +93,8 @@ export const allStrategies: readonly (readonly [make: () => Strategy, promises: 
   [() => embracingfl({ layers: "all", experts: "own" }), mean],
   [() => splitMix({ bases: 1, minOne: true }), mean],
   [() => splitMix({ bases: 2, minOne: true, temperature: 2 }), {}],
+  [() => bmsfed(), { masked: true }],
+  [() => bmsfed({ alpha: 0, threshold: 10, momentum: 0.9 }), { masked: true }],
   [() => clipped(flame(), { norm: 1e3 }), mean],
   [() => clipped(fedadam(), { norm: 0.5 }), {}],
   [() => scaffold({ serverStep: { type: "adam" } }), {}],

@@ -14,6 +14,7 @@ export { flame } from "./flame.ts";
 export { hfedmoe } from "./hfedmoe.ts";
 export { krum, multiKrum } from "./krum.ts";
 export { mix } from "./mix.ts";
+export { bmsfed } from "./modalities/bmsfed.ts";
 export { otaffl } from "./otaffl.ts";
 export { qffl } from "./qffl.ts";
 export { flexlora } from "./ranks/flexlora.ts";

@@ -1,5 +1,6 @@
 /** Any method whose clients send less: the largest entries of their update, rounded to a few levels. */
 import { z } from "zod";
+import { ScenarioError } from "../../base/errors.ts";
 import { scalarsOf } from "../../tasks/scope.ts";
 import type { Setting } from "../../tasks/task.ts";
 import type { About } from "../about.ts";
@@ -42,6 +43,11 @@ export const compressionFields = {
 export type CompressionOptions = z.output<z.ZodObject<typeof compressionFields>>;
 
 export function compressed<Sum>(host: Strategy<Sum>, { keep, levels, feedback }: CompressionOptions): Strategy<Sum> {
+  if (host.prelude === true) {
+    throw new ScenarioError(
+      `strategy.compress: ${host.name} throws away what clients learn in its prelude, and what compression left out of that they would still owe`,
+    );
+  }
   const details = [...(keep < 1 ? [`top ${keep}`] : []), ...(levels > 0 ? [`${levels} levels`] : [])];
   return {
     ...host,

@@ -10,14 +10,13 @@
 import type { Draws, Rng } from "../../base/random.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
-import { add, cast, clip, reduceSum, scale } from "../../tensor/ops/arithmetic.ts";
-import { integerDivide, less } from "../../tensor/ops/discrete.ts";
-import { gatherRows, scatterAddRows } from "../../tensor/ops/index-ops.ts";
-import { concat, reshape, split } from "../../tensor/ops/layout.ts";
+import { add, clip } from "../../tensor/ops/arithmetic.ts";
+import { gatherRows } from "../../tensor/ops/index-ops.ts";
+import { reshape, split } from "../../tensor/ops/layout.ts";
 import { matmul } from "../../tensor/ops/matrix.ts";
-import { crossEntropy } from "../../tensor/ops/nn.ts";
 import type { ParameterLayout } from "../layout.ts";
 import type { BatchShape, Pass, Task, Variant } from "../task.ts";
+import { labelledRows } from "../vision/task.ts";
 
 export interface TwoViewShape {
   /** Numbers of each view of an example, a first: a row of a batch is both, one after the other. */
@@ -98,61 +97,34 @@ const initialOf = (shape: TwoViewShape, draws: Draws): Float32Array =>
       ),
   );
 
-function passOf(
-  shape: TwoViewShape,
-  graph: Graph,
-  parameters: Tensor,
-  variant: Variant,
-  { clients, rows }: BatchShape,
-): Pass {
+function passOf(shape: TwoViewShape, graph: Graph, parameters: Tensor, variant: Variant, batch: BatchShape): Pass {
+  const { clients, rows } = batch;
   const { inputs, features, classes } = shape;
   const width = inputs[0] + inputs[1];
-  const images = graph.symbol("images");
-  const batch = {
-    x: graph.input("x", "float32", [clients, rows, width]),
-    positions: graph.input("positions", "int32", [images]),
-    targets: graph.input("targets", "int32", [images]),
-  };
+  const [all, used] = [clients * rows, viewsOf(variant)];
   const sizes = matricesOf(shape).flat();
-  const parts = split(
+  const matrices = split(
     parameters,
     -1,
     sizes.map(([height, width]) => height * width),
   ).map((part, i) => reshape(part, [clients, ...sizes[i]!]));
-  const seen = split(batch.x, -1, inputs);
   // A node that is built twice is one.
-  const encoded = (view: number): Tensor => {
-    const [w1, b1, w2, b2] = parts.slice(4 * view, 4 * view + 4) as [Tensor, Tensor, Tensor, Tensor];
-    return add(matmul(relu(add(matmul(seen[view]!, w1), b1)), w2), b2);
+  const encoded = (x: Tensor, view: number): Tensor => {
+    const seen = split(reshape(x, [clients, rows, width]), -1, inputs)[view]!;
+    const [w1, b1, w2, b2] = matrices.slice(4 * view, 4 * view + 4) as [Tensor, Tensor, Tensor, Tensor];
+    return add(matmul(relu(add(matmul(seen, w1), b1)), w2), b2);
   };
-  const [ofA, ofV, bias] = parts.slice(8) as [Tensor, Tensor, Tensor];
-  const rowsOf = (t: Tensor, size: number): Tensor => gatherRows(reshape(t, [clients * rows, size]), batch.positions);
-  const read = viewsOf(variant).map((view) => matmul(encoded(view), [ofA, ofV][view]!));
-  const logits = rowsOf(
-    read.reduce((sum, part) => add(sum, part), bias),
-    classes,
-  );
-  const client = () => integerDivide(batch.positions, rows);
-  // Labels begin with 0.
-  const ones = less(graph.constant([-1], [1]), cast(batch.targets, "float32"));
-  const each = clients === 1 ? reduceSum(ones, [0], true) : scatterAddRows(ones, client(), clients);
-  const uses = [0, 1].map((view) => viewsOf(variant).includes(view));
-  return {
-    batch,
-    losses: crossEntropy(logits, batch.targets),
-    client,
-    example: () => batch.positions,
-    logits,
-    present: () => scatterAddRows(ones, batch.positions, clients * rows),
-    features: (view) => rowsOf(encoded(view), features),
-    counts: cast(
-      concat(
-        [...uses, true].map((isUsed) => (isUsed ? each : scale(each, 0))),
-        0,
-      ),
-      "int64",
-    ),
+  const [ofA, ofV, bias] = matrices.slice(8) as [Tensor, Tensor, Tensor];
+  const predict = (x: Tensor): Tensor => {
+    const read = used.map((view) => matmul(encoded(x, view), [ofA, ofV][view]!));
+    return reshape(
+      read.reduce((sum, part) => add(sum, part), bias),
+      [all, classes],
+    );
   };
+  const pass = labelledRows(graph, width, batch, [used.includes(0), used.includes(1), true], predict);
+  const { x, positions } = pass.batch as Readonly<Record<string, Tensor>>;
+  return { ...pass, features: (view) => gatherRows(reshape(encoded(x!, view), [all, features]), positions!) };
 }
 
 /** The largest number of float32 is far away. */

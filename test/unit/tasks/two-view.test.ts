@@ -20,7 +20,7 @@ const numbers = (length: number) => Float64Array.from({ length }, () => draws.no
 /** Biases away from 0, so that their place matters; the last row of the batch is empty. */
 const parameters = numbers(task.layout.size);
 const x = numbers(rows * 7).fill(0, 3 * 7);
-const batch = { x, positions: [0, 1, 2], targets: [2, 0, 1] };
+const batch = { x, padding: [0, 0, 0, 1], positions: [0, 1, 2], targets: [2, 0, 1] };
 
 /** Mean loss by loops over one row at a time, from the formula. */
 function lossOf(theta: ArrayLike<number>, views: string): { loss: number; features: number[][][] } {
@@ -114,7 +114,7 @@ test("a program offers both features, whichever view the variant reads, and says
 });
 
 test("two clients in a call train as each alone", () => {
-  const other = { x: numbers(rows * 7), positions: [0, 1, 2, 3], targets: [1, 1, 0, 2] };
+  const other = { x: numbers(rows * 7), padding: [0, 0, 0, 0], positions: [0, 1, 2, 3], targets: [1, 1, 0, 2] };
   const theirs = numbers(task.layout.size);
   const alone = [
     interpret(step({ views: "av" }), { ...batch, parameters, learningRate: [0.1], inverseCount: [1 / 3] }),
@@ -122,6 +122,7 @@ test("two clients in a call train as each alone", () => {
   ];
   const out = interpret(step({ views: "av" }, 2), {
     x: [...batch.x, ...other.x],
+    padding: [...batch.padding, ...other.padding],
     positions: [...batch.positions, ...other.positions.map((row) => row + rows)],
     targets: [...batch.targets, ...other.targets],
     parameters: [...parameters, ...theirs],
