@@ -19,6 +19,8 @@ import type { Computation, Trained } from "./training.ts";
 interface Counted extends Pick<Update, "participation" | "client" | "budget" | "examples" | "personal" | "meanLoss"> {
   /** By group. */
   readonly weights: Float64Array;
+  /** That its mean loss is of. */
+  readonly targets: number;
 }
 
 export interface Aggregated {
@@ -75,7 +77,8 @@ export async function aggregate(
     // Of the experts that its tokens activated: that is what a rescaler makes up for.
     const budget = activeIn(update);
     const weights = Float64Array.from(groups, (_, group) => strategy.weight(update, group));
-    counted.push({ participation, client, budget, examples, personal, meanLoss, weights });
+    const { targets } = trained;
+    counted.push({ participation, client, budget, examples, personal, meanLoss, targets, weights });
   }
   if (counted.length < minUpdates) {
     // The sum is thrown away.
@@ -91,9 +94,15 @@ export async function aggregate(
     memories,
     found: new Map(counted.map((update) => [update.participation, update])),
     refusals,
-    trainLoss: counted.reduce((total, { meanLoss }) => total + meanLoss, 0) / counted.length,
+    trainLoss: meanLossOf(counted),
     expertTokens,
   };
+}
+
+/** Per target of all clients. */
+function meanLossOf(counted: readonly Counted[]): number {
+  const all = counted.reduce((sum, { targets }) => sum + targets, 0);
+  return counted.reduce((sum, { meanLoss, targets }) => sum + meanLoss * (targets / all), 0);
 }
 
 /** A work is a pledge like training: done by the pool while virtual time stands still, and again if the run is cut off. */

@@ -92,7 +92,9 @@ export interface Trained {
   readonly activations: Uint32Array;
   readonly tokens: number;
   readonly firstLoss: number;
+  /** Per target, of this many targets: response tokens of all steps. */
   readonly meanLoss: number;
+  readonly targets: number;
   /** Optimizer steps that it took. */
   readonly steps: number;
   /** Sums of probes, by name. */
@@ -255,7 +257,7 @@ async function trainEach(
   engine: TrainingEngine,
   recipes: readonly TrainRecipe[],
   jobs: readonly TrainJob[],
-): Promise<TrainResult[]> {
+): Promise<(TrainResult & MeanLoss)[]> {
   const parts = recipes.map(({ client, round, method }, at) =>
     method?.members === undefined
       ? [jobs[at]!]
@@ -273,8 +275,24 @@ async function trainEach(
   }
   return results.map((found, at) => {
     const members = recipes[at]!.method?.members;
-    return members === undefined ? found[0]! : together(jobs[at]!, members, found);
+    const result = members === undefined ? found[0]! : together(jobs[at]!, members, found);
+    return { ...result, ...meanLossOf(parts[at]!, found) };
   });
+}
+
+type MeanLoss = Pick<Trained, "meanLoss" | "targets">;
+
+/** A step's loss is the mean over its targets: the last batch of an epoch has fewer of them. */
+function meanLossOf(jobs: readonly TrainJob[], found: readonly TrainResult[]): MeanLoss {
+  let sum = 0;
+  let targets = 0;
+  for (const [at, { batches }] of jobs.entries()) {
+    for (const [step, batch] of batches.entries()) {
+      sum += found[at]!.losses[step]! * batch.targets.length;
+      targets += batch.targets.length;
+    }
+  }
+  return { meanLoss: sum / targets, targets };
 }
 
 function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader): TrainJob {
@@ -326,7 +344,7 @@ function trained(
   { seed }: TrainingSetup,
   { client, round, attack }: TrainRecipe,
   base: Float32Array,
-  { adapter, rescaler, activations, tokens, losses, found }: TrainResult,
+  { adapter, rescaler, activations, tokens, losses, found, meanLoss, targets }: TrainResult & MeanLoss,
 ): Trained {
   const honest: Trained = {
     values: adapter,
@@ -334,7 +352,8 @@ function trained(
     activations,
     tokens,
     firstLoss: losses[0]!,
-    meanLoss: losses.reduce((sum, loss) => sum + loss, 0) / losses.length,
+    meanLoss,
+    targets,
     steps: losses.length,
     found,
   };

@@ -10,7 +10,7 @@ export interface Trained {
   readonly base: Float32Array;
   /** Optimizer steps taken, ≥ 1. */
   readonly steps: number;
-  /** Mean training loss of the first and of all local steps, in nats. */
+  /** Mean training loss of the first local step, and of all, in nats per target: per response token. */
   readonly firstLoss: number;
   readonly meanLoss: number;
   /** 1 for a group that at least one step gave a gradient, `[groups]`. */

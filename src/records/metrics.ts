@@ -43,7 +43,7 @@ export const roundMetricsSchema = z.object({
   /** False when too few updates came: the adapter is then untouched. */
   aggregated: z.boolean(),
   tiers: z.array(tierMetricsSchema).readonly(),
-  /** Mean training loss over counted updates, in nats; null without training or without updates. */
+  /** Mean training loss per response token over counted updates, in nats; null without training or without updates. */
   trainLoss: z.number().nullable(),
   /** Bytes sent since the run began. */
   downloadBytes: z.number().min(0),

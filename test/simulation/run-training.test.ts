@@ -18,7 +18,7 @@ import { folderOfFile } from "../support/folders.ts";
 import { assertSameRun, interruptAfter, sameFiles } from "../support/run-folders.ts";
 import { threeTiers, training } from "../support/scenarios.ts";
 import { tinyModel } from "../support/tiny-model.ts";
-import { countingPool, scrambledPool, toyPool } from "../support/toy-engine.ts";
+import { countingPool, losingPool, scrambledPool, toyPool } from "../support/toy-engine.ts";
 import { foulWeather } from "../support/weather.ts";
 
 const folder = folderOfFile();
@@ -82,6 +82,20 @@ test("a client without data is not invited, with training or without", async () 
   for (const { client } of trained) assert.ok(!empty.has(client), client);
   const fate = ({ client, round, outcome, reason }: ParticipationRow) => ({ client, round, outcome, reason });
   assert.deepEqual((await fates({ timingOnly: true })).map(fate), trained.map(fate));
+});
+
+test("the mean training loss is per response token: it is the same however examples are put into batches", async () => {
+  // A loss of its own for each target, so that a step's is their mean.
+  const pool = losingPool(({ targets }) => targets.reduce((sum, target) => sum + target / 100, 0) / targets.length);
+  const rounds = { count: 1, cohort: 8, deadline: null, minUpdates: 8 };
+  const fleet = threeTiers.map((tier) => ({ ...tier, dropout: 0 }));
+  const losses = [];
+  for (const batchSize of [1, 5, 32]) {
+    const { rows } = await run(training(model, { rounds, fleet, training: { batchSize } }), { out: null, pool });
+    losses.push(rows[1]!.trainLoss!);
+  }
+  // Losses are float32; three sums of the same thousands of them, in other orders.
+  for (const loss of losses) assert.ok(Math.abs(loss / losses[0]! - 1) < 1e-6, `${losses}`);
 });
 
 test("clients that drop out, come late or are not needed cost no training", async () => {

@@ -82,11 +82,27 @@ function distanceOf(values: Float32Array): number {
 
 const firstToken = ({ ids, lengths }: Batch): number => ids[0]! + lengths[0]!;
 
-const handlersFor = ({ layout, training }: Prepared): Handlers =>
+/** @param lossOf of a step, in place of the toy's own */
+const handlersFor = ({ layout, training }: Prepared, lossOf?: (batch: Batch) => number): Handlers =>
   trainingHandlers(
     () => training!.setup,
-    async () => new ToyEngine(layout),
+    async () => {
+      const toy = new ToyEngine(layout);
+      if (lossOf === undefined) return toy;
+      const train = async (jobs: readonly TrainJob[]): Promise<TrainResult[]> =>
+        (await toy.trainCohort(jobs)).map((result, at) => ({
+          ...result,
+          losses: Float32Array.from(jobs[at]!.batches, lossOf),
+        }));
+      return { name: "toy", trainCohort: train, evaluate: (job) => toy.evaluate(job), dispose: () => toy.dispose() };
+    },
   );
+
+/** Trains on this thread; the loss of a step is what is said. */
+export const losingPool =
+  (lossOf: (batch: Batch) => number) =>
+  (prepared: Prepared): WorkPool =>
+    new InlinePool(handlersFor(prepared, lossOf));
 
 /** Trains on this thread. */
 export const toyPool = (prepared: Prepared): WorkPool => new InlinePool(handlersFor(prepared));

@@ -29,6 +29,7 @@ interface Sent {
   /** Of the three experts of either layer, for ten tokens. */
   readonly counts?: readonly number[];
   readonly loss?: number;
+  readonly targets?: number;
   readonly factor?: number;
   readonly discount?: number;
 }
@@ -94,7 +95,7 @@ async function aggregated(
 }
 
 function trainedBy(
-  { delta = 0, first = 0, counts = [10, 5, 5], loss = 1, factor = 1 }: Sent,
+  { delta = 0, first = 0, counts = [10, 5, 5], loss = 1, targets = 10, factor = 1 }: Sent,
   base: Float32Array,
 ): Trained {
   const values = base.map((value) => value + delta);
@@ -108,6 +109,7 @@ function trainedBy(
     found: {},
     firstLoss: loss,
     meanLoss: loss,
+    targets,
   };
 }
 
@@ -119,13 +121,13 @@ const weightsOf = ({ counts }: Aggregated): number[] => counts.map(({ weight }) 
 test("the adapter moves by the mean of the deltas, weighted by examples", async () => {
   // (1·4 + 3·8) / 4 = 7
   const found = await aggregated(fedavg(), [
-    { client: 0, examples: 1, delta: 4, loss: 1 },
-    { client: 1, examples: 3, delta: 8, loss: 3 },
+    { client: 0, examples: 1, delta: 4, loss: 1, targets: 30 },
+    { client: 1, examples: 3, delta: 8, loss: 3, targets: 10 },
   ]);
   assert.deepEqual([...found.next!.parameters], new Array(layout.size).fill(7));
   assert.deepEqual(weightsOf(found), [0.25, 0.75]);
-  // The mean over updates, whatever their weight.
-  assert.equal(found.trainLoss, 2);
+  // Per response token, whatever the weights: (30·1 + 10·3) / 40.
+  assert.equal(found.trainLoss, 1.5);
   assert.deepEqual([...found.expertTokens!], [20, 10, 10, 20, 10, 10]);
 });
 
