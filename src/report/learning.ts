@@ -29,7 +29,9 @@ export function learningFigures(rounds: readonly RoundMetrics[], { budgets }: Pa
       id: "loss-by-round",
       title: "Held-out loss over rounds",
       caption: `Cross-entropy per response token on examples no client trains on, at every budget of active experts. ${change(series, "loss", nats)}${
-        training.length === 0 ? "" : " The dotted line is the mean training loss of the counted updates."
+        training.length === 0
+          ? ""
+          : " The dotted line is the mean training loss of the counted updates, per response token."
       }`,
       legend: training.length === 0 ? legend : [...legend, { ...TRAINING, mark: "line" }],
       svg: plot(series, byRound, loss, training),

@@ -121,7 +121,13 @@ export async function prepareRun(
   const prepared = await prepare(scenario, { embedded: embeddedModel(), startedIn });
   throwProblems(scenario.data.name, strategyProblems(scenario, prepared));
   throwProblems(scenario.data.name, checkReach(scenario, prepared));
-  return { ...prepared, notes: [...prepared.notes, ...unusedFields(scenario)] };
+  return { ...prepared, notes: [...prepared.notes, ...withoutData(prepared), ...unusedFields(scenario)] };
+}
+
+/** They would have nothing to train on. */
+function withoutData({ fleet: { examples, size } }: Prepared): string[] {
+  const empty = examples.reduce((count, own) => count + (own === 0 ? 1 : 0), 0);
+  return empty === 0 ? [] : [`${empty} of ${size} clients have no data and are never invited; see data.partition`];
 }
 
 interface PlayedRun {
