@@ -63,7 +63,8 @@ export function deltaNorm({ values, base, clip = 1 }: Update): number {
 
 /** Why an update is not counted. */
 export interface Refusal {
-  readonly kind: "misfit" | "not-finite";
+  /** `model-diverged`: what it was sent was not finite before it did anything. */
+  readonly kind: "misfit" | "not-finite" | "model-diverged";
   readonly text: string;
 }
 
@@ -74,13 +75,15 @@ export interface Refusal {
  * @returns why it must be refused, or null
  */
 export function checkUpdate(update: Update, layout: AdapterLayout): Refusal | null {
+  const base = firstNonFinite("base adapter", update.base);
+  if (base !== null) return { kind: "model-diverged", text: base };
+  if (!Number.isFinite(update.firstLoss)) {
+    return { kind: "model-diverged", text: `firstLoss is ${update.firstLoss}, before the first step` };
+  }
   const misfit = misfitOf(update, layout);
   if (misfit !== null) return { kind: "misfit", text: misfit };
   const text =
-    firstNonFinite("adapter", update.values) ??
-    firstNonFinite("base adapter", update.base) ??
-    firstNonFinite("rescaler", update.personal) ??
-    nonFiniteIn(update.sent);
+    firstNonFinite("adapter", update.values) ?? firstNonFinite("rescaler", update.personal) ?? nonFiniteIn(update.sent);
   return text === null ? null : { kind: "not-finite", text };
 }
 

@@ -80,6 +80,8 @@ const resultSchema = z.strictObject({
   /** SHA-256 of the final adapter's values; null without training. */
   adapterDigest: z.string().nullable(),
   rounds: z.int().min(0),
+  /** The first round after which a held-out loss was no finite number; null if there was none. */
+  divergedIn: z.int().min(0).nullable(),
   expectations: z.array(z.object({ name: z.string(), held: z.boolean(), detail: z.string() })).readonly(),
   /** SHA-256 of the other files that a finished run leaves, by their path in its folder. */
   files: z.record(z.string(), z.string()),

@@ -61,6 +61,10 @@ export const roundMetricsSchema = z.object({
 });
 export type RoundMetrics = Readonly<z.output<typeof roundMetricsSchema>>;
 
+/** The first round after which a held-out loss is no finite number: the model has diverged. Null if there is none. */
+export const divergedIn = (rows: readonly Pick<RoundMetrics, "round" | "evaluations">[]): number | null =>
+  rows.find(({ evaluations }) => evaluations.some(({ loss }) => !Number.isFinite(loss)))?.round ?? null;
+
 /** What a long run keeps of its rows in memory. */
 export const withoutDetail = (row: RoundMetrics): RoundMetrics => ({ ...row, weights: [], activation: [] });
 

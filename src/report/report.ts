@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { writeAtomically } from "../base/disk.ts";
 import { formatBytes, formatTime } from "../base/units.ts";
+import { divergedIn } from "../records/metrics.ts";
 import { playedRounds, totalsOf } from "../records/totals.ts";
 import { type Palette, paletteOf } from "./colours.ts";
 import { activationFigures, weightFigures } from "./experts.ts";
@@ -118,7 +119,13 @@ function summary(run: RunRecord): string {
     own.length === 0
       ? ""
       : `<div class="panel">${renderTable({ caption: "Clients' own models, on examples that each keeps from training", head: CLIENT_COLUMNS, rows: own })}</div>`;
-  return `${renderTiles(tiles)}${claims(run)}${budgets}${clients}`;
+  return `${renderTiles(tiles)}${divergence(run)}${claims(run)}${budgets}${clients}`;
+}
+
+function divergence({ rounds }: RunRecord): string {
+  const round = divergedIn(rounds);
+  if (round === null) return "";
+  return renderNote(`The model diverged: after round ${round} its held-out loss is no finite number.`);
 }
 
 function claims({ expectations }: RunRecord): string {

@@ -23,8 +23,8 @@ interface Finished {
 export function writeOutputs(folder: RunFolder, finished: Finished): void {
   writeAdapter(folder, finished);
   const { made, continuedDespite } = finished;
-  const { digest, adapterDigest, rounds, expectations } = finished.result;
-  const record = sealed(folder, { made, continuedDespite, digest, adapterDigest, rounds, expectations });
+  const { digest, adapterDigest, rounds, divergedIn, expectations } = finished.result;
+  const record = sealed(folder, { made, continuedDespite, digest, adapterDigest, rounds, divergedIn, expectations });
   writeAtomically(folder.result, `${JSON.stringify(record, null, 2)}\n`);
 }
 

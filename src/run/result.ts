@@ -12,6 +12,8 @@ export interface RunResult {
   readonly adapter: Float32Array | null;
   /** Rounds that have closed. */
   readonly rounds: number;
+  /** The first round after which a held-out loss was no finite number; null if there was none. */
+  readonly divergedIn: number | null;
   /** Without `weights` and `activation`, which metrics.jsonl has. */
   readonly rows: readonly RoundMetrics[];
   /** Milliseconds. */

@@ -25,7 +25,7 @@ import {
   writeRecord,
 } from "../folder/run-folder.ts";
 import { type Checkpoint, writeCheckpoint } from "../folder/saved-state.ts";
-import { metricsOf, type RoundMetrics, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
+import { divergedIn, metricsOf, type RoundMetrics, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
 import { type Ended, rowOf } from "../records/participation.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import { expectationsOf, type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
@@ -124,6 +124,9 @@ export async function prepareRun(
   return { ...prepared, notes: [...prepared.notes, ...withoutData(prepared), ...unusedFields(scenario)] };
 }
 
+const diverged = (round: number): string =>
+  `the model has diverged: after round ${round} its held-out loss is no finite number`;
+
 /** They would have nothing to train on. */
 function withoutData({ fleet: { examples, size } }: Prepared): string[] {
   const empty = examples.reduce((count, own) => count + (own === 0 ? 1 : 0), 0);
@@ -164,6 +167,7 @@ export async function playRun({
   const pool = haltable(options.pool?.(prepared) ?? makePool(prepared, workers, equipment));
   const made = provenanceOf(scenario, options, prepared);
   let counted = 0;
+  let hasDiverged = divergedIn(rows) !== null;
   let closed = checkpoint?.round ?? -1;
   let written = closed;
   let isOver = false;
@@ -202,6 +206,9 @@ export async function playRun({
       const remaining = done > 0 ? (seconds / done) * (data.rounds.count - row.round) : null;
       diagnostics.note("round", `${row.round} ${row.counted}/${row.invited} counted, ${rate.toFixed(2)} updates/s`);
       listen({ type: "round", row, seconds, rate, remaining });
+      if (hasDiverged || divergedIn([row]) === null) return;
+      hasDiverged = true;
+      listen({ type: "note", text: diverged(row.round) });
     },
     onRoundClosed: (round) => {
       closed = round;
@@ -340,6 +347,7 @@ function resultOf(scenario: Scenario, prepared: Prepared, federation: Federation
       adapter === null ? null : sha256(new Uint8Array(adapter.buffer, adapter.byteOffset, adapter.byteLength)),
     adapter,
     rounds: rows.at(-1)?.round ?? 0,
+    divergedIn: divergedIn(rows),
     rows,
     virtualTime: federation.kernel.now,
     seconds: diagnostics.elapsed(),

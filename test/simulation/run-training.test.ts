@@ -8,12 +8,18 @@ import { instructions } from "../../src/data/source.ts";
 import { fedbuff } from "../../src/fl/policies/registry.ts";
 import { fedavg } from "../../src/fl/strategies/registry.ts";
 import { readLines } from "../../src/folder/line-file.ts";
+import { openRunFolder, readResult } from "../../src/folder/run-folder.ts";
 import type { RoundMetrics } from "../../src/records/metrics.ts";
 import type { ParticipationRow } from "../../src/records/participation.ts";
+import { writeReport } from "../../src/report/report.ts";
+import type { Prepared } from "../../src/run/prepare.ts";
+import type { ProgressListener } from "../../src/run/progress.ts";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { prepareRun, run } from "../../src/run/run.ts";
+import type { WorkPool } from "../../src/runtime/pools/pool.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
 import { everyExpertTrained, lossFalls } from "../../src/scenario/expect.ts";
+import type { Evaluation } from "../../src/tasks/llm/training-engine.ts";
 import { folderOfFile } from "../support/folders.ts";
 import { assertSameRun, interruptAfter, sameFiles } from "../support/run-folders.ts";
 import { threeTiers, training } from "../support/scenarios.ts";
@@ -149,6 +155,35 @@ test("updates that are not finite are rejected and do not reach the adapter", as
   );
   assert.ok(rejected.length > 0);
   assert.ok(rejected.every(({ outcome }) => outcome === "rejected"));
+});
+
+test("a held-out loss that stops being a number is told at once, in the result and in the report", async () => {
+  const out = join(folder, "diverged");
+  let evaluations = 0;
+  const pool = (prepared: Prepared): WorkPool => {
+    const inner = toyPool(prepared);
+    const run: WorkPool["run"] = async (task, isWanted) => {
+      const result = await inner.run(task, isWanted);
+      // One shard of each of three budgets in round 0, and then in each round.
+      return task.work === "evaluate" && ++evaluations > 3 ? { ...(result as Evaluation), loss: Number.NaN } : result;
+    };
+    return { workers: 1, diagnostics: inner.diagnostics, run, close: () => inner.close() };
+  };
+  const notes: string[] = [];
+  const listen: ProgressListener = (progress) => void (progress.type === "note" && notes.push(progress.text));
+  const { divergedIn, rows } = await run(training(model), { out, pool, listen });
+  assert.equal(evaluations, 3 * rows.length);
+  assert.equal(divergedIn, 1);
+  const told = "the model has diverged: after round 1 its held-out loss is no finite number";
+  assert.deepEqual(
+    notes.filter((note) => note.includes("diverged")),
+    [told],
+  );
+  assert.equal(readResult(openRunFolder(out))?.divergedIn, 1);
+  writeReport(out);
+  assert.match(readFileSync(join(out, "report.html"), "utf8"), /The model diverged: after round 1/);
+  const well = await run(training(model), { out: null, pool: toyPool });
+  assert.equal(well.divergedIn, null);
 });
 
 test("updates from stale models come as late as their closed form says, and change nobody's timing", async () => {

@@ -36,6 +36,7 @@ const broken: readonly [name: string, change: Partial<Update>, reason: RegExp][]
   ["too many experts", { plan: { kind: { variant: { topK: 4 } } } }, /topK is 4/],
   ["no examples", { examples: 0 }, /examples is 0/],
   ["a NaN loss", { meanLoss: Number.NaN }, /meanLoss is NaN/],
+  ["a NaN loss before it began", { firstLoss: Number.NaN }, /firstLoss is NaN, before the first step/],
   ["a negative loss", { firstLoss: -1 }, /firstLoss is -1/],
   ["a discount above one", { discount: 1.5 }, /discount is 1.5/],
 ];
@@ -44,6 +45,7 @@ for (const [name, change, reason] of broken) {
   test(`an update with ${name} is refused with the reason`, () => {
     const refusal = checkUpdate({ ...good, ...change }, layout)!;
     assert.match(refusal.text, reason);
-    assert.equal(refusal.kind, reason.source.includes(" value ") ? "not-finite" : "misfit");
+    const kind = /base adapter value|firstLoss is NaN/.test(reason.source) ? "model-diverged" : "not-finite";
+    assert.equal(refusal.kind, / value |NaN, before/.test(reason.source) ? kind : "misfit");
   });
 }
