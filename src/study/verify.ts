@@ -1,6 +1,6 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
 import { sha256 } from "../base/digest.ts";
 import { InputError, MachineError } from "../base/errors.ts";
@@ -57,6 +57,8 @@ export async function verifyRun(path: string): Promise<Verification> {
   if (record?.state !== "finished") {
     remarks.push(`the run has not finished (${record?.state ?? "it never began"}): only what there is was checked`);
   }
+  const unsealed = [folder.report, folder.timeline].filter(existsSync).map((path) => basename(path));
+  if (unsealed.length > 0) remarks.push(`not checked: ${unsealed.join(" and ")}, which are made from the rest`);
   const tally = new EventTally();
   const checks = [
     await check("the event log has the digest that the result states", () => checkDigest(folder, tally)),
@@ -226,7 +228,7 @@ function checkAdapter(folder: RunFolder): Found {
 
 function checkCheckpoints(folder: RunFolder): Found {
   const names = filesIn(folder.checkpoints, ".ckpt");
-  if (names.length === 0) return { holds: null, found: "there is none" };
+  if (names.length === 0) return { holds: null, found: "missing: there is none to check" };
   for (const name of names) readCheckpoint(folder.checkpoints, name);
   return { holds: true, found: names.join(", ") };
 }

@@ -39,6 +39,10 @@ test("a run that is what it claims to be is said to be, and what was not checked
   assert.match(said.out, /— {6}the adapter has the digest that the result states: there is none/);
   assert.match(said.out, /holds {2}the files are those that the run left when it had finished: result\.json, scenario/);
   assert.match(said.out, /not checked: that these events follow from the scenario; --rerun/);
+  for (const name of ["report.html", "timeline.json"]) writeFileSync(join(good, name), "of the rest");
+  const more = await runFlame("verify", good);
+  assert.match(more.out, /not checked: report\.html and timeline\.json, which are made from the rest/);
+  for (const name of ["report.html", "timeline.json"]) rmSync(join(good, name));
 });
 
 test("a run that kept no event log is verified without one", async () => {
@@ -92,7 +96,7 @@ test("a run that trained is verified down to its adapter, and by running it agai
   assert.equal(said.code, 0, said.out);
   assert.match(said.out, /holds {2}the adapter has the digest that the result states: \d+ values/);
   assert.match(said.out, /holds {2}the scenario gives these very bytes when it is run again/);
-  assert.ok(!said.out.includes("not checked"));
+  assert.ok(!said.out.includes("not checked: that these events"));
 });
 
 test("one digit in the event log is noticed", async () => {
