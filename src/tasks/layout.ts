@@ -66,6 +66,8 @@ export interface ParameterLayout {
   readonly pairs: readonly LowRankPair[];
   /** Layers of experts; absent where there are none. */
   readonly mixtures?: readonly Mixture[];
+  /** Groups of single ranks among which a router chooses; absent where there are none. */
+  readonly routedRanks?: readonly number[];
   /** Of each layer of a chain; absent where nobody asks what memory it takes. */
   readonly activations?: readonly Activations[];
   /** Where every client has a head of its own; the model predicts by the mean of what all say. */

@@ -7,6 +7,7 @@ import type { Draws } from "../base/random.ts";
 import type { Graph } from "../tensor/graph/graph.ts";
 import type { Tensor } from "../tensor/graph/ir.ts";
 import type { ParameterLayout } from "./layout.ts";
+import type { RankPass } from "./ranks.ts";
 
 /** A generator for a purpose, the same for whoever asks. */
 export type KeyedDraws = (purpose: string) => Draws;
@@ -57,6 +58,10 @@ export interface Pass {
   readonly routers?: readonly RouterPass[];
   /** What each layer's pool of small experts said, where there are any. */
   readonly pools?: readonly Omit<RouterPass, "logits">[];
+  /** Where ranks are routed: what the router of each product said, and how degraded each row is, s̄ in [0, 1), `[rows, 1]`. */
+  readonly ranks?: { readonly products: readonly RankPass[]; readonly severity: Tensor };
+  /** Where pictures are restored: `[rows, pixels]`, in [0, 1]. */
+  readonly restored?: Tensor;
   /** 1 at a token and 0 at padding, `[tokens, 1]`, where routers are. */
   tokens?(): Tensor;
   /** What the encoder of modality 0, 1 … makes of each target's example, `[targets, features]`, where there are several. */

@@ -14,6 +14,8 @@ import { doWork } from "../fl/works.ts";
 import { countParameters } from "../model/accounting.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { llmTask, parameterLayout } from "../tasks/llm/task.ts";
+import { restorerSize } from "../tasks/restore/restorer.ts";
+import { restoreTask } from "../tasks/restore/task.ts";
 import { lensOf } from "../tasks/scope.ts";
 import { inOrder, type Steps } from "../tasks/steps.ts";
 import type { Setting, Task } from "../tasks/task.ts";
@@ -58,6 +60,11 @@ export function smallTask({ shape, needs = [] }: Pick<Strategy, "shape" | "needs
   if (needs.includes("modalities")) {
     const task = twoViewTask({ inputs: [3, 4], hidden: 5, features: 2, classes: 3 });
     return { task, setting: { ...common, layout: task.layout, budgets: [1, 2, 3], variant: task.budget.variant } };
+  }
+  if (needs.includes("slices")) {
+    const ranks = { shared: 1, routed: 4, zero: 1 };
+    const task = restoreTask({ ranks, topK: 4, scale: 1, side: 2, base: new Float32Array(restorerSize) });
+    return { task, setting: { ...common, layout: task.layout, budgets: [1, 2, 4], variant: task.budget.variant } };
   }
   const task = llmTask({ config, lora, form: "factored", ...given({ shape }) });
   const setting: Setting = {

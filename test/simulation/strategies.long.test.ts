@@ -32,7 +32,7 @@ const fitting: Readonly<Record<string, object>> = { "split-mix": { bases: 2, min
 const cases: readonly Spec[] = [
   // The language model has no heads of clients.
   ...[...strategies.entries.keys()]
-    .filter((type) => type !== "fl-games" && type !== "bmsfed")
+    .filter((type) => !["fl-games", "bmsfed", "mixture-of-ranks"].includes(type))
     .map((type) => ({ type, ...fitting[type] })),
   { type: "scaffold", control: "gradient" },
   { type: "fednova", momentum: 0.9, optimizer: "sgd" },

@@ -25,6 +25,7 @@ import {
   krum,
   loraFair,
   mix,
+  mixtureOfRanks,
   multiKrum,
   otaffl,
   qffl,
@@ -79,6 +80,10 @@ export const allStrategies: readonly (readonly [make: () => Strategy, promises: 
   [() => flora(), {}],
   [() => fslora(), {}],
   [() => loraFair(), { agreesFrom: 1 }],
+  // Three products of four routed ranks.
+  [() => mixtureOfRanks(), { reproducesFrom: 1, bytes: (size) => ({ down: 4 * size, up: 4 * size + 8 * 3 * 4 }) }],
+  [() => mixtureOfRanks({ gateNorm: "none", zeroPenalty: "input", routedWeights: "examples" }), { reproducesFrom: 1 }],
+  [() => mixtureOfRanks({ alpha: 0, merge: "products", discounts: "reweigh" }), {}],
   [() => hfedmoe(), {}],
   [() => hfedmoe({ tau: 0, routerWeights: "row" }), { agreesFrom: 1 }],
   [() => hfedmoe({ tau: 0, participation: "usage", normalise: false }), {}],

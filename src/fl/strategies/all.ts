@@ -22,6 +22,7 @@ export { flora } from "./ranks/flora.ts";
 export { fslora } from "./ranks/fslora.ts";
 export { hetlora } from "./ranks/hetlora.ts";
 export { loraFair } from "./ranks/lora-fair.ts";
+export { mixtureOfRanks } from "./ranks/mixture-of-ranks.ts";
 export { trivial } from "./ranks/trivial.ts";
 export { scaffold } from "./scaffold.ts";
 export { embracingfl } from "./shapes/embracingfl.ts";

@@ -142,7 +142,7 @@ function moved(
  * What a window shows at each stop: `[images, places, channels]` → `[images, stops · kernel², channels]`, cells row by row.
  * Its derivative is its adjoint, `fold`: each place the sum of the cells that show it.
  */
-const patches = (x: Tensor, { height, width, kernel, stride = 1, padding = 0 }: Window): Tensor =>
+export const patches = (x: Tensor, { height, width, kernel, stride = 1, padding = 0 }: Window): Tensor =>
   apply(patchesOp, [x], { height, width, kernel, stride, padding });
 
 /**
