@@ -12,8 +12,7 @@
  */
 import { unreachable } from "../src/base/errors.ts";
 import type { Draws } from "../src/base/random.ts";
-import type { Batch } from "../src/data/batches.ts";
-import type { TokenizedData } from "../src/data/tokenized.ts";
+import type { Batch, BatchData } from "../src/data/batches.ts";
 
 export type Attack =
   | { readonly type: "sign-flip"; readonly factor: number }
@@ -53,10 +52,11 @@ export function attacked<Sent extends { readonly values: Float32Array }>(
 }
 
 /** The same batches with wrong answers to learn. */
-export function flippedLabels(batches: readonly Batch[], data: TokenizedData): Batch[] {
+export function flippedLabels(batches: readonly Batch[], data: BatchData): Batch[] {
+  const last = "pad" in data ? data.pad - 1 : data.categoryNames.length - 1;
   return batches.map((batch) => ({
     ...batch,
-    targets: batch.targets.map((token) => (token < data.pad ? data.pad - 1 - token : token)),
+    targets: batch.targets.map((target) => (target <= last ? last - target : target)),
   }));
 }
 

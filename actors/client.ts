@@ -15,6 +15,7 @@ import { type ClientId, clientId } from "../src/base/ids.ts";
 import { type Millis, millis } from "../src/base/units.ts";
 import { type ActorDefinition, defineActor, next, send, type TurnContext } from "../src/runtime/actor.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
+import type { Variant } from "../src/tasks/task.ts";
 import type { Attack } from "./attack.ts";
 import { type ClientMessage, serverRef } from "./protocol.ts";
 import type { Method } from "./server-state.ts";
@@ -36,8 +37,8 @@ interface Model {
 }
 
 export interface ClientServices {
-  /** k_i, the client's expert budget. */
-  budgetOf(client: ClientId): number;
+  /** What the client's budget runs. */
+  variantOf(client: ClientId): Variant;
   /** What local training takes on the client's device, undisturbed. */
   trainingTimeOf(client: ClientId): Millis;
   /** Whether clients go on from their own s_i or from what the server sends. */
@@ -61,17 +62,17 @@ export const client: ActorDefinition<ClientState, ClientMessage, ClientServices>
     switch (message.type) {
       case "train": {
         const { round, participation, adapter, effort = 1, method } = message;
-        const { keepsRescaler, uploadBytes, budgetOf, attackOf } = ctx.services;
+        const { keepsRescaler, uploadBytes, variantOf, attackOf } = ctx.services;
         const { id, models = [] } = state;
         const order = method?.order ?? null;
-        const budget = (order?.kind.variant.topK as number | undefined) ?? budgetOf(id);
+        const variant = order?.kind.variant ?? variantOf(id);
         const attack = adapter.ref === "blob" ? attackOf(id) : null;
         // The oldest model that a client with a stale one still has; what was just sent for everybody else.
         const from = models[0] ?? message;
         const start = keepsRescaler && state.rescaler !== null ? state.rescaler : from.rescaler;
         const job: TrainRecipe | null =
           adapter.ref === "blob" && start !== null
-            ? { client: id, round, participation, budget, adapter, rescaler: start, effort, attack }
+            ? { client: id, round, participation, variant, adapter, rescaler: start, effort, attack }
             : null;
         const stale = models[0]?.adapter;
         const dated = job === null || stale === undefined ? job : { ...job, stale };

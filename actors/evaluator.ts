@@ -6,7 +6,7 @@
 import { given } from "../src/base/given.ts";
 import { type ActorDefinition, defineActor, next } from "../src/runtime/actor.ts";
 import type { PledgeRef } from "../src/runtime/messages/refs.ts";
-import type { Evaluation } from "../src/tasks/llm/training-engine.ts";
+import type { Evaluation } from "../src/tasks/training-engine.ts";
 import type { EvaluatorEvent, EvaluatorMessage } from "./protocol.ts";
 import type { EvaluateRecipe } from "./training.ts";
 

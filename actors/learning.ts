@@ -7,8 +7,9 @@ import { InvariantError, invariant, MachineError, messageOf } from "../src/base/
 import type { ClientId, ParticipationId } from "../src/base/ids.ts";
 import { type ClientMemory, usual } from "../src/fl/plan.ts";
 import type { ServerState as MethodState, Strategy } from "../src/fl/strategy.ts";
-import { activeIn, checkUpdate, type Update } from "../src/fl/update.ts";
+import { checkUpdate, type Update } from "../src/fl/update.ts";
 import type { AskForWork, WorkInput, WorkName, WorkResult } from "../src/fl/works.ts";
+import { activeIn } from "../src/tasks/task.ts";
 import { clientView, methodState } from "./planning.ts";
 import type { Count } from "./protocol.ts";
 import type { Accepted, Draft, Learning, ServerContext } from "./server-state.ts";
@@ -40,7 +41,7 @@ export interface Aggregated {
 export async function aggregate(
   draft: Draft,
   ctx: ServerContext,
-  { layout, minUpdates, rescalers }: Learning,
+  { task, minUpdates, rescalers }: Learning,
 ): Promise<Aggregated> {
   const { strategy, setting } = ctx.services.method;
   const { groups } = setting.layout;
@@ -53,8 +54,8 @@ export async function aggregate(
   const refusals = new Map<ParticipationId, string>();
   const memories = new Map<ClientId, ClientMemory>();
   const counted: Counted[] = [];
-  const { members, layers, experts, pool } = layout;
-  const expertTokens = new Float64Array(layers * (pool?.beside.experts ?? experts));
+  const { members, layers, experts } = task;
+  const expertTokens = new Float64Array(layers * experts);
   const sum = strategy.begin(before, setting);
   const pledges = accepted.map(({ result }) => result);
   let opened = 0;
@@ -62,7 +63,7 @@ export async function aggregate(
     const entry = accepted[opened++]!;
     const { update, memory } = replied(entry, trained, memories.get(entry.client), draft, ctx);
     // As it was trained as well: a reply may hide what is not finite.
-    const problem = checkUpdate({ ...update, values: trained.values }, layout) ?? checkUpdate(update, layout);
+    const problem = checkUpdate({ ...update, values: trained.values }, task) ?? checkUpdate(update, task);
     if (problem !== null) {
       refusals.set(entry.participation, problem.kind === "misfit" ? problem.text : problem.kind);
       continue;
@@ -75,7 +76,7 @@ export async function aggregate(
     }
     const { participation, client, examples, personal, meanLoss } = update;
     // Of the experts that its tokens activated: that is what a rescaler makes up for.
-    const budget = activeIn(update);
+    const budget = activeIn(update.plan.kind.variant, update.budget);
     const weights = Float64Array.from(groups, (_, group) => strategy.weight(update, group));
     const { targets } = trained;
     counted.push({ participation, client, budget, examples, personal, meanLoss, targets, weights });
@@ -135,17 +136,17 @@ function replied(
 ): { readonly update: Update; readonly memory: ClientMemory | undefined } {
   invariant(base.ref === "blob", "an update to be opened has no base");
   const { strategy, setting } = ctx.services.method;
-  const { values, rescaler, activations, tokens, firstLoss, meanLoss, steps, found } = trained;
+  const { values, personal, counts, units, firstLoss, meanLoss, steps, found } = trained;
   const local = {
     values,
     base: ctx.floats(base),
     steps,
     firstLoss,
     meanLoss,
-    trained: Uint8Array.from(activations, (count) => (count > 0 ? 1 : 0)),
-    counts: Float64Array.from(activations),
-    units: tokens,
-    personal: rescaler,
+    trained: Uint8Array.from(counts, (count) => (count > 0 ? 1 : 0)),
+    counts,
+    units,
+    personal,
   };
   const seen = clientView(client, round, draft, ctx);
   const view = earlier === undefined ? seen : { ...seen, memory: earlier };

@@ -1,6 +1,6 @@
 /** A client of an ensemble trains several models, one after the other, and sends what it found of all of them. */
 import type { Draws } from "../src/base/random.ts";
-import type { TrainJob, TrainResult } from "../src/tasks/llm/training-engine.ts";
+import type { TrainJob, TrainResult } from "../src/tasks/training-engine.ts";
 
 /** Which models of how many a client trains. */
 export interface Members {
@@ -15,16 +15,16 @@ export interface Members {
  * @param draws of this member in this round, at this client
  */
 export function memberJob(job: TrainJob, member: number, { all }: Members, draws: Draws): TrainJob {
-  const { adapter, batches, method } = job;
-  const size = adapter.length / all;
+  const { parameters, batches, method } = job;
+  const size = parameters.length / all;
   const own = (vector: Float32Array) => vector.slice(member * size, (member + 1) * size);
   const inputs = Object.entries(method?.inputs ?? {}).map(
     ([name, value]) =>
-      [name, typeof value !== "number" && value.length === adapter.length ? own(value) : value] as const,
+      [name, typeof value !== "number" && value.length === parameters.length ? own(value) : value] as const,
   );
   return {
     ...job,
-    adapter: own(adapter),
+    parameters: own(parameters),
     batches: member === 0 ? batches : draws.shuffle([...batches]),
     ...(method && { method: { ...method, inputs: Object.fromEntries(inputs) } }),
   };
@@ -32,32 +32,32 @@ export function memberJob(job: TrainJob, member: number, { all }: Members, draws
 
 /**
  * What a client found, from what it found of each of its members. Members that it did not train stay as they were and
- * were not used; rescalers and losses are means, probes and tallies are sums.
+ * were not used; personal numbers and losses are means, probes and tallies are sums.
  *
  * @param results of the chosen members, in that order
  */
 export function together(job: TrainJob, { chosen, all }: Members, results: readonly TrainResult[]): TrainResult {
   const first = results[0]!;
-  const size = job.adapter.length / all;
-  const groups = first.activations.length;
-  const adapter = job.adapter.slice();
-  const activations = new Uint32Array(all * groups);
+  const size = job.parameters.length / all;
+  const groups = first.counts.length;
+  const parameters = job.parameters.slice();
+  const counts = new Float64Array(all * groups);
   const found: Record<string, Float64Array> = {};
   for (const [at, member] of chosen.entries()) {
     const result = results[at]!;
-    adapter.set(result.adapter, member * size);
-    activations.set(result.activations, member * groups);
+    parameters.set(result.parameters, member * size);
+    counts.set(result.counts, member * groups);
     for (const [name, values] of Object.entries(result.found)) {
       found[name] = found[name]?.map((sum, i) => sum + values[i]!) ?? values;
     }
   }
   return {
-    adapter,
-    activations,
+    parameters,
+    counts,
     found,
-    rescaler: meanOf(results.map(({ rescaler }) => rescaler)),
+    personal: meanOf(results.map(({ personal }) => personal)),
     losses: meanOf(results.map(({ losses }) => losses)),
-    tokens: first.tokens,
+    units: first.units,
   };
 }
 

@@ -6,6 +6,7 @@ import type { Deployment } from "../src/fl/deployment.ts";
 import { type ClientView, usual } from "../src/fl/plan.ts";
 import type { Chosen, ServerState as MethodState } from "../src/fl/strategy.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
+import { activeIn } from "../src/tasks/task.ts";
 import type { OwnModel } from "./protocol.ts";
 import type { Draft, ServerContext } from "./server-state.ts";
 import { load, loadAll, loadMemory, type StoredPlan, storePlan, weighing } from "./storage.ts";
@@ -111,7 +112,7 @@ function evaluated(
   return {
     models: models.map(({ parameters, variant, scope, inputs = {} }) => ({
       adapter: content(parameters),
-      rescaler: ctx.services.learning!.rescalers.forBudget((variant.topK as number | undefined) ?? budget),
+      rescaler: ctx.services.learning!.rescalers.forBudget(activeIn(variant, budget)),
       variant,
       ...(scope && { scope }),
       inputs: Object.fromEntries(Object.entries(inputs).map(([name, values]) => [name, content(values)])),

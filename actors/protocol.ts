@@ -16,7 +16,7 @@ import type { ClientId, ParticipationId, Round } from "../src/base/ids.ts";
 import type { Millis } from "../src/base/units.ts";
 import type { Held, PledgeRef, Ref } from "../src/runtime/messages/refs.ts";
 import type { Stage } from "../src/sim/flight/stages.ts";
-import type { Evaluation } from "../src/tasks/llm/training-engine.ts";
+import type { Evaluation } from "../src/tasks/training-engine.ts";
 import type { Evaluated, MethodOrder, Trained } from "./training.ts";
 
 export type ClientMessage =

@@ -5,6 +5,7 @@ import { millis } from "../src/base/units.ts";
 import type { ClientMemory } from "../src/fl/plan.ts";
 import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
 import { after, send } from "../src/runtime/actor.ts";
+import { activeIn } from "../src/tasks/task.ts";
 import { chooseClients, policyIn } from "./choosing.ts";
 import type { Aggregated } from "./learning.ts";
 import { deployedAt, deployedToClients, orderOf, planFor } from "./planning.ts";
@@ -118,7 +119,7 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     draft.outstanding.push({ participation, client, round, sentAt: ctx.now, base, ...(plan && { plan }) });
     draft.invited++;
     roster.invited(client, round, participation);
-    const budget = (plan?.kind.variant.topK as number | undefined) ?? fleet.budget[client]!;
+    const budget = activeIn(plan?.kind.variant, fleet.budget[client]!);
     const rescaler = learning === null ? null : learning.rescalers.forBudget(budget);
     const charge = method.charge(client, plan);
     const effort = plan?.effort ?? effortOf?.(client, round, () => charge);

@@ -7,11 +7,12 @@ import type { RoundPolicy } from "../src/fl/policy.ts";
 import type { RescalerBook } from "../src/fl/rescaler.ts";
 import type { Candidates, ClientSampler, History } from "../src/fl/sampler.ts";
 import type { Strategy } from "../src/fl/strategy.ts";
-import type { AdapterLayout } from "../src/model/adapter.ts";
+import type { CheckedTask } from "../src/fl/update.ts";
 import { type ActorEvent, after, type Effect, type TurnContext } from "../src/runtime/actor.ts";
 import type { Held, PledgeRef } from "../src/runtime/messages/refs.ts";
 import type { Fleet } from "../src/sim/fleet/fleet.ts";
 import type { Environment } from "../src/sim/flight/environment.ts";
+import type { OpenedTask } from "../src/tasks/kind.ts";
 import type { Setting } from "../src/tasks/task.ts";
 import type { ServerEvent, ServerMessage } from "./protocol.ts";
 import type { Roster } from "./roster.ts";
@@ -69,11 +70,11 @@ export interface ServerState {
 
 /** What a server that trains a model needs besides. */
 export interface Learning {
-  readonly layout: AdapterLayout;
+  readonly task: CheckedTask & Pick<OpenedTask, "layers" | "experts">;
   readonly rescalers: RescalerBook;
   /** Budgets the global model is evaluated at, largest first. */
   readonly budgets: readonly number[];
-  /** The adapter of round 0. */
+  /** The parameters of round 0. */
   readonly initial: Float32Array;
   /** Fewer good updates than this leave the adapter as it is. */
   readonly minUpdates: number;

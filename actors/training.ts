@@ -4,9 +4,8 @@
  */
 import { type ClientId, clientId, type ParticipationId, type Round } from "../src/base/ids.ts";
 import { Rng } from "../src/base/random.ts";
-import { type Batch, evaluationBatches, trainBatches } from "../src/data/batches.ts";
+import { type Batch, type BatchData, evaluationBatches, trainBatches } from "../src/data/batches.ts";
 import { examplesOf, type Partition } from "../src/data/deal.ts";
-import type { TokenizedData } from "../src/data/tokenized.ts";
 import type { OptimizerConfig, ProgramSource } from "../src/engine/engine.ts";
 import { cut } from "../src/engine/merging.ts";
 import type { Kind } from "../src/fl/plan.ts";
@@ -15,27 +14,27 @@ import type { BlobReader } from "../src/runtime/messages/blobs.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { GatheredJob, GatheredResult, Gathering } from "../src/runtime/pledges.ts";
 import type { Handler } from "../src/runtime/pools/pool.ts";
+import type { Scope } from "../src/tasks/scope.ts";
+import type { Mix, Variant } from "../src/tasks/task.ts";
 import type {
   Evaluation,
   EvaluationModel,
   TrainingEngine,
   TrainJob,
   TrainResult,
-} from "../src/tasks/llm/training-engine.ts";
-import type { Scope } from "../src/tasks/scope.ts";
-import type { Mix, Variant } from "../src/tasks/task.ts";
+} from "../src/tasks/training-engine.ts";
 import { type Attack, attacked, dated, flippedLabels } from "./attack.ts";
 import { type Members, memberJob, together } from "./members.ts";
 
 /** What every worker knows: plain data, its large parts in shared memory. */
 export interface TrainingSetup {
   readonly seed: number;
-  readonly data: TokenizedData;
+  readonly data: BatchData;
   readonly partition: Partition;
   /** Example numbers that evaluations use. */
   readonly evaluation: Uint32Array;
   readonly batchSize: number;
-  /** Tokens per row of a batch. */
+  /** Units per row of a batch: tokens, or 1 image. */
   readonly length: number;
   readonly epochs: number;
   /** Optimizer steps a client takes at most; null for no limit. */
@@ -49,7 +48,7 @@ export interface TrainRecipe {
   readonly client: ClientId;
   readonly round: Round;
   readonly participation: ParticipationId;
-  readonly budget: number;
+  readonly variant: Variant;
   readonly adapter: BlobRef;
   /** What a client with a stale model learns from instead; its update is still one of `adapter`. */
   readonly stale?: BlobRef;
@@ -88,9 +87,10 @@ export interface MethodRecipe extends Omit<MethodOrder, "kind"> {
 /** What a client found. */
 export interface Trained {
   readonly values: Float32Array;
-  readonly rescaler: Float32Array;
-  readonly activations: Uint32Array;
-  readonly tokens: number;
+  readonly personal: Float32Array;
+  /** Uses of each group, `[groups]`, of so many units. */
+  readonly counts: Float64Array;
+  readonly units: number;
   readonly firstLoss: number;
   /** Per target, of this many targets: response tokens of all steps. */
   readonly meanLoss: number;
@@ -181,13 +181,13 @@ export function trainingHandlers(
 }
 
 /**
- * Has clients that can share a call train together: those of one budget, the ones with the most steps first.
+ * Has clients that can share a call train together: those of one variant, the ones with the most steps first.
  *
- * @param most clients of one call, by budget
+ * @param most clients of one call, by variant
  */
 export const gatherTraining = (
   setup: TrainingSetup,
-  most: (budget: number) => number,
+  most: (variant: Variant) => number,
   onProblem: (problem: string) => void,
 ): Gathering => ({
   work: "train",
@@ -198,21 +198,25 @@ export const gatherTraining = (
     const indices = [...recipes.keys()].toSorted(
       (a, b) => stepsOf(recipes[b]!, setup) - stepsOf(recipes[a]!, setup) || a - b,
     );
-    const kindOf = ({ budget, method }: TrainRecipe) => `${budget} ${method?.step[1]?.digest ?? ""}`;
+    const kindOf = ({ variant, method }: TrainRecipe) => `${JSON.stringify(variant)} ${method?.step[1]?.digest ?? ""}`;
     const kinds = [...new Set(recipes.map(kindOf))];
     return kinds.flatMap((kind) => {
       const members = indices.filter((index) => kindOf(recipes[index]!) === kind);
-      const { budget, method } = recipes[members[0]!]!;
+      const { variant, method } = recipes[members[0]!]!;
       const made = method === undefined ? Number.POSITIVE_INFINITY : Math.max(...Object.keys(method.step).map(Number));
-      return cut(members, Math.min(most(budget), made));
+      return cut(members, Math.min(most(variant), made));
     });
   },
 });
 
 /** Copies: native executors on Node 20 refuse shared memory. */
-const loadModel = ({ adapter, inputs = {}, ...model }: EvaluatedModel, blobs: BlobReader): EvaluationModel => ({
+const loadModel = (
+  { adapter, rescaler, inputs = {}, ...model }: EvaluatedModel,
+  blobs: BlobReader,
+): EvaluationModel => ({
   ...model,
-  adapter: blobs.floats(adapter).slice(),
+  parameters: blobs.floats(adapter).slice(),
+  personal: rescaler,
   inputs: Object.fromEntries(Object.entries(inputs).map(([name, content]) => [name, blobs.floats(content).slice()])),
 });
 
@@ -245,8 +249,8 @@ async function train(
   const jobs = recipes.map((recipe) => trainJob(setup, recipe, blobs));
   const found = await trainEach(setup, engine, recipes, jobs);
   const results = recipes.map((recipe, at) => {
-    const sent = trained(setup, recipe, jobs[at]!.adapter, found[at]!);
-    return recipe.stale === undefined ? sent : dated(sent, jobs[at]!.adapter, blobs.floats(recipe.adapter));
+    const sent = trained(setup, recipe, jobs[at]!.parameters, found[at]!);
+    return recipe.stale === undefined ? sent : dated(sent, jobs[at]!.parameters, blobs.floats(recipe.adapter));
   });
   return { results, problems: engine.takeProblems?.() ?? [] };
 }
@@ -296,7 +300,7 @@ function meanLossOf(jobs: readonly TrainJob[], found: readonly TrainResult[]): M
 }
 
 function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader): TrainJob {
-  const { client, round, budget, adapter, stale = adapter, rescaler, attack } = recipe;
+  const { client, round, variant, adapter, stale = adapter, rescaler, attack } = recipe;
   const { seed, data, batchSize, length, epochs, optimizer } = setup;
   const own = ownExamples(client, setup);
   const draws = new Rng(seed).at("batches", round).at(client);
@@ -305,12 +309,12 @@ function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader):
   const poisoned = attack?.type === "label-flip" ? flippedLabels(batches, data) : batches;
   const { method } = recipe;
   if (method === undefined)
-    return { adapter: blobs.floats(stale), rescaler, topK: budget, batches: poisoned, optimizer };
+    return { parameters: blobs.floats(stale), personal: rescaler, variant, batches: poisoned, optimizer };
   const learningRate = method.learningRate ?? optimizer.learningRate;
   return {
-    adapter: blobs.floats(stale),
-    rescaler,
-    topK: budget,
+    parameters: blobs.floats(stale),
+    personal: rescaler,
+    variant,
     batches: poisoned,
     optimizer: { ...optimizer, learningRate },
     method: methodJob(method, evaluationBatches(data, own.kept, { batchSize, length }), blobs),
@@ -344,13 +348,13 @@ function trained(
   { seed }: TrainingSetup,
   { client, round, attack }: TrainRecipe,
   base: Float32Array,
-  { adapter, rescaler, activations, tokens, losses, found, meanLoss, targets }: TrainResult & MeanLoss,
+  { parameters: values, personal, counts, units, losses, found, meanLoss, targets }: TrainResult & MeanLoss,
 ): Trained {
   const honest: Trained = {
-    values: adapter,
-    rescaler,
-    activations,
-    tokens,
+    values,
+    personal,
+    counts,
+    units,
     firstLoss: losses[0]!,
     meanLoss,
     targets,

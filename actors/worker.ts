@@ -1,7 +1,7 @@
 /** A worker thread: one engine, made when the first job comes, and the handlers that use it. */
 import { workerData } from "node:worker_threads";
 import { beat, hostWorker } from "../src/runtime/pools/worker-host.ts";
-import { createEngine, type EngineOptions } from "../src/tasks/llm/create-engine.ts";
+import { createEngine, type EngineOptions } from "../src/tasks/open/create-engine.ts";
 import { type TrainingSetup, trainingHandlers } from "./training.ts";
 
 /** What the main thread gives a worker on its way. */

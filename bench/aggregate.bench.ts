@@ -86,6 +86,7 @@ function settingOf(layout: Setting["layout"]): Setting {
   const rng = new Rng(1);
   return {
     layout,
+    abilities: [],
     clients: 2,
     budgets: [1, 2, 4, 8],
     rate: 1e-3,

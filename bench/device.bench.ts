@@ -6,6 +6,7 @@
  * The step of `step.ts` on whichever executor is asked for. The reference of the machine is a chain of square matrix
  * products on the same executor. Sizes that the estimate of memory does not allow are left out. Recipe: README.md here.
  */
+
 import { mkdtempSync, rmSync } from "node:fs";
 import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,9 +18,11 @@ import { isEngineName } from "../src/engine/names.ts";
 import { trainingFlops } from "../src/model/accounting.ts";
 import { adapterLayout } from "../src/model/adapter.ts";
 import { formatTable } from "../src/report/table.ts";
-import { clientBytes } from "../src/tasks/llm/client-memory.ts";
-import { createEngine } from "../src/tasks/llm/create-engine.ts";
-import type { TrainingEngine, TrainJob } from "../src/tasks/llm/training-engine.ts";
+import { clientBytes } from "../src/tasks/client-memory.ts";
+import { llmSpec } from "../src/tasks/llm/kind.ts";
+import { llmTask } from "../src/tasks/llm/task.ts";
+import { createEngine } from "../src/tasks/open/create-engine.ts";
+import type { TrainingEngine, TrainJob } from "../src/tasks/training-engine.ts";
 import type { Executor } from "../src/tensor/executors/executor.ts";
 import { Graph } from "../src/tensor/graph/graph.ts";
 import { reduceSum } from "../src/tensor/ops/arithmetic.ts";
@@ -53,9 +56,10 @@ export default async function run(options: string[]): Promise<void> {
     const rows: string[][] = [];
     for (const topK of numbers(values.budgets)) {
       const layout = adapterLayout(benchConfig, lora);
-      const bytes = clientBytes(benchConfig, layout.lora, { rows: 4, length: 128, topK });
+      const task = llmTask({ config: benchConfig, lora: layout.lora, form: "factored" });
+      const bytes = clientBytes(task, { topK }, { rows: 4, length: 128 });
       const gflop = (trainingFlops(benchConfig, topK, benchRank) * tokens) / 1e9;
-      const single = await createEngine({ baseWeights, lora, engine });
+      const single = await createEngine({ task: llmSpec(baseWeights, lora), engine });
       const job = benchJob(layout.size, topK);
       for (const clients of numbers(values.clients)) {
         if (clients * bytes > memory / 2) {
@@ -63,7 +67,7 @@ export default async function run(options: string[]): Promise<void> {
           continue;
         }
         const jobs = Array.from({ length: clients }, (_, client) => jobOf(job, client, steps));
-        const merged = await createEngine({ baseWeights, lora, engine, merge: { clients } });
+        const merged = await createEngine({ task: llmSpec(baseWeights, lora), engine, merge: { clients } });
         const { rate, together, alone } = await measured({ executor, gpu, merged, single, jobs });
         merged.dispose();
         const perSecond = (ms: number) => ((tokens / ms) * 1e3).toFixed(0);
@@ -93,9 +97,9 @@ const numbers = (text: string): number[] => text.split(",").map(Number);
 const availableMemory = (gpu: boolean): number => (gpu ? (gpuMemory() ?? 4 * 2 ** 30) : freemem());
 
 /** Clients differ in their adapters and in which batches they see. */
-const jobOf = ({ adapter, batches, ...job }: TrainJob, client: number, steps: number): TrainJob => ({
+const jobOf = ({ parameters: adapter, batches, ...job }: TrainJob, client: number, steps: number): TrainJob => ({
   ...job,
-  adapter: adapter.map((x) => x * (1 + client / 512)),
+  parameters: adapter.map((x) => x * (1 + client / 512)),
   batches: Array.from({ length: steps }, (_, step) => batches[(client + step) % batches.length]!),
 });
 

@@ -34,7 +34,7 @@ export default async function run(options: string[]): Promise<void> {
     const rows: string[][] = [];
     for (const topK of budgets) {
       const engine = benchEngine(weights, formNamed(values.form));
-      const job = benchJob(engine.layout.size, topK);
+      const job = benchJob(engine.task.layout.size, topK);
       const building = performance.now();
       await engine.trainCohort([{ ...job, batches: job.batches.slice(0, 1) }]);
       const built = performance.now() - building;

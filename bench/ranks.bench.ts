@@ -30,6 +30,7 @@ const layout = parameterLayout(adapterLayout(config, { rank: 8, alpha: 16 }));
 const budgets = [1, 2, 4, 8];
 const setting: Setting = {
   layout,
+  abilities: ["low-rank"],
   clients: 32,
   budgets,
   rate: 1e-3,

@@ -1,15 +1,16 @@
 /** The training step that benchmarks time: the configuration of `bench/peers` with random weights. */
 import { Rng } from "../src/base/random.ts";
 import type { Batch } from "../src/data/batches.ts";
-import type { LoraForm } from "../src/model/adapted-experts.ts";
 import { type BaseWeights, baseWeightShapes, weightsInMemory } from "../src/model/base-weights.ts";
 import type { ModelConfig } from "../src/model/config.ts";
 import { loadCheckpoint } from "../src/model/formats/checkpoint.ts";
 import { prepareBaseWeights } from "../src/model/formats/prepare-weights.ts";
 import { writeCheckpoint } from "../src/model/formats/write-checkpoint.ts";
 import { embeddedConfig } from "../src/pretraining/pretrainer.ts";
-import { ProgramEngine } from "../src/tasks/llm/program-engine.ts";
-import type { TrainJob } from "../src/tasks/llm/training-engine.ts";
+import { loraFormFor } from "../src/tasks/llm/lora-form.ts";
+import { llmTask } from "../src/tasks/llm/task.ts";
+import { TaskEngine } from "../src/tasks/task-engine.ts";
+import type { TrainJob } from "../src/tasks/training-engine.ts";
 import { OnnxExecutor } from "../src/tensor/executors/onnx.ts";
 import { sizeOf } from "../src/tensor/graph/shape.ts";
 
@@ -32,8 +33,10 @@ export async function randomWeights(folder: string, config = benchConfig): Promi
   return prepareBaseWeights(loadCheckpoint(`${folder}/model`), folder);
 }
 
-export const benchEngine = (weights: BaseWeights, form?: LoraForm): ProgramEngine =>
-  new ProgramEngine(new OnnxExecutor(), weights, { rank: benchRank, alpha: 16 }, form === undefined ? {} : { form });
+export function benchEngine(weights: BaseWeights, form = loraFormFor(weights.config)): TaskEngine {
+  const task = llmTask({ config: weights.config, lora: { rank: benchRank, alpha: 16 }, form });
+  return new TaskEngine(new OnnxExecutor(), task, weights);
+}
 
 /** Ten steps over full rows with loss on every token, as the peers do. */
 export function benchJob(adapterSize: number, topK: number): TrainJob {
@@ -44,7 +47,7 @@ export function benchJob(adapterSize: number, topK: number): TrainJob {
     const ids = Int32Array.from({ length: rows * length }, () => draws.below(benchConfig.vocabulary));
     const lossPositions = Int32Array.from(ids.keys()).filter((position) => (position + 1) % length !== 0);
     const targets = lossPositions.map((position) => ids[position + 1]!);
-    return { rows, length, ids, lengths: new Int32Array(rows).fill(length), lossPositions, targets };
+    return { rows, length, inputs: { ids }, lengths: new Int32Array(rows).fill(length), lossPositions, targets };
   });
   const optimizer = {
     learningRate: 1e-3,
@@ -55,5 +58,11 @@ export function benchJob(adapterSize: number, topK: number): TrainJob {
     weightDecay: 0,
     clipNorm: null,
   };
-  return { adapter, rescaler: new Float32Array(benchConfig.layers).fill(1), topK, batches, optimizer };
+  return {
+    parameters: adapter,
+    personal: new Float32Array(benchConfig.layers).fill(1),
+    variant: { topK },
+    batches,
+    optimizer,
+  };
 }

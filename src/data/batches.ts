@@ -1,25 +1,35 @@
 /** Rows of examples for training and evaluation steps, in shapes that one compiled step can serve. */
 import { invariant } from "../base/errors.ts";
 import type { Draws } from "../base/random.ts";
-import { exampleLength, type TokenizedData } from "./tokenized.ts";
+import { columnsOf, exampleLength, type RowData } from "./examples.ts";
+import type { TokenizedData } from "./tokenized.ts";
 
 /** Rows of one training or evaluation step, padded to one length. */
 export interface Batch {
   readonly rows: number;
-  /** Tokens per row, padding included. */
+  /** Units per row, padding included: tokens, or 1 image. */
   readonly length: number;
-  /** `[rows · length]`, row-major, padded on the right. */
-  readonly ids: Int32Array;
   /**
-   * Non-padding tokens of each row, `[rows]`. 0 marks an empty row, which fills up the last batch of an epoch: it is
-   * all padding, carries no loss, counts for no activation and is no example.
+   * What rows hold, by the names of a program's inputs, row after row: of text, `ids`, `[rows · length]`, padded on the
+   * right.
+   */
+  readonly inputs: Readonly<Record<string, Int32Array | Float32Array>>;
+  /**
+   * Units of each row that are no padding, `[rows]`. 0 marks an empty row, which fills up the last batch of an epoch: it
+   * is all padding, carries no loss, counts for no activation and is no example.
    */
   readonly lengths: Int32Array;
-  /** Flat positions `row · length + position` whose *next* token carries loss, ascending. */
+  /** Flat positions `row · length + position` that carry loss, ascending: of text, those whose *next* token does. */
   readonly lossPositions: Int32Array;
-  /** The next token at each of `lossPositions`. */
+  /** What is to be predicted at each of `lossPositions`: the next token, the class. */
   readonly targets: Int32Array;
 }
+
+/** The tokens of a batch of text, `[rows · length]`. */
+export const idsOf = ({ inputs }: Pick<Batch, "inputs">): Int32Array => inputs.ids as Int32Array;
+
+/** What batches are made of. */
+export type BatchData = TokenizedData | RowData;
 
 export interface BatchOptions {
   /** Rows of every batch; the last one is filled up with empty rows. */
@@ -32,7 +42,7 @@ export interface BatchOptions {
 
 /** Every epoch passes over all examples once, in an order of its own. The loss is on response and end token. */
 export function trainBatches(
-  data: TokenizedData,
+  data: BatchData,
   indices: Uint32Array,
   options: BatchOptions & { readonly epochs: number; readonly draws: Draws },
 ): Batch[] {
@@ -46,7 +56,7 @@ export function trainBatches(
 }
 
 /** Examples of like length share a batch, which saves padding when `roundTo` is given. */
-export function evaluationBatches(data: TokenizedData, indices: Uint32Array, options: BatchOptions): Batch[] {
+export function evaluationBatches(data: BatchData, indices: Uint32Array, options: BatchOptions): Batch[] {
   const order = Uint32Array.from(indices).sort((a, b) => exampleLength(data, a) - exampleLength(data, b) || a - b);
   return inBatches(data, order, options);
 }
@@ -67,10 +77,10 @@ export function packedBatch(tokens: ArrayLike<number>, rows: number, length: num
     targets[at] = tokens[from + 1]!;
   }
   const lossPositions = Int32Array.from({ length: size }, (_, at) => at);
-  return { rows, length, ids, lengths: new Int32Array(rows).fill(length), lossPositions, targets };
+  return { rows, length, inputs: { ids }, lengths: new Int32Array(rows).fill(length), lossPositions, targets };
 }
 
-function inBatches(data: TokenizedData, order: Uint32Array, options: BatchOptions): Batch[] {
+function inBatches(data: BatchData, order: Uint32Array, options: BatchOptions): Batch[] {
   const { batchSize, length, roundTo } = options;
   const batches: Batch[] = [];
   for (let from = 0; from < order.length; from += batchSize) {
@@ -83,7 +93,21 @@ function inBatches(data: TokenizedData, order: Uint32Array, options: BatchOption
   return batches;
 }
 
-function batchOf(data: TokenizedData, examples: Uint32Array, rows: number, length: number): Batch {
+const batchOf = (data: BatchData, examples: Uint32Array, rows: number, length: number): Batch =>
+  "tokens" in data ? batchOfTokens(data, examples, rows, length) : batchOfRows(data, examples, rows);
+
+function batchOfRows(data: RowData, examples: Uint32Array, rows: number): Batch {
+  return {
+    rows,
+    length: 1,
+    inputs: columnsOf(data, examples, rows),
+    lengths: new Int32Array(rows).fill(1, 0, examples.length),
+    lossPositions: Int32Array.from(examples, (_, row) => row),
+    targets: Int32Array.from(examples, (e) => data.labels[e]!),
+  };
+}
+
+function batchOfTokens(data: TokenizedData, examples: Uint32Array, rows: number, length: number): Batch {
   const ids = new Int32Array(rows * length).fill(data.pad);
   const lengths = new Int32Array(rows);
   const isQuiet = (e: number, at: number): boolean => data.quiet !== null && data.quiet[data.offsets[e]! + at] === 1;
@@ -104,5 +128,5 @@ function batchOf(data: TokenizedData, examples: Uint32Array, rows: number, lengt
       targets[filled++] = tokens[at]!;
     }
   }
-  return { rows, length, ids, lengths, lossPositions, targets };
+  return { rows, length, inputs: { ids }, lengths, lossPositions, targets };
 }

@@ -1,7 +1,7 @@
 /** Deals example numbers to clients: the mechanics behind the laws of `partition.ts`. */
 import { ScenarioError } from "../base/errors.ts";
 import type { Rng } from "../base/random.ts";
-import type { TokenizedData } from "./tokenized.ts";
+import { type Examples, exampleLength } from "./examples.ts";
 
 /** Client c holds examples `indices[offsets[c]] … indices[offsets[c + 1] - 1]`. */
 export interface Partition {
@@ -23,13 +23,13 @@ export interface ClientSizes {
   readonly tokens: Float64Array;
 }
 
-export function sizesOf(data: TokenizedData, dealt: Partition): ClientSizes {
+export function sizesOf(data: Examples, dealt: Partition): ClientSizes {
   const examples = new Float64Array(dealt.clients);
   const tokens = new Float64Array(dealt.clients);
   for (let client = 0; client < dealt.clients; client++) {
     const own = examplesOf(dealt, client);
     examples[client] = own.length;
-    for (const e of own) tokens[client]! += data.offsets[e + 1]! - data.offsets[e]!;
+    for (const e of own) tokens[client]! += exampleLength(data, e);
   }
   return { examples, tokens };
 }

@@ -13,7 +13,7 @@ import { invariant, ScenarioError } from "../base/errors.ts";
 import { show } from "../base/problem.ts";
 import type { Rng } from "../base/random.ts";
 import { apportion, type ClientSizes, dealByCategory, dealShards, dealSizes, type Partition } from "./deal.ts";
-import type { TokenizedData } from "./tokenized.ts";
+import type { Examples } from "./examples.ts";
 
 const minimum = z.number().int().min(0).default(1);
 
@@ -62,7 +62,7 @@ export const shards = (options: { categories: number; minimum?: number }): Parti
 
 /** Deals the examples `indices` of `data`. No example goes to two clients. */
 export function partition(
-  data: TokenizedData,
+  data: Examples,
   indices: Uint32Array,
   spec: PartitionSpec,
   clients: number,
@@ -83,7 +83,7 @@ export function partition(
 
 /** What the user should know of these examples under this law. */
 export function notesOnPartition(
-  { category, categoryNames }: TokenizedData,
+  { category, categoryNames }: Examples,
   indices: Uint32Array,
   spec: PartitionSpec,
 ): string[] {
@@ -145,7 +145,7 @@ function drawSizes(spec: PartitionSpec, total: number, clients: number, categori
 }
 
 /** The examples of each category, in the order of `indices`. */
-function byCategory(data: TokenizedData, indices: Uint32Array): Uint32Array[] {
+function byCategory(data: Examples, indices: Uint32Array): Uint32Array[] {
   const counts = new Uint32Array(data.categoryNames.length);
   for (const e of indices) counts[data.category[e]!]!++;
   const groups = Array.from(counts, (count) => new Uint32Array(count));

@@ -9,7 +9,7 @@
 import { z } from "zod";
 import { ScenarioError } from "../base/errors.ts";
 import { parseSpec } from "../base/problem.ts";
-import type { TokenizedData } from "./tokenized.ts";
+import type { Examples } from "./examples.ts";
 
 const splitSchema = z.strictObject({
   /** Share of the examples when below 1, else their number. */
@@ -34,7 +34,7 @@ export interface Split {
   readonly notes: readonly string[];
 }
 
-export function split(data: TokenizedData, options: SplitOptions = {}): Split {
+export function split(data: Examples, options: SplitOptions = {}): Split {
   const { heldOut: wanted, evaluationExamples } = parseSpec("data", splitSchema, options);
   if (data.examples < 2) throw new ScenarioError(`data has ${data.examples} examples, expected at least 2 to split`);
   const hashes = Float64Array.from(data.questionHash).sort();
@@ -104,7 +104,7 @@ function fittingQuestions(sizes: Map<number, number>, count: number): Set<number
 const next = (hash: number): number => hash + 2 ** -48;
 
 /** At most `cap` of `examples`, each category by its share (largest remainder), within a category by hash. */
-function stratified(data: TokenizedData, examples: readonly number[], cap: number): Uint32Array {
+function stratified(data: Examples, examples: readonly number[], cap: number): Uint32Array {
   if (examples.length <= cap) return Uint32Array.from(examples);
   const groups = data.categoryNames.map((): number[] => []);
   for (const e of examples) groups[data.category[e]!]!.push(e);

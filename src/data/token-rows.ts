@@ -114,7 +114,7 @@ function batchOf(
   return {
     rows: ids.length,
     length,
-    ids: Int32Array.from(ids.flat()),
+    inputs: { ids: Int32Array.from(ids.flat()) },
     lengths: Int32Array.from(lengths),
     lossPositions: Int32Array.from(lossPositions),
     targets: Int32Array.from(targets),

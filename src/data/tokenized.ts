@@ -7,12 +7,11 @@
  */
 import { InputError, invariant } from "../base/errors.ts";
 import { type Example, type Exchange, type Question, questionHash } from "./example.ts";
+import type { Examples } from "./examples.ts";
 import { type PromptEncoder, type PromptTemplate, promptEncoder, type Segment } from "./template.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
-/** Plain data and shared buffers: passes to a worker by `postMessage` as it is. */
-export interface TokenizedData {
-  readonly examples: number;
+export interface TokenizedData extends Examples {
   /** All examples one after the other; `Uint16Array` for vocabularies up to 65,536. */
   readonly tokens: Uint16Array | Int32Array;
   /** `[examples + 1]`. */
@@ -21,12 +20,6 @@ export interface TokenizedData {
   readonly responseStart: Uint32Array;
   /** 1 for every token behind that which carries no loss, as long as `tokens`; null where there are none. */
   readonly quiet: Uint8Array | null;
-  /** Row of `categoryNames`, `[examples]`. */
-  readonly category: Uint16Array;
-  /** Ascending, so they do not depend on the order of examples. */
-  readonly categoryNames: readonly string[];
-  /** Hash of the question, `[examples]`, in [0, 1): decides the split. */
-  readonly questionHash: Float64Array;
   readonly pad: number;
   readonly end: number;
   /** Longest example allowed. */
@@ -35,10 +28,6 @@ export interface TokenizedData {
   readonly truncated: number;
   /** Examples left out: the response did not fit, or left no room for the question. */
   readonly dropped: number;
-  /** SHA-256 of the file they were read from; null for examples from elsewhere. */
-  readonly digest: string | null;
-  /** What of the file is in no example, for its user. */
-  readonly notes: readonly string[];
 }
 
 export interface TokenizeOptions {
@@ -93,9 +82,6 @@ export function notesOn({ notes, truncated, dropped, examples }: TokenizedData):
   if (dropped > 0) said.push(`${dropped} examples were left out: their responses are too long; see data.maxTokens`);
   return said;
 }
-
-/** Tokens of example `e`, end token included. */
-export const exampleLength = (data: TokenizedData, e: number): number => data.offsets[e + 1]! - data.offsets[e]!;
 
 /** A column is one buffer, and offsets into it have 32 bits. */
 const MOST_TOKENS = 2 ** 31 - 1;

@@ -8,31 +8,43 @@ type Feeds = Record<string, TensorData>;
 /**
  * The batches of all clients, one after the other. One that has no batch any more has rows of padding.
  *
- * @param padding what stands in the input of that name where there is no token; 0 stands at tokens
+ * @param padding what stands in the input of that name where there is no unit; 0 stands at units
  */
 export function batchFeeds(
   { rows, length }: Pick<Batch, "rows" | "length">,
   batches: readonly (Batch | null)[],
   padding: number,
 ): Feeds {
-  const responses = batches.reduce((sum, batch) => sum + (batch?.targets.length ?? 0), 0);
-  const ids = new Int32Array(batches.length * rows * length);
-  const mask = new Int32Array(ids.length).fill(padding);
-  const positions = new Int32Array(responses);
-  const targets = new Int32Array(responses);
+  const inputs = batches.length === 1 ? batches[0]!.inputs : joinedInputs(batches);
+  const losses = batches.reduce((sum, batch) => sum + (batch?.targets.length ?? 0), 0);
+  const mask = new Int32Array(batches.length * rows * length).fill(padding);
+  const positions = new Int32Array(losses);
+  const targets = new Int32Array(losses);
   let filled = 0;
   for (const [client, batch] of batches.entries()) {
     if (batch === null) continue;
     const first = client * rows * length;
-    ids.set(batch.ids, first);
-    for (const [row, tokens] of batch.lengths.entries()) {
-      mask.fill(0, first + row * length, first + row * length + tokens);
+    for (const [row, units] of batch.lengths.entries()) {
+      mask.fill(0, first + row * length, first + row * length + units);
     }
     for (const [at, position] of batch.lossPositions.entries()) positions[filled + at] = first + position;
     targets.set(batch.targets, filled);
     filled += batch.targets.length;
   }
-  return { ids, padding: mask, positions, targets };
+  return { ...inputs, padding: mask, positions, targets };
+}
+
+function joinedInputs(batches: readonly (Batch | null)[]): Feeds {
+  const some = batches.find((batch) => batch !== null)!;
+  return Object.fromEntries(
+    Object.entries(some.inputs).map(([name, values]) => {
+      const { length } = values;
+      const all = batches.length * length;
+      const joined = values instanceof Int32Array ? new Int32Array(all) : new Float32Array(all);
+      for (const [client, batch] of batches.entries()) if (batch) joined.set(batch.inputs[name]!, client * length);
+      return [name, joined];
+    }),
+  );
 }
 
 /**

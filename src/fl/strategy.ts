@@ -11,9 +11,8 @@
 import type { ClientId, Round } from "../base/ids.ts";
 import type { Problem } from "../base/problem.ts";
 import type { Draws } from "../base/random.ts";
-import type { AdapterShape } from "../model/adapter.ts";
 import type { Steps } from "../tasks/steps.ts";
-import type { Ability, Affordable, KeyedDraws, Setting } from "../tasks/task.ts";
+import type { Ability, Affordable, KeyedDraws, Setting, TaskShape } from "../tasks/task.ts";
 import type { Named } from "./define.ts";
 import type { Deployment } from "./deployment.ts";
 import type { ClientMemory, ClientView, Invited, Kind, Plain, Plan, Vectors } from "./plan.ts";
@@ -102,8 +101,8 @@ export interface Method<Sum = unknown> extends Aggregation<Sum> {
   /** Called once for each kind in a run. */
   steps?(kind: Kind, setting: Setting): Steps;
   reply?(trained: Trained, plan: Plan, client: ClientView, setting: Setting): Reply;
-  /** What it has a model train besides the experts' factors, or in their place; and how many models. */
-  readonly shape?: AdapterShape;
+  /** What it has a task train besides its usual parameters, or in their place; and how many models. */
+  readonly shape?: TaskShape;
   /**
    * Share of its examples, in [0, 1), that each client keeps from training, the same in every round; steps validate with
    * them. Of two examples or more at least one is kept and one is not; a single one is both.

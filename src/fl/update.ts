@@ -1,6 +1,7 @@
 /** What a client sends after local training, as the server sees it once it has opened the blob. */
 import type { ParticipationId } from "../base/ids.ts";
-import type { AdapterLayout } from "../model/adapter.ts";
+import type { ParameterLayout } from "../tasks/layout.ts";
+import type { Task } from "../tasks/task.ts";
 import type { ClientView, Plan } from "./plan.ts";
 
 /** What local training found. */
@@ -68,36 +69,41 @@ export interface Refusal {
   readonly text: string;
 }
 
+/** What an update has to fit. */
+export interface CheckedTask {
+  /** Of all members. */
+  readonly layout: ParameterLayout;
+  readonly members: number;
+  readonly task: Pick<Task, "personal" | "countProblem">;
+}
+
 /**
- * Whether the server may count the update. It must fit the layout, hold only finite numbers, and its activation counts
- * must be possible: topK experts per token in every layer, and no expert more than once per token.
+ * Whether the server may count the update. It must fit the layout, hold only finite numbers, and its counts must be
+ * possible.
  *
  * @returns why it must be refused, or null
  */
-export function checkUpdate(update: Update, layout: AdapterLayout): Refusal | null {
+export function checkUpdate(update: Update, task: CheckedTask): Refusal | null {
   const base = firstNonFinite("base adapter", update.base);
   if (base !== null) return { kind: "model-diverged", text: base };
   if (!Number.isFinite(update.firstLoss)) {
     return { kind: "model-diverged", text: `firstLoss is ${update.firstLoss}, before the first step` };
   }
-  const misfit = misfitOf(update, layout);
+  const misfit = misfitOf(update, task);
   if (misfit !== null) return { kind: "misfit", text: misfit };
   const text =
     firstNonFinite("adapter", update.values) ?? firstNonFinite("rescaler", update.personal) ?? nonFiniteIn(update.sent);
   return text === null ? null : { kind: "not-finite", text };
 }
 
-function misfitOf(update: Update, layout: AdapterLayout): string | null {
+function misfitOf(update: Update, checked: CheckedTask): string | null {
   const { values, base, personal, counts, units, examples } = update;
-  const topK = activeIn(update);
-  const { layers, experts, members } = layout;
-  const size = members * layout.size;
-  const groups = members * groupsOf(layout);
+  const { layout, task } = checked;
+  const { size, groups } = layout;
   if (values.length !== size) return `adapter has ${values.length} values, expected ${size}`;
   if (base.length !== size) return `base adapter has ${base.length} values, expected ${size}`;
-  if (personal.length !== layers) return `rescaler has ${personal.length} factors, expected ${layers}`;
-  if (counts.length !== groups) return `activations have ${counts.length} counts, expected ${groups}`;
-  if (!isCount(topK) || topK < 1 || topK > experts) return `topK is ${topK}, expected an integer in [1, ${experts}]`;
+  if (personal.length !== task.personal) return `rescaler has ${personal.length} factors, expected ${task.personal}`;
+  if (counts.length !== groups.length) return `activations have ${counts.length} counts, expected ${groups.length}`;
   if (!isCount(units)) return `tokens is ${units}, expected a non-negative integer`;
   if (!isCount(examples) || examples < 1) return `examples is ${examples}, expected a positive integer`;
   if (!(update.discount >= 0 && update.discount <= 1)) {
@@ -106,59 +112,27 @@ function misfitOf(update: Update, layout: AdapterLayout): string | null {
   for (const name of ["firstLoss", "meanLoss"] as const) {
     if (!isNonNegative(update[name])) return `${name} is ${update[name]}, expected a non-negative number`;
   }
-  return activationProblem(update, layout);
+  return countProblem(update, checked);
 }
-
-/** Experts a token activated: those of the plan's variant, which need not be the client's budget. */
-export const activeIn = ({ plan, budget }: Pick<Update, "plan" | "budget">): number =>
-  (plan.kind.variant.topK as number | undefined) ?? budget;
 
 const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;
 const isNonNegative = (value: number): boolean => value >= 0 && value < Infinity;
 
-/** Of one member: experts, or small experts in their place, and routers that train. */
-const groupsOf = ({ layers, experts, routers, pool }: AdapterLayout): number =>
-  pool === null ? layers * experts + routers.length : layers * (pool.beside.experts + 1);
-
-function activationProblem(update: Update, layout: AdapterLayout): string | null {
-  const { counts, plan } = update;
-  const groups = groupsOf(layout);
-  for (let member = 0; member < layout.members; member++) {
+function countProblem({ counts, units, plan }: Update, { layout, members, task }: CheckedTask): string | null {
+  const groups = layout.groups.length / members;
+  for (let member = 0; member < members; member++) {
     const own = counts.subarray(member * groups, (member + 1) * groups);
     const isTrained = plan.members?.includes(member) ?? true;
-    const problem = isTrained ? memberProblem(own, update, layout) : own.some((count) => count !== 0) ? "used" : null;
+    const problem = isTrained
+      ? (task.countProblem?.(own, units, plan.kind.variant) ?? null)
+      : own.some((count) => count !== 0)
+        ? "used"
+        : null;
     if (problem === null) continue;
-    return layout.members === 1
-      ? problem
-      : `member ${member}${isTrained ? "" : ", which it did not train"}: ${problem}`;
+    return members === 1 ? problem : `member ${member}${isTrained ? "" : ", which it did not train"}: ${problem}`;
   }
   return null;
 }
-
-function memberProblem(
-  counts: Float64Array,
-  { units: tokens, plan, budget }: Update,
-  { layers, experts, pool }: AdapterLayout,
-): string | null {
-  const each = pool?.beside.experts ?? experts;
-  const [name, chosen] = pool === null ? ["topK", activeIn({ plan, budget })] : ["kept", keptIn(plan) ?? each];
-  for (let layer = 0; layer < layers; layer++) {
-    let sum = 0;
-    for (let expert = 0; expert < each; expert++) {
-      const count = counts[layer * each + expert]!;
-      if (!isCount(count) || count > tokens) {
-        return `layer ${layer}, expert ${expert} was activated ${count} times by ${tokens} tokens`;
-      }
-      sum += count;
-    }
-    if (sum !== chosen * tokens) {
-      return `activations of layer ${layer} sum to ${sum}, expected ${name} · tokens = ${chosen * tokens}`;
-    }
-  }
-  return null;
-}
-
-const keptIn = ({ kind }: Plan): number | undefined => kind.variant.kept as number | undefined;
 
 function nonFiniteIn(sent: Update["sent"]): string | null {
   for (const [name, value] of Object.entries(sent)) {

@@ -15,7 +15,7 @@ export function initialAdapter(layout: AdapterLayout, rng: Rng): Float32Array {
 }
 
 /** Members differ by their A, or by U and R of their small experts. */
-function initialMember(layout: AdapterLayout, rng: Rng, member: number): Float32Array {
+export function initialMember(layout: AdapterLayout, rng: Rng, member: number): Float32Array {
   if (layout.pool !== null) return initialBeside(layout.pool, rng, member);
   const adapter = new Float32Array(layout.size);
   for (const { name, columns } of layout.blocks) {

@@ -1,9 +1,9 @@
 /** One step of full pre-training: every base weight is trainable, with OLMoE's router losses. */
 
+import type { RowShape } from "../engine/engine.ts";
 import { baseWeightShapes } from "../model/base-weights.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type Forward, type ForwardOptions, forward, logitsAt } from "../model/transformer.ts";
-import type { StepShape } from "../tasks/llm/client-memory.ts";
 import { tokenInputs } from "../tasks/llm/task.ts";
 import { gradients } from "../tensor/autodiff.ts";
 import { Graph } from "../tensor/graph/graph.ts";
@@ -40,7 +40,11 @@ export const trainedShapes = (config: ModelConfig): (readonly [name: string, sha
  * `weights`, `mean` and `variance` are one flat vector each, of {@link trainedShapes}. Batches are packed, so no token is
  * padding and every position carries loss.
  */
-export function pretrainStep(config: ModelConfig, shape: StepShape, options: PretrainOptions): Program {
+export function pretrainStep(
+  config: ModelConfig,
+  shape: RowShape & { readonly topK: number },
+  options: PretrainOptions,
+): Program {
   const { rows, length, topK } = shape;
   const graph = new Graph();
   const shapes = trainedShapes(config);

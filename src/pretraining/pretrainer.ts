@@ -9,7 +9,7 @@
  */
 import { InvariantError, invariant } from "../base/errors.ts";
 import { Rng } from "../base/random.ts";
-import type { Batch } from "../data/batches.ts";
+import { type Batch, idsOf } from "../data/batches.ts";
 import { byteTokenizer } from "../data/tokenizer.ts";
 import { type WeightSource, weightsInMemory } from "../model/base-weights.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -215,8 +215,8 @@ export class Pretrainer {
       weights,
       mean,
       variance,
-      ids: batch.ids,
-      padding: new Int32Array(batch.ids.length),
+      ids: idsOf(batch),
+      padding: new Int32Array(idsOf(batch).length),
       positions: batch.lossPositions,
       targets: batch.targets,
       inverseCount: Float32Array.of(1 / batch.targets.length),

@@ -7,12 +7,14 @@ import { count, countFields, instant, measured } from "./counts.ts";
 
 export const budgetMetricsSchema = z.object({
   budget: count,
-  /** Held-out cross-entropy per response token, in nats. */
+  /** Held-out cross-entropy per target, in nats: per response token, per image. */
   loss: measured,
-  /** Share of held-out response tokens predicted right, in [0, 1]. */
-  tokenAccuracy: measured,
-  /** Share of held-out examples whose whole response greedy decoding would write, in [0, 1]. */
+  /** Share of held-out targets predicted right, in [0, 1]. */
+  accuracy: measured,
+  /** Share of held-out examples all of whose targets are predicted, in [0, 1]. */
   exactMatch: measured,
+  /** Means over held-out examples of what the task measures besides. */
+  more: z.record(z.string(), measured).exactOptional(),
 });
 export type BudgetMetrics = Readonly<z.output<typeof budgetMetricsSchema>>;
 
@@ -21,12 +23,12 @@ const clientMetricsSchema = z.object({
   tier: z.string(),
   /** Examples that it keeps from training. */
   examples: count,
-  /** Of its own model on them, or of its budget's where the method has no others: cross-entropy per response token, in nats, and share of tokens predicted right. */
+  /** Of its own model on them, or of its budget's where the method has no others: cross-entropy per target, in nats, and share of targets predicted right. */
   loss: measured,
-  tokenAccuracy: measured,
+  accuracy: measured,
   /** Of the model of its budget on the same, beside its own. */
   sharedLoss: measured.exactOptional(),
-  sharedTokenAccuracy: measured.exactOptional(),
+  sharedAccuracy: measured.exactOptional(),
 });
 type ClientMetrics = Readonly<z.output<typeof clientMetricsSchema>>;
 

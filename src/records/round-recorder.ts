@@ -10,7 +10,7 @@ import type { Snapshot } from "../base/snapshot.ts";
 import { millis } from "../base/units.ts";
 import { runFailure } from "../runtime/failure.ts";
 import type { PledgeRef } from "../runtime/messages/refs.ts";
-import type { Evaluation } from "../tasks/llm/training-engine.ts";
+import type { Evaluation } from "../tasks/training-engine.ts";
 import { type Counts, noCounts, type Outcome, sumOf } from "./counts.ts";
 import type { BudgetMetrics, RoundRow } from "./metrics.ts";
 
@@ -193,17 +193,17 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
     });
     const served = clients?.map(({ client, own }) => {
       const shared = results[at++]!;
-      const { loss, tokenAccuracy } = scoresOf([own ? results[at++]! : shared]);
+      const { loss, accuracy } = scoresOf([own ? results[at++]! : shared]);
       const { examples } = shared;
-      if (!own) return { client, examples, loss, tokenAccuracy };
+      if (!own) return { client, examples, loss, accuracy };
       const other = scoresOf([shared]);
       return {
         client,
         examples,
         loss,
-        tokenAccuracy,
+        accuracy,
         sharedLoss: other.loss,
-        sharedTokenAccuracy: other.tokenAccuracy,
+        sharedAccuracy: other.accuracy,
       };
     });
     this.#options.release([...shards, ...ofClients]);
@@ -213,7 +213,7 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
 
   #perLayer(tokens: Float64Array): number[][] {
     const { layers } = this.#options;
-    const experts = tokens.length / layers;
+    const experts = layers === 0 ? 0 : tokens.length / layers;
     return Array.from({ length: layers }, (_, layer) => [...tokens.subarray(layer * experts, (layer + 1) * experts)]);
   }
 
@@ -227,15 +227,18 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
 
 /** Shards fold in their own order, so the sum does not depend on which was ready first. */
 function scoresOf(shards: readonly Evaluation[]): Omit<BudgetMetrics, "budget"> {
-  const sum = (key: "loss" | "responseTokens" | "correctTokens" | "exact" | "examples") =>
-    shards.reduce((total, shard) => total + shard[key], 0);
-  const tokens = sum("responseTokens");
-  const examples = sum("examples");
-  if (tokens === 0 || examples === 0) throw new InvariantError("an evaluation saw no response tokens");
+  const sum = (of: (shard: Evaluation) => number) => shards.reduce((total, shard) => total + of(shard), 0);
+  const targets = sum((shard) => shard.targets);
+  const examples = sum((shard) => shard.examples);
+  if (targets === 0 || examples === 0) throw new InvariantError("an evaluation saw nothing to predict");
+  const more = Object.keys(shards[0]!.more).map(
+    (name) => [name, sum((shard) => shard.more[name]!) / examples] as const,
+  );
   return {
-    loss: sum("loss") / tokens,
-    tokenAccuracy: sum("correctTokens") / tokens,
-    exactMatch: sum("exact") / examples,
+    loss: sum(({ loss }) => loss) / targets,
+    accuracy: sum(({ correct }) => correct) / targets,
+    exactMatch: sum(({ exact }) => exact) / examples,
+    ...(more.length > 0 && { more: Object.fromEntries(more) }),
   };
 }
 

@@ -32,17 +32,18 @@ export interface Palette {
   readonly tiers: ReadonlyMap<string, Style>;
 }
 
-export function paletteOf({ rounds, tiers }: RunRecord): Palette {
+export function paletteOf({ rounds, tiers, task }: Pick<RunRecord, "rounds" | "tiers" | "task">): Palette {
+  const { symbol } = task.budget;
   const evaluated = rounds.flatMap(({ evaluations }) => evaluations.map(({ budget }) => budget));
   const ks = [...new Set(evaluated)].sort((a, b) => b - a);
-  const budgets = new Map(ks.map((k, i) => [k, seriesStyle(i, `k = ${k}`)]));
+  const budgets = new Map(ks.map((k, i) => [k, seriesStyle(i, `${symbol} = ${k}`)]));
   const own = tiers.map(({ budget }) => budget);
   const oneToOne =
     new Set(own).size === own.length && own.every((k) => k !== null && (ks.length === 0 || budgets.has(k)));
   const byBudget = [...own].sort((a, b) => (b ?? 0) - (a ?? 0));
   const styled = tiers.map(({ name, budget }, i) => {
     const index = oneToOne ? (ks.length === 0 ? byBudget.indexOf(budget) : ks.indexOf(budget!)) : i;
-    return [name, seriesStyle(index, budget === null ? name : `${name} (k = ${budget})`)] as const;
+    return [name, seriesStyle(index, budget === null ? name : `${name} (${symbol} = ${budget})`)] as const;
   });
   return { budgets, tiers: new Map(styled) };
 }

@@ -131,7 +131,7 @@ function tableSpecs(methods: readonly Method[], budgets: readonly number[], targ
       of: (cell: ComparedCell) => of(cell, budget),
       ...(rest as Pick<ColumnSpec, "write" | "better">),
     }));
-  const share = (key: "tokenAccuracy" | "exactMatch") =>
+  const share = (key: "accuracy" | "exactMatch") =>
     byBudget((cell, budget) => meanAt(cell, budget, key), { write: percentage, better: "high" });
   const aim = target ?? usualTarget(methods);
   const quality: TableSpec[] =
@@ -151,7 +151,7 @@ function tableSpecs(methods: readonly Method[], budgets: readonly number[], targ
             id: "token-accuracy",
             title: "Token accuracy, %",
             note: "Held-out response tokens predicted right; higher is better.",
-            columns: share("tokenAccuracy"),
+            columns: share("accuracy"),
           },
           {
             id: "exact-match",
@@ -232,7 +232,7 @@ function fairnessSpec(methods: readonly Method[]): TableSpec {
 const inNats = (value: number): string => value.toFixed(3);
 const percentage = (value: number): string => value.toFixed(1);
 
-function meanAt({ evaluations }: Cell, budget: number | null, key: "tokenAccuracy" | "exactMatch"): number | null {
+function meanAt({ evaluations }: Cell, budget: number | null, key: "accuracy" | "exactMatch"): number | null {
   const asked = budget === null ? evaluations : evaluations.filter((result) => result.budget === budget);
   return asked.length === 0 ? null : 100 * mean(asked.map((result) => result[key]));
 }

@@ -2,17 +2,19 @@
 import type * as Plot from "@observablehq/plot";
 import { formatTime } from "../base/units.ts";
 import type { BudgetMetrics, RoundMetrics } from "../records/metrics.ts";
+import type { TaskFacts } from "../tasks/facts.ts";
 import type { Palette, Style } from "./colours.ts";
 import { asLines, draw, endLabels, type Figure, lines, type Series } from "./figure.ts";
-import { bins, nats, percent, type RoundTicks, roundTicks, timeUnit } from "./numbers.ts";
+import { bins, nats, type RoundTicks, roundTicks, timeUnit, written } from "./numbers.ts";
+import type { RunRecord } from "./run-folder.ts";
 
 interface Point {
   readonly row: RoundMetrics;
   readonly result: BudgetMetrics;
 }
 
-/** Held-out loss over rounds and over virtual time, exact match and token accuracy; none without evaluations. */
-export function learningFigures(rounds: readonly RoundMetrics[], { budgets }: Palette): Figure[] {
+/** Held-out loss over rounds and over virtual time, and what the task measures besides; none without evaluations. */
+export function learningFigures({ rounds, task }: Pick<RunRecord, "rounds" | "task">, { budgets }: Palette): Figure[] {
   const series = [...budgets].map(([budget, style]) => ({ style, points: pointsOf(rounds, budget) }));
   if (series.length === 0) return [];
   const legend = asLines([...budgets.values()]);
@@ -22,19 +24,20 @@ export function learningFigures(rounds: readonly RoundMetrics[], { budgets }: Pa
     label: `virtual time (${time.unit}) →`,
     value: ({ row }: Point) => row.closedAt / time.divisor,
   };
-  const loss = { label: "↑ held-out loss (nats per response token)", value: ({ result }: Point) => result.loss };
+  const loss = { label: `↑ held-out loss (nats per ${task.target})`, value: ({ result }: Point) => result.loss };
   const training = trainingLine(rounds);
+  const draw = (x: Axis, y: Axis, extra?: Plot.Markish[]) => plot(series, task, x, y, extra);
   return [
     {
       id: "loss-by-round",
       title: "Held-out loss over rounds",
-      caption: `Cross-entropy per response token on examples no client trains on, at every budget of active experts. ${change(series, "loss", nats)}${
+      caption: `Cross-entropy per ${task.target} on examples no client trains on, at every budget of ${task.budget.name}. ${change(series, ({ loss }) => nats(loss))}${
         training.length === 0
           ? ""
-          : " The dotted line is the mean training loss of the counted updates, per response token."
+          : ` The dotted line is the mean training loss of the counted updates, per ${task.target}.`
       }`,
       legend: training.length === 0 ? legend : [...legend, { ...TRAINING, mark: "line" }],
-      svg: plot(series, byRound, loss, training),
+      svg: draw(byRound, loss, training),
     },
     {
       id: "loss-by-time",
@@ -42,26 +45,24 @@ export function learningFigures(rounds: readonly RoundMetrics[], { budgets }: Pa
       caption:
         "The same loss against the clock of the simulated fleet: a slow round is a long step to the right, so this is the plot for comparing deadlines and round policies.",
       legend,
-      svg: plot(series, byTime, loss),
+      svg: draw(byTime, loss),
     },
-    {
-      id: "exact-match",
-      title: "Exact match over rounds",
-      caption: `Share of held-out examples whose whole response greedy decoding writes without a mistake. ${change(series, "exactMatch", percent)}`,
-      legend,
-      svg: plot(series, byRound, {
-        label: "↑ exact match (%)",
-        value: ({ result }) => result.exactMatch * 100,
-        zero: true,
-      }),
-    },
-    {
-      id: "token-accuracy",
-      title: "Token accuracy over rounds",
-      caption: `Share of held-out response tokens predicted right. ${change(series, "tokenAccuracy", percent)}`,
-      legend,
-      svg: plot(series, byRound, { label: "↑ token accuracy (%)", value: ({ result }) => result.tokenAccuracy * 100 }),
-    },
+    ...task.metrics.map((metric, at): Figure => {
+      const { key, title, meaning, form, of } = metric;
+      const unit = { share: " (%)", decibel: " (dB)", number: "" }[form];
+      const scale = form === "share" ? 100 : 1;
+      return {
+        id: key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
+        title: `${title[0]!.toUpperCase()}${title.slice(1)} over rounds`,
+        caption: `${meaning} ${change(series, (result) => written(metric, result))}`,
+        legend,
+        svg: draw(byRound, {
+          label: `↑ ${title}${unit}`,
+          value: ({ result }) => of(result) * scale,
+          zero: at === 0 && form === "share",
+        }),
+      };
+    }),
   ];
 }
 
@@ -71,10 +72,19 @@ interface Axis extends RoundTicks {
   readonly zero?: boolean;
 }
 
-function plot(series: readonly Series<Point>[], x: Axis, y: Axis, extra: Plot.Markish[] = []): string {
+function plot(
+  series: readonly Series<Point>[],
+  { budget, metrics }: TaskFacts,
+  x: Axis,
+  y: Axis,
+  extra: Plot.Markish[] = [],
+): string {
   const { value: _, zero: __, ...xAxis } = x;
   const title = ({ row, result }: Point) =>
-    `round ${row.round}, ${formatTime(row.closedAt)}, k = ${result.budget}\nloss ${nats(result.loss)}, exact match ${percent(result.exactMatch)}, token accuracy ${percent(result.tokenAccuracy)}`;
+    `round ${row.round}, ${formatTime(row.closedAt)}, ${budget.symbol} = ${result.budget}\n${[
+      `loss ${nats(result.loss)}`,
+      ...metrics.map((metric) => `${metric.title} ${written(metric, result)}`),
+    ].join(", ")}`;
   const channels = { x: x.value, y: y.value };
   return draw(
     {
@@ -109,13 +119,9 @@ const pointsOf = (rounds: readonly RoundMetrics[], budget: number): Point[] =>
   });
 
 /** "At k = 8 it went from 3.010 to 2.105." for the largest budget. */
-function change(
-  series: readonly Series<Point>[],
-  metric: "loss" | "exactMatch" | "tokenAccuracy",
-  write: (value: number) => string,
-): string {
+function change(series: readonly Series<Point>[], write: (result: BudgetMetrics) => string): string {
   const { style, points } = series[0]!;
   const [first, last] = [points[0]!, points.at(-1)!];
-  if (first === last) return `At ${style.label} it is ${write(first.result[metric])}.`;
-  return `At ${style.label} it went from ${write(first.result[metric])} to ${write(last.result[metric])}.`;
+  if (first === last) return `At ${style.label} it is ${write(first.result)}.`;
+  return `At ${style.label} it went from ${write(first.result)} to ${write(last.result)}.`;
 }

@@ -1,4 +1,5 @@
 /** How the report writes numbers, and how it thins long series. */
+import type { Metric } from "../tasks/facts.ts";
 
 const finite = (value: number, write: (value: number) => string): string =>
   Number.isFinite(value) ? write(value) : "not finite";
@@ -69,4 +70,11 @@ export function binned(groups: readonly (readonly unknown[])[], what: string): s
   const [least, most] = [Math.min(...sizes), Math.max(...sizes)];
   if (most === 1) return "";
   return ` ${what} is the mean of ${least === most ? most : `${least} to ${most}`} rounds.`;
+}
+
+/** A metric of a model as its task writes it. */
+export function written({ form, of }: Metric, scores: Parameters<Metric["of"]>[0]): string {
+  const value = of(scores);
+  if (form === "share") return percent(value);
+  return form === "decibel" ? `${value.toFixed(2)} dB` : nats(value);
 }

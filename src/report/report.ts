@@ -9,13 +9,13 @@ import { type Palette, paletteOf } from "./colours.ts";
 import { activationFigures, weightFigures } from "./experts.ts";
 import { fleetFigures } from "./fleet.ts";
 import { learningFigures } from "./learning.ts";
-import { nats, percent, shareOf, whole } from "./numbers.ts";
+import { nats, shareOf, whole, written } from "./numbers.ts";
 import { escapeHtml, renderNote, renderPage, renderTable, renderTiles, type Section } from "./page.ts";
 import { pictureSections } from "./pictures.ts";
 import { hasParticipations, type RunRecord, readParticipations, readRun } from "./run-folder.ts";
 import {
-  BUDGET_COLUMNS,
   budgetChanges,
+  budgetColumns,
   budgetRows,
   CLIENT_COLUMNS,
   clientRows,
@@ -72,6 +72,9 @@ function summary(run: RunRecord): string {
   const totals = totalsOf(run.rounds);
   const changes = budgetChanges(run.rounds);
   const best = changes[0];
+  const { budget, metrics } = run.task;
+  const { symbol } = budget;
+  const metric = metrics[0];
   const untouched = totals.rounds - totals.aggregated;
   const tiles = [
     {
@@ -100,20 +103,20 @@ function summary(run: RunRecord): string {
       : [
           {
             value: nats(best.last.loss),
-            label: `held-out loss, k = ${best.budget}`,
+            label: `held-out loss, ${symbol} = ${best.budget}`,
             note: `base model ${nats(best.first.loss)}`,
           },
           {
-            value: percent(best.last.exactMatch),
-            label: `exact match, k = ${best.budget}`,
-            note: `base model ${percent(best.first.exactMatch)}`,
+            value: written(metric, best.last),
+            label: `${metric.title}, ${symbol} = ${best.budget}`,
+            note: `base model ${written(metric, best.first)}`,
           },
         ]),
   ];
   const budgets =
     changes.length === 0
       ? ""
-      : `<div class="panel">${renderTable({ caption: "Held-out results by budget", head: BUDGET_COLUMNS, rows: budgetRows(changes) })}</div>`;
+      : `<div class="panel">${renderTable({ caption: "Held-out results by budget", head: budgetColumns(run.task), rows: budgetRows(changes, run.task) })}</div>`;
   const own = clientRows(run);
   const clients =
     own.length === 0
@@ -142,7 +145,7 @@ function claims({ expectations }: RunRecord): string {
 
 function learning(run: RunRecord, palette: Palette): Section[] {
   const title = "What the fleet learned";
-  const figures = learningFigures(run.rounds, palette);
+  const figures = learningFigures(run, palette);
   if (figures.length > 0) return [{ title, figures }];
   const note = isTimingOnly(run)
     ? "This run simulated devices, network and round policy without training, so there is nothing learned to show: no loss, no accuracy, no expert activation."

@@ -2,6 +2,7 @@
  * Reads what a run left behind. Rows are checked on the way in, so that a damaged file is reported with its name and
  * line, and nothing further up has to wonder. Unknown fields pass: a newer run folder stays readable.
  */
+
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
@@ -14,6 +15,7 @@ import { count } from "../records/counts.ts";
 import { type RoundMetrics, roundMetricsSchema } from "../records/metrics.ts";
 import { type ParticipationRow, participationSchema } from "../records/participation.ts";
 import { type PictureSheet, picturesSchema } from "../records/pictures.ts";
+import { factsOf, type TaskFacts, taskTypes } from "../tasks/facts.ts";
 
 /** A claim of the scenario and whether the run bore it out. */
 interface Expectation {
@@ -35,6 +37,8 @@ export interface RunRecord {
   readonly name: string;
   readonly question: string | null;
   readonly seed: number;
+  /** What its task calls things. */
+  readonly task: TaskFacts;
   /** `flame(frequencyExponent=2)` */
   readonly strategy: string;
   readonly tiers: readonly TierFacts[];
@@ -57,6 +61,7 @@ const scenarioSchema = z.looseObject({
   name: z.string(),
   question: z.string().optional(),
   seed: z.number(),
+  task: z.looseObject({ type: z.enum(taskTypes) }).default({ type: "llm" }),
   strategy: z.looseObject({ type: z.string() }),
   /** Parts that were code and are not told by their fields. */
   own: z.array(z.string()).default([]),
@@ -79,7 +84,15 @@ const resultSchema = z.looseObject({
  */
 export function readRun(folder: string): RunRecord {
   const scenario = readFile(folder, "scenario.json");
-  const { name, question = null, seed, strategy, own, fleet } = parseInput("scenario.json", scenarioSchema, scenario);
+  const {
+    name,
+    question = null,
+    seed,
+    task,
+    strategy,
+    own,
+    fleet,
+  } = parseInput("scenario.json", scenarioSchema, scenario);
   const result = existsSync(join(folder, "result.json"))
     ? parseInput("result.json", resultSchema, readFile(folder, "result.json"))
     : null;
@@ -96,6 +109,7 @@ export function readRun(folder: string): RunRecord {
     name,
     question,
     seed,
+    task: factsOf(task.type),
     strategy: own.includes("strategy") ? "own strategy" : describe(strategy),
     tiers: fleet.map(({ name, clients, budget }) => ({ name, clients, budget })),
     clients: fleet.reduce((sum, { clients }) => sum + clients, 0),

@@ -1,6 +1,7 @@
 import type { BudgetMetrics, RoundMetrics } from "../records/metrics.ts";
 import { tierTotals } from "../records/totals.ts";
-import { nats, percent, points, shareOf, signed, whole } from "./numbers.ts";
+import type { TaskFacts } from "../tasks/facts.ts";
+import { nats, percent, points, shareOf, signed, whole, written } from "./numbers.ts";
 import type { RunRecord } from "./run-folder.ts";
 
 export interface BudgetChange {
@@ -22,31 +23,28 @@ export function budgetChanges(rounds: readonly RoundMetrics[]): BudgetChange[] {
   return [...changes.values()].sort((a, b) => b.budget - a.budget);
 }
 
-export const BUDGET_COLUMNS: readonly string[] = [
-  "active experts",
+export const budgetColumns = ({ budget, metrics }: TaskFacts): readonly string[] => [
+  budget.name,
   "loss, base",
   "loss, final",
   "change",
-  "exact match, base",
-  "final",
-  "change",
-  "token accuracy, base",
-  "final",
-  "change",
+  ...metrics.flatMap(({ title }) => [`${title}, base`, "final", "change"]),
 ];
 
-export const budgetRows = (changes: readonly BudgetChange[]): string[][] =>
+export const budgetRows = (changes: readonly BudgetChange[], { budget: { symbol }, metrics }: TaskFacts): string[][] =>
   changes.map(({ budget, first, last }) => [
-    `k = ${budget}`,
+    `${symbol} = ${budget}`,
     nats(first.loss),
     nats(last.loss),
     signed(last.loss - first.loss),
-    percent(first.exactMatch),
-    percent(last.exactMatch),
-    points(last.exactMatch - first.exactMatch),
-    percent(first.tokenAccuracy),
-    percent(last.tokenAccuracy),
-    points(last.tokenAccuracy - first.tokenAccuracy),
+    ...metrics.flatMap((metric) => {
+      const difference = metric.of(last) - metric.of(first);
+      return [
+        written(metric, first),
+        written(metric, last),
+        metric.form === "share" ? points(difference) : signed(difference),
+      ];
+    }),
   ]);
 
 export const TIER_COLUMNS: readonly string[] = [
@@ -74,15 +72,15 @@ export const CLIENT_COLUMNS: readonly string[] = [
   "clients",
   "loss, own model",
   "loss, model of its budget",
-  "token accuracy, own",
+  "accuracy, own",
   "of its budget",
   "own model better for",
 ];
 
 /** Means over clients with models of their own, each on the examples that it keeps; empty where there are none. */
 export function clientRows({ rounds, tiers }: RunRecord): string[][] {
-  const clients = (rounds.at(-1)?.clients ?? []).flatMap(({ sharedLoss, sharedTokenAccuracy, ...own }) =>
-    sharedLoss === undefined || sharedTokenAccuracy === undefined ? [] : [{ ...own, sharedLoss, sharedTokenAccuracy }],
+  const clients = (rounds.at(-1)?.clients ?? []).flatMap(({ sharedLoss, sharedAccuracy, ...own }) =>
+    sharedLoss === undefined || sharedAccuracy === undefined ? [] : [{ ...own, sharedLoss, sharedAccuracy }],
   );
   const rowOf = (name: string, own: typeof clients): string[] => {
     const mean = (of: (client: (typeof clients)[number]) => number) =>
@@ -92,8 +90,8 @@ export function clientRows({ rounds, tiers }: RunRecord): string[][] {
       whole(own.length),
       nats(mean(({ loss }) => loss)),
       nats(mean(({ sharedLoss }) => sharedLoss)),
-      percent(mean(({ tokenAccuracy }) => tokenAccuracy)),
-      percent(mean(({ sharedTokenAccuracy }) => sharedTokenAccuracy)),
+      percent(mean(({ accuracy }) => accuracy)),
+      percent(mean(({ sharedAccuracy }) => sharedAccuracy)),
       shareOf(own.filter(({ loss, sharedLoss }) => loss < sharedLoss).length, own.length),
     ];
   };

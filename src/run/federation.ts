@@ -33,6 +33,7 @@ import { Kernel } from "../sim/kernel/kernel.ts";
 import { Piece, RowShape, Trace, type TraceSink } from "../sim/kernel/trace.ts";
 import { createWorld, type World } from "../sim/world.ts";
 import type { TaskPrograms } from "../tasks/programs.ts";
+import type { Variant } from "../tasks/task.ts";
 import { attackOf } from "./attackers.ts";
 import { learningOf, MethodPrograms, methodOf } from "./method.ts";
 import type { Prepared } from "./prepare.ts";
@@ -49,8 +50,8 @@ export interface FederationOptions {
   readonly gathering?: Gathering | null;
   /** What a strategy's own steps are made of; absent where nothing is trained. */
   readonly programs?: TaskPrograms | null;
-  /** How many clients of a budget share a call at most; 1 unless given. */
-  readonly most?: (budget: number) => number;
+  /** How many clients of a variant share a call at most; 1 unless given. */
+  readonly most?: (variant: Variant) => number;
   onParticipation(ended: Ended): void;
   /** What a client is asked to do. */
   onInvited?(invited: Invited): void;
@@ -84,7 +85,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     this.#options = options;
     const { scenario, prepared, pool, events, gathering = null, reproduce, programs = null, most = alone } = options;
     const { data } = scenario;
-    const { fleet, bytes, training } = prepared;
+    const { task, fleet, training } = prepared;
     const rng = new Rng(data.seed);
     this.trace = new Trace(events === null ? { mode: "digest" } : { mode: "full", sink: events });
     this.world = createWorld({
@@ -113,7 +114,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     const method = methodOf(scenario, prepared, { rng, programs, held: this.#programs, most });
     this.#recorder = new RoundRecorder({
       tiers: fleet.tierNames,
-      layers: prepared.layout.layers,
+      layers: task.layers,
       open: (shards) => this.#system.openOutside(shards),
       release: (shards) => {
         for (const shard of shards) this.#system.releaseOutside(shard);
@@ -145,7 +146,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
             ...(effort === null ? {} : { effortOf: effort }),
             patience: millis(data.rounds.patience),
             evaluateEvery: data.evaluateEvery,
-            downloadBytes: bytes.download,
+            downloadBytes: task.bytes.download,
             method,
             learning: this.#learning,
           },
@@ -154,8 +155,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
           hydrate: newClient,
           services: {
             keepsRescaler: data.rescaler.scope === "local",
-            uploadBytes: bytes.upload,
-            budgetOf: (id) => fleet.budget[id]!,
+            uploadBytes: task.bytes.upload,
+            variantOf: (id) => task.task.budget.variant(fleet.budget[id]!),
             trainingTimeOf: (id) => millis(method.charge(id, null).training),
             attackOf: attackOf(data, fleet, rng),
             programs: method.programs,
@@ -210,7 +211,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   rescalers(): { topK: number; factors: number[] }[] {
     const learning = this.#learning;
     if (learning === null) return [];
-    const { topK: most } = this.#options.prepared.config;
+    const { personal, budget } = this.#options.prepared.task.task;
+    const most = personal === 0 ? 0 : budget.full;
     const budgets = Array.from({ length: most }, (_, at) => most - at);
     return budgets.map((topK) => ({ topK, factors: [...learning.rescalers.forBudget(topK)] }));
   }

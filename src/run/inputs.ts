@@ -8,9 +8,8 @@ import { loadCheckpoint } from "../model/formats/checkpoint.ts";
 import { checkpointDigest } from "../model/formats/checkpoint-digest.ts";
 import { defaultWeightsCache } from "../model/formats/prepare-weights.ts";
 import { ownCodeDigest } from "../scenario/own-code.ts";
-import { openModel } from "../tasks/llm/load-model.ts";
+import { openModel, shapeDigest } from "../tasks/llm/load-model.ts";
 import { embeddedModel } from "./package.ts";
-import { shapeDigest } from "./prepare.ts";
 import { recordedScenario } from "./trained-adapter.ts";
 
 type Digest = (place: string) => string | null | Promise<string | null>;
@@ -38,7 +37,7 @@ export async function lookAtInputs(path: string): Promise<string[]> {
   const record = readRecord(folder);
   const made = (readResult(folder) ?? record)?.made;
   if (made === undefined) return [];
-  const { model, data } = recordedScenario(path);
+  const { task, model, data } = recordedScenario(path);
   const now: { -readonly [Key in Input]?: string | null } = {};
   const places: Partial<Record<Input, string>> = {};
   const unknown: string[] = [];
@@ -53,7 +52,8 @@ export async function lookAtInputs(path: string): Promise<string[]> {
     }
   };
   const hashed = (file: string): string => onDisk(`cannot read ${file}`, () => digestOfFile(file));
-  const home = model === "embedded" ? embeddedModel() : typeof model === "string" ? model : undefined;
+  const isModel = task.type === "llm" && typeof model === "string";
+  const home = !isModel ? undefined : model === "embedded" ? embeddedModel() : model;
   await look("data", data.source.type === "file" ? data.source.path : undefined, hashed);
   await look("source", record?.source?.file, ownCodeDigest);
   await look("model", home, made.engine === null ? (at) => shapeDigest(openModel(at).config) : weightsDigest);

@@ -8,25 +8,15 @@ import { type Charge, type ChargeOf, chargesBy } from "../fl/charge.ts";
 import { emptyMemory, type Kind, usual } from "../fl/plan.ts";
 import { RescalerBook } from "../fl/rescaler.ts";
 import type { Strategy } from "../fl/strategy.ts";
-import {
-  adaptedFlops,
-  countLora,
-  countParameters,
-  forwardFlops,
-  poolFlops,
-  trainingFlops,
-} from "../model/accounting.ts";
-import { initialAdapter } from "../model/initial-adapter.ts";
 import type { BlobStore } from "../runtime/messages/blobs.ts";
 import type { BlobRef } from "../runtime/messages/refs.ts";
 import { measuredCost } from "../scenario/calibration.ts";
 import { type Scenario, strategyOf } from "../scenario/define.ts";
 import { trainingTimeOf } from "../scenario/effort.ts";
-import { parameterLayout } from "../tasks/llm/task.ts";
 import type { TaskPrograms } from "../tasks/programs.ts";
-import { rankOf } from "../tasks/scope.ts";
+import type { Scope } from "../tasks/scope.ts";
 import { inOrder, type Steps } from "../tasks/steps.ts";
-import type { Setting } from "../tasks/task.ts";
+import { activeIn, type Setting, type Variant } from "../tasks/task.ts";
 import { stepOptionsOf } from "../tasks/training-step.ts";
 import type { Prepared } from "./prepare.ts";
 
@@ -57,24 +47,20 @@ export class MethodPrograms {
   }
 }
 
-function settingOf({ data }: Scenario, { config, layout, fleet }: Prepared, rng: Rng): Setting {
-  const budgets = [...new Set([...fleet.budget, config.topK])].sort((a, b) => a - b);
-  const { total, expert } = countParameters(config);
-  const experts = config.layers * config.experts;
+function settingOf({ data }: Scenario, { task: opened, fleet }: Prepared, rng: Rng): Setting {
+  const { task, layout, mixture } = opened;
+  const budgets = [...new Set([...fleet.budget, task.budget.full])].sort((a, b) => a - b);
   return {
-    layout: parameterLayout(layout),
+    layout,
+    abilities: task.abilities,
     clients: fleet.size,
     budgets,
     rate: data.training.learningRate,
     epochs: data.training.epochs,
     draws: (purpose) => rng.at(`strategy: ${purpose}`).at(0),
     examples: (client) => fleet.examples[client]!,
-    variant: (budget) => ({ topK: budget }),
-    mixture: {
-      topK: config.topK,
-      expert: expert + countLora(config, data.lora.rank).expert,
-      rest: total - experts * expert,
-    },
+    variant: (budget) => task.budget.variant(budget),
+    ...(mixture && { mixture }),
   };
 }
 
@@ -91,31 +77,27 @@ function stepsOf(strategy: Strategy, setting: Setting): (kind: Kind) => Steps {
 
 function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, steps: (kind: Kind) => Steps): ChargeOf {
   const { data } = scenario;
-  const { bytes, fleet, config, layout } = prepared;
-  const { rank } = data.lora;
-  const costAt = (rank: number) => {
-    const counted = (topK: number) => trainingFlops(config, topK, rank);
-    return data.calibration === undefined ? counted : measuredCost(data.calibration, counted);
+  const { task: opened, fleet } = prepared;
+  const { task, bytes, members } = opened;
+  /** As much slower or faster than its FLOPs say as a calibration found the device to be. */
+  const paceOf = (variant: Variant, scope?: Scope): number => {
+    if (data.calibration === undefined) return 1;
+    const counted = (budget: number) => task.cost(task.budget.variant(budget), scope).training;
+    const budget = activeIn(variant, task.budget.full);
+    return measuredCost(data.calibration, counted)(budget) / counted(budget);
   };
   return chargesBy({
     bytes,
     layout: setting.layout,
     kept: strategyOf(scenario).validation ?? 0,
-    members: layout.members,
+    members,
     variantOf: (client) => setting.variant(fleet.budget[client]!),
     trainingTimeOf: (client) => trainingTimeOf(fleet, data, client),
     epochTimeOf: (client) => (1_000 * fleet.tokens[client]!) / fleet.tokensPerSecond[client]!,
     flopsOf(variant, scope) {
-      const topK = variant.topK as number;
-      const inScope = (scope && rankOf(scope)) ?? rank;
-      const training = costAt(inScope)(topK);
-      const forward = adaptedFlops(config, topK, inScope) / trainingFlops(config, topK, inScope);
-      if (layout.pool === null || variant.kept === undefined) return { training, forward: training * forward };
-      // Small experts in the place of LoRA, as much slower or faster as a calibration found the device to be with LoRA.
-      const added = poolFlops(config, layout.pool.beside, variant.kept as number);
-      const pace = training / trainingFlops(config, topK, inScope);
-      const base = forwardFlops(config, topK);
-      return { training: pace * (2 * base + 3 * added), forward: pace * (base + added) };
+      const pace = paceOf(variant, scope);
+      const { training, forward } = task.cost(variant, scope);
+      return { training: pace * training, forward: pace * forward };
     },
     probesOf(kind) {
       const { before, after, backward = 0, validate } = steps(kind);
@@ -124,9 +106,17 @@ function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, ste
   });
 }
 
-/** Options of the strategy that do not fit the scenario. */
-export const strategyProblems = (scenario: Scenario, prepared: Prepared): Problem[] =>
-  under("strategy", strategyOf(scenario).problems?.(settingOf(scenario, prepared, new Rng(scenario.data.seed))) ?? []);
+/** What the strategy asks of the task that it does not have, and options that do not fit the scenario. */
+export function strategyProblems(scenario: Scenario, prepared: Prepared): Problem[] {
+  const { name, needs = [], problems } = strategyOf(scenario);
+  const { type, task } = prepared.task;
+  const missing = needs.filter((ability) => !task.abilities.includes(ability));
+  if (missing.length > 0) {
+    const text = `is ${name}, which needs ${missing.join(" and ")}; the task "${type}" has ${task.abilities.join(", ") || "none of that"}`;
+    return [{ path: "strategy", text }];
+  }
+  return under("strategy", problems?.(settingOf(scenario, prepared, new Rng(scenario.data.seed))) ?? []);
+}
 
 /** What a client would do in round 1, when nobody remembers anything yet: what checks before a run go by. */
 export function firstPart(
@@ -157,7 +147,7 @@ export function firstPart(
 }
 
 /**
- * @param most how many clients of a budget share a call at most; their programs are made for every power of two
+ * @param most how many clients of a variant share a call at most; their programs are made for every power of two
  * @param programs null in runs without training
  */
 export function methodOf(
@@ -172,7 +162,7 @@ export function methodOf(
     readonly rng: Rng;
     readonly programs: TaskPrograms | null;
     readonly held: MethodPrograms;
-    readonly most: (budget: number) => number;
+    readonly most: (variant: Variant) => number;
   },
 ): Method {
   const strategy = strategyOf(scenario);
@@ -187,7 +177,7 @@ export function methodOf(
     const steps = stepsBy(kind);
     const key = JSON.stringify(kind);
     const step: Record<number, BlobRef> = {};
-    const limit = steps.merges === false ? 1 : most(kind.variant.topK as number);
+    const limit = steps.merges === false ? 1 : most(kind.variant);
     for (let clients = 1; clients <= limit; clients *= 2) {
       const shape = { clients, rows, length };
       step[clients] = held.hold(programs.step(kind.variant, shape, options, key, steps).text());
@@ -216,21 +206,21 @@ export function methodOf(
 export function learningOf(
   scenario: Scenario,
   minUpdates: number,
-  { config, layout, budgets, training }: Prepared,
+  { task, budgets, training }: Prepared,
   rng: Rng,
 ): Learning | null {
   if (training === null) return null;
   const { rescaler } = scenario.data;
   return {
-    layout,
+    task,
     rescalers: new RescalerBook({
-      layers: config.layers,
-      topK: config.topK,
+      layers: task.task.personal,
+      topK: task.task.budget.full,
       init: rescaler.init,
       scope: rescaler.scope,
     }),
     budgets,
-    initial: initialAdapter(layout, rng),
+    initial: task.initial(rng),
     minUpdates,
   };
 }

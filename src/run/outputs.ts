@@ -3,8 +3,6 @@ import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
 import type { Provenance } from "../folder/provenance.ts";
 import { type RunFolder, removeHalfWritten } from "../folder/run-folder.ts";
 import { sealed } from "../folder/seal.ts";
-import { writeAdapterFolder } from "../model/formats/adapter-folder.ts";
-import { BaseWeightsFile } from "../model/formats/prepare-weights.ts";
 import type { Scenario } from "../scenario/define.ts";
 import type { Federation } from "./federation.ts";
 import type { Prepared } from "./prepare.ts";
@@ -32,17 +30,8 @@ function writeAdapter(folder: RunFolder, { scenario, prepared, federation, resul
   if (adapter === null) return;
   onDisk(`cannot write ${folder.adapter}`, () => makeFolder(folder.adapter));
   removeHalfWritten(folder.adapter);
-  const { model } = scenario.data;
-  const base = new BaseWeightsFile(prepared.training!.weights);
-  try {
-    writeAdapterFolder(folder.adapter, prepared.layout, adapter, {
-      baseModelName: typeof model === "string" ? model : scenario.data.name,
-      // The factors of each budget lie beside the adapter: PEFT has no place for them.
-      rescaler: new Float32Array(prepared.layout.layers).fill(1),
-      base,
-    });
-  } finally {
-    base.close();
-  }
+  const { model, name } = scenario.data;
+  const { task, training } = prepared;
+  task.save(folder.adapter, adapter, training!.spec, typeof model === "string" ? model : name);
   writeRescalers(folder.adapter, { rescalers: federation.rescalers() });
 }

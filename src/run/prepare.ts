@@ -1,48 +1,34 @@
-/** From a scenario to what a run works with: the model, the data and who holds it, the fleet. */
+/** From a scenario to what a run works with: the task, the data and who holds it, the fleet. */
 
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import type { TrainingSetup } from "../../actors/training.ts";
-import { sha256 } from "../base/digest.ts";
-import { ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { throwProblems } from "../base/problem.ts";
 import { Rng } from "../base/random.ts";
 import { sizesOf } from "../data/deal.ts";
 import { notesOnPartition, partition, partitionSizes } from "../data/partition.ts";
-import { loadData } from "../data/source.ts";
 import { split } from "../data/split.ts";
-import { defaultTemplate, type PromptTemplate } from "../data/template.ts";
-import { exampleLength, notesOn, type TokenizedData } from "../data/tokenized.ts";
-import { byteTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import type { Provenance } from "../folder/provenance.ts";
-import { roundBytes, trainingFlops } from "../model/accounting.ts";
-import { type AdapterLayout, adapterLayout } from "../model/adapter.ts";
-import type { BaseWeights } from "../model/base-weights.ts";
-import type { ModelConfig } from "../model/config.ts";
 import { defaultWeightsCache } from "../model/formats/prepare-weights.ts";
 import { measuredCost } from "../scenario/calibration.ts";
-import { checkAgainstModel } from "../scenario/check.ts";
+import { checkAgainstTask } from "../scenario/check.ts";
 import { type Scenario, strategyOf } from "../scenario/define.ts";
 import { trainedTokens } from "../scenario/effort.ts";
 import { withPaths } from "../scenario/paths.ts";
-import type { ScenarioData } from "../scenario/schema.ts";
+import { type ScenarioData, taskFieldsOf } from "../scenario/schema.ts";
 import type { DataTraits } from "../sim/availability/availability-data.ts";
 import { buildFleet, type PartitionSizes } from "../sim/fleet/devices.ts";
 import type { Fleet } from "../sim/fleet/fleet.ts";
-import { type OpenedModel, openModel } from "../tasks/llm/load-model.ts";
+import type { OpenedTask, TaskSpec } from "../tasks/kind.ts";
+import { kindOf } from "../tasks/open/kinds.ts";
 import { traitsOf } from "./traits.ts";
 
 export interface Prepared {
-  readonly config: ModelConfig;
-  readonly layout: AdapterLayout;
+  readonly task: OpenedTask;
   readonly fleet: Fleet;
   /** Budgets the global model is evaluated at, largest first; empty without training. */
   readonly budgets: readonly number[];
-  /** What a message weighs besides its envelope. */
-  readonly bytes: { readonly download: number; readonly upload: number };
   /** Null for runs without training. */
-  readonly training: { readonly setup: TrainingSetup; readonly weights: BaseWeights } | null;
+  readonly training: { readonly setup: TrainingSetup; readonly spec: TaskSpec } | null;
   /** Of the clients' data; null for runs that do without data. */
   readonly traits: DataTraits | null;
   /** What the user should know of the data: examples that were cut or left out. */
@@ -61,32 +47,37 @@ export interface PrepareOptions {
 }
 
 export async function prepare(scenario: Scenario, options: PrepareOptions): Promise<Prepared> {
-  const { embedded, cache, startedIn = "." } = options;
+  const { embedded, cache = defaultWeightsCache(), startedIn = "." } = options;
   const data = withPaths(scenario.data, startedIn);
   const rng = new Rng(data.seed);
-  const model = modelOf(data, embedded);
-  throwProblems(data.name, checkAgainstModel(data, model.config));
-  const layout = adapterLayout(model.config, data.lora, strategyOf(scenario).shape);
-  const bytes = roundBytes(layout, 4);
+  const { shape = {}, validation = 0 } = strategyOf(scenario);
+  const task = await kindOf(data.task.type).open(taskFieldsOf(data), {
+    name: data.name,
+    seed: data.seed,
+    data: data.data,
+    shape,
+    timingOnly: data.timingOnly,
+    embedded,
+    cache,
+  });
+  throwProblems(data.name, checkAgainstTask(data, task));
+  const { budget, cost } = task.task;
   const clients = data.fleet.reduce((sum, tier) => sum + tier.clients, 0);
-  const flops = (topK: number) => trainingFlops(model.config, topK, data.lora.rank);
+  const flops = (at: number) => cost(budget.variant(at)).training;
   const build = (sizes: PartitionSizes) =>
     buildFleet({ tiers: data.fleet, ...given({ regions: data.regions }) }, sizes, rng, {
       flopsPerToken: data.calibration === undefined ? flops : measuredCost(data.calibration, flops),
       trainedTokens: (examples, tokens) => trainedTokens(data, examples, tokens),
-      downloadBytes: bytes.download,
-      uploadBytes: bytes.upload,
+      downloadBytes: task.bytes.download,
+      uploadBytes: task.bytes.upload,
     });
-  const { config } = model;
-  const timed = { config, layout, budgets: [], bytes, training: null };
+  const timed = { task, budgets: [], training: null };
   if (data.timingOnly && data.data.sizes !== undefined) {
     const fleet = build(drawnSizes(data, clients, rng));
-    const inputs = { model: shapeDigest(config), data: null, tokenizer: null, template: null };
+    const inputs = { model: task.digest, data: null, tokenizer: null, template: null };
     return { ...timed, fleet, traits: null, notes: [], inputs };
   }
-  const tokenizer = await model.tokenizer();
-  const template = data.data.template ?? defaultTemplate(tokenizer);
-  const examples = await loadExamples(data, tokenizer, template, config);
+  const { data: examples, length, notes: dataNotes, read } = await task.load();
   const {
     train,
     evaluation,
@@ -97,19 +88,16 @@ export async function prepare(scenario: Scenario, options: PrepareOptions): Prom
   });
   const dealt = partition(examples, train, data.data.partition!, clients, rng);
   const fleet = build(sizesOf(examples, dealt));
-  const notes = [...notesOn(examples), ...splitNotes, ...notesOnPartition(examples, train, data.data.partition!)];
+  const notes = [...dataNotes, ...splitNotes, ...notesOnPartition(examples, train, data.data.partition!)];
   const traits = traitsOf(examples, dealt);
-  const read = { data: examples.digest, tokenizer: tokenizer.digest, template: sha256(JSON.stringify(template)) };
-  if (data.timingOnly) {
-    return { ...timed, fleet, traits, notes, inputs: { ...read, model: shapeDigest(config) } };
-  }
+  if (data.timingOnly) return { ...timed, fleet, traits, notes, inputs: { ...read, model: task.digest } };
   const setup: TrainingSetup = {
     seed: data.seed,
     data: examples,
     partition: dealt,
     evaluation,
     batchSize: data.training.batchSize,
-    length: rowLength(examples, examples.maxTokens),
+    length,
     epochs: data.training.epochs,
     maxSteps: data.training.maxSteps ?? null,
     optimizer: {
@@ -121,85 +109,19 @@ export async function prepare(scenario: Scenario, options: PrepareOptions): Prom
       weightDecay: data.training.weightDecay,
       clipNorm: data.training.clipNorm,
     },
-    validation: strategyOf(scenario).validation ?? 0,
+    validation,
   };
-  const weights = await model.weights(cache ?? defaultWeightsCache());
-  const budgets = data.evaluateAt ?? [...fleet.budget, config.topK];
+  const { spec, digest } = await task.spec();
+  const budgets = data.evaluateAt ?? [...fleet.budget, budget.full];
   return {
-    config,
-    layout,
+    task,
     fleet,
     budgets: [...new Set(budgets)].sort((a, b) => b - a),
-    bytes,
-    training: { setup, weights },
+    training: { setup, spec },
     traits,
     notes,
-    inputs: { ...read, model: weights.digest },
+    inputs: { ...read, model: digest },
   };
-}
-
-/** What a run without training has to do with its model: sizes and costs follow from the shape. */
-export const shapeDigest = (config: ModelConfig): string => sha256(JSON.stringify(config));
-
-type Model = Pick<OpenedModel, "config" | "tokenizer" | "weights">;
-
-function modelOf({ name, model, timingOnly }: ScenarioData, embedded: string): Model {
-  if (typeof model !== "string") {
-    if (!timingOnly) {
-      throw new ScenarioError(
-        `scenario "${name}": model is a shape without weights, which only a run with timingOnly: true can use; ` +
-          `expected "embedded" or the folder of a base model`,
-      );
-    }
-    const config = { ...model, ...shapeDefaults };
-    return { config, tokenizer: async () => byteTokenizer, weights: () => Promise.reject(new Error("no weights")) };
-  }
-  const folder = model === "embedded" ? embedded : model;
-  if (!existsSync(join(folder, "config.json"))) {
-    throw new ScenarioError(
-      `scenario "${name}": model is ${JSON.stringify(model)}, but ${join(folder, "config.json")} does not exist; ` +
-        `expected "embedded" or a folder in Hugging Face OLMoE layout`,
-    );
-  }
-  return openModel(folder);
-}
-
-const shapeDefaults = {
-  keyValueHeads: 1,
-  maxTokens: 4_096,
-  ropeTheta: 10_000,
-  normEpsilon: 1e-5,
-  normTopK: false,
-  tiedEmbeddings: false,
-  attentionBias: false,
-  clipQkv: null,
-} as const;
-
-async function loadExamples(
-  { name, seed, data }: ScenarioData,
-  tokenizer: Tokenizer,
-  template: PromptTemplate,
-  config: ModelConfig,
-): Promise<TokenizedData> {
-  if (tokenizer.vocabulary > config.vocabulary) {
-    throw new ScenarioError(
-      `scenario "${name}": tokenizer "${tokenizer.name}" has ${tokenizer.vocabulary} tokens, ` +
-        `but the model has embeddings for ${config.vocabulary}`,
-    );
-  }
-  return loadData(data.source, {
-    seed,
-    tokenizer,
-    template,
-    maxTokens: Math.min(data.maxTokens ?? config.maxTokens, config.maxTokens),
-  });
-}
-
-/** The longest example, rounded up to a multiple of 8: one shape of batch for the whole run. */
-function rowLength(data: TokenizedData, most: number): number {
-  let longest = 1;
-  for (let e = 0; e < data.examples; e++) longest = Math.max(longest, exampleLength(data, e));
-  return Math.min(most, Math.ceil(longest / 8) * 8);
 }
 
 /** Each client draws from the law of sizes, or a partition spreads what they hold on average. */

@@ -163,7 +163,7 @@ export async function playRun({
   const rows = kept.map((row) => withoutDetail(roundMetricsSchema.parse(row)));
   const workers = options.workers ?? availableParallelism();
   const { merge = "auto", taskLimit } = options;
-  const equipment = { engine, lora: data.lora, merge, ...given({ taskLimit }) };
+  const equipment = { engine, merge, ...given({ taskLimit }) };
   const pool = haltable(options.pool?.(prepared) ?? makePool(prepared, workers, equipment));
   const made = provenanceOf(scenario, options, prepared);
   let counted = 0;

@@ -34,8 +34,9 @@ import type { SystemState } from "../runtime/system-state.ts";
 import { withPaths } from "../scenario/paths.ts";
 import { scenarioSchema } from "../scenario/schema.ts";
 import { parameterLayout } from "../tasks/llm/task.ts";
-import type { EvaluationJob } from "../tasks/llm/training-engine.ts";
 import { lensOf, seenThrough } from "../tasks/scope.ts";
+import { activeIn } from "../tasks/task.ts";
+import type { EvaluationJob } from "../tasks/training-engine.ts";
 
 export interface TrainedAdapter {
   readonly layout: AdapterLayout;
@@ -56,6 +57,7 @@ const { shape } = scenarioSchema;
 const recordSchema = z.object({
   name: shape.name,
   seed: shape.seed,
+  task: shape.task,
   model: shape.model,
   lora: shape.lora,
   rescaler: shape.rescaler,
@@ -108,7 +110,7 @@ function deployed(
     ...trained,
     at(topK) {
       if (strategy?.deploy === undefined) {
-        if (isPlain) return { models: [{ adapter, rescaler: rescaler(topK), variant: { topK } }] };
+        if (isPlain) return { models: [{ parameters: adapter, personal: rescaler(topK), variant: { topK } }] };
         const what = layout.pool === null ? "members of an ensemble" : "small experts";
         throw new ScenarioError(
           `the adapter does not say how many ${what} a budget affords; expected the folder of the run that trained it` +
@@ -124,8 +126,8 @@ function deployed(
       const { models, mix } = strategy.deploy(topK, { parameters: adapter, vectors: {}, notes: null }, setting);
       return {
         models: models.map(({ parameters, variant, scope }) => ({
-          adapter: scope === undefined ? parameters : seenThrough(parameters, lensOf(parametersAt, scope)),
-          rescaler: rescaler((variant.topK as number | undefined) ?? topK),
+          parameters: scope === undefined ? parameters : seenThrough(parameters, lensOf(parametersAt, scope)),
+          personal: rescaler(activeIn(variant, topK)),
           variant,
         })),
         ...(mix && { mix }),

@@ -1,10 +1,10 @@
 /** What the labels of each client's data are, for availability that goes with them. A label is a category of examples. */
 import { examplesOf, type Partition } from "../data/deal.ts";
-import type { TokenizedData } from "../data/tokenized.ts";
+import type { Examples } from "../data/examples.ts";
 import type { DataTraits } from "../sim/availability/availability-data.ts";
 
 /** Clients without examples count as having the first label. */
-export function traitsOf({ category, categoryNames }: TokenizedData, dealt: Partition): DataTraits {
+export function traitsOf({ category, categoryNames }: Examples, dealt: Partition): DataTraits {
   const { clients } = dealt;
   const traits = {
     labels: Math.max(1, categoryNames.length),

@@ -8,21 +8,20 @@ import { chooseEngine, createExecutor, mergeLimit } from "../engine/create.ts";
 import { isAlone, type MergeLimit } from "../engine/merge-limit.ts";
 import type { EngineName } from "../engine/names.ts";
 import type { RouterMasses } from "../fl/rescaler.ts";
-import type { LoraConfig } from "../model/adapter.ts";
 import type { Gathering } from "../runtime/pledges.ts";
 import { InlinePool } from "../runtime/pools/inline-pool.ts";
 import { PiscinaPool } from "../runtime/pools/piscina-pool.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import type { Scenario } from "../scenario/define.ts";
-import { clientsPerCall } from "../tasks/llm/client-memory.ts";
-import { loraFormFor } from "../tasks/llm/lora-form.ts";
+import { clientsPerCall } from "../tasks/client-memory.ts";
+import { baseWeightsOf } from "../tasks/llm/kind.ts";
 import { routerMasses } from "../tasks/llm/router-mass.ts";
-import { llmTask } from "../tasks/llm/task.ts";
+import { makeTask } from "../tasks/open/kinds.ts";
 import { TaskPrograms } from "../tasks/programs.ts";
+import type { Variant } from "../tasks/task.ts";
 import type { Prepared } from "./prepare.ts";
 
 export interface Equipment {
-  readonly lora: LoraConfig;
   readonly engine: EngineName;
   readonly merge?: "auto" | MergeLimit;
   /** Real minutes after which a worker that finishes no step is held to be stuck; 10 unless given. */
@@ -30,14 +29,13 @@ export interface Equipment {
 }
 
 /** A device has one owner: on a GPU there is one worker, whatever was asked for. */
-export function makePool({ training, layout }: Prepared, workers: number, equipment: Equipment): WorkPool {
+export function makePool({ training }: Prepared, workers: number, equipment: Equipment): WorkPool {
   // Without training there is nothing to do elsewhere.
   if (training === null) return new InlinePool({});
   if (workers === 0) throw new ScenarioError("--workers is 0, expected at least 1");
-  const { lora, taskLimit, merge = "auto" } = equipment;
+  const { taskLimit, merge = "auto" } = equipment;
   const { engine, gpu } = chooseEngine(equipment.engine);
-  const { shape } = layout;
-  const chosen = { baseWeights: training.weights, lora, shape, engine, merge: mergeLimit(merge, gpu) };
+  const chosen = { task: training.spec, engine, merge: mergeLimit(merge, gpu) };
   const workerData: WorkerData = { setup: training.setup, engine: chosen };
   const worker = new URL(`../../actors/worker${extname(import.meta.url)}`, import.meta.url);
   const limit = taskLimit === undefined ? {} : { stuckAfter: taskLimit * 60_000 };
@@ -45,32 +43,26 @@ export function makePool({ training, layout }: Prepared, workers: number, equipm
 }
 
 /** What a strategy's own steps are made of; null in runs without training. */
-export function programsOf({ training, config, layout }: Prepared, { engine, lora }: Equipment): TaskPrograms | null {
+export function programsOf({ training }: Prepared, { engine }: Equipment): TaskPrograms | null {
   if (training === null) return null;
-  const form = chooseEngine(engine).engine === "onnx-webgpu" ? "padded" : loraFormFor(config);
-  return new TaskPrograms(llmTask({ config, lora, form, shape: layout.shape }));
+  return new TaskPrograms(makeTask(training.spec, { pads: chooseEngine(engine).engine === "onnx-webgpu" }));
 }
 
-/** How many clients of a budget share a call at most. */
-export function mostTogether({ training, config }: Prepared, equipment: Equipment): (budget: number) => number {
-  const { lora, engine, merge = "auto" } = equipment;
+/** How many clients of a variant share a call at most. */
+export function mostTogether({ training, task }: Prepared, equipment: Equipment): (variant: Variant) => number {
+  const { engine, merge = "auto" } = equipment;
   const limit = mergeLimit(merge, chooseEngine(engine).gpu);
   if (training === null || isAlone(limit)) return () => 1;
-  const { setup } = training;
-  const shape = { rows: setup.batchSize, length: setup.length };
-  const known = new Map<number, number>();
-  return (budget) => {
-    const most = known.get(budget) ?? clientsPerCall(limit, config, lora, { ...shape, topK: budget });
-    known.set(budget, most);
-    return most;
-  };
+  const { batchSize: rows, length } = training.setup;
+  const most = clientsPerCall(limit, task.task);
+  return (variant) => most(variant, { rows, length });
 }
 
 /** Null when every client has a call of its own: then it trains as soon as its update is accepted. */
 export function gatheringOf(
   { training }: Prepared,
   { engine, merge = "auto" }: Equipment,
-  most: (budget: number) => number,
+  most: (variant: Variant) => number,
   onProblem: (problem: string) => void,
 ): Gathering | null {
   if (training === null || isAlone(mergeLimit(merge, chooseEngine(engine).gpu))) return null;
@@ -83,8 +75,8 @@ export async function massesOf(
   { training }: Prepared,
   engine: EngineName,
 ): Promise<RouterMasses | null> {
-  if (training === null || data.rescaler.init !== "mass") return null;
-  const { weights, setup } = training;
+  if (training === null || data.rescaler.init !== "mass" || data.task.type !== "llm") return null;
+  const { setup, spec } = training;
   const executor = await createExecutor(chooseEngine(engine).engine, 1);
-  return routerMasses(executor, weights, evaluationBatches(setup.data, setup.evaluation, setup));
+  return routerMasses(executor, baseWeightsOf(spec), evaluationBatches(setup.data, setup.evaluation, setup));
 }

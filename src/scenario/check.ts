@@ -2,9 +2,9 @@
 import { expected, type Problem, under } from "../base/problem.ts";
 import { checkPolicy, policyFromSpec, policySpecSchema } from "../fl/policies/registry.ts";
 import type { RoundPolicy } from "../fl/policy.ts";
-import type { ModelConfig } from "../model/config.ts";
 import { checkRegions, clientsIn } from "../sim/fleet/fleet-spec.ts";
 import { checkWorld } from "../sim/world-spec.ts";
+import type { OpenedTask } from "../tasks/kind.ts";
 import { checkEffort } from "./effort.ts";
 import { policySpecOf, type ScenarioData } from "./schema.ts";
 
@@ -109,28 +109,20 @@ function checkClaims({ expect, timingOnly, evaluateAt }: ScenarioData): Problem[
   return problems;
 }
 
-/** What shows once the model is known. */
-export function checkAgainstModel(data: ScenarioData, model: ModelConfig): Problem[] {
-  const problems: Problem[] = [];
-  const tooMany = (path: string, k: number): void => {
-    if (k > model.experts) problems.push({ path, text: `is ${k}, but the model has ${model.experts} experts` });
-    else if (k > model.topK) {
-      problems.push({ path, text: `is ${k}, but the model was trained with ${model.topK} experts per token` });
-    }
+/** What shows once it is known what is trained. */
+export function checkAgainstTask(data: ScenarioData, task: Pick<OpenedTask, "budgetProblem" | "problems">): Problem[] {
+  const problems: Problem[] = [...task.problems];
+  const check = (path: string, budget: number): void => {
+    const problem = task.budgetProblem(budget);
+    if (problem !== null) problems.push({ path, text: `is ${budget}, but ${problem}` });
   };
   for (const [at, { budget }] of data.fleet.entries()) {
-    if (typeof budget === "number") tooMany(`fleet[${at}].budget`, budget);
-    else for (const [i, k] of budget.allowed.entries()) tooMany(`fleet[${at}].budget.allowed[${i}]`, k);
+    if (typeof budget === "number") check(`fleet[${at}].budget`, budget);
+    else for (const [i, k] of budget.allowed.entries()) check(`fleet[${at}].budget.allowed[${i}]`, k);
   }
-  for (const [at, k] of (data.evaluateAt ?? []).entries()) tooMany(`evaluateAt[${at}]`, k);
+  for (const [at, k] of (data.evaluateAt ?? []).entries()) check(`evaluateAt[${at}]`, k);
   for (const [at, claim] of data.expect.entries()) {
-    if ("at" in claim && claim.at !== undefined) tooMany(`expect[${at}].at`, claim.at);
-  }
-  if (data.data.maxTokens !== undefined && data.data.maxTokens > model.maxTokens) {
-    problems.push({
-      path: "data.maxTokens",
-      text: `is ${data.data.maxTokens}, but the model reads at most ${model.maxTokens} tokens`,
-    });
+    if ("at" in claim && claim.at !== undefined) check(`expect[${at}].at`, claim.at);
   }
   return problems;
 }

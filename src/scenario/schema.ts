@@ -14,19 +14,10 @@ import { strategySpecSchema, usualStrategySpec } from "../fl/strategies/registry
 import { regionsSchema, tiersSchema } from "../sim/fleet/fleet-spec.ts";
 import { lawSchema } from "../sim/fleet/laws.ts";
 import { worldSchema } from "../sim/world-spec.ts";
+import { llmFields } from "../tasks/llm/fields.ts";
+import { taskSchema } from "../tasks/open/fields.ts";
 import { calibrationSchema } from "./calibration.ts";
 import { expectationSpecSchema } from "./expect.ts";
-
-/** A model of which only the size matters: runs without training need no weights. */
-const modelShape = z.strictObject({
-  vocabulary: count,
-  layers: count,
-  width: count,
-  heads: count,
-  experts: count,
-  expertWidth: count,
-  topK: count,
-});
 
 const dataFields = z.strictObject({
   source: sourceSchema.prefault({ type: "instructions", examples: 4_000 }),
@@ -125,9 +116,9 @@ export const scenarioSchema = z.strictObject({
   /** What the scenario is there to find out. */
   question: z.string().exactOptional(),
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(1),
-  /** `embedded`, or a folder in Hugging Face OLMoE layout. */
-  model: z.union([z.string().min(1), modelShape]).default("embedded"),
-  lora: z.strictObject({ rank: count.default(8), alpha: positive.default(16) }).prefault({}),
+  /** What is trained; a language model unless given. */
+  task: taskSchema.prefault({ type: "llm" }),
+  ...llmFields,
   data: dataSchema.prefault({}),
   fleet: tiersSchema,
   regions: regionsSchema.exactOptional(),
@@ -181,3 +172,7 @@ export type ScenarioFields = z.input<typeof scenarioSchema>;
 /** The policy that was given, or the one that the fields of `rounds` describe. */
 export const policySpecOf = ({ rounds }: ScenarioData): Spec =>
   rounds.policy === undefined ? usualPolicySpec(rounds) : (rounds.policy as Spec);
+
+/** The fields that describe what is trained. */
+export const taskFieldsOf = ({ task, model, lora }: Pick<ScenarioData, "task" | "model" | "lora">): unknown =>
+  task.type === "llm" ? { model, lora } : task;

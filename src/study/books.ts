@@ -1,11 +1,9 @@
 /** What clients of a run were asked for, by formula: work, memory, and which of the traffic came to anything. */
 import { z } from "zod";
 import type { ParticipationId } from "../base/ids.ts";
-import { trainingFlops, trainingMemory } from "../model/accounting.ts";
 import type { Invited } from "../run/federation.ts";
 import type { Prepared } from "../run/prepare.ts";
 import type { Bookkeeper } from "../run/run.ts";
-import type { Scenario } from "../scenario/define.ts";
 
 export const costsSchema = z.object({
   /** Of a client's part in a round, in the mean over all that got to the end of their training. Null when nobody did. */
@@ -19,16 +17,14 @@ export type Costs = Readonly<z.output<typeof costsSchema>>;
 
 export class Books implements Bookkeeper {
   readonly #prepared: Prepared;
-  readonly #lora: Scenario["data"]["lora"];
   readonly #open = new Map<ParticipationId, Invited>();
   #trained = 0;
   #flops = 0;
   #memory = 0;
   #usefulBytes = 0;
 
-  constructor(prepared: Prepared, { data }: Scenario) {
+  constructor(prepared: Prepared) {
     this.#prepared = prepared;
-    this.#lora = data.lora;
   }
 
   invited(invited: Invited): void {
@@ -40,18 +36,15 @@ export class Books implements Bookkeeper {
     this.#open.delete(participation);
     if (outcome === "counted") this.#usefulBytes += bytes;
     if (trainedAt === null) return;
-    const { config, fleet, training } = this.#prepared;
+    const { task, fleet, training } = this.#prepared;
+    const { budget: budgets, cost, memory } = task.task;
     this.#trained++;
     // What a device does in that time at the budget its speed is given for.
-    const tokens = (takes / 1_000) * fleet.tokensPerSecond[client]!;
-    this.#flops += tokens * trainingFlops(config, fleet.budget[client]!, this.#lora.rank);
+    const units = (takes / 1_000) * fleet.tokensPerSecond[client]!;
+    this.#flops += units * cost(budgets.variant(fleet.budget[client]!)).training;
     if (training === null) return;
     const { batchSize, length } = training.setup;
-    this.#memory += trainingMemory(config, this.#lora, {
-      k: budget,
-      tokens: batchSize * length,
-      bytesPerWeight: 4,
-    }).total;
+    this.#memory += memory(budgets.variant(budget), batchSize * length);
   }
 
   get costs(): Costs {

@@ -8,17 +8,15 @@
  */
 import { sum } from "simple-statistics";
 import { clientId } from "../base/ids.ts";
-import { Rng } from "../base/random.ts";
 import { evaluationBatches } from "../data/batches.ts";
-import { initialAdapter } from "../model/initial-adapter.ts";
 import type { Prepared } from "../run/prepare.ts";
 import { engineNameOf } from "../run/provenance.ts";
 import { prepareRun } from "../run/run.ts";
 import type { Scenario } from "../scenario/define.ts";
 import { allSteps } from "../scenario/effort.ts";
-import { createEngine } from "../tasks/llm/create-engine.ts";
+import { createEngine } from "../tasks/open/create-engine.ts";
 import type { CellPlan } from "./matrix.ts";
-import { millisecondsPerStep, realBatches } from "./step-times.ts";
+import { firstMember, millisecondsPerStep, realBatches } from "./step-times.ts";
 
 /** @returns milliseconds; null when nothing is trained */
 export async function timeOfCells(
@@ -29,20 +27,18 @@ export async function timeOfCells(
   if (first === undefined) return null;
   const begun = performance.now();
   const prepared = await prepareRun(first, { engine });
-  const { weights } = prepared.training!;
-  const { lora } = first.data;
-  const { shape } = prepared.layout;
-  const trainer = await createEngine({ baseWeights: weights, lora, shape, engine: engineNameOf(engine) });
+  const { task } = prepared;
+  const trainer = await createEngine({ task: prepared.training!.spec, engine: engineNameOf(engine) });
   try {
     const budgets = [...new Set([...prepared.fleet.budget, ...prepared.budgets])];
     const batches = realBatches(prepared, 2);
     const steps = await millisecondsPerStep(trainer, prepared, batches, budgets, 1);
     const [batch, rest] = heldOutBatches(prepared);
-    const adapter = initialAdapter(prepared.layout, new Rng(first.data.seed));
-    const rescaler = new Float32Array(prepared.layout.layers).fill(1);
+    const parameters = firstMember(task, first.data.seed);
+    const personal = new Float32Array(task.task.personal).fill(1);
     const evaluations: number[] = [];
     for (const budget of prepared.budgets) {
-      const job = { models: [{ adapter, rescaler, variant: { topK: budget } }], batches: [batch!] };
+      const job = { models: [{ parameters, personal, variant: task.task.budget.variant(budget) }], batches: [batch!] };
       // The first one compiles the program.
       await trainer.evaluate(job);
       const since = performance.now();

@@ -25,7 +25,7 @@ export type Fairness = Readonly<z.output<typeof fairnessSchema>>;
 export interface Served {
   readonly tier: string;
   readonly loss: number;
-  readonly tokenAccuracy: number;
+  readonly accuracy: number;
 }
 
 /**
@@ -41,7 +41,7 @@ export function servedIn({ evaluations, clients = [] }: RoundMetrics, { size, bu
   for (let client = 0; client < size; client++) {
     const result = own.get(clientName(clientId(client))) ?? known.get(budget[client]!);
     if (result === undefined) return null;
-    served.push({ tier: tierNames[tier[client]!]!, loss: result.loss, tokenAccuracy: result.tokenAccuracy });
+    served.push({ tier: tierNames[tier[client]!]!, loss: result.loss, accuracy: result.accuracy });
   }
   return served;
 }
@@ -57,7 +57,7 @@ export function fairnessOf(served: readonly Served[]): Fairness {
     })),
     worstTenth: finite(mean(losses.slice(0, Math.ceil(losses.length / 10)))),
     variance: finite(variance(losses)),
-    jain: jainIndex(served.map(({ tokenAccuracy }) => tokenAccuracy)),
+    jain: jainIndex(served.map(({ accuracy }) => accuracy)),
   };
 }
 

@@ -172,7 +172,7 @@ export async function runCell(scenario: Scenario, options: CellOptions): Promise
       out: null,
       bookkeeper(prepared) {
         fleet = prepared.fleet;
-        books = new Books(prepared, scenario);
+        books = new Books(prepared);
         return books;
       },
       listen: (progress) => {

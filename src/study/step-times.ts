@@ -2,9 +2,9 @@
 import { median } from "simple-statistics";
 import { Rng } from "../base/random.ts";
 import { type Batch, trainBatches } from "../data/batches.ts";
-import { initialAdapter } from "../model/initial-adapter.ts";
 import type { Prepared } from "../run/prepare.ts";
-import type { TrainingEngine } from "../tasks/llm/training-engine.ts";
+import type { OpenedTask } from "../tasks/kind.ts";
+import type { TrainingEngine } from "../tasks/training-engine.ts";
 
 /** Full batches of training examples: what clients of this scenario work on. */
 export function realBatches({ training }: Prepared, steps: number): Batch[] {
@@ -22,16 +22,16 @@ export function realBatches({ training }: Prepared, steps: number): Batch[] {
 /** At each budget, the median. Budgets take turns, so that a machine that is busy for a while slows all of them down. */
 export async function millisecondsPerStep(
   engine: TrainingEngine,
-  { layout, training }: Prepared,
+  { task, training }: Prepared,
   batches: readonly Batch[],
   budgets: readonly number[],
   repeats: number,
 ): Promise<number[]> {
   const { seed, optimizer } = training!.setup;
   const jobs = budgets.map((budget) => ({
-    adapter: initialAdapter(layout, new Rng(seed)),
-    rescaler: new Float32Array(layout.layers).fill(1),
-    topK: budget,
+    parameters: firstMember(task, seed),
+    personal: new Float32Array(task.task.personal).fill(1),
+    variant: task.task.budget.variant(budget),
     batches,
     optimizer,
   }));
@@ -47,3 +47,6 @@ export async function millisecondsPerStep(
   }
   return times.map(median);
 }
+
+/** What one model starts from. */
+export const firstMember = ({ task }: OpenedTask, seed: number): Float32Array => task.initial(new Rng(seed), 0);

@@ -3,11 +3,15 @@
  * a variant of it costs. The simulated world never looks inside.
  */
 
-import type { Draws } from "../base/random.ts";
+import type { Draws, Rng } from "../base/random.ts";
+import type { Batch } from "../data/batches.ts";
+import type { TensorData } from "../tensor/executors/executor.ts";
 import type { Graph } from "../tensor/graph/graph.ts";
 import type { Tensor } from "../tensor/graph/ir.ts";
+import type { SymbolicDim } from "../tensor/graph/shape.ts";
 import type { ParameterLayout } from "./layout.ts";
 import type { RankPass } from "./ranks.ts";
+import type { Scope } from "./scope.ts";
 
 /** A generator for a purpose, the same for whoever asks. */
 export type KeyedDraws = (purpose: string) => Draws;
@@ -29,6 +33,19 @@ export type Ability =
   | "heads"
   | "modalities"
   | "slices";
+
+/** What a strategy has a task train besides its usual parameters, or in their place; and how many times. */
+export interface TaskShape {
+  readonly routers?: boolean;
+  /** Models over one base, each with parameters of its own. */
+  readonly members?: number;
+  /** A pool of small experts beside each mixture, and nothing on the experts of the base. */
+  readonly beside?: { readonly experts: number; readonly width: number };
+}
+
+/** What personal numbers go by: the experts that a token activates, where a variant says so, else the client's budget. */
+export const activeIn = (variant: Variant | undefined, budget: number): number =>
+  (variant?.topK as number | undefined) ?? budget;
 
 /** The batch of one step: `rows` for each of `clients`, whatever a row is. */
 export interface BatchShape {
@@ -77,11 +94,41 @@ interface RouterPass {
   readonly counts: Tensor;
 }
 
+/** FLOP of one unit, a token or an image, by formula. */
+export interface Cost {
+  /** In a training step, and in a forward pass. */
+  readonly training: number;
+  readonly forward: number;
+}
+
 /** What is trained, and how to run it. */
 export interface Task {
   readonly layout: ParameterLayout;
+  /** What strategies may ask of it. */
+  readonly abilities: readonly Ability[];
+  /** Budgets are whole numbers from 1 to `full`: experts per token, bases, layers. */
+  readonly budget: { readonly full: number; variant(budget: number): Variant };
+  /** What stands in the input `padding` where there is no unit. */
+  readonly padding: number;
   /** Numbers of a client that never enter an average: FLAME's rescalers. 0 for none. */
   readonly personal: number;
+  /** Parameters of round 0, of one member. */
+  initial(rng: Rng, member: number): Float32Array;
+  cost(variant: Variant, scope?: Scope): Cost;
+  /** Bytes of a device while it trains on a batch of so many units. */
+  memory(variant: Variant, units: number): number;
+  /** More to evaluate than the loss and how many targets are right. */
+  readonly evaluation?: {
+    outputs(pass: Pass): Readonly<Record<string, Tensor>>;
+    sums(outputs: Readonly<Record<string, TensorData>>, batch: Batch): Readonly<Record<string, number>>;
+  };
+  /** What a size that is only known at run time can be expected to be; all units of the batch unless given. */
+  expected?(dim: SymbolicDim, variant: Variant, shape: BatchShape): number;
+  /** @throws InvariantError for what would make native code read out of bounds */
+  checkVariant?(variant: Variant): void;
+  checkBatch?(batch: Batch): void;
+  /** Why one member cannot have been used so often by so many units; null where it can. */
+  countProblem?(counts: Float64Array, units: number, variant: Variant): string | null;
   /** Emits the forward pass of a variant. `parameters` is `[size]`, or `[clients, size]` for several. */
   pass(
     graph: Graph,
@@ -94,6 +141,7 @@ export interface Task {
 /** What does not change in a run, as a strategy sees it. */
 export interface Setting {
   readonly layout: ParameterLayout;
+  readonly abilities: readonly Ability[];
   readonly clients: number;
   /** Those that occur, ascending; the last is the task's full one, whether it occurs or not. */
   readonly budgets: readonly number[];

@@ -70,7 +70,7 @@ class OnePool {
   /** @param onTask called with every task that is asked for */
   lend(onTask: () => void): (prepared: Prepared) => WorkPool {
     return (prepared) => {
-      this.#pool ??= makePool(prepared, 1, { engine: "auto", lora });
+      this.#pool ??= makePool(prepared, 1, { engine: "auto" });
       const pool = this.#pool;
       return {
         workers: pool.workers,

@@ -59,16 +59,19 @@ export function smallTask({ shape, needs = [] }: Pick<Strategy, "shape" | "needs
   };
   if (needs.includes("modalities")) {
     const task = twoViewTask({ inputs: [3, 4], hidden: 5, features: 2, classes: 3 });
-    return { task, setting: { ...common, layout: task.layout, budgets: [1, 2, 3], variant: task.budget.variant } };
+    const { layout, abilities, budget } = task;
+    return { task, setting: { ...common, layout, abilities, budgets: [1, 2, 3], variant: budget.variant } };
   }
   if (needs.includes("slices")) {
     const ranks = { shared: 1, routed: 4, zero: 1 };
     const task = restoreTask({ ranks, topK: 4, scale: 1, side: 2, base: new Float32Array(restorerSize) });
-    return { task, setting: { ...common, layout: task.layout, budgets: [1, 2, 4], variant: task.budget.variant } };
+    const { layout, abilities, budget } = task;
+    return { task, setting: { ...common, layout, abilities, budgets: [1, 2, 4], variant: budget.variant } };
   }
   const task = llmTask({ config, lora, form: "factored", ...given({ shape }) });
   const setting: Setting = {
     ...common,
+    abilities: task.abilities,
     layout: parameterLayout(task.adapter),
     budgets: [1, 2, 4],
     variant: (topK) => ({ topK }),

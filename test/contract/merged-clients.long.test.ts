@@ -1,22 +1,25 @@
 /** Clients that share a call, on each executor that is present: each gets what it would have got alone. */
+
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import fc from "fast-check";
 import { MachineError } from "../../src/base/errors.ts";
+import { idsOf } from "../../src/data/batches.ts";
 import type { OptimizerConfig } from "../../src/engine/engine.ts";
 import type { MergeLimit } from "../../src/engine/merge-limit.ts";
 import { cut, isOutOfMemory } from "../../src/engine/merging.ts";
 import type { LoraForm } from "../../src/model/adapted-experts.ts";
 import { adapterLayout, type LoraConfig } from "../../src/model/adapter.ts";
-import { clientBytes, clientsPerCall } from "../../src/tasks/llm/client-memory.ts";
-import { ProgramEngine } from "../../src/tasks/llm/program-engine.ts";
-import type { TrainJob, TrainResult } from "../../src/tasks/llm/training-engine.ts";
+import { clientBytes, clientsPerCall } from "../../src/tasks/client-memory.ts";
+import { llmTask } from "../../src/tasks/llm/task.ts";
+import type { TrainJob, TrainResult } from "../../src/tasks/training-engine.ts";
 import type { Executor } from "../../src/tensor/executors/executor.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
 import { reduceSum } from "../../src/tensor/ops/arithmetic.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
 import { executors } from "../support/executors.ts";
 import { relativeError } from "../support/golden.ts";
+import { LlmEngine } from "../support/llm-engine.ts";
 import { batchOf, prepared, randomAdapter, randomWeights, smallModel } from "../support/small-model.ts";
 
 const config = smallModel;
@@ -45,9 +48,9 @@ const batches = [
 ];
 
 const jobOf = (seed: number, changes: Partial<TrainJob> = {}): TrainJob => ({
-  adapter: randomAdapter(layout, seed),
-  rescaler: Float32Array.of(1.25, 0.75),
-  topK: 2,
+  parameters: randomAdapter(layout, seed),
+  personal: Float32Array.of(1.25, 0.75),
+  variant: { topK: 2 },
   batches: [...batches.slice(seed % 4), ...batches.slice(0, seed % 4)],
   optimizer,
   ...changes,
@@ -60,11 +63,11 @@ const jobOf = (seed: number, changes: Partial<TrainJob> = {}): TrainJob => ({
 const tolerance = 1e-5;
 
 function assertSame(merged: TrainResult, single: TrainResult, what: string): void {
-  for (const key of ["adapter", "rescaler", "losses"] as const) {
+  for (const key of ["parameters", "personal", "losses"] as const) {
     const error = single[key].length === 0 ? merged[key].length : relativeError(merged[key], single[key]);
     assert.ok(error <= tolerance, `${what}: ${key} differs by ${error}`);
   }
-  assert.deepEqual([merged.activations, merged.tokens], [single.activations, single.tokens], what);
+  assert.deepEqual([merged.counts, merged.units], [single.counts, single.units], what);
 }
 
 let weights: Awaited<ReturnType<typeof prepared>>;
@@ -74,7 +77,7 @@ before(async () => {
 after(() => weights.cleanUp());
 
 const engineOn = (executor: Executor, merge: MergeLimit, form: LoraForm = "factored") =>
-  new ProgramEngine(executor, weights, lora, { form, merge });
+  new LlmEngine(executor, weights, lora, { form, merge });
 
 for (const { name, create } of executors) {
   suite(name, create, "factored");
@@ -84,8 +87,8 @@ for (const { name, create } of executors) {
 
 function suite(name: string, create: () => Promise<Executor>, form: LoraForm): void {
   describe(name, () => {
-    let merged: ProgramEngine;
-    let single: ProgramEngine;
+    let merged: LlmEngine;
+    let single: LlmEngine;
     before(async () => {
       merged = engineOn(await create(), { clients: 8 }, form);
       single = engineOn(await create(), { clients: 1 });
@@ -98,7 +101,7 @@ function suite(name: string, create: () => Promise<Executor>, form: LoraForm): v
     test("clients of several budgets, optimizers and numbers of steps get what each would get alone", async () => {
       const jobs = Array.from({ length: 14 }, (_, seed) =>
         jobOf(seed, {
-          topK: [2, 2, 1, config.experts][seed % 4]!,
+          variant: { topK: [2, 2, 1, config.experts][seed % 4]! },
           batches: batches.slice(0, 1 + (seed % 3)),
           ...(seed > 9 && { optimizer: { ...optimizer, weightDecay: 0.1, clipNorm: 0.3 } }),
         }),
@@ -110,7 +113,7 @@ function suite(name: string, create: () => Promise<Executor>, form: LoraForm): v
       for (const [i, result] of together.entries()) assertSame(result, apart[i]!, `client ${i}`);
       assert.deepEqual(await merged.trainCohort(jobs), together, "a second time");
       assert.deepEqual(
-        together.map(({ adapter }) => adapter.byteLength === adapter.buffer.byteLength),
+        together.map(({ parameters: adapter }) => adapter.byteLength === adapter.buffer.byteLength),
         jobs.map(() => true),
       );
     });
@@ -118,22 +121,26 @@ function suite(name: string, create: () => Promise<Executor>, form: LoraForm): v
     test("a client is clipped by its own gradient alone", async () => {
       const clipped = { ...optimizer, epsilon: 1, learningRate: 1, clipNorm: 1e-2 };
       const calm = jobOf(1, { optimizer: clipped });
-      const wild = jobOf(2, { adapter: randomAdapter(layout, 2).map((x) => 4 * x), optimizer: clipped });
+      const wild = jobOf(2, { parameters: randomAdapter(layout, 2).map((x) => 4 * x), optimizer: clipped });
       const beside = await merged.trainCohort([calm, wild]);
       assertSame(beside[0]!, (await single.trainCohort([calm]))[0]!, "calm");
       assertSame(beside[1]!, (await single.trainCohort([wild]))[0]!, "wild");
       const [free] = await single.trainCohort([{ ...calm, optimizer: { ...clipped, clipNorm: null } }]);
-      assert.ok(relativeError(beside[0]!.adapter, free!.adapter) > 1e-3, "nothing was clipped");
+      assert.ok(relativeError(beside[0]!.parameters, free!.parameters) > 1e-3, "nothing was clipped");
     });
 
     test("an expert that no token of a client reaches keeps every bit of that client's factors", async () => {
-      const changes = { topK: 1, batches: [batchOf([texts[3]], 8)], optimizer: { ...optimizer, clipNorm: 0.5 } };
+      const changes = {
+        variant: { topK: 1 },
+        batches: [batchOf([texts[3]], 8)],
+        optimizer: { ...optimizer, clipNorm: 0.5 },
+      };
       const jobs = [3, 4, 5, 6].map((seed) => jobOf(seed, changes));
       const results = await merged.trainCohort(jobs);
-      for (const [client, { activations, adapter }] of results.entries()) {
+      for (const [client, { counts: activations, parameters: adapter }] of results.entries()) {
         const isSame = (expert: number) =>
           layout.ranges(expert).every(({ start, end }) => {
-            const before = jobs[client]!.adapter.subarray(start, end);
+            const before = jobs[client]!.parameters.subarray(start, end);
             return adapter.subarray(start, end).every((value, i) => Object.is(value, before[i]));
           });
         const idle = [...activations.keys()].filter((expert) => activations[expert] === 0);
@@ -144,7 +151,7 @@ function suite(name: string, create: () => Promise<Executor>, form: LoraForm): v
     });
 
     const spoilsNobody = async () => {
-      const jobs = [jobOf(1), jobOf(2, { adapter: randomAdapter(layout, 2).fill(Number.NaN) }), jobOf(3), jobOf(4)];
+      const jobs = [jobOf(1), jobOf(2, { parameters: randomAdapter(layout, 2).fill(Number.NaN) }), jobOf(3), jobOf(4)];
       const results = await merged.trainCohort(jobs);
       assert.ok(results[1]!.losses.every(Number.isNaN));
       for (const client of [0, 2, 3]) {
@@ -169,7 +176,7 @@ function suite(name: string, create: () => Promise<Executor>, form: LoraForm): v
     });
 
     test("bad input is refused before anybody trains, and the engine works on", async () => {
-      const bad = jobOf(2, { batches: [{ ...batches[0]!, ids: batches[0]!.ids.with(3, 13) }] });
+      const bad = jobOf(2, { batches: [{ ...batches[0]!, inputs: { ids: idsOf(batches[0]!).with(3, 13) } }] });
       const good = jobOf(1, { batches: [batches[0]!] });
       await assert.rejects(merged.trainCohort([good, bad]), { name: "InvariantError", message: /token id/ });
       assert.equal((await merged.trainCohort([good, good])).length, 2);
@@ -264,11 +271,12 @@ describe("memory", () => {
   });
 
   test("a budget in bytes merges as many clients as fit, in powers of two", () => {
-    const shape = { rows: 2, length: 8, topK: 2 };
-    const bytes = clientBytes(config, layout.lora, shape);
+    const shape = { rows: 2, length: 8 };
+    const task = llmTask({ config, lora, form: "factored" });
+    const bytes = clientBytes(task, { topK: 2 }, shape);
     // Parameters and two moments go in and come out, so a client weighs at least six adapters.
     assert.ok(bytes > 6 * 4 * layout.size);
-    const per = (limit: MergeLimit, topK = 2) => clientsPerCall(limit, config, lora, { ...shape, topK });
+    const per = (limit: MergeLimit, topK = 2) => clientsPerCall(limit, task)({ topK }, shape);
     assert.deepEqual(
       [0.5, 1, 1.9, 2, 5, 8, 1e9].map((clients) => per({ bytes: clients * bytes })),
       [1, 1, 1, 2, 4, 8, 256],
@@ -277,11 +285,8 @@ describe("memory", () => {
       [1, 2, 3, 6, 8, 1000].map((clients) => per({ clients })),
       [1, 2, 2, 4, 8, 256],
     );
-    assert.ok(
-      clientBytes(config, layout.lora, { ...shape, topK: 6 }) > bytes,
-      "more experts per token need more memory",
-    );
-    assert.ok(clientBytes(config, layout.lora, { ...shape, rows: 4 }) > 1.5 * (bytes - 6 * 4 * layout.size));
+    assert.ok(clientBytes(task, { topK: 6 }, shape) > bytes, "more experts per token need more memory");
+    assert.ok(clientBytes(task, { topK: 2 }, { ...shape, rows: 4 }) > 1.5 * (bytes - 6 * 4 * layout.size));
   });
 
   test("a cohort is cut into powers of two that keep its order", () => {

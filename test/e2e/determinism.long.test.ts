@@ -11,7 +11,7 @@ import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import { scenarioToJson } from "../../src/scenario/define.ts";
-import { createEngine } from "../../src/tasks/llm/create-engine.ts";
+import { createEngine } from "../../src/tasks/open/create-engine.ts";
 import { embeddedScenario } from "../support/embedded-scenario.ts";
 import { folderOfFile } from "../support/folders.ts";
 import { needs } from "../support/needs.ts";
@@ -48,11 +48,11 @@ test("the thread that simulates leaves the bytes of a worker", async () => {
     out,
     reproduce,
     pool: ({ training }) => {
-      const { setup, weights: baseWeights } = training!;
+      const { setup, spec } = training!;
       return new InlinePool(
         trainingHandlers(
           () => setup,
-          () => createEngine({ baseWeights, lora: { rank: 2, alpha: 4 } }),
+          () => createEngine({ task: spec }),
         ),
       );
     },

@@ -66,12 +66,12 @@ test("evaluating a run gives the numbers the run gave, at the end and after an e
     [last, rows.at(-1)!],
     [second, rows[2]!],
   ] as const) {
-    for (const [at, { budget, loss, exactMatch, tokenAccuracy }] of row.evaluations.entries()) {
+    for (const [at, { budget, loss, exactMatch, accuracy }] of row.evaluations.entries()) {
       assert.equal(found[at].budget, budget);
       // Other lengths of rows are other orders of float32 sums.
       assert.ok(Math.abs(found[at].loss - loss) < 1e-5, `k=${budget}: loss ${found[at].loss}, the run's ${loss}`);
       assert.equal(found[at].exactMatch, exactMatch);
-      assert.equal(found[at].tokenAccuracy, tokenAccuracy);
+      assert.equal(found[at].accuracy, accuracy);
     }
   }
   assert.notEqual(last[0].loss, second[0].loss);

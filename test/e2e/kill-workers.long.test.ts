@@ -59,7 +59,7 @@ test("workers that run out of memory again and again end the run with a reason, 
 test("a session that cannot be created is a failure of the machine that names the program", async () => {
   const out = join(folder, "sessionless");
   const pool = (prepared: Prepared) => {
-    rmSync(prepared.training!.weights.path);
+    rmSync(prepared.training!.spec.weights!.path);
     return unrulyPool({ fault: "hang", after: 1e9, times: 0 })(prepared);
   };
   await assert.rejects(run(trainedScenario, { out, reproduce, pool }), (error: Error) => {

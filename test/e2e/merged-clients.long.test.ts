@@ -1,4 +1,5 @@
 /** Runs in which clients share calls, with the real engine, real threads and the base model that comes with the program. */
+
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,11 +15,12 @@ import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import { verifyByRerun } from "../../src/study/verify.ts";
-import { ProgramEngine } from "../../src/tasks/llm/program-engine.ts";
+import { baseWeightsOf } from "../../src/tasks/llm/kind.ts";
 import type { Executor } from "../../src/tensor/executors/executor.ts";
 import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
 import { embeddedScenario } from "../support/embedded-scenario.ts";
 import { folderOfFile } from "../support/folders.ts";
+import { LlmEngine } from "../support/llm-engine.ts";
 import { assertSameRun, contentsOf, interruptAfter, sameFiles } from "../support/run-folders.ts";
 import { unrulyPool } from "../support/unruly-pool.ts";
 
@@ -102,7 +104,7 @@ test("a device that runs out of memory goes on with smaller calls, which are tho
       new InlinePool(
         trainingHandlers(
           () => training!.setup,
-          async () => new ProgramEngine(tight, training!.weights, lora, { merge }),
+          async () => new LlmEngine(tight, baseWeightsOf(training!.spec), lora, { merge }),
         ),
       ),
   });

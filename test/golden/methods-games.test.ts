@@ -4,7 +4,7 @@ import { clientId, participationId, round } from "../../src/base/ids.ts";
 import { flGames, splitMix } from "../../src/fl/strategies/registry.ts";
 import { affordableBases } from "../../src/fl/strategies/shapes/split-mix.ts";
 import { predictTogether } from "../../src/tasks/coloured/heads.ts";
-import { together } from "../../src/tasks/llm/scores.ts";
+import { together } from "../../src/tasks/scores.ts";
 import { visionTask } from "../../src/tasks/vision/task.ts";
 import { gradients } from "../../src/tensor/autodiff.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";

@@ -4,7 +4,7 @@ import { clientId } from "../../src/base/ids.ts";
 import { largest } from "../../src/fl/sparse.ts";
 import { divergence, meanProbability, referenceOf } from "../../src/fl/strategies/shapes/fft-moe.ts";
 import { shefl } from "../../src/fl/strategies/shapes/shefl.ts";
-import { together } from "../../src/tasks/llm/scores.ts";
+import { together } from "../../src/tasks/scores.ts";
 import { gradients } from "../../src/tensor/autodiff.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
 import { softmax } from "../../src/tensor/ops/nn.ts";

@@ -8,13 +8,13 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { providerFault } from "../../src/engine/gpu.ts";
 import { isOutOfMemory } from "../../src/engine/merging.ts";
-import { ProgramEngine } from "../../src/tasks/llm/program-engine.ts";
-import type { TrainJob } from "../../src/tasks/llm/training-engine.ts";
+import type { TrainJob } from "../../src/tasks/training-engine.ts";
 import { OnnxExecutor } from "../../src/tensor/executors/onnx.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
 import { reduceSum } from "../../src/tensor/ops/arithmetic.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
 import { type Golden, loadGolden, optimizer, relativeError } from "../support/golden.ts";
+import { LlmEngine } from "../support/llm-engine.ts";
 import { needs } from "../support/needs.ts";
 
 const absence = (): string | false => {
@@ -24,11 +24,11 @@ const absence = (): string | false => {
 
 describe("WebGPU", { skip: absence() }, () => {
   let golden: Golden;
-  let engine: ProgramEngine;
+  let engine: LlmEngine;
   before(async () => {
     golden = await loadGolden();
     const { weights, layout } = golden;
-    engine = new ProgramEngine(new OnnxExecutor({ provider: "webgpu" }), weights, layout.lora, {
+    engine = new LlmEngine(new OnnxExecutor({ provider: "webgpu" }), weights, layout.lora, {
       merge: { clients: 2 },
     });
   });
@@ -36,13 +36,24 @@ describe("WebGPU", { skip: absence() }, () => {
 
   const jobFor = (topK: number): TrainJob => {
     const { batch, rescaler } = golden;
-    return { adapter: golden.adapter("lora"), rescaler, topK, batches: [batch, batch, batch], optimizer };
+    return {
+      parameters: golden.adapter("lora"),
+      personal: rescaler,
+      variant: { topK },
+      batches: [batch, batch, batch],
+      optimizer,
+    };
   };
 
   for (const k of [8, 2]) {
     test(`with k = ${k}, logits are the reference's`, async () => {
       const { batch, rescaler, weights } = golden;
-      const logits = await engine.logits({ adapter: golden.adapter("lora"), rescaler, variant: { topK: k }, batch });
+      const logits = await engine.logits({
+        parameters: golden.adapter("lora"),
+        personal: rescaler,
+        variant: { topK: k },
+        batch,
+      });
       const { vocabulary } = weights.config;
       const reference = golden.read(`lora.logits.k${k}`);
       const rows = Array.from(batch.lossPositions, (p) => [
@@ -53,8 +64,8 @@ describe("WebGPU", { skip: absence() }, () => {
 
     test(`with k = ${k}, three AdamW steps end at the reference's parameters`, async () => {
       const [result] = await engine.trainCohort([jobFor(k)]);
-      assert.ok(relativeError(result!.adapter, golden.adapter(`after3.k${k}`)) <= 1e-4);
-      assert.ok(relativeError(result!.rescaler, golden.read(`after3.k${k}.rescaler`)) <= 1e-4);
+      assert.ok(relativeError(result!.parameters, golden.adapter(`after3.k${k}`)) <= 1e-4);
+      assert.ok(relativeError(result!.personal, golden.read(`after3.k${k}.rescaler`)) <= 1e-4);
     });
   }
 
@@ -75,14 +86,14 @@ describe("WebGPU", { skip: absence() }, () => {
     const { weights, layout } = golden;
     const other = { ...jobFor(8), adapter: golden.adapter("lora").map((x) => 1.5 * x), batches: [golden.batch] };
     const jobs = [jobFor(8), other];
-    const cpu = new ProgramEngine(new OnnxExecutor(), weights, layout.lora);
+    const cpu = new LlmEngine(new OnnxExecutor(), weights, layout.lora);
     const [merged, alone] = [await engine.trainCohort(jobs), await cpu.trainCohort(jobs)];
     cpu.dispose();
-    for (const [client, { adapter, rescaler, losses, activations }] of merged.entries()) {
-      assert.ok(relativeError(adapter, alone[client]!.adapter) <= 1e-5, `adapter of client ${client}`);
-      assert.ok(relativeError(rescaler, alone[client]!.rescaler) <= 1e-5, `rescaler of client ${client}`);
+    for (const [client, { parameters: adapter, personal: rescaler, losses, counts: activations }] of merged.entries()) {
+      assert.ok(relativeError(adapter, alone[client]!.parameters) <= 1e-5, `adapter of client ${client}`);
+      assert.ok(relativeError(rescaler, alone[client]!.personal) <= 1e-5, `rescaler of client ${client}`);
       assert.ok(relativeError(losses, alone[client]!.losses) <= 1e-5, `losses of client ${client}`);
-      assert.deepEqual(activations, alone[client]!.activations, `activations of client ${client}`);
+      assert.deepEqual(activations, alone[client]!.counts, `activations of client ${client}`);
     }
   });
 });

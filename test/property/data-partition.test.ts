@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Rng } from "../../src/base/random.ts";
-import { evaluationBatches } from "../../src/data/batches.ts";
+import { evaluationBatches, idsOf } from "../../src/data/batches.ts";
 import { apportion, sizesOf } from "../../src/data/deal.ts";
 import {
   byQuantity,
@@ -121,7 +121,8 @@ test("batches carry exactly the response tokens of their examples, whatever thei
         const batches = evaluationBatches(data, all, { batchSize, length: 32, ...(roundTo && { roundTo }) });
         let loss = 0;
         let rows = 0;
-        for (const { length, ids, lengths, lossPositions, targets } of batches) {
+        for (const { length, inputs, lengths, lossPositions, targets } of batches) {
+          const ids = idsOf({ inputs });
           assert.equal(lengths.length, batchSize);
           for (const [at, position] of lossPositions.entries()) {
             const [row, column] = [Math.floor(position / length), position % length];

@@ -1,4 +1,5 @@
 /** FedMoE's Figure 2 in miniature, on the base model that comes with the program. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../src/base/random.ts";
@@ -7,8 +8,9 @@ import { instructions, loadData } from "../../src/data/source.ts";
 import { defaultTemplate } from "../../src/data/template.ts";
 import { adapterLayout } from "../../src/model/adapter.ts";
 import { embeddedModel } from "../../src/run/package.ts";
-import { createEngine } from "../../src/tasks/llm/create-engine.ts";
+import { llmSpec } from "../../src/tasks/llm/kind.ts";
 import { openModel } from "../../src/tasks/llm/load-model.ts";
+import { createEngine } from "../../src/tasks/open/create-engine.ts";
 
 test("the half of the experts that a kind of question uses most serves it better than most halves by chance", async (context) => {
   const opened = openModel(embeddedModel());
@@ -21,7 +23,7 @@ test("the half of the experts that a kind of question uses most serves it better
     maxTokens: 48,
   });
   const lora = { rank: 1, alpha: 1 };
-  const engine = await createEngine({ baseWeights: await opened.weights(), lora });
+  const engine = await createEngine({ task: llmSpec(await opened.weights(), lora) });
   context.after(() => engine.dispose());
   const adapter = new Float32Array(adapterLayout(opened.config, lora).size);
   const rescaler = new Float32Array(layers).fill(1);
@@ -37,14 +39,14 @@ test("the half of the experts that a kind of question uses most serves it better
       for (const [layer, some] of kept.entries()) for (const expert of some) routerBias[layer * experts + expert] = 0;
       const variant = { topK: 2, masked: 1 };
       const { loss, ...found } = await engine.evaluate({
-        models: [{ adapter, rescaler, variant, inputs: { routerBias } }],
+        models: [{ parameters: adapter, personal: rescaler, variant, inputs: { routerBias } }],
         batches,
       });
-      return { ...found, loss: loss / found.responseTokens };
+      return { ...found, loss: loss / found.targets };
     };
     const layersOf = (choose: (layer: number) => readonly number[]) =>
       Array.from({ length: layers }, (_, layer) => choose(layer));
-    const { activations } = await heldTo(layersOf(() => each));
+    const { counts: activations } = await heldTo(layersOf(() => each));
     const byUse = (layer: number) =>
       each.toSorted((a, b) => activations[layer * experts + b]! - activations[layer * experts + a]!);
     const most = await heldTo(layersOf((layer) => byUse(layer).slice(0, experts / 2)));

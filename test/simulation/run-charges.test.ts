@@ -1,4 +1,5 @@
 /** What a strategy's plan asks for is charged: bytes each way, probes, and steps at another budget. */
+
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -11,6 +12,7 @@ import { adaptedFlops, trainingFlops } from "../../src/model/accounting.ts";
 import type { ParticipationRow } from "../../src/records/participation.ts";
 import { prepareRun, run } from "../../src/run/run.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
+import { asLlm } from "../../src/tasks/llm/kind.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { timingOnly } from "../support/scenarios.ts";
 
@@ -44,7 +46,8 @@ const near = (found: number, expected: number) =>
   assert.ok(Math.abs(found - expected) <= 2, `${found} for ${expected}`);
 
 test("bytes of the plan are what the messages weigh", async (t) => {
-  const { bytes, layout } = await prepareRun(timingOnly(one), {});
+  const { task } = await prepareRun(timingOnly(one), {});
+  const { bytes, layout } = task;
   const whole = 4 * layout.size;
   const plain = await legs(t, { strategy: asking({}) });
   near(plain[0]!, bytes.download / 100 + 2);
@@ -55,7 +58,7 @@ test("bytes of the plan are what the messages weigh", async (t) => {
 });
 
 test("a probe is a forward pass over all examples, whatever the effort, and one that differentiates a step's pass", async (t) => {
-  const { config } = await prepareRun(timingOnly(one), {});
+  const { config } = asLlm((await prepareRun(timingOnly(one), {})).task)!;
   const probe = () => ({});
   const pass = (10_000 * adaptedFlops(config, 2, 8)) / trainingFlops(config, 2, 8);
   assert.equal((await legs(t, { strategy: asking({}) }))[1], 10_000);
@@ -73,7 +76,7 @@ test("a probe is a forward pass over all examples, whatever the effort, and one 
 });
 
 test("examples that are kept from training pass forward once, and are not trained on", async (t) => {
-  const { config } = await prepareRun(timingOnly(one), {});
+  const { config } = asLlm((await prepareRun(timingOnly(one), {})).task)!;
   const pass = (10_000 * adaptedFlops(config, 2, 8)) / trainingFlops(config, 2, 8);
   const keeping = (pieces: Partial<Strategy>) => legs(t, { strategy: asking({}, { validation: 0.2, ...pieces }) });
   near((await keeping({ steps: () => ({ validate: () => ({}) }) }))[1]!, 8_000 + 0.2 * pass);
@@ -81,13 +84,13 @@ test("examples that are kept from training pass forward once, and are not traine
 });
 
 test("steps at another budget take what their FLOPs say", async (t) => {
-  const { config } = await prepareRun(timingOnly(one), {});
+  const { config } = asLlm((await prepareRun(timingOnly(one), {})).task)!;
   const [, work] = await legs(t, { strategy: asking({ kind: { variant: { topK: 1 } } }) });
   assert.equal(work, Math.ceil((10_000 * trainingFlops(config, 1, 8)) / trainingFlops(config, 2, 8)));
 });
 
 test("effort that fits leaves room for the plan's bytes and probes", async (t) => {
-  const { bytes } = await prepareRun(timingOnly(one), {});
+  const { bytes } = (await prepareRun(timingOnly(one), {})).task;
   const deadline = 9_000 + Math.ceil((bytes.download + bytes.upload) / 100);
   const fitted = { training: { batchSize: 5, effort: { type: "fit" } }, rounds: { ...one.rounds, deadline } } as const;
   assert.equal((await legs(t, { ...fitted, strategy: asking({}) }))[1], 9_000);

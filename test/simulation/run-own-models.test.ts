@@ -3,12 +3,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { trainingHandlers } from "../../actors/training.ts";
 import { type ClientId, clientId } from "../../src/base/ids.ts";
-import type { Batch } from "../../src/data/batches.ts";
+import { type Batch, idsOf } from "../../src/data/batches.ts";
 import type { Prepared } from "../../src/run/prepare.ts";
 import { run } from "../../src/run/run.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
-import { createEngine } from "../../src/tasks/llm/create-engine.ts";
-import type { EvaluationJob, TrainingEngine, TrainJob } from "../../src/tasks/llm/training-engine.ts";
+import { createEngine } from "../../src/tasks/open/create-engine.ts";
+import type { EvaluationJob, TrainingEngine, TrainJob } from "../../src/tasks/training-engine.ts";
 import { folderOfFile } from "../support/folders.ts";
 import { training } from "../support/scenarios.ts";
 import { tinyModel } from "../support/tiny-model.ts";
@@ -24,10 +24,9 @@ interface Seen {
 /** Trains for real on this thread, and keeps what was asked for. */
 const watching = (seen: Seen) => (prepared: Prepared) => {
   seen.prepared = prepared;
-  const { setup, weights } = prepared.training!;
+  const { setup, spec } = prepared.training!;
   const open = async (): Promise<TrainingEngine> => {
-    const { lora, shape } = prepared.layout;
-    const engine = await createEngine({ baseWeights: weights, lora, shape });
+    const engine = await createEngine({ task: spec });
     return {
       name: engine.name,
       trainCohort(jobs) {
@@ -45,10 +44,12 @@ const watching = (seen: Seen) => (prepared: Prepared) => {
 };
 
 const rowsOf = (batches: readonly Batch[]): string[] =>
-  batches.flatMap(({ rows, length, ids, lengths }) =>
-    Array.from({ length: rows }, (_, row) => ids.subarray(row * length, row * length + lengths[row]!).join()).filter(
-      (text) => text !== "",
-    ),
+  batches.flatMap(({ rows, length, inputs, lengths }) =>
+    Array.from({ length: rows }, (_, row) =>
+      idsOf({ inputs })
+        .subarray(row * length, row * length + lengths[row]!)
+        .join(),
+    ).filter((text) => text !== ""),
   );
 
 test("what a client keeps is the same in every round, is never trained on, and judges its own model in the end", async () => {

@@ -19,7 +19,7 @@ import { prepareRun, run } from "../../src/run/run.ts";
 import type { WorkPool } from "../../src/runtime/pools/pool.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
 import { everyExpertTrained, lossFalls } from "../../src/scenario/expect.ts";
-import type { Evaluation } from "../../src/tasks/llm/training-engine.ts";
+import type { Evaluation } from "../../src/tasks/training-engine.ts";
 import { folderOfFile } from "../support/folders.ts";
 import { assertSameRun, interruptAfter, sameFiles } from "../support/run-folders.ts";
 import { threeTiers, training } from "../support/scenarios.ts";

@@ -79,10 +79,10 @@ function shared(workers: number): (prepared: Prepared) => WorkPool {
   after(() => pool?.close());
   return (prepared) => {
     const { data: _, partition: __, evaluation: ___, ...settings } = prepared.training!.setup;
-    const wanted = JSON.stringify([prepared.layout.shape, settings]);
+    const wanted = JSON.stringify([prepared.training!.spec.shape, settings]);
     if (made !== wanted) {
       pool?.close();
-      pool = makePool(prepared, workers, { lora, engine: "auto" });
+      pool = makePool(prepared, workers, { engine: "auto" });
       made = wanted;
     }
     const { diagnostics, run } = pool!;

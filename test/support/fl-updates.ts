@@ -6,7 +6,7 @@ import type { ServerState, Strategy } from "../../src/fl/strategy.ts";
 import type { Update } from "../../src/fl/update.ts";
 import { type AdapterLayout, adapterLayout } from "../../src/model/adapter.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
-import { parameterLayout } from "../../src/tasks/llm/task.ts";
+import { llmTask, parameterLayout } from "../../src/tasks/llm/task.ts";
 import { drawsOf, settingOf, workHere } from "./quadratic.ts";
 
 const model: ModelConfig = {
@@ -33,8 +33,19 @@ export const experts = layout.layers * layout.experts;
 export const setting = settingOf(parameterLayout(layout), {
   clients: 8,
   budgets: [1, 2],
+  variant: (topK) => ({ topK }),
   mixture: { topK: 2, expert: 12, rest: 40 },
 });
+
+const own = llmTask({ config: model, lora: layout.lora, form: "factored" });
+/** What updates have to fit. */
+export const task = {
+  layout: setting.layout,
+  members: 1,
+  layers: layout.layers,
+  experts: layout.experts,
+  task: own,
+};
 
 /** For servers whose clients are charged nothing. */
 export const free: ChargeOf = () => ({ download: 0, upload: 0, preliminary: null, training: 0, probing: 0 });

@@ -142,7 +142,7 @@ function otherTargets(parent: string): FuzzTarget[] {
   for (const folder of [tokenizer, cells]) mkdirSync(folder);
   const key = "0123456789abcdef";
   const tier = { tier: "phone", invited: 4, counted: 2 };
-  const evaluation = { budget: 2, loss: 1.5, tokenAccuracy: 0.5, exactMatch: 0.25 };
+  const evaluation = { budget: 2, loss: 1.5, accuracy: 0.5, exactMatch: 0.25 };
   const cell = {
     ...{ strategy: "flame", dropout: 0.1, seed: 1, rounds: 2, virtualTime: 1_000, bytes: 64, invited: 4, counted: 2 },
     ...{ distinctClients: 2, clients: 6, tiers: [tier], evaluations: [evaluation], timeToTarget: null, violations: [] },

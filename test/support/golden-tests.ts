@@ -1,10 +1,12 @@
 /** Tests of forward pass, loss, gradients, counts and AdamW against transformers 5.18 and PyTorch 2.13. */
+
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
+import { idsOf } from "../../src/data/batches.ts";
 import type { LoraForm } from "../../src/model/adapted-experts.ts";
-import { ProgramEngine } from "../../src/tasks/llm/program-engine.ts";
 import { executors } from "./executors.ts";
 import { type Golden, loadGolden, optimizer, relativeError } from "./golden.ts";
+import { LlmEngine } from "./llm-engine.ts";
 import { evaluationOf, gradientStep, restingFeeds } from "./llm-programs.ts";
 
 const forms: LoraForm[] = ["factored", "merged", "padded"];
@@ -92,11 +94,11 @@ export const goldenTests = (isChosen: (golden: GoldenCase) => boolean) =>
 
           test(`${where}: three AdamW steps end at the reference's parameters`, async () => {
             const { weights, layout, batch } = golden;
-            const engine = new ProgramEngine(await create(), weights, layout.lora, { form });
+            const engine = new LlmEngine(await create(), weights, layout.lora, { form });
             const job = {
-              adapter: golden.adapter("lora"),
-              rescaler: golden.rescaler,
-              topK: k,
+              parameters: golden.adapter("lora"),
+              personal: golden.rescaler,
+              variant: { topK: k },
               batches: [batch, batch, batch],
               optimizer,
             };
@@ -108,9 +110,9 @@ export const goldenTests = (isChosen: (golden: GoldenCase) => boolean) =>
               );
             }
             const reference = golden.adapter(`after3.k${k}`);
-            assert.ok(relativeError(result!.adapter, reference) <= 1e-4, "adapter after three steps");
+            assert.ok(relativeError(result!.parameters, reference) <= 1e-4, "adapter after three steps");
             assert.ok(
-              relativeError(result!.rescaler, golden.read(`after3.k${k}.rescaler`)) <= 1e-4,
+              relativeError(result!.personal, golden.read(`after3.k${k}.rescaler`)) <= 1e-4,
               "rescaler after three steps",
             );
             engine.dispose();
@@ -119,16 +121,16 @@ export const goldenTests = (isChosen: (golden: GoldenCase) => boolean) =>
           if (form === "merged") continue;
           test(`${where}: clients in one call end there too`, async () => {
             const { weights, layout, batch } = golden;
-            const engine = new ProgramEngine(await create(), weights, layout.lora, { form, merge: { clients: 2 } });
-            const same = { rescaler: golden.rescaler, topK: k, batches: [batch, batch, batch], optimizer };
+            const engine = new LlmEngine(await create(), weights, layout.lora, { form, merge: { clients: 2 } });
+            const same = { personal: golden.rescaler, variant: { topK: k }, batches: [batch, batch, batch], optimizer };
             const other = golden.adapter("lora").map((x) => 0.5 * x);
             const results = await engine.trainCohort([
-              { ...same, adapter: golden.adapter("lora") },
-              { ...same, adapter: other },
+              { ...same, parameters: golden.adapter("lora") },
+              { ...same, parameters: other },
             ]);
             const reference = golden.adapter(`after3.k${k}`);
-            assert.ok(relativeError(results[0]!.adapter, reference) <= 1e-4, "adapter after three steps");
-            assert.ok(relativeError(results[1]!.adapter, reference) > 1e-2, "the other client is another");
+            assert.ok(relativeError(results[0]!.parameters, reference) <= 1e-4, "adapter after three steps");
+            assert.ok(relativeError(results[1]!.parameters, reference) > 1e-2, "the other client is another");
             engine.dispose();
           });
         }
@@ -140,5 +142,5 @@ function feeds({ batch, weights }: Golden) {
   const padding = new Int32Array(batch.rows * batch.length).fill(weights.config.experts);
   for (let row = 0; row < batch.rows; row++)
     padding.fill(0, row * batch.length, row * batch.length + batch.lengths[row]!);
-  return { ids: batch.ids, padding, positions: batch.lossPositions, targets: batch.targets };
+  return { ids: idsOf(batch), padding, positions: batch.lossPositions, targets: batch.targets };
 }

@@ -83,7 +83,7 @@ function batchOf({
   return {
     rows,
     length,
-    ids: Int32Array.from(ids.flat()),
+    inputs: { ids: Int32Array.from(ids.flat()) },
     lengths: Int32Array.from(attention_mask, (mask) => mask.reduce((a, b) => a + b, 0)),
     lossPositions: Int32Array.from(lossPositions),
     targets: Int32Array.from(targets),

@@ -1,15 +1,18 @@
 /** Programs of the language model by configuration and layout, as tests have them at hand. */
+
+import type { RowShape } from "../../src/engine/engine.ts";
 import type { LoraForm } from "../../src/model/adapted-experts.ts";
 import type { AdapterLayout } from "../../src/model/adapter.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
-import type { StepShape } from "../../src/tasks/llm/client-memory.ts";
 import { llmTask } from "../../src/tasks/llm/task.ts";
 import { evaluationProgram, type StepOptions, trainingStep } from "../../src/tasks/training-step.ts";
+
+type ModelStep = RowShape & { readonly topK: number };
 
 export const evaluationOf = (
   config: ModelConfig,
   { lora }: AdapterLayout,
-  { rows, length, topK }: StepShape,
+  { rows, length, topK }: ModelStep,
   form: LoraForm,
   withLogits = false,
 ) => evaluationProgram(llmTask({ config, lora, form }), { topK }, { rows, length }, withLogits);
@@ -17,12 +20,12 @@ export const evaluationOf = (
 export const stepOf = (
   config: ModelConfig,
   { lora }: AdapterLayout,
-  { rows, length, topK, clients = 1 }: StepShape & { readonly clients?: number },
+  { rows, length, topK, clients = 1 }: ModelStep & { readonly clients?: number },
   { form, ...options }: StepOptions & { readonly form: LoraForm },
 ) => trainingStep(llmTask({ config, lora, form }), { topK }, { clients, rows, length }, options);
 
 /** A training step from rest: its first moments, which are kept without their factor 1 − β1, are the gradients. */
-export const gradientStep = (config: ModelConfig, layout: AdapterLayout, shape: StepShape, form: LoraForm) =>
+export const gradientStep = (config: ModelConfig, layout: AdapterLayout, shape: ModelStep, form: LoraForm) =>
   stepOf(config, layout, shape, { beta1: 0, beta2: 0, epsilon: 1, clip: false, decay: false, form });
 
 /** All that {@link gradientStep} reads besides parameters and batch. */

@@ -38,6 +38,7 @@ export function settingOf(layout: ParameterLayout, given: Partial<Setting> = {})
   const rng = new Rng(1);
   return {
     layout,
+    abilities: [],
     clients: 2,
     budgets: [1],
     rate: 0.1,

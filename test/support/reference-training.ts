@@ -3,7 +3,7 @@ import type { Batch } from "../../src/data/batches.ts";
 import type { AdapterLayout } from "../../src/model/adapter.ts";
 import { baseWeightShapes } from "../../src/model/base-weights.ts";
 import { forward, logitsAt } from "../../src/model/transformer.ts";
-import type { TrainJob } from "../../src/tasks/llm/training-engine.ts";
+import type { TrainJob } from "../../src/tasks/training-engine.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
 import { argMax } from "../../src/tensor/ops/arithmetic.ts";
 import { crossEntropy } from "../../src/tensor/ops/nn.ts";
@@ -52,7 +52,8 @@ export function referenceTraining(
   layout: AdapterLayout,
   job: TrainJob,
 ): Record<string, ArrayLike<number>> {
-  const { adapter, rescaler, topK, batches, optimizer } = job;
+  const { parameters: adapter, personal: rescaler, batches, optimizer } = job;
+  const topK = job.variant.topK as number;
   const { learningRate, personalLearningRate, beta1, beta2, weightDecay, clipNorm } = optimizer;
   const zeros = (values: ArrayLike<number>) => new Float64Array(values.length);
   let state: Numbers = {

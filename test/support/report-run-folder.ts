@@ -158,7 +158,7 @@ export function fakeRun({ rounds = 20, cohort = 16, layers = 4, experts = 16, ti
         : TIERS.map(({ budget }, i) => ({
             budget,
             loss: 2.98 + 0.11 * i - (1.44 - 0.2 * i) * progress + 0.02 * random(),
-            tokenAccuracy: 0.31 - 0.02 * i + (0.38 - 0.05 * i) * progress,
+            accuracy: 0.31 - 0.02 * i + (0.38 - 0.05 * i) * progress,
             exactMatch: (0.52 - 0.09 * i) * progress ** 1.6,
           })),
       activation:

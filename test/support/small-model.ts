@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Draws, Rng } from "../../src/base/random.ts";
-import type { Batch } from "../../src/data/batches.ts";
+import { type Batch, idsOf } from "../../src/data/batches.ts";
 import type { AdapterLayout } from "../../src/model/adapter.ts";
 import {
   type BaseWeights,
@@ -15,7 +15,7 @@ import type { ModelConfig } from "../../src/model/config.ts";
 import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
 import { prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
 import { writeCheckpoint } from "../../src/model/formats/write-checkpoint.ts";
-import type { EvaluationJob, TrainJob } from "../../src/tasks/llm/training-engine.ts";
+import type { EvaluationJob, TrainJob } from "../../src/tasks/training-engine.ts";
 import { sizeOf } from "../../src/tensor/graph/shape.ts";
 
 export const smallModel: ModelConfig = {
@@ -84,7 +84,7 @@ export function batchOf(rows: readonly (readonly number[])[], length: number): B
   return {
     rows: rows.length,
     length,
-    ids,
+    inputs: { ids },
     lengths: Int32Array.from(rows, (tokens) => tokens.length),
     lossPositions: Int32Array.from(lossPositions),
     targets: Int32Array.from(targets),
@@ -95,11 +95,11 @@ export const randomTokens = (draws: Draws, count: number): number[] =>
   Array.from({ length: count }, () => draws.below(smallModel.vocabulary));
 
 /** What a program reads of a batch, as plain numbers. */
-export function batchNumbers({ rows, length, ids, lengths, lossPositions, targets }: Batch, experts: number) {
+export function batchNumbers({ rows, length, inputs, lengths, lossPositions, targets }: Batch, experts: number) {
   const padding = Array.from({ length: rows * length }, (_, at) =>
     at % length < lengths[Math.floor(at / length)]! ? 0 : experts,
   );
-  return { ids, padding, positions: lossPositions, targets, inverseCount: [1 / targets.length] };
+  return { ids: idsOf({ inputs }), padding, positions: lossPositions, targets, inverseCount: [1 / targets.length] };
 }
 
 /** Every tensor of a model that fits in memory. */
@@ -114,7 +114,7 @@ export function readAll(source: WeightSource): Map<string, Float32Array> {
 }
 
 /** One model's evaluation, from what training starts with. */
-export const evaluationOf = ({ adapter, rescaler, topK, batches }: Omit<TrainJob, "optimizer">): EvaluationJob => ({
-  models: [{ adapter, rescaler, variant: { topK } }],
+export const evaluationOf = ({ batches, ...model }: Omit<TrainJob, "optimizer" | "method">): EvaluationJob => ({
+  models: [model],
   batches,
 });

@@ -4,18 +4,19 @@
  */
 
 import { trainingHandlers } from "../../actors/training.ts";
-import type { Batch } from "../../src/data/batches.ts";
+import { type Batch, idsOf } from "../../src/data/batches.ts";
 import type { AdapterLayout } from "../../src/model/adapter.ts";
 import type { Prepared } from "../../src/run/prepare.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import type { Handlers, PoolDiagnostics, Task, WorkPool } from "../../src/runtime/pools/pool.ts";
+import { asLlm } from "../../src/tasks/llm/kind.ts";
 import type {
   Evaluation,
   EvaluationJob,
   TrainingEngine,
   TrainJob,
   TrainResult,
-} from "../../src/tasks/llm/training-engine.ts";
+} from "../../src/tasks/training-engine.ts";
 
 export class ToyEngine implements TrainingEngine {
   readonly name = "toy";
@@ -30,38 +31,38 @@ export class ToyEngine implements TrainingEngine {
   }
 
   async evaluate({ models, batches }: EvaluationJob): Promise<Evaluation> {
-    const { adapter, variant } = models[0]!;
+    const { parameters: adapter, variant } = models[0]!;
     const { layers, experts } = this.#layout;
     const distance = distanceOf(adapter);
-    const sums = { loss: 0, responseTokens: 0, correctTokens: 0, exact: 0, examples: 0 };
+    const sums = { loss: 0, targets: 0, correct: 0, exact: 0, examples: 0, more: {} };
     for (const { lossPositions, lengths } of batches) {
       const examples = lengths.filter((length) => length > 0).length;
       // A larger budget sees a little more of what was learned.
       sums.loss += lossPositions.length * (distance + 1 / (variant.topK as number));
-      sums.responseTokens += lossPositions.length;
-      sums.correctTokens += Math.floor(lossPositions.length * Math.max(0, 1 - distance));
+      sums.targets += lossPositions.length;
+      sums.correct += Math.floor(lossPositions.length * Math.max(0, 1 - distance));
       sums.exact += Math.floor(examples * Math.max(0, 1 - distance));
       sums.examples += examples;
     }
-    return { ...sums, activations: new Float64Array(layers * experts) };
+    return { ...sums, counts: new Float64Array(layers * experts) };
   }
 
   dispose(): void {}
 
-  #train({ adapter, rescaler, topK, batches, optimizer }: TrainJob): TrainResult {
+  #train({ parameters: adapter, personal, variant, batches, optimizer }: TrainJob): TrainResult {
     const { layers, experts } = this.#layout;
     const values = adapter.slice();
-    const activations = new Uint32Array(layers * experts);
+    const counts = new Float64Array(layers * experts);
     const losses = new Float32Array(batches.length);
-    let tokens = 0;
+    let units = 0;
     for (const [step, batch] of batches.entries()) {
       losses[step] = distanceOf(values);
       const seen = batch.lengths.reduce((sum, length) => sum + length, 0);
-      tokens += seen;
+      units += seen;
       for (let layer = 0; layer < layers; layer++) {
-        for (let rank = 0; rank < topK; rank++) {
+        for (let rank = 0; rank < Number(variant.topK); rank++) {
           const expert = layer * experts + ((firstToken(batch) + rank) % experts);
-          activations[expert]! += seen;
+          counts[expert]! += seen;
           for (const { start, end } of this.#layout.ranges(expert)) {
             for (let i = start; i < end; i++) values[i]! += optimizer.learningRate * 20 * (1 - values[i]!);
           }
@@ -70,7 +71,7 @@ export class ToyEngine implements TrainingEngine {
     }
     // What `lossBefore` finds, for methods that ask.
     const found = { loss: Float64Array.of(distanceOf(adapter)), targets: Float64Array.of(1) };
-    return { adapter: values, rescaler: rescaler.map((s) => s + 0.01), activations, tokens, losses, found };
+    return { parameters: values, personal: personal.map((s) => s + 0.01), counts, units, losses, found };
   }
 }
 
@@ -80,14 +81,14 @@ function distanceOf(values: Float32Array): number {
   return sum / values.length;
 }
 
-const firstToken = ({ ids, lengths }: Batch): number => ids[0]! + lengths[0]!;
+const firstToken = ({ inputs, lengths }: Batch): number => idsOf({ inputs })[0]! + lengths[0]!;
 
 /** @param lossOf of a step, in place of the toy's own */
-const handlersFor = ({ layout, training }: Prepared, lossOf?: (batch: Batch) => number): Handlers =>
+const handlersFor = ({ task, training }: Prepared, lossOf?: (batch: Batch) => number): Handlers =>
   trainingHandlers(
     () => training!.setup,
     async () => {
-      const toy = new ToyEngine(layout);
+      const toy = new ToyEngine(asLlm(task)!.adapter);
       if (lossOf === undefined) return toy;
       const train = async (jobs: readonly TrainJob[]): Promise<TrainResult[]> =>
         (await toy.trainCohort(jobs)).map((result, at) => ({

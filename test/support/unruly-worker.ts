@@ -3,7 +3,7 @@ import { workerData } from "node:worker_threads";
 import { trainingHandlers } from "../../actors/training.ts";
 import type { WorkerData } from "../../actors/worker.ts";
 import { hostWorker } from "../../src/runtime/pools/worker-host.ts";
-import { createEngine } from "../../src/tasks/llm/create-engine.ts";
+import { createEngine } from "../../src/tasks/open/create-engine.ts";
 
 export interface UnrulyData extends WorkerData {
   /** `die`: ends at once. `hang`: never comes back. `exhaust`: fills its heap. `scribble`: writes over blobs it reads. */

@@ -7,13 +7,13 @@ import { given } from "../../base/given.ts";
 import { engineNames, isEngineName } from "../../engine/names.ts";
 import { trainingFlops } from "../../model/accounting.ts";
 import { formatTable } from "../../report/table.ts";
-import type { Prepared } from "../../run/prepare.ts";
 import { prepareRun } from "../../run/run.ts";
 import type { Calibration } from "../../scenario/calibration.ts";
 import { configure } from "../../scenario/configure.ts";
 import { loadScenario } from "../../study/load-scenario.ts";
 import { millisecondsPerStep, realBatches } from "../../study/step-times.ts";
-import { createEngine } from "../../tasks/llm/create-engine.ts";
+import { asLlm, type OpenedLlm } from "../../tasks/llm/kind.ts";
+import { createEngine } from "../../tasks/open/create-engine.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
 
@@ -39,10 +39,13 @@ export async function calibrate(name: string, { to, repeats, engine, json, ...fl
     ...(loaded.data.timingOnly ? { set: ["timingOnly=false"] } : {}),
   });
   const prepared = await prepareRun(scenario, { engine });
-  const { training, config } = prepared;
+  const { training } = prepared;
+  const llm = asLlm(prepared.task);
+  if (llm === null) throw new ScenarioError("only language models are calibrated so far");
+  const { config } = llm;
   if (training === null) throw new ScenarioError(`scenario "${scenario.data.name}" does not train`);
-  const { setup, weights } = training;
-  const trainer = await createEngine({ baseWeights: weights, lora: scenario.data.lora, engine });
+  const { setup, spec } = training;
+  const trainer = await createEngine({ task: spec, engine });
   try {
     const batches = realBatches(prepared, steps);
     const tokens = batches.reduce((sum, { lengths }) => sum + lengths.reduce((a, b) => a + b, 0), 0) / batches.length;
@@ -59,20 +62,25 @@ export async function calibrate(name: string, { to, repeats, engine, json, ...fl
     const calibration: Calibration = {
       machine: cpus()[0]?.model ?? "unknown",
       engine: trainer.name,
-      model: weights.digest,
+      model: prepared.inputs.model,
       batchSize: setup.batchSize,
       length: setup.length,
       budgets: measured,
     };
     const text = `${JSON.stringify(calibration, null, 2)}\n`;
     writeAtomically(to, text);
-    terminal.out.write(json === true ? text : shown(calibration, prepared, scenario.data.lora.rank, to));
+    terminal.out.write(json === true ? text : shown(calibration, llm, scenario.data.lora.rank, to));
   } finally {
     trainer.dispose();
   }
 }
 
-function shown({ engine, budgets }: Calibration, { config }: Prepared, rank: number, to: string): string {
+function shown(
+  { engine, budgets }: Calibration,
+  { config }: Pick<OpenedLlm, "config">,
+  rank: number,
+  to: string,
+): string {
   const most = budgets.reduce((best, budget) => (budget.budget > best.budget ? budget : best));
   const rows = budgets.map(({ budget, tokensPerSecond, millisecondsPerStep = 0 }) => [
     String(budget),

@@ -3,12 +3,13 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { diskError } from "../../base/disk.ts";
 import { ScenarioError } from "../../base/errors.ts";
-import type { Batch } from "../../data/batches.ts";
+import { type Batch, idsOf } from "../../data/batches.ts";
 import { type EngineName, engineNames, isEngineName } from "../../engine/names.ts";
 import { percent } from "../../report/numbers.ts";
 import { formatTable } from "../../report/table.ts";
-import { createEngine } from "../../tasks/llm/create-engine.ts";
-import type { ProgramEngine } from "../../tasks/llm/program-engine.ts";
+import { llmSpec } from "../../tasks/llm/kind.ts";
+import { createEngine } from "../../tasks/open/create-engine.ts";
+import type { TaskEngine } from "../../tasks/task-engine.ts";
 import { terminal } from "../screen/terminal.ts";
 import { type QuestionFlags, questionsFor } from "./evaluation-data.ts";
 import { checkBudget, modelAt, openSubject, type Subject, type SubjectFlags, usualBudgets, warn } from "./subject.ts";
@@ -26,7 +27,7 @@ interface Result {
   /** Cross-entropy per response token, in nats. */
   readonly loss: number;
   /** Shares in [0, 1]. */
-  readonly tokenAccuracy: number;
+  readonly accuracy: number;
   readonly exactMatch: number;
   readonly examples: number;
   readonly responseTokens: number;
@@ -46,23 +47,27 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
   const remarks = [...subject.remarks({ ...inputs, model: baseWeights.digest }), ...notes];
   warn(remarks);
   const engine = await createEngine({
-    baseWeights,
-    lora: trained.layout.lora,
-    shape: trained.layout.shape,
+    task: llmSpec(baseWeights, trained.layout.lora, trained.layout.shape),
     engine: engineName,
     threads: flags.threads,
   });
   try {
     const results: Result[] = [];
     for (const [budget, deployment] of deployments) {
-      const { loss, responseTokens, correctTokens, exact, examples } = await engine.evaluate({
+      const {
+        loss,
+        targets: responseTokens,
+        correct: correctTokens,
+        exact,
+        examples,
+      } = await engine.evaluate({
         ...deployment,
         batches,
       });
       results.push({
         budget,
         loss: loss / responseTokens,
-        tokenAccuracy: correctTokens / responseTokens,
+        accuracy: correctTokens / responseTokens,
         exactMatch: exact / examples,
         examples,
         responseTokens,
@@ -100,10 +105,10 @@ function print(
   const { examples, responseTokens } = results[0]!;
   const table = formatTable(
     ["k", "loss", "tokens right", "exact match"],
-    results.map(({ budget, loss, tokenAccuracy, exactMatch }) => [
+    results.map(({ budget, loss, accuracy, exactMatch }) => [
       budget,
       loss.toFixed(4),
-      percent(tokenAccuracy),
+      percent(accuracy),
       percent(exactMatch),
     ]),
   );
@@ -115,12 +120,12 @@ function print(
 /** Row by row: the logits of one batch of a large vocabulary would not fit into one string. */
 async function writeLogits(
   path: string,
-  engine: ProgramEngine,
+  engine: TaskEngine,
   { trained }: Subject,
   topK: number,
   batch: Batch,
 ): Promise<void> {
-  const { rows, length, ids, lengths } = batch;
+  const { rows, length, lengths } = batch;
   let file: number;
   try {
     file = openSync(path, "w");
@@ -128,7 +133,9 @@ async function writeLogits(
     throw diskError(`cannot write ${path}`, cause);
   }
   try {
-    const lists = Array.from({ length: rows }, (_, row) => [...ids.subarray(row * length, (row + 1) * length)]);
+    const lists = Array.from({ length: rows }, (_, row) => [
+      ...idsOf(batch).subarray(row * length, (row + 1) * length),
+    ]);
     const head = JSON.stringify({ ids: lists, lengths: [...lengths], topK });
     writeSync(file, `${head.slice(0, -1)},"logits":[`);
     for (let row = 0; row < rows; row++) {

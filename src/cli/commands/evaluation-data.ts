@@ -3,10 +3,11 @@
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
 import { type Batch, evaluationBatches } from "../../data/batches.ts";
+import { exampleLength } from "../../data/examples.ts";
 import { loadData } from "../../data/source.ts";
 import { split } from "../../data/split.ts";
 import { readTokenRows } from "../../data/token-rows.ts";
-import { exampleLength, notesOn, type TokenizedData } from "../../data/tokenized.ts";
+import { notesOn, type TokenizedData } from "../../data/tokenized.ts";
 import type { Digests } from "../../folder/provenance.ts";
 import type { Subject } from "./subject.ts";
 

@@ -4,8 +4,9 @@ import { Rng } from "../../base/random.ts";
 import { defaultTemplate } from "../../data/template.ts";
 import { promptTokens } from "../../data/tokenized.ts";
 import type { Tokenizer } from "../../data/tokenizer.ts";
-import { createEngine } from "../../tasks/llm/create-engine.ts";
 import { type Ending, generate, TextStream } from "../../tasks/llm/generate.ts";
+import { llmSpec } from "../../tasks/llm/kind.ts";
+import { createEngine } from "../../tasks/open/create-engine.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
 import { checkBudget, modelAt, openSubject, type Subject, type SubjectFlags, warn } from "./subject.ts";
@@ -34,9 +35,7 @@ export async function answer(flags: GenerateFlags): Promise<void> {
   const baseWeights = await model.weights();
   warn(subject.remarks({ model: baseWeights.digest, tokenizer: tokenizer.digest }));
   const engine = await createEngine({
-    baseWeights,
-    lora: trained.layout.lora,
-    shape: trained.layout.shape,
+    task: llmSpec(baseWeights, trained.layout.lora, trained.layout.shape),
     threads: flags.threads,
   });
   const shown = new TextStream((ids) => tokenizer.decode(ids));

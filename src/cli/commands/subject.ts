@@ -14,7 +14,7 @@ import {
   type TrainedAdapter,
 } from "../../run/trained-adapter.ts";
 import { type OpenedModel, openModel } from "../../tasks/llm/load-model.ts";
-import type { EvaluationModel } from "../../tasks/llm/training-engine.ts";
+import type { EvaluationModel } from "../../tasks/training-engine.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
 

@@ -117,6 +117,7 @@ export const fedmoe = defineStrategy({
   make(options) {
     const { warmUp, balance, labelSmoothing, neighbours, patience, mostChanged, weighting, discounts } = options;
     return {
+      needs: ["experts", "routers"],
       shape: { routers: options.trainRouters },
       validation: options.validation,
       init: (setting) => ({

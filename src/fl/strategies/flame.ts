@@ -37,10 +37,12 @@ export const flame = defineStrategy({
     ...discountField,
   },
   name: ({ frequencyExponent: t, frequencyNorm }) => `flame(t=${t}${frequencyNorm === "share" ? ",share" : ""})`,
-  make: ({ frequencyExponent: t, frequencyNorm, discounts }) =>
-    averaging(discounts, ({ examples, counts, units, budget }, group) => {
+  make: ({ frequencyExponent: t, frequencyNorm, discounts }) => ({
+    needs: ["experts"],
+    ...averaging(discounts, ({ examples, counts, units, budget }, group) => {
       const all = frequencyNorm === "share" ? units * budget : units;
       const frequency = all === 0 ? 0 : counts[group]! / all;
       return examples * frequency ** t;
     }),
+  }),
 });

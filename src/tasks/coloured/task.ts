@@ -56,7 +56,14 @@ export function colouredTask({ inputs, representation, hidden, heads }: Coloured
       pairs: [],
       heads: { groups: [...isHead.keys()].filter((group) => isHead[group]), linear: hidden === 0 },
     },
+    abilities: ["heads"],
+    budget: { full: 1, variant: () => ({}) },
+    padding: 1,
     personal: 0,
+    // Values, gradient and moments; what comes out of each layer is kept for the way back.
+    memory: (_, images) =>
+      4 *
+      (4 * size + 2 * images * (heads * (hidden + classes) + layers.reduce((sum, { outputs }) => sum + outputs, 0))),
     initial(rng) {
       const ofHead = headSize(shape);
       const one = initialWeights([...layers, ...head], size - (heads - 1) * ofHead, rng);

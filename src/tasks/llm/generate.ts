@@ -9,7 +9,7 @@
  */
 import { invariant } from "../../base/errors.ts";
 import type { Lane } from "../../base/random.ts";
-import type { LogitsJob } from "./program-engine.ts";
+import type { LogitsJob } from "../task-engine.ts";
 
 /** What generation needs of an engine. */
 export interface LogitsSource {
@@ -62,7 +62,7 @@ export async function* generate(
     const batch = {
       rows: 1,
       length,
-      ids,
+      inputs: { ids },
       lengths: Int32Array.of(text.length),
       lossPositions: Int32Array.of(text.length - 1),
       targets: Int32Array.of(0),

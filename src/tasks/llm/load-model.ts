@@ -1,6 +1,7 @@
 /** A base model as whoever trains, evaluates or generates needs it: configuration, tokenizer, weights in executor layout. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { sha256 } from "../../base/digest.ts";
 import { InputError } from "../../base/errors.ts";
 import { loadHuggingFaceTokenizer } from "../../data/hf-tokenizer.ts";
 import { byteTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
@@ -9,6 +10,9 @@ import type { ModelConfig } from "../../model/config.ts";
 import { loadCheckpoint } from "../../model/formats/checkpoint.ts";
 import { type HuggingFaceConfig, readHuggingFaceConfig } from "../../model/formats/hf-config.ts";
 import { defaultWeightsCache, prepareBaseWeights } from "../../model/formats/prepare-weights.ts";
+
+/** What a run without training has to do with its model: sizes and costs follow from the shape. */
+export const shapeDigest = (config: ModelConfig): string => sha256(JSON.stringify(config));
 
 export interface OpenedModel {
   readonly folder: string;

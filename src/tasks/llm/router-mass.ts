@@ -15,7 +15,7 @@ import { mul, reduceSum } from "../../tensor/ops/arithmetic.ts";
 import { topK } from "../../tensor/ops/index-ops.ts";
 import type { Pass } from "../task.ts";
 import { probeProgram } from "../training-step.ts";
-import { formFor } from "./program-engine.ts";
+import { loraFormFor } from "./lora-form.ts";
 import { llmTask } from "./task.ts";
 
 /** @param batches of one shape, at least one */
@@ -25,7 +25,11 @@ export async function routerMasses(
   batches: readonly Batch[],
 ): Promise<number[][]> {
   const { config } = weights;
-  const task = llmTask({ config, lora: { rank: 1, alpha: 1 }, form: formFor(executor, weights) });
+  const task = llmTask({
+    config,
+    lora: { rank: 1, alpha: 1 },
+    form: executor.pads === true ? "padded" : loraFormFor(config),
+  });
   const { rows, length } = batches[0]!;
   const { digest, text } = encodeProgram(
     probeProgram(task, { topK: config.topK }, { clients: 1, rows, length }, {}, ({ pass }) => largestOf(pass, config)),

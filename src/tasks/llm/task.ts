@@ -4,11 +4,14 @@
  * `{ from: q }` trains layers q to the last, counted from 1, and no gradient goes below.
  */
 
+import { invariant } from "../../base/errors.ts";
+import { trainingMemory } from "../../model/accounting.ts";
 import { adaptedExperts, type LayerAdapter, type LoraForm } from "../../model/adapted-experts.ts";
-import { type AdapterLayout, type AdapterShape, adapterLayout, type LoraConfig } from "../../model/adapter.ts";
+import { type AdapterLayout, adapterLayout, type LoraConfig } from "../../model/adapter.ts";
 import { baseWeightShapes } from "../../model/base-weights.ts";
 import { besideLayers, isToken } from "../../model/beside.ts";
 import type { ModelConfig } from "../../model/config.ts";
+import { initialMember } from "../../model/initial-adapter.ts";
 import { type ForwardOptions, forward, logitsAt } from "../../model/transformer.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
@@ -19,7 +22,9 @@ import { matmul } from "../../tensor/ops/matrix.ts";
 import { crossEntropy } from "../../tensor/ops/nn.ts";
 import type { LowRankPair, ParameterLayout } from "../layout.ts";
 import { membersOf } from "../members.ts";
-import type { BatchShape, Pass, Task, Variant } from "../task.ts";
+import type { BatchShape, Pass, Task, TaskShape, Variant } from "../task.ts";
+import { costOf, expectedSize } from "./cost.ts";
+import { checkTokens, countProblem } from "./counts.ts";
 import { deltaInput } from "./delta.ts";
 import { choiceOf, poolCounts, poolLayout } from "./pools.ts";
 
@@ -29,7 +34,7 @@ export interface LlmOptions {
   /** How LoRA is computed; a matter of speed. */
   readonly form: LoraForm;
   /** Its members train one by one: a task is one of them. */
-  readonly shape?: AdapterShape;
+  readonly shape?: TaskShape;
 }
 
 export interface LlmTask extends Task {
@@ -43,7 +48,20 @@ export function llmTask({ config, lora, form, shape }: LlmOptions): LlmTask {
     config,
     adapter,
     layout: memberLayout(adapter),
+    abilities: ["low-rank", "experts", "routers", "beside", "members"],
+    budget: { full: config.topK, variant: (topK) => ({ topK }) },
+    padding: config.experts,
     personal: config.layers,
+    initial: (rng, member) => initialMember(adapter, rng, member),
+    cost: (variant, scope) => costOf({ config, adapter }, variant, scope),
+    memory: ({ topK }, tokens) => trainingMemory(config, lora, { k: topK as number, tokens, bytesPerWeight: 4 }).total,
+    expected: (dim, variant, shape) => expectedSize(config, dim, variant, shape),
+    checkVariant({ topK }) {
+      const possible = Number.isInteger(topK) && Number(topK) >= 1 && Number(topK) <= config.experts;
+      invariant(possible, () => `topK: expected 1 to ${config.experts}, got ${topK}`);
+    },
+    checkBatch: (batch) => checkTokens(batch, config),
+    countProblem: (counts, units, variant) => countProblem(counts, units, variant, adapter),
     pass(graph, { parameters, personal }, variant, shape) {
       return llmPass({ config, adapter, form }, graph, parameters, personal!, variant, shape);
     },

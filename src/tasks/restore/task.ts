@@ -52,7 +52,12 @@ export function restoreTask(shape: RestoreShape): RestoreTask {
   return {
     layout,
     budget: { full: topK, variant: (budget) => ({ ranks: budget }) },
+    abilities: ["slices"],
+    padding: 1,
     personal: 0,
+    // Values, gradient and moments; what comes out of each product is kept for the way back.
+    memory: (_, pictures) =>
+      4 * (4 * layout.size + 2 * pictures * side ** 2 * products.reduce((sum, { outputs }) => sum + outputs, 0)),
     initial: (rng) => initialRanks(products, ranks, scores, (product) => rng.at("ranks").at(product)),
     cost({ ranks: most }) {
       const frozen = flopsOf(side, ({ inputs, outputs }) => inputs * outputs);

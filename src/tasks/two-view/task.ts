@@ -47,7 +47,12 @@ export function twoViewTask(shape: TwoViewShape): TwoViewTask {
   const layout = layoutOf(shape);
   return {
     layout,
+    abilities: ["modalities"],
+    padding: 1,
     personal: 0,
+    // Values, gradient and moments; what comes out of each layer is kept for the way back.
+    memory: (_, examples) =>
+      4 * (4 * layout.size + 2 * examples * (2 * (shape.hidden + shape.features) + shape.classes)),
     budget: { full: variants.length, variant: (budget) => ({ views: variants[budget - 1]! }) },
     pass: (graph, { parameters }, variant, batch) => passOf(shape, graph, parameters, variant, batch),
     initial: (rng) => initialOf(shape, rng.at("two-view initial").at(0)),

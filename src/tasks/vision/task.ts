@@ -41,7 +41,13 @@ export function visionTask({ network, image, classes, narrow }: VisionOptions): 
   });
   return {
     layout: { size, groups, pairs: [], activations: activationsOf(blocks, image) },
+    abilities: ["blocks", "members"],
+    budget: { full: 1, variant: () => ({}) },
+    padding: 1,
     personal: 0,
+    // Values, gradient and moments; what comes out of each block is kept for the way back.
+    memory: (_, images) =>
+      4 * (4 * size + 2 * images * blocks.reduce((sum, { outputs, places }) => sum + outputs * places, 0)),
     initial: (rng) => initialWeights(blocks, size, rng),
     cost: (variant) => costOf(blocks, firstTrained(variant)),
     pass(graph, { parameters }, variant, shape) {

@@ -84,7 +84,7 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
       pool,
       events: sink,
       reproduce: "",
-      programs: programsOf(prepared, { lora: scenario.data.lora, engine: "onnx" }),
+      programs: programsOf(prepared, { engine: "onnx" }),
       onParticipation(ended) {
         const row = rowOf(ended, prepared.fleet);
         texts.participations += `${JSON.stringify(row)}\n`;

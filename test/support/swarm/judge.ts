@@ -12,7 +12,7 @@ import { InlinePool } from "../../../src/runtime/pools/inline-pool.ts";
 import { PiscinaPool } from "../../../src/runtime/pools/piscina-pool.ts";
 import type { WorkPool } from "../../../src/runtime/pools/pool.ts";
 import type { Scenario } from "../../../src/scenario/define.ts";
-import { createEngine } from "../../../src/tasks/llm/create-engine.ts";
+import { createEngine } from "../../../src/tasks/open/create-engine.ts";
 import { tinyModel } from "../tiny-model.ts";
 import { scrambledPool, toyPool } from "../toy-engine.ts";
 import { checkersFor } from "./checkers.ts";
@@ -49,7 +49,7 @@ export async function judge(swarm: Case, workshop: Workshop): Promise<Verdict> {
   try {
     const scenario = scenarioOf(swarm);
     const prepared = await workshop.prepare(scenario);
-    const [pool, otherPool] = poolsFor(swarm.kind, scenario);
+    const [pool, otherPool] = poolsFor(swarm.kind);
     straight = await play(scenario, { prepared, pool, checkers: checkersFor(scenario) });
     const draws = new Rng(swarm.seed).at("swarm interruptions").at(0);
     const stops = [draws.below(straight.eventCount + 1), draws.below(straight.eventCount + 1)];
@@ -103,15 +103,10 @@ const sizeOf = (played: Played | null): Pick<Verdict, "virtualHours" | "events" 
 type MakePool = (prepared: Prepared) => WorkPool;
 
 /** The pool of the straight run, and one that works in another order on other threads; null where there is no work. */
-function poolsFor(kind: Kind, { data }: Scenario): [MakePool, MakePool | null] {
+function poolsFor(kind: Kind): [MakePool, MakePool | null] {
   if (kind === "timing") return [() => new InlinePool({}), null];
   if (kind === "toy") return [toyPool, scrambledPool];
-  const engine = ({ training, layout }: Prepared) => ({
-    baseWeights: training!.weights,
-    lora: data.lora,
-    shape: layout.shape,
-    engine: "onnx" as const,
-  });
+  const engine = ({ training }: Prepared) => ({ task: training!.spec, engine: "onnx" as const });
   return [
     (prepared) =>
       new InlinePool(

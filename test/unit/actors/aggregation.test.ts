@@ -16,7 +16,7 @@ import { uniform } from "../../../src/fl/samplers/registry.ts";
 import { fedavg, fedavgm, flame } from "../../../src/fl/strategies/registry.ts";
 import type { Strategy } from "../../../src/fl/strategy.ts";
 import { makeFleet } from "../../support/fl-fleet.ts";
-import { assertClose, elementsOf, free, layout, setting } from "../../support/fl-updates.ts";
+import { assertClose, elementsOf, free, layout, setting, task } from "../../support/fl-updates.ts";
 import { TurnLab } from "../../support/turns.ts";
 
 /** What one client sent. Clients have budget 2; participation i is that of client i. */
@@ -53,7 +53,7 @@ async function aggregated(
   const fleet = makeFleet(8, { examples: (row) => examples.get(row) ?? 1 });
   fleet.budget.fill(2);
   const rescalers = new RescalerBook({ layers: 2, topK: 2, init: "one", scope: "local" });
-  const learning = { layout, strategy, rescalers, budgets: [2], initial: adapter, minUpdates };
+  const learning = { task, strategy, rescalers, budgets: [2], initial: adapter, minUpdates };
   const services: ServerServices = {
     rounds: 1,
     policy: synchronous({ cohort: sent.length }),
@@ -102,9 +102,9 @@ function trainedBy(
   values[0]! += first;
   return {
     values,
-    rescaler: Float32Array.of(factor, factor),
-    activations: Uint32Array.from([...counts, ...counts]),
-    tokens: 10,
+    personal: Float32Array.of(factor, factor),
+    counts: Float64Array.from([...counts, ...counts]),
+    units: 10,
     steps: 1,
     found: {},
     firstLoss: loss,

@@ -15,7 +15,7 @@ const state = newClient(7);
 const services: ClientServices = {
   keepsRescaler: true,
   uploadBytes: 1_234,
-  budgetOf: () => 2,
+  variantOf: () => ({ topK: 2 }),
   trainingTimeOf: () => seconds(30),
   programs: () => ({ step: {} }),
   attackOf: () => null,
@@ -56,8 +56,8 @@ test("the reply is a promise of known size; nothing is computed", () => {
       message: { type: "update", round: 3, participation: 11, result: { ref: "pledge", id: 0, bytes: 1_234 } },
     },
   ]);
-  const { client: who, budget, rescaler } = recipes[0]!.job as TrainRecipe;
-  assert.deepEqual([who, budget, [...rescaler]], [7, 2, [1, 1]]);
+  const { client: who, variant, rescaler } = recipes[0]!.job as TrainRecipe;
+  assert.deepEqual([who, variant, [...rescaler]], [7, { topK: 2 }, [1, 1]]);
 });
 
 test("a client that is asked to report first sends its update when it is answered, and remembers nothing for it", () => {

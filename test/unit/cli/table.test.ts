@@ -21,7 +21,7 @@ const row: RoundMetrics = {
   downloadBytes: 0,
   uploadBytes: 0,
   distinctClients: 6,
-  evaluations: [{ budget: 8, loss: 2.3456, tokenAccuracy: 0.5, exactMatch: 0.125 }],
+  evaluations: [{ budget: 8, loss: 2.3456, accuracy: 0.5, exactMatch: 0.125 }],
   activation: [],
   weights: [],
 };

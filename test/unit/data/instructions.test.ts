@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../../src/base/errors.ts";
 import { Rng } from "../../../src/base/random.ts";
+import { idsOf } from "../../../src/data/batches.ts";
 import type { Example } from "../../../src/data/example.ts";
 import { FAMILIES, FAMILY_NAMES } from "../../../src/data/families.ts";
 import { generateExamples } from "../../../src/data/generate.ts";
@@ -139,12 +140,12 @@ test("a corpus batch has loss on every token, starts each row with a document an
   const options = { rows: 4, length: 96, tokenizer: byteTokenizer };
   const batch = corpusBatch(new Rng(5), 7, options);
   assert.deepEqual(batch, corpusBatch(new Rng(5), 7, options));
-  assert.notDeepEqual(batch.ids, corpusBatch(new Rng(5), 8, options).ids);
-  assert.notDeepEqual(batch.ids, corpusBatch(new Rng(5), 7, { ...options, part: "heldOut" }).ids);
+  assert.notDeepEqual(idsOf(batch), idsOf(corpusBatch(new Rng(5), 8, options)));
+  assert.notDeepEqual(idsOf(batch), idsOf(corpusBatch(new Rng(5), 7, { ...options, part: "heldOut" })));
   assert.equal(batch.lossPositions.length, 4 * 96);
-  assert.ok(batch.ids.includes(byteTokenizer.end));
+  assert.ok(idsOf(batch).includes(byteTokenizer.end));
   for (let row = 0; row < 4; row++) {
-    const ids = batch.ids.subarray(row * 96, (row + 1) * 96);
+    const ids = idsOf(batch).subarray(row * 96, (row + 1) * 96);
     assert.deepEqual(batch.targets.subarray(row * 96, (row + 1) * 96 - 1), ids.subarray(1));
   }
 });

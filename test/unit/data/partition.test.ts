@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../../src/base/errors.ts";
 import { Rng } from "../../../src/base/random.ts";
-import { type Batch, evaluationBatches, packedBatch, trainBatches } from "../../../src/data/batches.ts";
+import { type Batch, evaluationBatches, idsOf, packedBatch, trainBatches } from "../../../src/data/batches.ts";
 import { apportion, examplesOf, type Partition, sizesOf } from "../../../src/data/deal.ts";
 import {
   byQuantity,
@@ -282,7 +282,7 @@ test("evaluation examples are spread over categories in proportion", () => {
 });
 
 const decode = (batch: Batch, row: number) =>
-  byteTokenizer.decode(batch.ids.subarray(row * batch.length, row * batch.length + batch.lengths[row]!));
+  byteTokenizer.decode(idsOf(batch).subarray(row * batch.length, row * batch.length + batch.lengths[row]!));
 
 test("a batch carries loss on response and end token alone", () => {
   const columns = tokenize(
@@ -297,7 +297,7 @@ test("a batch carries loss on response and end token alone", () => {
   assert.deepEqual(batch, {
     rows: 2,
     length: 8,
-    ids: Int32Array.of(258, 97, 98, 260, 120, 121, 257, 256, ...Array<number>(8).fill(256)),
+    inputs: { ids: Int32Array.of(258, 97, 98, 260, 120, 121, 257, 256, ...Array<number>(8).fill(256)) },
     lengths: Int32Array.of(7, 0),
     // After <response>, x and y come x, y and <end>.
     lossPositions: Int32Array.of(3, 4, 5),
@@ -353,8 +353,8 @@ test("an example longer than the rows is a bug and not cut", () => {
 });
 
 test("packed rows have loss on every token, each predicted once", () => {
-  const { ids, targets, lossPositions } = packedBatch([1, 2, 3, 0, 5, 6, 7, 8], 2, 3);
-  assert.deepEqual([...ids], [1, 2, 3, 5, 6, 7]);
+  const { inputs, targets, lossPositions } = packedBatch([1, 2, 3, 0, 5, 6, 7, 8], 2, 3);
+  assert.deepEqual([...idsOf({ inputs })], [1, 2, 3, 5, 6, 7]);
   assert.deepEqual([...targets], [2, 3, 0, 6, 7, 8]);
   assert.deepEqual([...lossPositions], [0, 1, 2, 3, 4, 5]);
 });

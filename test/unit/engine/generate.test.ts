@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../../src/base/random.ts";
+import { idsOf } from "../../../src/data/batches.ts";
 import { byteTokenizer } from "../../../src/data/tokenizer.ts";
 import {
   chooseToken,
@@ -9,7 +10,7 @@ import {
   type LogitsSource,
   TextStream,
 } from "../../../src/tasks/llm/generate.ts";
-import type { LogitsJob } from "../../../src/tasks/llm/program-engine.ts";
+import type { LogitsJob } from "../../../src/tasks/task-engine.ts";
 
 const greedy = { temperature: 0, topP: 1 };
 const never = (): number => assert.fail("nothing is left to chance");
@@ -63,13 +64,13 @@ function counting(vocabulary: number): LogitsSource & { readonly jobs: LogitsJob
     async logits(job) {
       jobs.push(job);
       const logits = new Float32Array(vocabulary);
-      logits[job.batch.ids[job.batch.lossPositions[0]!]! + 1] = 5;
+      logits[idsOf(job.batch)[job.batch.lossPositions[0]!]! + 1] = 5;
       return logits;
     },
   };
 }
 
-const model = { adapter: new Float32Array(1), rescaler: new Float32Array(1), variant: { topK: 2 } };
+const model = { parameters: new Float32Array(1), personal: new Float32Array(1), variant: { topK: 2 } };
 const options: GenerateOptions = {
   maxTokens: 10,
   contextTokens: 256,
@@ -104,7 +105,7 @@ test("each token is asked for at the end of the text so far, in rows of few leng
     assert.equal(variant.topK, 2);
     assert.deepEqual([...batch.lengths], [2 + written]);
     assert.deepEqual([...batch.lossPositions], [1 + written]);
-    assert.deepEqual([...batch.ids.subarray(0, 2)], [20, 30]);
+    assert.deepEqual([...idsOf(batch).subarray(0, 2)], [20, 30]);
   }
   assert.deepEqual([...new Set(source.jobs.map(({ batch }) => batch.length))], [64, 100]);
 });

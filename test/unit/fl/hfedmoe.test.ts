@@ -7,12 +7,12 @@ import { bestOf, expertScores } from "../../../src/fl/experts/scores.ts";
 import { hfedmoe } from "../../../src/fl/strategies/hfedmoe.ts";
 import type { Update } from "../../../src/fl/update.ts";
 import type { LoraConfig } from "../../../src/model/adapter.ts";
-import { ProgramEngine } from "../../../src/tasks/llm/program-engine.ts";
 import { llmTask } from "../../../src/tasks/llm/task.ts";
 import { TaskPrograms } from "../../../src/tasks/programs.ts";
 import { stepOptionsOf } from "../../../src/tasks/training-step.ts";
 import { OnnxExecutor } from "../../../src/tensor/executors/onnx.ts";
 import { Graph } from "../../../src/tensor/graph/graph.ts";
+import { LlmEngine } from "../../support/llm-engine.ts";
 import { aggregate, serverOf, settingOf, updateOf } from "../../support/quadratic.ts";
 import { interpret } from "../../support/reference.ts";
 import { batchOf, prepared, randomAdapter, randomWeights, smallModel } from "../../support/small-model.ts";
@@ -159,10 +159,10 @@ const batches = [
 ];
 
 let weights: Awaited<ReturnType<typeof prepared>>;
-let engine: ProgramEngine;
+let engine: LlmEngine;
 before(async () => {
   weights = await prepared(config, randomWeights(config));
-  engine = new ProgramEngine(new OnnxExecutor(), weights, lora, { form: "merged", shape: { routers: true } });
+  engine = new LlmEngine(new OnnxExecutor(), weights, lora, { form: "merged", shape: { routers: true } });
 });
 after(() => {
   engine.dispose();
@@ -183,7 +183,14 @@ async function train(active: number | null, used = batches) {
     after,
     inputs: {},
   };
-  const job = { adapter, rescaler: Float32Array.of(1, 1), topK: 2, batches: used, optimizer, method };
+  const job = {
+    parameters: adapter,
+    personal: Float32Array.of(1, 1),
+    variant: { topK: 2 },
+    batches: used,
+    optimizer,
+    method,
+  };
   const [result] = await engine.trainCohort([job]);
   return { start: adapter, ...result! };
 }
@@ -200,25 +207,29 @@ test("experts that are not active keep every bit, and the others and the routers
   for (const group of task.layout.groups.keys()) {
     const moves = group >= experts || active.includes(group);
     // Bit for bit: the gradient passes through what rests.
-    assert.deepEqual(partOf(few.adapter, group), partOf(moves ? free.adapter : few.start, group), `group ${group}`);
+    assert.deepEqual(
+      partOf(few.parameters, group),
+      partOf(moves ? free.parameters : few.start, group),
+      `group ${group}`,
+    );
   }
 });
 
 test("a budget for all experts is plain training of all that tokens reach, and one for none trains routers", async () => {
   const [all, none, free] = [await train(experts), await train(0), await train(null)];
-  const reached = [...free.activations.keys()].filter((group) => group < experts && free.activations[group]! > 0);
+  const reached = [...free.counts.keys()].filter((group) => group < experts && free.counts[group]! > 0);
   assert.deepEqual(
     [...all.found.active!.keys()].filter((e) => all.found.active![e]! > 0),
     reached,
   );
   assert.deepEqual(none.found.active, new Float64Array(experts));
   for (let group = 0; group < experts; group++)
-    assert.deepEqual(partOf(none.adapter, group), partOf(none.start, group));
-  assert.notDeepEqual(partOf(none.adapter, experts), partOf(none.start, experts));
+    assert.deepEqual(partOf(none.parameters, group), partOf(none.start, group));
+  assert.notDeepEqual(partOf(none.parameters, experts), partOf(none.start, experts));
 });
 
 test("what a client says of its experts is their mean over its tokens and over its batches", async () => {
-  const { found, tokens } = await train(4);
+  const { found, units: tokens } = await train(4);
   assert.equal(found.tokens![0], tokens);
   for (let layer = 0; layer < config.layers; layer++) {
     const own = found.usage!.subarray(layer * config.experts, (layer + 1) * config.experts);

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { clientId, participationId, round as roundOf } from "../../../src/base/ids.ts";
 import { fedavg, splitMix } from "../../../src/fl/strategies/registry.ts";
 import { affordableBases } from "../../../src/fl/strategies/shapes/split-mix.ts";
-import { together } from "../../../src/tasks/llm/scores.ts";
+import { together } from "../../../src/tasks/scores.ts";
 import type { StepContext } from "../../../src/tasks/steps.ts";
 import { Graph } from "../../../src/tensor/graph/graph.ts";
 import { layoutOfPairs, productIn } from "../../support/low-rank.ts";

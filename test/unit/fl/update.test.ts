@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { checkUpdate, type Update } from "../../../src/fl/update.ts";
-import { layout, makeUpdate } from "../../support/fl-updates.ts";
+import { makeUpdate, task } from "../../support/fl-updates.ts";
 
 /** topK 2, ten tokens: twenty activations per layer. */
 const good = makeUpdate({ active: [10, 6, 4, 0, 10, 10] });
@@ -12,11 +12,11 @@ const poisoned = (index: number, value: number) => {
 };
 
 test("a sound update passes", () => {
-  assert.equal(checkUpdate(good, layout), null);
+  assert.equal(checkUpdate(good, task), null);
 });
 
 test("a client that saw no tokens is sound if it activated nothing", () => {
-  assert.equal(checkUpdate(makeUpdate({ tokens: 0, active: 0 }), layout), null);
+  assert.equal(checkUpdate(makeUpdate({ tokens: 0, active: 0 }), task), null);
 });
 
 const broken: readonly [name: string, change: Partial<Update>, reason: RegExp][] = [
@@ -43,7 +43,7 @@ const broken: readonly [name: string, change: Partial<Update>, reason: RegExp][]
 
 for (const [name, change, reason] of broken) {
   test(`an update with ${name} is refused with the reason`, () => {
-    const refusal = checkUpdate({ ...good, ...change }, layout)!;
+    const refusal = checkUpdate({ ...good, ...change }, task)!;
     assert.match(refusal.text, reason);
     const kind = /base adapter value|firstLoss is NaN/.test(reason.source) ? "model-diverged" : "not-finite";
     assert.equal(refusal.kind, / value |NaN, before/.test(reason.source) ? kind : "misfit");

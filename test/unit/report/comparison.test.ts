@@ -49,7 +49,7 @@ function cell(strategy: string, seed: number, loss: number): ComparedCell {
   const evaluations = [8, 1].map((budget) => ({
     budget,
     loss: budget === 8 ? loss : loss + 1,
-    tokenAccuracy: 0.5,
+    accuracy: 0.5,
     exactMatch: 0.25,
   }));
   return {

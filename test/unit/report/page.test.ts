@@ -30,7 +30,7 @@ test("the report of a training run has every plot, each with marks, named axes a
     "loss-by-round",
     "loss-by-time",
     "exact-match",
-    "token-accuracy",
+    "accuracy",
     "outcomes-by-round",
     "shares-by-tier",
     "durations",

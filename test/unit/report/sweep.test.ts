@@ -34,7 +34,7 @@ function cell(strategy: string, dropout: number, seed: number): Cell {
     evaluations: [8, 4, 1].map((budget) => ({
       budget,
       loss: loss + 0.1 / budget,
-      tokenAccuracy: 0.6 - 0.1 * dropout,
+      accuracy: 0.6 - 0.1 * dropout,
       exactMatch: 0.5 - 0.3 * harm * dropout - noise,
     })),
     timeToTarget: dropout > 0.6 && strategy === "fedavg" ? null : 6e5 * (1 + dropout),

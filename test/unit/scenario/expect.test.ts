@@ -35,7 +35,7 @@ const row = (round: number, changes: Partial<RoundMetrics> = {}): RoundMetrics =
   ...changes,
 });
 
-const at = (budget: number, loss: number, exactMatch = 0) => ({ budget, loss, tokenAccuracy: 0, exactMatch });
+const at = (budget: number, loss: number, exactMatch = 0) => ({ budget, loss, accuracy: 0, exactMatch });
 
 const findings = (rows: readonly RoundMetrics[], expertTokens: number[][] = []): Findings => ({
   rows,

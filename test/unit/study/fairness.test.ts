@@ -5,6 +5,7 @@ import type { RoundMetrics } from "../../../src/records/metrics.ts";
 import { prepareRun } from "../../../src/run/run.ts";
 import { fairnessOf, jainIndex, servedIn } from "../../../src/study/fairness.ts";
 import { runCell } from "../../../src/study/matrix.ts";
+import { asLlm } from "../../../src/tasks/llm/kind.ts";
 import { timingOnly } from "../../support/scenarios.ts";
 
 const near = (actual: number | null, expected: number): void =>
@@ -19,7 +20,7 @@ test("Jain's index is 1 for equals, and 1 ÷ n when one has everything", () => {
 });
 
 test("tiers have the means of their clients, and the worst tenth is rounded up", () => {
-  const served = Array.from({ length: 11 }, (_, at) => ({ tier: at < 9 ? "a" : "b", loss: at, tokenAccuracy: 0.5 }));
+  const served = Array.from({ length: 11 }, (_, at) => ({ tier: at < 9 ? "a" : "b", loss: at, accuracy: 0.5 }));
   const { tiers, worstTenth, variance, jain } = fairnessOf(served);
   assert.deepEqual(tiers, [
     { tier: "a", loss: 4 },
@@ -32,13 +33,13 @@ test("tiers have the means of their clients, and the worst tenth is rounded up",
 });
 
 test("a loss that is no number is told as none, not left out of the mean", () => {
-  const one = (loss: number) => ({ tier: "a", loss, tokenAccuracy: 0 });
+  const one = (loss: number) => ({ tier: "a", loss, accuracy: 0 });
   assert.deepEqual(fairnessOf([one(1), one(Number.NaN)]).tiers, [{ tier: "a", loss: null }]);
 });
 
 test("clients are served as their budgets are, and not at all where one was not evaluated", async () => {
   const { fleet } = await prepareRun(timingOnly(), {});
-  const at = (budget: number) => ({ budget, loss: budget, tokenAccuracy: 0.1 * budget, exactMatch: 0 });
+  const at = (budget: number) => ({ budget, loss: budget, accuracy: 0.1 * budget, exactMatch: 0 });
   const budgets = [...new Set(fleet.budget)];
   const row = (budget: readonly number[], clients?: object) =>
     ({ evaluations: budget.map(at), ...clients }) as unknown as RoundMetrics;
@@ -48,7 +49,7 @@ test("clients are served as their budgets are, and not at all where one was not 
     [...fleet.budget],
   );
   assert.equal(servedIn(row(budgets.slice(1)), fleet), null);
-  const clients = [{ client: "c-000", tier: "phone", examples: 2, loss: 9, tokenAccuracy: 0 }];
+  const clients = [{ client: "c-000", tier: "phone", examples: 2, loss: 9, accuracy: 0 }];
   assert.equal(servedIn(row(budgets, { clients }), fleet)![0]!.loss, 9);
 });
 
@@ -59,7 +60,9 @@ test("work is what training takes by formula, and useful are the bytes of update
     data: { sizes: { examplesPerClient: 10, tokensPerExample: 30 } },
     rounds: { count: 3, cohort: 2, overSelection: 1.5 },
   });
-  const { config, bytes } = await prepareRun(scenario, {});
+  const { task } = await prepareRun(scenario, {});
+  const { config } = asLlm(task)!;
+  const { bytes } = task;
   const quiet = { engine: "auto", reproduce: "", signal: new AbortController().signal, onRound: () => {} };
   const { costs, rows } = (await runCell(scenario, quiet))!;
   // Ten examples of 30 tokens, once.

@@ -3,9 +3,9 @@ import { test } from "node:test";
 import { addProduct, emptySum, matrixOf } from "../../../src/fl/low-rank/products.ts";
 import { adapterLayout } from "../../../src/model/adapter.ts";
 import { denseOffsets } from "../../../src/tasks/dense.ts";
-import { ProgramEngine } from "../../../src/tasks/llm/program-engine.ts";
 import { parameterLayout } from "../../../src/tasks/llm/task.ts";
 import { OnnxExecutor } from "../../../src/tensor/executors/onnx.ts";
+import { LlmEngine } from "../../support/llm-engine.ts";
 import { batchOf, prepared, randomAdapter, randomWeights, smallModel } from "../../support/small-model.ts";
 
 const lora = { rank: 3, alpha: 6 };
@@ -15,7 +15,7 @@ const layout = parameterLayout(adapter);
 for (const form of ["factored", "merged", "padded"] as const) {
   test(`${form}: an adapter's products, given as a change of the base, predict what the adapter predicts`, async () => {
     const weights = await prepared(smallModel, randomWeights(smallModel));
-    const engine = new ProgramEngine(new OnnxExecutor(), weights, lora, { form });
+    const engine = new LlmEngine(new OnnxExecutor(), weights, lora, { form });
     try {
       const factors = randomAdapter(adapter, 1).map((value) => 4 * value);
       const offsets = denseOffsets(layout);
@@ -35,17 +35,25 @@ for (const form of ["factored", "merged", "padded"] as const) {
           8,
         ),
       ];
-      const lossOf = async (model: { adapter: Float32Array; variant: object; inputs?: { delta: Float32Array } }) =>
-        (await engine.evaluate({ models: [{ rescaler, ...model, variant: { topK: 2, ...model.variant } }], batches }))
-          .loss;
-      const base = await lossOf({ adapter: new Float32Array(layout.size), variant: {} });
-      const adapted = await lossOf({ adapter: factors, variant: {} });
-      const given = await lossOf({ adapter: new Float32Array(layout.size), variant: { delta: 1 }, inputs: { delta } });
+      const lossOf = async (model: { parameters: Float32Array; variant: object; inputs?: { delta: Float32Array } }) =>
+        (
+          await engine.evaluate({
+            models: [{ personal: rescaler, ...model, variant: { topK: 2, ...model.variant } }],
+            batches,
+          })
+        ).loss;
+      const base = await lossOf({ parameters: new Float32Array(layout.size), variant: {} });
+      const adapted = await lossOf({ parameters: factors, variant: {} });
+      const given = await lossOf({
+        parameters: new Float32Array(layout.size),
+        variant: { delta: 1 },
+        inputs: { delta },
+      });
       assert.ok(Math.abs(adapted - base) > 0.1, `the adapter changes the loss from ${base} to ${adapted}`);
       // Sums in another order, in float32.
       assert.ok(Math.abs(given - adapted) < 1e-4 * adapted, `${given} and ${adapted}`);
       const both = await lossOf({
-        adapter: factors,
+        parameters: factors,
         variant: { delta: 1 },
         inputs: { delta: new Float32Array(delta.length) },
       });

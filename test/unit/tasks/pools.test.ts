@@ -1,7 +1,9 @@
 /** The language model with small experts beside its mixtures, as a whole: where it starts, its slopes, its counts. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../../src/base/random.ts";
+import { idsOf } from "../../../src/data/batches.ts";
 import { besideLayout, initialBeside } from "../../../src/model/beside.ts";
 import { llmTask } from "../../../src/tasks/llm/task.ts";
 import { evaluationProgram, trainingStep } from "../../../src/tasks/training-step.ts";
@@ -121,7 +123,7 @@ test("two clients that share a step have what each has alone", () => {
       parameters,
       ...state(2),
       ...rates(2),
-      ids: [...batch.ids, ...other.ids],
+      ids: [...idsOf(batch), ...idsOf(other)],
       padding: both.flatMap(({ padding }) => padding),
       positions: [...batch.lossPositions, ...other.lossPositions.map((position) => position + 10)],
       targets: [...batch.targets, ...other.targets],

@@ -1,4 +1,5 @@
 /** Routers that train, and experts that a client does not have, in float64 on the plain interpreter. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../../src/base/random.ts";

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { OptimizerConfig } from "../../../src/engine/engine.ts";
 import { type AdapterLayout, adapterLayout } from "../../../src/model/adapter.ts";
-import { ProgramEngine } from "../../../src/tasks/llm/program-engine.ts";
 import { llmTask, parameterLayout } from "../../../src/tasks/llm/task.ts";
-import type { Evaluation } from "../../../src/tasks/llm/training-engine.ts";
 import { TaskPrograms } from "../../../src/tasks/programs.ts";
 import { lensOf, type Scope, scalarsOf } from "../../../src/tasks/scope.ts";
+import type { Evaluation } from "../../../src/tasks/training-engine.ts";
 import { stepOptionsOf } from "../../../src/tasks/training-step.ts";
 import { OnnxExecutor } from "../../../src/tensor/executors/onnx.ts";
+import { LlmEngine } from "../../support/llm-engine.ts";
 import { batchOf, prepared, randomAdapter, randomWeights, smallModel } from "../../support/small-model.ts";
 
 const rank = 3;
@@ -76,15 +76,15 @@ describe("training through a lens", () => {
   async function train(layout: AdapterLayout, values: Float32Array, scope: Scope | null): Promise<Float32Array> {
     const { lora } = layout;
     const programs = new TaskPrograms(llmTask({ config: smallModel, lora, form: "factored" }));
-    const engine = new ProgramEngine(new OnnxExecutor(), weights, lora, { form: "factored" });
+    const engine = new LlmEngine(new OnnxExecutor(), weights, lora, { form: "factored" });
     const { rows, length } = batches[0]!;
     const options = { ...stepOptionsOf(optimizer), scoped: scope !== null };
     try {
       const [result] = await engine.trainCohort([
         {
-          adapter: values,
-          rescaler: Float32Array.of(1, 1),
-          topK: 2,
+          parameters: values,
+          personal: Float32Array.of(1, 1),
+          variant: { topK: 2 },
           batches,
           optimizer,
           method: {
@@ -94,7 +94,7 @@ describe("training through a lens", () => {
           },
         },
       ]);
-      return result!.adapter;
+      return result!.parameters;
     } finally {
       engine.dispose();
     }
@@ -136,13 +136,13 @@ describe("training through a lens", () => {
   });
 
   test("models that predict together average their probabilities, or their logits", async () => {
-    const engine = new ProgramEngine(new OnnxExecutor(), weights, lora);
+    const engine = new LlmEngine(new OnnxExecutor(), weights, lora);
     const models = [21, 22, 23].map((seed) => ({
-      adapter: randomAdapter(adapter, seed),
-      rescaler: Float32Array.of(1, 1),
+      parameters: randomAdapter(adapter, seed),
+      personal: Float32Array.of(1, 1),
       variant: { topK: 2 },
     }));
-    const mean = ({ loss, responseTokens }: Evaluation) => loss / responseTokens;
+    const mean = ({ loss, targets: responseTokens }: Evaluation) => loss / responseTokens;
     const alone = await Promise.all(models.map((model) => engine.evaluate({ models: [model], batches })));
     const ofMeans = alone.reduce((sum, found) => sum + mean(found), 0) / alone.length;
     for (const mix of ["logits", "probabilities"] as const) {

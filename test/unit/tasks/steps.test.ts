@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { OptimizerConfig } from "../../../src/engine/engine.ts";
 import type { LoraConfig } from "../../../src/model/adapter.ts";
-import { ProgramEngine } from "../../../src/tasks/llm/program-engine.ts";
 import { llmTask } from "../../../src/tasks/llm/task.ts";
 import { TaskPrograms } from "../../../src/tasks/programs.ts";
 import { spread } from "../../../src/tasks/spread.ts";
@@ -15,6 +14,7 @@ import type { Tensor } from "../../../src/tensor/graph/ir.ts";
 import { add, addScalar, cast, mul, reduceSum, scale, square } from "../../../src/tensor/ops/arithmetic.ts";
 import { less } from "../../../src/tensor/ops/discrete.ts";
 import { reshape } from "../../../src/tensor/ops/layout.ts";
+import { LlmEngine } from "../../support/llm-engine.ts";
 import { interpret } from "../../support/reference.ts";
 import { batchOf, prepared, randomAdapter, randomWeights, smallModel } from "../../support/small-model.ts";
 
@@ -49,10 +49,10 @@ const batches = [
 ];
 
 let weights: Awaited<ReturnType<typeof prepared>>;
-let engine: ProgramEngine;
+let engine: LlmEngine;
 before(async () => {
   weights = await prepared(config, randomWeights(config));
-  engine = new ProgramEngine(new OnnxExecutor(), weights, lora, { form: "merged", merge: { clients: 2 } });
+  engine = new LlmEngine(new OnnxExecutor(), weights, lora, { form: "merged", merge: { clients: 2 } });
 });
 after(() => {
   engine.dispose();
@@ -61,9 +61,9 @@ after(() => {
 
 const programs = new TaskPrograms(task);
 const jobOf = (steps: Steps, kind: string, changes = {}) => ({
-  adapter: randomAdapter(task.adapter, 1),
-  rescaler: new Float32Array(config.layers).fill(1),
-  topK: 2,
+  parameters: randomAdapter(task.adapter, 1),
+  personal: new Float32Array(config.layers).fill(1),
+  variant: { topK: 2 },
   batches,
   optimizer,
   method: {
@@ -96,9 +96,9 @@ test("groups that may not move keep every bit, whatever decay and moments say, a
   let moved = 0;
   for (const [group, { ranges }] of layout.groups.entries()) {
     for (const { start, end } of ranges) {
-      const [from, to] = [job.adapter.subarray(start, end), gated!.adapter.subarray(start, end)];
+      const [from, to] = [job.parameters.subarray(start, end), gated!.parameters.subarray(start, end)];
       if (even[group] === 0) assert.deepEqual(to, from, `group ${group}`);
-      else if (gated!.activations[group]! > 0) moved += Number(to.some((value, i) => value !== from[i]));
+      else if (gated!.counts[group]! > 0) moved += Number(to.some((value, i) => value !== from[i]));
     }
   }
   assert.ok(moved > 0);
@@ -125,7 +125,7 @@ test("what rests for a step goes on with the moments it had", async () => {
   const two = { ...still, batches: [first, first] };
   const [paused] = await engine.trainCohort([jobOf(momentum(rests), "pauses", three)]);
   const [plain] = await engine.trainCohort([jobOf(momentum({}), "goes", two)]);
-  assert.deepEqual(paused!.adapter, plain!.adapter);
+  assert.deepEqual(paused!.parameters, plain!.parameters);
 });
 
 test("a tally is the sum over all steps, of each client apart", async () => {
@@ -138,8 +138,8 @@ test("a tally is the sum over all steps, of each client apart", async () => {
     }),
   };
   const [one] = await engine.trainCohort([jobOf(steps, "tallies")]);
-  assert.deepEqual([...one!.found.used!], [...one!.activations]);
-  assert.equal(one!.found.tokens![0], one!.tokens);
+  assert.deepEqual([...one!.found.used!], [...one!.counts]);
+  assert.equal(one!.found.tokens![0], one!.units);
   assert.equal(one!.found.steps![0], 2);
   const rows = 2 * 2 * 8;
   const likely = one!.found.likely!.reduce((sum, value) => sum + value, 0);
@@ -181,7 +181,7 @@ test("a probe sees what those before it found, and so do the steps and the probe
   assert.deepEqual([...result!.found.square!], [2 * total ** 2]);
   assert.deepEqual([...result!.found.cube!], [4 * total ** 3]);
   assert.deepEqual([...result!.found.root!], [8 * total ** 3]);
-  for (const [i, value] of result!.adapter.entries()) {
-    assert.ok(Math.abs(value - job.adapter[i]! - 2 * 1e-4 * total) < 1e-6, `parameter ${i}`);
+  for (const [i, value] of result!.parameters.entries()) {
+    assert.ok(Math.abs(value - job.parameters[i]! - 2 * 1e-4 * total) < 1e-6, `parameter ${i}`);
   }
 });

@@ -64,6 +64,7 @@ export const flexlora = defineStrategy({
   make(options) {
     const { splitSigma, discounts } = options;
     return {
+      needs: ["low-rank"],
       problems: (setting) => rankProblems(options, setting),
       sums: "products",
       weight: (update, group) => averagingWeight(options, update, group) * update.discount,

@@ -82,6 +82,7 @@ export const flora = defineStrategy({
   make(options) {
     const { freshFactors, accumulate, compressEvery, compressRank, discounts } = options;
     return {
+      needs: ["low-rank"],
       problems: (setting) => rankProblems(options, setting),
       init: ({ layout }) => ({
         vectors: {

@@ -64,6 +64,7 @@ export const fslora = defineStrategy({
     const { optimizer, localLearningRate, download, indices, serverOptimizer, serverDecay } = options;
     const { serverLearningRate: rate = serverOptimizer === "mean" ? 1 : 3e-4 } = options;
     return {
+      needs: ["low-rank"],
       ...averagingBy(options),
       problems: (setting) => rankProblems(options, setting),
       plan(client, _server, setting) {

@@ -77,6 +77,7 @@ export const hetlora = defineStrategy({
       return norm > scoreFloor ? norm : examples * 1e-30;
     };
     return {
+      needs: ["low-rank"],
       problems: (setting) => rankProblems(options, setting),
       weight: (update, group) =>
         hasTrained(update, group) ? weigh(scoreOf(update, "groups", group), update) * update.discount : 0,

@@ -63,6 +63,7 @@ export const loraFair = defineStrategy({
   make({ ranks, solver, lambda, steps, rate, ...options }) {
     const weightOf = (update: Update, group: number) => averagingWeight(options, update, group);
     return {
+      needs: ["low-rank"],
       problems: (setting) => (ranks === "full" ? [] : rankProblems({ ...options, ranks }, setting)),
       ...(solver !== "none" && { sums: "products" }),
       weight: (update, group) => weightOf(update, group) * update.discount,

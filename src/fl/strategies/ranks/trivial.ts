@@ -25,6 +25,7 @@ export const trivial = defineStrategy({
   },
   options: { ...rankFields, ...averagingFields },
   make: (options) => ({
+    needs: ["low-rank"],
     ...averagingBy(options),
     problems: (setting) => rankProblems(options, setting),
     plan: (client, _server, setting) => planOfRank(client, smallestRank(options, setting), options, setting),

@@ -97,6 +97,7 @@ export const fftMoe = defineStrategy({
     const weightOf = (update: Update, group: number) => averagingWeight({ weighting, absentPolicy }, update, group);
     const auxiliary = lambda === 0 || experts === 1 ? "none" : options.auxiliary;
     return {
+      needs: ["beside"],
       shape: { beside: { experts, width } },
       init: ({ layout }) => ({ vectors: { usage: new Float64Array(slotsOf(layout, experts)) }, notes: null }),
       plan({ budget, memory }, { vectors }, setting) {

@@ -124,6 +124,7 @@ export const shefl = defineStrategy({
     };
 
     return {
+      needs: ["members"],
       shape: { members },
       init: () => ({ vectors: {}, notes: { trainedIn: new Array<number>(members).fill(0) } }),
       plan,

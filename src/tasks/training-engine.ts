@@ -1,17 +1,16 @@
-/** Local training and evaluation of the language model, for those who have adapters and not programs in hand. */
-import type { Batch } from "../../data/batches.ts";
-import type { Inputs, OptimizerConfig, ProgramSource } from "../../engine/engine.ts";
-import type { Scope } from "../scope.ts";
-import type { Mix, Variant } from "../task.ts";
+/** Local training and evaluation of a task, for those who have parameters and not programs in hand. */
+import type { Batch } from "../data/batches.ts";
+import type { Inputs, OptimizerConfig, ProgramSource } from "../engine/engine.ts";
+import type { Scope } from "./scope.ts";
+import type { Mix, Variant } from "./task.ts";
 
 /** A client's local training: one AdamW step per batch, from a fresh optimizer state. */
 export interface TrainJob {
-  /** Flat adapter in the layout of `model/adapter.ts`; read, never written. */
-  readonly adapter: Float32Array;
-  /** s_i, one factor per layer. */
-  readonly rescaler: Float32Array;
-  /** Experts per token, 1 ≤ topK ≤ experts. */
-  readonly topK: number;
+  /** In the layout of the task; read, never written. */
+  readonly parameters: Float32Array;
+  /** Numbers of the client that never enter an average: FLAME's s_i, one factor per layer. */
+  readonly personal: Float32Array;
+  readonly variant: Variant;
   readonly batches: readonly Batch[];
   readonly optimizer: OptimizerConfig;
   /** Programs of a method in the place of the plain step, and what they are fed. */
@@ -27,13 +26,13 @@ export interface TrainJob {
 }
 
 export interface TrainResult {
-  readonly adapter: Float32Array;
-  readonly rescaler: Float32Array;
-  /** Non-padding tokens routed to each expert over all steps, `[layers · experts]`. Sums to topK · tokens per layer. */
-  readonly activations: Uint32Array;
-  /** Non-padding tokens seen over all steps. */
-  readonly tokens: number;
-  /** Mean loss per response token of each step, in nats, before that step's update. */
+  readonly parameters: Float32Array;
+  readonly personal: Float32Array;
+  /** How often each group was used over all steps, `[groups]`. */
+  readonly counts: Float64Array;
+  /** What that is a share of: tokens that are no padding, images. */
+  readonly units: number;
+  /** Mean loss per target of each step, in nats, before that step's update. */
   readonly losses: Float32Array;
   /** Sums of a method's probes, by name. */
   readonly found: Readonly<Record<string, Float64Array>>;
@@ -41,8 +40,8 @@ export interface TrainResult {
 
 /** A model that predicts. */
 export interface EvaluationModel {
-  readonly adapter: Float32Array;
-  readonly rescaler: Float32Array;
+  readonly parameters: Float32Array;
+  readonly personal: Float32Array;
   readonly variant: Variant;
   /** Parameters that are used; all unless given. */
   readonly scope?: Scope;
@@ -60,16 +59,18 @@ export interface EvaluationJob {
 
 /** Sums, so that shards add up. */
 export interface Evaluation {
-  /** Summed cross-entropy of response tokens, in nats. */
+  /** Over targets, in nats. */
   readonly loss: number;
-  readonly responseTokens: number;
-  /** Response tokens whose arg-max prediction is right. */
-  readonly correctTokens: number;
-  /** Examples whose whole response, end token included, is what greedy decoding would write. */
+  readonly targets: number;
+  /** Targets whose arg-max prediction is right. */
+  readonly correct: number;
+  /** Examples all of whose targets are predicted: what greedy decoding would write, end token included. */
   readonly exact: number;
   readonly examples: number;
-  /** Non-padding tokens routed to each expert, `[layers · experts]`. */
-  readonly activations: Float64Array;
+  /** What a task measures besides, over examples. */
+  readonly more: Readonly<Record<string, number>>;
+  /** How often each group was used, `[groups]`. */
+  readonly counts: Float64Array;
 }
 
 export interface TrainingEngine {
@@ -77,7 +78,7 @@ export interface TrainingEngine {
   readonly name: string;
   /**
    * Result i depends on job i alone, in the order of `jobs`. Where clients share calls, how many do reaches the last digits:
-   * the same jobs give the same bits, and a job in other company the same within 1e-5 of the adapter's norm.
+   * the same jobs give the same bits, and a job in other company the same within 1e-5 of the parameters' norm.
    */
   trainCohort(jobs: readonly TrainJob[]): Promise<TrainResult[]>;
   /** Leaves what it is given as it was. */

@@ -1,16 +1,14 @@
-/** The language model's engine on whichever executor is asked for. */
+/** A task's engine on whichever executor is asked for. */
 import { chooseEngine, createExecutor } from "../../engine/create.ts";
-import { alone, type MergeLimit } from "../../engine/merge-limit.ts";
+import { alone, isAlone, type MergeLimit } from "../../engine/merge-limit.ts";
 import type { EngineName } from "../../engine/names.ts";
-import type { AdapterShape, LoraConfig } from "../../model/adapter.ts";
-import type { BaseWeights } from "../../model/base-weights.ts";
-import { ProgramEngine } from "./program-engine.ts";
+import { clientsPerCall } from "../client-memory.ts";
+import type { TaskSpec } from "../kind.ts";
+import { TaskEngine } from "../task-engine.ts";
+import { makeTask } from "./kinds.ts";
 
 export interface EngineOptions {
-  readonly baseWeights: BaseWeights;
-  readonly lora: LoraConfig;
-  /** What trains besides the experts' factors. */
-  readonly shape?: AdapterShape;
+  readonly task: TaskSpec;
   readonly engine?: EngineName;
   /** Intra-op threads; one per worker is fastest. */
   readonly threads?: number;
@@ -21,14 +19,16 @@ export interface EngineOptions {
 }
 
 export async function createEngine({
-  baseWeights,
-  lora,
-  shape,
+  task,
   engine = "auto",
   threads = 1,
   merge = alone,
   onStep = () => {},
-}: EngineOptions): Promise<ProgramEngine> {
+}: EngineOptions): Promise<TaskEngine> {
   const chosen = engine === "auto" ? chooseEngine(engine, threads).engine : engine;
-  return new ProgramEngine(await createExecutor(chosen, threads), baseWeights, lora, { shape, merge, onStep });
+  const executor = await createExecutor(chosen, threads);
+  return new TaskEngine(executor, makeTask(task, executor), task.weights, {
+    onStep,
+    ...(!isAlone(merge) && { most: clientsPerCall(merge, makeTask(task)) }),
+  });
 }

@@ -1,30 +1,34 @@
 /** What an evaluation counts: sums, so that shards add up. */
-import type { Batch } from "../../data/batches.ts";
-import type { TensorData } from "../../tensor/executors/executor.ts";
-import type { Mix } from "../task.ts";
+import type { Batch } from "../data/batches.ts";
+import type { TensorData } from "../tensor/executors/executor.ts";
+import type { Mix, Task } from "./task.ts";
 import type { Evaluation } from "./training-engine.ts";
 
 type Scores = { -readonly [Field in keyof Evaluation]: Evaluation[Field] };
 
 export const emptyScores = (groups: number): Scores => ({
   loss: 0,
-  responseTokens: 0,
-  correctTokens: 0,
+  targets: 0,
+  correct: 0,
   exact: 0,
   examples: 0,
-  activations: new Float64Array(groups),
+  more: {},
+  counts: new Float64Array(groups),
 });
 
 /**
- * Adds one batch's scores. A row is exact when every one of its response tokens is predicted.
+ * Adds one batch's scores. A row is exact when all of its targets are predicted.
  *
  * @param out of an evaluation program
+ * @param more what a task counts besides
  */
 export function addScores(
   scores: Scores,
-  { length, lossPositions, targets }: Batch,
+  batch: Batch,
   out: Readonly<Record<string, TensorData>>,
+  more?: NonNullable<Task["evaluation"]>["sums"],
 ): void {
+  const { length, lossPositions, targets } = batch;
   const losses = out.losses as Float32Array;
   const predicted = out.predicted!;
   let row = -1;
@@ -39,13 +43,17 @@ export function addScores(
       exact = true;
     }
     scores.loss += losses[i]!;
-    scores.responseTokens++;
-    if (right) scores.correctTokens++;
+    scores.targets++;
+    if (right) scores.correct++;
     else exact = false;
   }
   if (exact) scores.exact++;
-  for (const [group, count] of out.counts!.entries()) scores.activations[group]! += Number(count);
+  if (more) scores.more = added(scores.more, more(out, batch));
+  for (const [group, count] of out.counts!.entries()) scores.counts[group]! += Number(count);
 }
+
+const added = (sums: Readonly<Record<string, number>>, some: Readonly<Record<string, number>>) =>
+  Object.fromEntries(Object.entries(some).map(([name, value]) => [name, (sums[name] ?? 0) + value]));
 
 /**
  * What several models predict together: −log of the mean of their probabilities at each target, or of the softmax of

@@ -1,0 +1,53 @@
+/** Examples, as splitting and dealing see them, and those that are equally many numbers each: images, views, rows of a table. */
+
+/** Plain data, its large parts in shared memory: passes to a worker by `postMessage` as it is. */
+export interface Examples {
+  readonly examples: number;
+  /** Where each example's units begin, `[examples + 1]`: tokens. Absent where an example is one unit. */
+  readonly offsets?: Uint32Array;
+  /** Row of `categoryNames`, `[examples]`. */
+  readonly category: Uint16Array;
+  /** Ascending, so they do not depend on the order of examples. */
+  readonly categoryNames: readonly string[];
+  /** Hash of the question, `[examples]`, in [0, 1): decides the split. Examples of one hash stay on one side. */
+  readonly questionHash: Float64Array;
+  /** SHA-256 of the file they were read from; null for examples from elsewhere. */
+  readonly digest: string | null;
+  /** What of the file is in no example, for its user. */
+  readonly notes: readonly string[];
+}
+
+/** Units of example `e`: tokens, end token included, or 1. */
+export const exampleLength = ({ offsets }: Pick<Examples, "offsets">, e: number): number =>
+  offsets === undefined ? 1 : offsets[e + 1]! - offsets[e]!;
+
+/** What a program is fed of each example under one name. */
+interface Column {
+  /** Numbers of an example. */
+  readonly width: number;
+  /** `[examples · width]`, in shared memory. */
+  readonly values: Float32Array | Uint8Array;
+  /** A program is fed `scale · value`: 1/255 for pixels of a byte. */
+  readonly scale: number;
+}
+
+/** Of equally many numbers each. */
+export interface RowData extends Examples {
+  /** By the names of the program's inputs. */
+  readonly columns: Readonly<Record<string, Column>>;
+  /** The class of each example, `[examples]`; all 0 where there are none. */
+  readonly labels: Int32Array;
+}
+
+/** Of the named rows, one after the other; zeros up to `rows`. */
+export function columnsOf({ columns }: RowData, examples: Uint32Array, rows: number): Record<string, Float32Array> {
+  return Object.fromEntries(
+    Object.entries(columns).map(([name, { width, values, scale }]) => {
+      const fed = new Float32Array(rows * width);
+      for (const [row, e] of examples.entries()) {
+        for (let i = 0; i < width; i++) fed[row * width + i] = scale * values[e * width + i]!;
+      }
+      return [name, fed];
+    }),
+  );
+}

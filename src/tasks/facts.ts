@@ -1,0 +1,63 @@
+/** What tables and plots call things, by task: budgets, units, and what is measured besides the loss. */
+
+/** What is known of a model after an evaluation. */
+interface Scores {
+  /** Mean over targets, in nats. */
+  readonly loss: number;
+  /** Share of targets predicted right: of response tokens, of images. */
+  readonly accuracy: number;
+  /** Share of examples all of whose targets are predicted: whose whole response greedy decoding would write. */
+  readonly exactMatch: number;
+  /** Means over examples of what a task measures besides. */
+  readonly more?: Readonly<Record<string, number>> | undefined;
+}
+
+export interface Metric {
+  readonly key: string;
+  readonly title: string;
+  /** A sentence for a plot. */
+  readonly meaning: string;
+  readonly form: "share" | "decibel" | "number";
+  readonly better: "high" | "low";
+  of(scores: Scores): number;
+}
+
+export interface TaskFacts {
+  /** `experts per token`, `k` */
+  readonly budget: { readonly name: string; readonly symbol: string };
+  /** What the loss is a mean over: `response token`, `image`. */
+  readonly target: string;
+  /** The first is what tables show. */
+  readonly metrics: readonly [Metric, ...Metric[]];
+}
+
+const llm: TaskFacts = {
+  budget: { name: "experts per token", symbol: "k" },
+  target: "response token",
+  metrics: [
+    {
+      key: "exactMatch",
+      title: "exact match",
+      meaning: "Share of held-out examples whose whole response greedy decoding writes without a mistake.",
+      form: "share",
+      better: "high",
+      of: ({ exactMatch }) => exactMatch,
+    },
+    {
+      key: "accuracy",
+      title: "token accuracy",
+      meaning: "Share of held-out response tokens predicted right.",
+      form: "share",
+      better: "high",
+      of: ({ accuracy }) => accuracy,
+    },
+  ],
+};
+
+const taskFacts = { llm } as const satisfies Record<string, TaskFacts>;
+
+export type TaskType = keyof typeof taskFacts;
+
+export const taskTypes = Object.keys(taskFacts) as [TaskType, ...TaskType[]];
+
+export const factsOf = (type: TaskType): TaskFacts => taskFacts[type];

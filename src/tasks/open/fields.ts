@@ -1,0 +1,4 @@
+/** The field `task` of a scenario. What describes a language model lies in fields of its own, `model` and `lora`. */
+import { z } from "zod";
+
+export const taskSchema = z.discriminatedUnion("type", [z.strictObject({ type: z.literal("llm") })]);

@@ -1,0 +1,15 @@
+/** The tasks there are. */
+import type { Executor } from "../../tensor/executors/executor.ts";
+import type { TaskType } from "../facts.ts";
+import type { TaskKind, TaskSpec } from "../kind.ts";
+import { llm } from "../llm/kind.ts";
+import type { Task } from "../task.ts";
+
+const kinds: Readonly<Record<TaskType, TaskKind<unknown, unknown>>> = { llm };
+
+export const kindOf = (type: TaskType): TaskKind<unknown, unknown> => kinds[type];
+
+/** @param executor what runs it; without one, the form that needs the least memory */
+export function makeTask({ type, options, shape }: TaskSpec, executor: Pick<Executor, "pads"> | null = null): Task {
+  return kinds[type].make(options, shape, executor);
+}
