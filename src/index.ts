@@ -49,6 +49,7 @@ export {
   slowdown,
 } from "./sim/script/effects.ts";
 export { at, between, every, type TimelineEntry } from "./sim/script/timeline.ts";
+export type { Study } from "./study/planned.ts";
 export { type ColouredOptions, type ColouredTask, colouredTask } from "./tasks/coloured/task.ts";
 export { spread } from "./tasks/spread.ts";
 export type { Steps } from "./tasks/steps.ts";

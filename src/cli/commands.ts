@@ -76,15 +76,16 @@ export function declareCommands(program: Command): void {
     program
       .command("compare")
       .description("runs methods on the same data, clients and luck, and puts them into a table as papers have them")
-      .option("--against <method>", "the method that others are tested against (default: the first)"),
-    [1, 2, 3, 4, 5],
+      .option("--against <method>", "the method that others are tested against (default: the first)")
+      .option("--smoke", "a scenario's own study, small: does it run?"),
+    5,
   ).action(async (scenario, flags) => (await import("./commands/study.ts")).compare(scenario, flags));
 
   studied(
     program
       .command("stress")
       .description("runs a scenario under many strategies, dropout rates and seeds, and compares them"),
-    [1, 2, 3],
+    3,
   ).action(async (scenario, flags) => (await import("./commands/study.ts")).stress(scenario, flags));
 
   program
@@ -246,7 +247,7 @@ export function declareCommands(program: Command): void {
 }
 
 /** What all studies understand. */
-const studied = (command: Command, seeds: readonly number[]): Command =>
+const studied = (command: Command, seeds: number): Command =>
   command
     .argument("<scenario>", "a .ts, .js or scenario.json file, or a name such as quickstart")
     .option(
@@ -267,7 +268,11 @@ const studied = (command: Command, seeds: readonly number[]): Command =>
       dropoutRates,
       [],
     )
-    .option("--seeds <number or list>", "5 for the seeds 1 to 5, or a list such as 3,7", seedList, seeds)
+    .option(
+      "--seeds <number or list>",
+      `5 for the seeds 1 to 5, or a list such as 3,7 (default: the scenario's study's, or ${seeds})`,
+      seedList,
+    )
     .option("--rounds <number>", "how many rounds a cell has", positiveNumber)
     .option("--workers <number>", "cells at a time; no result depends on it (default: one per core)", positiveNumber)
     .option("--engine <name>", "what trains: auto, onnx, …", "auto")

@@ -66,7 +66,11 @@ const probability = (p: number): string => (p < 0.001 ? "< 0.001" : p.toFixed(3)
 export function conclusion(comparison: Comparison): string {
   const failed = comparison.failed.map(({ strategy, seed }) => `${strategy} with seed ${seed}`);
   const missing = failed.length === 0 ? "" : ` Not in the means, because they diverged or broke: ${failed.join(", ")}.`;
-  const marks = comparison.marks.map(({ method, certainty }) => ` ${method} – ${certainty}.`);
+  const certainties = [...new Set(comparison.marks.map(({ certainty }) => certainty))];
+  const marks = certainties.map((certainty) => {
+    const alike = comparison.marks.filter((mark) => mark.certainty === certainty);
+    return ` ${alike.map(({ method }) => method).join(", ")} – ${certainty}.`;
+  });
   return verdicts(comparison) + missing + marks.join("");
 }
 
@@ -94,9 +98,20 @@ export function formatComparison(comparison: Comparison, strong: (text: string) 
     const shown = rows.map((row) =>
       row.map((cell) => (typeof cell === "string" ? narrow(cell) : strong(narrow(cell.strong)))),
     );
-    return `${title}\n${formatTable(head, shown, 1)}\n`;
+    return `${title}\n${inEighty(head, shown).join("\n\n")}\n`;
   });
   return `${[...sheets, conclusion(comparison)].join("\n")}\n`;
+}
+
+/** In halves, each with the names, where a terminal would break the lines. */
+function inEighty(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const text = formatTable(head, rows, 1);
+  const [, rule = ""] = text.split("\n");
+  if (rule.length <= 80 || head.length <= 2) return [text];
+  const half = Math.ceil((head.length + 1) / 2);
+  const left = (row: readonly string[]) => row.slice(0, half);
+  const right = (row: readonly string[]) => [row[0]!, ...row.slice(half)];
+  return [...inEighty(left(head), rows.map(left)), ...inEighty(right(head), rows.map(right))];
 }
 
 export function markdownOf(comparison: Comparison, title: string, reproduce: string): string {

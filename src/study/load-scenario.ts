@@ -18,6 +18,7 @@ import type { Reload } from "../run/resume.ts";
 import { changesSchema, configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { type Scenario, scenarioFromJson } from "../scenario/define.ts";
 import { ownCodeDigest } from "../scenario/own-code.ts";
+import { type PlannedStudy, plannedStudy } from "./planned.ts";
 import { hookImports } from "./scenario-imports.ts";
 
 export interface LoadedScenario {
@@ -27,16 +28,23 @@ export interface LoadedScenario {
   readonly path: string;
   /** The file itself; null for a scenario.json, which holds everything. */
   readonly file: string | null;
+  /** Null where the file has none. */
+  readonly study: PlannedStudy | null;
 }
 
 export async function loadScenario(name: string): Promise<LoadedScenario> {
   const path = find(name);
   const shown = shortest(path);
   if (extname(path) === ".json") {
-    return { scenarios: [scenarioFromJson(parseJson(readText(path, largestText), shown))], path: shown, file: null };
+    return {
+      scenarios: [scenarioFromJson(parseJson(readText(path, largestText), shown))],
+      path: shown,
+      file: null,
+      study: null,
+    };
   }
   await prepareImports();
-  const module = (await import(pathToFileURL(path).href)) as { default?: unknown };
+  const module = (await import(pathToFileURL(path).href)) as { default?: unknown; study?: unknown };
   const scenarios: unknown[] = Array.isArray(module.default) ? module.default : [module.default];
   if (scenarios.length === 0 || !scenarios.every(isScenario)) {
     throw new ScenarioError(
@@ -45,7 +53,7 @@ export async function loadScenario(name: string): Promise<LoadedScenario> {
   }
   const names = new Set(scenarios.map(({ data }) => data.name));
   if (names.size < scenarios.length) throw new ScenarioError(`${shown}: two of its scenarios have the same name`);
-  return { scenarios, path: shown, file: path };
+  return { scenarios, path: shown, file: path, study: plannedStudy(module.study, shown) };
 }
 
 /** What a run writes down of where its scenario came from. */
@@ -71,7 +79,7 @@ function find(name: string): string {
   const packaged = join(packageRoot(), "scenarios");
   for (const candidate of [`${name}.ts`, name.replace(/^scenarios[\\/]/, "")]) {
     const path = join(packaged, candidate);
-    if (/^[\w.-]+$/.test(candidate) && existsSync(path)) return path;
+    if (/^([\w-]+\/)?[\w.-]+$/.test(candidate) && existsSync(path)) return path;
   }
   throw new ScenarioError(
     `there is no scenario ${name}: expected a .ts, .js or .json file, or the name of one in ${shortest(packaged)}`,

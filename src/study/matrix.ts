@@ -20,6 +20,7 @@ import type { Fleet } from "../sim/fleet/fleet.ts";
 import { clientsIn } from "../sim/fleet/fleet-spec.ts";
 import { Books, type Costs } from "./books.ts";
 import { type Fairness, fairnessOf, servedIn } from "./fairness.ts";
+import type { Variation } from "./planned.ts";
 
 export interface Matrix {
   /** In the words of the command line: `flame`, `flame:frequencyExponent=4`, or the scenario's own. Empty: that alone. */
@@ -28,6 +29,9 @@ export interface Matrix {
   readonly policies: readonly string[];
   /** Probability of dropping out of every tier. Empty: the scenario's own. */
   readonly dropouts: readonly number[];
+  /** Settings of the scenario that are compared like strategies; and worlds, in each of which all is compared anew. */
+  readonly variants?: readonly Variation[];
+  readonly conditions?: readonly Variation[];
   readonly seeds: readonly number[];
   readonly rounds?: number;
   readonly timingOnly?: boolean;
@@ -40,6 +44,8 @@ export interface CellPlan {
   readonly key: string;
   /** Names the line of a plot: strategy, and policy where there are several. */
   readonly label: string;
+  /** Null where there is one. */
+  readonly condition: string | null;
   readonly dropout: number;
   readonly seed: number;
   readonly changes: ScenarioChanges;
@@ -61,40 +67,50 @@ export function cellPlans(scenario: Scenario, matrix: Matrix, { engine, source }
   const strategies = orOwn(matrix.strategies);
   const policies = orOwn(matrix.policies);
   const dropouts = orOwn(matrix.dropouts);
+  const variants = orOwn(matrix.variants ?? []);
+  const conditions = orOwn(matrix.conditions ?? []);
+  const settings = conditions.flatMap((condition) => variants.map((variant) => ({ condition, variant })));
   const plans = new Map<string, CellPlan>();
   for (const seed of seeds) {
-    for (const strategy of strategies) {
-      for (const policy of policies) {
-        for (const dropout of dropouts) {
-          const changes: ScenarioChanges = {
-            seed,
-            ...given({ rounds }),
-            ...(timingOnly === true ? { timingOnly } : {}),
-            ...given({ calibration }),
-            set: [
-              ...set,
-              ...(strategy === null || isOwn(strategy) ? [] : [`strategy=${JSON.stringify(partOf(strategy))}`]),
-              ...(policy === null
-                ? []
-                : [`rounds.policy=${JSON.stringify(sizedLike(partOf(policy), scenario.data.rounds))}`]),
-              // The end of the curve, at which nobody ever answers, is asked for and no mistake.
-              ...(dropout === 1 ? ["rounds.mayStayEmpty=true"] : []),
-              ...(dropout === null ? [] : scenario.data.fleet.map((_, tier) => `fleet[${tier}].dropout=${dropout}`)),
-            ],
-          };
-          const resolved = configure(scenario, changes);
-          // A name that all lines share tells nobody anything.
-          const names = policies.length > 1 && strategies.length === 1 ? [] : [strategy ?? strategyOf(resolved).name];
-          if (policies.length > 1) names.push(policyOf(resolved).name);
-          const key = keyOf(resolved, engine, source);
-          plans.set(key, {
-            key,
-            label: names.join(" · "),
-            dropout: dropout ?? meanDropout(scenario),
-            seed,
-            changes,
-            scenario: resolved,
-          });
+    for (const { condition, variant } of settings) {
+      for (const strategy of strategies) {
+        for (const policy of policies) {
+          for (const dropout of dropouts) {
+            const changes: ScenarioChanges = {
+              seed,
+              ...given({ rounds }),
+              ...(timingOnly === true ? { timingOnly } : {}),
+              ...given({ calibration }),
+              set: [
+                ...(condition?.set ?? []),
+                ...(variant?.set ?? []),
+                ...set,
+                ...(strategy === null || isOwn(strategy) ? [] : [`strategy=${JSON.stringify(partOf(strategy))}`]),
+                ...(policy === null
+                  ? []
+                  : [`rounds.policy=${JSON.stringify(sizedLike(partOf(policy), scenario.data.rounds))}`]),
+                // The end of the curve, at which nobody ever answers, is asked for and no mistake.
+                ...(dropout === 1 ? ["rounds.mayStayEmpty=true"] : []),
+                ...(dropout === null ? [] : scenario.data.fleet.map((_, tier) => `fleet[${tier}].dropout=${dropout}`)),
+              ],
+            };
+            const resolved = configure(scenario, changes);
+            // A name that all lines share tells nobody anything.
+            const others = policies.length > 1 || variant !== null;
+            const names = others && strategies.length === 1 ? [] : [strategy ?? strategyOf(resolved).name];
+            if (variant !== null) names.push(variant.name);
+            if (policies.length > 1) names.push(policyOf(resolved).name);
+            const key = keyOf(resolved, engine, source);
+            plans.set(key, {
+              key,
+              label: names.join(" · "),
+              condition: condition?.name ?? null,
+              dropout: dropout ?? meanDropout(resolved),
+              seed,
+              changes,
+              scenario: resolved,
+            });
+          }
         }
       }
     }

@@ -3,6 +3,7 @@
  * the same runs different questions.
  */
 
+import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
@@ -13,13 +14,14 @@ import { compareMethods, type Mark } from "../../report/comparison.ts";
 import { writeComparison } from "../../report/comparison-page.ts";
 import { formatComparison } from "../../report/comparison-sheets.ts";
 import { formatSweep, writeSweepReport } from "../../report/sweep.ts";
-import { strategyOf } from "../../scenario/define.ts";
+import { type Scenario, strategyOf } from "../../scenario/define.ts";
 import { ownCodeDigest } from "../../scenario/own-code.ts";
 import type { Cell, Target } from "../../study/cell.ts";
 import { CellFolder, lockIn } from "../../study/cell-folder.ts";
 import { timeOfCells } from "../../study/estimate.ts";
 import { loadScenario } from "../../study/load-scenario.ts";
 import { type CellPlan, cellPlans, type Matrix } from "../../study/matrix.ts";
+import type { PlannedStudy, Variation } from "../../study/planned.ts";
 import { cellsAtOnce, runCells } from "../../study/run-cells.ts";
 import { cellOf, type StoredCell, storedCell, storedCellSchema } from "../../study/stored-cell.ts";
 import { colors } from "../screen/colors.ts";
@@ -33,7 +35,7 @@ interface StudyFlags {
   readonly strategy: readonly string[];
   readonly policy: readonly string[];
   readonly dropout: readonly number[];
-  readonly seeds: readonly number[];
+  readonly seeds?: readonly number[];
   readonly rounds?: number;
   readonly workers?: number;
   readonly engine: string;
@@ -42,6 +44,7 @@ interface StudyFlags {
   readonly target?: Target;
   readonly against?: string;
   readonly set: readonly string[];
+  readonly smoke?: boolean;
   readonly out?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
@@ -50,6 +53,8 @@ interface StudyFlags {
 /** What is made of the cells that are done. */
 interface Study {
   readonly command: "stress" | "compare";
+  /** Unless told. */
+  readonly seeds: readonly number[];
   /** Found before anything runs. @throws ScenarioError */
   check(plans: readonly CellPlan[], flags: StudyFlags): void;
   /** Writes the report. */
@@ -73,13 +78,14 @@ interface Facts {
 interface Shown {
   /** For the terminal. */
   readonly text: string;
-  /** Its path. */
+  /** Its path; of several, a line each. */
   readonly report: string;
 }
 
 export const stress = (name: string, flags: StudyFlags): Promise<void> =>
   study(name, flags, {
     command: "stress",
+    seeds: [1, 2, 3],
     check() {},
     show(done, { into, ...facts }, { target = null }) {
       const cells = done.map(({ plan, stored }) => cellOf(stored, plan, target));
@@ -90,19 +96,32 @@ export const stress = (name: string, flags: StudyFlags): Promise<void> =>
 export const compare = (name: string, flags: StudyFlags): Promise<void> =>
   study(name, flags, {
     command: "compare",
+    seeds: [1, 2, 3, 4, 5],
     check: (plans, { against }) => void baseOf(plans, against),
     show(done, { into, plans, ...facts }, { target = null, against }) {
       const methods = methodsOf(plans);
-      const cells = done.map(({ plan, stored: { cell, curve } }) => ({ ...cell, strategy: methods(plan), curve }));
-      const comparison = compareMethods(cells, { against: baseOf(plans, against), target, marks: marksOf(plans) });
       const strong = colors.isColorSupported ? colors.bold : (text: string) => `*${text}`;
-      return { report: writeComparison(into, comparison, facts), text: formatComparison(comparison, strong) };
+      const conditions = [...new Set(done.map(({ plan }) => plan.condition))];
+      const shown = conditions.map((condition): Shown => {
+        const cells = done
+          .filter(({ plan }) => plan.condition === condition)
+          .map(({ plan, stored: { cell, curve } }) => ({ ...cell, strategy: methods(plan), curve }));
+        const comparison = compareMethods(cells, { against: baseOf(plans, against), target, marks: marksOf(plans) });
+        const text = formatComparison(comparison, strong);
+        if (condition === null) return { report: writeComparison(into, comparison, facts), text };
+        const folder = join(into, condition.replaceAll(/[^\w.]+/g, "-"));
+        mkdirSync(folder, { recursive: true });
+        const report = writeComparison(folder, comparison, { ...facts, name: `${facts.name}: ${condition}` });
+        return { report, text: `${colors.bold(condition)}\n\n${text}` };
+      });
+      return { report: shown.map(({ report }) => report).join("\n"), text: shown.map(({ text }) => text).join("\n") };
     },
   });
 
 /** A method is a strategy, under a policy and a rate where there are several. */
 function methodsOf(plans: readonly CellPlan[]): (plan: CellPlan) => string {
-  const rates = new Set(plans.map(({ dropout }) => dropout)).size;
+  const inOne = plans.filter(({ condition }) => condition === plans[0]!.condition);
+  const rates = new Set(inOne.map(({ dropout }) => dropout)).size;
   return ({ label, dropout }) => (rates > 1 ? `${label}, dropout ${formatShare(dropout, 2)}` : label);
 }
 
@@ -127,24 +146,17 @@ function baseOf(plans: readonly CellPlan[], against: string | undefined): string
 }
 
 async function study(name: string, flags: StudyFlags, kind: Study): Promise<void> {
-  const { scenarios, path, file } = await loadScenario(name);
+  const { scenarios, path, file, study: planned } = await loadScenario(name);
   const [scenario, ...others] = scenarios;
   if (scenario === undefined || others.length > 0) {
     const found = scenarios.map(({ data }) => data.name).join(", ");
     throw new ScenarioError(`${path} has ${scenarios.length} scenarios (${found}), expected one to vary`);
   }
-  const matrix: Matrix = {
-    strategies: flags.strategy,
-    policies: flags.policy,
-    dropouts: flags.dropout,
-    seeds: flags.seeds,
-    set: flags.set,
-    ...given({ rounds: flags.rounds, timingOnly: flags.timingOnly, calibration: flags.calibration }),
-  };
+  const matrix = matrixOf(flags, kind, kind.command === "compare" ? planned : null, scenario);
   const source = file === null ? null : ownCodeDigest(file);
   const plans = cellPlans(scenario, matrix, { engine: flags.engine, source });
   kind.check(plans, flags);
-  const out = flags.out ?? join("runs", `${kind.command}-${scenario.data.name}`);
+  const out = flags.out ?? join("runs", `${kind.command}-${scenario.data.name}${flags.smoke === true ? "-smoke" : ""}`);
   await outwait(lockIn(out), (text) => void terminal.err.write(`${text}\n`));
   const folder = new CellFolder(out, storedCellSchema);
   const abort = new AbortController();
@@ -186,6 +198,30 @@ async function study(name: string, flags: StudyFlags, kind: Study): Promise<void
     deafen();
     folder.close();
   }
+}
+
+/** What the command line asks for, and where it is silent the file's own study. */
+function matrixOf(flags: StudyFlags, kind: Study, planned: PlannedStudy | null, { data }: Scenario): Matrix {
+  const { strategy, policy, dropout, seeds, rounds, timingOnly, calibration, set } = flags;
+  if (flags.smoke === true && planned === null)
+    throw new ScenarioError(`--smoke makes a study small that a scenario file brings along, and ${data.name} has none`);
+  const smoke = flags.smoke === true ? planned!.smoke : null;
+  const rates = (smoke?.dropouts ?? planned?.dropouts ?? []).map(
+    (rate): Variation => ({
+      name: `dropout ${formatShare(rate, 2)}`,
+      set: data.fleet.map((_, tier) => `fleet[${tier}].dropout=${rate}`),
+    }),
+  );
+  return {
+    strategies: strategy.length > 0 ? strategy : (planned?.strategies ?? []),
+    variants: planned?.variants ?? [],
+    conditions: [...(planned?.conditions ?? []), ...rates],
+    policies: policy,
+    dropouts: dropout,
+    seeds: seeds ?? smoke?.seeds ?? planned?.seeds ?? kind.seeds,
+    set: [...(smoke?.set ?? []), ...set],
+    ...given({ rounds: rounds ?? smoke?.rounds, timingOnly, calibration }),
+  };
 }
 
 /** Says how long the cells will take. @returns milliseconds; null where nobody is told */
@@ -308,14 +344,30 @@ class Board {
 
 /** The command that runs this matrix, for the report and for going on. */
 function commandLine(path: string, flags: StudyFlags, { command }: Study): string {
-  const { strategy, policy, dropout, seeds, rounds, timingOnly, calibration, target, against, set, out, engine } =
-    flags;
+  const {
+    strategy,
+    policy,
+    dropout,
+    smoke,
+    seeds,
+    rounds,
+    timingOnly,
+    calibration,
+    target,
+    against,
+    set,
+    out,
+    engine,
+  } = flags;
   const words = [`npx flame ${command}`, quote(path)];
   if (strategy.length > 0) words.push(`--strategies ${quote(strategy.join(","))}`);
   if (policy.length > 0) words.push(`--policy ${policy.join(",")}`);
   if (dropout.length > 0) words.push(`--dropout ${dropout.join(",")}`);
-  const isRange = seeds.every((seed, at) => seed === at + 1) && seeds.length > 1;
-  words.push(`--seeds ${isRange ? seeds.length : `${seeds.join(",")}${seeds.length === 1 ? "," : ""}`}`);
+  if (smoke === true) words.push("--smoke");
+  if (seeds !== undefined) {
+    const isRange = seeds.every((seed, at) => seed === at + 1) && seeds.length > 1;
+    words.push(`--seeds ${isRange ? seeds.length : `${seeds.join(",")}${seeds.length === 1 ? "," : ""}`}`);
+  }
   if (rounds !== undefined) words.push(`--rounds ${rounds}`);
   if (timingOnly === true) words.push("--timing-only");
   if (calibration !== undefined) words.push(`--calibration ${quote(calibration)}`);

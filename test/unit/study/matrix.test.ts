@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { configure } from "../../../src/scenario/configure.ts";
 import { scenarioToJson } from "../../../src/scenario/define.ts";
+import { loadScenario } from "../../../src/study/load-scenario.ts";
 import { cellPlans, type Matrix } from "../../../src/study/matrix.ts";
+import { plannedStudy } from "../../../src/study/planned.ts";
 import { timingOnly } from "../../support/scenarios.ts";
 
 const scenario = timingOnly();
@@ -107,4 +109,50 @@ test("a mistake in one cell is found before any runs", () => {
   assert.throws(() => keysOf({ strategies: ["flame", "fedpox"] }), /strategy/);
   assert.throws(() => keysOf({ dropouts: [0, 1.2] }), /fleet\[0\]\.dropout is 1\.2, expected a (?:number|probability)/);
   assert.throws(() => keysOf({ policies: ["fedbuff:concurrency=99"] }), /rounds\.policy\.concurrency is 99/);
+});
+
+test("variants are compared like strategies, and conditions apart", () => {
+  const variant = (name: string, seed: number) => ({ name, set: [`rounds.minUpdates=${seed}`] });
+  const conditions = [0.2, 0.8].map((alpha) => ({ name: `alpha ${alpha}`, set: [`training.epochs=${alpha * 5}`] }));
+  const plans = cellPlans(
+    scenario,
+    matrix({
+      strategies: ["flame"],
+      dropouts: [],
+      seeds: [1],
+      conditions,
+      variants: [variant("a", 1), variant("b", 2)],
+    }),
+    source,
+  );
+  assert.deepEqual(
+    plans.map(({ label, condition, scenario: { data } }) => [
+      label,
+      condition,
+      data.rounds.minUpdates,
+      data.training.epochs,
+    ]),
+    [
+      ["a", "alpha 0.2", 1, 1],
+      ["b", "alpha 0.2", 2, 1],
+      ["a", "alpha 0.8", 1, 4],
+      ["b", "alpha 0.8", 2, 4],
+    ],
+  );
+});
+
+test("the paper's studies make cells of their scenarios, small ones too", async () => {
+  for (const name of ["main-table", "rescaler", "temperature", "clients", "dropouts"]) {
+    const { scenarios, study } = await loadScenario(`paper/${name}`);
+    const { smoke, ...all } = study!;
+    const plans = cellPlans(scenarios[0]!, { ...all, policies: [], dropouts: [] }, source);
+    const small = cellPlans(scenarios[0]!, { ...all, ...smoke, policies: [], dropouts: [] }, source);
+    assert.deepEqual(new Set(plans.map(({ seed }) => seed)), new Set([1, 2, 3, 4, 5]), name);
+    assert.equal(small.length, plans.length / 5, name);
+  }
+});
+
+test("a study that is none is named with what is wrong", () => {
+  assert.equal(plannedStudy(undefined, "a.ts"), null);
+  assert.throws(() => plannedStudy({ smoke: { rounds: 1 }, seed: [1] }, "a.ts"), /a\.ts: study: .*seed/s);
 });
