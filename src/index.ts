@@ -1,6 +1,7 @@
 /** What a scenario file may import: `import { defineScenario, flame, … } from "flame-sim"`. */
 export { InputError, MachineError, ScenarioError } from "./base/errors.ts";
 export { days, hours, megabits, megabytes, millis, minutes, seconds } from "./base/units.ts";
+export { digits, images } from "./data/images/source.ts";
 export { byQuantity, dirichlet, iid, type PartitionSpec, shards } from "./data/partition.ts";
 export { type DataSource, file, instructions } from "./data/source.ts";
 export { compact, custom, headings, type PromptTemplate } from "./data/template.ts";
@@ -54,6 +55,5 @@ export { type ColouredOptions, type ColouredTask, colouredTask } from "./tasks/c
 export { spread } from "./tasks/spread.ts";
 export type { Steps } from "./tasks/steps.ts";
 export { type TwoViewShape, type TwoViewTask, twoViewTask } from "./tasks/two-view/task.ts";
-export { type VisionOptions, type VisionTask, visionTask } from "./tasks/vision/task.ts";
 export * as ops from "./tensor/ops/arithmetic.ts";
 export { type Finding, type Promises, testStrategy } from "./testing/strategy.ts";

@@ -23,11 +23,16 @@ export const largestText = 2 ** 29 - 24;
  * mistake of theirs.
  */
 export function readInput(path: string, most = largestText, links?: Links): string {
+  const bytes = readInputBytes(path, most, links);
+  const kind = otherKind(bytes);
+  if (kind !== null) throw new InputError(`${path} is ${kind}`);
+  return withoutByteOrderMark(bytes.toString("utf8"));
+}
+
+/** A file that the user named, whatever it holds. @throws InputError when it cannot be read, whatever the reason */
+export function readInputBytes(path: string, most?: number, links?: Links): Buffer {
   try {
-    const bytes = onDisk(`cannot read ${path}`, () => readBytes(path, most, links));
-    const kind = otherKind(bytes);
-    if (kind !== null) throw new InputError(`${path} is ${kind}`);
-    return withoutByteOrderMark(bytes.toString("utf8"));
+    return onDisk(`cannot read ${path}`, () => readBytes(path, most, links));
   } catch (cause) {
     throw cause instanceof InputError ? cause : new InputError(messageOf(cause), { cause });
   }

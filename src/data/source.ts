@@ -5,13 +5,14 @@ import { InputError, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { FAMILY_NAMES } from "./families.ts";
 import { generateExamples } from "./generate.ts";
+import { type ImageSource, imageSourceSchema, isImageSource } from "./images/source.ts";
 import { Reading } from "./reading.ts";
 import { readExamples } from "./records.ts";
 import { defaultTemplate, type PromptTemplate } from "./template.ts";
 import { type Loss, type TokenizedData, tokenize, tokenizeStream } from "./tokenized.ts";
 import { byteTokenizer, type Tokenizer } from "./tokenizer.ts";
 
-export const sourceSchema = z.discriminatedUnion("type", [
+const textSources = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("instructions"),
     examples: z.number().int().positive().max(1_000_000),
@@ -28,16 +29,24 @@ export const sourceSchema = z.discriminatedUnion("type", [
   }),
 ]);
 
-export type DataSource = Readonly<z.infer<typeof sourceSchema>>;
+type TextSource = Readonly<z.infer<typeof textSources>>;
+
+/** Whatever a scenario learns from. */
+export const sourceSchema = z.discriminatedUnion("type", [...textSources.options, ...imageSourceSchema.options]);
+
+export type DataSource = TextSource | ImageSource;
+
+/** The file that a source reads; undefined for one that reads none. */
+export const pathOf = (source: DataSource): string | undefined => ("path" in source ? source.path : undefined);
 
 /** Eight task families with exact answers; see `families.ts`. */
-export const instructions = (options: { examples: number; seed?: number; families?: string[] }): DataSource => ({
+export const instructions = (options: { examples: number; seed?: number; families?: string[] }): TextSource => ({
   type: "instructions",
   ...options,
 });
 
 /** Somebody's examples, JSON or JSON Lines; docs/data.md says what is read. */
-export const file = (path?: string, options: { loss?: Loss } = {}): DataSource => ({
+export const file = (path?: string, options: { loss?: Loss } = {}): TextSource => ({
   type: "file",
   ...given({ path }),
   ...options,
@@ -56,6 +65,10 @@ export interface LoadOptions {
 
 /** Reads or generates the examples and puts them into shared columns. */
 export async function loadData(source: DataSource, options: LoadOptions): Promise<TokenizedData> {
+  if (isImageSource(source)) {
+    const what = "a language model learns text; expected instructions(…) or file(…)";
+    throw new ScenarioError(`data.source is ${source.type}, but ${what}`);
+  }
   const { tokenizer = byteTokenizer, template = defaultTemplate(tokenizer), maxTokens } = options;
   if (source.type === "instructions") {
     const examples = generateExamples({ ...source, seed: source.seed ?? options.seed });

@@ -24,6 +24,7 @@ export interface RunFolder {
   readonly metrics: string;
   readonly events: string;
   readonly participations: string;
+  readonly pictures: string;
   readonly timeline: string;
   readonly checkpoints: string;
   readonly adapter: string;
@@ -97,6 +98,7 @@ function runFolder(path: string): RunFolder {
     metrics: at("metrics.jsonl"),
     events: at("events.jsonl"),
     participations: at("participations.jsonl"),
+    pictures: at("pictures.json"),
     timeline: at("timeline.json"),
     checkpoints: at("checkpoints"),
     adapter: at("adapter"),

@@ -16,6 +16,8 @@ const records = ["scenario.json", "metrics.jsonl", "participations.jsonl", "pict
 const adapterFiles = [
   "adapter_config.json",
   "adapter_model.safetensors",
+  "network_config.json",
+  "network_model.safetensors",
   "pools_config.json",
   "pools_model.safetensors",
   "rescalers.json",

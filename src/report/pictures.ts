@@ -1,6 +1,6 @@
 /** Pictures as HTML: each in a PNG of its own within the page, pixels as squares. */
 import { crc32, deflateSync } from "node:zlib";
-import type { Picture, PictureSheet } from "../records/pictures.ts";
+import type { Picture, PictureSheet } from "../tasks/pictures.ts";
 import { escapeHtml, type Section } from "./page.ts";
 
 export function pictureSections(sheets: readonly PictureSheet[]): Section[] {

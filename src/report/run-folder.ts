@@ -14,8 +14,8 @@ import { defaultCommand, largestScenario } from "../folder/run-folder.ts";
 import { count } from "../records/counts.ts";
 import { type RoundMetrics, roundMetricsSchema } from "../records/metrics.ts";
 import { type ParticipationRow, participationSchema } from "../records/participation.ts";
-import { type PictureSheet, picturesSchema } from "../records/pictures.ts";
 import { factsOf, type TaskFacts, taskTypes } from "../tasks/facts.ts";
+import { type PictureSheet, picturesSchema } from "../tasks/pictures.ts";
 
 /** A claim of the scenario and whether the run bore it out. */
 interface Expectation {

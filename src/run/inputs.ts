@@ -2,6 +2,8 @@
 import { onDisk } from "../base/disk.ts";
 import { InputError, MachineError } from "../base/errors.ts";
 import { digestOfFile } from "../base/open.ts";
+import { isImageSource, loadImages } from "../data/images/source.ts";
+import { pathOf } from "../data/source.ts";
 import { changedInputs, type Digests, type Input, type Places } from "../folder/provenance.ts";
 import { openRunFolder, readRecord, readResult } from "../folder/run-folder.ts";
 import { loadCheckpoint } from "../model/formats/checkpoint.ts";
@@ -54,7 +56,8 @@ export async function lookAtInputs(path: string): Promise<string[]> {
   const hashed = (file: string): string => onDisk(`cannot read ${file}`, () => digestOfFile(file));
   const isModel = task.type === "llm" && typeof model === "string";
   const home = !isModel ? undefined : model === "embedded" ? embeddedModel() : model;
-  await look("data", data.source.type === "file" ? data.source.path : undefined, hashed);
+  const { source } = data;
+  await look("data", pathOf(source), isImageSource(source) ? () => loadImages(source, { seed: 0 }).digest : hashed);
   await look("source", record?.source?.file, ownCodeDigest);
   await look("model", home, made.engine === null ? (at) => shapeDigest(openModel(at).config) : weightsDigest);
   await look("tokenizer", home, async (at) => (await openModel(at).tokenizer()).digest);

@@ -1,9 +1,11 @@
 /** What is made of a run that has finished: its result, the adapter, the report, the timeline. */
 import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
+import type { EngineName } from "../engine/names.ts";
 import type { Provenance } from "../folder/provenance.ts";
 import { type RunFolder, removeHalfWritten } from "../folder/run-folder.ts";
 import { sealed } from "../folder/seal.ts";
 import type { Scenario } from "../scenario/define.ts";
+import { createEngine } from "../tasks/open/create-engine.ts";
 import type { Federation } from "./federation.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RunResult } from "./result.ts";
@@ -24,6 +26,23 @@ export function writeOutputs(folder: RunFolder, finished: Finished): void {
   const { digest, adapterDigest, rounds, divergedIn, expectations } = finished.result;
   const record = sealed(folder, { made, continuedDespite, digest, adapterDigest, rounds, divergedIn, expectations });
   writeAtomically(folder.result, `${JSON.stringify(record, null, 2)}\n`);
+}
+
+/** Of tasks that have any. */
+export async function writePictures(
+  folder: RunFolder,
+  { task, training }: Prepared,
+  parameters: Float32Array | null,
+  engine: EngineName,
+): Promise<void> {
+  if (task.pictures === undefined || training === null || parameters === null) return;
+  const opened = await createEngine({ task: training.spec, engine });
+  try {
+    const sheets = await task.pictures(opened, parameters, training.setup.evaluation);
+    writeAtomically(folder.pictures, `${JSON.stringify(sheets)}\n`);
+  } finally {
+    opened.dispose();
+  }
 }
 
 function writeAdapter(folder: RunFolder, { scenario, prepared, federation, result: { adapter } }: Finished): void {

@@ -10,6 +10,7 @@ import { parseJson } from "../base/json.ts";
 import { openToAppend } from "../base/open.ts";
 import { show } from "../base/problem.ts";
 import { readText } from "../base/text.ts";
+import { pathOf } from "../data/source.ts";
 import { flawOfFile } from "../folder/line-file.ts";
 import { awaitLock } from "../folder/lock.ts";
 import { differences, type Places, remarkOn } from "../folder/provenance.ts";
@@ -134,7 +135,7 @@ function placesOf({ data }: Scenario, { source, startedIn = "." }: RunOptions): 
   const { model, data: examples } = withPaths(data, startedIn);
   return {
     ...(source === undefined ? {} : { source: source.file }),
-    ...(examples.source.type === "file" ? given("data", examples.source.path) : {}),
+    ...given("data", pathOf(examples.source)),
     ...(typeof model === "string" && model !== "embedded" ? { model } : {}),
   };
 }

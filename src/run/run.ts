@@ -34,7 +34,7 @@ import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";
 import { Federation, type Invited } from "./federation.ts";
 import { guardScenario } from "./guard.ts";
 import { strategyProblems } from "./method.ts";
-import { writeOutputs } from "./outputs.ts";
+import { writeOutputs, writePictures } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import type { ProgressListener } from "./progress.ts";
@@ -281,6 +281,7 @@ export async function playRun({
     const result = resultOf(scenario, prepared, federation, { state, folder, rows, diagnostics, pool });
     if (state === "finished" && folder !== null) {
       const continuedDespite = from?.despite ?? [];
+      await writePictures(folder, prepared, result.adapter, engine);
       writeOutputs(folder, { scenario, prepared, federation, result, made, continuedDespite });
     }
     record(state);

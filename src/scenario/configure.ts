@@ -44,7 +44,11 @@ export function configure(scenario: Scenario, changes: ScenarioChanges): Scenari
 }
 
 /** Another file is read as the scenario's own would have been. */
-const fileOptions = ({ data }: Scenario) => (data.data.source.type === "file" ? data.data.source : { type: "file" });
+function fileOptions({ data: { data, task } }: Scenario) {
+  const { source } = data;
+  if (source.type === "file") return source;
+  return { type: task.type === "llm" ? "file" : "images" };
+}
 
 function parseAssignment(text: string): [path: string, value: unknown] {
   const sign = text.indexOf("=");

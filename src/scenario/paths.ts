@@ -9,7 +9,7 @@ interface NamesFiles {
 }
 
 /**
- * The same scenario with absolute paths of its base model and its data file. A project that was moved as a whole has them
+ * The same scenario with absolute paths of its base model and its data files. A project that was moved as a whole has them
  * below today's working folder.
  *
  * @param startedIn the working folder of the command that began the run
@@ -24,8 +24,16 @@ export function withPaths<Scenario extends NamesFiles>(scenario: Scenario, start
   return {
     ...scenario,
     ...(typeof model === "string" && model !== "embedded" ? { model: whole(model) } : {}),
-    ...(source.type === "file" && source.path !== undefined
-      ? { data: { ...data, source: { ...source, path: whole(source.path) } } }
-      : {}),
+    data: { ...data, source: withWhole(source, whole) },
+  };
+}
+
+function withWhole(source: DataSource, whole: (path: string) => string): DataSource {
+  if (source.type !== "file" && source.type !== "images") return source;
+  const labels = source.type === "images" ? source.labels : undefined;
+  return {
+    ...source,
+    ...(source.path !== undefined && { path: whole(source.path) }),
+    ...(labels !== undefined && { labels: whole(labels) }),
   };
 }

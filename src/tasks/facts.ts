@@ -54,7 +54,22 @@ const llm: TaskFacts = {
   ],
 };
 
-const taskFacts = { llm } as const satisfies Record<string, TaskFacts>;
+const vision: TaskFacts = {
+  budget: { name: "blocks that train", symbol: "b" },
+  target: "image",
+  metrics: [
+    {
+      key: "accuracy",
+      title: "accuracy",
+      meaning: "Share of held-out images whose class is predicted.",
+      form: "share",
+      better: "high",
+      of: ({ accuracy }) => accuracy,
+    },
+  ],
+};
+
+const taskFacts = { llm, vision } as const satisfies Record<string, TaskFacts>;
 
 export type TaskType = keyof typeof taskFacts;
 

@@ -7,7 +7,9 @@ import type { PromptTemplate } from "../data/template.ts";
 import type { Executor, WeightSource } from "../tensor/executors/executor.ts";
 import type { TaskType } from "./facts.ts";
 import type { ParameterLayout } from "./layout.ts";
+import type { PictureSheet } from "./pictures.ts";
 import type { Setting, Task, TaskShape } from "./task.ts";
+import type { TaskEngine } from "./task-engine.ts";
 
 /** A task as plain data: what a worker makes it from. */
 export interface TaskSpec {
@@ -75,6 +77,13 @@ export interface OpenedTask {
    * @param name of the base model, for those who load it elsewhere
    */
   save(folder: string, parameters: Float32Array, spec: TaskSpec, name: string): void;
+  /**
+   * Pictures for the report, of what the last round left.
+   *
+   * @param engine of one member
+   * @param examples held-out ones
+   */
+  pictures?(engine: TaskEngine, parameters: Float32Array, examples: Uint32Array): Promise<readonly PictureSheet[]>;
   /** Parameters of round 0, of all members. */
   initial(rng: Rng): Float32Array;
   /** What of the scenario does not fit it. */

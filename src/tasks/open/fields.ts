@@ -1,4 +1,5 @@
 /** The field `task` of a scenario. What describes a language model lies in fields of its own, `model` and `lora`. */
 import { z } from "zod";
+import { visionFields } from "../vision/fields.ts";
 
-export const taskSchema = z.discriminatedUnion("type", [z.strictObject({ type: z.literal("llm") })]);
+export const taskSchema = z.discriminatedUnion("type", [z.strictObject({ type: z.literal("llm") }), visionFields]);

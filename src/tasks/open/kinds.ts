@@ -4,8 +4,9 @@ import type { TaskType } from "../facts.ts";
 import type { TaskKind, TaskSpec } from "../kind.ts";
 import { llm } from "../llm/kind.ts";
 import type { Task } from "../task.ts";
+import { vision } from "../vision/kind.ts";
 
-const kinds: Readonly<Record<TaskType, TaskKind<unknown, unknown>>> = { llm };
+const kinds: Readonly<Record<TaskType, TaskKind<unknown, unknown>>> = { llm, vision };
 
 export const kindOf = (type: TaskType): TaskKind<unknown, unknown> => kinds[type];
 

@@ -9,6 +9,7 @@
  * norm: nothing of it has to be averaged, training and evaluation do the same, and what a frozen block gives is fixed.
  */
 import { InputError } from "../../base/errors.ts";
+import type { FlatTensor } from "../../model/formats/flat-tensors.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { sizeOf } from "../../tensor/graph/shape.ts";
 import { add, mul, reduceMean, silu } from "../../tensor/ops/arithmetic.ts";
@@ -114,6 +115,25 @@ function each(x: Tensor, vector: Tensor, combine: (a: Tensor, b: Tensor) => Tens
   const rows = sizeOf(x.shape) / clients / width;
   const apart = combine(reshape(x, [clients, rows, width]), reshape(vector, [clients, 1, width]));
   return reshape(apart, x.shape);
+}
+
+/** Where each member's tensors lie in one vector, by the names and in the form of PyTorch: of a convolution, cells before channels. */
+export function tensorsOf(blocks: readonly Block[], members: number): FlatTensor[] {
+  let start = 0;
+  const all = Array.from({ length: members }, (_, member) => (members === 1 ? "" : `members.${member}.`));
+  return all.flatMap((prefix) =>
+    blocks.flatMap(({ inputs, outputs, normalises }, block) => {
+      const tensors: FlatTensor[] = [];
+      const add = (name: string, shape: readonly number[], transposed = false) => {
+        tensors.push({ name: `${prefix}blocks.${block}.${name}`, shape, start, transposed });
+        start += sizeOf(shape);
+      };
+      add("weight", [outputs, inputs], true);
+      add("bias", [outputs]);
+      if (normalises) add("gain", [outputs]);
+      return tensors;
+    }),
+  );
 }
 
 /** The blocks' parameters as parts of one flat vector, `[size]` or `[clients, size]`: matrix, biases, gains, block after block. */

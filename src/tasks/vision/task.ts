@@ -5,6 +5,7 @@
  * constant, so no gradient of it is ever computed. An ensemble of narrow networks is this task with `narrow`, and
  * `membersOf` its layout.
  */
+import { invariant } from "../../base/errors.ts";
 import type { Rng } from "../../base/random.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
@@ -13,6 +14,7 @@ import { detach, integerDivide, less } from "../../tensor/ops/discrete.ts";
 import { gatherRows } from "../../tensor/ops/index-ops.ts";
 import { reshape } from "../../tensor/ops/layout.ts";
 import { crossEntropy } from "../../tensor/ops/nn.ts";
+import { requireInside } from "../check-job.ts";
 import type { BatchShape, Pass, Task, Variant } from "../task.ts";
 import { type Block, blocksOf, type ImageShape, type Network, ownOf, parametersOf } from "./network.ts";
 
@@ -24,14 +26,8 @@ export interface VisionOptions {
   readonly narrow?: number;
 }
 
-export interface VisionTask extends Task {
-  /** Parameters of round 0. */
-  initial(rng: Rng): Float32Array;
-  /** FLOP of one image. */
-  cost(variant: Variant): { readonly training: number; readonly forward: number };
-}
-
-export function visionTask({ network, image, classes, narrow }: VisionOptions): VisionTask {
+/** A budget is how many blocks train, counted from the output; of an ensemble, how many members. */
+export function visionTask({ network, image, classes, narrow = 1 }: VisionOptions): Task {
   const blocks = blocksOf(network, image, classes, narrow);
   let size = 0;
   const groups = blocks.map((block) => {
@@ -42,13 +38,19 @@ export function visionTask({ network, image, classes, narrow }: VisionOptions): 
   return {
     layout: { size, groups, pairs: [], activations: activationsOf(blocks, image) },
     abilities: ["blocks", "members"],
-    budget: { full: 1, variant: () => ({}) },
+    budget:
+      narrow === 1
+        ? { full: blocks.length, variant: (budget) => ({ from: blocks.length - budget + 1 }) }
+        : { full: narrow, variant: () => ({ from: 1 }) },
     padding: 1,
     personal: 0,
-    // Values, gradient and moments; what comes out of each block is kept for the way back.
-    memory: (_, images) =>
-      4 * (4 * size + 2 * images * blocks.reduce((sum, { outputs, places }) => sum + outputs * places, 0)),
-    initial: (rng) => initialWeights(blocks, size, rng),
+    initial: (rng, member) => initialWeights(blocks, size, rng, member),
+    memory: (variant, images) => memoryOf(blocks, firstTrained(variant), images),
+    checkVariant({ from = 1 }) {
+      const possible = Number.isInteger(from) && (from as number) >= 1 && (from as number) <= blocks.length;
+      invariant(possible, () => `from: expected 1 to ${blocks.length}, got ${from}`);
+    },
+    checkBatch: ({ targets }) => requireInside(targets, classes, "class"),
     cost: (variant) => costOf(blocks, firstTrained(variant)),
     pass(graph, { parameters }, variant, shape) {
       const input = network.type === "mlp" ? (x: Tensor) => x : (x: Tensor) => places(x, image);
@@ -74,11 +76,11 @@ function activationsOf(blocks: readonly Block[], { height, width, channels }: Im
 }
 
 /** Uniform in ±1 ÷ √inputs, as PyTorch's layers begin; gains are 1. A block's do not depend on the others. */
-export function initialWeights(blocks: readonly Block[], size: number, rng: Rng): Float32Array {
+export function initialWeights(blocks: readonly Block[], size: number, rng: Rng, member = 0): Float32Array {
   const weights = new Float32Array(size);
   let at = 0;
   for (const [index, { inputs, outputs, normalises }] of blocks.entries()) {
-    const draws = rng.at("initial weights").at(index);
+    const draws = rng.at("initial weights", member).at(index);
     const bound = 1 / Math.sqrt(inputs);
     for (const end = at + (inputs + 1) * outputs; at < end; at++) weights[at] = bound * (2 * draws.uniform() - 1);
     if (normalises) for (const end = at + outputs; at < end; at++) weights[at] = 1;
@@ -94,6 +96,15 @@ function costOf(blocks: readonly Block[], from: number): { training: number; for
   const flops = blocks.map(({ inputs, outputs, places }) => 2 * inputs * outputs * places);
   const sum = (first: number) => flops.slice(first).reduce((a, b) => a + b, 0);
   return { forward: sum(0), training: sum(0) + sum(from) + sum(from + 1) };
+}
+
+/** Parameters, with slope and two moments where they train, and what their way back needs of the images; 4 bytes a number. */
+function memoryOf(blocks: readonly Block[], from: number, images: number): number {
+  const words = blocks.map((block, at) => {
+    if (at < from) return parametersOf(block);
+    return 4 * parametersOf(block) + images * (block.inputs + block.outputs) * block.places;
+  });
+  return 4 * words.reduce((a, b) => a + b, 0);
 }
 
 function passOf(

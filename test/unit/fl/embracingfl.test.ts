@@ -196,7 +196,7 @@ test("training from kept outputs of the layers below is training the whole model
   });
   const shape = { clients: 1, rows: 3, length: 1 };
   const options = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, clip: false, decay: false };
-  const start = whole.initial(new Rng(1));
+  const start = whole.initial(new Rng(1), 0);
   const rest = whole.layout.size - upper.layout.size;
   const batch = { padding: [0, 0, 0], positions: [0, 1, 2], targets: [0, 2, 1], inverseCount: [1 / 3] };
   const x = Array.from({ length: 18 }, (_, i) => Math.sin(i));

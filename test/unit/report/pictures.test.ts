@@ -3,7 +3,7 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { inflateSync } from "node:zlib";
-import { pictureOf, picturesSchema } from "../../../src/records/pictures.ts";
+import { pictureOf, picturesSchema } from "../../../src/tasks/pictures.ts";
 import { pictureSections, png } from "../../../src/report/pictures.ts";
 import { writeReport } from "../../../src/report/report.ts";
 import { fakeRunFolder } from "../../support/report-run-folder.ts";

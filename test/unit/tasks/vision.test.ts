@@ -82,7 +82,7 @@ function assertClose(got: ArrayLike<number | bigint>, wanted: ArrayLike<number>,
 for (const model of models) {
   const { type } = model.network;
   const task = visionTask(model);
-  const start = task.initial(new Rng(1));
+  const start = task.initial(new Rng(1), 0);
 
   for (const executor of executors) {
     test(`${type}: logits, losses and three steps are those of float64 loops on ${executor.name}`, async () => {
@@ -120,7 +120,7 @@ for (const model of models) {
 
   test(`${type}: several clients in a call train as each alone, whatever the number of their images`, async () => {
     const own = [imagesOf(0, 4), imagesOf(1, 1)];
-    const starts = own.map((_, client) => task.initial(new Rng(client)));
+    const starts = own.map((_, client) => task.initial(new Rng(client), 0));
     const parameters = new Float32Array(2 * task.layout.size);
     for (const [client, values] of starts.entries()) parameters.set(values, client * task.layout.size);
     const shape = { clients: 2, rows: 4, length: 1 };
@@ -165,7 +165,7 @@ for (const model of models) {
 test("a batch without an image moves nothing", async () => {
   for (const model of models) {
     const task = visionTask(model);
-    const parameters = task.initial(new Rng(1));
+    const parameters = task.initial(new Rng(1), 0);
     const feeds = { ...feedsOf([imagesOf(0, 0)], 2), inverseCount: Float32Array.of(1), parameters };
     const out = await ran(stepOf(model, whole, { clients: 1, rows: 2, length: 1 }), feeds);
     assert.deepEqual(out.parameters, parameters);
@@ -199,7 +199,7 @@ test("FLOP are two for each product: forward, and for the slopes of what trains 
 
 test("where a block begins depends on the seed and its own inputs alone", () => {
   const of = (hidden: number[], seed = 1) =>
-    visionTask({ network: { type: "mlp", hidden }, image, classes }).initial(new Rng(seed));
+    visionTask({ network: { type: "mlp", hidden }, image, classes }).initial(new Rng(seed), 0);
   assert.deepEqual(of([6, 5]).slice(0, 25 * 6), of([6, 9]).slice(0, 25 * 6));
   assert.notDeepEqual(of([6, 5]), of([6, 5], 2));
   const bound = 1 / Math.sqrt(24);

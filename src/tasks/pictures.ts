@@ -28,11 +28,22 @@ export const picturesSchema = z.array(
 export type Picture = Readonly<z.output<typeof pictureSchema>>;
 export type PictureSheet = Readonly<z.output<typeof picturesSchema>[number]>;
 
-/** @internal @param values `[height · width · channels]`, 0 for black and 1 for white; what lies outside is cut off */
+/**
+ * Three channels are colours; of any other number the mean is shown.
+ *
+ * @param values `[height · width · channels]`, which `scale` brings to 0 for black and 1 for white; what lies outside is cut off
+ */
 export function pictureOf(
   values: ArrayLike<number>,
-  { height, width, channels }: Pick<Picture, "height" | "width" | "channels">,
+  { height, width, channels }: { readonly height: number; readonly width: number; readonly channels: number },
+  scale = 1,
 ): Picture {
-  const bytes = Uint8ClampedArray.from(values, (value) => 255 * value);
-  return { height, width, channels, pixels: Buffer.from(bytes).toString("base64") };
+  const kept = channels === 3 ? 3 : 1;
+  const each = channels / kept;
+  const bytes = Uint8ClampedArray.from({ length: height * width * kept }, (_, at) => {
+    let sum = 0;
+    for (let i = at * each; i < (at + 1) * each; i++) sum += values[i]!;
+    return (255 * scale * sum) / each;
+  });
+  return { height, width, channels: kept, pixels: Buffer.from(bytes).toString("base64") };
 }

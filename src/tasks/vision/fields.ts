@@ -1,0 +1,21 @@
+/** What a scenario says of the network it trains on images. */
+import { z } from "zod";
+import { count } from "../../base/fields.ts";
+
+/** More make no task of clients. */
+const widths = z.array(count.max(4_096)).min(1).max(16);
+
+/** The field `task` of a scenario. */
+export const visionFields = z.strictObject({
+  type: z.literal("vision"),
+  network: z
+    .discriminatedUnion("type", [
+      /** Width of each hidden layer. */
+      z.strictObject({ type: z.literal("mlp"), hidden: widths.default([256, 256]) }),
+      /** Channels of each convolution. */
+      z.strictObject({ type: z.literal("cnn"), channels: widths.default([16, 32, 64]) }),
+    ])
+    .prefault({ type: "mlp" }),
+});
+
+export type VisionFields = z.output<typeof visionFields>;

@@ -1,0 +1,90 @@
+/** Images and what they show as a task of a run: a network that begins with random weights, all of which train. */
+import { join } from "node:path";
+import { sha256 } from "../../base/digest.ts";
+import { writeAtomically } from "../../base/disk.ts";
+import { ScenarioError } from "../../base/errors.ts";
+import type { Rng } from "../../base/random.ts";
+import type { Batch } from "../../data/batches.ts";
+import { isImageSource, loadImages } from "../../data/images/source.ts";
+import { namedTensors } from "../../model/formats/flat-tensors.ts";
+import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
+import type { OpenedTask, OpenOptions, TaskKind } from "../kind.ts";
+import { membersOf } from "../members.ts";
+import type { TaskShape } from "../task.ts";
+import type { TaskEngine } from "../task-engine.ts";
+import type { VisionFields } from "./fields.ts";
+import { mistakesOf } from "./mistakes.ts";
+import { blocksOf, tensorsOf } from "./network.ts";
+import { type VisionOptions, visionTask } from "./task.ts";
+
+type VisionSpec = Omit<VisionOptions, "narrow">;
+
+export const vision: TaskKind<VisionFields, VisionSpec> = {
+  open,
+  make: (spec, { members = 1 }) => visionTask({ ...spec, narrow: members }),
+};
+
+async function open({ network }: VisionFields, options: OpenOptions): Promise<OpenedTask> {
+  const { name, seed, shape, data } = options;
+  if (!isImageSource(data.source)) {
+    const what = "the task vision learns images; expected digits() or images(path)";
+    throw new ScenarioError(`scenario "${name}": data.source is ${data.source.type}, but ${what}`);
+  }
+  const images = loadImages(data.source, { seed });
+  const spec: VisionSpec = { network, image: images.image, classes: images.categoryNames.length };
+  const { members = 1 } = shape;
+  const task = vision.make(spec, shape, null);
+  const layout = membersOf(task.layout, members);
+  const digest = sha256(JSON.stringify(spec));
+  return {
+    type: "vision",
+    task,
+    layout,
+    members,
+    layers: 0,
+    experts: 0,
+    bytes: { download: 4 * layout.size, upload: 4 * layout.size },
+    digest,
+    save: (folder, parameters) => save(folder, spec, shape, parameters),
+    pictures: async (engine, parameters, examples) => [
+      await mistakesOf(images, examples, (batch) => meanLogits(engine, parameters, batch)),
+    ],
+    initial: (rng) => initialOf(task, members, rng),
+    problems: [],
+    budgetProblem: (budget) => (budget > task.budget.full ? `the network has ${task.budget.full} of them` : null),
+    load: async () => ({
+      data: images,
+      length: 1,
+      notes: images.notes,
+      read: { data: images.digest, tokenizer: null, template: null },
+    }),
+    spec: async () => ({ spec: { type: "vision", options: spec, shape, weights: null }, digest }),
+  };
+}
+
+function initialOf(task: ReturnType<typeof visionTask>, members: number, rng: Rng): Float32Array {
+  const { size } = task.layout;
+  const parameters = new Float32Array(members * size);
+  for (let member = 0; member < members; member++) parameters.set(task.initial(rng, member), member * size);
+  return parameters;
+}
+
+/** What all members say together. */
+async function meanLogits(engine: TaskEngine, parameters: Float32Array, batch: Batch): Promise<Float32Array> {
+  const { size } = engine.task.layout;
+  const members = parameters.length / size;
+  const personal = new Float32Array(0);
+  const said: Float32Array[] = [];
+  for (let member = 0; member < members; member++) {
+    const own = parameters.slice(member * size, (member + 1) * size);
+    said.push(await engine.logits({ batch, parameters: own, personal, variant: { from: 1 } }));
+  }
+  return said[0]!.map((_, at) => said.reduce((sum, logits) => sum + logits[at]!, 0) / members);
+}
+
+/** As safetensors, matrices as PyTorch has them, and beside it what they are of. */
+function save(folder: string, spec: VisionSpec, { members = 1 }: TaskShape, parameters: Float32Array): void {
+  const tensors = tensorsOf(blocksOf(spec.network, spec.image, spec.classes, members), members);
+  writeSafetensors(join(folder, "network_model.safetensors"), namedTensors(tensors, parameters));
+  writeAtomically(join(folder, "network_config.json"), `${JSON.stringify({ ...spec, members }, null, 2)}\n`);
+}
