@@ -2,7 +2,7 @@
 export { InputError, MachineError, ScenarioError } from "./base/errors.ts";
 export { days, hours, megabits, megabytes, millis, minutes, seconds } from "./base/units.ts";
 export { digits, images } from "./data/images/source.ts";
-export { byQuantity, dirichlet, iid, type PartitionSpec, shards } from "./data/partition.ts";
+export { byQuantity, contiguous, dirichlet, iid, type PartitionSpec, shards } from "./data/partition.ts";
 export { type DataSource, file, instructions } from "./data/source.ts";
 export { compact, custom, headings, type PromptTemplate } from "./data/template.ts";
 export type { ClientView, Plan } from "./fl/plan.ts";

@@ -59,6 +59,13 @@ export function dealSizes(indices: Uint32Array, sizes: Float64Array, rng: Rng): 
   return { clients: sizes.length, offsets: runningSum(sizes), indices: dealt };
 }
 
+/** Cuts the examples as they stand into pieces of the given sizes. */
+export const dealStretches = (indices: Uint32Array, sizes: Float64Array): Partition => ({
+  clients: sizes.length,
+  offsets: runningSum(sizes),
+  indices: Uint32Array.from(indices).sort(),
+});
+
 /** Draws of a Dirichlet partition before it gives up. */
 const MOST_DRAWS = 100;
 

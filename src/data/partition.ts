@@ -5,6 +5,7 @@
  *   dirichlet   for each category q ~ Dir(α·1_N); its examples go to clients in proportions q  (methods of Hsu et al.,
  *               2019, https://arxiv.org/abs/1909.06335); drawn again when a client gets fewer than `minimum`
  *   iid         every client the same number, give or take one, from all categories
+ *   contiguous  the same numbers, in the order of the source: where writers follow one another, a client is a few of them
  *   quantity    sizes ∝ exp(σ·normal) or ∝ rank^−z, content as iid
  *   shards      each client holds examples of `categories` categories (McMahan et al., 2017)
  */
@@ -12,13 +13,22 @@ import { z } from "zod";
 import { invariant, ScenarioError } from "../base/errors.ts";
 import { show } from "../base/problem.ts";
 import type { Rng } from "../base/random.ts";
-import { apportion, type ClientSizes, dealByCategory, dealShards, dealSizes, type Partition } from "./deal.ts";
+import {
+  apportion,
+  type ClientSizes,
+  dealByCategory,
+  dealShards,
+  dealSizes,
+  dealStretches,
+  type Partition,
+} from "./deal.ts";
 import type { Examples } from "./examples.ts";
 
 const minimum = z.number().int().min(0).default(1);
 
 export const partitionSchema = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("iid") }),
+  z.strictObject({ type: z.literal("contiguous") }),
   z.strictObject({
     type: z.literal("dirichlet"),
     /** Concentration: 0.1 gives a client a category or two, 100 is nearly iid. */
@@ -44,6 +54,8 @@ export const partitionSchema = z.discriminatedUnion("type", [
 export type PartitionSpec = Readonly<z.infer<typeof partitionSchema>>;
 
 export const iid = (): PartitionSpec => ({ type: "iid" });
+/** Stretches of the source's own order. */
+export const contiguous = (): PartitionSpec => ({ type: "contiguous" });
 export const dirichlet = (options: {
   alpha: number;
   minimum?: number;
@@ -68,10 +80,12 @@ export function partition(
   clients: number,
   rng: Rng,
 ): Partition {
-  requireEnough(indices.length, clients, spec.type === "iid" ? 1 : spec.minimum);
+  requireEnough(indices.length, clients, leastOf(spec));
   switch (spec.type) {
     case "iid":
       return dealSizes(indices, evenSizes(indices.length, clients), rng);
+    case "contiguous":
+      return dealStretches(indices, evenSizes(indices.length, clients));
     case "quantity":
       return dealSizes(indices, quantitySizes(spec, indices.length, clients, rng), rng);
     case "dirichlet":
@@ -113,7 +127,7 @@ export interface SizesOptions {
  */
 export function partitionSizes(spec: PartitionSpec, options: SizesOptions, rng: Rng): ClientSizes {
   const { clients, examples: total, categories = 8, tokensPerExample, tokensSpread = tokensPerExample / 4 } = options;
-  requireEnough(total, clients, spec.type === "iid" ? 1 : spec.minimum);
+  requireEnough(total, clients, leastOf(spec));
   const examples = drawSizes(spec, total, clients, categories, rng);
   const tokens = new Float64Array(clients);
   const draws = rng.at("partition tokens").at(0);
@@ -129,6 +143,7 @@ function drawSizes(spec: PartitionSpec, total: number, clients: number, categori
   switch (spec.type) {
     // Shards hold equal parts of their categories, so with categories of one size all clients are as large.
     case "iid":
+    case "contiguous":
     case "shards":
       return evenSizes(total, clients);
     case "quantity":
@@ -156,6 +171,9 @@ function byCategory(data: Examples, indices: Uint32Array): Uint32Array[] {
   }
   return groups.filter(({ length }) => length > 0);
 }
+
+/** Examples that every client gets. */
+const leastOf = (spec: PartitionSpec): number => ("minimum" in spec ? spec.minimum : 1);
 
 function requireEnough(examples: number, clients: number, least: number): void {
   invariant(Number.isInteger(clients) && clients > 0, () => `a partition for ${clients} clients`);

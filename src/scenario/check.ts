@@ -75,7 +75,11 @@ function checkSizes(data: ScenarioData): Problem[] {
   if (sizes !== undefined && !data.timingOnly) {
     problems.push({ path: "data.sizes", text: "is given, but only a run with timingOnly: true does without data" });
   }
-  if (partition !== undefined && partition.type !== "iid" && typeof sizes?.examplesPerClient === "object") {
+  if (
+    partition !== undefined &&
+    !["iid", "contiguous"].includes(partition.type) &&
+    typeof sizes?.examplesPerClient === "object"
+  ) {
     const what = "a number, the mean that data.partition spreads";
     problems.push(expected("data.sizes.examplesPerClient", what, sizes.examplesPerClient));
   }

@@ -6,6 +6,7 @@ import { evaluationBatches, idsOf } from "../../src/data/batches.ts";
 import { apportion, sizesOf } from "../../src/data/deal.ts";
 import {
   byQuantity,
+  contiguous,
   dirichlet,
   iid,
   type PartitionSpec,
@@ -19,6 +20,7 @@ import { byteTokenizer } from "../../src/data/tokenizer.ts";
 
 const spec: fc.Arbitrary<PartitionSpec> = fc.oneof(
   fc.constant(iid()),
+  fc.constant(contiguous()),
   fc.double({ min: 0.01, max: 50, noNaN: true }).map((alpha) => dirichlet({ alpha, shortage: "fill" })),
   fc.double({ min: 0.1, max: 3, noNaN: true }).map((sigma) => byQuantity({ sigma })),
   fc.double({ min: 0.1, max: 3, noNaN: true }).map((zipf) => byQuantity({ zipf })),

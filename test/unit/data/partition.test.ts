@@ -6,6 +6,7 @@ import { type Batch, evaluationBatches, idsOf, packedBatch, trainBatches } from 
 import { apportion, examplesOf, type Partition, sizesOf } from "../../../src/data/deal.ts";
 import {
   byQuantity,
+  contiguous,
   dirichlet,
   iid,
   notesOnPartition,
@@ -357,4 +358,15 @@ test("packed rows have loss on every token, each predicted once", () => {
   assert.deepEqual([...idsOf({ inputs })], [1, 2, 3, 5, 6, 7]);
   assert.deepEqual([...targets], [2, 3, 0, 6, 7, 8]);
   assert.deepEqual([...lossPositions], [0, 1, 2, 3, 4, 5]);
+});
+
+test("contiguous stretches follow one another in the order of the source", () => {
+  const indices = Uint32Array.of(9, 2, 4, 5, 6, 7, 3);
+  const dealt = partition(sample(2, 5), indices, contiguous(), 3, new Rng(1));
+  const own = [0, 1, 2].map((client) => [...examplesOf(dealt, client)]);
+  assert.deepEqual(own, [
+    [2, 3],
+    [4, 5, 6],
+    [7, 9],
+  ]);
 });
