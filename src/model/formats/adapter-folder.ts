@@ -59,6 +59,9 @@ interface Part {
 }
 
 function readPart(folder: string, config: ModelConfig): Part {
+  if (existsSync(join(folder, "network_config.json"))) {
+    throw new InputError(`${folder} holds a network for images, expected an adapter of a language model`);
+  }
   if (isPoolsFolder(folder)) {
     const { layout, parameters } = importPools(folder, config);
     return { values: parameters, lora: { rank: 1, alpha: 1 }, shape: { beside: layout.beside } };
