@@ -143,10 +143,15 @@ function nonFiniteIn(sent: Update["sent"]): string | null {
 }
 
 function firstNonFinite(what: string, values: readonly number[] | Float32Array | Float64Array): string | null {
-  // v − v is 0 for every finite v and NaN for the others, so one sum tells whether there is anything to look for.
+  if (values instanceof Float32Array && allFinite(values)) return null;
+  const at = values.findIndex((value) => !Number.isFinite(value));
+  return at < 0 ? null : `${what} value ${at} is ${values[at]}, expected a finite number`;
+}
+
+/** Of one type of array alone: a loop that has seen several takes five times as long. */
+function allFinite(values: Float32Array): boolean {
+  // v − v is 0 for every finite v and NaN for the others.
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += values[i]! - values[i]!;
-  if (sum === 0) return null;
-  const at = values.findIndex((value) => !Number.isFinite(value));
-  return `${what} value ${at} is ${values[at]}, expected a finite number`;
+  return sum === 0;
 }

@@ -50,6 +50,11 @@ export function visionTask({ network, image, classes, narrow = 1 }: VisionOption
       const possible = Number.isInteger(from) && (from as number) >= 1 && (from as number) <= blocks.length;
       invariant(possible, () => `from: expected 1 to ${blocks.length}, got ${from}`);
     },
+    countProblem(counts, images, variant) {
+      const expected = (block: number) => (block < firstTrained(variant) ? 0 : images);
+      const odd = counts.findIndex((count, block) => count !== expected(block));
+      return odd < 0 ? null : `block ${odd} saw ${counts[odd]} images, expected ${expected(odd)}`;
+    },
     checkBatch: ({ targets }) => requireInside(targets, classes, "class"),
     cost: (variant) => costOf(blocks, firstTrained(variant)),
     pass(graph, { parameters }, variant, shape) {

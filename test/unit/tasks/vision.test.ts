@@ -209,3 +209,18 @@ test("where a block begins depends on the seed and its own inputs alone", () => 
       .every((value) => Math.abs(value) <= bound),
   );
 });
+
+test("an update whose blocks did not see the images of its variant is told by block and number", () => {
+  const { countProblem } = visionTask(models[0]!);
+  assert.equal(countProblem!(Float64Array.of(0, 7, 7), 7, { from: 2 }), null);
+  assert.equal(countProblem!(Float64Array.of(7, 7, 7), 7, { from: 2 }), "block 0 saw 7 images, expected 0");
+  assert.equal(countProblem!(Float64Array.of(7, 7, 6), 7, {}), "block 2 saw 6 images, expected 7");
+});
+
+test("a budget is how many blocks train; of an ensemble, how many members", () => {
+  const { budget } = visionTask(models[1]!);
+  assert.equal(budget.full, 4);
+  assert.deepEqual([1, 4].map(budget.variant), [{ from: 4 }, { from: 1 }]);
+  const ensemble = visionTask({ network: { type: "mlp", hidden: [8] }, image, classes, narrow: 4 }).budget;
+  assert.deepEqual([ensemble.full, ensemble.variant(1)], [4, { from: 1 }]);
+});
