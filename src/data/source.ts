@@ -5,14 +5,13 @@ import { InputError, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { FAMILY_NAMES } from "./families.ts";
 import { generateExamples } from "./generate.ts";
-import { type ImageSource, imageSourceSchema, isImageSource } from "./images/source.ts";
 import { Reading } from "./reading.ts";
 import { readExamples } from "./records.ts";
 import { defaultTemplate, type PromptTemplate } from "./template.ts";
 import { type Loss, type TokenizedData, tokenize, tokenizeStream } from "./tokenized.ts";
 import { byteTokenizer, type Tokenizer } from "./tokenizer.ts";
 
-const textSources = z.discriminatedUnion("type", [
+export const textSourceSchema = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("instructions"),
     examples: z.number().int().positive().max(1_000_000),
@@ -29,15 +28,7 @@ const textSources = z.discriminatedUnion("type", [
   }),
 ]);
 
-type TextSource = Readonly<z.infer<typeof textSources>>;
-
-/** Whatever a scenario learns from. */
-export const sourceSchema = z.discriminatedUnion("type", [...textSources.options, ...imageSourceSchema.options]);
-
-export type DataSource = TextSource | ImageSource;
-
-/** The file that a source reads; undefined for one that reads none. */
-export const pathOf = (source: DataSource): string | undefined => ("path" in source ? source.path : undefined);
+export type TextSource = Readonly<z.infer<typeof textSourceSchema>>;
 
 /** Eight task families with exact answers; see `families.ts`. */
 export const instructions = (options: { examples: number; seed?: number; families?: string[] }): TextSource => ({
@@ -64,11 +55,7 @@ export interface LoadOptions {
 }
 
 /** Reads or generates the examples and puts them into shared columns. */
-export async function loadData(source: DataSource, options: LoadOptions): Promise<TokenizedData> {
-  if (isImageSource(source)) {
-    const what = "a language model learns text; expected instructions(…) or file(…)";
-    throw new ScenarioError(`data.source is ${source.type}, but ${what}`);
-  }
+export async function loadData(source: TextSource, options: LoadOptions): Promise<TokenizedData> {
   const { tokenizer = byteTokenizer, template = defaultTemplate(tokenizer), maxTokens } = options;
   if (source.type === "instructions") {
     const examples = generateExamples({ ...source, seed: source.seed ?? options.seed });

@@ -3,7 +3,6 @@ import { onDisk } from "../base/disk.ts";
 import { InputError, MachineError } from "../base/errors.ts";
 import { digestOfFile } from "../base/open.ts";
 import { isImageSource, loadImages } from "../data/images/source.ts";
-import { pathOf } from "../data/source.ts";
 import { changedInputs, type Digests, type Input, type Places } from "../folder/provenance.ts";
 import { openRunFolder, readRecord, readResult } from "../folder/run-folder.ts";
 import { loadCheckpoint } from "../model/formats/checkpoint.ts";
@@ -11,6 +10,7 @@ import { checkpointDigest } from "../model/formats/checkpoint-digest.ts";
 import { defaultWeightsCache } from "../model/formats/prepare-weights.ts";
 import { ownCodeDigest } from "../scenario/own-code.ts";
 import { openModel, shapeDigest } from "../tasks/llm/load-model.ts";
+import { pathOf } from "../tasks/sources.ts";
 import { embeddedModel } from "./package.ts";
 import { recordedScenario } from "./trained-adapter.ts";
 

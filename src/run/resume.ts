@@ -10,7 +10,6 @@ import { parseJson } from "../base/json.ts";
 import { openToAppend } from "../base/open.ts";
 import { show } from "../base/problem.ts";
 import { readText } from "../base/text.ts";
-import { pathOf } from "../data/source.ts";
 import { flawOfFile } from "../folder/line-file.ts";
 import { awaitLock } from "../folder/lock.ts";
 import { differences, type Places, remarkOn } from "../folder/provenance.ts";
@@ -18,6 +17,7 @@ import { largestScenario, openRunFolder, type RunFolder, readRecord, removeHalfW
 import { type Checkpoint, newestCheckpoint, setAside } from "../folder/saved-state.ts";
 import { hasCode, type Scenario, scenarioFromJson, scenarioToJson } from "../scenario/define.ts";
 import { withPaths } from "../scenario/paths.ts";
+import { pathOf } from "../tasks/sources.ts";
 import { openDiagnostics } from "./diagnostics.ts";
 import { guardScenario } from "./guard.ts";
 import { provenanceOf, type ScenarioSource } from "./provenance.ts";

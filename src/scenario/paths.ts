@@ -1,7 +1,7 @@
 /** Where the files lie that a scenario names by paths of its own, wherever the command is typed that reads it again. */
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
-import type { DataSource } from "../data/source.ts";
+import type { DataSource } from "../tasks/sources.ts";
 
 interface NamesFiles {
   readonly model: unknown;

@@ -4,7 +4,6 @@
 import { z } from "zod";
 import { count, positive, probability } from "../base/fields.ts";
 import { partitionSchema } from "../data/partition.ts";
-import { sourceSchema } from "../data/source.ts";
 import { templateSchema } from "../data/template.ts";
 import type { Spec } from "../fl/define.ts";
 import { duration, patience } from "../fl/policies/fields.ts";
@@ -16,6 +15,7 @@ import { lawSchema } from "../sim/fleet/laws.ts";
 import { worldSchema } from "../sim/world-spec.ts";
 import { llmFields } from "../tasks/llm/fields.ts";
 import { taskSchema } from "../tasks/open/fields.ts";
+import { sourceSchema } from "../tasks/sources.ts";
 import { calibrationSchema } from "./calibration.ts";
 import { expectationSpecSchema } from "./expect.ts";
 

@@ -2,12 +2,12 @@
 import type { Problem } from "../base/problem.ts";
 import type { Rng } from "../base/random.ts";
 import type { BatchData } from "../data/batches.ts";
-import type { DataSource } from "../data/source.ts";
 import type { PromptTemplate } from "../data/template.ts";
 import type { Executor, WeightSource } from "../tensor/executors/executor.ts";
 import type { TaskType } from "./facts.ts";
 import type { ParameterLayout } from "./layout.ts";
 import type { PictureSheet } from "./pictures.ts";
+import type { DataSource } from "./sources.ts";
 import type { Setting, Task, TaskShape } from "./task.ts";
 import type { TaskEngine } from "./task-engine.ts";
 

@@ -9,6 +9,7 @@ import { split } from "../../data/split.ts";
 import { readTokenRows } from "../../data/token-rows.ts";
 import { notesOn, type TokenizedData } from "../../data/tokenized.ts";
 import type { Digests } from "../../folder/provenance.ts";
+import { requireText } from "../../tasks/sources.ts";
 import type { Subject } from "./subject.ts";
 
 export interface Questions {
@@ -53,7 +54,7 @@ export async function questionsFor(
   const { maxTokens } = model.config;
   if (data === undefined && run !== null) {
     const most = Math.min(run.data.maxTokens ?? maxTokens, maxTokens);
-    const all = await loadData(run.data.source, { ...options, seed: run.seed, maxTokens: most });
+    const all = await loadData(requireText(run.data.source), { ...options, seed: run.seed, maxTokens: most });
     const cap = examples ?? run.evaluationExamples;
     const { evaluation, notes } = split(all, { heldOut: run.data.heldOut, evaluationExamples: cap });
     const inputs = { data: all.digest, tokenizer: tokenizer.digest };

@@ -17,6 +17,7 @@ import { writeAdapterFolder } from "../../model/formats/adapter-folder.ts";
 import { BaseWeightsFile } from "../../model/formats/prepare-weights.ts";
 import { initialAdapter } from "../../model/initial-adapter.ts";
 import type { Loaded, OpenedTask, OpenOptions, TaskKind, TaskSpec } from "../kind.ts";
+import { requireText } from "../sources.ts";
 import type { TaskShape } from "../task.ts";
 import type { LlmFields } from "./fields.ts";
 import { type OpenedModel, openModel, shapeDigest } from "./load-model.ts";
@@ -161,7 +162,7 @@ async function load(model: Model, { name, seed, data }: OpenOptions): Promise<Lo
     );
   }
   const maxTokens = Math.min(data.maxTokens ?? config.maxTokens, config.maxTokens);
-  const examples = await loadData(data.source, { seed, tokenizer, template, maxTokens });
+  const examples = await loadData(requireText(data.source), { seed, tokenizer, template, maxTokens });
   return {
     data: examples,
     length: rowLength(examples, examples.maxTokens),

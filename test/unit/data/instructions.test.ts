@@ -6,7 +6,7 @@ import { idsOf } from "../../../src/data/batches.ts";
 import type { Example } from "../../../src/data/example.ts";
 import { FAMILIES, FAMILY_NAMES } from "../../../src/data/families.ts";
 import { generateExamples } from "../../../src/data/generate.ts";
-import { instructions, loadData, sourceSchema } from "../../../src/data/source.ts";
+import { instructions, loadData, textSourceSchema } from "../../../src/data/source.ts";
 import { byteTokenizer } from "../../../src/data/tokenizer.ts";
 import { corpusBatch, drawDocument } from "../../../src/pretraining/corpus.ts";
 
@@ -83,8 +83,8 @@ test("more examples than a family has is a mistake that names both numbers", () 
 });
 
 test("an unknown family is refused by the schema", () => {
-  assert.equal(sourceSchema.safeParse(instructions({ examples: 10, families: ["sorting"] })).success, true);
-  assert.equal(sourceSchema.safeParse(instructions({ examples: 10, families: ["poetry"] })).success, false);
+  assert.equal(textSourceSchema.safeParse(instructions({ examples: 10, families: ["sorting"] })).success, true);
+  assert.equal(textSourceSchema.safeParse(instructions({ examples: 10, families: ["poetry"] })).success, false);
 });
 
 test("generated examples fit in 48 byte tokens, and the source's own seed wins over the scenario's", async () => {

@@ -3,9 +3,9 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { inflateSync } from "node:zlib";
-import { pictureOf, picturesSchema } from "../../../src/tasks/pictures.ts";
 import { pictureSections, png } from "../../../src/report/pictures.ts";
 import { writeReport } from "../../../src/report/report.ts";
+import { pictureOf, picturesSchema } from "../../../src/tasks/pictures.ts";
 import { fakeRunFolder } from "../../support/report-run-folder.ts";
 
 test("a picture becomes a PNG that says its size and holds its pixels, row by row", () => {
