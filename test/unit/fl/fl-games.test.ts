@@ -47,18 +47,18 @@ test("exact answers swing from one side to the other until the box stops them; w
     const m = ts.length;
     const risks = ts.map(wanting);
     const wild = await means(flGames({ smooth: "off", box: 20 }), risks, gameSetting(m, 1), 400, "best");
-    const calm = await means(flGames({ box: 20 }), risks, gameSetting(m, 1), 1_000, "best");
+    const calm = await means(flGames({ box: 20 }), risks, gameSetting(m, 1), 500, "best");
     if (m === 3) assert.ok(Math.abs(wild.at(-1)![0]! - wild.at(-2)![0]!) > 20, "three alternate between the sides");
     close(calm.at(-1)!, m === 2 ? 0.4 : 0.2, 1e-3);
   }
-  const four = await means(flGames({ box: 20 }), [0.2, 0.8, 0.5, -0.1].map(wanting), gameSetting(4, 1), 1_000, "best");
+  const four = await means(flGames({ box: 20 }), [0.2, 0.8, 0.5, -0.1].map(wanting), gameSetting(4, 1), 300, "best");
   assert.ok(Math.abs(four.at(-1)![0]! - four.at(-2)![0]!) > 1, "four still alternate");
 });
 
 test("as printed, SMOOTH counts opponents twice and ends elsewhere for an even number of clients", async () => {
   const strategy = flGames({ smooth: "asPrinted", box: 20, optimizer: "sgd" });
   const settle = async (ts: readonly number[]) =>
-    (await means(strategy, ts.map(wanting), gameSetting(ts.length, 1, { rate: 0.5 }), 800)).at(-1)!;
+    (await means(strategy, ts.map(wanting), gameSetting(ts.length, 1, { rate: 0.5 }), 600)).at(-1)!;
   close(await settle([1, 0.4]), 0, 1e-3);
   close(await settle([0.2, 0.8, 0.5, -0.1]), 0, 1e-3);
   close(await settle([0.2, 0.8, -0.5]), 0.2, 1e-3);
@@ -83,7 +83,7 @@ test("a spurious feature is dropped where clients disagree on its sign in equal 
   for (const { betas, game } of rows) {
     const m = betas.length;
     const strategy = flGames({ box: 2, optimizer: "sgd", smooth: "off" });
-    const seen = await means(strategy, betas.map(causal), gameSetting(m, 2, { rate: 0.2 }), 800);
+    const seen = await means(strategy, betas.map(causal), gameSetting(m, 2, { rate: 0.2 }), 500);
     // The numbers are of 20,000 examples a client: off by about 1 ÷ √20,000.
     close(seen.at(-1)!, game, 0.02);
   }

@@ -51,7 +51,7 @@ test("first picks take turns, through all rounds, in an order that changes", () 
 });
 
 test("with budgets 8-4-2-1 every base is trained about as often by every class of clients", () => {
-  const visits = 2_000;
+  const visits = 800;
   for (const budget of budgets) {
     const counts = new Array<number>(bases).fill(0);
     for (let turn = 0; turn < visits; turn++) {
