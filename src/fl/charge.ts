@@ -5,12 +5,12 @@
  *   time = Σ (latency + bytes ÷ rate)  +  effort · training + probing
  *
  * A probe is a forward pass over all local examples that are trained on, whatever the effort, or a training step's pass if
- * it differentiates; those kept from training pass forward once.
+ * it differentiates; those kept from training pass forward once. All that are trained on pass once through layers that rest.
  */
 import type { ClientId } from "../base/ids.ts";
 import type { ParameterLayout } from "../tasks/layout.ts";
 import type { Scope } from "../tasks/scope.ts";
-import type { Variant } from "../tasks/task.ts";
+import type { Cost, Variant } from "../tasks/task.ts";
 import { bytesOf, type Plan } from "./plan.ts";
 
 export interface Charge {
@@ -39,8 +39,8 @@ export interface Tariff {
   /** Milliseconds of a client's local training at its own budget; and of one pass over its examples of that. */
   trainingTimeOf(client: ClientId): number;
   epochTimeOf(client: ClientId): number;
-  /** FLOP of a token in a training step, and in a forward pass. */
-  flopsOf(variant: Variant, scope?: Scope): { readonly training: number; readonly forward: number };
+  /** FLOP of a token. */
+  flopsOf(variant: Variant, scope?: Scope): Cost;
   /** Share of its examples that a client keeps from training. */
   readonly kept: number;
   /** How many models train where a plan does not say. */
@@ -56,7 +56,7 @@ export function chargesBy(tariff: Tariff): ChargeOf {
     if (plan === null)
       return { ...bytes, preliminary: null, training: (1 - kept) * trainingTimeOf(client), probing: 0 };
     const own = flopsOf(variantOf(client));
-    const asked = flopsOf(plan.kind.variant, plan.scope);
+    const { once = 0, ...asked } = flopsOf(plan.kind.variant, plan.scope);
     const { down, up } = bytesOf(plan, layout);
     const { trained, backward, validating } = probesOf(plan.kind);
     const forward = (trained - backward) * (1 - kept) + validating * kept;
@@ -67,7 +67,7 @@ export function chargesBy(tariff: Tariff): ChargeOf {
       upload: sent(bytes.upload, up),
       preliminary: plan.preliminary ?? null,
       training: (models * (1 - kept) * trainingTimeOf(client) * asked.training) / own.training,
-      probing: (models * epochTimeOf(client) * probed) / own.training,
+      probing: (models * epochTimeOf(client) * (probed + (1 - kept) * once)) / own.training,
     };
   };
 }

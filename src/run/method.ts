@@ -96,8 +96,8 @@ function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, ste
     epochTimeOf: (client) => (1_000 * fleet.tokens[client]!) / fleet.tokensPerSecond[client]!,
     flopsOf(variant, scope) {
       const pace = paceOf(variant, scope);
-      const { training, forward } = task.cost(variant, scope);
-      return { training: pace * training, forward: pace * forward };
+      const { training, forward, once = 0 } = task.cost(variant, scope);
+      return { training: pace * training, forward: pace * forward, once: pace * once };
     },
     probesOf(kind) {
       const { before, after, backward = 0, validate } = steps(kind);

@@ -99,6 +99,8 @@ export interface Cost {
   /** In a training step, and in a forward pass. */
   readonly training: number;
   readonly forward: number;
+  /** In what a participation does once before it trains: layers that rest, whose output is kept. 0 unless given. */
+  readonly once?: number;
 }
 
 /** What is trained, and how to run it. */

@@ -13,6 +13,7 @@ import type { Trained, Update } from "../fl/update.ts";
 import { doWork } from "../fl/works.ts";
 import { countParameters } from "../model/accounting.ts";
 import type { ModelConfig } from "../model/config.ts";
+import { colouredTask } from "../tasks/coloured/task.ts";
 import { llmTask, parameterLayout } from "../tasks/llm/task.ts";
 import { restorerSize } from "../tasks/restore/restorer.ts";
 import { restoreTask } from "../tasks/restore/task.ts";
@@ -45,6 +46,8 @@ const { total, expert } = countParameters(config);
 const clients = 8;
 const tokens = 100;
 
+const headed = colouredTask({ inputs: 4, representation: [3, 2], hidden: 0, heads: clients });
+
 /** The task that a strategy needs, as it shapes it. */
 export function smallTask({ shape, needs = [] }: Pick<Strategy, "shape" | "needs">): {
   readonly task: Task;
@@ -57,6 +60,10 @@ export function smallTask({ shape, needs = [] }: Pick<Strategy, "shape" | "needs
     draws: (purpose: string) => new Rng(1).at(purpose).at(0),
     examples: (client: number) => 1 + ((37 * client) % 100),
   };
+  if (needs.includes("heads")) {
+    const { layout, abilities, budget } = headed;
+    return { task: headed, setting: { ...common, layout, abilities, budgets: [1], variant: budget.variant } };
+  }
   if (needs.includes("modalities")) {
     const task = twoViewTask({ inputs: [3, 4], hidden: 5, features: 2, classes: 3 });
     const { layout, abilities, budget } = task;
@@ -164,6 +171,7 @@ export function played(strategy: Strategy, { server, memories }: Remembered, cha
       ...{ client: view.client, budget, examples, round: view.round, plan },
       participation: participationId(client),
       values: reply.values ?? trained.values,
+      trained: reply.trained ?? trained.trained,
       sent: reply.sent ?? {},
       discount: 1,
       staleness: 0,

@@ -11,7 +11,16 @@ interface Model {
   readonly adapter: AdapterLayout;
 }
 
-export function costOf({ config, adapter }: Model, { topK, kept }: Variant, scope?: Scope): Cost {
+export function costOf({ config, adapter }: Model, variant: Variant, scope?: Scope): Cost {
+  const { topK, kept, from = 1 } = variant;
+  if ((from as number) > 1) {
+    // What layers below put out is kept for the whole round.
+    const whole = { ...variant, from: 1 };
+    const upper = { ...config, layers: config.layers + 1 - (from as number) };
+    const { training, forward } = costOf({ config: upper, adapter }, whole, scope);
+    const all = costOf({ config, adapter }, whole, scope).forward;
+    return { training, forward: all, once: all - forward };
+  }
   const k = topK as number;
   const { lora, pool } = adapter;
   if (pool !== null && kept !== undefined) {

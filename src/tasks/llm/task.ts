@@ -48,7 +48,7 @@ export function llmTask({ config, lora, form, shape }: LlmOptions): LlmTask {
     config,
     adapter,
     layout: memberLayout(adapter),
-    abilities: ["low-rank", "experts", "routers", "beside", "members"],
+    abilities: ["low-rank", "experts", "routers", "beside", "members", "blocks"],
     budget: { full: config.topK, variant: (topK) => ({ topK }) },
     padding: config.experts,
     personal: config.layers,

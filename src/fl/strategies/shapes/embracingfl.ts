@@ -4,7 +4,7 @@ import type { Problem } from "../../../base/problem.ts";
 import type { ParameterLayout } from "../../../tasks/layout.ts";
 import { scalarsOf } from "../../../tasks/scope.ts";
 import { spread } from "../../../tasks/spread.ts";
-import type { Affordable, Setting } from "../../../tasks/task.ts";
+import type { Affordable, Setting, Variant } from "../../../tasks/task.ts";
 import { averagingBy, averagingFields } from "../../averaging.ts";
 import type { Plan } from "../../plan.ts";
 import { defineStrategy } from "../../wrappers/define-strategy.ts";
@@ -89,14 +89,10 @@ export const embracingfl = defineStrategy({
     return {
       ...averagingBy({ ...options, absentPolicy: "renormalise" }),
       ...deployingGlobally(shared),
+      needs: ["blocks"],
       problems(setting): Problem[] {
         const { layout, budgets, clients } = setting;
         const { length } = chainOf(layout);
-        if (layout.heads !== undefined) {
-          return [
-            { path: "type", text: "trains the last layers of a chain, and this task has a head for each client" },
-          ];
-        }
         if (memory === undefined) {
           return Object.entries(typeof layers === "string" ? {} : layers)
             .filter(([, count]) => count > length)
@@ -128,7 +124,7 @@ export const embracingfl = defineStrategy({
       },
       /** Without a gradient there is still decay. */
       steps: ({ variant }, { layout }) =>
-        variant.from === undefined
+        firstIn(variant) === 1
           ? {}
           : {
               moves: ({ graph }) =>
@@ -136,7 +132,7 @@ export const embracingfl = defineStrategy({
             },
       /** Used is not trained. */
       reply: ({ trained }, { kind: { variant } }, _client, { layout }) =>
-        variant.from === undefined
+        firstIn(variant) === 1
           ? {}
           : { trained: trainedFrom(variant, layout).map((isTrained, group) => isTrained * trained[group]!) },
     };
@@ -147,6 +143,9 @@ export const embracingfl = defineStrategy({
 const chainOf = ({ groups, mixtures }: ParameterLayout): readonly (readonly number[])[] =>
   mixtures?.map(({ experts, router }) => (router === null ? experts : [...experts, router])) ??
   groups.map((_, group) => [group]);
+
+/** q, from 1. */
+const firstIn = ({ from = 1 }: Variant): number => from as number;
 
 /** 1 for a group of a layer that trains. */
 function trainedFrom({ from }: Readonly<Record<string, string | number>>, layout: ParameterLayout): Uint8Array {

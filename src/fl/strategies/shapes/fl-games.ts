@@ -153,11 +153,11 @@ export const flGames = defineStrategy({
     };
 
     return {
+      needs: ["heads"],
       problems({ layout, clients }): Problem[] {
-        const heads = layout.heads?.groups.length;
-        if (heads === clients) return [];
-        const what = heads === undefined ? "this task has none" : `the task has ${heads} for ${clients} clients`;
-        return [{ path: "type", text: `trains a head of each client's own, and ${what}` }];
+        const { length } = headsOf(layout).groups;
+        const text = `trains a head of each client's own, and the task has ${length} for ${clients} clients`;
+        return length === clients ? [] : [{ path: "type", text }];
       },
       init: ({ layout, clients }) => ({
         vectors: { plays: new Float32Array(clients * buffer * headSizeIn(layout)) },

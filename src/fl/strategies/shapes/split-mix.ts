@@ -82,6 +82,7 @@ export const splitMix = defineStrategy({
 
     return {
       ...averaging(options.discounts, weightOf),
+      needs: ["members"],
       shape: { members: bases },
       problems(setting): Problem[] {
         const { layout, budgets } = setting;
