@@ -1,7 +1,7 @@
 /** What a scenario file may import: `import { defineScenario, flame, … } from "flame-sim"`. */
 export { InputError, MachineError, ScenarioError } from "./base/errors.ts";
 export { days, hours, megabits, megabytes, millis, minutes, seconds } from "./base/units.ts";
-export { digits, images } from "./data/images/source.ts";
+export { digits, images, pictures } from "./data/images/source.ts";
 export { byQuantity, contiguous, dirichlet, iid, type PartitionSpec, shards } from "./data/partition.ts";
 export { file, instructions } from "./data/source.ts";
 export { compact, custom, headings, type PromptTemplate } from "./data/template.ts";

@@ -69,7 +69,30 @@ const vision: TaskFacts = {
   ],
 };
 
-const taskFacts = { llm, vision } as const satisfies Record<string, TaskFacts>;
+const restore: TaskFacts = {
+  budget: { name: "candidates of a picture", symbol: "k" },
+  target: "picture",
+  metrics: [
+    {
+      key: "psnr",
+      title: "PSNR",
+      meaning: "Mean peak signal-to-noise ratio of held-out pictures, clipped to [0, 1]: 10·log₁₀ 1/error².",
+      form: "decibel",
+      better: "high",
+      of: ({ more }) => more?.psnr ?? Number.NaN,
+    },
+    {
+      key: "ranks",
+      title: "routed ranks",
+      meaning: "Routed ranks of each product that a held-out picture uses; the rest of k are zero slots.",
+      form: "number",
+      better: "low",
+      of: ({ more }) => more?.ranks ?? 0,
+    },
+  ],
+};
+
+const taskFacts = { llm, restore, vision } as const satisfies Record<string, TaskFacts>;
 
 export type TaskType = keyof typeof taskFacts;
 

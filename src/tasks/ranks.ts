@@ -20,6 +20,7 @@
  * https://arxiv.org/abs/2511.16024. How gates are normalised, the scale and the router's one layer are ours.
  */
 import type { Draws } from "../base/random.ts";
+import type { FlatTensor } from "../model/formats/flat-tensors.ts";
 import type { Tensor } from "../tensor/graph/ir.ts";
 import { add, addScalar, div, mul, reduceSum, scale } from "../tensor/ops/arithmetic.ts";
 import { detach } from "../tensor/ops/discrete.ts";
@@ -94,6 +95,23 @@ export function ranksLayout(
     }
   }
   return { size, groups: [...groups.routed, ...groups.shared, ...groups.routers], pairs, routedRanks };
+}
+
+/** Where each product's A, B and router lie, by the names that files have. */
+export function rankTensors(products: readonly Product[], ranks: Ranks, scores: number): FlatTensor[] {
+  const all = ranks.shared + ranks.routed;
+  let start = 0;
+  return products.flatMap((product) => {
+    const { name, inputs, outputs } = product;
+    const [sizeOfA, sizeOfB, sizeOfRouter] = partsOf(product, ranks, scores);
+    const tensors = [
+      { name: `${name}.A`, shape: [all, inputs], start },
+      { name: `${name}.B`, shape: [outputs, all], start: start + sizeOfA, transposed: true },
+      { name: `${name}.router`, shape: [candidatesOf(ranks), scores + 1], start: start + sizeOfA + sizeOfB },
+    ];
+    start += sizeOfA + sizeOfB + sizeOfRouter;
+    return sizeOfRouter === 0 ? tensors.slice(0, 2) : tensors;
+  });
 }
 
 /**

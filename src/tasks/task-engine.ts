@@ -83,6 +83,13 @@ export class TaskEngine implements TrainingEngine {
     return (await this.#predict(seen, batch, true)).logits as Float32Array;
   }
 
+  /** Of one batch: losses, what is predicted, and what the task measures besides. */
+  async outputs({ batch, ...model }: LogitsJob): Promise<Record<string, TensorData>> {
+    const seen = this.#seen(model);
+    this.#check({ ...seen, batches: [batch] });
+    return this.#predict(seen, batch, false);
+  }
+
   takeProblems(): string[] {
     return this.#engine.takeProblems();
   }

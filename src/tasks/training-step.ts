@@ -145,7 +145,13 @@ export function evaluationProgram(
   return {
     name: `evaluate ${shape.rows}x${shape.length} ${formatVariant(variant)}`,
     inputs: { ...inputs.made, ...pass.batch },
-    outputs: { losses, predicted: argMax(logits), counts, ...(withLogits && { logits }) },
+    outputs: {
+      losses,
+      predicted: argMax(logits),
+      counts,
+      ...(withLogits && { logits }),
+      ...task.evaluation?.outputs(pass),
+    },
   };
 }
 

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { megabits, minutes } from "../base/units.ts";
+import { pictures } from "../data/images/source.ts";
 import { iid } from "../data/partition.ts";
 import { instructions } from "../data/source.ts";
 import type { Strategy } from "../fl/strategy.ts";
@@ -17,12 +18,21 @@ import { defineScenario } from "../scenario/define.ts";
 
 const lora = { rank: 2, alpha: 4 };
 
+const speaking = {
+  lora,
+  data: { source: instructions({ examples: 60 }), partition: iid(), maxTokens: 48, heldOut: 0.2 },
+};
+
+const restoring = {
+  task: { type: "restore" as const },
+  data: { source: pictures({ examples: 60, side: 8 }), partition: iid(), heldOut: 0.2 },
+};
+
 const scenarioWith = (strategy: Strategy) =>
   defineScenario({
     name: "real-round",
     seed: 3,
-    lora,
-    data: { source: instructions({ examples: 60 }), partition: iid(), maxTokens: 48, heldOut: 0.2 },
+    ...(strategy.needs?.includes("slices") ? restoring : speaking),
     fleet: [
       { name: "laptop", clients: 2, budget: 2, tokensPerSecond: 500, uplink: megabits(10) },
       { name: "phone", clients: 2, budget: 1, tokensPerSecond: 200, uplink: megabits(5) },

@@ -8,6 +8,7 @@ import { Rng } from "../../base/random.ts";
 import { readIdx } from "./idx.ts";
 import { hashesOf, type ImageData, imageData } from "./labelled.ts";
 import { readPair } from "./pair.ts";
+import { generatedPictures } from "./pictures.ts";
 import { mostShift, repeated, viewsOf } from "./views.ts";
 
 export const imageSourceSchema = z.discriminatedUnion("type", [
@@ -23,6 +24,14 @@ export const imageSourceSchema = z.discriminatedUnion("type", [
     seed: z.int().min(0).optional(),
   }),
   z.strictObject({
+    type: z.literal("pictures"),
+    examples: z.int().min(1).max(100_000),
+    /** Pixels of a side. */
+    side: z.int().min(4).max(256).default(32),
+    /** The scenario's seed by default. */
+    seed: z.int().min(0).optional(),
+  }),
+  z.strictObject({
     type: z.literal("images"),
     /** The .json of a pair, or an IDX file of images. Left out: the file named on the command line. */
     path: z.string().min(1).optional(),
@@ -34,7 +43,7 @@ export const imageSourceSchema = z.discriminatedUnion("type", [
 export type ImageSource = Readonly<z.output<typeof imageSourceSchema>>;
 
 export const isImageSource = (source: { readonly type: string }): source is ImageSource =>
-  source.type === "digits" || source.type === "images";
+  source.type === "digits" || source.type === "images" || source.type === "pictures";
 
 /** 1,797 handwritten digits, 8 x 8: `assets/data/README.md` says whose. `canvas` and `shift` make them harder. */
 export const digits = (
@@ -43,6 +52,13 @@ export const digits = (
   type: "digits",
   canvas: 8,
   shift: 0,
+  ...options,
+});
+
+/** Generated bars and blobs on a slope of greys, of one class: something to restore. */
+export const pictures = (options: { examples: number; side?: number; seed?: number }): ImageSource => ({
+  type: "pictures",
+  side: 32,
   ...options,
 });
 
@@ -65,6 +81,10 @@ export function loadImages(
     }
     const read = extname(from) === ".json" ? readPair(from) : readIdx(from, source.labels);
     return imageData(read, hashesOf(read));
+  }
+  if (source.type === "pictures") {
+    const made = generatedPictures(source.examples, source.side, new Rng(source.seed ?? seed));
+    return imageData(made, hashesOf(made));
   }
   const { canvas, shift, views = shift > 0 ? 8 : 1 } = source;
   const read = readPair(join(packageRoot(), "assets", "data", "digits-8x8.json"));

@@ -1,5 +1,10 @@
 /** The field `task` of a scenario. What describes a language model lies in fields of its own, `model` and `lora`. */
 import { z } from "zod";
+import { restoreFields } from "../restore/fields.ts";
 import { visionFields } from "../vision/fields.ts";
 
-export const taskSchema = z.discriminatedUnion("type", [z.strictObject({ type: z.literal("llm") }), visionFields]);
+export const taskSchema = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("llm") }),
+  visionFields,
+  restoreFields,
+]);

@@ -3,10 +3,11 @@ import type { Executor } from "../../tensor/executors/executor.ts";
 import type { TaskType } from "../facts.ts";
 import type { TaskKind, TaskSpec } from "../kind.ts";
 import { llm } from "../llm/kind.ts";
+import { restore } from "../restore/kind.ts";
 import type { Task } from "../task.ts";
 import { vision } from "../vision/kind.ts";
 
-const kinds: Readonly<Record<TaskType, TaskKind<unknown, unknown>>> = { llm, vision };
+const kinds: Readonly<Record<TaskType, TaskKind<unknown, unknown>>> = { llm, restore, vision };
 
 export const kindOf = (type: TaskType): TaskKind<unknown, unknown> => kinds[type];
 

@@ -9,19 +9,18 @@ import type { Draws } from "../../base/random.ts";
 /** P. */
 export const scores = 2;
 
-interface Degradation {
+export interface Degradation {
   /** Standard deviations. */
   readonly blur: number;
   readonly noise: number;
 }
 
-/** @internal */
 export const scoresOf = ({ blur, noise }: Degradation): readonly [number, number] => [
   blur / (blur + 1),
   noise / (noise + 0.1),
 ];
 
-/** @internal @returns `[(side ÷ 2)²]` */
+/** @returns `[(side ÷ 2)²]` */
 export function degraded(high: Float32Array, side: number, { blur, noise }: Degradation, draws: Draws): Float32Array {
   const seen = blurred(high, side, blur);
   const half = side / 2;

@@ -6,6 +6,9 @@
  *
  * K are 3x3. Each is a product of patches, W·x, which ranks may change.
  */
+import { join } from "node:path";
+import { packageRoot } from "../../base/package-root.ts";
+import { type FlatTensor, readFlatTensors } from "../../model/formats/flat-tensors.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { add, addScalar, scale, swiglu } from "../../tensor/ops/arithmetic.ts";
 import { detach } from "../../tensor/ops/discrete.ts";
@@ -28,6 +31,19 @@ export const products: readonly Product[] = [
 const sizes = products.flatMap(({ inputs, outputs }) => [inputs * outputs, outputs]);
 
 export const restorerSize = sizes.reduce((sum, size) => sum + size, 0);
+
+/** @internal Its parts, by the names that files have. */
+export const restorerTensors: readonly FlatTensor[] = products.flatMap(({ name, inputs, outputs }, at) => {
+  const start = sizes.slice(0, 2 * at).reduce((sum, size) => sum + size, 0);
+  return [
+    { name: `${name}.weight`, shape: [inputs, outputs], start },
+    { name: `${name}.bias`, shape: [outputs], start: start + inputs * outputs },
+  ];
+});
+
+/** The one that comes with the program: made by `scripts/restorer.ts`, which says what it has seen. */
+export const embeddedRestorer = (): Float32Array =>
+  readFlatTensors(join(packageRoot(), "assets", "restorer", "model.safetensors"), restorerTensors, restorerSize);
 
 /**
  * @param weights `[restorerSize]`

@@ -5,10 +5,10 @@
  *
  *   loss = ½·mean (restored − true)² ÷ σ²,  σ = 0.1: nats a pixel of a Gaussian, but for its constant
  */
-import type { Rng } from "../../base/random.ts";
+import { invariant } from "../../base/errors.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
-import { cast, clip, mul, reduceMean, reduceSum, scale, square, sub } from "../../tensor/ops/arithmetic.ts";
+import { add, cast, clip, mul, reduceMean, reduceSum, scale, square, sub } from "../../tensor/ops/arithmetic.ts";
 import { integerDivide, less } from "../../tensor/ops/discrete.ts";
 import { gatherRows, scatterAddRows } from "../../tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../tensor/ops/layout.ts";
@@ -22,6 +22,7 @@ import {
   ranksLayout,
 } from "../ranks.ts";
 import type { BatchShape, Pass, Task, Variant } from "../task.ts";
+import { decibels } from "./decibels.ts";
 import { scores } from "./degrade.ts";
 import { products, restored } from "./restorer.ts";
 
@@ -37,33 +38,52 @@ export interface RestoreShape {
   readonly base: Float32Array;
 }
 
-export interface RestoreTask extends Task {
-  readonly budget: { readonly full: number; variant(budget: number): Variant };
-  initial(rng: Rng): Float32Array;
-  /** FLOP of one picture. */
-  cost(variant: Variant): { readonly training: number; readonly forward: number };
-}
-
 const sigma = 0.1;
 
-export function restoreTask(shape: RestoreShape): RestoreTask {
+export function restoreTask(shape: RestoreShape): Task {
   const { ranks, topK, side } = shape;
   const layout = ranksLayout(products, ranks, scores, shape.scale);
   return {
     layout,
+    abilities: ranks.routed === 0 ? [] : ["slices"],
     budget: { full: topK, variant: (budget) => ({ ranks: budget }) },
-    abilities: ["slices"],
     padding: 1,
     personal: 0,
-    // Values, gradient and moments; what comes out of each product is kept for the way back.
-    memory: (_, pictures) =>
-      4 * (4 * layout.size + 2 * pictures * side ** 2 * products.reduce((sum, { outputs }) => sum + outputs, 0)),
     initial: (rng) => initialRanks(products, ranks, scores, (product) => rng.at("ranks").at(product)),
     cost({ ranks: most }) {
       const frozen = flopsOf(side, ({ inputs, outputs }) => inputs * outputs);
       const added = flopsOf(side, ({ inputs, outputs }) => active(ranks, most as number) * (inputs + outputs));
       // What is frozen has no gradient of its own, only one that passes through.
       return { training: 2 * frozen + 3 * added, forward: frozen + added };
+    },
+    memory({ ranks: most }, pictures) {
+      // What each product reads and gives, and what its ranks see, forward and back; parameters, gradient, moments.
+      const numbers = products.reduce(
+        (sum, { inputs, outputs }) => sum + inputs + outputs + active(ranks, most as number),
+        0,
+      );
+      return 4 * (2 * pictures * side ** 2 * numbers + 4 * layout.size + shape.base.length);
+    },
+    evaluation: {
+      outputs: ({ restored, ranks: routed, present }) => ({
+        restored: restored!,
+        ...(routed && { chosen: realOf(ranks, routed.products, present()) }),
+      }),
+      sums({ restored, chosen }, { inputs: { high }, lossPositions }) {
+        const pixels = 4 * side ** 2;
+        const of = (values: unknown, row: number) =>
+          (values as Float32Array).subarray(row * pixels, (row + 1) * pixels);
+        const psnr = lossPositions.reduce((sum, row) => sum + decibels(of(restored, row), of(high, row)), 0);
+        return { psnr, ...(chosen && { ranks: (chosen as Float32Array)[0]! / products.length }) };
+      },
+    },
+    checkVariant({ ranks: most }) {
+      const isPossible = Number.isInteger(most) && Number(most) >= 1;
+      invariant(isPossible, () => `ranks: expected 1 or more, got ${most}`);
+    },
+    countProblem(counts, pictures) {
+      const most = counts.reduce((a, b) => Math.max(a, b), 0);
+      return most <= pictures ? null : `a group was used ${most} times by ${pictures} pictures`;
     },
     pass: (graph, { parameters }, variant, batch) => passOf(shape, graph, parameters, variant, batch),
   };
@@ -141,3 +161,10 @@ function countsOf(ranks: Ranks, routings: readonly RankPass[], present: Tensor, 
 /** 1 for each routed rank that a row chose, `[rows, routed]`. */
 const real = ({ routed, zero }: Ranks, { selected }: RankPass): Tensor =>
   zero === 0 ? selected : split(selected, 1, [routed, zero])[0]!;
+
+/** How many routed ranks all rows chose, over all products, `[1]`. */
+function realOf(ranks: Ranks, routings: readonly RankPass[], present: Tensor): Tensor {
+  const [rows] = present.shape as [number];
+  const chosen = routings.map((routing) => reduceSum(real(ranks, routing), [1], true)).reduce(add);
+  return reduceSum(mul(reshape(chosen, [rows]), present), [0], true);
+}

@@ -177,7 +177,7 @@ export function averagePool(x: Tensor, { height, width }: Grid, size: number): T
  * Channels to places: `[images, places, channels · factor²]` → `[images, places · factor², channels]`. Of each channel that
  * comes out, the cells of its square follow one another. Shi et al., https://arxiv.org/abs/1609.05158
  *
- * @internal
+ *
  */
 export function pixelShuffle(x: Tensor, { height, width }: Grid, factor: number): Tensor {
   const [images, places, all] = x.shape as [number, number, number];

@@ -2,10 +2,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../../src/base/random.ts";
+import { columnsOf } from "../../../src/data/examples.ts";
+import { hashesOf, imageData } from "../../../src/data/images/labelled.ts";
+import { generatedPictures } from "../../../src/data/images/pictures.ts";
+import { degradePictures, type Levels, usualLevels } from "../../../src/tasks/restore/data.ts";
 import { degraded, scoresOf } from "../../../src/tasks/restore/degrade.ts";
-import { products, restorerSize } from "../../../src/tasks/restore/restorer.ts";
+import { embeddedRestorer, products, restorerSize } from "../../../src/tasks/restore/restorer.ts";
 import { restoreTask } from "../../../src/tasks/restore/task.ts";
 import { evaluationProgram, trainingStep } from "../../../src/tasks/training-step.ts";
+import { OnnxExecutor } from "../../../src/tensor/executors/onnx.ts";
 import { Graph } from "../../../src/tensor/graph/graph.ts";
 import { close } from "../../support/method-goldens.ts";
 import { interpret, type Numbers } from "../../support/reference.ts";
@@ -75,7 +80,7 @@ const lossOf = (restored: number[], row: number): number => {
   return restored.reduce((sum, value, i) => sum + (value - high[i]!) ** 2, 0) / restored.length / (2 * 0.1 ** 2);
 };
 
-const point = [...task.initial(new Rng(2))].map((value) => value + 0.3 * draws.normal());
+const point = [...task.initial(new Rng(2), 0)].map((value) => value + 0.3 * draws.normal());
 
 test("a picture is restored as plain loops restore it, at any budget, with either norm of the gates", () => {
   for (const most of [1, 2, 3]) {
@@ -111,7 +116,7 @@ test("at the start the ranks change nothing, exactly", () => {
   const shape = { rows, length: 1 };
   const lossesAt = (parameters: ArrayLike<number>) =>
     interpret(evaluationProgram(task, variant, shape), { parameters, ...batch }).losses!;
-  assert.deepEqual(lossesAt(task.initial(new Rng(2))), lossesAt(new Float64Array(layout.size)));
+  assert.deepEqual(lossesAt(task.initial(new Rng(2), 0)), lossesAt(new Float64Array(layout.size)));
 });
 
 const resting = { beta1: 0, beta2: 0, epsilon: 1, clip: false, decay: false };
@@ -225,4 +230,62 @@ test("scores lie in [0, 1), and are higher for worse", () => {
   assert.deepEqual(scoresOf({ blur: 1, noise: 0.1 }), [0.5, 0.5]);
   const [blur, noise] = scoresOf({ blur: 9, noise: 5 });
   assert.ok(blur > 0.5 && blur < 1 && noise > 0.5 && noise < 1);
+});
+
+const imagesOf = (count: number, size: number, rng: Rng) => {
+  const made = generatedPictures(count, size, rng);
+  return imageData(made, hashesOf(made));
+};
+
+test("generated pictures differ, with edges between what covers and what is covered; a longer list begins alike", () => {
+  const { pixels } = generatedPictures(4, 32, new Rng(6));
+  const pictureAt = (n: number) => pixels.subarray(n * 1024, (n + 1) * 1024);
+  for (let n = 0; n < 4; n++) {
+    const steps = pictureAt(n).filter((grey, i) => i % 32 > 0 && Math.abs(grey - pictureAt(n)[i - 1]!) > 12);
+    assert.ok(steps.length > 10, `${steps.length} places where it changes`);
+  }
+  assert.notDeepEqual(pictureAt(0), pictureAt(1));
+  assert.deepEqual(generatedPictures(9, 32, new Rng(6)).pixels.subarray(0, 4096), pixels);
+});
+
+test("levels take turns, and each picture is degraded within its own", () => {
+  const rng = new Rng(8);
+  const levels = { b: { blur: [1, 2], noise: [0, 0] }, a: { blur: [0, 0], noise: [0.1, 0.2] } } satisfies Levels;
+  const { columns, category, categoryNames } = degradePictures(imagesOf(6, 4, rng), levels, rng);
+  assert.deepEqual(
+    [categoryNames, [...category]],
+    [
+      ["a", "b"],
+      [0, 1, 0, 1, 0, 1],
+    ],
+  );
+  for (let n = 0; n < 6; n++) {
+    const [blur, noise] = columns.degradation!.values.subarray(2 * n, 2 * n + 2);
+    if (category[n] === 0) assert.ok(blur === 0 && noise! >= 0.5 - 1e-6 && noise! <= 2 / 3 + 1e-6);
+    else assert.ok(noise === 0 && blur! >= 0.5 - 1e-6 && blur! <= 2 / 3 + 1e-6);
+  }
+});
+
+test("the restorer that comes with the program restores what is mildly degraded better than larger pixels do", async () => {
+  const side = 32;
+  const rng = new Rng(7);
+  const data = degradePictures(imagesOf(8, side, rng), { mild: usualLevels.mild! }, rng);
+  const all = Uint32Array.from({ length: 8 }, (_, n) => n);
+  const feeds = { ...columnsOf(data, all, 8), positions: Int32Array.from(all) };
+  const lossOf = async (base: Float32Array) => {
+    const own = restoreTask({ ranks, topK: 1, scale, side: side / 2, base });
+    const executable = await new OnnxExecutor().compile(
+      evaluationProgram(own, { ranks: 1 }, { rows: 8, length: 1 }),
+      null,
+    );
+    try {
+      const { losses } = await executable.run({ parameters: new Float32Array(own.layout.size), ...feeds });
+      return (losses as Float32Array).reduce((sum, loss) => sum + loss, 0);
+    } finally {
+      executable.dispose();
+    }
+  };
+  const [larger, restored] = [await lossOf(new Float32Array(restorerSize)), await lossOf(embeddedRestorer())];
+  // 5 dB better on average is a third of the squared error.
+  assert.ok(restored < 0.5 * larger, `${restored} and ${larger}`);
 });
