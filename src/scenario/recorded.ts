@@ -105,7 +105,10 @@ interface AvailabilityFileOptions {
 /** @throws InputError that names the file, the line, if it has lines, and the device */
 export function availabilityFrom(path: string, options: AvailabilityFileOptions = {}): TraceSpec {
   const { origin = 0, assignment = "cycle" } = options;
-  const recorded = (isJson(path) ? windowsInJson(path) : windowsInTable(path)).map((device) => ({
+  const all = isJson(path) ? windowsInJson(path) : windowsInTable(path);
+  const ends = all.flatMap(({ windows }) => windows.map(({ end }) => end - origin));
+  const last = ends.reduce((latest, end) => Math.max(latest, end), 0);
+  const recorded = all.map((device) => ({
     ...device,
     windows: device.windows
       // A window that ends where it begins has no time in it.
@@ -115,11 +118,9 @@ export function availabilityFrom(path: string, options: AvailabilityFileOptions 
       .sort((a, b) => a.start - b.start),
   }));
   const starts = recorded.map(({ windows }) => windows[0]?.start ?? Infinity);
-  const earliest = starts.reduce((least, start) => Math.min(least, start), Infinity);
-  refuseUnixTime(path, earliest);
-  const last = recorded.reduce(
-    (latest, { windows }) => windows.reduce((most, { end }) => Math.max(most, end), latest),
-    0,
+  refuseUnixTime(
+    path,
+    starts.reduce((least, start) => Math.min(least, start), Infinity),
   );
   const periods = recorded.map(({ period }) => options.period ?? period ?? (last as Millis));
   const problems = recorded.flatMap(({ name, windows }, device) => {
@@ -142,11 +143,13 @@ export function availabilityFrom(path: string, options: AvailabilityFileOptions 
 /** Simulations begin at 0: whoever is first there eleven days later, or after the year 2001, has not been converted. */
 function refuseUnixTime(path: string, earliest: number): void {
   if (earliest < 1e9 || earliest === Infinity) return;
-  const date = new Date(earliest < 1e11 ? 1_000 * earliest : earliest);
-  const asDate = Number.isNaN(date.getTime()) ? "" : `, as Unix time ${date.toISOString()}`;
+  const unit = earliest < 1e11 ? 1_000 : 1;
+  const date = new Date(unit * earliest);
+  const asDate = Number.isNaN(date.getTime()) ? "" : `, in Unix time ${date.toISOString()}`;
+  const remedy = unit === 1 ? `, or availabilityFrom(path, { origin: ${earliest} })` : ", got seconds?";
   throw new InputError(
     `${path}: the first window begins at ${earliest}${asDate}; expected milliseconds from the beginning of the ` +
-      `simulation, or availabilityFrom(path, { origin: ${earliest} })`,
+      `simulation${remedy}`,
   );
 }
 

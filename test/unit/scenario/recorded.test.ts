@@ -206,10 +206,13 @@ test("a log in Unix time is refused with the origin that it needs, and read with
   );
   refuses(
     () => availabilityFrom(path),
-    /begins at 1580515200000, as Unix time 2020-02-01T00:00:00\.000Z; expected .*origin: 1580515200000/,
+    /begins at 1580515200000, in Unix time 2020-02-01T00:00:00\.000Z; expected .*origin: 1580515200000/,
   );
   const { period, devices } = availabilityFrom(path, { origin: 1_580_515_200_000 });
   assert.deepEqual([period, devices], [9_000_000, [[[0, 3_600_000]], [[1_800_000, 9_000_000]]]]);
   const seconds = written(t, "log.csv", "device,start,end\na,1580515200,1580518800\n");
-  refuses(() => availabilityFrom(seconds), /as Unix time 2020-02-01T00:00:00\.000Z/);
+  refuses(
+    () => availabilityFrom(seconds),
+    /in Unix time 2020-02-01T00:00:00\.000Z; expected milliseconds from the beginning of the simulation, got seconds/,
+  );
 });
