@@ -3,6 +3,7 @@ import {
   closeSync,
   fsyncSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readdirSync,
   readSync,
@@ -11,7 +12,7 @@ import {
   statSync,
   writeSync,
 } from "node:fs";
-import { hostname } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { InputError, MachineError, messageOf } from "./errors.ts";
 import { isRunning } from "./processes.ts";
@@ -54,6 +55,12 @@ export function onDisk<Result>(doing: string, action: () => Result): Result {
   } catch (cause) {
     throw diskError(doing, cause);
   }
+}
+
+/** An empty folder, for the caller to remove. @throws MachineError that says who names the place */
+export function scratchFolder(prefix: string): string {
+  const place = tmpdir();
+  return onDisk(`cannot make a folder in ${place}, which TMPDIR names`, () => mkdtempSync(join(place, prefix)));
 }
 
 /** What the system says as a {@link MachineError}; any other error is left as it is. */

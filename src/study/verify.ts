@@ -1,8 +1,8 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { sha256 } from "../base/digest.ts";
+import { scratchFolder } from "../base/disk.ts";
 import { InputError, MachineError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { parseAs } from "../base/json.ts";
@@ -81,7 +81,7 @@ export async function verifyByRerun(path: string, options: RunOptions, reload?: 
   const name = "the scenario gives these very bytes when it is run again";
   const loaded = await loadRun(path, reload);
   if (loaded.changed.length > 0) return { name, holds: false, found: loaded.changed.join(", ") };
-  const parent = mkdtempSync(join(tmpdir(), "flame-verify-"));
+  const parent = scratchFolder("flame-verify-");
   const again = join(parent, "run");
   try {
     const { state } = await rerun(loaded, { ...options, out: again });

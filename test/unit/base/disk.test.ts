@@ -3,7 +3,8 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { makeFolder, writeAtomically, writeFully } from "../../../src/base/disk.ts";
+import { makeFolder, scratchFolder, writeAtomically, writeFully } from "../../../src/base/disk.ts";
+import { MachineError } from "../../../src/base/errors.ts";
 import { temporaryFolder } from "../../support/folders.ts";
 import { needs } from "../../support/needs.ts";
 
@@ -51,4 +52,18 @@ test("the next writer of a file removes what a dead one has left of it, and leav
   writeAtomically(path, (file) => writeFully(file, Buffer.from("whole")));
   assert.equal(readFileSync(path, "utf8"), "whole");
   assert.deepEqual(readdirSync(folder).sort(), [...others, "weights.bin"].sort());
+});
+
+test("a place for temporary files that cannot be written is named, with what names it", (context) => {
+  const before = process.env.TMPDIR;
+  context.after(() => {
+    if (before === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = before;
+  });
+  process.env.TMPDIR = "/nowhere";
+  assert.throws(
+    () => scratchFolder("flame-test-"),
+    (error) =>
+      error instanceof MachineError && /cannot make a folder in \/nowhere, which TMPDIR names: /.test(error.message),
+  );
 });
