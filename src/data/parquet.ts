@@ -59,7 +59,7 @@ export async function* parquetRows(
   try {
     const file = bufferOf(descriptor);
     const metadata = await explained(name, () => parquetMetadataAsync(file));
-    const schema = parquetSchema(metadata);
+    const schema = await explained(name, () => parquetSchema(metadata));
     const twice = repeatedColumn(schema);
     if (twice !== null) throw new InputError(`${name}: ${occursTwice(twice)}`);
     let row = 0;
