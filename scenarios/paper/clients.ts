@@ -15,6 +15,8 @@ export const study: Study = {
     set: [
       ...setting.fleet.map((_, tier) => `fleet[${tier}].clients=${clients / 4}`),
       `rounds.cohort=${clients * share}`,
+      // Few examples for forty clients: nobody is left without any.
+      "data.partition.shortage=fill",
     ],
   })),
   smoke: { ...smoke, set: smoke.set.filter((change) => !change.startsWith("rounds.cohort")) },
