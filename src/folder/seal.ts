@@ -20,6 +20,7 @@ const adapterFiles = [
   "network_model.safetensors",
   "pools_config.json",
   "pools_model.safetensors",
+  "ranks.safetensors",
   "rescalers.json",
   "routers.safetensors",
 ];

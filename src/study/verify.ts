@@ -215,7 +215,8 @@ const no = (found: string): Found => ({ holds: false, found });
 function checkAdapter(folder: RunFolder): Found {
   const result = readResult(folder);
   if (result === null || result.adapterDigest === null) return { holds: null, found: "there is none" };
-  const { model } = recordedScenario(folder.path);
+  const { model, task } = recordedScenario(folder.path);
+  if (task.type !== "llm") return { holds: null, found: `the seal has what a task ${task.type} leaves, as files` };
   if (typeof model !== "string") return no("the scenario has no model to train");
   const path = join(model === "embedded" ? embeddedModel() : model, "config.json");
   if (!existsSync(path)) throw new InputError(`${path} is missing: the base model tells how the adapter is laid out`);
