@@ -103,11 +103,20 @@ export function forward(options: ForwardOptions, ids: Tensor, padding: Tensor): 
 }
 
 /** Logits at chosen positions only: `[positions, vocabulary]`. */
-export function logitsAt({ config, weight }: ForwardOptions, hidden: Tensor, positions: Tensor): Tensor {
+export function logitsAt(
+  { config, weight }: Pick<ForwardOptions, "config" | "weight">,
+  hidden: Tensor,
+  positions: Tensor,
+): Tensor {
   return matmul(rmsNorm(gatherRows(hidden, positions), weight("norm"), config.normEpsilon), weight("head"));
 }
 
-function attention(options: ForwardOptions, x: Tensor, of: (name: string) => Tensor): Tensor {
+/** @param of the layer's tensors by name */
+export function attention(
+  options: Pick<ForwardOptions, "config" | "rows" | "length">,
+  x: Tensor,
+  of: (name: string) => Tensor,
+): Tensor {
   const { config, rows, length } = options;
   const { width, heads, keyValueHeads, normEpsilon, clipQkv, attentionBias, ropeTheta } = config;
   const size = width / heads;

@@ -92,7 +92,31 @@ const restore: TaskFacts = {
   ],
 };
 
-const taskFacts = { llm, restore, vision } as const satisfies Record<string, TaskFacts>;
+const refactor: TaskFacts = {
+  budget: { name: "expert slots", symbol: "b" },
+  target: "response token",
+  metrics: [
+    {
+      key: "perplexity",
+      title: "perplexity",
+      meaning: "Of held-out response tokens: e to the mean loss. 1 is certainty.",
+      form: "number",
+      better: "low",
+      of: ({ loss }) => Math.exp(loss),
+    },
+    {
+      key: "agreement",
+      title: "agreement",
+      meaning: "Share of held-out tokens whose expert is the one that covers most of what the dense model does.",
+      form: "share",
+      better: "high",
+      of: ({ more }) => more!.agreed! / more!.tokens!,
+    },
+    llm.metrics[0],
+  ],
+};
+
+const taskFacts = { llm, refactor, restore, vision } as const satisfies Record<string, TaskFacts>;
 
 export type TaskType = keyof typeof taskFacts;
 

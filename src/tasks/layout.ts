@@ -58,6 +58,19 @@ interface Modalities {
   readonly classes: number;
 }
 
+/** A dense model that is cut into experts, each of which keeps some channels of its MLPs. */
+export interface Cut {
+  readonly layers: number;
+  /** F, of a layer's MLP. */
+  readonly channels: number;
+  /** Channels of each layer that an expert keeps. */
+  readonly kept: number;
+  /** The group of the router that chooses experts for all layers. */
+  readonly router: number;
+  /** The groups of the experts' masks: 1 for a channel that it keeps and 0 elsewhere, `[layers · channels]`. */
+  readonly experts: readonly number[];
+}
+
 export interface ParameterLayout {
   readonly size: number;
   /** They cover the vector and do not overlap. */
@@ -74,6 +87,8 @@ export interface ParameterLayout {
   readonly heads?: Heads;
   /** Absent where there is one modality. */
   readonly modalities?: Modalities;
+  /** Only where a dense model is cut. */
+  readonly cut?: Cut;
 }
 
 /** Where a row of a router's change lies, of as many as it has experts. */

@@ -32,7 +32,8 @@ export type Ability =
   | "blocks"
   | "heads"
   | "modalities"
-  | "slices";
+  | "slices"
+  | "cut";
 
 /** What a strategy has a task train besides its usual parameters, or in their place; and how many times. */
 export interface TaskShape {
@@ -79,6 +80,10 @@ export interface Pass {
   readonly ranks?: { readonly products: readonly RankPass[]; readonly severity: Tensor };
   /** Where pictures are restored: `[rows, pixels]`, in [0, 1]. */
   readonly restored?: Tensor;
+  /** What the channels of each layer's MLP say in the dense model, where one is cut, `[tokens, channels]`. */
+  channels?(): readonly Tensor[];
+  /** 1 where a router chose the expert that covers most of what these say, `[tokens, 1]`. */
+  agreed?(): Tensor;
   /** 1 at a token and 0 at padding, `[tokens, 1]`, where routers are. */
   tokens?(): Tensor;
   /** What the encoder of modality 0, 1 … makes of each target's example, `[targets, features]`, where there are several. */

@@ -102,10 +102,12 @@ export function trainingStep(
       optimized("personal", personal, personalGradient!, inputs, { ...options, decay: false, within: same }, "adamw")),
   };
   const { rows, length } = shape;
+  // An objective need not ask for the loss, whose mean then makes its input here.
+  const outputs = { ...state, loss: context.loss, counts: pass.counts, ...talliesOf(steps, context) };
   return {
     name: `train ${clients === 1 ? "" : `${clients} clients `}${rows}x${length} ${formatVariant(variant)}`,
     inputs: { ...inputs.made, ...pass.batch },
-    outputs: { ...state, loss: context.loss, counts: pass.counts, ...talliesOf(steps, context) },
+    outputs,
   };
 }
 

@@ -33,6 +33,7 @@ const scenarioWith = (strategy: Strategy) =>
     name: "real-round",
     seed: 3,
     ...(strategy.needs?.includes("slices") ? restoring : speaking),
+    ...(strategy.needs?.includes("cut") && { task: { type: "refactor" } }),
     fleet: [
       { name: "laptop", clients: 2, budget: 2, tokensPerSecond: 500, uplink: megabits(10) },
       { name: "phone", clients: 2, budget: 1, tokensPerSecond: 200, uplink: megabits(5) },

@@ -15,6 +15,7 @@ import { countParameters } from "../model/accounting.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { colouredTask } from "../tasks/coloured/task.ts";
 import { llmTask, parameterLayout } from "../tasks/llm/task.ts";
+import { refactorTask } from "../tasks/refactor/task.ts";
 import { restorerSize } from "../tasks/restore/restorer.ts";
 import { restoreTask } from "../tasks/restore/task.ts";
 import { lensOf } from "../tasks/scope.ts";
@@ -68,6 +69,13 @@ export function smallTask({ shape, needs = [] }: Pick<Strategy, "shape" | "needs
     const task = twoViewTask({ inputs: [3, 4], hidden: 5, features: 2, classes: 3 });
     const { layout, abilities, budget } = task;
     return { task, setting: { ...common, layout, abilities, budgets: [1, 2, 3], variant: budget.variant } };
+  }
+  if (needs.includes("cut")) {
+    const router = { blocks: 1, heads: 1, hidden: 2 };
+    const cut = { experts: 4, active: 2, share: 0.5, combine: "sum", router } as const;
+    const task = refactorTask({ config: { ...config, experts: 1, expertWidth: 6, topK: 1 }, ...cut });
+    const { layout, abilities, budget } = task;
+    return { task, setting: { ...common, layout, abilities, budgets: [1, 2, 4], variant: budget.variant } };
   }
   if (needs.includes("slices")) {
     const ranks = { shared: 1, routed: 4, zero: 1 };

@@ -125,7 +125,7 @@ const byFalling = (values: readonly number[]): number[] =>
 const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
 
 /** 0 where one of them is 0 throughout. */
-function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
+export function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
   let [product, squareA, squareB] = [0, 0, 0];
   for (let i = 0; i < a.length; i++) {
     product += a[i]! * b[i]!;

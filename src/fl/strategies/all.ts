@@ -24,6 +24,7 @@ export { hetlora } from "./ranks/hetlora.ts";
 export { loraFair } from "./ranks/lora-fair.ts";
 export { mixtureOfRanks } from "./ranks/mixture-of-ranks.ts";
 export { trivial } from "./ranks/trivial.ts";
+export { readMe } from "./read-me/read-me.ts";
 export { scaffold } from "./scaffold.ts";
 export { embracingfl } from "./shapes/embracingfl.ts";
 export { fftMoe } from "./shapes/fft-moe.ts";

@@ -1,13 +1,7 @@
 /** The language model as a task of a run: a base model's folder, or a shape without weights, and instructions. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { sha256 } from "../../base/digest.ts";
 import { ScenarioError } from "../../base/errors.ts";
-import type { Problem } from "../../base/problem.ts";
-import { exampleLength } from "../../data/examples.ts";
-import { loadData } from "../../data/source.ts";
-import { defaultTemplate } from "../../data/template.ts";
-import { notesOn, type TokenizedData } from "../../data/tokenized.ts";
 import { byteTokenizer } from "../../data/tokenizer.ts";
 import { countLora, countParameters, roundBytes } from "../../model/accounting.ts";
 import { type AdapterLayout, adapterLayout, type LoraConfig } from "../../model/adapter.ts";
@@ -16,10 +10,10 @@ import type { ModelConfig } from "../../model/config.ts";
 import { writeAdapterFolder } from "../../model/formats/adapter-folder.ts";
 import { BaseWeightsFile } from "../../model/formats/prepare-weights.ts";
 import { initialAdapter } from "../../model/initial-adapter.ts";
-import type { Loaded, OpenedTask, OpenOptions, TaskKind, TaskSpec } from "../kind.ts";
-import { requireText } from "../sources.ts";
+import type { OpenedTask, OpenOptions, TaskKind, TaskSpec } from "../kind.ts";
 import type { TaskShape } from "../task.ts";
 import type { LlmFields } from "./fields.ts";
+import { loadInstructions, tooLong } from "./instructions.ts";
 import { type OpenedModel, openModel, shapeDigest } from "./load-model.ts";
 import { loraFormFor } from "./lora-form.ts";
 import { llmTask, parameterLayout } from "./task.ts";
@@ -99,23 +93,13 @@ async function open({ model: given, lora }: LlmFields, options: OpenOptions): Pr
       if (k > config.experts) return `the model has ${config.experts} experts`;
       return k > config.topK ? `the model was trained with ${config.topK} experts per token` : null;
     },
-    load: () => load(model, options),
+    load: () => loadInstructions(model, options),
     async spec() {
       const weights = await model.weights(cache);
       return { spec: llmSpec(weights, lora, shape), digest: weights.digest };
     },
   };
 }
-
-const tooLong = ({ maxTokens = 0 }: OpenOptions["data"], config: ModelConfig): Problem[] =>
-  maxTokens <= config.maxTokens
-    ? []
-    : [
-        {
-          path: "data.maxTokens",
-          text: `is ${maxTokens}, but the model reads at most ${config.maxTokens} tokens`,
-        },
-      ];
 
 type Model = Pick<OpenedModel, "config" | "tokenizer" | "weights">;
 
@@ -150,30 +134,3 @@ const shapeDefaults = {
   attentionBias: false,
   clipQkv: null,
 } as const;
-
-async function load(model: Model, { name, seed, data }: OpenOptions): Promise<Loaded> {
-  const { config } = model;
-  const tokenizer = await model.tokenizer();
-  const template = data.template ?? defaultTemplate(tokenizer);
-  if (tokenizer.vocabulary > config.vocabulary) {
-    throw new ScenarioError(
-      `scenario "${name}": tokenizer "${tokenizer.name}" has ${tokenizer.vocabulary} tokens, ` +
-        `but the model has embeddings for ${config.vocabulary}`,
-    );
-  }
-  const maxTokens = Math.min(data.maxTokens ?? config.maxTokens, config.maxTokens);
-  const examples = await loadData(requireText(data.source), { seed, tokenizer, template, maxTokens });
-  return {
-    data: examples,
-    length: rowLength(examples, examples.maxTokens),
-    notes: notesOn(examples),
-    read: { data: examples.digest, tokenizer: tokenizer.digest, template: sha256(JSON.stringify(template)) },
-  };
-}
-
-/** The longest example, rounded up to a multiple of 8: one shape of batch for the whole run. */
-function rowLength(data: TokenizedData, most: number): number {
-  let longest = 1;
-  for (let e = 0; e < data.examples; e++) longest = Math.max(longest, exampleLength(data, e));
-  return Math.min(most, Math.ceil(longest / 8) * 8);
-}

@@ -1,5 +1,6 @@
 /** The field `task` of a scenario. What describes a language model lies in fields of its own, `model` and `lora`. */
 import { z } from "zod";
+import { refactorSchema } from "../refactor/fields.ts";
 import { restoreFields } from "../restore/fields.ts";
 import { visionFields } from "../vision/fields.ts";
 
@@ -7,4 +8,5 @@ export const taskSchema = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("llm") }),
   visionFields,
   restoreFields,
+  refactorSchema,
 ]);

@@ -3,11 +3,12 @@ import type { Executor } from "../../tensor/executors/executor.ts";
 import type { TaskType } from "../facts.ts";
 import type { TaskKind, TaskSpec } from "../kind.ts";
 import { llm } from "../llm/kind.ts";
+import { refactor } from "../refactor/kind.ts";
 import { restore } from "../restore/kind.ts";
 import type { Task } from "../task.ts";
 import { vision } from "../vision/kind.ts";
 
-const kinds: Readonly<Record<TaskType, TaskKind<unknown, unknown>>> = { llm, restore, vision };
+const kinds: Readonly<Record<TaskType, TaskKind<unknown, unknown>>> = { llm, refactor, restore, vision };
 
 export const kindOf = (type: TaskType): TaskKind<unknown, unknown> => kinds[type];
 

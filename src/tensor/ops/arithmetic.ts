@@ -102,7 +102,6 @@ const expOp = unary("exp", "Exp", (_x, y, g) => mul(g, y));
 const logOp = unary("log", "Log", (x, _y, g) => div(g, x));
 const sqrtOp = unary("sqrt", "Sqrt", (_x, y, g) => scale(div(g, y), 0.5));
 
-/** @internal */
 export const neg = (x: Tensor): Tensor => apply(negOp, [x]);
 export const exp = (x: Tensor): Tensor => apply(expOp, [x]);
 export const log = (x: Tensor): Tensor => apply(logOp, [x]);
