@@ -6,6 +6,7 @@ import { mean, sampleStandardDeviation } from "simple-statistics";
 import { formatBytes, formatTime } from "../base/units.ts";
 import { type Cell, lossAt, reachedAt, type Target } from "../study/cell.ts";
 import type { StoredCell } from "../study/stored-cell.ts";
+import { budgetIn, type Metric, type TaskFacts } from "../tasks/facts.ts";
 import { holm, type PairedTest, pairedTest } from "./confidence.ts";
 
 /** A finished cell under the name of its method, with how it went on the way there. */
@@ -85,9 +86,10 @@ interface Question {
   readonly against: string;
   readonly target: Target | null;
   readonly marks: readonly Mark[];
+  readonly task: TaskFacts;
 }
 
-export function compareMethods(cells: readonly ComparedCell[], { against, target, marks }: Question): Comparison {
+export function compareMethods(cells: readonly ComparedCell[], { against, target, marks, task }: Question): Comparison {
   const names = [...new Set(cells.map(({ strategy }) => strategy))];
   const methods = names.map((name) => ({
     name,
@@ -102,7 +104,7 @@ export function compareMethods(cells: readonly ComparedCell[], { against, target
     methods,
     seeds: [...new Set(cells.map(({ seed }) => seed))].sort((a, b) => a - b),
     budgets,
-    tables: tableSpecs(methods, budgets, target).map((spec) => tableOf(spec, methods)),
+    tables: tableSpecs(methods, budgets, target, task).map((spec) => tableOf(spec, methods)),
     contrasts: contrastsOf(methods, against),
     failed: cells.filter(
       ({ violations, evaluations }) => violations.length > 0 || !evaluations.every(({ loss }) => Number.isFinite(loss)),
@@ -123,16 +125,19 @@ interface TableSpec extends Omit<Table, "columns"> {
   readonly columns: readonly ColumnSpec[];
 }
 
-function tableSpecs(methods: readonly Method[], budgets: readonly number[], target: Target | null): TableSpec[] {
+function tableSpecs(
+  methods: readonly Method[],
+  budgets: readonly number[],
+  target: Target | null,
+  task: TaskFacts,
+): TableSpec[] {
   const byBudget = (of: (cell: ComparedCell, budget: number | null) => number | null, rest: object) =>
     [...budgets, null].map((budget) => ({
       id: budget === null ? "mean" : `k${budget}`,
-      title: budget === null ? "mean" : `k = ${budget}`,
+      title: budget === null ? "mean" : budgetIn(task, budget),
       of: (cell: ComparedCell) => of(cell, budget),
       ...(rest as Pick<ColumnSpec, "write" | "better">),
     }));
-  const share = (key: "accuracy" | "exactMatch") =>
-    byBudget((cell, budget) => meanAt(cell, budget, key), { write: percentage, better: "high" });
   const aim = target ?? usualTarget(methods);
   const quality: TableSpec[] =
     budgets.length === 0
@@ -141,24 +146,24 @@ function tableSpecs(methods: readonly Method[], budgets: readonly number[], targ
           {
             id: "loss",
             title: "Held-out loss",
-            note: "Nats per response token after the last round; lower is better.",
+            note: `Nats per ${task.target} after the last round; lower is better.`,
             columns: byBudget(({ evaluations }, budget) => lossAt(evaluations, budget), {
               write: inNats,
               better: "low",
             }),
           },
-          {
-            id: "token-accuracy",
-            title: "Token accuracy, %",
-            note: "Held-out response tokens predicted right; higher is better.",
-            columns: share("accuracy"),
-          },
-          {
-            id: "exact-match",
-            title: "Exact match, %",
-            note: "Held-out examples answered without a mistake; higher is better.",
-            columns: share("exactMatch"),
-          },
+          ...task.metrics.map(({ key, title, meaning, form, better, of }): TableSpec => {
+            const isShare = form === "share";
+            return {
+              id: key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
+              title: `${title[0]!.toUpperCase()}${title.slice(1)}${isShare ? ", %" : form === "decibel" ? ", dB" : ""}`,
+              note: `${meaning} ${better === "high" ? "Higher" : "Lower"} is better.`,
+              columns: byBudget((cell, budget) => meanAt(cell, budget, (scores) => (isShare ? 100 : 1) * of(scores)), {
+                write: isShare ? percentage : (value: number) => value.toFixed(2),
+                better,
+              }),
+            };
+          }),
         ];
   const time = { write: formatTime, better: "low" as const };
   const reached =
@@ -177,7 +182,7 @@ function tableSpecs(methods: readonly Method[], budgets: readonly number[], targ
     {
       id: "cost",
       title: "What it costs",
-      note: `Virtual time, the same on every machine.${aim === null ? "" : ` The target is a held-out loss of ${aim.loss} ${aim.budget === null ? "in the mean over budgets" : `at k = ${aim.budget}`}${target === null ? ", what every run comes to in the end" : ""}; it is looked for wherever a run is evaluated.`} Work and memory are a client's in a round, by formula. Bytes are all that was sent, both ways; useful are those of updates that were counted.`,
+      note: `Virtual time, the same on every machine.${aim === null ? "" : ` The target is a held-out loss of ${aim.loss} ${aim.budget === null ? "in the mean over budgets" : `at ${budgetIn(task, aim.budget)}`}${target === null ? ", what every run comes to in the end" : ""}; it is looked for wherever a run is evaluated.`} Work and memory are a client's in a round, by formula. Bytes are all that was sent, both ways; useful are those of updates that were counted.`,
       columns: [
         ...reached,
         {
@@ -232,9 +237,9 @@ function fairnessSpec(methods: readonly Method[]): TableSpec {
 const inNats = (value: number): string => value.toFixed(3);
 const percentage = (value: number): string => value.toFixed(1);
 
-function meanAt({ evaluations }: Cell, budget: number | null, key: "accuracy" | "exactMatch"): number | null {
+function meanAt({ evaluations }: Cell, budget: number | null, of: Metric["of"]): number | null {
   const asked = budget === null ? evaluations : evaluations.filter((result) => result.budget === budget);
-  return asked.length === 0 ? null : 100 * mean(asked.map((result) => result[key]));
+  return asked.length === 0 ? null : mean(asked.map(of));
 }
 
 /** The largest loss in the mean over budgets that a run ends with: one that each of them gets to. */

@@ -9,6 +9,7 @@ import { writeAtomically } from "../base/disk.ts";
 import { InputError } from "../base/errors.ts";
 import { formatShare, formatTime } from "../base/units.ts";
 import { type Cell, type Target, tierFairness } from "../study/cell.ts";
+import { budgetIn, type TaskFacts } from "../tasks/facts.ts";
 import { type Style, seriesStyle } from "./colours.ts";
 import { type Estimate, estimate } from "./confidence.ts";
 import { asLines, draw, endLabels, type Figure, lines } from "./figure.ts";
@@ -17,6 +18,8 @@ import { escapeHtml, renderNote, renderPage, renderTable, renderTiles } from "./
 import { formatTable } from "./table.ts";
 
 export interface SweepFacts {
+  /** What the task calls things. */
+  readonly task: TaskFacts;
   readonly name: string;
   readonly question?: string | null;
   readonly target?: Target | null;
@@ -61,7 +64,7 @@ export function writeSweepReport(folder: string, cells: readonly Cell[], facts: 
 /** @internal */
 export function renderSweep(cells: readonly Cell[], facts: SweepFacts): string {
   const groups = groupsOf(cells);
-  const measures = measuresOf(cells, facts.target ?? null);
+  const measures = measuresOf(cells, facts.target ?? null, facts.task);
   const strategies = strategiesOf(cells);
   const seeds = new Set(cells.map(({ seed }) => seed)).size;
   const broken = cells.filter(({ violations }) => violations.length > 0);
@@ -100,24 +103,26 @@ export function renderSweep(cells: readonly Cell[], facts: SweepFacts): string {
 }
 
 /** The same table for terminals: mean ± half the 95 % interval, one line per strategy and dropout rate. */
-export function formatSweep(cells: readonly Cell[], target: Target | null): string {
-  const [head, ...rows] = table(groupsOf(cells), measuresOf(cells, target));
+export function formatSweep(cells: readonly Cell[], target: Target | null, task: TaskFacts): string {
+  const [head, ...rows] = table(groupsOf(cells), measuresOf(cells, target, task));
   return formatTable(head!, rows, 1);
 }
 
-function measuresOf(cells: readonly Cell[], target: Target | null): Measure[] {
+function measuresOf(cells: readonly Cell[], target: Target | null, task: TaskFacts): Measure[] {
   const budgets = [...new Set(cells.flatMap(({ evaluations }) => evaluations.map(({ budget }) => budget)))].sort(
     (a, b) => b - a,
   );
   const shown = budgets.length > 2 ? [budgets[0]!, budgets.at(-1)!] : budgets;
   const at = (budget: number, { evaluations }: Cell) => evaluations.find((result) => result.budget === budget);
   const time = timeUnit(Math.max(...cells.map(({ timeToTarget }) => timeToTarget ?? 0)));
+  const [shownMetric] = task.metrics;
+  const isShare = shownMetric.form === "share";
   const losses = shown.map(
     (budget): Measure => ({
       id: `loss-k${budget}`,
-      title: `Held-out loss at k = ${budget}`,
-      axis: "held-out loss (nats per response token)",
-      caption: `Quality after the last round with ${budget === 1 ? "one active expert" : `${budget} active experts`}; lower is better. A flat line is a strategy that dropouts do not harm.`,
+      title: `Held-out loss at ${budgetIn(task, budget)}`,
+      axis: `held-out loss (nats per ${task.target})`,
+      caption: `Quality after the last round at ${budgetIn(task, budget)} (${task.budget.name}); lower is better. A flat line is a strategy that dropouts do not harm.`,
       of: (cell) => at(budget, cell)?.loss ?? null,
       write: (value) => value.toFixed(3),
       zero: false,
@@ -126,13 +131,16 @@ function measuresOf(cells: readonly Cell[], target: Target | null): Measure[] {
   const matches = shown.map(
     (budget): Measure => ({
       id: `exact-match-k${budget}`,
-      title: `Exact match at k = ${budget}`,
-      axis: "exact match (%)",
-      caption: "Share of held-out examples answered without a mistake after the last round; higher is better.",
-      of: (cell) => scaled(at(budget, cell)?.exactMatch, 100),
+      title: `${shownMetric.title[0]!.toUpperCase()}${shownMetric.title.slice(1)} at ${budgetIn(task, budget)}`,
+      axis: isShare ? `${shownMetric.title} (%)` : shownMetric.title,
+      caption: `${shownMetric.meaning} After the last round; ${shownMetric.better === "high" ? "higher" : "lower"} is better.`,
+      of(cell) {
+        const found = at(budget, cell);
+        return found === undefined ? null : scaled(shownMetric.of(found), isShare ? 100 : 1);
+      },
       write: (value) => value.toFixed(1),
-      zero: true,
-      most: 100,
+      zero: isShare,
+      ...(isShare && { most: 100 }),
     }),
   );
   const reached = cells.filter(({ timeToTarget }) => timeToTarget !== null).length;
@@ -144,7 +152,7 @@ function measuresOf(cells: readonly Cell[], target: Target | null): Measure[] {
             id: "time-to-target",
             title: "Time to target",
             axis: `virtual time to target (${time.unit})`,
-            caption: `Virtual time until held-out loss ${target.budget === null ? "in the mean over budgets" : `at k = ${target.budget}`} first is ${target.loss} or less. ${whole(reached)} of ${whole(cells.length)} runs get there; the others are left out of the mean.`,
+            caption: `Virtual time until held-out loss ${target.budget === null ? "in the mean over budgets" : `at ${budgetIn(task, target.budget)}`} first is ${target.loss} or less. ${whole(reached)} of ${whole(cells.length)} runs get there; the others are left out of the mean.`,
             of: ({ timeToTarget }) => scaled(timeToTarget, 1 / time.divisor),
             write: (value) => formatTime(value * time.divisor),
             zero: true,

@@ -14,6 +14,7 @@ import { formatTime } from "../base/units.ts";
 import type { Outcome } from "../records/counts.ts";
 import type { RoundMetrics } from "../records/metrics.ts";
 import type { ParticipationRow } from "../records/participation.ts";
+import type { TaskFacts } from "../tasks/facts.ts";
 import { roundName, whole } from "./numbers.ts";
 import { type RunRecord, readParticipations, readRun } from "./run-folder.ts";
 import { busyUntil, slicesOf, verdict } from "./slices.ts";
@@ -83,7 +84,7 @@ export function timelineOf(
   return { events, note };
 }
 
-function serverEvents({ rounds }: RunRecord, remark: string): TraceEvent[] {
+function serverEvents({ rounds, task }: RunRecord, remark: string): TraceEvent[] {
   const events: TraceEvent[] = [
     { ph: "M", name: "process_name", pid: 0, tid: 0, args: { name: `server${remark}` } },
     { ph: "M", name: "process_sort_index", pid: 0, tid: 0, args: { sort_index: 0 } },
@@ -117,17 +118,19 @@ function serverEvents({ rounds }: RunRecord, remark: string): TraceEvent[] {
     const { downloadBytes: down, uploadBytes: up, distinctClients } = row;
     events.push({ ph: "C", name: "bytes sent", pid: 0, tid: 0, ts, args: { down, up } });
     events.push({ ph: "C", name: "distinct clients counted", pid: 0, tid: 0, ts, args: { clients: distinctClients } });
-    events.push(...evaluationCounters(row, ts));
+    events.push(...evaluationCounters(row, task, ts));
   }
   return [...events, ...lanes.names(0)];
 }
 
-function evaluationCounters({ evaluations }: RoundMetrics, ts: number): TraceEvent[] {
+function evaluationCounters({ evaluations }: RoundMetrics, task: TaskFacts, ts: number): TraceEvent[] {
+  const { title, of } = task.metrics[0];
+  const { symbol } = task.budget;
   return evaluations
     .filter(({ loss }) => Number.isFinite(loss))
-    .flatMap(({ budget, loss, exactMatch }) => [
-      { ph: "C", name: `held-out loss k=${budget}`, pid: 0, tid: 0, ts, args: { nats: loss } },
-      { ph: "C", name: `exact match k=${budget}`, pid: 0, tid: 0, ts, args: { share: exactMatch } },
+    .flatMap((result) => [
+      { ph: "C", name: `held-out loss ${symbol}=${result.budget}`, pid: 0, tid: 0, ts, args: { nats: result.loss } },
+      { ph: "C", name: `${title} ${symbol}=${result.budget}`, pid: 0, tid: 0, ts, args: { share: of(result) } },
     ]);
 }
 

@@ -1,5 +1,6 @@
 /** What a run tells while it goes on, for a terminal or a script. The run does not depend on anyone listening. */
 import type { RoundMetrics } from "../records/metrics.ts";
+import type { TaskType } from "../tasks/facts.ts";
 import type { RunResult } from "./result.ts";
 
 export type Progress =
@@ -11,6 +12,7 @@ export type Progress =
       readonly folder: string | null;
       readonly clients: number;
       readonly rounds: number;
+      readonly task: TaskType;
       /** Evaluated budgets, largest first; empty without training. */
       readonly budgets: readonly number[];
       readonly strategy: string;

@@ -252,6 +252,7 @@ export async function playRun({
       folder: folder?.path ?? null,
       clients: prepared.fleet.size,
       rounds: data.rounds.count,
+      task: prepared.task.type,
       budgets: prepared.budgets,
       strategy: strategyOf(scenario).name,
       engine: made.engine,

@@ -123,3 +123,6 @@ export type TaskType = keyof typeof taskFacts;
 export const taskTypes = Object.keys(taskFacts) as [TaskType, ...TaskType[]];
 
 export const factsOf = (type: TaskType): TaskFacts => taskFacts[type];
+
+/** `k = 8` */
+export const budgetIn = ({ budget: { symbol } }: TaskFacts, budget: number): string => `${symbol} = ${budget}`;

@@ -24,6 +24,7 @@ import { type CellPlan, cellPlans, type Matrix } from "../../study/matrix.ts";
 import type { PlannedStudy, Variation } from "../../study/planned.ts";
 import { cellsAtOnce, runCells } from "../../study/run-cells.ts";
 import { cellOf, type StoredCell, storedCell, storedCellSchema } from "../../study/stored-cell.ts";
+import { factsOf, type TaskFacts } from "../../tasks/facts.ts";
 import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
 import { onInterrupt } from "../screen/interrupt.ts";
@@ -87,9 +88,12 @@ export const stress = (name: string, flags: StudyFlags): Promise<void> =>
     command: "stress",
     seeds: [1, 2, 3],
     check() {},
-    show(done, { into, ...facts }, { target = null }) {
+    show(done, { into, plans, ...facts }, { target = null }) {
       const cells = done.map(({ plan, stored }) => cellOf(stored, plan, target));
-      return { report: writeSweepReport(into, cells, { ...facts, target }), text: formatSweep(cells, target) };
+      return {
+        report: writeSweepReport(into, cells, { ...facts, target, task: taskOf(plans) }),
+        text: formatSweep(cells, target, taskOf(plans)),
+      };
     },
   });
 
@@ -106,7 +110,12 @@ export const compare = (name: string, flags: StudyFlags): Promise<void> =>
         const cells = done
           .filter(({ plan }) => plan.condition === condition)
           .map(({ plan, stored: { cell, curve } }) => ({ ...cell, strategy: methods(plan), curve }));
-        const comparison = compareMethods(cells, { against: baseOf(plans, against), target, marks: marksOf(plans) });
+        const comparison = compareMethods(cells, {
+          against: baseOf(plans, against),
+          target,
+          marks: marksOf(plans),
+          task: taskOf(plans),
+        });
         const text = formatComparison(comparison, strong);
         if (condition === null) return { report: writeComparison(into, comparison, facts), text };
         const folder = join(into, condition.replaceAll(/[^\w.]+/g, "-"));
@@ -124,6 +133,9 @@ function methodsOf(plans: readonly CellPlan[]): (plan: CellPlan) => string {
   const rates = new Set(inOne.map(({ dropout }) => dropout)).size;
   return ({ label, dropout }) => (rates > 1 ? `${label}, dropout ${formatShare(dropout, 2)}` : label);
 }
+
+/** What the task of a matrix calls things. */
+const taskOf = ([first]: readonly CellPlan[]): TaskFacts => factsOf(first!.scenario.data.task.type);
 
 /** Methods that are not as their source has them. */
 function marksOf(plans: readonly CellPlan[]): Mark[] {

@@ -1,9 +1,11 @@
 /** Shows a run: a live table on a terminal, plain lines in a log, one JSON object per line for a script. */
+
 import { createLogUpdate } from "log-update";
 import { formatTime } from "../../base/units.ts";
 import type { Progress, ProgressListener } from "../../run/progress.ts";
+import { factsOf } from "../../tasks/facts.ts";
 import { colors } from "./colors.ts";
-import { duration, header, roundLine, statusLine } from "./table.ts";
+import { duration, type Evaluated, header, roundLine, statusLine } from "./table.ts";
 import { type Terminal, terminal } from "./terminal.ts";
 
 export interface DisplayOptions {
@@ -24,14 +26,14 @@ export function openDisplay({ json, quiet }: DisplayOptions, { out }: Terminal =
     live?.clear();
     out.write(`${text}\n`);
   };
-  let budgets: readonly number[] = [];
+  let evaluated: Evaluated = { task: factsOf("llm"), budgets: [] };
   let rounds = 0;
   let hasHeader = false;
   return {
     listen(progress) {
       switch (progress.type) {
         case "began":
-          budgets = progress.budgets;
+          evaluated = { task: factsOf(progress.task), budgets: progress.budgets };
           rounds = progress.rounds;
           if (!quiet) for (const line of opening(progress)) print(line);
           break;
@@ -40,9 +42,9 @@ export function openDisplay({ json, quiet }: DisplayOptions, { out }: Terminal =
           break;
         case "round":
           if (quiet) break;
-          if (!hasHeader) print(colors.bold(`\n${header(budgets)}`));
+          if (!hasHeader) print(colors.bold(`\n${header(evaluated)}`));
           hasHeader = true;
-          print(roundLine(progress.row, budgets, progress));
+          print(roundLine(progress.row, evaluated, progress));
           break;
         case "note":
           print(colors.yellow(progress.text));

@@ -2,6 +2,7 @@
 
 import { formatShare, formatTime } from "../../base/units.ts";
 import type { BudgetMetrics, RoundMetrics } from "../../records/metrics.ts";
+import type { TaskFacts } from "../../tasks/facts.ts";
 import { colors } from "./colors.ts";
 
 /** What the wall clock adds to a row. */
@@ -22,8 +23,14 @@ interface Column {
   paint?(row: RoundMetrics): (text: string) => string;
 }
 
-/** @param budgets those that are evaluated, largest first; empty without training */
-function columnsOf(budgets: readonly number[]): Column[] {
+/** What a run is evaluated at. */
+export interface Evaluated {
+  readonly task: TaskFacts;
+  /** Largest first; empty without training. */
+  readonly budgets: readonly number[];
+}
+
+function columnsOf({ task, budgets }: Evaluated): Column[] {
   const alert = (count: number, colour: (text: string) => string) => (count === 0 ? String : colour);
   return [
     { title: "round", width: 5, text: ({ round }) => String(round) },
@@ -42,9 +49,13 @@ function columnsOf(budgets: readonly number[]): Column[] {
       paint: (row: RoundMetrics) => alert(row[outcome], colors.yellow),
     })),
     ...budgets.map((k) => ({
-      title: `k=${k}`,
+      title: `${task.budget.symbol}=${k}`,
       width: 12,
-      text: ({ evaluations }: RoundMetrics) => score(evaluations.find(({ budget }) => budget === k)),
+      text: ({ evaluations }: RoundMetrics) =>
+        score(
+          evaluations.find(({ budget }) => budget === k),
+          task,
+        ),
     })),
     { title: "real", width: 7, text: (_, { seconds }) => `${seconds.toFixed(1)}s` },
     { title: "upd/s", width: 6, text: (_, { rate }) => rate.toFixed(1) },
@@ -52,22 +63,26 @@ function columnsOf(budgets: readonly number[]): Column[] {
   ];
 }
 
-export const header = (budgets: readonly number[]): string =>
-  columnsOf(budgets)
+export const header = (evaluated: Evaluated): string =>
+  columnsOf(evaluated)
     .map(({ title, width }) => title.padStart(width))
     .join(" ");
 
-export const roundLine = (row: RoundMetrics, budgets: readonly number[], pace: Pace): string =>
-  columnsOf(budgets)
+export const roundLine = (row: RoundMetrics, evaluated: Evaluated, pace: Pace): string =>
+  columnsOf(evaluated)
     .map(({ width, text, paint }) => {
       const cell = text(row, pace).padStart(width);
       return paint === undefined ? cell : paint(row)(cell);
     })
     .join(" ");
 
-/** Loss in nats per response token, then the share of held-out examples answered word for word. */
-export const score = (found: BudgetMetrics | undefined): string =>
-  found === undefined ? "·" : `${found.loss.toFixed(3)} ${formatShare(found.exactMatch, 0).padStart(5)}`;
+/** Loss in nats per target, then what the task's tables show: of a language model, the share of exact answers. */
+export function score(found: BudgetMetrics | undefined, { metrics: [shown] }: TaskFacts): string {
+  if (found === undefined) return "·";
+  const value = shown.of(found);
+  const text = shown.form === "share" ? formatShare(value, 0) : value.toFixed(shown.form === "decibel" ? 1 : 2);
+  return `${found.loss.toFixed(3)} ${text.padStart(5)}`;
+}
 
 /** The line below the table that shows what is under way. */
 export function statusLine(status: {

@@ -5,6 +5,7 @@ import { reproduce } from "../../../src/cli/commands/run.ts";
 import { openDisplay } from "../../../src/cli/screen/display.ts";
 import { duration, header, roundLine } from "../../../src/cli/screen/table.ts";
 import type { RoundMetrics } from "../../../src/records/metrics.ts";
+import { factsOf } from "../../../src/tasks/facts.ts";
 
 const row: RoundMetrics = {
   round: 3,
@@ -25,11 +26,12 @@ const row: RoundMetrics = {
   activation: [],
   weights: [],
 };
+const evaluated = { task: factsOf("llm"), budgets: [8, 1] };
 const pace = { seconds: 12.34, rate: 4.56, remaining: 185 };
 
 test("a row stands under its header, a number under each word", () => {
-  const line = stripVTControlCharacters(roundLine(row, [8, 1], pace));
-  assert.equal(line.length, header([8, 1]).length);
+  const line = stripVTControlCharacters(roundLine(row, evaluated, pace));
+  assert.equal(line.length, header(evaluated).length);
   assert.deepEqual(line.trim().split(/\s+(?!%)/), [
     "3",
     "12m34.5s",

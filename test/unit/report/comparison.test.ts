@@ -5,6 +5,7 @@ import { type ComparedCell, compareMethods } from "../../../src/report/compariso
 import { renderComparison } from "../../../src/report/comparison-page.ts";
 import { conclusion, csvOf, formatComparison, jsonOf, markdownOf } from "../../../src/report/comparison-sheets.ts";
 import { holm, pairedTest } from "../../../src/report/confidence.ts";
+import { factsOf } from "../../../src/tasks/facts.ts";
 
 const near = (actual: number, expected: number, tolerance = 1e-12): void =>
   assert.ok(Math.abs(actual - expected) <= tolerance * Math.max(1, Math.abs(expected)), `${actual}, not ${expected}`);
@@ -84,7 +85,7 @@ const three = [1, 2, 3, 4, 5].flatMap((seed) => [
   cell("other", seed, 1 + seed / 100 + (seed % 2 === 0 ? 0.02 : -0.013)),
 ]);
 const compared = (cells: readonly ComparedCell[], against = "flame") =>
-  compareMethods(cells, { against, target: null, marks: [] });
+  compareMethods(cells, { against, target: null, marks: [], task: factsOf("llm") });
 
 test("a row has the mean and deviation over seeds, at each budget and in the mean of budgets", () => {
   const [loss] = compared(three).tables;
@@ -140,7 +141,7 @@ test("a run that diverged is in no mean, and named", () => {
 
 test("a method that is not quite its source's is marked", () => {
   const marks = [{ method: "other", certainty: "rebuilt: its weights" }];
-  const comparison = compareMethods(three, { against: "flame", target: null, marks });
+  const comparison = compareMethods(three, { against: "flame", target: null, marks, task: factsOf("llm") });
   assert.match(markdownOf(comparison, "x", "again"), /other – rebuilt: its weights\./);
 });
 

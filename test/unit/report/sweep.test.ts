@@ -8,6 +8,7 @@ import { InputError } from "../../../src/base/errors.ts";
 import { estimate } from "../../../src/report/confidence.ts";
 import { formatSweep, renderSweep, writeSweepReport } from "../../../src/report/sweep.ts";
 import { type Cell, cellFrom, tierFairness } from "../../../src/study/cell.ts";
+import { factsOf } from "../../../src/tasks/facts.ts";
 import { fakeRun } from "../../support/report-run-folder.ts";
 
 const target = { budget: 8, loss: 2 };
@@ -47,7 +48,12 @@ function cell(strategy: string, dropout: number, seed: number): Cell {
 const matrix = ["flame", "fedavg"].flatMap((strategy) =>
   [0, 0.1, 0.3, 0.5, 0.7].flatMap((dropout) => [1, 2, 3, 4, 5].map((seed) => cell(strategy, dropout, seed))),
 );
-const facts = { name: "stress four-tiers", target, reproduce: "npx flame stress four-tiers.ts --seeds 5" };
+const facts = {
+  task: factsOf("llm"),
+  name: "stress four-tiers",
+  target,
+  reproduce: "npx flame stress four-tiers.ts --seeds 5",
+};
 
 test("an interval is as wide as the published table of Student's t says", () => {
   // The standard error of the numbers 1 to n is √((n + 1) ÷ 12).
@@ -172,7 +178,7 @@ test("variants are compared seed by seed: a small difference that is always ther
 });
 
 test("the table for terminals has mean and interval per strategy and rate", () => {
-  const lines = formatSweep(matrix, target).split("\n");
+  const lines = formatSweep(matrix, target, factsOf("llm")).split("\n");
   assert.equal(lines.length, 12);
   const losses = matrix.filter((c) => c.strategy === "flame" && c.dropout === 0.3).map((c) => c.evaluations[0]!.loss);
   const { mean, half } = estimate(losses)!;
@@ -190,7 +196,7 @@ test("a broken invariant stands at the head of the report", () => {
 
 test("timing-only matrices and single seeds are reported as what they are", () => {
   const timing = matrix.filter(({ seed }) => seed === 1).map((c) => ({ ...c, evaluations: [], timeToTarget: null }));
-  const html = renderSweep(timing, { name: "timing" });
+  const html = renderSweep(timing, { name: "timing", task: factsOf("llm") });
   assert.match(html, /simulated timing only/);
   assert.match(html, /fewer than three seeds/);
   assert.match(html, /id="fairness"/);
