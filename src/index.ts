@@ -55,6 +55,5 @@ export { type ColouredOptions, type ColouredTask, colouredTask } from "./tasks/c
 export type { DataSource } from "./tasks/sources.ts";
 export { spread } from "./tasks/spread.ts";
 export type { Steps } from "./tasks/steps.ts";
-export { type TwoViewShape, type TwoViewTask, twoViewTask } from "./tasks/two-view/task.ts";
 export * as ops from "./tensor/ops/arithmetic.ts";
 export { type Finding, type Promises, testStrategy } from "./testing/strategy.ts";

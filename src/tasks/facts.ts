@@ -116,7 +116,23 @@ const refactor: TaskFacts = {
   ],
 };
 
-const taskFacts = { llm, refactor, restore, vision } as const satisfies Record<string, TaskFacts>;
+const twoView: TaskFacts = {
+  budget: { name: "views", symbol: "b" },
+  target: "picture",
+  metrics: [
+    {
+      key: "accuracy",
+      title: "accuracy",
+      meaning:
+        "Share of held-out pictures whose class is predicted: by one view at 1, by the other at 2, by both at 3.",
+      form: "share",
+      better: "high",
+      of: ({ accuracy }) => accuracy,
+    },
+  ],
+};
+
+const taskFacts = { llm, refactor, restore, "two-view": twoView, vision } as const satisfies Record<string, TaskFacts>;
 
 export type TaskType = keyof typeof taskFacts;
 

@@ -53,6 +53,8 @@ interface DataFields {
   readonly source: DataSource;
   readonly template?: PromptTemplate;
   readonly maxTokens?: number;
+  /** As `split` takes it: for a task whose examples look otherwise where nobody trains on them. */
+  readonly heldOut: number;
 }
 
 /** A task as a run has it on the main thread. */

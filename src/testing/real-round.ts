@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { megabits, minutes } from "../base/units.ts";
-import { pictures } from "../data/images/source.ts";
+import { digits, pictures } from "../data/images/source.ts";
 import { iid } from "../data/partition.ts";
 import { instructions } from "../data/source.ts";
 import type { Strategy } from "../fl/strategy.ts";
@@ -28,14 +28,22 @@ const restoring = {
   data: { source: pictures({ examples: 60, side: 8 }), partition: iid(), heldOut: 0.2 },
 };
 
-const scenarioWith = (strategy: Strategy) =>
-  defineScenario({
+const seeing = { task: { type: "two-view" as const }, data: { source: digits(), partition: iid() } };
+
+function subjectOf({ needs = [] }: Strategy) {
+  if (needs.includes("slices")) return restoring;
+  if (needs.includes("cut")) return { ...speaking, task: { type: "refactor" as const } };
+  return needs.includes("modalities") ? seeing : speaking;
+}
+
+function scenarioWith(strategy: Strategy) {
+  const subject = subjectOf(strategy);
+  return defineScenario({
     name: "real-round",
     seed: 3,
-    ...(strategy.needs?.includes("slices") ? restoring : speaking),
-    ...(strategy.needs?.includes("cut") && { task: { type: "refactor" } }),
+    ...subject,
     fleet: [
-      { name: "laptop", clients: 2, budget: 2, tokensPerSecond: 500, uplink: megabits(10) },
+      { name: "laptop", clients: 2, budget: subject === seeing ? 3 : 2, tokensPerSecond: 500, uplink: megabits(10) },
       { name: "phone", clients: 2, budget: 1, tokensPerSecond: 200, uplink: megabits(5) },
       { name: "lost", clients: 1, budget: 1, tokensPerSecond: 200, uplink: megabits(5), dropout: 1 },
     ],
@@ -46,6 +54,7 @@ const scenarioWith = (strategy: Strategy) =>
     evaluationExamples: 4,
     evaluateEvery: 3,
   });
+}
 
 /** @throws AssertionError where the two differ */
 export async function checkRealRound(make: () => Strategy): Promise<void> {

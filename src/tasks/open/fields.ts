@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { refactorSchema } from "../refactor/fields.ts";
 import { restoreFields } from "../restore/fields.ts";
+import { twoViewFields } from "../two-view/fields.ts";
 import { visionFields } from "../vision/fields.ts";
 
 export const taskSchema = z.discriminatedUnion("type", [
@@ -9,4 +10,5 @@ export const taskSchema = z.discriminatedUnion("type", [
   visionFields,
   restoreFields,
   refactorSchema,
+  twoViewFields,
 ]);

@@ -6,9 +6,16 @@ import { llm } from "../llm/kind.ts";
 import { refactor } from "../refactor/kind.ts";
 import { restore } from "../restore/kind.ts";
 import type { Task } from "../task.ts";
+import { twoView } from "../two-view/kind.ts";
 import { vision } from "../vision/kind.ts";
 
-const kinds: Readonly<Record<TaskType, TaskKind<unknown, unknown>>> = { llm, refactor, restore, vision };
+const kinds: Readonly<Record<TaskType, TaskKind<unknown, unknown>>> = {
+  llm,
+  refactor,
+  restore,
+  "two-view": twoView,
+  vision,
+};
 
 export const kindOf = (type: TaskType): TaskKind<unknown, unknown> => kinds[type];
 

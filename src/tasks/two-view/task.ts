@@ -7,13 +7,16 @@
  * A budget says which views a device has: 1 is a alone, 2 is v alone, 3 is both. Groups are the encoders and the head.
  */
 
-import type { Draws, Rng } from "../../base/random.ts";
+import { invariant } from "../../base/errors.ts";
+import type { Draws } from "../../base/random.ts";
+import type { FlatTensor } from "../../model/formats/flat-tensors.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { add, clip } from "../../tensor/ops/arithmetic.ts";
 import { gatherRows } from "../../tensor/ops/index-ops.ts";
 import { reshape, split } from "../../tensor/ops/layout.ts";
 import { matmul } from "../../tensor/ops/matrix.ts";
+import { requireInside } from "../check-job.ts";
 import type { ParameterLayout } from "../layout.ts";
 import type { BatchShape, Pass, Task, Variant } from "../task.ts";
 import { labelledRows } from "../vision/task.ts";
@@ -27,14 +30,6 @@ export interface TwoViewShape {
   readonly classes: number;
 }
 
-export interface TwoViewTask extends Task {
-  readonly budget: { readonly full: number; variant(budget: number): Variant };
-  /** Weights by He's rule, biases of 0. */
-  initial(rng: Rng): Float32Array;
-  /** FLOP of one example: a product of w inputs and u outputs takes 2·w·u forward, and as much again for each gradient. */
-  cost(variant: Variant): { readonly training: number; readonly forward: number };
-}
-
 const names = ["a", "v"] as const;
 
 /** Which views each budget has. */
@@ -43,26 +38,34 @@ const variants = ["a", "v", "av"] as const;
 /** By number: 0 is a, 1 is v. */
 const viewsOf = ({ views }: Variant): number[] => [0, 1].filter((view) => (views as string).includes(names[view]!));
 
-export function twoViewTask(shape: TwoViewShape): TwoViewTask {
+export function twoViewTask(shape: TwoViewShape): Task {
+  const { inputs, hidden, features, classes } = shape;
   const layout = layoutOf(shape);
   return {
     layout,
     abilities: ["modalities"],
+    budget: { full: variants.length, variant: (budget) => ({ views: variants[budget - 1]! }) },
     padding: 1,
     personal: 0,
-    // Values, gradient and moments; what comes out of each layer is kept for the way back.
-    memory: (_, examples) =>
-      4 * (4 * layout.size + 2 * examples * (2 * (shape.hidden + shape.features) + shape.classes)),
-    budget: { full: variants.length, variant: (budget) => ({ views: variants[budget - 1]! }) },
-    pass: (graph, { parameters }, variant, batch) => passOf(shape, graph, parameters, variant, batch),
     initial: (rng) => initialOf(shape, rng.at("two-view initial").at(0)),
+    // A product of w inputs and u outputs takes 2·w·u FLOP forward, and as much again for each gradient.
     cost(variant) {
-      const { inputs, hidden, features, classes } = shape;
       const first = viewsOf(variant).reduce((sum, view) => sum + 2 * inputs[view]! * hidden, 0);
       const rest = viewsOf(variant).length * 2 * (hidden * features + features * classes);
       // Nobody asks for the gradient of the input.
       return { training: 2 * first + 3 * rest, forward: first + rest };
     },
+    // Values, gradient and two moments; of each example what layers read and give, for the way back.
+    memory(variant, examples) {
+      const each = viewsOf(variant).reduce((sum, view) => sum + inputs[view]! + 2 * (hidden + features), classes);
+      return 4 * (4 * layout.size + examples * each);
+    },
+    checkVariant({ views }) {
+      const isOne = variants.some((variant) => variant === views);
+      invariant(isOne, () => `views: expected one of ${variants.join(", ")}, got ${views}`);
+    },
+    checkBatch: ({ targets }) => requireInside(targets, classes, "class"),
+    pass: (graph, { parameters }, variant, batch) => passOf(shape, graph, parameters, variant, batch),
   };
 }
 
@@ -91,6 +94,26 @@ function layoutOf(shape: TwoViewShape): ParameterLayout {
   });
   const { features, classes } = shape;
   return { size: end, groups, pairs: [], modalities: { encoders: [0, 1], features, classes } };
+}
+
+/** For a file: matrices as PyTorch has them, a head's after the view that it reads. */
+export function tensorsOf(shape: TwoViewShape): FlatTensor[] {
+  const parts = [
+    ["a.0.weight", "a.0.bias", "a.1.weight", "a.1.bias"],
+    ["v.0.weight", "v.0.bias", "v.1.weight", "v.1.bias"],
+    ["head.a.weight", "head.v.weight", "head.bias"],
+  ];
+  let start = 0;
+  return matricesOf(shape).flatMap((matrices, group) =>
+    matrices.map(([rows, columns], i): FlatTensor => {
+      const name = parts[group]![i]!;
+      const tensor = name.endsWith("bias")
+        ? { name, shape: [columns], start }
+        : { name, shape: [columns, rows], start, transposed: true };
+      start += rows * columns;
+      return tensor;
+    }),
+  );
 }
 
 const initialOf = (shape: TwoViewShape, draws: Draws): Float32Array =>

@@ -155,9 +155,9 @@ test("an evaluation predicts by the views that its budget has", () => {
 });
 
 test("a key gives the same start to everybody, with biases of 0, and a cost by formula", () => {
-  const [first, second] = [task.initial(new Rng(3)), task.initial(new Rng(3))];
+  const [first, second] = [task.initial(new Rng(3), 0), task.initial(new Rng(3), 0)];
   assert.deepEqual(second, first);
-  assert.notDeepEqual(task.initial(new Rng(4)), first);
+  assert.notDeepEqual(task.initial(new Rng(4), 0), first);
   assert.equal(first.filter((value) => value === 0).length, 5 + 2 + 5 + 2 + 3);
   // Of a: 3·5, 5·2 and 2·3 products; of v: 4·5 in the first layer. Each is two operations.
   assert.deepEqual(task.cost({ views: "a" }), { training: 2 * 30 + 3 * 32, forward: 62 });
