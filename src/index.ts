@@ -2,7 +2,7 @@
 export { InputError, MachineError, ScenarioError } from "./base/errors.ts";
 export { days, hours, megabits, megabytes, millis, minutes, seconds } from "./base/units.ts";
 export { digits, images, pictures } from "./data/images/source.ts";
-export { byQuantity, contiguous, dirichlet, iid, type PartitionSpec, shards } from "./data/partition.ts";
+export { byCategory, byQuantity, contiguous, dirichlet, iid, type PartitionSpec, shards } from "./data/partition.ts";
 export { file, instructions } from "./data/source.ts";
 export { compact, custom, headings, type PromptTemplate } from "./data/template.ts";
 export type { ClientView, Plan } from "./fl/plan.ts";
@@ -51,7 +51,6 @@ export {
 } from "./sim/script/effects.ts";
 export { at, between, every, type TimelineEntry } from "./sim/script/timeline.ts";
 export type { Study } from "./study/planned.ts";
-export { type ColouredOptions, type ColouredTask, colouredTask } from "./tasks/coloured/task.ts";
 export type { DataSource } from "./tasks/sources.ts";
 export { spread } from "./tasks/spread.ts";
 export type { Steps } from "./tasks/steps.ts";

@@ -127,6 +127,34 @@ export function dealShards(
       holders[row]!.push(client);
     }
   }
+  return dealToHolders(groups, holders, { name: `shards(categories ${categories})`, minimum }, clients, rng);
+}
+
+/** Client c holds the c-th category, and again from the first on where there are more clients. */
+export function dealCategories(
+  groups: readonly Uint32Array[],
+  { minimum }: { readonly minimum: number },
+  clients: number,
+  rng: Rng,
+): Partition {
+  if (clients < groups.length) {
+    throw new ScenarioError(
+      `data.partition: the training data has ${groups.length} categories, a client each, but the fleet has ${clients}`,
+    );
+  }
+  const all = Array.from({ length: clients }, (_, client) => client);
+  const holders = groups.map((_, row) => all.filter((client) => client % groups.length === row));
+  return dealToHolders(groups, holders, { name: "byCategory()", minimum }, clients, rng);
+}
+
+/** Those who hold a category have as much of it each. */
+function dealToHolders(
+  groups: readonly Uint32Array[],
+  holders: readonly (readonly number[])[],
+  { name, minimum }: { readonly name: string; readonly minimum: number },
+  clients: number,
+  rng: Rng,
+): Partition {
   const counts = groups.map(({ length }, row) => {
     const weights = new Float64Array(clients);
     for (const client of holders[row]!) weights[client] = 1;
@@ -135,7 +163,7 @@ export function dealShards(
   const sizes = totals(counts, clients);
   if (least(sizes) < minimum) {
     throw new ScenarioError(
-      `data.partition: shards(categories ${categories}) over ${clients} clients leaves a client with ${least(sizes)} ` +
+      `data.partition: ${name} over ${clients} clients leaves a client with ${least(sizes)} ` +
         `training examples, expected at least ${minimum}; take fewer clients or a smaller minimum`,
     );
   }

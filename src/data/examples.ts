@@ -11,6 +11,8 @@ export interface Examples {
   readonly categoryNames: readonly string[];
   /** Hash of the question, `[examples]`, in [0, 1): decides the split. Examples of one hash stay on one side. */
   readonly questionHash: Float64Array;
+  /** 1 for an example that is there to be evaluated, `[examples]`: where given, it is the split. */
+  readonly heldOut?: Uint8Array;
   /** SHA-256 of the file they were read from; null for examples from elsewhere. */
   readonly digest: string | null;
   /** What of the file is in no example, for its user. */

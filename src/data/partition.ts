@@ -8,6 +8,7 @@
  *   contiguous  the same numbers, in the order of the source: where writers follow one another, a client is a few of them
  *   quantity    sizes ∝ exp(σ·normal) or ∝ rank^−z, content as iid
  *   shards      each client holds examples of `categories` categories (McMahan et al., 2017)
+ *   category    client c holds the c-th category, and again from the first on: a site, an environment
  */
 import { z } from "zod";
 import { invariant, ScenarioError } from "../base/errors.ts";
@@ -17,6 +18,7 @@ import {
   apportion,
   type ClientSizes,
   dealByCategory,
+  dealCategories,
   dealShards,
   dealSizes,
   dealStretches,
@@ -49,6 +51,7 @@ export const partitionSchema = z.discriminatedUnion("type", [
     })
     .refine(({ sigma, zipf }) => (sigma === undefined) !== (zipf === undefined), "either sigma or zipf"),
   z.strictObject({ type: z.literal("shards"), categories: z.number().int().positive(), minimum }),
+  z.strictObject({ type: z.literal("category"), minimum }),
 ]);
 
 export type PartitionSpec = Readonly<z.infer<typeof partitionSchema>>;
@@ -71,6 +74,11 @@ export const shards = (options: { categories: number; minimum?: number }): Parti
   minimum: 1,
   ...options,
 });
+export const byCategory = (options: { minimum?: number } = {}): PartitionSpec => ({
+  type: "category",
+  minimum: 1,
+  ...options,
+});
 
 /** Deals the examples `indices` of `data`. No example goes to two clients. */
 export function partition(
@@ -89,9 +97,11 @@ export function partition(
     case "quantity":
       return dealSizes(indices, quantitySizes(spec, indices.length, clients, rng), rng);
     case "dirichlet":
-      return dealByCategory(byCategory(data, indices), spec, clients, rng);
+      return dealByCategory(groupsOf(data, indices), spec, clients, rng);
     case "shards":
-      return dealShards(byCategory(data, indices), spec, clients, rng);
+      return dealShards(groupsOf(data, indices), spec, clients, rng);
+    case "category":
+      return dealCategories(groupsOf(data, indices), spec, clients, rng);
   }
 }
 
@@ -145,6 +155,7 @@ function drawSizes(spec: PartitionSpec, total: number, clients: number, categori
     case "iid":
     case "contiguous":
     case "shards":
+    case "category":
       return evenSizes(total, clients);
     case "quantity":
       return quantitySizes(spec, total, clients, rng);
@@ -160,7 +171,7 @@ function drawSizes(spec: PartitionSpec, total: number, clients: number, categori
 }
 
 /** The examples of each category, in the order of `indices`. */
-function byCategory(data: Examples, indices: Uint32Array): Uint32Array[] {
+function groupsOf(data: Examples, indices: Uint32Array): Uint32Array[] {
   const counts = new Uint32Array(data.categoryNames.length);
   for (const e of indices) counts[data.category[e]!]!++;
   const groups = Array.from(counts, (count) => new Uint32Array(count));

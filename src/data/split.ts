@@ -1,6 +1,6 @@
 /**
  * The held-out split. An example's side follows from a hash of its question, so it stays where it is when the file is
- * shuffled, and a question asked twice is never on both sides.
+ * shuffled, and a question asked twice is never on both sides. Examples may come with a side of their own.
  *
  * Where questions have many examples, the side of a few would decide how many are held out. When the number is off by
  * more than three standard deviations of independent examples, or by one where the question of an average example has
@@ -47,10 +47,11 @@ export function split(data: Examples, options: SplitOptions = {}): Split {
   const tolerance = wanted < 1 ? (answers < 2 ? 3 : 1) * Math.sqrt(count) : 0;
   const isUneven = count < data.examples && Math.abs((below < 0 ? data.examples : below) - count) > tolerance;
   const fitting = isUneven ? fittingQuestions(sizes, count) : null;
-  const isHeldOut = (hash: number): boolean => (fitting === null ? hash < threshold : fitting.has(hash));
+  const isBelow = (hash: number): boolean => (fitting === null ? hash < threshold : fitting.has(hash));
+  const isHeldOut = (e: number): boolean => (data.heldOut ? data.heldOut[e] === 1 : isBelow(data.questionHash[e]!));
   const train: number[] = [];
   const heldOut: number[] = [];
-  for (let e = 0; e < data.examples; e++) (isHeldOut(data.questionHash[e]!) ? heldOut : train).push(e);
+  for (let e = 0; e < data.examples; e++) (isHeldOut(e) ? heldOut : train).push(e);
   if (train.length === 0) {
     throw new ScenarioError(
       `data.heldOut is ${wanted}, which leaves none of ${data.examples} examples for training; expected less`,
@@ -61,7 +62,7 @@ export function split(data: Examples, options: SplitOptions = {}): Split {
     heldOut: Uint32Array.from(heldOut),
     evaluation: stratified(data, heldOut, evaluationExamples),
     notes:
-      isUneven && (heldOut.length !== count || (wanted < 1 && answers >= 2))
+      isUneven && !data.heldOut && (heldOut.length !== count || (wanted < 1 && answers >= 2))
         ? [unevenNote(sizes, data.examples, heldOut.length, count)]
         : [],
   };

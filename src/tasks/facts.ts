@@ -132,7 +132,25 @@ const twoView: TaskFacts = {
   ],
 };
 
-const taskFacts = { llm, refactor, restore, "two-view": twoView, vision } as const satisfies Record<string, TaskFacts>;
+const coloured: TaskFacts = {
+  budget: { name: "model", symbol: "b" },
+  target: "image",
+  metrics: [
+    {
+      key: "accuracy",
+      title: "accuracy",
+      meaning: "Share of held-out images predicted right, whose colours follow a rule that no client has.",
+      form: "share",
+      better: "high",
+      of: ({ accuracy }) => accuracy,
+    },
+  ],
+};
+
+const taskFacts = { coloured, llm, refactor, restore, "two-view": twoView, vision } as const satisfies Record<
+  string,
+  TaskFacts
+>;
 
 export type TaskType = keyof typeof taskFacts;
 

@@ -52,7 +52,7 @@ export function imageData(images: LabelledImages, hashes: Float64Array): ImageDa
 type Column = Uint8Array | Uint16Array | Int32Array | Float64Array;
 
 /** A copy in shared memory. */
-function shared<Type extends Column>(
+export function shared<Type extends Column>(
   make: { new (buffer: SharedArrayBuffer): Type; readonly BYTES_PER_ELEMENT: number },
   values: ArrayLike<number>,
 ): Type {

@@ -7,7 +7,6 @@
  * client, `past`, and for the share of each head in the prediction, `shares`: first today's heads, then client by client
  * the earlier ones.
  */
-import type { Rng } from "../../base/random.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { detach } from "../../tensor/ops/discrete.ts";
@@ -28,15 +27,9 @@ export interface ColouredOptions {
   readonly heads: number;
 }
 
-export interface ColouredTask extends Task {
-  initial(rng: Rng): Float32Array;
-  /** FLOP of one image. */
-  cost(variant: Variant): { readonly training: number; readonly forward: number };
-}
-
 const classes = 2;
 
-export function colouredTask({ inputs, representation, hidden, heads }: ColouredOptions): ColouredTask {
+export function colouredTask({ inputs, representation, hidden, heads }: ColouredOptions): Task {
   const dense = (width: number, widths: readonly number[]) =>
     blocksOf({ type: "mlp", hidden: widths }, { height: 1, width, channels: 1 }, classes);
   const layers = dense(inputs, representation).slice(0, -1);

@@ -1,5 +1,6 @@
 /** The field `task` of a scenario. What describes a language model lies in fields of its own, `model` and `lora`. */
 import { z } from "zod";
+import { colouredFields } from "../coloured/fields.ts";
 import { refactorSchema } from "../refactor/fields.ts";
 import { restoreFields } from "../restore/fields.ts";
 import { twoViewFields } from "../two-view/fields.ts";
@@ -11,4 +12,5 @@ export const taskSchema = z.discriminatedUnion("type", [
   restoreFields,
   refactorSchema,
   twoViewFields,
+  colouredFields,
 ]);

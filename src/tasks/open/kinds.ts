@@ -1,5 +1,6 @@
 /** The tasks there are. */
 import type { Executor } from "../../tensor/executors/executor.ts";
+import { colouredKind } from "../coloured/kind.ts";
 import type { TaskType } from "../facts.ts";
 import type { TaskKind, TaskSpec } from "../kind.ts";
 import { llm } from "../llm/kind.ts";
@@ -10,6 +11,7 @@ import { twoView } from "../two-view/kind.ts";
 import { vision } from "../vision/kind.ts";
 
 const kinds: Readonly<Record<TaskType, TaskKind<unknown, unknown>>> = {
+  coloured: colouredKind,
   llm,
   refactor,
   restore,

@@ -15,7 +15,7 @@ import { gatherRows } from "../../tensor/ops/index-ops.ts";
 import { reshape } from "../../tensor/ops/layout.ts";
 import { crossEntropy } from "../../tensor/ops/nn.ts";
 import { requireInside } from "../check-job.ts";
-import type { BatchShape, Pass, Task, Variant } from "../task.ts";
+import type { BatchShape, Cost, Pass, Task, Variant } from "../task.ts";
 import { type Block, blocksOf, type ImageShape, type Network, ownOf, parametersOf } from "./network.ts";
 
 export interface VisionOptions {
@@ -95,12 +95,13 @@ export function initialWeights(blocks: readonly Block[], size: number, rng: Rng,
 
 /**
  * Two FLOP for each product of a matrix: once forward, once for the slope of each matrix that trains, and once for what
- * reaches the block below, where that trains as well. What is not a product is not counted.
+ * reaches the block below, where that trains as well. Blocks that rest pass forward once a round, and what they put out is
+ * kept. What is not a product is not counted.
  */
-function costOf(blocks: readonly Block[], from: number): { training: number; forward: number } {
+function costOf(blocks: readonly Block[], from: number): Cost {
   const flops = blocks.map(({ inputs, outputs, places }) => 2 * inputs * outputs * places);
   const sum = (first: number) => flops.slice(first).reduce((a, b) => a + b, 0);
-  return { forward: sum(0), training: sum(0) + sum(from) + sum(from + 1) };
+  return { forward: sum(0), training: 2 * sum(from) + sum(from + 1), once: sum(0) - sum(from) };
 }
 
 /** Parameters, with slope and two moments where they train, and what their way back needs of the images; 4 bytes a number. */

@@ -183,7 +183,7 @@ for (const { name, create } of executors) {
   test(`executors agree with float64: ${name}`, async () => {
     for (const model of Object.values(models)) {
       const task = colouredTask(model);
-      const parameters = task.initial(new Rng(2));
+      const parameters = task.initial(new Rng(2), 0);
       const program = trainingStep(task, { trains: "heads" }, { clients: 1, rows, length: 1 }, options, {
         optimizer: "sgd",
       });
@@ -204,7 +204,7 @@ for (const { name, create } of executors) {
 
 test("all heads begin alike, layers do not, and linear heads are cheap whatever their number", () => {
   const task = colouredTask(models["heads of two layers on one"]!);
-  const parameters = task.initial(new Rng(1));
+  const parameters = task.initial(new Rng(1), 0);
   const of = (group: number) => {
     const { start, end } = task.layout.groups[group]!.ranges[0]!;
     return parameters.slice(start, end);

@@ -189,8 +189,8 @@ test("eight networks of an eighth of the width have the weights that Split-Mix c
 test("FLOP are two for each product: forward, and for the slopes of what trains and of what lies between", () => {
   const network = { type: "mlp", hidden: [256, 256] } as const;
   const { cost } = visionTask({ network, image: { height: 8, width: 8, channels: 1 }, classes: 10 });
-  assert.deepEqual(cost({}), { forward: 2 * 84_480, training: 2 * (3 * 84_480 - 64 * 256) });
-  assert.deepEqual(cost({ from: 3 }), { forward: 2 * 84_480, training: 2 * (84_480 + 2560) });
+  assert.deepEqual(cost({}), { forward: 2 * 84_480, training: 2 * (3 * 84_480 - 64 * 256), once: 0 });
+  assert.deepEqual(cost({ from: 3 }), { forward: 2 * 84_480, training: 2 * 2 * 2560, once: 2 * (84_480 - 2560) });
   const cnn = { type: "cnn", channels: [16, 32, 64] } as const;
   const convolutional = visionTask({ network: cnn, image: { height: 8, width: 8, channels: 1 }, classes: 10 });
   const products = [64 * 9 * 16, 16 * 9 * 16 * 32, 4 * 9 * 32 * 64, 640];
