@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { megabits, minutes } from "../base/units.ts";
 import { digits, pictures } from "../data/images/source.ts";
-import { iid } from "../data/partition.ts";
+import { byCategory, iid } from "../data/partition.ts";
 import { instructions } from "../data/source.ts";
 import type { Strategy } from "../fl/strategy.ts";
 import { openRunFolder } from "../folder/run-folder.ts";
@@ -30,20 +30,27 @@ const restoring = {
 
 const seeing = { task: { type: "two-view" as const }, data: { source: digits(), partition: iid() } };
 
+const playing = {
+  task: { type: "coloured" as const, heads: 5, representation: [4] },
+  data: { source: digits(), partition: byCategory() },
+};
+
 function subjectOf({ needs = [] }: Strategy) {
   if (needs.includes("slices")) return restoring;
+  if (needs.includes("heads")) return playing;
   if (needs.includes("cut")) return { ...speaking, task: { type: "refactor" as const } };
   return needs.includes("modalities") ? seeing : speaking;
 }
 
 function scenarioWith(strategy: Strategy) {
   const subject = subjectOf(strategy);
+  const most = subject === seeing ? 3 : subject === playing ? 1 : 2;
   return defineScenario({
     name: "real-round",
     seed: 3,
     ...subject,
     fleet: [
-      { name: "laptop", clients: 2, budget: subject === seeing ? 3 : 2, tokensPerSecond: 500, uplink: megabits(10) },
+      { name: "laptop", clients: 2, budget: most, tokensPerSecond: 500, uplink: megabits(10) },
       { name: "phone", clients: 2, budget: 1, tokensPerSecond: 200, uplink: megabits(5) },
       { name: "lost", clients: 1, budget: 1, tokensPerSecond: 200, uplink: megabits(5), dropout: 1 },
     ],

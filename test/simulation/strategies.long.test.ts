@@ -6,6 +6,8 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { digits } from "../../src/data/images/source.ts";
+import { byCategory } from "../../src/data/partition.ts";
 import type { Spec } from "../../src/fl/define.ts";
 import { fedbuff } from "../../src/fl/policies/registry.ts";
 import { strategies, strategyFromSpec } from "../../src/fl/strategies/registry.ts";
@@ -30,9 +32,9 @@ const lora = { rank: 2, alpha: 4 };
 const fitting: Readonly<Record<string, object>> = { "split-mix": { bases: 2, minOne: true } };
 
 const cases: readonly Spec[] = [
-  // The language model has no heads of clients.
+  // The language model has no modalities, and no slices.
   ...[...strategies.entries.keys()]
-    .filter((type) => !["fl-games", "bmsfed", "mixture-of-ranks"].includes(type))
+    .filter((type) => !["bmsfed", "mixture-of-ranks"].includes(type))
     .map((type) => ({ type, ...fitting[type] })),
   { type: "scaffold", control: "gradient" },
   { type: "fednova", momentum: 0.9, optimizer: "sgd" },
@@ -53,16 +55,25 @@ const cases: readonly Spec[] = [
   { type: "shefl", members: 2, assign: "random", activate: "share", rho: -1, missing: "skip", compress: { keep: 0.5 } },
   { type: "embracingfl", layers: { 1: 1, 2: 2 }, downloads: "model", experts: "own", compress: { keep: 0.5 } },
   { type: "split-mix", bases: 2, minOne: true, use: "merged", temperature: 2, compress: { keep: 0.5 } },
+  { type: "fl-games", smooth: "off", fast: false, play: "sequential", optimizer: "sgd", clipNorm: 1 },
   { type: "flame", flood: {}, compress: { keep: 0.2, levels: 15 }, clipNorm: 1 },
 ];
 
 const policies = { synchronous: undefined, buffered: fedbuff({ concurrency: 8, buffer: 4 }) };
 
-const scenario = (strategy: Strategy, policy: keyof typeof policies) =>
-  training(model, {
+/** Heads of clients are no part of a language model. */
+const headed = {
+  task: { type: "coloured" as const, heads: 24, representation: [4] },
+  data: { source: digits(), partition: byCategory() },
+};
+
+const scenario = (strategy: Strategy, policy: keyof typeof policies) => {
+  const hasHeads = strategy.needs?.includes("heads") === true;
+  return training(model, {
     strategy,
     lora,
-    fleet: threeTiers.map((tier) => ({ ...tier, dropout: 0.5 })),
+    ...(hasHeads && headed),
+    fleet: threeTiers.map((tier) => ({ ...tier, dropout: 0.5, ...(hasHeads && { budget: 1 }) })),
     rounds: {
       count: 3,
       cohort: 8,
@@ -71,6 +82,7 @@ const scenario = (strategy: Strategy, policy: keyof typeof policies) =>
     training: { batchSize: 8, learningRate: 1e-2 },
     checkpoints: { every: 1, keep: 9 },
   });
+};
 
 /** Threads that one run after the other has, until a strategy asks for other settings. */
 function shared(workers: number): (prepared: Prepared) => WorkPool {
