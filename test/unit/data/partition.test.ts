@@ -5,6 +5,7 @@ import { Rng } from "../../../src/base/random.ts";
 import { type Batch, evaluationBatches, idsOf, packedBatch, trainBatches } from "../../../src/data/batches.ts";
 import { apportion, examplesOf, type Partition, sizesOf } from "../../../src/data/deal.ts";
 import {
+  byCategory,
   byQuantity,
   contiguous,
   dirichlet,
@@ -121,6 +122,23 @@ test("sizes by a log-normal law have the spread that was asked for", () => {
   const spread = Math.sqrt(mean(logs.map((value) => (value - middle) ** 2)));
   // Standard error of a standard deviation from 4000 draws: 0.8/√8000 ≈ 0.009; five of those.
   assert.ok(Math.abs(spread - 0.8) < 0.045, `${spread}`);
+});
+
+test("by category a client holds one, the next in turn, and shares it evenly with those who have the same", () => {
+  const dealt = deal(byCategory(), 16);
+  const held = Array.from(
+    { length: 16 },
+    (_, client) => new Set([...examplesOf(dealt, client)].map((e) => data.category[e]!)),
+  );
+  for (const [client, categories] of held.entries()) {
+    assert.equal(categories.size, 1);
+    assert.deepEqual(categories, held[client % 8]);
+  }
+  assert.equal(new Set(held.slice(0, 8).flatMap((categories) => [...categories])).size, 8);
+  for (let client = 0; client < 8; client++) {
+    assert.ok(Math.abs(examplesOf(dealt, client).length - examplesOf(dealt, client + 8).length) <= 1);
+  }
+  assert.throws(() => deal(byCategory(), 7), /8 categories, a client each, but the fleet has 7/);
 });
 
 test("with shards a client holds exactly as many categories as it was given", () => {
