@@ -15,6 +15,7 @@ import type { ClientSampler } from "../fl/sampler.ts";
 import { samplerFromSpec, samplerSpecSchema, usualSamplerSpec } from "../fl/samplers/registry.ts";
 import { strategyFromSpec, strategySpecSchema } from "../fl/strategies/registry.ts";
 import type { Strategy } from "../fl/strategy.ts";
+import { factsOf } from "../tasks/facts.ts";
 import { checkScenario } from "./check.ts";
 import { type Expectation, fromSpec } from "./expect.ts";
 import { policySpecOf, type ScenarioData, type ScenarioFields, scenarioSchema } from "./schema.ts";
@@ -129,7 +130,10 @@ export const samplerOf = ({ data, own }: Scenario): ClientSampler =>
 
 export const policyOf = ({ data, own }: Scenario): RoundPolicy => own.policy ?? policyFromSpec(policySpecOf(data));
 
-export const expectationsOf = ({ data, own }: Scenario): Expectation[] => [...data.expect.map(fromSpec), ...own.expect];
+export function expectationsOf({ data, own }: Scenario): Expectation[] {
+  const { symbol } = factsOf(data.task.type).budget;
+  return [...data.expect.map((spec) => fromSpec(spec, symbol)), ...own.expect];
+}
 
 /** A factory's product is told by its spec; one whose spec names nothing known is the author's own. */
 function separate<Part>(

@@ -99,28 +99,29 @@ export const expectThat = (claim: string, check: (findings: Findings) => boolean
   },
 });
 
-export function fromSpec(spec: ExpectationSpec): Expectation {
+/** @param symbol what the task calls a budget: `k` */
+export function fromSpec(spec: ExpectationSpec, symbol = "k"): Expectation {
   switch (spec.type) {
     case "lossFalls":
       return {
-        claim: `loss falls by ${spec.by}${spec.at === undefined ? " at every budget" : ` at k=${spec.at}`}`,
+        claim: `loss falls by ${spec.by}${atBudget(spec.at, symbol)}`,
         spec,
         needsTraining: true,
-        check: ({ rows }) => compare(rows, spec, ({ loss }) => loss, -1),
+        check: ({ rows }) => compare(rows, spec, ({ loss }) => loss, -1, symbol),
       };
     case "accuracyRises":
       return {
-        claim: `exact-match accuracy rises by ${spec.by}${spec.at === undefined ? " at every budget" : ` at k=${spec.at}`}`,
+        claim: `exact-match accuracy rises by ${spec.by}${atBudget(spec.at, symbol)}`,
         spec,
         needsTraining: true,
-        check: ({ rows }) => compare(rows, spec, ({ exactMatch }) => exactMatch, 1),
+        check: ({ rows }) => compare(rows, spec, ({ exactMatch }) => exactMatch, 1, symbol),
       };
     case "accuracyReaches":
       return {
-        claim: `exact-match accuracy reaches ${formatShare(spec.share)}${atBudget(spec.at)}`,
+        claim: `exact-match accuracy reaches ${formatShare(spec.share)}${atBudget(spec.at, symbol)}`,
         spec,
         needsTraining: true,
-        check: ({ rows }) => reaches(rows, spec),
+        check: ({ rows }) => reaches(rows, spec, symbol),
       };
     case "everyExpertTrained":
       return {
@@ -198,6 +199,7 @@ function compare(
   { by, at }: { readonly by: number; readonly at?: number | undefined },
   read: (metrics: BudgetMetrics) => number,
   direction: 1 | -1,
+  symbol: string,
 ): Verdict {
   const evaluated = rows.filter(({ evaluations }) => evaluations.length > 0);
   const first = evaluated[0];
@@ -214,9 +216,9 @@ function compare(
     const [from, to] = [read(before), read(after)];
     // NaN compares false, so a diverged run fails its claim.
     if (!((to - from) * direction >= by)) holds = false;
-    found.push(`k=${before.budget} ${from.toFixed(3)} → ${to.toFixed(3)}`);
+    found.push(`${symbol}=${before.budget} ${from.toFixed(3)} → ${to.toFixed(3)}`);
   }
-  if (found.length === 0) return { holds: false, found: `no evaluation at k=${at}` };
+  if (found.length === 0) return { holds: false, found: `no evaluation at ${symbol}=${at}` };
   return { holds, found: found.join(", ") };
 }
 
@@ -224,18 +226,20 @@ function compare(
 function reaches(
   rows: readonly RoundMetrics[],
   { share: least, at }: { readonly share: number; readonly at?: number | undefined },
+  symbol: string,
 ): Verdict {
   const last = rows.filter(({ evaluations }) => evaluations.length > 0).at(-1)?.evaluations ?? [];
   const asked = last.filter(({ budget }) => at === undefined || budget === at);
   if (asked.length === 0)
-    return { holds: false, found: at === undefined ? "no evaluation" : `no evaluation at k=${at}` };
+    return { holds: false, found: at === undefined ? "no evaluation" : `no evaluation at ${symbol}=${at}` };
   return {
     holds: asked.every(({ exactMatch }) => exactMatch >= least),
-    found: asked.map(({ budget, exactMatch }) => `k=${budget} ${formatShare(exactMatch)}`).join(", "),
+    found: asked.map(({ budget, exactMatch }) => `${symbol}=${budget} ${formatShare(exactMatch)}`).join(", "),
   };
 }
 
-const atBudget = (at: number | undefined): string => (at === undefined ? " at every budget" : ` at k=${at}`);
+const atBudget = (at: number | undefined, symbol: string): string =>
+  at === undefined ? " at every budget" : ` at ${symbol}=${at}`;
 
 const total = (rows: readonly RoundMetrics[], key: "invited" | "counted"): number =>
   rows.reduce((sum, row) => sum + row[key], 0);

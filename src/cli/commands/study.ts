@@ -333,7 +333,10 @@ class Board {
     this.#rounds.delete(this.#titleOf(plan));
     if (this.#flags.json === true) terminal.out.write(`${JSON.stringify({ event: "cell", ...cell })}\n`);
     if (this.#trains) {
-      const losses = cell.evaluations.map(({ budget, loss }) => `k=${budget} ${Number(loss).toFixed(3)}`).join("  ");
+      const { symbol } = taskOf([plan]).budget;
+      const losses = cell.evaluations
+        .map(({ budget, loss }) => `${symbol}=${budget} ${Number(loss).toFixed(3)}`)
+        .join("  ");
       this.#line?.note(`${this.#titleOf(plan)}: ${losses}`);
     }
     this.#show();
