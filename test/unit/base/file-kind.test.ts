@@ -25,7 +25,8 @@ const strangers: readonly (readonly [Uint8Array, RegExp])[] = [
   [Buffer.from(`\ufeff${json}`, "utf16le"), /UTF-16; save it as UTF-8/],
   [Buffer.from(json, "utf16le"), /UTF-16/],
   [latin("PK\x03\x04\x14\0\0\0"), /ZIP archive/],
-  [latin("PAR1\x15\x04\x15\x20"), /Parquet .*to_json/],
+  // Examples are read from Parquet, nothing else is.
+  [latin("PAR1\x15\x04\x15\x20"), /Parquet .*(to_json|cannot be read: parquet file invalid)/],
   [latin("ARROW1\0\0"), /Arrow .*to_json/],
   [latin("\xff\xff\xff\xff\x88\x02\0\0"), /Arrow/],
   [latin("\x80\x04\x95\x10\0\0\0\0\0\0\0"), /pickle, which could execute code/],
