@@ -90,7 +90,11 @@ export class RescalerBook implements Snapshot<RescalerState> {
     if (init !== "mass") return new Float32Array(layers).fill(init === "one" ? 1 : full / topK);
     const masses = this.#masses;
     invariant(masses !== null, "router masses are known before a factor is asked for");
-    return Float32Array.from(masses, (mass) => mass[full - 1]! / mass[topK - 1]!);
+    const ratios = masses.map((mass) => [mass[full - 1]!, mass[topK - 1]!] as const);
+    if (layers === ratios.length) return Float32Array.from(ratios, ([all, kept]) => all / kept);
+    // One factor for all layers makes up for what they leave out together.
+    const total = (side: 0 | 1) => ratios.reduce((sum, ratio) => sum + ratio[side], 0);
+    return new Float32Array(layers).fill(total(0) / total(1));
   }
 
   snapshot(): RescalerState {
@@ -134,3 +138,7 @@ function meanOf(reports: readonly Report[], layers: number): Float32Array | null
   }
   return total === 0 ? null : Float32Array.from(mean);
 }
+
+/** One factor a layer, where there may be one for all of them. */
+export const forEachLayer = (factors: Float32Array, layers: number): Float32Array =>
+  factors.length === layers ? factors : new Float32Array(layers).fill(factors[0]!);

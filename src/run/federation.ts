@@ -15,7 +15,7 @@ import { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { type Millis, millis, seconds } from "../base/units.ts";
 import { factsOf, waitsForAll } from "../fl/policy.ts";
-import type { RescalerBook, RouterMasses } from "../fl/rescaler.ts";
+import { forEachLayer, type RescalerBook, type RouterMasses } from "../fl/rescaler.ts";
 import type { RoundRow } from "../records/metrics.ts";
 import type { Ended } from "../records/participation.ts";
 import { ParticipationTracker } from "../records/participation-tracker.ts";
@@ -211,10 +211,10 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   rescalers(): { topK: number; factors: number[] }[] {
     const learning = this.#learning;
     if (learning === null) return [];
-    const { personal, budget } = this.#options.prepared.task.task;
-    const most = personal === 0 ? 0 : budget.full;
+    const { task, layers } = this.#options.prepared.task;
+    const most = task.personal === 0 ? 0 : task.budget.full;
     const budgets = Array.from({ length: most }, (_, at) => most - at);
-    return budgets.map((topK) => ({ topK, factors: [...learning.rescalers.forBudget(topK)] }));
+    return budgets.map((topK) => ({ topK, factors: [...forEachLayer(learning.rescalers.forBudget(topK), layers)] }));
   }
 
   /** @param masses what rescalers start from, where that is measured */

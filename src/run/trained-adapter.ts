@@ -11,7 +11,7 @@ import type { ServerState } from "../../actors/server-state.ts";
 import { writeAtomically } from "../base/disk.ts";
 import { InputError, invariant, ScenarioError } from "../base/errors.ts";
 import { readJsonAs } from "../base/json.ts";
-import { RescalerBook, type RescalerState } from "../fl/rescaler.ts";
+import { forEachLayer, RescalerBook, type RescalerState } from "../fl/rescaler.ts";
 import { strategyFromSpec, strategySpecSchema } from "../fl/strategies/registry.ts";
 import type { Strategy } from "../fl/strategy.ts";
 import {
@@ -238,8 +238,13 @@ function fromCheckpoint({ round, parts }: Checkpoint, path: string, config: Mode
     throw new InputError(`${path}: the adapter has ${adapter.length} values, but the model's has ${sizes}`);
   }
   const { layers, topK } = config;
-  const book = new RescalerBook({ layers, topK, init: rescaler.init, scope: rescaler.scope });
+  const { init, scope, shared } = rescaler;
+  const book = new RescalerBook({ layers: shared ? 1 : layers, topK, init, scope });
   book.restore(parts.rescalers as RescalerState);
   const budgets = Array.from({ length: topK }, (_, i) => topK - i);
-  return deployed({ layout, adapter, round, budgets, rescaler: (k) => book.forBudget(k) }, config, strategy);
+  return deployed(
+    { layout, adapter, round, budgets, rescaler: (k) => forEachLayer(book.forBudget(k), layers) },
+    config,
+    strategy,
+  );
 }

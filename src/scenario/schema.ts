@@ -109,6 +109,8 @@ const rescalerSchema = z.strictObject({
   /** 1, K/k, or m_K/m_k with m_k the base model's mean sum of the k largest router probabilities on held-out examples. */
   init: z.enum(["one", "ratio", "mass"]).default("one"),
   scope: z.enum(["local", "budget", "global"]).default("local"),
+  /** One factor for all layers in the place of one for each. */
+  shared: z.boolean().default(false),
 });
 
 export const scenarioSchema = z.strictObject({
@@ -174,5 +176,10 @@ export const policySpecOf = ({ rounds }: ScenarioData): Spec =>
   rounds.policy === undefined ? usualPolicySpec(rounds) : (rounds.policy as Spec);
 
 /** The fields that describe what is trained. */
-export const taskFieldsOf = ({ task, model, lora }: Pick<ScenarioData, "task" | "model" | "lora">): unknown =>
-  task.type === "llm" ? { model, lora } : task;
+export const taskFieldsOf = ({
+  task,
+  model,
+  lora,
+  rescaler,
+}: Pick<ScenarioData, "task" | "model" | "lora" | "rescaler">): unknown =>
+  task.type === "llm" ? { model, lora, sharedRescaler: rescaler.shared } : task;

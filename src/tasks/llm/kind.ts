@@ -18,9 +18,12 @@ import { type OpenedModel, openModel, shapeDigest } from "./load-model.ts";
 import { loraFormFor } from "./lora-form.ts";
 import { llmTask, parameterLayout } from "./task.ts";
 
+type Fields = LlmFields & { readonly sharedRescaler: boolean };
+
 interface LlmSpec {
   readonly config: ModelConfig;
   readonly lora: LoraConfig;
+  readonly sharedRescaler: boolean;
 }
 
 export interface OpenedLlm extends OpenedTask {
@@ -29,18 +32,23 @@ export interface OpenedLlm extends OpenedTask {
   readonly adapter: AdapterLayout;
 }
 
-export const llm: TaskKind<LlmFields, LlmSpec> = {
+export const llm: TaskKind<Fields, LlmSpec> = {
   open,
-  make({ config, lora }, shape, executor) {
+  make({ config, lora, sharedRescaler }, shape, executor) {
     const form = executor === null ? "factored" : executor.pads === true ? "padded" : loraFormFor(config);
-    return llmTask({ config, lora, form, shape });
+    return llmTask({ config, lora, form, shape, sharedRescaler });
   },
 };
 
 /** What an engine is made from by those who have base weights and an adapter in hand. */
-export const llmSpec = (weights: BaseWeights, lora: LoraConfig, shape: TaskShape = {}): TaskSpec => ({
+export const llmSpec = (
+  weights: BaseWeights,
+  lora: LoraConfig,
+  shape: TaskShape = {},
+  sharedRescaler = false,
+): TaskSpec => ({
   type: "llm",
-  options: { config: weights.config, lora } satisfies LlmSpec,
+  options: { config: weights.config, lora, sharedRescaler } satisfies LlmSpec,
   shape,
   weights,
 });
@@ -51,7 +59,7 @@ export const baseWeightsOf = ({ weights }: TaskSpec): BaseWeights => weights as 
 /** What a language model has besides; null for any other task. */
 export const asLlm = (task: OpenedTask): OpenedLlm | null => (task.type === "llm" ? (task as OpenedLlm) : null);
 
-async function open({ model: given, lora }: LlmFields, options: OpenOptions): Promise<OpenedLlm> {
+async function open({ model: given, lora, sharedRescaler }: Fields, options: OpenOptions): Promise<OpenedLlm> {
   const { shape, cache } = options;
   const model = modelOf(given, options);
   const { config } = model;
@@ -62,7 +70,7 @@ async function open({ model: given, lora }: LlmFields, options: OpenOptions): Pr
     type: "llm",
     config,
     adapter,
-    task: llmTask({ config, lora, form: "factored", shape }),
+    task: llmTask({ config, lora, form: "factored", shape, sharedRescaler }),
     layout: parameterLayout(adapter),
     members: adapter.members,
     layers: config.layers,
@@ -96,7 +104,7 @@ async function open({ model: given, lora }: LlmFields, options: OpenOptions): Pr
     load: () => loadInstructions(model, options),
     async spec() {
       const weights = await model.weights(cache);
-      return { spec: llmSpec(weights, lora, shape), digest: weights.digest };
+      return { spec: llmSpec(weights, lora, shape, sharedRescaler), digest: weights.digest };
     },
   };
 }

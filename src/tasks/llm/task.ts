@@ -35,6 +35,8 @@ export interface LlmOptions {
   readonly form: LoraForm;
   /** Its members train one by one: a task is one of them. */
   readonly shape?: TaskShape;
+  /** One rescaler for all layers; one a layer unless given. */
+  readonly sharedRescaler?: boolean;
 }
 
 export interface LlmTask extends Task {
@@ -42,7 +44,7 @@ export interface LlmTask extends Task {
   readonly adapter: AdapterLayout;
 }
 
-export function llmTask({ config, lora, form, shape }: LlmOptions): LlmTask {
+export function llmTask({ config, lora, form, shape, sharedRescaler = false }: LlmOptions): LlmTask {
   const adapter = adapterLayout(config, lora, shape);
   return {
     config,
@@ -51,7 +53,7 @@ export function llmTask({ config, lora, form, shape }: LlmOptions): LlmTask {
     abilities: ["low-rank", "experts", "routers", "beside", "members", "blocks"],
     budget: { full: config.topK, variant: (topK) => ({ topK }) },
     padding: config.experts,
-    personal: config.layers,
+    personal: sharedRescaler ? 1 : config.layers,
     initial: (rng, member) => initialMember(adapter, rng, member),
     cost: (variant, scope) => costOf({ config, adapter }, variant, scope),
     memory: ({ topK }, tokens) => trainingMemory(config, lora, { k: topK as number, tokens, bytesPerWeight: 4 }).total,
@@ -122,9 +124,9 @@ function llmPass(
   const { layers, routers: changes } = pool === null ? partsOf(parameters, adapter, clients, from) : noParts;
   const bias = variant.masked === undefined ? null : biasInput(graph, adapter, clients);
   const delta = variant.delta === undefined ? null : deltaInput(graph, config, clients);
-  const scales = split(personal, -1, new Array<number>(config.layers).fill(1)).map((scale, layer) =>
-    layer < from ? detach(scale) : scale,
-  );
+  const each = Array.from({ length: config.layers }, () => 1);
+  const own = personal.shape.at(-1) === each.length ? split(personal, -1, each) : each.map(() => personal);
+  const scales = own.map((scale, layer) => (layer < from ? detach(scale) : scale));
   const forEachToken = (scale: Tensor) => {
     const ones = graph.constant(new Array<number>(rows * length).fill(1), [1, rows * length]);
     return reshape(mul(scale, ones), [clients * rows * length, 1]);
