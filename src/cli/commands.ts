@@ -90,7 +90,9 @@ export function declareCommands(program: Command): void {
 
   program
     .command("methods")
-    .description("lists the strategies there are: what each adapts, sends and keeps, its source; or explains one")
+    .description(
+      "lists the strategies there are: what each adapts, sends and keeps, its tasks and source; or explains one",
+    )
     .argument("[name]", "a strategy, a wrapper such as compress, or a scenario file with a strategy of its own")
     .option("--json", "print JSON")
     .action(async (name, flags) => (await import("./commands/methods.ts")).methods(name, flags));

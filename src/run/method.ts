@@ -13,6 +13,7 @@ import type { BlobRef } from "../runtime/messages/refs.ts";
 import { measuredCost } from "../scenario/calibration.ts";
 import { type Scenario, strategyOf } from "../scenario/define.ts";
 import { trainingTimeOf } from "../scenario/effort.ts";
+import { factsOf } from "../tasks/facts.ts";
 import type { TaskPrograms } from "../tasks/programs.ts";
 import type { Scope } from "../tasks/scope.ts";
 import { inOrder, type Steps } from "../tasks/steps.ts";
@@ -113,6 +114,11 @@ export function strategyProblems(scenario: Scenario, prepared: Prepared): Proble
   const missing = needs.filter((ability) => !task.abilities.includes(ability));
   if (missing.length > 0) {
     const text = `is ${name}, which needs ${missing.join(" and ")}; the task "${type}" has ${task.abilities.join(", ") || "none of that"}`;
+    return [{ path: "strategy", text }];
+  }
+  const { demands } = factsOf(type);
+  if (demands !== undefined && !needs.includes(demands)) {
+    const text = `is ${name}; on the task "${type}" nothing trains unless a strategy needs "${demands}"`;
     return [{ path: "strategy", text }];
   }
   return under("strategy", problems?.(settingOf(scenario, prepared, new Rng(scenario.data.seed))) ?? []);

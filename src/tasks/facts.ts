@@ -1,4 +1,5 @@
-/** What tables and plots call things, by task: budgets, units, and what is measured besides the loss. */
+/** What is said of a task: what it offers strategies, what tables and plots call things, what is measured besides the loss. */
+import type { Ability } from "./task.ts";
 
 /** What is known of a model after an evaluation. */
 interface Scores {
@@ -23,6 +24,10 @@ export interface Metric {
 }
 
 export interface TaskFacts {
+  /** What strategies may ask of it. */
+  readonly abilities: readonly Ability[];
+  /** What a strategy has to ask of it: nothing here would train without. */
+  readonly demands?: Ability;
   /** `experts per token`, `k` */
   readonly budget: { readonly name: string; readonly symbol: string };
   /** What the loss is a mean over: `response token`, `image`. */
@@ -32,6 +37,7 @@ export interface TaskFacts {
 }
 
 const llm: TaskFacts = {
+  abilities: ["low-rank", "experts", "routers", "beside", "members", "blocks"],
   budget: { name: "experts per token", symbol: "k" },
   target: "response token",
   metrics: [
@@ -55,6 +61,7 @@ const llm: TaskFacts = {
 };
 
 const vision: TaskFacts = {
+  abilities: ["blocks", "members"],
   budget: { name: "blocks that train", symbol: "b" },
   target: "image",
   metrics: [
@@ -70,6 +77,7 @@ const vision: TaskFacts = {
 };
 
 const restore: TaskFacts = {
+  abilities: ["slices"],
   budget: { name: "candidates of a picture", symbol: "k" },
   target: "picture",
   metrics: [
@@ -93,6 +101,8 @@ const restore: TaskFacts = {
 };
 
 const refactor: TaskFacts = {
+  abilities: ["cut"],
+  demands: "cut",
   budget: { name: "expert slots", symbol: "b" },
   target: "response token",
   metrics: [
@@ -117,6 +127,7 @@ const refactor: TaskFacts = {
 };
 
 const twoView: TaskFacts = {
+  abilities: ["modalities"],
   budget: { name: "views", symbol: "b" },
   target: "picture",
   metrics: [
@@ -133,6 +144,7 @@ const twoView: TaskFacts = {
 };
 
 const coloured: TaskFacts = {
+  abilities: ["heads"],
   budget: { name: "model", symbol: "b" },
   target: "image",
   metrics: [

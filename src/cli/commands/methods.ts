@@ -3,12 +3,11 @@ import { extname } from "node:path";
 import { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import { nearest } from "../../base/spelling.ts";
-import { strategies } from "../../fl/strategies/registry.ts";
-import { wrappers } from "../../fl/wrappers/define-strategy.ts";
 import { strategyOf } from "../../scenario/define.ts";
 import { ownCodeDigest } from "../../scenario/own-code.ts";
 import { loadScenario } from "../../study/load-scenario.ts";
-import { explain, listOf, type MethodFacts, plainText } from "../screen/methods.ts";
+import { allMethods, type MethodFacts, plainText } from "../screen/method-facts.ts";
+import { explain, listOf } from "../screen/methods.ts";
 import { terminal } from "../screen/terminal.ts";
 
 interface MethodsFlags {
@@ -22,22 +21,6 @@ export async function methods(name: string | undefined, { json }: MethodsFlags):
   else if (found !== undefined) print(json, plain(found), () => explain(found));
   else if ([".ts", ".js", ".mts", ".mjs", ".json"].includes(extname(name))) await ofScenario(name, all, json);
   else throw new ScenarioError(unknownText(name, all));
-}
-
-function allMethods(): MethodFacts[] {
-  const own = [...strategies.entries.values()].map(({ type, about, options }) => ({
-    name: type,
-    wraps: false,
-    about,
-    schema: z.strictObject(options),
-  }));
-  const around = Object.entries(wrappers).map(([name, { field, about }]) => ({
-    name,
-    wraps: true,
-    about,
-    schema: field,
-  }));
-  return [...own, ...around];
 }
 
 /** A strategy of the author's own has no description: its file is what there is to read, and its digest names it. */
@@ -65,9 +48,10 @@ async function ofScenario(name: string, all: readonly MethodFacts[], json: boole
 const print = (json: boolean | undefined, data: unknown, text: () => string): void =>
   void terminal.out.write(json === true ? `${JSON.stringify(data)}\n` : text());
 
-const plain = ({ name, wraps, about, schema }: MethodFacts) => ({
+const plain = ({ name, wraps, about, tasks, schema }: MethodFacts) => ({
   name,
   wraps,
+  tasks,
   ...about,
   formula: plainText(about.formula),
   ...(about.notes !== undefined && { notes: plainText(about.notes) }),

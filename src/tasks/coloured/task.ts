@@ -11,6 +11,7 @@ import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { detach } from "../../tensor/ops/discrete.ts";
 import { concat, reshape, split } from "../../tensor/ops/layout.ts";
+import { factsOf } from "../facts.ts";
 import type { Task, Variant } from "../task.ts";
 import { type Block, blocksOf, ownOf, parametersOf } from "../vision/network.ts";
 import { initialWeights, labelledRows } from "../vision/task.ts";
@@ -49,7 +50,7 @@ export function colouredTask({ inputs, representation, hidden, heads }: Coloured
       pairs: [],
       heads: { groups: [...isHead.keys()].filter((group) => isHead[group]), linear: hidden === 0 },
     },
-    abilities: ["heads"],
+    abilities: factsOf("coloured").abilities,
     budget: { full: 1, variant: () => ({}) },
     padding: 1,
     personal: 0,

@@ -20,6 +20,7 @@ import { detach, integerDivide, less } from "../../tensor/ops/discrete.ts";
 import { concat, reshape, split } from "../../tensor/ops/layout.ts";
 import { matmul } from "../../tensor/ops/matrix.ts";
 import { crossEntropy } from "../../tensor/ops/nn.ts";
+import { factsOf } from "../facts.ts";
 import type { LowRankPair, ParameterLayout } from "../layout.ts";
 import { membersOf } from "../members.ts";
 import type { BatchShape, Pass, Task, TaskShape, Variant } from "../task.ts";
@@ -50,7 +51,7 @@ export function llmTask({ config, lora, form, shape, sharedRescaler = false }: L
     config,
     adapter,
     layout: memberLayout(adapter),
-    abilities: ["low-rank", "experts", "routers", "beside", "members", "blocks"],
+    abilities: factsOf("llm").abilities,
     budget: { full: config.topK, variant: (topK) => ({ topK }) },
     padding: config.experts,
     personal: sharedRescaler ? 1 : config.layers,

@@ -25,6 +25,7 @@ import { scatterColumns, topK } from "../../tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../tensor/ops/layout.ts";
 import { matmul } from "../../tensor/ops/matrix.ts";
 import { crossEntropy, softmax } from "../../tensor/ops/nn.ts";
+import { factsOf } from "../facts.ts";
 import type { ParameterLayout } from "../layout.ts";
 import { checkTokens } from "../llm/counts.ts";
 import { tokenInputs } from "../llm/task.ts";
@@ -67,7 +68,7 @@ export function refactorTask(options: RefactorOptions): RefactorTask {
     personal: 0,
     pass: (graph, { parameters }, variant, batch) =>
       refactorPass({ ...options, layout }, shape, graph, parameters, variant, batch),
-    abilities: ["cut"],
+    abilities: factsOf("refactor").abilities,
     budget: { full: experts, variant: (slots) => ({ slots, active: Math.min(active, slots) }) },
     padding: 1,
     initial(rng) {

@@ -12,6 +12,7 @@ import { add, cast, clip, mul, reduceMean, reduceSum, scale, square, sub } from 
 import { integerDivide, less } from "../../tensor/ops/discrete.ts";
 import { gatherRows, scatterAddRows } from "../../tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../tensor/ops/layout.ts";
+import { factsOf } from "../facts.ts";
 import {
   initialRanks,
   type Product,
@@ -45,7 +46,7 @@ export function restoreTask(shape: RestoreShape): Task {
   const layout = ranksLayout(products, ranks, scores, shape.scale);
   return {
     layout,
-    abilities: ranks.routed === 0 ? [] : ["slices"],
+    abilities: ranks.routed === 0 ? [] : factsOf("restore").abilities,
     budget: { full: topK, variant: (budget) => ({ ranks: budget }) },
     padding: 1,
     personal: 0,

@@ -17,6 +17,7 @@ import { gatherRows } from "../../tensor/ops/index-ops.ts";
 import { reshape, split } from "../../tensor/ops/layout.ts";
 import { matmul } from "../../tensor/ops/matrix.ts";
 import { requireInside } from "../check-job.ts";
+import { factsOf } from "../facts.ts";
 import type { ParameterLayout } from "../layout.ts";
 import type { BatchShape, Pass, Task, Variant } from "../task.ts";
 import { labelledRows } from "../vision/task.ts";
@@ -43,7 +44,7 @@ export function twoViewTask(shape: TwoViewShape): Task {
   const layout = layoutOf(shape);
   return {
     layout,
-    abilities: ["modalities"],
+    abilities: factsOf("two-view").abilities,
     budget: { full: variants.length, variant: (budget) => ({ views: variants[budget - 1]! }) },
     padding: 1,
     personal: 0,

@@ -15,6 +15,7 @@ import { gatherRows } from "../../tensor/ops/index-ops.ts";
 import { reshape } from "../../tensor/ops/layout.ts";
 import { crossEntropy } from "../../tensor/ops/nn.ts";
 import { requireInside } from "../check-job.ts";
+import { factsOf } from "../facts.ts";
 import type { BatchShape, Cost, Pass, Task, Variant } from "../task.ts";
 import { type Block, blocksOf, type ImageShape, type Network, ownOf, parametersOf } from "./network.ts";
 
@@ -37,7 +38,7 @@ export function visionTask({ network, image, classes, narrow = 1 }: VisionOption
   });
   return {
     layout: { size, groups, pairs: [], activations: activationsOf(blocks, image) },
-    abilities: ["blocks", "members"],
+    abilities: factsOf("vision").abilities,
     budget:
       narrow === 1
         ? { full: blocks.length, variant: (budget) => ({ from: blocks.length - budget + 1 }) }
