@@ -1,6 +1,7 @@
 /** `flame methods`, and the table of the documentation, which says the same. */
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { About } from "../../src/fl/about.ts";
@@ -9,7 +10,8 @@ import { wrappers } from "../../src/fl/wrappers/define-strategy.ts";
 import { runFlame } from "../support/command-line.ts";
 import { temporaryFolder } from "../support/folders.ts";
 
-const docs = readFileSync(join(import.meta.dirname, "../../docs/strategies.md"), "utf8");
+const root = join(import.meta.dirname, "../..");
+const docs = readFileSync(join(root, "docs/strategies.md"), "utf8");
 
 type Listed = About & { readonly name: string; readonly wraps: boolean };
 
@@ -42,6 +44,33 @@ test("the table in the documentation is what the strategies say of themselves", 
   for (const part of [strategyRows, wrapperRows]) {
     assert.ok(docs.includes(`|---|---|---|---|---|---|\n${part.join("\n")}\n\n`), `expected\n${part.join("\n")}`);
   }
+});
+
+test("every method has a page, which says what the code says, and all golden numbers are told of", () => {
+  const command = ["--import", "./scripts/typescript.mjs", "scripts/docs.ts", "--check"];
+  execFileSync(process.execPath, command, { cwd: root, stdio: "pipe" });
+  const overview = readFileSync(join(root, "docs/methods/README.md"), "utf8");
+  for (const golden of readdirSync(join(root, "test/golden/data/methods")))
+    assert.ok(overview.includes(golden), golden);
+  const { 1: systems } = /<!-- systems -->([\s\S]*)<!-- end of systems -->/.exec(overview)!;
+  assert.equal(systems!.match(/^\| \[/gm)!.length, 19);
+});
+
+test("a method is listed with the tasks that have what it needs", async () => {
+  const listed = JSON.parse((await runFlame("methods", "--json")).out) as (Listed & { readonly tasks: string[] })[];
+  const tasks = new Map(listed.map((method) => [method.name, method.tasks.join(" ")]));
+  assert.equal(tasks.get("fedavg"), "coloured llm restore two-view vision");
+  assert.equal(tasks.get("shefl"), "llm vision");
+  assert.equal(tasks.get("bmsfed"), "two-view");
+  const { out } = await runFlame("methods");
+  assert.match(out, /^fedavg .*\n +tasks: any but refactor ·/m);
+  assert.match(out, /^split-mix .*\n +tasks: llm, vision ·/m);
+});
+
+test("a task on which a method would train nothing is refused before the run", async () => {
+  const { code, err } = await runFlame("run", "refactor", "--timing-only", "--set", 'strategy={"type":"fedavg"}');
+  assert.equal(code, 2);
+  assert.match(err, /strategy is fedavg; on the task "refactor" nothing trains unless a strategy needs "cut"/);
 });
 
 test("a method is explained with options, defaults and ranges of its schema, and what it reduces to", async () => {
