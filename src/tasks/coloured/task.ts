@@ -12,9 +12,10 @@ import type { Tensor } from "../../tensor/graph/ir.ts";
 import { detach } from "../../tensor/ops/discrete.ts";
 import { concat, reshape, split } from "../../tensor/ops/layout.ts";
 import { factsOf } from "../facts.ts";
+import { labelledRows } from "../rows.ts";
 import type { Task, Variant } from "../task.ts";
 import { type Block, blocksOf, ownOf, parametersOf } from "../vision/network.ts";
-import { initialWeights, labelledRows } from "../vision/task.ts";
+import { initialWeights } from "../vision/task.ts";
 import { headSize, predictTogether } from "./heads.ts";
 
 export interface ColouredOptions {

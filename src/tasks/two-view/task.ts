@@ -19,8 +19,8 @@ import { matmul } from "../../tensor/ops/matrix.ts";
 import { requireInside } from "../check-job.ts";
 import { factsOf } from "../facts.ts";
 import type { ParameterLayout } from "../layout.ts";
+import { labelledRows } from "../rows.ts";
 import type { BatchShape, Pass, Task, Variant } from "../task.ts";
-import { labelledRows } from "../vision/task.ts";
 
 export interface TwoViewShape {
   /** Numbers of each view of an example, a first: a row of a batch is both, one after the other. */

@@ -1,15 +1,15 @@
 /** Images and what they show as a task of a run: a network that begins with random weights, all of which train. */
 import { join } from "node:path";
-import { sha256 } from "../../base/digest.ts";
 import { writeAtomically } from "../../base/disk.ts";
-import { ScenarioError } from "../../base/errors.ts";
 import type { Rng } from "../../base/random.ts";
 import type { Batch } from "../../data/batches.ts";
-import { isImageSource, loadImages } from "../../data/images/source.ts";
+import { loadImages } from "../../data/images/source.ts";
 import { namedTensors } from "../../model/formats/flat-tensors.ts";
 import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
 import type { OpenedTask, OpenOptions, TaskKind } from "../kind.ts";
 import { membersOf } from "../members.ts";
+import { openRows } from "../rows.ts";
+import { requireImages } from "../sources.ts";
 import type { TaskShape } from "../task.ts";
 import type { TaskEngine } from "../task-engine.ts";
 import type { VisionFields } from "./fields.ts";
@@ -26,40 +26,27 @@ export const vision: TaskKind<VisionFields, VisionSpec> = {
 
 async function open({ network }: VisionFields, options: OpenOptions): Promise<OpenedTask> {
   const { name, seed, shape, data } = options;
-  if (!isImageSource(data.source)) {
-    const what = "the task vision learns images; expected digits() or images(path)";
-    throw new ScenarioError(`scenario "${name}": data.source is ${data.source.type}, but ${what}`);
-  }
-  const images = loadImages(data.source, { seed });
+  const from = requireImages(data.source, name, "vision learns images; expected digits() or images(path)");
+  const images = loadImages(from, { seed });
   const spec: VisionSpec = { network, image: images.image, classes: images.categoryNames.length };
   const { members = 1 } = shape;
   const task = vision.make(spec, shape, null);
-  const layout = membersOf(task.layout, members);
-  const digest = sha256(JSON.stringify(spec));
-  return {
+  return openRows({
     type: "vision",
     task,
-    layout,
+    options: spec,
+    shape,
+    source: images,
+    data: () => images,
+    layout: membersOf(task.layout, members),
     members,
-    layers: 0,
-    experts: 0,
-    bytes: { download: 4 * layout.size, upload: 4 * layout.size },
-    digest,
     save: (folder, parameters) => save(folder, spec, shape, parameters),
     pictures: async (engine, parameters, examples) => [
       await mistakesOf(images, examples, (batch) => meanLogits(engine, parameters, batch)),
     ],
     initial: (rng) => initialOf(task, members, rng),
-    problems: [],
     budgetProblem: (budget) => (budget > task.budget.full ? `the network has ${task.budget.full} of them` : null),
-    load: async () => ({
-      data: images,
-      length: 1,
-      notes: images.notes,
-      read: { data: images.digest, tokenizer: null, template: null },
-    }),
-    spec: async () => ({ spec: { type: "vision", options: spec, shape, weights: null }, digest }),
-  };
+  });
 }
 
 function initialOf(task: ReturnType<typeof visionTask>, members: number, rng: Rng): Float32Array {

@@ -9,13 +9,11 @@ import { invariant } from "../../base/errors.ts";
 import type { Rng } from "../../base/random.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
-import { cast, mul, reduceSum } from "../../tensor/ops/arithmetic.ts";
-import { detach, integerDivide, less } from "../../tensor/ops/discrete.ts";
-import { gatherRows } from "../../tensor/ops/index-ops.ts";
+import { detach } from "../../tensor/ops/discrete.ts";
 import { reshape } from "../../tensor/ops/layout.ts";
-import { crossEntropy } from "../../tensor/ops/nn.ts";
 import { requireInside } from "../check-job.ts";
 import { factsOf } from "../facts.ts";
+import { labelledRows } from "../rows.ts";
 import type { BatchShape, Cost, Pass, Task, Variant } from "../task.ts";
 import { type Block, blocksOf, type ImageShape, type Network, ownOf, parametersOf } from "./network.ts";
 
@@ -132,46 +130,4 @@ function passOf(
   };
   const trains = blocks.map((_, block) => block >= from);
   return labelledRows(graph, image.height * image.width * image.channels, shape, trains, predict);
-}
-
-/**
- * Rows of numbers with a label each.
- *
- * @param trains whether each group does
- * @param predict `[rows, width]` to `[rows, classes]`
- */
-export function labelledRows(
-  graph: Graph,
-  width: number,
-  { clients, rows }: BatchShape,
-  trains: readonly boolean[],
-  predict: (x: Tensor) => Tensor,
-): Pass {
-  const all = clients * rows;
-  const x = graph.input("x", "float32", [all, width]);
-  const padding = graph.input("padding", "int32", [all]);
-  const labelled = graph.symbol("labelled");
-  const positions = graph.input("positions", "int32", [labelled]);
-  const targets = graph.input("targets", "int32", [labelled]);
-  // A row without an image has no target.
-  const logits = gatherRows(predict(x), positions);
-  const present = () => less(cast(padding, "float32"), graph.constant([0.5], [1]));
-  return {
-    batch: { x, padding, positions, targets },
-    losses: crossEntropy(logits, targets),
-    client: () => integerDivide(positions, rows),
-    example: () => positions,
-    logits,
-    present,
-    counts: countsOf(reshape(present(), [clients, rows]), trains),
-  };
-}
-
-/** Rows of each client, for every group that trains, `[groups · clients]` int64. */
-function countsOf(present: Tensor, trains: readonly boolean[]): Tensor {
-  const { graph } = present.node;
-  const filled = cast(reduceSum(present, [1]), "int64");
-  const [clients, groups] = [filled.shape[0] as number, trains.length];
-  const each = mul(graph.constant(trains.map(Number), [groups, 1], "int64"), reshape(filled, [1, clients]));
-  return reshape(each, [groups * clients]);
 }
