@@ -4,7 +4,7 @@
  *
  * The report and the timeline are not under it: they are made from these files, and can be made again.
  */
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { sha256 } from "../base/digest.ts";
 import { onDisk } from "../base/disk.ts";
@@ -13,24 +13,18 @@ import { digestOfFile } from "../base/open.ts";
 import { memberFolders, type ResultRecord, type RunFolder } from "./run-folder.ts";
 
 const records = ["scenario.json", "metrics.jsonl", "participations.jsonl", "pictures.json"];
-const adapterFiles = [
-  "adapter_config.json",
-  "adapter_model.safetensors",
-  "network_config.json",
-  "network_model.safetensors",
-  "pools_config.json",
-  "pools_model.safetensors",
-  "ranks.safetensors",
-  "rescalers.json",
-  "routers.safetensors",
-];
-const sealable = new RegExp(`^(${records.join("|")}|adapter/(member-\\d{1,3}/)?(${adapterFiles.join("|")}))$`);
+/** Each task names its own: `network_config.json`, `network_model.safetensors`, `ranks.safetensors`. */
+const adapterFile = "[a-z_]{1,40}_config\\.json|[a-z_]{1,40}\\.safetensors|rescalers\\.json";
+const sealable = new RegExp(`^(${records.join("|")}|adapter/(member-\\d{1,3}/)?(${adapterFile}))$`);
+
+const isSealable = (name: string): boolean => sealable.test(name);
+const namesIn = (place: string): string[] => (existsSync(place) ? readdirSync(place).sort() : []);
 
 /** The event log has a digest of its own. */
 export function sealed(folder: RunFolder, record: Omit<ResultRecord, "files" | "seal">): ResultRecord {
   const places = ["adapter", ...memberFolders(folder.adapter).map((name) => `adapter/${name}`)];
-  const names = [...records, ...places.flatMap((place) => adapterFiles.map((name) => `${place}/${name}`))];
-  const present = names.filter((name) => existsSync(join(folder.path, name)));
+  const learned = places.flatMap((place) => namesIn(join(folder.path, place)).map((name) => `${place}/${name}`));
+  const present = [...records.filter((name) => existsSync(join(folder.path, name))), ...learned.filter(isSealable)];
   const open = { ...record, files: Object.fromEntries(present.map((name) => [name, digestOf(folder, name)])) };
   return { ...open, seal: sealOf(open) };
 }
@@ -46,7 +40,7 @@ export function broken(
   concerns: (name: string) => boolean = () => true,
 ): string[] {
   const changed = Object.entries(open.files).flatMap(([name, digest]) => {
-    if (!sealable.test(name)) return [`result.json speaks of ${JSON.stringify(name)}, which no run leaves`];
+    if (!isSealable(name)) return [`result.json speaks of ${JSON.stringify(name)}, which no run leaves`];
     if (!concerns(name)) return [];
     if (!existsSync(join(folder.path, name))) return [`${name} is missing`];
     return digestOf(folder, name) === digest ? [] : [`${name} has been changed`];

@@ -1,9 +1,11 @@
 /** The two-view task with BMSFed from end to end, trained for real on this thread. */
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { trainingHandlers } from "../../actors/training.ts";
 import { bmsfed } from "../../src/fl/strategies/registry.ts";
+import { openRunFolder, readResult } from "../../src/folder/run-folder.ts";
 import type { Prepared } from "../../src/run/prepare.ts";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
@@ -61,6 +63,8 @@ test("a run begins with everybody, is evaluated by one view, the other and both,
   await run(twoView(), { out, reproduce: "x", pool: inline, signal });
   await resume(await loadRun(out), { reproduce: "x", pool: inline });
   assertSameRun(out, straight, "interrupted within the prelude", files);
+  const sealed = Object.keys(readResult(openRunFolder(straight))!.files);
+  assert.ok(readdirSync(join(straight, "adapter")).every((name) => sealed.includes(`adapter/${name}`)));
   const timed = await run(twoView({ timingOnly: true }), { out: null });
   assert.deepEqual(
     timed.rows.map(({ invited }) => invited),
