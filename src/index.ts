@@ -4,6 +4,7 @@ export { days, hours, megabits, megabytes, millis, minutes, seconds } from "./ba
 export { digits, images, pictures } from "./data/images/source.ts";
 export { byCategory, byQuantity, contiguous, dirichlet, iid, type PartitionSpec, shards } from "./data/partition.ts";
 export { file, instructions } from "./data/source.ts";
+export { csv, table } from "./data/tables/source.ts";
 export { compact, custom, headings, type PromptTemplate } from "./data/template.ts";
 export type { ClientView, Plan } from "./fl/plan.ts";
 export * from "./fl/policies/all.ts";

@@ -53,3 +53,15 @@ export function columnsOf({ columns }: RowData, examples: Uint32Array, rows: num
     }),
   );
 }
+
+type Numbers = Uint8Array | Uint16Array | Int32Array | Float32Array | Float64Array;
+
+/** A copy in shared memory. */
+export function shared<Type extends Numbers>(
+  make: { new (buffer: SharedArrayBuffer): Type; readonly BYTES_PER_ELEMENT: number },
+  values: ArrayLike<number>,
+): Type {
+  const copy = new make(new SharedArrayBuffer(values.length * make.BYTES_PER_ELEMENT));
+  copy.set(values);
+  return copy;
+}

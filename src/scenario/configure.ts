@@ -46,8 +46,8 @@ export function configure(scenario: Scenario, changes: ScenarioChanges): Scenari
 /** Another file is read as the scenario's own would have been. */
 function fileOptions({ data: { data, task } }: Scenario) {
   const { source } = data;
-  if (source.type === "file") return source;
-  return { type: task.type === "llm" ? "file" : "images" };
+  if (source.type === "file" || source.type === "csv") return source;
+  return { type: task.type === "llm" ? "file" : task.type === "tabular" ? "csv" : "images" };
 }
 
 function parseAssignment(text: string): [path: string, value: unknown] {

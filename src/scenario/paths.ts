@@ -29,7 +29,7 @@ export function withPaths<Scenario extends NamesFiles>(scenario: Scenario, start
 }
 
 function withWhole(source: DataSource, whole: (path: string) => string): DataSource {
-  if (source.type !== "file" && source.type !== "images") return source;
+  if (source.type !== "file" && source.type !== "images" && source.type !== "csv") return source;
   const labels = source.type === "images" ? source.labels : undefined;
   return {
     ...source,

@@ -36,6 +36,15 @@ export interface TaskFacts {
   readonly metrics: readonly [Metric, ...Metric[]];
 }
 
+const accuracy = (meaning: string): Metric => ({
+  key: "accuracy",
+  title: "accuracy",
+  meaning,
+  form: "share",
+  better: "high",
+  of: ({ accuracy }) => accuracy,
+});
+
 const llm: TaskFacts = {
   abilities: ["low-rank", "experts", "routers", "beside", "members", "blocks"],
   budget: { name: "experts per token", symbol: "k" },
@@ -64,16 +73,7 @@ const vision: TaskFacts = {
   abilities: ["blocks", "members"],
   budget: { name: "blocks that train", symbol: "b" },
   target: "image",
-  metrics: [
-    {
-      key: "accuracy",
-      title: "accuracy",
-      meaning: "Share of held-out images whose class is predicted.",
-      form: "share",
-      better: "high",
-      of: ({ accuracy }) => accuracy,
-    },
-  ],
+  metrics: [accuracy("Share of held-out images whose class is predicted.")],
 };
 
 const restore: TaskFacts = {
@@ -131,15 +131,7 @@ const twoView: TaskFacts = {
   budget: { name: "views", symbol: "b" },
   target: "picture",
   metrics: [
-    {
-      key: "accuracy",
-      title: "accuracy",
-      meaning:
-        "Share of held-out pictures whose class is predicted: by one view at 1, by the other at 2, by both at 3.",
-      form: "share",
-      better: "high",
-      of: ({ accuracy }) => accuracy,
-    },
+    accuracy("Share of held-out pictures whose class is predicted: by one view at 1, by the other at 2, by both at 3."),
   ],
 };
 
@@ -147,19 +139,16 @@ const coloured: TaskFacts = {
   abilities: ["heads"],
   budget: { name: "model", symbol: "b" },
   target: "image",
-  metrics: [
-    {
-      key: "accuracy",
-      title: "accuracy",
-      meaning: "Share of held-out images predicted right, whose colours follow a rule that no client has.",
-      form: "share",
-      better: "high",
-      of: ({ accuracy }) => accuracy,
-    },
-  ],
+  metrics: [accuracy("Share of held-out images predicted right, whose colours follow a rule that no client has.")],
 };
 
-const taskFacts = { coloured, llm, refactor, restore, "two-view": twoView, vision } as const satisfies Record<
+const tabular: TaskFacts = {
+  budget: { name: "model", symbol: "b" },
+  target: "row",
+  metrics: [accuracy("Share of held-out rows whose class is predicted.")],
+};
+
+const taskFacts = { coloured, llm, refactor, restore, tabular, "two-view": twoView, vision } as const satisfies Record<
   string,
   TaskFacts
 >;

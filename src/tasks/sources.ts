@@ -1,28 +1,39 @@
 /** What a scenario learns from, whatever its task. */
 import { z } from "zod";
 import { ScenarioError } from "../base/errors.ts";
-import { type ImageSource, imageSourceSchema, isImageSource } from "../data/images/source.ts";
+import { type ImageSource, imageSourceSchema } from "../data/images/source.ts";
 import { type TextSource, textSourceSchema } from "../data/source.ts";
+import { type TableSource, tableSourceSchema } from "../data/tables/source.ts";
 
-export const sourceSchema = z.discriminatedUnion("type", [...textSourceSchema.options, ...imageSourceSchema.options]);
+export const sourceSchema = z.discriminatedUnion("type", [
+  ...textSourceSchema.options,
+  ...imageSourceSchema.options,
+  ...tableSourceSchema.options,
+]);
 
-export type DataSource = TextSource | ImageSource;
+export type DataSource = TextSource | ImageSource | TableSource;
 
 /** The file that a source reads; undefined for one that reads none. */
 export const pathOf = (source: DataSource): string | undefined => ("path" in source ? source.path : undefined);
 
 /**
- * @param learns what the task does, and which sources it takes
+ * @param is what a task takes
+ * @param learns the name of the task, what it learns, and which sources those are
  * @throws ScenarioError for another source
  */
-export function requireImages(source: DataSource, scenario: string, learns: string): ImageSource {
-  if (isImageSource(source)) return source;
+export function requireSource<Source extends DataSource>(
+  source: DataSource,
+  is: (source: DataSource) => source is Source,
+  scenario: string,
+  learns: string,
+): Source {
+  if (is(source)) return source;
   throw new ScenarioError(`scenario "${scenario}": data.source is ${source.type}, but the task ${learns}`);
 }
 
-/** @throws ScenarioError for anything else */
+/** @throws ScenarioError for images and tables */
 export function requireText(source: DataSource): TextSource {
-  if (!isImageSource(source)) return source;
+  if (source.type === "instructions" || source.type === "file") return source;
   const what = "a language model learns text; expected instructions(…) or file(…)";
   throw new ScenarioError(`data.source is ${source.type}, but ${what}`);
 }

@@ -1,7 +1,7 @@
 /** Images with labels, as they are read and as batches are made of them. */
 import { createHash } from "node:crypto";
 import { InputError } from "../../base/errors.ts";
-import type { RowData } from "../examples.ts";
+import { type RowData, shared } from "../examples.ts";
 
 /** Height and width in pixels; channels last. */
 export interface ImageShape {
@@ -47,18 +47,6 @@ export function imageData(images: LabelledImages, hashes: Float64Array): ImageDa
     notes: [],
     image: { height, width, channels },
   };
-}
-
-type Column = Uint8Array | Uint16Array | Int32Array | Float64Array;
-
-/** A copy in shared memory. */
-export function shared<Type extends Column>(
-  make: { new (buffer: SharedArrayBuffer): Type; readonly BYTES_PER_ELEMENT: number },
-  values: ArrayLike<number>,
-): Type {
-  const column = new make(new SharedArrayBuffer(values.length * make.BYTES_PER_ELEMENT));
-  column.set(values);
-  return column;
 }
 
 /** Where each image lies in [0, 1): a hash of its pixels, a multiple of 2⁻⁴⁸. */

@@ -9,7 +9,8 @@
  * evaluations use, all of it.
  */
 import type { Rng } from "../../base/random.ts";
-import { type ImageData, pixelsOf, shared } from "../../data/images/labelled.ts";
+import { shared } from "../../data/examples.ts";
+import { type ImageData, pixelsOf } from "../../data/images/labelled.ts";
 
 export interface Environments {
   /** Of each: how often the colour contradicts the label, and its share of the examples that train. */

@@ -3,11 +3,11 @@ import { join } from "node:path";
 import { writeAtomically } from "../../base/disk.ts";
 import { Rng } from "../../base/random.ts";
 import { pixelsOf } from "../../data/images/labelled.ts";
-import { loadImages } from "../../data/images/source.ts";
+import { isImageSource, loadImages } from "../../data/images/source.ts";
 import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
 import type { OpenedTask, OpenOptions, TaskKind } from "../kind.ts";
 import { openRows } from "../rows.ts";
-import { requireImages } from "../sources.ts";
+import { requireSource } from "../sources.ts";
 import { coloured } from "./data.ts";
 import type { ColouredFields } from "./fields.ts";
 import { type ColouredOptions, colouredTask } from "./task.ts";
@@ -15,7 +15,7 @@ import { type ColouredOptions, colouredTask } from "./task.ts";
 export const colouredKind: TaskKind<ColouredFields, ColouredOptions> = { open, make: (spec) => colouredTask(spec) };
 
 async function open(fields: ColouredFields, { name, seed, data: { source } }: OpenOptions): Promise<OpenedTask> {
-  const from = requireImages(source, name, "coloured learns images; expected digits() or images(path)");
+  const from = requireSource(source, isImageSource, name, "coloured learns images; expected digits() or images(path)");
   const images = loadImages(from, { seed });
   const { representation, hidden, environments, heads = environments.length } = fields;
   const spec: ColouredOptions = { inputs: 2 * pixelsOf(images.image), representation, hidden, heads };

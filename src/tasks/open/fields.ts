@@ -13,4 +13,5 @@ export const taskSchema = z.discriminatedUnion("type", [
   refactorSchema,
   twoViewFields,
   colouredFields,
+  z.strictObject({ type: z.literal("tabular") }),
 ]);

@@ -6,6 +6,7 @@ import type { TaskKind, TaskSpec } from "../kind.ts";
 import { llm } from "../llm/kind.ts";
 import { refactor } from "../refactor/kind.ts";
 import { restore } from "../restore/kind.ts";
+import { tabular } from "../tabular/kind.ts";
 import type { Task } from "../task.ts";
 import { twoView } from "../two-view/kind.ts";
 import { vision } from "../vision/kind.ts";
@@ -15,6 +16,7 @@ const kinds: Readonly<Record<TaskType, TaskKind<unknown, unknown>>> = {
   llm,
   refactor,
   restore,
+  tabular,
   "two-view": twoView,
   vision,
 };

@@ -3,13 +3,13 @@ import { join } from "node:path";
 import { sha256 } from "../../base/digest.ts";
 import { ScenarioError } from "../../base/errors.ts";
 import { Rng } from "../../base/random.ts";
-import { loadImages } from "../../data/images/source.ts";
+import { isImageSource, loadImages } from "../../data/images/source.ts";
 import { namedTensors } from "../../model/formats/flat-tensors.ts";
 import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
 import type { OpenedTask, OpenOptions, TaskKind } from "../kind.ts";
 import { rankTensors } from "../ranks.ts";
 import { openRows } from "../rows.ts";
-import { requireImages } from "../sources.ts";
+import { requireSource } from "../sources.ts";
 import { degradePictures, pictureProblem } from "./data.ts";
 import { scores } from "./degrade.ts";
 import type { RestoreFields } from "./fields.ts";
@@ -21,7 +21,7 @@ export const restore: TaskKind<RestoreFields, RestoreShape> = { open, make: (sha
 
 async function open(fields: RestoreFields, { name, seed, data: { source } }: OpenOptions): Promise<OpenedTask> {
   const learns = "restore learns pictures; expected pictures({ examples }), digits(…) or images(path)";
-  const images = loadImages(requireImages(source, name, learns), { seed });
+  const images = loadImages(requireSource(source, isImageSource, name, learns), { seed });
   const problem = pictureProblem(images);
   if (problem !== null) throw new ScenarioError(`scenario "${name}": data.source has pictures that ${problem}`);
   const { shared, routed, zero, topK, scale, levels } = fields;

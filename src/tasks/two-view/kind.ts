@@ -2,13 +2,13 @@
 import { join } from "node:path";
 import { writeAtomically } from "../../base/disk.ts";
 import { Rng } from "../../base/random.ts";
-import { loadImages } from "../../data/images/source.ts";
+import { isImageSource, loadImages } from "../../data/images/source.ts";
 import { split } from "../../data/split.ts";
 import { namedTensors } from "../../model/formats/flat-tensors.ts";
 import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
 import type { OpenedTask, OpenOptions, TaskKind } from "../kind.ts";
 import { openRows } from "../rows.ts";
-import { requireImages } from "../sources.ts";
+import { requireSource } from "../sources.ts";
 import type { TwoViewFields } from "./fields.ts";
 import { type TwoViewShape, tensorsOf, twoViewTask } from "./task.ts";
 import { inputsOf, twoViewsOf } from "./views.ts";
@@ -17,7 +17,12 @@ export const twoView: TaskKind<TwoViewFields, TwoViewShape> = { open, make: (sha
 
 async function open({ views, hidden, features }: TwoViewFields, options: OpenOptions): Promise<OpenedTask> {
   const { name, seed, data } = options;
-  const from = requireImages(data.source, name, "two-view learns pictures; expected digits() or images(path)");
+  const from = requireSource(
+    data.source,
+    isImageSource,
+    name,
+    "two-view learns pictures; expected digits() or images(path)",
+  );
   const images = loadImages(from, { seed });
   const { image, categoryNames } = images;
   const shape: TwoViewShape = { inputs: inputsOf(image, views), hidden, features, classes: categoryNames.length };

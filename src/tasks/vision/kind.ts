@@ -3,13 +3,13 @@ import { join } from "node:path";
 import { writeAtomically } from "../../base/disk.ts";
 import type { Rng } from "../../base/random.ts";
 import type { Batch } from "../../data/batches.ts";
-import { loadImages } from "../../data/images/source.ts";
+import { isImageSource, loadImages } from "../../data/images/source.ts";
 import { namedTensors } from "../../model/formats/flat-tensors.ts";
 import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
 import type { OpenedTask, OpenOptions, TaskKind } from "../kind.ts";
 import { membersOf } from "../members.ts";
 import { openRows } from "../rows.ts";
-import { requireImages } from "../sources.ts";
+import { requireSource } from "../sources.ts";
 import type { TaskShape } from "../task.ts";
 import type { TaskEngine } from "../task-engine.ts";
 import type { VisionFields } from "./fields.ts";
@@ -26,7 +26,12 @@ export const vision: TaskKind<VisionFields, VisionSpec> = {
 
 async function open({ network }: VisionFields, options: OpenOptions): Promise<OpenedTask> {
   const { name, seed, shape, data } = options;
-  const from = requireImages(data.source, name, "vision learns images; expected digits() or images(path)");
+  const from = requireSource(
+    data.source,
+    isImageSource,
+    name,
+    "vision learns images; expected digits() or images(path)",
+  );
   const images = loadImages(from, { seed });
   const spec: VisionSpec = { network, image: images.image, classes: images.categoryNames.length };
   const { members = 1 } = shape;

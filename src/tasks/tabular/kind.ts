@@ -1,0 +1,33 @@
+/** A table as a task of a run. */
+import { join } from "node:path";
+import { writeAtomically } from "../../base/disk.ts";
+import { isTableSource, loadTable } from "../../data/tables/source.ts";
+import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
+import type { TaskKind } from "../kind.ts";
+import { openRows } from "../rows.ts";
+import { requireSource } from "../sources.ts";
+import { type TabularOptions, tabularTask } from "./task.ts";
+
+export const tabular: TaskKind<unknown, TabularOptions> = {
+  make: (options) => tabularTask(options),
+  async open(_fields, { name, data: { source } }) {
+    const learns = "tabular learns rows of a table; expected table(name) or csv(path)";
+    const table = loadTable(requireSource(source, isTableSource, name, learns));
+    const { features, categoryNames: classes } = table;
+    const options = { features: features.length, classes: classes.length };
+    return openRows({
+      type: "tabular",
+      task: tabularTask(options),
+      options,
+      source: table,
+      data: () => table,
+      budgetProblem: (budget) => (budget > 1 ? "every client trains the whole model, which is 1" : null),
+      /** A row of weights for each class, its bias last, and beside it what they are weights of. */
+      save(folder, values) {
+        const weights = { name: "weights", shape: [classes.length, features.length + 1], values };
+        writeSafetensors(join(folder, "tabular_model.safetensors"), [weights]);
+        writeAtomically(join(folder, "tabular_config.json"), `${JSON.stringify({ classes, features }, null, 2)}\n`);
+      },
+    });
+  },
+};
