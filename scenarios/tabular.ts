@@ -14,7 +14,7 @@ export default defineScenario({
   question: "Does one model tell two kinds of tumours apart when each clinic that trains it has mostly one of them?",
   seed: 1,
   task: { type: "tabular" },
-  data: { source: table("breast-cancer"), partition: dirichlet({ alpha: 0.1 }), heldOut: 0.25 },
+  data: { source: table("breast-cancer"), partition: dirichlet({ alpha: 0.3 }), heldOut: 0.25 },
   fleet: [
     { name: "clinic", clients: 9, budget: 1, tokensPerSecond: 50, uplink: megabits(1), dropout: 0.2 },
     { name: "hospital", clients: 3, budget: 1, tokensPerSecond: 1_000, uplink: megabits(20) },

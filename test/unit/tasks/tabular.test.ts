@@ -3,7 +3,7 @@
  * gradients agree to 1e-12.
  */
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Rng } from "../../../src/base/random.ts";
@@ -184,4 +184,11 @@ test("images are refused, as is a budget that is none", async () => {
   const { budgetProblem, layout } = await opened(table("wine"));
   assert.deepEqual([budgetProblem(1), layout.size], [null, 3 * 14]);
   assert.match(budgetProblem(2)!, /whole model/);
+});
+
+test("the page on adding a task shows code as it is", () => {
+  const textOf = (path: string) => readFileSync(join(import.meta.dirname, "../../..", path), "utf8");
+  const shown = [...textOf("docs/add-a-task.md").matchAll(/^`(src[^`]+)`:\n\n```ts\n([\s\S]*?)^```$/gm)];
+  assert.equal(shown.length, 6);
+  for (const [, path, code] of shown) assert.ok(textOf(path!).includes(code!), `${path} has changed`);
 });
