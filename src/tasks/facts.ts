@@ -143,6 +143,7 @@ const coloured: TaskFacts = {
 };
 
 const tabular: TaskFacts = {
+  abilities: [],
   budget: { name: "model", symbol: "b" },
   target: "row",
   metrics: [accuracy("Share of held-out rows whose class is predicted.")],

@@ -59,7 +59,7 @@ test("every method has a page, which says what the code says, and all golden num
 test("a method is listed with the tasks that have what it needs", async () => {
   const listed = JSON.parse((await runFlame("methods", "--json")).out) as (Listed & { readonly tasks: string[] })[];
   const tasks = new Map(listed.map((method) => [method.name, method.tasks.join(" ")]));
-  assert.equal(tasks.get("fedavg"), "coloured llm restore two-view vision");
+  assert.equal(tasks.get("fedavg"), "coloured llm restore tabular two-view vision");
   assert.equal(tasks.get("shefl"), "llm vision");
   assert.equal(tasks.get("bmsfed"), "two-view");
   const { out } = await runFlame("methods");

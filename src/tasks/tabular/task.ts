@@ -10,6 +10,7 @@ import { add } from "../../tensor/ops/arithmetic.ts";
 import { reshape, split } from "../../tensor/ops/layout.ts";
 import { matmul } from "../../tensor/ops/matrix.ts";
 import { requireInside } from "../check-job.ts";
+import { factsOf } from "../facts.ts";
 import { labelledRows } from "../rows.ts";
 import type { Task } from "../task.ts";
 
@@ -30,7 +31,7 @@ export function tabularTask({ features, classes }: TabularOptions): Task {
   const forward = 2 * features * classes;
   return {
     layout: { size, groups, pairs: [] },
-    abilities: [],
+    abilities: factsOf("tabular").abilities,
     budget: { full: 1, variant: () => ({}) },
     padding: 1,
     personal: 0,
