@@ -32,9 +32,9 @@ const lora = { rank: 2, alpha: 4 };
 const fitting: Readonly<Record<string, object>> = { "split-mix": { bases: 2, minOne: true } };
 
 const cases: readonly Spec[] = [
-  // The language model has no modalities, and no slices.
+  // Those of modalities, slices and cuts have campaigns with their tasks: two-view, restore and refactor.
   ...[...strategies.entries.keys()]
-    .filter((type) => !["bmsfed", "mixture-of-ranks"].includes(type))
+    .filter((type) => !["bmsfed", "mixture-of-ranks", "read-me"].includes(type))
     .map((type) => ({ type, ...fitting[type] })),
   { type: "scaffold", control: "gradient" },
   { type: "fednova", momentum: 0.9, optimizer: "sgd" },
@@ -91,7 +91,7 @@ function shared(workers: number): (prepared: Prepared) => WorkPool {
   after(() => pool?.close());
   return (prepared) => {
     const { data: _, partition: __, evaluation: ___, ...settings } = prepared.training!.setup;
-    const wanted = JSON.stringify([prepared.training!.spec.shape, settings]);
+    const wanted = JSON.stringify([prepared.task.type, prepared.training!.spec.shape, settings]);
     if (made !== wanted) {
       pool?.close();
       pool = makePool(prepared, workers, { engine: "auto" });
