@@ -2,7 +2,7 @@
  * What a run trained, as a folder: an adapter as PEFT stores it, or pools of small experts, which PEFT does not know. An
  * ensemble has a folder of that kind for each member: `member-0`, `member-1`, …
  */
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { InputError } from "../../base/errors.ts";
 import { type AdapterLayout, type AdapterShape, adapterLayout, type LoraConfig } from "../adapter.ts";
@@ -59,16 +59,23 @@ interface Part {
 }
 
 function readPart(folder: string, config: ModelConfig): Part {
-  if (existsSync(join(folder, "network_config.json"))) {
-    throw new InputError(`${folder} holds a network for images, expected an adapter of a language model`);
-  }
   if (isPoolsFolder(folder)) {
     const { layout, parameters } = importPools(folder, config);
     return { values: parameters, lora: { rank: 1, alpha: 1 }, shape: { beside: layout.beside } };
   }
+  const other = existsSync(join(folder, "adapter_config.json")) ? undefined : otherTensors(folder);
+  if (other !== undefined) {
+    throw new InputError(`${folder} holds ${other}, of another task; expected an adapter of a language model`);
+  }
   const { layout, adapter } = importPeft(folder, config);
   return { values: adapter, lora: layout.lora, shape: layout.shape };
 }
+
+/** What other tasks leave: tensors under names of their own. */
+const otherTensors = (folder: string): string | undefined =>
+  existsSync(folder)
+    ? readdirSync(folder).find((name) => name.endsWith(".safetensors") && !name.startsWith("adapter_model"))
+    : undefined;
 
 const kindOf = ({ lora, shape: { beside, routers } }: Part): string =>
   beside === undefined
