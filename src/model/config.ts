@@ -25,3 +25,13 @@ export interface ModelConfig {
   /** Clamps q, k and v to ±c after their norms; null leaves them alone. */
   readonly clipQkv: number | null;
 }
+
+/** What small models leave as OLMoE has it. */
+export const plainSettings = {
+  ropeTheta: 10_000,
+  normEpsilon: 1e-5,
+  normTopK: false,
+  tiedEmbeddings: false,
+  attentionBias: false,
+  clipQkv: null,
+} as const satisfies Partial<ModelConfig>;

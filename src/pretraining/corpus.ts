@@ -7,7 +7,7 @@
  */
 import type { Draws, Rng } from "../base/random.ts";
 import { type Batch, packedBatch } from "../data/batches.ts";
-import { defaultTemplate, type PromptEncoder, promptEncoder } from "../data/template.ts";
+import { defaultTemplate, type PromptEncoder, promptEncoder, type Segment } from "../data/template.ts";
 import { pick } from "../data/text.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { type Drill, drawDrill, drawSkill, UNASKED_SKILLS } from "./corpus-skills.ts";
@@ -16,10 +16,6 @@ import { drawStory } from "./corpus-stories.ts";
 /** Which stream: the one to train on, or a fresh one to measure with. */
 type CorpusPart = "train" | "heldOut";
 
-/** Where the draws of a batch come from, a generator a row. */
-export const laneOf = (rng: Rng, part: CorpusPart, step: number) =>
-  rng.at(part === "train" ? "corpus" : "corpus held out", step);
-
 export interface CorpusBatchOptions {
   readonly rows: number;
   readonly length: number;
@@ -27,22 +23,32 @@ export interface CorpusBatchOptions {
   readonly part?: CorpusPart;
 }
 
+/** The batch of pre-training step `step ≥ 1`, in which one document in seven is a drill in the prompt format. */
+export const corpusBatch = (rng: Rng, step: number, options: CorpusBatchOptions): Batch =>
+  filledBatch(rng, step, options, (draws, prompt) =>
+    draws.below(7) === 0
+      ? drawPrompted(draws, prompt, options.tokenizer)
+      : options.tokenizer.encode(drawDocument(draws)),
+  );
+
 /**
- * The batch of pre-training step `step ≥ 1`. Each row is a run of documents of its own, closed by end tokens, that
- * begins with a document and is cut off at `length`; there is loss on every token.
+ * Each row is a run of documents of its own, closed by end tokens, that begins with a document and is cut off at `length`;
+ * there is loss on every token.
  */
-export function corpusBatch(rng: Rng, step: number, options: CorpusBatchOptions): Batch {
-  const { rows, length, tokenizer, part = "train" } = options;
+export function filledBatch(
+  rng: Rng,
+  step: number,
+  { rows, length, tokenizer, part = "train" }: CorpusBatchOptions,
+  draw: (draws: Draws, prompt: PromptEncoder) => Int32Array,
+): Batch {
   const tokens = new Int32Array(rows * (length + 1));
   const prompt = promptEncoder(defaultTemplate(tokenizer), tokenizer);
-  const streams = laneOf(rng, part, step);
+  const streams = rng.at(part === "train" ? "corpus" : "corpus held out", step);
   for (let row = 0; row < rows; row++) {
     const draws = streams.at(row);
     const run = tokens.subarray(row * (length + 1), (row + 1) * (length + 1));
     for (let filled = 0; filled < run.length; ) {
-      const whole =
-        draws.below(7) === 0 ? drawPrompted(draws, prompt, tokenizer) : tokenizer.encode(drawDocument(draws));
-      const document = whole.subarray(0, run.length - filled);
+      const document = draw(draws, prompt).subarray(0, run.length - filled);
       run.set(document, filled);
       filled += document.length;
       if (filled < run.length) run[filled++] = tokenizer.end;
@@ -53,10 +59,12 @@ export function corpusBatch(rng: Rng, step: number, options: CorpusBatchOptions)
 
 function drawPrompted(draws: Draws, prompt: PromptEncoder, tokenizer: Tokenizer): Int32Array {
   const { cue, data, answer } = drawDrill(pick(UNASKED_SKILLS, draws), draws);
-  return Int32Array.from(
-    [...prompt(cue, data).map(({ ids }) => ids), tokenizer.encode(answer)].flatMap((ids) => [...ids]),
-  );
+  return inPrompt(prompt(cue, data), tokenizer.encode(answer));
 }
+
+/** A prompt with its answer. */
+export const inPrompt = (prompt: readonly Segment[], answer: Int32Array): Int32Array =>
+  Int32Array.from([...prompt.map(({ ids }) => ids), answer].flatMap((ids) => [...ids]));
 
 type Layout = (drill: Drill) => string;
 

@@ -12,7 +12,7 @@ import { Rng } from "../base/random.ts";
 import { type Batch, idsOf } from "../data/batches.ts";
 import { byteTokenizer } from "../data/tokenizer.ts";
 import { type WeightSource, weightsInMemory } from "../model/base-weights.ts";
-import type { ModelConfig } from "../model/config.ts";
+import { type ModelConfig, plainSettings } from "../model/config.ts";
 import { transposeInto } from "../model/formats/transpose.ts";
 import type { Executable, Executor } from "../tensor/executors/executor.ts";
 import { sizeOf } from "../tensor/graph/shape.ts";
@@ -46,12 +46,7 @@ export const embeddedConfig: ModelConfig = {
   expertWidth: 64,
   topK: 8,
   maxTokens: 256,
-  ropeTheta: 10_000,
-  normEpsilon: 1e-5,
-  normTopK: false,
-  tiedEmbeddings: false,
-  attentionBias: false,
-  clipQkv: null,
+  ...plainSettings,
 };
 
 const embeddedRecipe: PretrainRecipe = {

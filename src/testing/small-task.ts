@@ -12,7 +12,7 @@ import type { ServerState, Strategy } from "../fl/strategy.ts";
 import type { Trained, Update } from "../fl/update.ts";
 import { doWork } from "../fl/works.ts";
 import { countParameters } from "../model/accounting.ts";
-import type { ModelConfig } from "../model/config.ts";
+import { type ModelConfig, plainSettings } from "../model/config.ts";
 import { colouredTask } from "../tasks/coloured/task.ts";
 import { llmTask, parameterLayout } from "../tasks/llm/task.ts";
 import { refactorTask } from "../tasks/refactor/task.ts";
@@ -35,12 +35,7 @@ const config: ModelConfig = {
   expertWidth: 2,
   topK: 4,
   maxTokens: 8,
-  ropeTheta: 10_000,
-  normEpsilon: 1e-5,
-  normTopK: false,
-  tiedEmbeddings: false,
-  attentionBias: false,
-  clipQkv: null,
+  ...plainSettings,
 };
 const lora = { rank: 2, alpha: 4 };
 const { total, expert } = countParameters(config);

@@ -5,7 +5,7 @@ import type { ChargeOf } from "../../src/fl/charge.ts";
 import type { ServerState, Strategy } from "../../src/fl/strategy.ts";
 import type { Update } from "../../src/fl/update.ts";
 import { type AdapterLayout, adapterLayout } from "../../src/model/adapter.ts";
-import type { ModelConfig } from "../../src/model/config.ts";
+import { type ModelConfig, plainSettings } from "../../src/model/config.ts";
 import { llmTask, parameterLayout } from "../../src/tasks/llm/task.ts";
 import { drawsOf, settingOf, workHere } from "./quadratic.ts";
 
@@ -19,12 +19,7 @@ const model: ModelConfig = {
   expertWidth: 1,
   topK: 2,
   maxTokens: 8,
-  ropeTheta: 10_000,
-  normEpsilon: 1e-5,
-  normTopK: false,
-  tiedEmbeddings: false,
-  attentionBias: false,
-  clipQkv: null,
+  ...plainSettings,
 };
 
 /** Two layers of three experts, nine adapter elements each. */

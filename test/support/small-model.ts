@@ -11,7 +11,7 @@ import {
   type WeightSource,
   weightsInMemory,
 } from "../../src/model/base-weights.ts";
-import type { ModelConfig } from "../../src/model/config.ts";
+import { type ModelConfig, plainSettings } from "../../src/model/config.ts";
 import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
 import { prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
 import { writeCheckpoint } from "../../src/model/formats/write-checkpoint.ts";
@@ -28,12 +28,7 @@ export const smallModel: ModelConfig = {
   expertWidth: 4,
   topK: 3,
   maxTokens: 12,
-  ropeTheta: 10_000,
-  normEpsilon: 1e-5,
-  normTopK: false,
-  tiedEmbeddings: false,
-  attentionBias: false,
-  clipQkv: null,
+  ...plainSettings,
 };
 
 /** Tensors in the executor layout by name. */

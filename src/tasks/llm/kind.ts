@@ -6,7 +6,7 @@ import { byteTokenizer } from "../../data/tokenizer.ts";
 import { countLora, countParameters, roundBytes } from "../../model/accounting.ts";
 import { type AdapterLayout, adapterLayout, type LoraConfig } from "../../model/adapter.ts";
 import type { BaseWeights } from "../../model/base-weights.ts";
-import type { ModelConfig } from "../../model/config.ts";
+import { type ModelConfig, plainSettings } from "../../model/config.ts";
 import { writeAdapterFolder } from "../../model/formats/adapter-folder.ts";
 import { BaseWeightsFile } from "../../model/formats/prepare-weights.ts";
 import { initialAdapter } from "../../model/initial-adapter.ts";
@@ -135,10 +135,5 @@ function modelOf(model: LlmFields["model"], { name, timingOnly, embedded }: Open
 const shapeDefaults = {
   keyValueHeads: 1,
   maxTokens: 4_096,
-  ropeTheta: 10_000,
-  normEpsilon: 1e-5,
-  normTopK: false,
-  tiedEmbeddings: false,
-  attentionBias: false,
-  clipQkv: null,
+  ...plainSettings,
 } as const;

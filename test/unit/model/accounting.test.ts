@@ -16,7 +16,7 @@ import {
   trainingMemory,
 } from "../../../src/model/accounting.ts";
 import { adapterLayout } from "../../../src/model/adapter.ts";
-import type { ModelConfig } from "../../../src/model/config.ts";
+import { type ModelConfig, plainSettings } from "../../../src/model/config.ts";
 import { huggingFaceShapes } from "../../../src/model/formats/weight-table.ts";
 import { sizeOf } from "../../../src/tensor/graph/shape.ts";
 
@@ -30,12 +30,7 @@ const olmoe: ModelConfig = {
   expertWidth: 1024,
   topK: 8,
   maxTokens: 4096,
-  ropeTheta: 10_000,
-  normEpsilon: 1e-5,
-  normTopK: false,
-  tiedEmbeddings: false,
-  attentionBias: false,
-  clipQkv: null,
+  ...plainSettings,
 };
 
 /** To the digits that are printed, which count down from the first. */
