@@ -65,13 +65,13 @@ function readPart(folder: string, config: ModelConfig): Part {
   }
   const other = existsSync(join(folder, "adapter_config.json")) ? undefined : otherTensors(folder);
   if (other !== undefined) {
-    throw new InputError(`${folder} holds ${other}, of another task; expected an adapter of a language model`);
+    throw new InputError(`${folder} holds ${other} and no adapter_config.json; expected an adapter of a language model`);
   }
   const { layout, adapter } = importPeft(folder, config);
   return { values: adapter, lora: layout.lora, shape: layout.shape };
 }
 
-/** What other tasks leave: tensors under names of their own. */
+/** Tensors that are no adapter: a model, or what other tasks leave. */
 const otherTensors = (folder: string): string | undefined =>
   existsSync(folder)
     ? readdirSync(folder).find((name) => name.endsWith(".safetensors") && !name.startsWith("adapter_model"))
