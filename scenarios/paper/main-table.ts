@@ -39,7 +39,10 @@ export const smoke = {
 const ranks = ["trivial", "hetlora", "flexlora", "flora", "fslora"];
 
 export const study: Study = {
-  strategies: ["flame", "fedavg", ...ranks.flatMap((name) => [`${name}:experts=own`, `${name}:experts=all`])],
+  strategies: [
+    ...["flame", "flame:frequencyNorm=share", "fedavg", "fedavg:budget=largest"],
+    ...ranks.flatMap((name) => [`${name}:experts=own`, `${name}:experts=all`]),
+  ],
   conditions: [
     { name: "alpha 0.5", set: ["data.partition.alpha=0.5"] },
     { name: "alpha 5", set: ["data.partition.alpha=5"] },

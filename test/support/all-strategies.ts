@@ -49,6 +49,7 @@ export const allStrategies: readonly (readonly [make: () => Strategy, promises: 
   [() => flame({ frequencyExponent: 8, frequencyNorm: "share" }), mean],
   [() => fedavg(), mean],
   [() => fedavg({ weighting: "uniform", absentPolicy: "renormalise", discounts: "reweigh" }), mean],
+  [() => fedavg({ budget: "largest" }), mean],
   [() => fedavgm({ momentum: 0 }), mean],
   [() => fedavgm({ absentPolicy: "renormalise" }), {}],
   [() => fedadam({ biasCorrection: "flower" }), {}],

@@ -1,6 +1,8 @@
 /** Federated averaging; of LoRA factors, FedIT. */
 
+import { z } from "zod";
 import { averagingBy, averagingFields } from "../averaging.ts";
+import { usual } from "../plan.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 export const fedavg = defineStrategy({
@@ -29,7 +31,18 @@ export const fedavg = defineStrategy({
     certainty: "as published",
     reduces: [],
   },
-  options: averagingFields,
+  options: {
+    ...averagingFields,
+    budget: z
+      .enum(["own", "largest"])
+      .default("own")
+      .describe("what every client trains at: its own budget, or the largest of the fleet, whatever that costs it"),
+  },
   name: ({ weighting }) => (weighting === "uniform" ? "fedavg(uniform)" : "fedavg"),
-  make: averagingBy,
+  make: ({ budget, ...options }) => ({
+    ...averagingBy(options),
+    ...(budget === "largest" && {
+      plan: (_client, _server, setting) => usual({ budget: setting.budgets.at(-1)! }, setting),
+    }),
+  }),
 });

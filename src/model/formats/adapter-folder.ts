@@ -65,7 +65,9 @@ function readPart(folder: string, config: ModelConfig): Part {
   }
   const other = existsSync(join(folder, "adapter_config.json")) ? undefined : otherTensors(folder);
   if (other !== undefined) {
-    throw new InputError(`${folder} holds ${other} and no adapter_config.json; expected an adapter of a language model`);
+    throw new InputError(
+      `${folder} holds ${other} and no adapter_config.json; expected an adapter of a language model`,
+    );
   }
   const { layout, adapter } = importPeft(folder, config);
   return { values: adapter, lora: layout.lora, shape: layout.shape };

@@ -13,6 +13,7 @@ test("what another task left is no adapter, and its file is named", (t) => {
   assert.throws(
     () => readAdapterFolder(folder, smallModel),
     (error: Error) =>
-      error instanceof InputError && error.message.includes("holds tabular_model.safetensors and no adapter_config.json"),
+      error instanceof InputError &&
+      error.message.includes("holds tabular_model.safetensors and no adapter_config.json"),
   );
 });

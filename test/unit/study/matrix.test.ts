@@ -142,7 +142,7 @@ test("variants are compared like strategies, and conditions apart", () => {
 });
 
 test("the paper's studies make cells of their scenarios, small ones too", async () => {
-  for (const name of ["main-table", "rescaler", "temperature", "clients", "dropouts"]) {
+  for (const name of ["main-table", "rescaler", "temperature", "normaliser", "clients", "dropouts"]) {
     const { scenarios, study } = await loadScenario(`paper/${name}`);
     const { smoke, ...all } = study!;
     const plans = cellPlans(scenarios[0]!, { ...all, policies: [], dropouts: [] }, source);
