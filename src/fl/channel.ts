@@ -95,7 +95,9 @@ export function momentsOf(
   valueAt: (i: number) => number,
   ranges: readonly Range[],
 ): { readonly mean: number; readonly variance: number } {
-  let [count, mean, squares] = [0, 0, 0];
+  let count = 0;
+  let mean = 0;
+  let squares = 0;
   for (const { start, end } of ranges) {
     for (let i = start; i < end; i++) {
       const value = valueAt(i);

@@ -126,7 +126,9 @@ const total = (values: readonly number[]): number => values.reduce((sum, value) 
 
 /** 0 where one of them is 0 throughout. */
 export function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let [product, squareA, squareB] = [0, 0, 0];
+  let product = 0;
+  let squareA = 0;
+  let squareB = 0;
   for (let i = 0; i < a.length; i++) {
     product += a[i]! * b[i]!;
     squareA += a[i]! ** 2;

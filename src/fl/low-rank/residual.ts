@@ -97,7 +97,9 @@ export function cosineLoss(
   gradient: Float64Array,
 ): number | null {
   const rank = gram.length;
-  let [square, along, size] = [0, 0, 0];
+  let square = 0;
+  let along = 0;
+  let size = 0;
   for (let row = 0; row < b.length; row += rank) {
     for (let q = 0; q < rank; q++) {
       // (B + E)·G, for which the gradient is the place.

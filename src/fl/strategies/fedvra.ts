@@ -193,7 +193,9 @@ function examplesOf({ clients, examples }: Setting): number {
 
 /** The cosine between an update and the mean of all. */
 function agreement(update: Update, mean: Float64Array, setting: Setting): number {
-  let [product, own, common] = [0, 0, 0];
+  let product = 0;
+  let own = 0;
+  let common = 0;
   eachTrained(update, setting, (i, change) => {
     product += change * mean[i]!;
     own += change * change;

@@ -85,7 +85,8 @@ export const qffl = defineStrategy({
 });
 
 /**
- * d_i ← d_i + scale·g_i with g_i = factor·(base_i − values_i). Four sums at a time, as none waits for another.
+ * d_i ← d_i + scale·g_i with g_i = factor·(base_i − values_i). Four sums at a time, as none waits for another; each declared
+ * alone: V8 keeps those of one destructured array as objects, which takes half as long again.
  *
  * @returns Σ g_i²
  */
@@ -98,7 +99,10 @@ function addGradient(
   factor: number,
   scale: number,
 ): number {
-  let [first, second, third, fourth] = [0, 0, 0, 0];
+  let first = 0;
+  let second = 0;
+  let third = 0;
+  let fourth = 0;
   let i = start;
   for (; i + 3 < end; i += 4) {
     const a = factor * (base[i]! - values[i]!);
