@@ -16,7 +16,7 @@ export const policyIn = ({ round }: Pick<Draft, "round">, { services }: ServerCo
 /** At most `wanted` clients, with what the strategy's own sampler notes of them; all there are in a prelude. */
 export function chooseClients(draft: Draft, ctx: ServerContext): Chosen["clients"] {
   const { sampler, method } = ctx.services;
-  const { strategy, setting } = method;
+  const { strategy, settingIn } = method;
   const { round, wanted: count } = draft;
   const candidates = candidatesOf(draft, ctx);
   if (round === 0) return allEligible(candidates).map((client) => ({ client }));
@@ -28,7 +28,7 @@ export function chooseClients(draft: Draft, ctx: ServerContext): Chosen["clients
   }
   const eligible = allEligible(candidates);
   const from = { round, eligible, count, memory: draft.memory as Plain, server: methodState(draft, ctx) };
-  const { clients, memory } = strategy.sampler.select(from, setting, draws);
+  const { clients, memory } = strategy.sampler.select(from, settingIn(round), draws);
   checkChosen(clients, new Set(eligible), Math.min(count, eligible.length), strategy.name);
   draft.memory = memory;
   return clients;

@@ -43,7 +43,8 @@ export async function aggregate(
   ctx: ServerContext,
   { task, minUpdates, rescalers }: Learning,
 ): Promise<Aggregated> {
-  const { strategy, setting } = ctx.services.method;
+  const { strategy, settingIn } = ctx.services.method;
+  const setting = settingIn(draft.round);
   const { groups } = setting.layout;
   const before = methodState(draft, ctx);
   const at = {
@@ -69,7 +70,7 @@ export async function aggregate(
       continue;
     }
     if (memory !== undefined) memories.set(entry.client, memory);
-    strategy.fold(sum, update, setting, at);
+    strategy.fold(sum, update, settingIn(update.round), at);
     for (let member = 0; member < members; member++) {
       const first = (member * update.counts.length) / members;
       for (const expert of expertTokens.keys()) expertTokens[expert]! += update.counts[first + expert]!;
@@ -135,7 +136,8 @@ function replied(
   ctx: ServerContext,
 ): { readonly update: Update; readonly memory: ClientMemory | undefined } {
   invariant(base.ref === "blob", "an update to be opened has no base");
-  const { strategy, setting } = ctx.services.method;
+  const { strategy, settingIn } = ctx.services.method;
+  const setting = settingIn(round);
   const { values, personal, counts, units, firstLoss, meanLoss, steps, found } = trained;
   const local = {
     values,

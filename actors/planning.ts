@@ -38,9 +38,10 @@ export function planFor(
   draft: Draft,
   ctx: ServerContext,
 ): StoredPlan | null {
-  const { strategy, setting } = ctx.services.method;
+  const { strategy, settingIn } = ctx.services.method;
   if (strategy.plan === undefined && strategy.steps === undefined && strategy.shape === undefined) return null;
   const view = { ...clientView(client, draft.round, draft, ctx), participation, ...given({ chosen: notes }) };
+  const setting = settingIn(draft.round);
   const plan = strategy.plan?.(view, methodState(draft, ctx), setting) ?? usual(view, setting);
   if (ctx.services.learning !== null) return storePlan(plan, ctx);
   // Without training nobody reads its vectors.
@@ -69,7 +70,8 @@ export function orderOf(
 
 /** What is evaluated at a budget. */
 export function deployedAt(budget: number, draft: Draft, ctx: ServerContext): Evaluated {
-  const { strategy, setting } = ctx.services.method;
+  const { strategy, settingIn } = ctx.services.method;
+  const setting = settingIn(draft.round);
   const state = methodState(draft, ctx);
   const { parameters } = state;
   const deployment = strategy.deploy?.(budget, state, setting) ?? {
@@ -80,8 +82,9 @@ export function deployedAt(budget: number, draft: Draft, ctx: ServerContext): Ev
 
 /** Clients with models of their own, each with its model and with that of its budget; none where a method has no such. */
 export function deployedToClients(draft: Draft, ctx: ServerContext): OwnModel[] {
-  const { strategy, setting } = ctx.services.method;
+  const { strategy, settingIn } = ctx.services.method;
   if (!strategy.validation) return [];
+  const setting = settingIn(draft.round);
   const state = methodState(draft, ctx);
   const budgets = new Map<number, Evaluated>();
   const remembered = Object.keys(draft.memories).map(Number);

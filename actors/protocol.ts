@@ -144,6 +144,8 @@ export type ServerEvent =
       readonly counts: readonly Count[];
       /** Mean training loss over counted updates, in nats; null without training or updates. */
       readonly trainLoss: number | null;
+      /** The clients' in this round, where a schedule changes it. */
+      readonly learningRate?: number;
       /** Tokens routed to each expert over counted updates; null without training. */
       readonly expertTokens: Float64Array | null;
       readonly distinctClients: number;

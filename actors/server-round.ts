@@ -183,7 +183,7 @@ export function release({ base, participation, plan }: Invitation, ctx: ServerCo
  * @param outcome what training gave; null when nothing was opened
  */
 export function closeRound(draft: Draft, ctx: ServerContext, outcome: Aggregated | null): void {
-  const { rounds, roster, environment, evaluateEvery, learning } = ctx.services;
+  const { rounds, roster, environment, evaluateEvery, learning, method } = ctx.services;
   const policy = policyIn(draft, ctx);
   const { round, startedAt, closing } = draft;
   const isLast = round === rounds;
@@ -207,6 +207,7 @@ export function closeRound(draft: Draft, ctx: ServerContext, outcome: Aggregated
     aggregated: counts.length > 0,
     counts,
     trainLoss: outcome?.trainLoss ?? null,
+    ...(method.isScheduled === true && round > 0 && { learningRate: method.settingIn(round).rate }),
     expertTokens: outcome?.expertTokens ?? null,
     distinctClients: roster.distinctCounted,
     downloadBytes: environment.traffic.downloadSent,

@@ -105,7 +105,10 @@ export interface ServerServices {
 /** The strategy and what it sees. */
 export interface Method {
   readonly strategy: Strategy;
-  readonly setting: Setting;
+  /** What it sees of the run in a round. */
+  settingIn(round: Round): Setting;
+  /** Whether its learning rate changes from round to round. */
+  readonly isScheduled?: boolean;
   readonly charge: ChargeOf;
   /** The programs of a kind of plan, with a scope or without, made when they are first asked for. */
   programs(kind: Kind, scoped: boolean): Pick<MethodRecipe, "step" | "before" | "after" | "validate">;

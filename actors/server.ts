@@ -66,8 +66,8 @@ function begin(draft: Draft, ctx: ServerContext): Turn {
     learning === null ? ctx.pledge({ work: "nothing", job: null, bytes: downloadBytes }) : ctx.put(learning.initial),
   );
   if (learning !== null) {
-    const { strategy, setting } = ctx.services.method;
-    const { vectors = {}, notes = null } = strategy.init?.(setting) ?? {};
+    const { strategy, settingIn } = ctx.services.method;
+    const { vectors = {}, notes = null } = strategy.init?.(settingIn(draft.round)) ?? {};
     draft.vectors = replaceAll(vectors, {}, {}, ctx);
     draft.notes = notes;
   }

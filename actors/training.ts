@@ -8,6 +8,7 @@ import { type Batch, type BatchData, evaluationBatches, trainBatches } from "../
 import { examplesOf, type Partition } from "../src/data/deal.ts";
 import type { OptimizerConfig, ProgramSource } from "../src/engine/engine.ts";
 import { cut } from "../src/engine/merging.ts";
+import { rateFactor, type Schedule } from "../src/fl/local-rate.ts";
 import type { Kind } from "../src/fl/plan.ts";
 import { doWork, type WorkInput, type WorkName } from "../src/fl/works.ts";
 import type { BlobReader } from "../src/runtime/messages/blobs.ts";
@@ -40,6 +41,9 @@ export interface TrainingSetup {
   /** Optimizer steps a client takes at most; null for no limit. */
   readonly maxSteps: number | null;
   readonly optimizer: OptimizerConfig;
+  /** Of its rates over so many rounds. */
+  readonly schedule?: Schedule;
+  readonly rounds: number;
   /** Share of its examples that each client keeps from training. */
   readonly validation: number;
 }
@@ -301,23 +305,32 @@ function meanLossOf(jobs: readonly TrainJob[], found: readonly TrainResult[]): M
 
 function trainJob(setup: TrainingSetup, recipe: TrainRecipe, blobs: BlobReader): TrainJob {
   const { client, round, variant, adapter, stale = adapter, rescaler, attack } = recipe;
-  const { seed, data, batchSize, length, epochs, optimizer } = setup;
+  const { seed, data, batchSize, length, epochs } = setup;
   const own = ownExamples(client, setup);
   const draws = new Rng(seed).at("batches", round).at(client);
   const all = trainBatches(data, own.trained, { batchSize, length, epochs, draws });
   const batches = all.slice(0, stepsOf(recipe, setup));
   const poisoned = attack?.type === "label-flip" ? flippedLabels(batches, data) : batches;
   const { method } = recipe;
-  if (method === undefined)
-    return { parameters: blobs.floats(stale), personal: rescaler, variant, batches: poisoned, optimizer };
-  const learningRate = method.learningRate ?? optimizer.learningRate;
+  const optimizer = optimizerIn(round, setup);
+  const job = { parameters: blobs.floats(stale), personal: rescaler, variant, batches: poisoned };
+  if (method === undefined) return { ...job, optimizer };
+  const { learningRate = optimizer.learningRate } = method;
   return {
-    parameters: blobs.floats(stale),
-    personal: rescaler,
-    variant,
-    batches: poisoned,
+    ...job,
     optimizer: { ...optimizer, learningRate },
     method: methodJob(method, evaluationBatches(data, own.kept, { batchSize, length }), blobs),
+  };
+}
+
+/** The optimizer at the rates of a round. */
+function optimizerIn(round: Round, { optimizer, schedule, rounds }: TrainingSetup): OptimizerConfig {
+  const factor = rateFactor(schedule, round, rounds);
+  const { learningRate, personalLearningRate } = optimizer;
+  return {
+    ...optimizer,
+    learningRate: factor * learningRate,
+    personalLearningRate: factor * personalLearningRate,
   };
 }
 

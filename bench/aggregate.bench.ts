@@ -90,6 +90,7 @@ function settingOf(layout: Setting["layout"]): Setting {
     clients: 2,
     budgets: [1, 2, 4, 8],
     rate: 1e-3,
+    rateFactor: 1,
     epochs: 1,
     draws: (purpose) => rng.at(purpose).at(0),
     examples: () => 8,

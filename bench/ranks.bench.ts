@@ -34,6 +34,7 @@ const setting: Setting = {
   clients: 32,
   budgets,
   rate: 1e-3,
+  rateFactor: 1,
   epochs: 1,
   draws: (purpose) => new Rng(1).at(purpose).at(0),
   examples: () => 8,

@@ -47,7 +47,7 @@ export interface Plan {
   readonly inputs?: Readonly<Record<string, number | Float32Array | Float64Array>>;
   /** Share of its local steps, in (0, 1]; what the scenario says unless given. */
   readonly effort?: number;
-  /** Of the local optimizer; the scenario's unless given. */
+  /** Of the local optimizer, in this round; the scenario's, under its schedule, unless given. */
   readonly learningRate?: number;
   /** What travels besides the envelope; four bytes for each parameter of the scope unless given. */
   readonly bytes?: { readonly down?: number; readonly up?: number };

@@ -98,8 +98,8 @@ export interface Method<Sum = unknown> extends Aggregation<Sum> {
    */
   readonly prelude?: boolean;
   plan?(client: Invited, server: ServerState, setting: Setting): Plan;
-  /** Called once for each kind in a run. */
-  steps?(kind: Kind, setting: Setting): Steps;
+  /** Called once for each kind in a run, so that no learning rate is known: the engine feeds that of the round. */
+  steps?(kind: Kind, setting: Omit<Setting, "rate" | "rateFactor">): Steps;
   reply?(trained: Trained, plan: Plan, client: ClientView, setting: Setting): Reply;
   /** What it has a task train besides its usual parameters, or in their place; and how many models. */
   readonly shape?: TaskShape;

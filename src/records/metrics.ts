@@ -47,6 +47,8 @@ export const roundMetricsSchema = z.object({
   tiers: z.array(tierMetricsSchema).readonly(),
   /** Mean training loss per response token over counted updates, in nats; null without training or without updates. */
   trainLoss: z.number().nullable(),
+  /** The clients' in this round, where a schedule changes it. */
+  learningRate: z.number().exactOptional(),
   /** Bytes sent since the run began. */
   downloadBytes: z.number().min(0),
   uploadBytes: z.number().min(0),

@@ -310,24 +310,10 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   }
 
   #closed(closed: Extract<FederationEvent, { type: "round-closed" }>, at: Millis): void {
-    const { round, startedAt, aggregated, counts, trainLoss, expertTokens, distinctClients, evaluated, isLast } =
-      closed;
+    const { type: _, evaluated, isLast, ...ended } = closed;
+    const { round, aggregated, counts } = ended;
     this.trace.record({ t: at, type: "round-closed", round, aggregated, counted: counts.length });
-    this.#recorder.closed(
-      {
-        round,
-        startedAt,
-        closedAt: at,
-        aggregated,
-        trainLoss,
-        downloadBytes: closed.downloadBytes,
-        uploadBytes: closed.uploadBytes,
-        distinctClients,
-        expertTokens,
-        counts,
-      },
-      evaluated,
-    );
+    this.#recorder.closed({ ...ended, closedAt: at }, evaluated);
     this.#invited = 0;
     this.#accepted = 0;
     const { downloadSent, downloadReceived, downloadLost, uploadSent, uploadReceived, uploadLost } = this.world.traffic;

@@ -5,6 +5,7 @@ import { type ClientId, participationId, round } from "../base/ids.ts";
 import { type Problem, under } from "../base/problem.ts";
 import { Rng } from "../base/random.ts";
 import { type Charge, type ChargeOf, chargesBy } from "../fl/charge.ts";
+import { rateFactor } from "../fl/local-rate.ts";
 import { emptyMemory, type Kind, usual } from "../fl/plan.ts";
 import { RescalerBook } from "../fl/rescaler.ts";
 import type { Strategy } from "../fl/strategy.ts";
@@ -48,20 +49,28 @@ export class MethodPrograms {
   }
 }
 
-function settingOf({ data }: Scenario, { task: opened, fleet }: Prepared, rng: Rng): Setting {
+/** What the strategy sees of a run in a round. */
+function settingsOf({ data }: Scenario, { task: opened, fleet }: Prepared, rng: Rng): (round: number) => Setting {
   const { task, layout, mixture } = opened;
+  const { learningRate, schedule, epochs } = data.training;
   const budgets = [...new Set([...fleet.budget, task.budget.full])].sort((a, b) => a - b);
-  return {
+  const constant: Setting = {
     layout,
     abilities: task.abilities,
     clients: fleet.size,
     budgets,
-    rate: data.training.learningRate,
-    epochs: data.training.epochs,
+    rate: learningRate,
+    rateFactor: 1,
+    epochs,
     draws: (purpose) => rng.at(`strategy: ${purpose}`).at(0),
     examples: (client) => fleet.examples[client]!,
     variant: (budget) => task.budget.variant(budget),
     ...(mixture && { mixture }),
+  };
+  if (schedule === undefined) return () => constant;
+  return (round) => {
+    const factor = rateFactor(schedule, round, data.rounds.count);
+    return { ...constant, rate: factor * learningRate, rateFactor: factor };
   };
 }
 
@@ -121,7 +130,7 @@ export function strategyProblems(scenario: Scenario, prepared: Prepared): Proble
     const text = `is ${name}; on the task "${type}" nothing trains unless a strategy needs "${demands}"`;
     return [{ path: "strategy", text }];
   }
-  return under("strategy", problems?.(settingOf(scenario, prepared, new Rng(scenario.data.seed))) ?? []);
+  return under("strategy", problems?.(settingsOf(scenario, prepared, new Rng(scenario.data.seed))(1)) ?? []);
 }
 
 /** What a client would do in round 1, when nobody remembers anything yet: what checks before a run go by. */
@@ -132,7 +141,7 @@ export function firstPart(
   const rng = new Rng(scenario.data.seed);
   const { fleet } = prepared;
   const strategy = strategyOf(scenario);
-  const setting = settingOf(scenario, prepared, rng);
+  const setting = settingsOf(scenario, prepared, rng)(1);
   const chargeOf = chargesOf(scenario, prepared, setting, stepsOf(strategy, setting));
   const server = { parameters: new Float32Array(0), vectors: {}, notes: null };
   return (client) => {
@@ -172,7 +181,9 @@ export function methodOf(
   },
 ): Method {
   const strategy = strategyOf(scenario);
-  const setting = settingOf(scenario, prepared, rng);
+  const settingIn = settingsOf(scenario, prepared, rng);
+  // Of steps and charges, which no rate has a part in.
+  const setting = settingIn(1);
   const stepsBy = stepsOf(strategy, setting);
   const made = new Map<string, ReturnType<Method["programs"]>>();
   const make = (kind: Kind, scoped: boolean): ReturnType<Method["programs"]> => {
@@ -197,7 +208,8 @@ export function methodOf(
   };
   return {
     strategy,
-    setting,
+    settingIn,
+    isScheduled: scenario.data.training.schedule !== undefined,
     charge: chargesOf(scenario, prepared, setting, stepsBy),
     programs(kind, scoped) {
       const key = JSON.stringify([kind, scoped]);

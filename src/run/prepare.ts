@@ -109,6 +109,8 @@ export async function prepare(scenario: Scenario, options: PrepareOptions): Prom
       weightDecay: data.training.weightDecay,
       clipNorm: data.training.clipNorm,
     },
+    ...given({ schedule: data.training.schedule }),
+    rounds: data.rounds.count,
     validation,
   };
   const { spec, digest } = await task.spec();

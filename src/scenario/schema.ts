@@ -6,6 +6,7 @@ import { count, positive, probability } from "../base/fields.ts";
 import { partitionSchema } from "../data/partition.ts";
 import { templateSchema } from "../data/template.ts";
 import type { Spec } from "../fl/define.ts";
+import { scheduleSchema } from "../fl/local-rate.ts";
 import { duration, patience } from "../fl/policies/fields.ts";
 import { usualPolicySpec } from "../fl/policies/registry.ts";
 import { samplerSpecSchema, usualSamplerSpec } from "../fl/samplers/registry.ts";
@@ -90,6 +91,8 @@ const trainingSchema = z.strictObject({
   epochs: count.default(1),
   batchSize: count.default(16),
   learningRate: positive.default(1e-3),
+  /** What becomes of all local learning rates from round to round; they stay as they are unless given. */
+  schedule: scheduleSchema.exactOptional(),
   /** Optimizer steps a client takes at most in a round. */
   maxSteps: count.exactOptional(),
   /** How much of that a client does in a round; all of it unless given. */

@@ -152,8 +152,10 @@ export interface Setting {
   readonly clients: number;
   /** Those that occur, ascending; the last is the task's full one, whether it occurs or not. */
   readonly budgets: readonly number[];
-  /** Local learning rate of this round. */
+  /** Local learning rate in this round: of an update, in the round in which its client was invited. */
   readonly rate: number;
+  /** What a schedule makes of learning rates in this round, in (0, 1]; 1 without one. It is in `rate` already. */
+  readonly rateFactor: number;
   /** Of local training in a round. */
   readonly epochs: number;
   /** The same in every round of a run. */

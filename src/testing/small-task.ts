@@ -52,6 +52,7 @@ export function smallTask({ shape, needs = [] }: Pick<Strategy, "shape" | "needs
   const common = {
     clients,
     rate: 0.1,
+    rateFactor: 1,
     epochs: 1,
     draws: (purpose: string) => new Rng(1).at(purpose).at(0),
     examples: (client: number) => 1 + ((37 * client) % 100),

@@ -42,6 +42,7 @@ export function settingOf(layout: ParameterLayout, given: Partial<Setting> = {})
     clients: 2,
     budgets: [1],
     rate: 0.1,
+    rateFactor: 1,
     epochs: 1,
     draws: (purpose) => rng.at(purpose).at(0),
     examples: () => 1,

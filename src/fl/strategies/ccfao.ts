@@ -76,7 +76,7 @@ export const ccfao = defineStrategy({
     const { normalise, memory, lazy, localLearningRate } = options;
     return {
       weight: (update, group) => (hasTrained(update, group) ? update.discount : 0),
-      plan: (client, _server, setting) => ({ ...usual(client, setting), ...ofRate(localLearningRate) }),
+      plan: (client, _server, setting) => ({ ...usual(client, setting), ...ofRate(localLearningRate, setting) }),
       steps: () => ({ optimizer: "sgd" }),
       begin: ({ vectors }, { layout }): Sum => ({
         pull: Float64Array.from(vectors.table ?? new Float64Array(layout.size)),

@@ -58,7 +58,7 @@ export const fednova = defineStrategy({
     }
     return {
       weight: (update, group) => averagingWeight(options, update, group) * update.discount,
-      plan: (client, _server, setting) => ({ ...usual(client, setting), ...ofRate(localLearningRate) }),
+      plan: (client, _server, setting) => ({ ...usual(client, setting), ...ofRate(localLearningRate, setting) }),
       steps: () => ({
         ...(optimizer === "sgd" && { optimizer: momentum > 0 ? { momentum } : "sgd" }),
         ...(mu > 0 && {

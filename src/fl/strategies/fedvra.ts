@@ -103,7 +103,7 @@ export const fedvra = defineStrategy({
       init: ({ layout }) => ({ vectors: { lbar: new Float64Array(layout.size) }, notes: null }),
       plan: (client, { vectors }, setting) => ({
         ...usual(client, setting),
-        ...ofRate(localLearningRate),
+        ...ofRate(localLearningRate, setting),
         ...(gamma > 0 && {
           inputs: { lambda: dualOf(vectors, client.client, client.round) ?? new Float64Array(setting.layout.size) },
         }),
@@ -131,7 +131,7 @@ export const fedvra = defineStrategy({
         const weightOf = (one: Update, group: number) => (hasTrained(one, group) ? setting.examples(client) : 0);
         foldMean(sum.mean, update, setting.layout, discounts, weightOf);
         if (serverMode === "stale") takePlace(sum, update, setting);
-        const rate = localLearningRate ?? setting.rate;
+        const rate = update.plan.learningRate ?? setting.rate;
         if (aRule === "heterogeneity") sum.waiting.push(update);
         else takeDualStep(sum, update, aRule === "const" ? a : 1 / (gamma * rate * update.steps), round, setting);
       },

@@ -62,7 +62,7 @@ export const scaffold = defineStrategy({
     init: ({ layout }) => ({ vectors: { c: new Float64Array(layout.size) }, notes: null }),
     plan: (client, { vectors }, setting) => ({
       ...usual(client, setting),
-      ...ofRate(localLearningRate),
+      ...ofRate(localLearningRate, setting),
       inputs: {
         c: vectors.c ?? new Float64Array(setting.layout.size),
         ci: client.memory.vectors.ci ?? new Float64Array(setting.layout.size),

@@ -38,6 +38,7 @@ interface Before {
   readonly adapter?: Float32Array;
   readonly vectors?: Vectors;
   readonly minUpdates?: number;
+  readonly settingIn?: ServerServices["method"]["settingIn"];
 }
 
 type Counted = Aggregated & { readonly rescalers: RescalerBook };
@@ -46,7 +47,7 @@ type Counted = Aggregated & { readonly rescalers: RescalerBook };
 async function aggregated(
   strategy: Strategy,
   sent: readonly Sent[],
-  { adapter = new Float32Array(layout.size), vectors = {}, minUpdates = 1 }: Before = {},
+  { adapter = new Float32Array(layout.size), vectors = {}, minUpdates = 1, settingIn = () => setting }: Before = {},
 ): Promise<Counted> {
   const lab = new TurnLab();
   const examples = new Map(sent.map((entry) => [entry.client, entry.examples ?? 1]));
@@ -70,7 +71,7 @@ async function aggregated(
     patience: minutes(1),
     evaluateEvery: 1,
     downloadBytes: 0,
-    method: { strategy, setting, charge: free, programs: () => ({ step: {} }) },
+    method: { strategy, settingIn, charge: free, programs: () => ({ step: {} }) },
     learning,
   };
   const ctx = lab.turn(0, serverRef, services);
@@ -270,4 +271,27 @@ test("with fewer good updates than a round needs nothing is counted, and no resc
   assert.equal(found.expertTokens, null);
   assert.deepEqual([...found.refusals.keys()], [1]);
   assert.deepEqual([...found.rescalers.forBudget(2)], [1, 1]);
+});
+
+test("an update is folded at the learning rate of the round in which its client was invited", async () => {
+  const plain = fedavg();
+  const rates: number[] = [];
+  const strategy: Strategy = {
+    ...plain,
+    reply: (_trained, _plan, _client, { rate }) => {
+      rates.push(rate);
+      return {};
+    },
+    fold: (sum, update, at, where) => {
+      rates.push(at.rate);
+      plain.fold(sum, update, at, where);
+    },
+    finish: (sum, server, at, where) => {
+      rates.push(at.rate);
+      return plain.finish(sum, server, at, where);
+    },
+  };
+  // Invited in round 1; the draft is in round 0, as an asynchronous server's is in a later one.
+  await aggregated(strategy, [{ client: 0, delta: 1 }], { settingIn: (of) => ({ ...setting, rate: 10 + of }) });
+  assert.deepEqual(rates, [11, 11, 10]);
 });

@@ -46,7 +46,7 @@ class Drive {
       patience: minutes(30),
       evaluateEvery: 1,
       downloadBytes: 1_000,
-      method: { strategy: fedavg(), setting, charge: free, programs: () => ({ step: {} }) },
+      method: { strategy: fedavg(), settingIn: () => setting, charge: free, programs: () => ({ step: {} }) },
       learning: null,
       ...changes,
     };
@@ -127,7 +127,7 @@ test("at the deadline the silent are given up, and what they send later changes 
 test("a report is answered at once; that of a client that was given up ends its part", () => {
   const strategy = { ...fedavg(), plan: () => ({ kind: { variant: {} }, preliminary: { up: 16, down: 24 } }) };
   const charge = () => ({ ...free(clientId(0), null), upload: 500, preliminary: { up: 16, down: 24 } });
-  const method = { strategy, setting, charge, programs: () => ({ step: {} }) };
+  const method = { strategy, settingIn: () => setting, charge, programs: () => ({ step: {} }) };
   const drive = new Drive(cohortOf4(), { method }).tell({ type: "begin" });
   const { client } = drive.state.outstanding[2]!;
   const report = (participation: number): ServerMessage => ({

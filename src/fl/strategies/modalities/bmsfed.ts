@@ -75,7 +75,7 @@ export const bmsfed = defineStrategy({
       of whom nothing was heard has gradients of zero and ρ 1. ρ is kept within [1 ÷ R, R]: a threshold of R or more never
       leaves a modality out. A class that nobody has shown yet is in no prototype loss. A client of both modalities that
       trains one receives both encoders, as ρ is measured with either. The paper's runs step by SGD with momentum 0.9 and a
-      learning rate of 10⁻³ that falls to 10⁻⁴ after round 80; here rates do not fall. The server holds N gradients of both
+      learning rate of 10⁻³ that falls to 10⁻⁴ after round 80: a step in training.schedule. The server holds N gradients of both
       encoders twice, and N² distances three times. Compression is refused: of what the prelude throws away nothing may be owed.
     `,
     sends: "its prototypes and their counts, and ρ_k; receives prototypes",
@@ -143,7 +143,7 @@ export const bmsfed = defineStrategy({
         const found = modalitiesIn(has).length * classes * features + classes;
         return {
           kind: { variant: setting.variant(mode), ...({ mode, has, warmUp } satisfies Part) },
-          ...ofRate(localLearningRate),
+          ...ofRate(localLearningRate, setting),
           ...(warmUp && { effort: 1 / setting.epochs }),
           inputs: Object.fromEntries(inputs),
           bytes: {
@@ -295,7 +295,7 @@ function prototypeLoss(at: StepContext, mode: number, prototypes: (at: StepConte
 }
 
 /** 1 for the groups that move in a mode, `[groups]`. */
-function restingBut(mode: number, graph: GraphBuilder, setting: Setting): Tensor {
+function restingBut(mode: number, graph: GraphBuilder, setting: Pick<Setting, "layout">): Tensor {
   const resting = modalitiesOf(setting).encoders.flatMap(({ group }, m) =>
     modalitiesIn(mode).includes(m) ? [] : [group],
   );

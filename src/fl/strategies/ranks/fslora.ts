@@ -71,7 +71,10 @@ export const fslora = defineStrategy({
         const { layout } = setting;
         const full = fullRank(layout);
         const size = rankFor(client.budget, options, setting);
-        const usual = { kind: { variant: variantFor(client.budget, options, setting) }, ...ofRate(localLearningRate) };
+        const usual = {
+          kind: { variant: variantFor(client.budget, options, setting) },
+          ...ofRate(localLearningRate, setting),
+        };
         if (size === full) return usual;
         const shuffled = client.draws("fslora components").shuffle([...Array(full).keys()]);
         const of = shuffled.slice(0, size).sort((a, b) => a - b);
