@@ -9,22 +9,24 @@ export interface Members {
 }
 
 /**
- * The job of one member: its own stretch of the parameters and of vectors like them, and the same batches in an order of
- * its own, so that all members see as many tokens. The first keeps the order of a client that trains one model.
+ * The job of one member: its own stretch of the parameters and of vectors like them, its own number of vectors of one for
+ * each member, and the same batches in an order of its own, so that all members see as many tokens. The first keeps the order
+ * of a client that trains one model.
  *
  * @param draws of this member in this round, at this client
  */
 export function memberJob(job: TrainJob, member: number, { all }: Members, draws: Draws): TrainJob {
   const { parameters, batches, method } = job;
   const size = parameters.length / all;
-  const own = (vector: Float32Array) => vector.slice(member * size, (member + 1) * size);
-  const inputs = Object.entries(method?.inputs ?? {}).map(
-    ([name, value]) =>
-      [name, typeof value !== "number" && value.length === parameters.length ? own(value) : value] as const,
-  );
+  const own = (vector: Float32Array, size: number) => vector.slice(member * size, (member + 1) * size);
+  const inputs = Object.entries(method?.inputs ?? {}).map(([name, value]) => {
+    if (typeof value === "number") return [name, value] as const;
+    const part = value.length === parameters.length ? own(value, size) : value.length === all ? own(value, 1) : value;
+    return [name, part] as const;
+  });
   return {
     ...job,
-    parameters: own(parameters),
+    parameters: own(parameters, size),
     batches: member === 0 ? batches : draws.shuffle([...batches]),
     ...(method && { method: { ...method, inputs: Object.fromEntries(inputs) } }),
   };

@@ -13,7 +13,9 @@ import type { OpenedTask } from "./kind.ts";
 import type { BatchShape, Pass, Task, TaskShape } from "./task.ts";
 
 type Own = Pick<OpenedTask, "save" | "budgetProblem"> &
-  Partial<Pick<OpenedTask, "layout" | "members" | "layers" | "experts" | "initial" | "pictures" | "digest">>;
+  Partial<
+    Pick<OpenedTask, "problems" | "layout" | "members" | "layers" | "experts" | "initial" | "pictures" | "digest">
+  >;
 
 interface RowTask extends Own {
   readonly type: TaskType;
@@ -55,14 +57,14 @@ export function openRows({ type, task, options, shape = {}, source, data, ...own
  * Rows of numbers with a label each.
  *
  * @param trains whether each group does
- * @param predict `[rows, width]` to `[rows, classes]`
+ * @param predict `[rows, width]` to `[rows, classes]`, by the gains of a norm where there are several
  */
 export function labelledRows(
   graph: Graph,
   width: number,
   { clients, rows }: BatchShape,
   trains: readonly boolean[],
-  predict: (x: Tensor) => Tensor,
+  predict: (x: Tensor, norm?: number) => Tensor,
 ): Pass {
   const all = clients * rows;
   const x = graph.input("x", "float32", [all, width]);
@@ -79,6 +81,7 @@ export function labelledRows(
     client: () => integerDivide(positions, rows),
     example: () => positions,
     logits,
+    again: (other, norm) => gatherRows(predict(other, norm), positions),
     present,
     counts: countsOf(reshape(present(), [clients, rows]), trains),
   };

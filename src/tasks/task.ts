@@ -42,6 +42,10 @@ export interface TaskShape {
   readonly members?: number;
   /** A pool of small experts beside each mixture, and nothing on the experts of the base. */
   readonly beside?: { readonly experts: number; readonly width: number };
+  /** Kinds of inputs for which a network that normalises has gains of their own. */
+  readonly norms?: 2;
+  /** Of narrow members, whether what hidden matrices give is multiplied by how many there are; or their start divided, too. */
+  readonly rescale?: "layer" | "both";
 }
 
 /** What personal numbers go by: the experts that a token activates, where a variant says so, else the client's budget. */
@@ -78,6 +82,8 @@ export interface Pass {
   readonly pools?: readonly Omit<RouterPass, "logits">[];
   /** Where ranks are routed: what the router of each product said, and how degraded each row is, s̄ in [0, 1), `[rows, 1]`. */
   readonly ranks?: { readonly products: readonly RankPass[]; readonly severity: Tensor };
+  /** The logits for other inputs, like `batch.x`, by the gains of that norm, where inputs are numbers with a slope. */
+  again?(x: Tensor, norm: number): Tensor;
   /** Where pictures are restored: `[rows, pixels]`, in [0, 1]. */
   readonly restored?: Tensor;
   /** What the channels of each layer's MLP say in the dense model, where one is cut, `[tokens, channels]`. */

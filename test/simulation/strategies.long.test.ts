@@ -55,6 +55,7 @@ const cases: readonly Spec[] = [
   { type: "shefl", members: 2, assign: "random", activate: "share", rho: -1, missing: "skip", compress: { keep: 0.5 } },
   { type: "embracingfl", layers: { 1: 1, 2: 2 }, downloads: "model", experts: "own", compress: { keep: 0.5 } },
   { type: "split-mix", bases: 2, minOne: true, use: "merged", temperature: 2, compress: { keep: 0.5 } },
+  { type: "split-mix", bases: 2, minOne: true, order: "best", validation: 0.3 },
   { type: "fl-games", smooth: "off", fast: false, play: "sequential", optimizer: "sgd", clipNorm: 1 },
   { type: "flame", flood: {}, compress: { keep: 0.2, levels: 15 }, clipNorm: 1 },
 ];

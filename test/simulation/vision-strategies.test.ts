@@ -70,6 +70,15 @@ for (const strategy of [
   });
 }
 
+test("bases of two norms are trained against an adversary and used best first, and a network without norms is refused", async () => {
+  const robust = { type: "split-mix", bases: 2, order: "best", robust: { steps: 2, use: 0.5 } } as const;
+  const task = { type: "vision" as const, network: { type: "cnn" as const, channels: [4] } };
+  const { rows } = await play({ strategy: robust, task });
+  const [first, last] = [rows[0]!.evaluations[0]!, rows.at(-1)!.evaluations[0]!];
+  assert.ok(last.loss < first.loss, `held-out loss ${first.loss} became ${last.loss}`);
+  await assert.rejects(play({ strategy: robust }), { message: /task.network.type is "mlp", expected "cnn"/ });
+});
+
 test("a strategy that needs what images do not have is refused with what they have", async () => {
   const message = /strategy is hetlora.*, which needs low-rank; the task "vision" has blocks, members/;
   await assert.rejects(play({ strategy: { type: "hetlora" } }), { name: "ScenarioError", message });

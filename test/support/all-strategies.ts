@@ -104,6 +104,7 @@ export const allStrategies: readonly (readonly [make: () => Strategy, promises: 
   [() => flGames({ smooth: "asPrinted", stop: { after: 1, accuracy: 0.01 }, box: null }), {}],
   [() => splitMix({ bases: 1, minOne: true }), mean],
   [() => splitMix({ bases: 2, minOne: true, temperature: 2 }), {}],
+  [() => splitMix({ bases: 2, minOne: true, order: "best" }), {}],
   [() => bmsfed(), { masked: true }],
   [() => bmsfed({ alpha: 0, threshold: 10, momentum: 0.9 }), { masked: true }],
   [() => readMe(), { masked: true }],

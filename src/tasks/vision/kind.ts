@@ -1,6 +1,8 @@
 /** Images and what they show as a task of a run: a network that begins with random weights, all of which train. */
 import { join } from "node:path";
 import { writeAtomically } from "../../base/disk.ts";
+import { given } from "../../base/given.ts";
+import { expected } from "../../base/problem.ts";
 import type { Rng } from "../../base/random.ts";
 import type { Batch } from "../../data/batches.ts";
 import { isImageSource, loadImages } from "../../data/images/source.ts";
@@ -17,11 +19,12 @@ import { mistakesOf } from "./mistakes.ts";
 import { blocksOf, tensorsOf } from "./network.ts";
 import { type VisionOptions, visionTask } from "./task.ts";
 
-type VisionSpec = Omit<VisionOptions, "narrow">;
+type VisionSpec = Omit<VisionOptions, "narrow" | "norms" | "rescale">;
 
 export const vision: TaskKind<VisionFields, VisionSpec> = {
   open,
-  make: (spec, { members = 1 }) => visionTask({ ...spec, narrow: members }),
+  make: (spec, { members = 1, norms, rescale }) =>
+    visionTask({ ...spec, narrow: members, ...given({ norms, rescale }) }),
 };
 
 async function open({ network }: VisionFields, options: OpenOptions): Promise<OpenedTask> {
@@ -50,6 +53,16 @@ async function open({ network }: VisionFields, options: OpenOptions): Promise<Op
       await mistakesOf(images, examples, (batch) => meanLogits(engine, parameters, batch)),
     ],
     initial: (rng) => initialOf(task, members, rng),
+    problems:
+      shape.norms === undefined || network.type === "cnn"
+        ? []
+        : [
+            expected(
+              "task.network.type",
+              `"cnn", which has norms for the robust training that is asked for`,
+              network.type,
+            ),
+          ],
     budgetProblem: (budget) => (budget > task.budget.full ? `the network has ${task.budget.full} of them` : null),
   });
 }
@@ -75,8 +88,9 @@ async function meanLogits(engine: TaskEngine, parameters: Float32Array, batch: B
 }
 
 /** As safetensors, matrices as PyTorch has them, and beside it what they are of. */
-function save(folder: string, spec: VisionSpec, { members = 1 }: TaskShape, parameters: Float32Array): void {
-  const tensors = tensorsOf(blocksOf(spec.network, spec.image, spec.classes, members), members);
+function save(folder: string, spec: VisionSpec, shape: TaskShape, parameters: Float32Array): void {
+  const { members = 1, norms, rescale } = shape;
+  const tensors = tensorsOf(blocksOf(spec.network, spec.image, spec.classes, members, norms), members);
   writeSafetensors(join(folder, "network_model.safetensors"), namedTensors(tensors, parameters));
-  writeAtomically(join(folder, "network_config.json"), `${JSON.stringify({ ...spec, members }, null, 2)}\n`);
+  writeAtomically(join(folder, "network_config.json"), `${JSON.stringify({ ...spec, members, rescale }, null, 2)}\n`);
 }

@@ -22,7 +22,12 @@ const job: TrainJob = {
   },
   method: {
     program: () => ({ digest: "", text: () => "" }),
-    inputs: { mu: 0.1, c: Float32Array.of(10, 11, 12, 13, 14, 15), q: Float32Array.of(7, 8) },
+    inputs: {
+      mu: 0.1,
+      c: Float32Array.of(10, 11, 12, 13, 14, 15),
+      q: Float32Array.of(7, 8),
+      own: Float32Array.of(3, 2, 1),
+    },
   },
 };
 const members = { all: 3, chosen: [0, 2] };
@@ -35,8 +40,9 @@ test("a member trains its own stretch, on the same batches in an order of its ow
   ];
   assert.deepEqual([...first.parameters], [0, 1]);
   assert.deepEqual([...third.parameters], [4, 5]);
-  // A vector like the parameters is cut like them; others are whole.
-  assert.deepEqual(third.method!.inputs, { mu: 0.1, c: Float32Array.of(14, 15), q: Float32Array.of(7, 8) });
+  // A vector like the parameters is cut like them, one of a number a member into these; others are whole.
+  const inputs = { mu: 0.1, c: Float32Array.of(14, 15), q: Float32Array.of(7, 8), own: Float32Array.of(1) };
+  assert.deepEqual(third.method!.inputs, inputs);
   assert.deepEqual(first.batches, batches);
   assert.notDeepEqual(third.batches, batches);
   assert.deepEqual(new Set(third.batches), new Set(batches));

@@ -3,10 +3,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId, participationId, round as roundOf } from "../../../src/base/ids.ts";
 import { fedavg, splitMix } from "../../../src/fl/strategies/registry.ts";
+import { changedBy } from "../../../src/fl/strategies/shapes/adversary.ts";
 import { affordableBases } from "../../../src/fl/strategies/shapes/split-mix.ts";
 import { together } from "../../../src/tasks/scores.ts";
 import type { StepContext } from "../../../src/tasks/steps.ts";
+import { gradients } from "../../../src/tensor/autodiff.ts";
 import { Graph } from "../../../src/tensor/graph/graph.ts";
+import type { Tensor } from "../../../src/tensor/graph/ir.ts";
+import { reduceMean, reduceSum, scale, square, sub } from "../../../src/tensor/ops/arithmetic.ts";
 import { layoutOfPairs, productIn } from "../../support/low-rank.ts";
 import { close } from "../../support/method-goldens.ts";
 import {
@@ -179,4 +183,104 @@ test("low-rank bases have a part of the rank each, and merged they add the mean 
   }
   assert.match(splitMix({ bases: 8 }).problems!(lora)[0]!.text, /expected at most lora.rank, 4/);
   assert.match(splitMix({ use: "merged" }).problems!(setting)[0]!.text, /for low-rank bases/);
+});
+
+test("the best bases go first: by what clients that kept examples said of them, last time; ties by number", async () => {
+  const strategy = splitMix({ bases: 4, order: "best", minOne: true });
+  const four = settingOf(plainLayout(size, 4), { budgets: [1, 2, 4] });
+  let server = serverOf(strategy, numbers(1, 4 * size), four);
+  const first = (budget: number) =>
+    strategy.deploy!(budget, server, four).models.map(({ parameters }) =>
+      [0, 1, 2, 3].findIndex((base) => parameters[0] === server.parameters[base * size]),
+    );
+  assert.deepEqual(first(2), [0, 1]);
+  const said = (members: readonly number[], right: readonly number[], discount = 1) =>
+    updateOf(server.parameters, server.parameters, {
+      plan: { kind: { variant: {} }, members },
+      trained: new Uint8Array(4),
+      sent: { right: Float64Array.from(right), seen: new Float64Array(right.length).fill(10) },
+      discount,
+    });
+  // Of base 0 3 + 9 of 20, of base 2 8 of 10, of base 3 6 of 10; nobody spoke of base 1.
+  server = await aggregate(strategy, server, [said([0, 3], [3, 6]), said([0, 2], [9, 8])], four);
+  assert.deepEqual(server.notes, [0.6, 0, 0.8, 0.6]);
+  assert.deepEqual([first(1), first(4)], [[2], [2, 0, 3, 1]]);
+  server = await aggregate(strategy, server, [said([2], [1]), said([1], [10], 0)], four);
+  assert.deepEqual(server.notes, [0.6, 0, 0.1, 0.6], "what is not counted says nothing");
+  const plan = basesAt(0, 2);
+  assert.equal(plan.inputs, undefined);
+});
+
+test("a base says how many targets it gets right at its own place", () => {
+  const graph = new Graph();
+  const inputs = {
+    logits: graph.input("logits", "float32", [3, 2]),
+    targets: graph.input("targets", "int32", [3]),
+    losses: graph.input("losses", "float32", [3]),
+    base: graph.input("base", "float32", [1]),
+  };
+  const pass = { logits: inputs.logits, losses: inputs.losses, batch: { targets: inputs.targets } };
+  const { validate } = splitMix({ bases: 3, order: "best" }).steps!({ variant: {} }, setting);
+  const probe = validate as (at: StepContext) => { right: Tensor; seen: Tensor };
+  const outputs = probe({ graph, pass, given: { base: inputs.base } } as unknown as StepContext);
+  const feeds = { logits: [1, 2, 4, 3, 0, 9], targets: [1, 1, 1], losses: [0, 0, 0], base: [2] };
+  const found = interpret({ name: "right", inputs, outputs }, feeds);
+  assert.deepEqual(
+    [[...found.right!], [...found.seen!]],
+    [
+      [0, 0, 2],
+      [0, 0, 3],
+    ],
+  );
+});
+
+test("an adversary climbs the loss, no further than ε and not out of [0, 1]", () => {
+  const graph = new Graph();
+  const x = graph.input("x", "float32", [1, 4]);
+  const target = graph.constant([0.5, 0.5, 0.5, 1], [1, 4]);
+  // Half the squared distance rises away from the target, where there is any.
+  const lossAt = (at: Tensor) => reduceSum(square(sub(at, target)), [0, 1], true);
+  const changed = changedBy({ x, epsilon: 0.1, steps: 4 }, lossAt);
+  const found = interpret({ name: "adversary", inputs: { x }, outputs: { changed } }, { x: [0.6, 0.2, 0.5, 0.05] });
+  close(found.changed!, [0.7, 0.1, 0.5, 0], 1e-12);
+  assert.throws(() => gradients(reduceSum(changed, [0, 1], true), [x]), /does not influence/, "it is a constant");
+});
+
+test("robust training weighs both losses; rescaling and it are for networks on images, and off unless asked for", () => {
+  const strategy = splitMix({ bases: 2, robust: { share: 0.25, steps: 2, use: 0.5 }, rescale: "both" });
+  assert.deepEqual(strategy.shape, { members: 2, norms: 2, rescale: "both" });
+  assert.deepEqual(splitMix({ bases: 2 }).shape, { members: 2 });
+  const graph = new Graph();
+  const inputs = {
+    x: graph.input("x", "float32", [2, 3]),
+    targets: graph.input("targets", "int32", [2]),
+    losses: graph.input("losses", "float32", [2]),
+  };
+  const again = (x: Tensor, norm: number) => scale(x, 1 + norm);
+  const pass = {
+    logits: again(inputs.x, 0),
+    again,
+    losses: inputs.losses,
+    batch: { x: inputs.x, targets: inputs.targets },
+  };
+  const mean = (t: Tensor) => reduceMean(t, [0], true);
+  const { objective } = strategy.steps!({ variant: {} }, setting);
+  const outputs = { loss: objective!({ pass, mean, graph } as unknown as StepContext) };
+  const x = [0.5, 0.2, 0.9, 0.4, 0.6, 0.1];
+  const targets = [0, 2];
+  const lossOf = (values: readonly number[], by: number) =>
+    targets.reduce((sum, target, row) => {
+      const z = values.slice(3 * row, 3 * row + 3).map((value) => by * value);
+      return sum + (Math.log(z.reduce((all, value) => all + Math.exp(value), 0)) - z[target]!) / 2;
+    }, 0);
+  // The loss falls in the target's logit and rises in the others, so that is where each pixel goes, as far as ε lets it.
+  const worst = x.map((value, i) => value + (targets[Math.floor(i / 3)] === i % 3 ? -8 / 255 : 8 / 255));
+  const found = interpret({ name: "robust", inputs, outputs }, { x, targets, losses: [0, 0] });
+  close(found.loss!, [0.75 * lossOf(x, 1) + 0.25 * lossOf(worst, 2)], 1e-12);
+  const pairs = layoutOfPairs([{ outputs: 6, inputs: 5 }], 4);
+  const lora = settingOf({ ...plainLayout(pairs.size, 2), pairs: pairs.pairs }, { budgets: [1, 2] });
+  assert.deepEqual(
+    strategy.problems!(lora).map(({ path }) => path),
+    ["robust", "rescale"],
+  );
 });

@@ -11,6 +11,7 @@ import { reachable } from "../../../src/tensor/graph/graph.ts";
 import type { Program } from "../../../src/tensor/graph/ir.ts";
 import { executors } from "../../support/executors.ts";
 import { type LabelledImages, plainGradient, plainLogits, plainLosses } from "../../support/plain-vision.ts";
+import { interpret } from "../../support/reference.ts";
 
 const image = { height: 4, width: 3, channels: 2 };
 const size = 24;
@@ -223,4 +224,42 @@ test("a budget is how many blocks train; of an ensemble, how many members", () =
   assert.deepEqual([1, 4].map(budget.variant), [{ from: 4 }, { from: 1 }]);
   const ensemble = visionTask({ network: { type: "mlp", hidden: [8] }, image, classes, narrow: 4 }).budget;
   assert.deepEqual([ensemble.full, ensemble.variant(1)], [4, { from: 1 }]);
+});
+
+test("what two norms mix is the network of the mixed gains, and rescaled layers are those of larger matrices", () => {
+  const cnn = models[1]!;
+  const shape = { clients: 1, rows: 3, length: 1 };
+  const { inverseCount: _, learningRate: __, ...batch } = feedsOf([imagesOf(0, 3)], 3);
+  const logitsOf = (model: VisionOptions, parameters: ArrayLike<number>, variant: Variant = whole) =>
+    interpret(evaluationProgram(visionTask(model), variant, shape, true), { ...batch, parameters }).logits!;
+  const draws = new Rng(4).at("gains").at(0);
+  const double = visionTask({ ...cnn, norms: 2 });
+  const both = Float64Array.from({ length: double.layout.size }, () => 2 * draws.uniform() - 1);
+  const mixed = (by: number) => {
+    const single = visionTask(cnn).layout;
+    const start = (group: number) => double.layout.groups[group]!.ranges[0]!.start;
+    return single.groups.flatMap(({ ranges: [range] }, group) => {
+      const length = range!.end - range!.start;
+      const block = both.slice(start(group), start(group) + length);
+      if (group === single.groups.length - 1) return [...both.slice(start(group))];
+      const outputs = start(group + 1) - start(group) - length;
+      const second = both.slice(start(group) + length, start(group) + length + outputs);
+      return [...block].map((value, i) =>
+        i < length - outputs ? value : (1 - by) * value + by * second[i - length + outputs]!,
+      );
+    });
+  };
+  for (const norm of [0, 0.3, 1]) {
+    assertClose(logitsOf({ ...cnn, norms: 2 }, both, { norm }), [...logitsOf(cnn, mixed(norm))], `norm ${norm}`, 1e-9);
+  }
+  const model = { network: { type: "mlp", hidden: [6, 4] }, image, classes, narrow: 2 } as const;
+  const start = visionTask(model).initial(new Rng(1), 0);
+  const [begun, head] = [visionTask({ ...model, rescale: "both" }).initial(new Rng(1), 0), 2];
+  const { layout } = visionTask(model);
+  const upTo = layout.groups[head]!.ranges[0]!.start;
+  const times = (values: Float32Array, by: number) => values.map((value, i) => (i < upTo ? by * value : value));
+  assert.deepEqual(begun, times(start, 0.5));
+  const plain = [...logitsOf(model, times(start, 2))];
+  assertClose(logitsOf({ ...model, rescale: "layer" }, start), plain, "rescaled", 1e-9);
+  assertClose(logitsOf({ ...model, rescale: "both" }, begun), [...logitsOf(model, start)], "at the start", 1e-9);
 });
