@@ -61,7 +61,23 @@ export function define<
     const spec = parseSpec(what, schema, given) as Spec & Options<Shape>;
     return apply({ name: name?.(spec) ?? type, spec, ...make(spec) });
   };
-  return Object.assign((given: object = {}) => fromSpec({ type, ...given }), { type, schema, fromSpec });
+  const factory = (given: object = {}) => {
+    const spec = { type, ...given };
+    return schema.safeParse(spec).success ? fromSpec(spec) : mistaken(spec, () => fromSpec(spec));
+  };
+  return Object.assign(factory, { type, schema, fromSpec });
+}
+
+/**
+ * A part whose options are wrong. A scenario says so together with its other mistakes; whoever takes it for a part before
+ * is told by `complain`, which throws.
+ */
+function mistaken<Part extends Named>(spec: Spec, complain: () => Part): Part {
+  const known: Named = { name: spec.type, spec };
+  return new Proxy(known as Part, {
+    get: (part, key) => (Object.hasOwn(known, key) ? Reflect.get(part, key) : complain()),
+    ownKeys: () => Reflect.ownKeys(complain()),
+  });
 }
 
 /** For kinds whose parts have nothing in common. */

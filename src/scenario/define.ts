@@ -9,11 +9,12 @@
 import { ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { problemsOf, show, throwProblems } from "../base/problem.ts";
-import { policyFromSpec, policySpecSchema } from "../fl/policies/registry.ts";
+import type { Named, Spec } from "../fl/define.ts";
+import { policies, policyFromSpec } from "../fl/policies/registry.ts";
 import type { RoundPolicy } from "../fl/policy.ts";
 import type { ClientSampler } from "../fl/sampler.ts";
-import { samplerFromSpec, samplerSpecSchema, usualSamplerSpec } from "../fl/samplers/registry.ts";
-import { strategyFromSpec, strategySpecSchema } from "../fl/strategies/registry.ts";
+import { samplerFromSpec, samplers, usualSamplerSpec } from "../fl/samplers/registry.ts";
+import { strategies, strategyFromSpec } from "../fl/strategies/registry.ts";
 import type { Strategy } from "../fl/strategy.ts";
 import { factsOf } from "../tasks/facts.ts";
 import { checkScenario } from "./check.ts";
@@ -50,9 +51,9 @@ export interface OwnParts {
 export function defineScenario(input: ScenarioInput): Scenario {
   const { rounds, strategy, expect = [], ...rest } = input;
   const { policy, sampler, ...roundFields } = (rounds ?? {}) as ScenarioInput["rounds"];
-  const strategyParts = separate<Strategy>(strategy, strategySpecSchema);
-  const policyParts = separate<RoundPolicy>(policy, policySpecSchema);
-  const samplerParts = separate<ClientSampler>(sampler, samplerSpecSchema);
+  const strategyParts = separate(strategy, strategies);
+  const policyParts = separate(policy, policies);
+  const samplerParts = separate(sampler, samplers);
   const claims = Array.isArray(expect) ? (expect as readonly Expectation[]) : [];
   const isOwn = (claim: Expectation) => claim?.spec === null;
   const fields = {
@@ -119,6 +120,13 @@ export function scenarioToJson({ data, own }: Scenario): string {
   return `${JSON.stringify(code.length === 0 ? fields : { ...fields, own: code }, null, 2)}\n`;
 }
 
+/** What shapes a run: whatever is claimed of it, it comes to the same. */
+export const withoutClaims = ({ kind, data, own }: Scenario): Scenario => ({
+  kind,
+  data: { ...data, expect: [] },
+  own: { ...own, expect: [] },
+});
+
 export function strategyOf({ data, own }: Scenario): Strategy {
   const strategy = own.strategy ?? strategyFromSpec(data.strategy);
   const { heldOutPerClient: validation } = data.data;
@@ -136,14 +144,15 @@ export function expectationsOf({ data, own }: Scenario): Expectation[] {
 }
 
 /** A factory's product is told by its spec; one whose spec names nothing known is the author's own. */
-function separate<Part>(
+function separate<Part extends Named>(
   value: unknown,
-  schema: { safeParse(value: unknown): { success: boolean } },
+  { entries }: { readonly entries: ReadonlyMap<string, { fromSpec(spec: Spec): Part }> },
 ): { readonly spec?: unknown; readonly own?: Part } {
   if (value === undefined) return {};
   const isPart = typeof value === "object" && value !== null && "spec" in value && "name" in value;
   if (!isPart) return { spec: value };
-  return schema.safeParse(value.spec).success ? { spec: value.spec } : { own: value as Part };
+  const { spec } = value as Part;
+  return entries.has(spec?.type) ? { spec } : { own: value as Part };
 }
 
 /** What a scenario says of its rounds although its strategy or its policy brings its own. */

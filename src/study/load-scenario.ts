@@ -5,13 +5,14 @@
  * Wherever the file lies, `import … from "flame-sim"` in it means the running program, so that a scenario works from
  * a clone, from a project that depends on flame-sim, and under a global installation.
  */
-import { existsSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { extname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
-import { InputError, ScenarioError } from "../base/errors.ts";
+import { InputError, InvariantError, messageOf, ScenarioError } from "../base/errors.ts";
 import { parseJson } from "../base/json.ts";
 import { packageRoot } from "../base/package-root.ts";
+import { nearest } from "../base/spelling.ts";
 import { largestText, readText } from "../base/text.ts";
 import type { ScenarioSource } from "../run/provenance.ts";
 import type { Reload } from "../run/resume.ts";
@@ -44,7 +45,7 @@ export async function loadScenario(name: string): Promise<LoadedScenario> {
     };
   }
   await prepareImports();
-  const module = (await import(pathToFileURL(path).href)) as { default?: unknown; study?: unknown };
+  const module = await moduleOf(path, shown);
   const scenarios: unknown[] = Array.isArray(module.default) ? module.default : [module.default];
   if (scenarios.length === 0 || !scenarios.every(isScenario)) {
     throw new ScenarioError(
@@ -72,19 +73,56 @@ export const reload: Reload = async ({ source, name }) => {
   return { scenario, source: { ...source, digest: ownCodeDigest(file) } };
 };
 
+/** What goes wrong while a scenario's file is read is its author's to mend. */
+async function moduleOf(path: string, shown: string): Promise<{ default?: unknown; study?: unknown }> {
+  try {
+    return (await import(pathToFileURL(path).href)) as { default?: unknown; study?: unknown };
+  } catch (cause) {
+    if ([ScenarioError, InputError, InvariantError].some((kind) => cause instanceof kind)) throw cause;
+    throw new ScenarioError(`${shown} cannot be loaded\n  ${flawOf(cause)}`, { cause });
+  }
+}
+
+/** One line: the first place that the compiler complains of, or the message and where it was thrown. */
+function flawOf(cause: unknown): string {
+  const [first = "", ...rest] = messageOf(cause).split("\n");
+  const compiled = rest.find((line) => / ERROR: /.test(line));
+  if (compiled !== undefined) return compiled.replace(" ERROR:", "");
+  const [, where] =
+    /(?:file:\/\/)?(\/\S+\.[cm]?[jt]s:\d+(?::\d+)?)/.exec(cause instanceof Error ? (cause.stack ?? "") : "") ?? [];
+  return `${first}${where === undefined || where.includes("/node_modules/") ? "" : `, at ${where}`}`;
+}
+
 function find(name: string): string {
   const own = resolve(name);
-  if (existsSync(own) && statSync(own).isFile()) return own;
-  if (existsSync(own) && existsSync(join(own, "scenario.json"))) return join(own, "scenario.json");
+  const isFolder = existsSync(own) && statSync(own).isDirectory();
+  if (existsSync(own) && !isFolder) return own;
+  if (isFolder && existsSync(join(own, "scenario.json"))) return join(own, "scenario.json");
   const packaged = join(packageRoot(), "scenarios");
-  for (const candidate of [`${name}.ts`, name.replace(/^scenarios[\\/]/, "")]) {
-    const path = join(packaged, candidate);
-    if (/^([\w-]+\/)?[\w.-]+$/.test(candidate) && existsSync(path)) return path;
-  }
-  throw new ScenarioError(
-    `there is no scenario ${name}: expected a .ts, .js or .json file, or the name of one in ${shortest(packaged)}`,
-  );
+  const shipped = scenarioFiles(packaged).find((file) => withoutEnding(file) === withoutEnding(name));
+  if (shipped !== undefined) return join(packaged, shipped);
+  const names = scenarioFiles(packaged).map(withoutEnding);
+  const near = nearest(name, names);
+  const here = isFolder ? codeIn(own) : [];
+  const what = isFolder
+    ? `${name} is a folder without a run${here.length === 0 ? "" : `; of its files, name one of ${here.join(", ")}`}`
+    : `there is no scenario ${name}${near === undefined ? "" : `; did you mean ${near}?`}`;
+  throw new ScenarioError(`${what}\n  expected a .ts, .js or .json file, or one of ${names.join(", ")}`);
 }
+
+/** The scenarios that come with the program, as paths in their folder. */
+function scenarioFiles(folder: string): string[] {
+  const folders = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  return ["", ...folders.map(({ name }) => name)]
+    .flatMap((within) => codeIn(join(folder, within)).map((name) => join(within, name)))
+    .sort();
+}
+
+const codeIn = (folder: string): string[] =>
+  readdirSync(folder).filter((name) => /\.[cm]?[jt]s$/.test(name) && !name.endsWith(".d.ts"));
+
+/** `paper/clients`, of `scenarios/paper/clients.ts`. */
+const withoutEnding = (file: string): string => file.replaceAll("\\", "/").replace(/^scenarios\/|\.[cm]?[jt]s$/g, "");
 
 /** Relative when that is inside the working folder. */
 function shortest(path: string): string {

@@ -7,7 +7,6 @@ import * as all from "./all.ts";
 
 export * from "./all.ts";
 
-/** @internal */
 export const policies = registryOf("policy", all);
 export const { schema: policySpecSchema, fromSpec: policyFromSpec } = policies;
 

@@ -4,7 +4,6 @@ import * as all from "./all.ts";
 
 export * from "./all.ts";
 
-/** @internal */
 export const samplers = registryOf("sampler", all);
 export const { schema: samplerSpecSchema, fromSpec: samplerFromSpec } = samplers;
 

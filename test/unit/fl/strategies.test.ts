@@ -220,7 +220,7 @@ test("an update without change survives clipping", () => {
 });
 
 test("a mistake in a strategy names field, expectation and value", () => {
-  assert.throws(() => flame({ frequencyExponent: -1 }), {
+  assert.throws(() => flame({ frequencyExponent: -1 }).weight, {
     name: "ScenarioError",
     message: "strategy.frequencyExponent is -1, expected at least 0",
   });
