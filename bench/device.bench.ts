@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { median } from "simple-statistics";
 import { chooseEngine, createExecutor } from "../src/engine/create.ts";
 import { gpuMemory } from "../src/engine/gpu.ts";
-import { isEngineName } from "../src/engine/names.ts";
+import { engineNameOf } from "../src/engine/names.ts";
 import { trainingFlops } from "../src/model/accounting.ts";
 import { adapterLayout } from "../src/model/adapter.ts";
 import { formatTable } from "../src/report/table.ts";
@@ -44,8 +44,7 @@ export default async function run(options: string[]): Promise<void> {
       memory: { type: "string" },
     },
   });
-  if (!isEngineName(values.engine)) throw new Error(`--engine is ${values.engine}`);
-  const { engine, gpu, reason } = chooseEngine(values.engine);
+  const { engine, gpu, reason } = chooseEngine(engineNameOf(values.engine));
   const memory = values.memory === undefined ? availableMemory(gpu) : Number(values.memory) * 1e9;
   process.stdout.write(`${engine}: ${reason}; ${(memory / 1e9).toFixed(1)} GB of memory\n`);
   const folder = mkdtempSync(join(tmpdir(), "flame-bench-"));

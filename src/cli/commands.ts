@@ -30,7 +30,7 @@ export function declareCommands(program: Command): void {
     .option(
       "--workers <number>",
       "worker threads; the result does not depend on it (default: one per core, on a GPU always one)",
-      wholeNumber,
+      positiveNumber,
     )
     .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
     .option("--model <folder>", "a base model in Hugging Face OLMoE layout")

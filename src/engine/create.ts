@@ -1,4 +1,5 @@
 /** Chooses what trains, and says why. */
+import { createRequire } from "node:module";
 import { MachineError, messageOf, ScenarioError } from "../base/errors.ts";
 import type { Executor } from "../tensor/executors/executor.ts";
 import { OnnxExecutor } from "../tensor/executors/onnx.ts";
@@ -6,7 +7,7 @@ import { TensorflowExecutor } from "../tensor/executors/tensorflow.ts";
 import { loadTensorflow, type Tensorflow } from "../tensor/executors/tensorflow-addon.ts";
 import { findGpus, type Gpus, gpuMemory, providerFault } from "./gpu.ts";
 import { alone, type MergeLimit } from "./merge-limit.ts";
-import { type ChosenEngine, type EngineName, engineNames } from "./names.ts";
+import { type ChosenEngine, type EngineName, engineNameOf, engineNames } from "./names.ts";
 
 export interface EngineChoice {
   readonly engine: ChosenEngine;
@@ -29,6 +30,56 @@ const thisMachine = (threads: number): Machine => ({
   tensorflow: () => loadTensorflow(threads),
   providerFault,
 });
+
+/** Why an engine does not train on this machine, in a sentence; null when it does. */
+export function engineFault(engine: ChosenEngine, machine = thisMachine(1)): string | null {
+  switch (engine) {
+    case "onnx":
+      return missing("onnxruntime-node");
+    case "onnx-cuda":
+    case "onnx-webgpu": {
+      const fault = missing("onnxruntime-node") ?? machine.providerFault(engine === "onnx-cuda" ? "cuda" : "webgpu");
+      const remedy = engine === "onnx-cuda" ? " (npm rebuild onnxruntime-node downloads its CUDA library)" : "";
+      return fault === null ? null : `ONNX Runtime does not compute there: ${fault}${remedy}`;
+    }
+    case "tensorflow":
+      try {
+        machine.tensorflow();
+        return null;
+      } catch (error) {
+        const remedy = "npm install @tensorflow/tfjs-node-gpu, or @tensorflow/tfjs-node; both download libtensorflow";
+        return `${messageOf(error)} (${remedy})`;
+      }
+    case "cpu":
+    case "wasm":
+      return missing("@tensorflow/tfjs-core", `@tensorflow/tfjs-backend-${engine}`);
+  }
+}
+
+/** Tries an engine before anything is read or written. @throws ScenarioError that names it and what would help */
+export function requireEngine(name: string): EngineName {
+  const engine = engineNameOf(name);
+  if (engine === "auto" || working.has(engine)) return engine;
+  const fault = engineFault(engine);
+  if (fault !== null) throw new ScenarioError(`--engine is ${engine}, which does not work here: ${fault}`);
+  working.add(engine);
+  return engine;
+}
+
+const working = new Set<ChosenEngine>();
+
+/** Which of the packages cannot be loaded. */
+function missing(...names: readonly string[]): string | null {
+  const { resolve } = createRequire(import.meta.url);
+  const absent = names.filter((name) => {
+    try {
+      return resolve(name) === "";
+    } catch {
+      return true;
+    }
+  });
+  return absent.length === 0 ? null : `not installed: npm install ${absent.join(" ")}`;
+}
 
 /**
  * Settles what trains. `auto` is TensorFlow if it reports a GPU, then ONNX Runtime on CUDA, then on WebGPU where there is

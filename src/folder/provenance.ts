@@ -12,9 +12,9 @@ export const provenanceSchema = z
     program: z.string(),
     /** Of the program's code and of the versions of its libraries. */
     code: digest,
-    /** Of the resolved scenario's JSON. */
+    /** Of the resolved scenario's JSON, without what it expects of the run. */
     scenario: digest,
-    /** Of the scenario's file, where the scenario has functions that its JSON cannot hold. */
+    /** Of the scenario's file, where the scenario has functions, other than claims, that its JSON cannot hold. */
     source: nullable,
     /** Of recorded devices, recorded availability and the calibration; null for a scenario without any. */
     traces: nullable,

@@ -16,6 +16,8 @@ import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
 import { InputError, invariant, ScenarioError } from "../base/errors.ts";
 import { readJsonAs } from "../base/json.ts";
 import { openToAppend, refuseOddity } from "../base/open.ts";
+import { budgetMetricsSchema } from "../records/metrics.ts";
+import { totalsSchema } from "../records/totals.ts";
 import { provenanceSchema } from "./provenance.ts";
 
 export interface RunFolder {
@@ -59,6 +61,8 @@ const recordSchema = z.object({
     .default(null),
   state: z.enum(["running", "finished", "interrupted", "failed"]),
   continuedDespite: despiteSchema,
+  /** Real seconds of the process that ended it; absent while it runs. */
+  seconds: z.number().min(0).exactOptional(),
   /** The working folder of the command that began the run: where the scenario's relative paths begin. */
   startedIn: z.string(),
   /** The command line that runs the scenario again. */
@@ -83,7 +87,21 @@ const resultSchema = z.strictObject({
   rounds: z.int().min(0),
   /** The first round after which a held-out loss was no finite number; null if there was none. */
   divergedIn: z.int().min(0).nullable(),
-  expectations: z.array(z.object({ name: z.string(), held: z.boolean(), detail: z.string() })).readonly(),
+  /** Sums over the run: counts of invitations, bytes, milliseconds of virtual time. */
+  totals: totalsSchema.exactOptional(),
+  /** The last held-out results, largest budget first; empty without training. */
+  evaluations: z.array(budgetMetricsSchema).readonly().exactOptional(),
+  expectations: z
+    .array(
+      z.object({
+        name: z.string(),
+        held: z.boolean(),
+        detail: z.string(),
+        /** Whether the claim threw, so that nobody knows whether it holds. */
+        threw: z.literal(true).exactOptional(),
+      }),
+    )
+    .readonly(),
   /** SHA-256 of the other files that a finished run leaves, by their path in its folder. */
   files: z.record(z.string(), z.string()),
   /** SHA-256 of this record without its seal, as `JSON.stringify` writes it. */

@@ -1,19 +1,25 @@
 /** A run's rounds, added up. */
-import { type Counts, noCounts, sumOf } from "./counts.ts";
+import { z } from "zod";
+import { count, countFields, instant, noCounts, sumOf } from "./counts.ts";
 import type { RoundMetrics, TierMetrics } from "./metrics.ts";
 
 /** Rounds after the base model's row, and with that row if a prelude went before it. */
 export const playedRounds = (rounds: readonly RoundMetrics[]): RoundMetrics[] =>
   rounds.filter(({ round, invited }) => round > 0 || invited > 0);
 
-interface Totals extends Readonly<Counts> {
-  readonly rounds: number;
-  readonly aggregated: number;
-  readonly virtualTime: number;
-  readonly distinctClients: number;
-  readonly downloadBytes: number;
-  readonly uploadBytes: number;
-}
+export const totalsSchema = z.object({
+  ...countFields,
+  /** Those that closed, and those of them that moved the adapter. */
+  rounds: count,
+  aggregated: count,
+  /** Milliseconds. */
+  virtualTime: instant,
+  /** Ever counted. */
+  distinctClients: count,
+  downloadBytes: z.number().min(0),
+  uploadBytes: z.number().min(0),
+});
+type Totals = Readonly<z.output<typeof totalsSchema>>;
 
 export function totalsOf(rounds: readonly RoundMetrics[]): Totals {
   const played = playedRounds(rounds);

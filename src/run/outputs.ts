@@ -1,9 +1,9 @@
 /** What is made of a run that has finished: its result, the adapter, the report, the timeline. */
 import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
 import type { EngineName } from "../engine/names.ts";
-import type { Provenance } from "../folder/provenance.ts";
-import { type RunFolder, removeHalfWritten } from "../folder/run-folder.ts";
+import { type ResultRecord, type RunFolder, removeHalfWritten } from "../folder/run-folder.ts";
 import { sealed } from "../folder/seal.ts";
+import { totalsOf } from "../records/totals.ts";
 import type { Scenario } from "../scenario/define.ts";
 import { createEngine } from "../tasks/open/create-engine.ts";
 import type { Federation } from "./federation.ts";
@@ -15,27 +15,31 @@ interface Finished {
   readonly scenario: Scenario;
   readonly prepared: Prepared;
   readonly federation: Federation;
-  readonly result: RunResult;
-  readonly made: Provenance;
-  readonly continuedDespite: readonly string[];
+  readonly engine: EngineName;
 }
 
-export function writeOutputs(folder: RunFolder, finished: Finished): void {
-  writeAdapter(folder, finished);
-  const { made, continuedDespite } = finished;
-  const { digest, adapterDigest, rounds, divergedIn, expectations } = finished.result;
-  const record = sealed(folder, { made, continuedDespite, digest, adapterDigest, rounds, divergedIn, expectations });
-  writeAtomically(folder.result, `${JSON.stringify(record, null, 2)}\n`);
+/** Adapter and pictures. Before anything is judged: a claim is code of somebody who has not seen it run. */
+export async function writeLearned(folder: RunFolder, finished: Finished): Promise<void> {
+  const { scenario, prepared, federation, engine } = finished;
+  const { adapter } = federation;
+  const { task, training } = prepared;
+  if (adapter === null || training === null) return;
+  await writePictures(folder, prepared, adapter, engine);
+  onDisk(`cannot write ${folder.adapter}`, () => makeFolder(folder.adapter));
+  removeHalfWritten(folder.adapter);
+  const { model, name } = scenario.data;
+  task.save(folder.adapter, adapter, training.spec, typeof model === "string" ? model : name);
+  writeRescalers(folder.adapter, { rescalers: federation.rescalers() });
 }
 
 /** Of tasks that have any. */
-export async function writePictures(
+async function writePictures(
   folder: RunFolder,
   { task, training }: Prepared,
-  parameters: Float32Array | null,
+  parameters: Float32Array,
   engine: EngineName,
 ): Promise<void> {
-  if (task.pictures === undefined || training === null || parameters === null) return;
+  if (task.pictures === undefined || training === null) return;
   const opened = await createEngine({ task: training.spec, engine });
   try {
     const sheets = await task.pictures(opened, parameters, training.setup.evaluation);
@@ -45,12 +49,15 @@ export async function writePictures(
   }
 }
 
-function writeAdapter(folder: RunFolder, { scenario, prepared, federation, result: { adapter } }: Finished): void {
-  if (adapter === null) return;
-  onDisk(`cannot write ${folder.adapter}`, () => makeFolder(folder.adapter));
-  removeHalfWritten(folder.adapter);
-  const { model, name } = scenario.data;
-  const { task, training } = prepared;
-  task.save(folder.adapter, adapter, training!.spec, typeof model === "string" ? model : name);
-  writeRescalers(folder.adapter, { rescalers: federation.rescalers() });
+/** Last: it seals everything else. */
+export function writeResult(
+  folder: RunFolder,
+  result: RunResult,
+  origin: Pick<ResultRecord, "made" | "continuedDespite">,
+): void {
+  const { digest, adapterDigest, rounds, divergedIn, rows, expectations } = result;
+  const totals = totalsOf(rows);
+  const evaluations = rows.findLast((row) => row.evaluations.length > 0)?.evaluations ?? [];
+  const found = { digest, adapterDigest, rounds, divergedIn, totals, evaluations, expectations };
+  writeAtomically(folder.result, `${JSON.stringify(sealed(folder, { ...origin, ...found }), null, 2)}\n`);
 }

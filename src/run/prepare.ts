@@ -2,7 +2,7 @@
 
 import type { TrainingSetup } from "../../actors/training.ts";
 import { given } from "../base/given.ts";
-import { throwProblems } from "../base/problem.ts";
+import { type Problem, throwProblems } from "../base/problem.ts";
 import { Rng } from "../base/random.ts";
 import { sizesOf } from "../data/deal.ts";
 import { notesOnPartition, partition, partitionSizes } from "../data/partition.ts";
@@ -44,10 +44,12 @@ export interface PrepareOptions {
   readonly cache?: string;
   /** Where the scenario's relative paths begin; the working folder unless given. */
   readonly startedIn?: string;
+  /** Mistakes that are known already, to be said with those that are found here. */
+  readonly problems?: readonly Problem[];
 }
 
 export async function prepare(scenario: Scenario, options: PrepareOptions): Promise<Prepared> {
-  const { embedded, cache = defaultWeightsCache(), startedIn = "." } = options;
+  const { embedded, cache = defaultWeightsCache(), startedIn = ".", problems = [] } = options;
   const data = withPaths(scenario.data, startedIn);
   const rng = new Rng(data.seed);
   const { shape = {}, validation = 0 } = strategyOf(scenario);
@@ -60,7 +62,7 @@ export async function prepare(scenario: Scenario, options: PrepareOptions): Prom
     embedded,
     cache,
   });
-  throwProblems(data.name, checkAgainstTask(data, task));
+  throwProblems(data.name, [...problems, ...checkAgainstTask(data, task)]);
   const { budget, cost } = task.task;
   const clients = data.fleet.reduce((sum, tier) => sum + tier.clients, 0);
   const flops = (at: number) => cost(budget.variant(at)).training;

@@ -2,12 +2,11 @@
 
 import { cpus } from "node:os";
 import { sha256 } from "../base/digest.ts";
-import { ScenarioError } from "../base/errors.ts";
 import { chooseEngine, mergeLimit } from "../engine/create.ts";
 import { formatMerge, type MergeLimit } from "../engine/merge-limit.ts";
-import { type EngineName, engineNames, isEngineName } from "../engine/names.ts";
+import { engineNameOf } from "../engine/names.ts";
 import type { Provenance } from "../folder/provenance.ts";
-import { hasCode, type Scenario, scenarioToJson } from "../scenario/define.ts";
+import { hasCode, type Scenario, scenarioToJson, withoutClaims } from "../scenario/define.ts";
 import type { ScenarioData } from "../scenario/schema.ts";
 import { codeDigest, programVersion } from "./package.ts";
 import type { Prepared } from "./prepare.ts";
@@ -34,7 +33,7 @@ export function provenanceOf(
   { engine = "auto", merge = "auto", source }: Making,
   { training, inputs }: Prepared,
 ): Provenance {
-  const json = scenarioToJson(scenario);
+  const json = scenarioToJson(withoutClaims(scenario));
   const choice = training === null ? null : chooseEngine(engineNameOf(engine));
   const { data, tokenizer, template, model } = inputs;
   // In the order of the schema: the seal of a result is over its text.
@@ -62,9 +61,4 @@ function tracesDigest({ fleet, world, calibration }: ScenarioData): string | nul
     calibration,
   ].filter((part) => part !== undefined);
   return recorded.length === 0 ? null : sha256(JSON.stringify(recorded));
-}
-
-export function engineNameOf(name: string): EngineName {
-  if (!isEngineName(name)) throw new ScenarioError(`--engine is ${name}, expected one of ${engineNames.join(", ")}`);
-  return name;
 }

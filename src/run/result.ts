@@ -1,7 +1,14 @@
 /** What a run gives to whoever started it. */
-
-import type { ResultRecord } from "../folder/run-folder.ts";
-import type { RoundMetrics } from "../records/metrics.ts";
+import { sha256 } from "../base/digest.ts";
+import { messageOf } from "../base/errors.ts";
+import type { ResultRecord, RunFolder } from "../folder/run-folder.ts";
+import { divergedIn, type RoundMetrics } from "../records/metrics.ts";
+import type { WorkPool } from "../runtime/pools/pool.ts";
+import { expectationsOf, type Scenario } from "../scenario/define.ts";
+import type { Expectation, Findings } from "../scenario/expect.ts";
+import type { Diagnostics } from "./diagnostics.ts";
+import type { Federation } from "./federation.ts";
+import type { Prepared } from "./prepare.ts";
 
 export interface RunResult {
   readonly state: "finished" | "interrupted";
@@ -22,4 +29,54 @@ export interface RunResult {
   readonly seconds: number;
   readonly expectations: ResultRecord["expectations"];
   readonly diagnostics: Readonly<Record<string, number>>;
+}
+
+interface Ending {
+  readonly state: "finished" | "interrupted";
+  readonly folder: RunFolder | null;
+  readonly rows: readonly RoundMetrics[];
+  readonly diagnostics: Diagnostics;
+  readonly pool: WorkPool;
+}
+
+export function resultOf(scenario: Scenario, prepared: Prepared, federation: Federation, ending: Ending): RunResult {
+  const { state, folder, rows, diagnostics, pool } = ending;
+  // The blob belongs to the federation; the result outlives it.
+  const adapter = federation.adapter?.slice() ?? null;
+  const findings = { rows, clients: prepared.fleet.size, expertTokens: federation.expertTokens };
+  const claims = expectationsOf(scenario).filter(
+    ({ needsTraining }) => state === "finished" && !(needsTraining && scenario.data.timingOnly),
+  );
+  const { pledges } = federation.diagnostics;
+  return {
+    state,
+    folder: folder?.path ?? null,
+    digest: federation.trace.digest(),
+    adapterDigest:
+      adapter === null ? null : sha256(new Uint8Array(adapter.buffer, adapter.byteOffset, adapter.byteLength)),
+    adapter,
+    rounds: rows.at(-1)?.round ?? 0,
+    divergedIn: divergedIn(rows),
+    rows,
+    virtualTime: federation.kernel.now,
+    seconds: diagnostics.elapsed(),
+    expectations: claims.map((claim) => judged(claim, findings)),
+    diagnostics: {
+      ...diagnostics.totals(),
+      pledgesBegun: pledges.begun,
+      pledgesDiscarded: pledges.discarded,
+      retries: pool.diagnostics.retries,
+      events: federation.kernel.processed,
+    },
+  };
+}
+
+/** A claim that throws has not held. */
+function judged({ claim, check }: Expectation, findings: Findings): RunResult["expectations"][number] {
+  try {
+    const { holds, found } = check(findings);
+    return { name: claim, held: holds, detail: found };
+  } catch (error) {
+    return { name: claim, held: false, detail: `it threw: ${messageOf(error)}`, threw: true };
+  }
 }

@@ -5,7 +5,7 @@
 import { closeSync } from "node:fs";
 import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
 import { InputError, ScenarioError } from "../base/errors.ts";
-import { fieldDifferences } from "../base/field-differences.ts";
+import { fieldDifferences, isObject } from "../base/field-differences.ts";
 import { parseJson } from "../base/json.ts";
 import { openToAppend } from "../base/open.ts";
 import { show } from "../base/problem.ts";
@@ -13,7 +13,14 @@ import { readText } from "../base/text.ts";
 import { flawOfFile } from "../folder/line-file.ts";
 import { awaitLock } from "../folder/lock.ts";
 import { differences, type Places, remarkOn } from "../folder/provenance.ts";
-import { largestScenario, openRunFolder, type RunFolder, readRecord, removeHalfWritten } from "../folder/run-folder.ts";
+import {
+  largestScenario,
+  openRunFolder,
+  type RunFolder,
+  readRecord,
+  readResult,
+  removeHalfWritten,
+} from "../folder/run-folder.ts";
 import { type Checkpoint, newestCheckpoint, setAside } from "../folder/saved-state.ts";
 import { hasCode, type Scenario, scenarioFromJson, scenarioToJson } from "../scenario/define.ts";
 import { withPaths } from "../scenario/paths.ts";
@@ -58,15 +65,21 @@ export async function loadRun(path: string, reload?: Reload): Promise<LoadedRun>
   const text = readText(folder.scenario, largestScenario, "refused");
   const value = parseJson(text, folder.scenario);
   const stored = readRecord(folder)?.source ?? null;
-  if (reload === undefined || stored === null || typeof value !== "object" || value === null || !hasCode(text)) {
+  if (reload === undefined || stored === null || !isObject(value) || !hasCode(text)) {
     return { folder, scenario: scenarioFromJson(value), changed: [] };
   }
-  const name = String((value as { name?: unknown }).name);
+  const name = String(value.name);
   const { scenario, source } = await reload({ folder, source: stored, name });
-  const changed = fieldDifferences(value, JSON.parse(scenarioToJson(scenario))).map(
+  const changed = fieldDifferences(unclaimed(value), unclaimed(JSON.parse(scenarioToJson(scenario)))).map(
     ({ path: field, a, b }) => `${source.file} now gives another ${field}: expected ${show(a)}, found ${show(b)}`,
   );
   return { folder, scenario, source, changed };
+}
+
+/** A scenario.json without what it expects of the run, which may be mended at any time. */
+function unclaimed({ own, ...fields }: Readonly<Record<string, unknown>>): unknown {
+  const code = Array.isArray(own) ? own.filter((part) => !String(part).startsWith('expect "')) : own;
+  return { ...fields, expect: [], own: code };
 }
 
 export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promise<RunResult> {
@@ -76,7 +89,8 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
   const lock = await awaitLock(folder.lock, note);
   try {
     const record = readRecord(folder);
-    if (record?.state === "finished") throw new ScenarioError(`the run in ${folder.path} has finished`);
+    if (record?.state === "finished" && !awaitsJudgement(folder))
+      throw new ScenarioError(`the run in ${folder.path} has finished`);
     onDisk(`cannot write to ${folder.path}`, () => closeSync(openToAppend(folder.diagnostics)));
     const diagnostics = openDiagnostics(folder.diagnostics);
     const chosen: RunOptions = {
@@ -108,7 +122,8 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
           "Its results would mix the two; --force continues it anyway and marks the run",
       );
     }
-    if (run.changed.length > 0) writeAtomically(folder.scenario, scenarioToJson(scenario));
+    // Claims may have changed besides.
+    if (run.source !== undefined) writeAtomically(folder.scenario, scenarioToJson(scenario));
     // Whoever needed the space may have removed the whole folder.
     onDisk(`cannot write to ${folder.checkpoints}`, () => makeFolder(folder.checkpoints));
     for (const name of damaged) setAside(folder.checkpoints, name);
@@ -121,6 +136,10 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
     lock.release();
   }
 }
+
+/** A run has finished with a claim that could not be judged: mended, it is judged by going on from the last checkpoint. */
+export const awaitsJudgement = (folder: RunFolder): boolean =>
+  readResult(folder)?.expectations.some(({ threw }) => threw === true) === true;
 
 /** A checkpoint speaks of files that grow; where a disk lost their ends or garbled them, an older one may still hold. */
 function flawOf({ files }: Checkpoint, folder: RunFolder): string | null {

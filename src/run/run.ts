@@ -5,13 +5,13 @@
 
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
-import { sha256 } from "../base/digest.ts";
 import { writeAtomically } from "../base/disk.ts";
-import { messageOf } from "../base/errors.ts";
+import { messageOf, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { throwProblems } from "../base/problem.ts";
-import { chooseEngine, mergeLimit } from "../engine/create.ts";
+import { chooseEngine, mergeLimit, requireEngine } from "../engine/create.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
+import { engineNameOf } from "../engine/names.ts";
 import { readLines } from "../folder/line-file.ts";
 import { awaitLock, type Lock } from "../folder/lock.ts";
 import type { Provenance } from "../folder/provenance.ts";
@@ -25,28 +25,28 @@ import {
   writeRecord,
 } from "../folder/run-folder.ts";
 import { type Checkpoint, writeCheckpoint } from "../folder/saved-state.ts";
-import { divergedIn, metricsOf, type RoundMetrics, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
+import { divergedIn, metricsOf, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
 import { type Ended, rowOf } from "../records/participation.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
-import { expectationsOf, type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
+import { type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
 import { checkQuorum } from "../scenario/quorum.ts";
 import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";
 import { Federation, type Invited } from "./federation.ts";
 import { guardScenario } from "./guard.ts";
 import { strategyProblems } from "./method.ts";
-import { writeOutputs, writePictures } from "./outputs.ts";
+import { writeLearned, writeResult } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import type { ProgressListener } from "./progress.ts";
-import { engineNameOf, provenanceOf, type ScenarioSource } from "./provenance.ts";
+import { provenanceOf, type ScenarioSource } from "./provenance.ts";
 import { checkReach } from "./reach.ts";
 import { restore } from "./restore.ts";
-import type { RunResult } from "./result.ts";
+import { type RunResult, resultOf } from "./result.ts";
 import { haltable, stoppedInTime } from "./stop.ts";
 import { gatheringOf, makePool, massesOf, mostTogether, programsOf } from "./workforce.ts";
 
 export interface RunOptions {
-  /** Worker threads; 0 works on this thread. One per core unless given, on a GPU always one. The result does not depend on it. */
+  /** Worker threads. One per core unless given, on a GPU always one. The result does not depend on it. */
   readonly workers?: number;
   readonly engine?: string;
   /** How many clients share a call; `auto`, the default, is one on a CPU, and on a GPU as many as its memory holds. */
@@ -70,6 +70,29 @@ export interface RunOptions {
   readonly startedIn?: string;
 }
 
+const optionNames: Readonly<Record<keyof RunOptions, true>> = {
+  workers: true,
+  engine: true,
+  merge: true,
+  out: true,
+  reproduce: true,
+  signal: true,
+  listen: true,
+  bookkeeper: true,
+  pool: true,
+  taskLimit: true,
+  source: true,
+  startedIn: true,
+};
+
+/** @throws ScenarioError that names them */
+function refuseUnknown(options: RunOptions): void {
+  const unknown = Object.keys(options).filter((name) => !Object.hasOwn(optionNames, name));
+  if (unknown.length === 0) return;
+  const known = Object.keys(optionNames).join(", ");
+  throw new ScenarioError(`run: ${unknown.join(", ")} is no option of a run, expected some of ${known}`);
+}
+
 export interface Bookkeeper {
   invited(invited: Invited): void;
   ended(ended: Ended): void;
@@ -83,6 +106,7 @@ interface Continuation {
 }
 
 export async function run(given: Scenario, options: RunOptions = {}): Promise<RunResult> {
+  refuseUnknown(options);
   const scenario = guardScenario(given);
   const { data } = scenario;
   const diagnostics = openDiagnostics(null);
@@ -111,16 +135,17 @@ export async function run(given: Scenario, options: RunOptions = {}): Promise<Ru
   }
 }
 
-/** Checks the engine's name, builds the fleet, reads the data, converts the base model. */
+/** Checks that the engine trains here, builds the fleet, reads the data, converts the base model. */
 export async function prepareRun(
   scenario: Scenario,
-  { engine = "auto", startedIn = "." }: Pick<RunOptions, "engine" | "startedIn">,
+  { engine = "auto", startedIn = ".", workers }: Pick<RunOptions, "engine" | "startedIn" | "workers">,
 ): Promise<Prepared> {
-  engineNameOf(engine);
-  throwProblems(scenario.data.name, checkQuorum(scenario));
-  const prepared = await prepare(scenario, { embedded: embeddedModel(), startedIn });
-  throwProblems(scenario.data.name, strategyProblems(scenario, prepared));
-  throwProblems(scenario.data.name, checkReach(scenario, prepared));
+  if (scenario.data.timingOnly) engineNameOf(engine);
+  else requireEngine(engine);
+  if (workers === 0) throw new ScenarioError("workers is 0, expected at least 1");
+  const prepared = await prepare(scenario, { embedded: embeddedModel(), startedIn, problems: checkQuorum(scenario) });
+  const problems = [...strategyProblems(scenario, prepared), ...checkReach(scenario, prepared)];
+  throwProblems(scenario.data.name, problems);
   return { ...prepared, notes: [...prepared.notes, ...withoutData(prepared), ...unusedFields(scenario)] };
 }
 
@@ -238,7 +263,11 @@ export async function playRun({
     return !data.timingOnly || performance.now() - savedAt >= 50 * saving;
   };
   const record = (state: RunRecord["state"]) => {
-    if (folder !== null) writeRecord(folder, recordOf(state, made, options, from?.despite ?? []));
+    if (folder !== null)
+      writeRecord(folder, {
+        ...recordOf(state, made, options, from?.despite ?? []),
+        ...(state !== "running" && { seconds: diagnostics.elapsed() }),
+      });
   };
   const ticker = setInterval(() => listen({ type: "status", ...federation.status }), 200);
   ticker.unref();
@@ -279,12 +308,10 @@ export async function playRun({
     const state = federation.hasFinished ? "finished" : "interrupted";
     federation.trace.flush();
     files.close();
+    const leaves = state === "finished" ? folder : null;
+    if (leaves !== null) await writeLearned(leaves, { scenario, prepared, federation, engine });
     const result = resultOf(scenario, prepared, federation, { state, folder, rows, diagnostics, pool });
-    if (state === "finished" && folder !== null) {
-      const continuedDespite = from?.despite ?? [];
-      await writePictures(folder, prepared, result.adapter, engine);
-      writeOutputs(folder, { scenario, prepared, federation, result, made, continuedDespite });
-    }
+    if (leaves !== null) writeResult(leaves, result, { made, continuedDespite: from?.despite ?? [] });
     record(state);
     listen({ type: "ended", result });
     return result;
@@ -324,50 +351,6 @@ function recordOf(
   };
 }
 
-interface Ending {
-  readonly state: "finished" | "interrupted";
-  readonly folder: RunFolder | null;
-  readonly rows: readonly RoundMetrics[];
-  readonly diagnostics: Diagnostics;
-  readonly pool: WorkPool;
-}
-
-function resultOf(scenario: Scenario, prepared: Prepared, federation: Federation, ending: Ending): RunResult {
-  const { state, folder, rows, diagnostics, pool } = ending;
-  // The blob belongs to the federation; the result outlives it.
-  const adapter = federation.adapter?.slice() ?? null;
-  const findings = { rows, clients: prepared.fleet.size, expertTokens: federation.expertTokens };
-  const claims = expectationsOf(scenario).filter(
-    ({ needsTraining }) => state === "finished" && !(needsTraining && scenario.data.timingOnly),
-  );
-  const { pledges } = federation.diagnostics;
-  return {
-    state,
-    folder: folder?.path ?? null,
-    digest: federation.trace.digest(),
-    adapterDigest:
-      adapter === null ? null : sha256(new Uint8Array(adapter.buffer, adapter.byteOffset, adapter.byteLength)),
-    adapter,
-    rounds: rows.at(-1)?.round ?? 0,
-    divergedIn: divergedIn(rows),
-    rows,
-    virtualTime: federation.kernel.now,
-    seconds: diagnostics.elapsed(),
-    expectations: claims.map(({ claim, check }) => {
-      const { holds, found } = check(findings);
-      return { name: claim, held: holds, detail: found };
-    }),
-    diagnostics: {
-      ...diagnostics.totals(),
-      pledgesBegun: pledges.begun,
-      pledgesDiscarded: pledges.discarded,
-      retries: pool.diagnostics.retries,
-      events: federation.kernel.processed,
-    },
-  };
-}
-
-/** What claims need of a row; a long run keeps no more. JSON has no NaN: a loss that left the numbers comes back as null. */
 function attempt(action: () => void): void {
   try {
     action();

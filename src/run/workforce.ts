@@ -2,7 +2,6 @@
 import { extname } from "node:path";
 import { gatherTraining } from "../../actors/training.ts";
 import type { WorkerData } from "../../actors/worker.ts";
-import { ScenarioError } from "../base/errors.ts";
 import { evaluationBatches } from "../data/batches.ts";
 import { chooseEngine, createExecutor, mergeLimit } from "../engine/create.ts";
 import { isAlone, type MergeLimit } from "../engine/merge-limit.ts";
@@ -32,7 +31,6 @@ export interface Equipment {
 export function makePool({ training }: Prepared, workers: number, equipment: Equipment): WorkPool {
   // Without training there is nothing to do elsewhere.
   if (training === null) return new InlinePool({});
-  if (workers === 0) throw new ScenarioError("--workers is 0, expected at least 1");
   const { taskLimit, merge = "auto" } = equipment;
   const { engine, gpu } = chooseEngine(equipment.engine);
   const chosen = { task: training.spec, engine, merge: mergeLimit(merge, gpu) };

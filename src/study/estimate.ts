@@ -9,8 +9,8 @@
 import { sum } from "simple-statistics";
 import { clientId } from "../base/ids.ts";
 import { evaluationBatches } from "../data/batches.ts";
+import { engineNameOf } from "../engine/names.ts";
 import type { Prepared } from "../run/prepare.ts";
-import { engineNameOf } from "../run/provenance.ts";
 import { prepareRun } from "../run/run.ts";
 import type { Scenario } from "../scenario/define.ts";
 import { allSteps } from "../scenario/effort.ts";

@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from "node:os";
 import { chooseEngine } from "../engine/create.ts";
-import { engineNameOf } from "../run/provenance.ts";
+import { engineNameOf } from "../engine/names.ts";
 import { CellProcesses } from "./cell-processes.ts";
 import { type CellOutcome, type CellPlan, runCell } from "./matrix.ts";
 

@@ -1,11 +1,13 @@
 /** What a user sees who makes a mistake: the field or the line, what was expected, what came, and the exit code. */
 import assert from "node:assert/strict";
-import { readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { engineFault } from "../../src/engine/create.ts";
+import { run } from "../../src/run/run.ts";
 import { runFlame } from "../support/command-line.ts";
 import { folderOfFile } from "../support/folders.ts";
-import { shape, threeTiers } from "../support/scenarios.ts";
+import { shape, threeTiers, timingOnly } from "../support/scenarios.ts";
 import { tinyModel } from "../support/tiny-model.ts";
 
 const folder = folderOfFile();
@@ -129,13 +131,91 @@ test("an output folder that holds a run already", async () => {
   );
 });
 
-test("a scenario that does not exist", () => mistake(2, /there is no scenario nowhere/, "nowhere"));
+test("a scenario that does not exist: those that do are named", async () => {
+  await mistake(
+    2,
+    /there is no scenario nowhere\n.*expected a \.ts, .* or one of .*paper\/clients.*quickstart/,
+    "nowhere",
+  );
+  await mistake(2, /there is no scenario quickstrat; did you mean quickstart\?/, "quickstrat");
+});
+
+const twoLines = (text: string): boolean => text.trimEnd().split("\n").length === 2;
+
+test("a folder without a run, a file that is no program and one that throws take two lines each", async () => {
+  const broken = join(folder, "broken-code");
+  mkdirSync(broken);
+  writeFileSync(join(broken, "syntax.ts"), 'import { x } frm "y";\nexport default 3;\n');
+  writeFileSync(join(broken, "throws.ts"), "const a: { b?: { c: number } } = {};\nexport default a.b!.c;\n");
+  writeFileSync(join(broken, "imports.ts"), 'import { flam } from "flame-sim";\nexport default flam;\n');
+  for (const [name, message] of [
+    ["", /is a folder without a run; of its files, name one of imports\.ts, syntax\.ts, throws\.ts/],
+    ["syntax.ts", /syntax\.ts cannot be loaded\n.*syntax\.ts:1:13: Expected/],
+    ["throws.ts", /throws\.ts cannot be loaded\n.*undefined.*throws\.ts:2/],
+    ["imports.ts", /imports\.ts cannot be loaded\n.*flam/],
+  ] as const) {
+    const said = await runFlame("run", join(broken, name));
+    assert.equal(said.code, 2, said.err);
+    assert.match(said.err, message);
+    assert.ok(twoLines(said.err), said.err);
+  }
+});
+
+test("mistakes in options of a strategy, in other fields and in their names are listed together", async () => {
+  const path = file(
+    "three.ts",
+    `import { defineScenario, dirichlet, flame, instructions, uniform } from "flame-sim";
+    export default defineScenario({
+      name: "three",
+      data: { source: instructions({ examples: 200 }), partition: dirichlet({ alpha: -1 }) },
+      fleet: [{ name: "phone", clients: 4, budget: 1, tokensPerSecond: 100, uplink: 1_000 }],
+      rounds: { count: 1, cohrt: 2, cohort: 2 } as never,
+      strategy: flame({ frequencyExponent: 99 }),
+    });`,
+  );
+  const said = await runFlame("run", path);
+  assert.equal(said.code, 2, said.err);
+  assert.match(said.err, /scenario "three" has 3 mistakes/);
+  for (const field of ["data.partition.alpha is -1", "rounds.cohrt", "strategy.frequencyExponent is 99"]) {
+    assert.ok(said.err.includes(field), said.err);
+  }
+});
 
 test("a scenario file that exports none", () =>
   mistake(2, /has no scenario: expected "export default/, file("none.ts", "export const a = 1;")));
 
 test("an engine that does not exist", () =>
   mistake(2, /--engine is abacus, expected one of auto, onnx/, scenario(), "--engine", "abacus"));
+
+test("an engine whose library does not load is refused at once, in the words of flame doctor", async (t) => {
+  const fault = engineFault("onnx-cuda");
+  if (fault === null) return t.skip("CUDA works here");
+  const out = join(folder, "cuda");
+  const said = await runFlame("run", scenario(), "--engine", "onnx-cuda", "--out", out);
+  assert.equal(said.code, 2, said.err);
+  assert.ok(said.err.includes(`--engine is onnx-cuda, which does not work here: ${fault}`), said.err);
+  assert.ok(!existsSync(out), "nothing is left behind");
+  const { out: found } = await runFlame("doctor");
+  assert.match(found, /ok +onnx +onnxruntime-node \d/);
+  assert.ok(
+    found.split("\n").some((line) => line.startsWith("none onnx-cuda") && line.endsWith(fault)),
+    found,
+  );
+});
+
+test("no workers, or an option that a run does not have, leave nothing behind", async () => {
+  const out = join(folder, "unborn");
+  const said = await runFlame("run", scenario(), "--workers", "0", "--out", out);
+  assert.equal(said.code, 2, said.err);
+  assert.match(said.err, /'--workers <number>' argument '0' is invalid.*at least 1/);
+  await assert.rejects(run(timingOnly(), { out, workers: 0 }), /workers is 0, expected at least 1/);
+  const mistaken: object = { out, folder: out };
+  await assert.rejects(
+    run(timingOnly(), mistaken),
+    /run: folder is no option of a run, expected some of workers, engine/,
+  );
+  assert.ok(!existsSync(out));
+});
 
 test("clients who share a call, and are none or not a number", async () => {
   for (const merge of ["0", "many", "-4", "2.5"]) {
@@ -158,5 +238,7 @@ test("a claim that does not hold is no mistake of the user, and has an exit code
   const said = await runFlame("run", scenario({ ...timing, expect }), "--out", out);
   assert.equal(said.code, 3, said.err);
   assert.match(said.out, /fails {2}finishes within 1ms of virtual time/);
+  const quiet = await runFlame("run", scenario({ ...timing, expect }), "--out", join(folder, "quiet"), "--quiet");
+  assert.match(quiet.out, /^fails .*\nfinished: 1 rounds, .*\n\S+quiet\/report\.html\n$/);
   assert.ok(readdirSync(out).includes("report.html"));
 });

@@ -4,7 +4,7 @@ import { cpus } from "node:os";
 import { writeAtomically } from "../../base/disk.ts";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
-import { engineNames, isEngineName } from "../../engine/names.ts";
+import { requireEngine } from "../../engine/create.ts";
 import { trainingFlops } from "../../model/accounting.ts";
 import { formatTable } from "../../report/table.ts";
 import { prepareRun } from "../../run/run.ts";
@@ -30,9 +30,11 @@ interface CalibrateFlags {
 /** In one measurement. */
 const steps = 6;
 
-export async function calibrate(name: string, { to, repeats, engine, json, ...flags }: CalibrateFlags): Promise<void> {
-  if (!isEngineName(engine))
-    throw new ScenarioError(`--engine is ${engine}, expected one of ${engineNames.join(", ")}`);
+export async function calibrate(
+  name: string,
+  { to, repeats, engine: asked, json, ...flags }: CalibrateFlags,
+): Promise<void> {
+  const engine = requireEngine(asked);
   const loaded = (await loadScenario(name)).scenarios[0]!;
   const scenario = configure(loaded, {
     ...given({ data: flags.data, model: flags.model }),

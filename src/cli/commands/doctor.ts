@@ -1,12 +1,12 @@
 /** `flame doctor`: what this machine offers, and why something is missing. */
 import { createRequire } from "node:module";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
-import { messageOf } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
-import { chooseEngine, mergeLimit } from "../../engine/create.ts";
+import { chooseEngine, engineFault, mergeLimit } from "../../engine/create.ts";
 import { findGpus } from "../../engine/gpu.ts";
 import { describeHugePages } from "../../engine/huge-pages.ts";
 import { formatMerge } from "../../engine/merge-limit.ts";
+import { type ChosenEngine, engineNames } from "../../engine/names.ts";
 import { programVersion } from "../../run/package.ts";
 import { loadTensorflow } from "../../tensor/executors/tensorflow-addon.ts";
 import { colors } from "../screen/colors.ts";
@@ -19,55 +19,17 @@ interface Finding {
   readonly found: string;
 }
 
-/** An executor's package, and whether runs are possible without it. */
-interface Executor {
-  readonly name: string;
-  readonly package: string;
-  readonly needed: boolean;
-  /** What it runs on, asked of the loaded module. */
-  readonly devices: (module: unknown) => string;
-  /** How to get it. */
-  readonly remedy: string;
-}
-
-const executors: readonly Executor[] = [
-  {
-    name: "onnx",
-    package: "onnxruntime-node",
-    needed: true,
-    devices: (module) => {
-      const { listSupportedBackends } = module as {
-        listSupportedBackends?: () => { name: string; bundled: boolean }[];
-      };
-      return (
-        listSupportedBackends?.()
-          .map(({ name }) => name)
-          .join(", ") ?? "cpu"
-      );
-    },
-    remedy: "npm install onnxruntime-node",
-  },
-  {
-    name: "tfjs",
-    package: "@tensorflow/tfjs-core",
-    needed: false,
-    devices: () => "cpu, slow: for comparison only",
-    remedy: "npm install @tensorflow/tfjs-core @tensorflow/tfjs-backend-cpu",
-  },
-];
-
 export function doctor(options: { readonly json?: boolean }): void {
   const machine = describeMachine();
-  const installed = executors.map(tryExecutor);
-  const needed = installed.every(({ ok }, index) => ok || !executors[index]!.needed);
-  const found = [...installed, tryTensorflow(), tryAuto()];
+  const engines = engineNames.map((name) => (name === "auto" ? tryAuto() : tryEngine(name)));
   if (options.json === true) {
-    terminal.out.write(`${JSON.stringify({ version: programVersion(), machine, executors: found })}\n`);
+    terminal.out.write(`${JSON.stringify({ version: programVersion(), machine, executors: engines })}\n`);
   } else {
     terminal.out.write(`flame-sim ${programVersion()}\n`);
-    for (const finding of [...machine, ...found]) terminal.out.write(`${line(finding)}\n`);
+    for (const finding of [...machine, ...engines]) terminal.out.write(`${line(finding)}\n`);
   }
-  if (!needed) process.exitCode = exitCodes.failed;
+  // Everything else is a matter of speed.
+  if (engines.some(({ what, ok }) => what === "onnx" && !ok)) process.exitCode = exitCodes.failed;
 }
 
 function describeMachine(): Finding[] {
@@ -98,32 +60,30 @@ function describeMachine(): Finding[] {
   ];
 }
 
-function tryExecutor({ name, package: packageName, devices, remedy }: Executor): Finding {
-  const require = createRequire(import.meta.url);
-  try {
-    require.resolve(packageName);
-  } catch {
-    return { what: name, ok: false, found: `${packageName} is not installed: ${remedy}` };
-  }
-  try {
-    const module: unknown = require(packageName);
-    const { version } = require(`${packageName}/package.json`) as { version: string };
-    return { what: name, ok: true, found: `${packageName} ${version}: ${devices(module)}` };
-  } catch (error) {
-    return { what: name, ok: false, found: `${packageName} does not load: ${messageOf(error).split("\n")[0]}` };
-  }
+/** What an engine is made of. */
+const packages: Readonly<Record<ChosenEngine, string>> = {
+  onnx: "onnxruntime-node",
+  "onnx-webgpu": "onnxruntime-node",
+  "onnx-cuda": "onnxruntime-node",
+  tensorflow: "@tensorflow/tfjs-node",
+  wasm: "@tensorflow/tfjs-backend-wasm",
+  cpu: "@tensorflow/tfjs-backend-cpu",
+};
+
+/** Tried, not looked up: what a package was compiled with is not what this machine can load. */
+function tryEngine(engine: ChosenEngine): Finding {
+  const fault = engineFault(engine);
+  return { what: engine, ok: fault === null, found: fault ?? describe(engine) };
 }
 
-/** TensorFlow comes in two packages, and the first that loads is taken. */
-function tryTensorflow(): Finding {
-  const what = "tensorflow";
-  try {
+function describe(engine: ChosenEngine): string {
+  if (engine === "tensorflow") {
     const { description, gpu } = loadTensorflow();
-    return { what, ok: true, found: `${description}: ${gpu ? "GPU, CPU" : "CPU; it sees no GPU"}` };
-  } catch (error) {
-    const remedy = "npm install @tensorflow/tfjs-node-gpu, or @tensorflow/tfjs-node (both download libtensorflow)";
-    return { what, ok: false, found: `${messageOf(error)} (${remedy})` };
+    return `${description}: ${gpu ? "GPU, CPU" : "CPU; it sees no GPU"}`;
   }
+  const { version } = createRequire(import.meta.url)(`${packages[engine]}/package.json`) as { version: string };
+  const slow = engine === "cpu" || engine === "wasm" ? ", slow: for comparison only" : "";
+  return `${packages[engine]} ${version}${slow}`;
 }
 
 /** What a run takes when nobody says which. */

@@ -4,7 +4,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { diskError } from "../../base/disk.ts";
 import { ScenarioError } from "../../base/errors.ts";
 import { type Batch, idsOf } from "../../data/batches.ts";
-import { type EngineName, engineNames, isEngineName } from "../../engine/names.ts";
+import { requireEngine } from "../../engine/create.ts";
 import { percent } from "../../report/numbers.ts";
 import { formatTable } from "../../report/table.ts";
 import { llmSpec } from "../../tasks/llm/kind.ts";
@@ -41,7 +41,7 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
     throw new ScenarioError(`--logits is of one budget, got ${budgets.join(", ")}; expected --budget with one number`);
   }
   const deployments = new Map(budgets.map((k) => [k, trained.at(k)]));
-  const engineName = engineNameOf(flags.engine);
+  const engineName = requireEngine(flags.engine);
   const { origin, batches, notes, inputs } = await questionsFor(subject, flags);
   const baseWeights = await model.weights();
   const remarks = [...subject.remarks({ ...inputs, model: baseWeights.digest }), ...notes];
@@ -78,11 +78,6 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
   } finally {
     engine.dispose();
   }
-}
-
-function engineNameOf(name: string): EngineName {
-  if (!isEngineName(name)) throw new ScenarioError(`--engine is ${name}, expected one of ${engineNames.join(", ")}`);
-  return name;
 }
 
 function print(

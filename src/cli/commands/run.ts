@@ -55,9 +55,12 @@ function changesOf(flags: RunFlags): ScenarioChanges {
 const outOf = ({ out }: RunFlags, { data }: Scenario, variants: number): { out?: string } =>
   out === undefined ? {} : { out: variants > 1 ? join(out, data.name) : out };
 
+/** What reaches the last digits of a result; the number of workers does not. */
+type Asked = ScenarioChanges & { readonly engine?: string; readonly merge?: "auto" | MergeLimit };
+
 /** The command line that gives this run again; flags that cannot change the result are left out. */
-export function reproduce(path: string, changes: ScenarioChanges): string {
-  const { seed, rounds, data, model, timingOnly, calibration, set = [] } = changes;
+export function reproduce(path: string, asked: Asked): string {
+  const { seed, rounds, data, model, timingOnly, calibration, set = [], engine = "auto", merge = "auto" } = asked;
   const words = ["npx flame run", quote(path)];
   if (seed !== undefined) words.push(`--seed ${seed}`);
   if (rounds !== undefined) words.push(`--rounds ${rounds}`);
@@ -65,6 +68,8 @@ export function reproduce(path: string, changes: ScenarioChanges): string {
   if (model !== undefined) words.push(`--model ${quote(model)}`);
   if (timingOnly === true) words.push("--timing-only");
   if (calibration !== undefined) words.push(`--calibration ${quote(calibration)}`);
+  if (engine !== "auto") words.push(`--engine ${engine}`);
+  if (merge !== "auto" && "clients" in merge) words.push(`--merge ${merge.clients}`);
   for (const change of set) words.push(`--set ${quote(change)}`);
   return words.join(" ");
 }

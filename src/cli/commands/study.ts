@@ -8,6 +8,7 @@ import { join, resolve } from "node:path";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
 import { formatShare, formatTime } from "../../base/units.ts";
+import { requireEngine } from "../../engine/create.ts";
 import { strategies } from "../../fl/strategies/registry.ts";
 import { outwait } from "../../folder/lock.ts";
 import { compareMethods, type Mark } from "../../report/comparison.ts";
@@ -158,6 +159,7 @@ function baseOf(plans: readonly CellPlan[], against: string | undefined): string
 }
 
 async function study(name: string, flags: StudyFlags, kind: Study): Promise<void> {
+  if (flags.timingOnly !== true) requireEngine(flags.engine);
   const { scenarios, path, file, study: planned } = await loadScenario(name);
   const [scenario, ...others] = scenarios;
   if (scenario === undefined || others.length > 0) {
@@ -190,7 +192,7 @@ async function study(name: string, flags: StudyFlags, kind: Study): Promise<void
         engine: flags.engine,
         signal: abort.signal,
         ...given({ workers: flags.workers }),
-        reproduce: (plan) => reproduce(path, plan.changes),
+        reproduce: (plan) => reproduce(path, { ...plan.changes, engine: flags.engine }),
         onRound: (plan, round) => board.round(plan, round),
         onCell(plan, outcome) {
           const stored = storedCell(plan, outcome);

@@ -77,7 +77,6 @@ function closing({ result }: Ended, quiet: boolean): string[] {
     lines.push(`${held ? colors.green("holds") : colors.red("fails")}  ${name}: ${detail}`);
   }
   if (result.divergedIn !== null) lines.push(colors.red(`the model diverged in round ${result.divergedIn}`));
-  if (quiet && lines.length === 0) return [];
   const time = `${formatTime(result.virtualTime)} of virtual time in ${duration(result.seconds)}`;
   lines.push(`${result.state}: ${result.rounds} rounds, ${time}, digest ${result.digest.slice(0, 16)}`);
   if (result.folder !== null && result.state === "finished") lines.push(colors.dim(`${result.folder}/report.html`));

@@ -5,7 +5,7 @@ import { InputError } from "../../base/errors.ts";
 import { awaitLock } from "../../folder/lock.ts";
 import { openRunFolder, readRecord, readResult } from "../../folder/run-folder.ts";
 import type { RunResult } from "../../run/result.ts";
-import { loadRun, type ResumeOptions, resume } from "../../run/resume.ts";
+import { awaitsJudgement, loadRun, type ResumeOptions, resume } from "../../run/resume.ts";
 import { type RunOptions, run } from "../../run/run.ts";
 import type { Scenario } from "../../scenario/define.ts";
 import { type Consent, reloadWith } from "../../study/consent.ts";
@@ -32,7 +32,10 @@ export async function watchResume(options: ResumeWatch): Promise<RunResult | nul
   return watch({ json, quiet }, (more) => resume(loaded, { ...rest, ...more }));
 }
 
-const isFinished = (folder: string): boolean => readRecord(openRunFolder(folder))?.state === "finished";
+function isFinished(path: string): boolean {
+  const folder = openRunFolder(path);
+  return readRecord(folder)?.state === "finished" && !awaitsJudgement(folder);
+}
 
 /** A process may be killed after its run has finished, before it lets go of the lock or before its report is written. */
 async function finishReport(path: string, { json, quiet }: Looks): Promise<null> {
