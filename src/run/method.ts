@@ -14,7 +14,7 @@ import type { BlobRef } from "../runtime/messages/refs.ts";
 import { measuredCost } from "../scenario/calibration.ts";
 import { type Scenario, strategyOf } from "../scenario/define.ts";
 import { trainingTimeOf } from "../scenario/effort.ts";
-import { factsOf } from "../tasks/facts.ts";
+import { factsOf, type TaskType, tasksWith } from "../tasks/facts.ts";
 import type { TaskPrograms } from "../tasks/programs.ts";
 import type { Scope } from "../tasks/scope.ts";
 import { inOrder, type Steps } from "../tasks/steps.ts";
@@ -116,19 +116,21 @@ function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, ste
   });
 }
 
+/** On a task that trains nothing unless a strategy asks for what it has. */
+const idle = (type: TaskType): string =>
+  `does not need "${factsOf(type).demands}", without which nothing trains on the task "${type}"`;
+
 /** What the strategy asks of the task that it does not have, and options that do not fit the scenario. */
 export function strategyProblems(scenario: Scenario, prepared: Prepared): Problem[] {
   const { name, needs = [], problems } = strategyOf(scenario);
   const { type, task } = prepared.task;
   const missing = needs.filter((ability) => !task.abilities.includes(ability));
-  if (missing.length > 0) {
-    const text = `is ${name}, which needs ${missing.join(" and ")}; the task "${type}" has ${task.abilities.join(", ") || "none of that"}`;
-    return [{ path: "strategy", text }];
-  }
-  const { demands } = factsOf(type);
-  if (demands !== undefined && !needs.includes(demands)) {
-    const text = `is ${name}; on the task "${type}" nothing trains unless a strategy needs "${demands}"`;
-    return [{ path: "strategy", text }];
+  const fitting = tasksWith(needs);
+  if (missing.length > 0 || !fitting.includes(type)) {
+    const lacks = `needs ${missing.join(" and ")}, which the task "${type}" does not have`;
+    const why = missing.length === 0 ? idle(type) : fitting.includes(type) ? `${lacks} as its fields stand` : lacks;
+    const remedy = fitting.length > 0 ? `the task ${fitting.join(" or ")}` : "abilities that one task has";
+    return [{ path: "strategy", text: `is ${name}, which ${why}; expected ${remedy}, or another strategy` }];
   }
   return under("strategy", problems?.(settingsOf(scenario, prepared, new Rng(scenario.data.seed))(1)) ?? []);
 }

@@ -160,5 +160,12 @@ export const taskTypes = Object.keys(taskFacts) as [TaskType, ...TaskType[]];
 
 export const factsOf = (type: TaskType): TaskFacts => taskFacts[type];
 
+/** Those that have what a strategy needs, and train with it. */
+export const tasksWith = (needs: readonly Ability[] = []): TaskType[] =>
+  taskTypes.filter((type) => {
+    const { abilities, demands } = factsOf(type);
+    return needs.every((need) => abilities.includes(need)) && (demands === undefined || needs.includes(demands));
+  });
+
 /** `k = 8` */
 export const budgetIn = ({ budget: { symbol } }: TaskFacts, budget: number): string => `${symbol} = ${budget}`;

@@ -79,8 +79,9 @@ test("bases of two norms are trained against an adversary and used best first, a
   await assert.rejects(play({ strategy: robust }), { message: /task.network.type is "mlp", expected "cnn"/ });
 });
 
-test("a strategy that needs what images do not have is refused with what they have", async () => {
-  const message = /strategy is hetlora.*, which needs low-rank; the task "vision" has blocks, members/;
+test("a strategy that needs what images do not have is refused with the task that has it", async () => {
+  const message =
+    /strategy is hetlora.*, which needs low-rank, which the task "vision" does not have; expected the task llm/;
   await assert.rejects(play({ strategy: { type: "hetlora" } }), { name: "ScenarioError", message });
 });
 

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { About } from "../../fl/about.ts";
 import { strategies, strategyFromSpec } from "../../fl/strategies/registry.ts";
 import { wrappers } from "../../fl/wrappers/define-strategy.ts";
-import { factsOf, type TaskType, taskTypes } from "../../tasks/facts.ts";
+import { type TaskType, tasksWith, taskTypes } from "../../tasks/facts.ts";
 
 export interface MethodFacts {
   readonly name: string;
@@ -21,7 +21,8 @@ export function allMethods(): MethodFacts[] {
     name: type,
     wraps: false,
     about,
-    tasks: tasksWith(type),
+    // No option changes what a method needs.
+    tasks: tasksWith(strategyFromSpec({ type }).needs),
     schema: z.strictObject(options),
   }));
   const around = Object.entries(wrappers).map(([name, { field, about }]) => ({
@@ -32,15 +33,6 @@ export function allMethods(): MethodFacts[] {
     schema: field,
   }));
   return [...own, ...around];
-}
-
-/** No option changes what a method needs. */
-function tasksWith(type: string): TaskType[] {
-  const { needs = [] } = strategyFromSpec({ type });
-  return taskTypes.filter((task) => {
-    const { abilities, demands } = factsOf(task);
-    return needs.every((need) => abilities.includes(need)) && (demands === undefined || needs.includes(demands));
-  });
 }
 
 /** The mark before the colon says how close a method is to its source. */
