@@ -14,7 +14,7 @@ import { doWork, type WorkInput, type WorkName } from "../src/fl/works.ts";
 import type { BlobReader } from "../src/runtime/messages/blobs.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { GatheredJob, GatheredResult, Gathering } from "../src/runtime/pledges.ts";
-import type { Handler } from "../src/runtime/pools/pool.ts";
+import type { Handler, Task } from "../src/runtime/pools/pool.ts";
 import type { Scope } from "../src/tasks/scope.ts";
 import type { Mix, Variant } from "../src/tasks/task.ts";
 import type {
@@ -182,6 +182,17 @@ export function trainingHandlers(
     },
     compute: ({ name, input }: Computation) => doWork(name, input),
   };
+}
+
+/** The program that a worker makes ready for a task, once; null for one that needs none, or those of several clients. */
+export function programOf({ work, job }: Pick<Task, "work" | "job">): string | null {
+  if (work === "evaluate") {
+    const { models } = job as EvaluateRecipe;
+    return `evaluate ${JSON.stringify(models.map(({ variant }) => variant))}`;
+  }
+  if (work !== "train") return null;
+  const { variant, method } = job as TrainRecipe;
+  return `train ${method === undefined ? JSON.stringify(variant) : method.step[1]?.digest}`;
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Who trains: worker threads, and how clients share the calls they make. */
 import { extname } from "node:path";
-import { gatherTraining } from "../../actors/training.ts";
+import { gatherTraining, programOf } from "../../actors/training.ts";
 import type { WorkerData } from "../../actors/worker.ts";
 import { evaluationBatches } from "../data/batches.ts";
 import { chooseEngine, createExecutor, mergeLimit } from "../engine/create.ts";
@@ -37,7 +37,7 @@ export function makePool({ training }: Prepared, workers: number, equipment: Equ
   const workerData: WorkerData = { setup: training.setup, engine: chosen };
   const worker = new URL(`../../actors/worker${extname(import.meta.url)}`, import.meta.url);
   const limit = taskLimit === undefined ? {} : { stuckAfter: taskLimit * 60_000 };
-  return new PiscinaPool({ worker, workers: gpu ? 1 : workers, workerData, ...limit });
+  return new PiscinaPool({ worker, workers: gpu ? 1 : workers, workerData, kindOf: programOf, ...limit });
 }
 
 /** What a strategy's own steps are made of; null in runs without training. */

@@ -114,6 +114,10 @@ function poolContract(name: string, open: () => WorkPool): void {
 describe("pools", { concurrency: true }, () => {
   poolContract("the pool on this thread", () => new InlinePool(handlers));
   poolContract("the pool with threads", () => new PiscinaPool({ worker, workers: 2 }));
+  poolContract(
+    "the pool with threads that do tasks of a kind first",
+    () => new PiscinaPool({ worker, workers: 2, kindOf: ({ work }) => work }),
+  );
 
   test("the pools give the same results, bit for bit", async () => {
     const blobs = new BlobStore();

@@ -18,7 +18,8 @@ import {
   type Task,
   type WorkPool,
 } from "./pool.ts";
-import { newPulse, watch } from "./watchdog.ts";
+import { WaitingTasks } from "./waiting.ts";
+import { newPulse, type Pulse, watch } from "./watchdog.ts";
 import type { WatchedTask } from "./worker-host.ts";
 
 export interface PiscinaPoolOptions {
@@ -33,9 +34,12 @@ export interface PiscinaPoolOptions {
   readonly stuckAfter?: number;
   /** JavaScript heap of a worker in megabytes; native memory does not count. Node's own limit unless given. */
   readonly heapLimit?: number;
+  /** What a worker prepares for when a task of this kind is its first; null for nothing, the default. */
+  readonly kindOf?: (task: Task) => string | null;
 }
 
 interface Order {
+  readonly kind: string | null;
   readonly task: EncodedTask;
   readonly isWanted: () => boolean;
   readonly resolve: (value: unknown) => void;
@@ -49,8 +53,13 @@ export class PiscinaPool implements WorkPool {
   readonly #attempts: number;
   readonly #stuckAfter: number;
   readonly #problems: string[] = [];
-  readonly #waiting: Order[] = [];
+  readonly #kindOf: (task: Task) => string | null;
+  readonly #waiting = new WaitingTasks<Order>();
   readonly #running = new Set<Order>();
+  /** Threads that have finished a task and not been given another. */
+  readonly #idle: number[] = [];
+  /** The thread that the next task is meant for. */
+  #next: number | null = null;
   #completed = 0;
   #retries = 0;
   #stuck = 0;
@@ -60,11 +69,12 @@ export class PiscinaPool implements WorkPool {
   #whenIdle: (() => void) | null = null;
 
   constructor(options: PiscinaPoolOptions) {
-    const { worker, workers, workerData, attempts = 3, stuckAfter = 600_000, heapLimit } = options;
+    const { worker, workers, workerData, attempts = 3, stuckAfter = 600_000, heapLimit, kindOf = () => null } = options;
     invariant(Number.isInteger(workers) && workers >= 1, () => `a pool of ${workers} workers, expected at least 1`);
     this.workers = workers;
     this.#attempts = attempts;
     this.#stuckAfter = stuckAfter;
+    this.#kindOf = kindOf;
     this.#piscina = new Piscina<WatchedTask, Uint8Array>({
       filename: fileURLToPath(worker),
       minThreads: workers,
@@ -72,6 +82,10 @@ export class PiscinaPool implements WorkPool {
       idleTimeout: Number.POSITIVE_INFINITY,
       concurrentTasksPerWorker: 1,
       recordTiming: false,
+      loadBalancer: (_task, ready) => {
+        const free = ready.filter(({ currentUsage }) => currentUsage === 0);
+        return free.find(({ id }) => id === this.#next) ?? free[0] ?? null;
+      },
       closeTimeout: stuckAfter,
       ...(workerData === undefined ? {} : { workerData }),
       ...(heapLimit === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: heapLimit } }),
@@ -92,14 +106,14 @@ export class PiscinaPool implements WorkPool {
     invariant(!this.#closed, () => `"${task.work}" came to a pool that is closed`);
     const encoded = encodeTask(task);
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ task: encoded, isWanted, resolve, reject, attempts: 0 });
+      this.#waiting.push({ kind: this.#kindOf(task), task: encoded, isWanted, resolve, reject, attempts: 0 });
       this.#dispatch();
     });
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    if (this.#running.size + this.#waiting.length > 0) {
+    if (this.#running.size + this.#waiting.size > 0) {
       await new Promise<void>((resolve) => {
         this.#whenIdle = resolve;
       });
@@ -109,10 +123,14 @@ export class PiscinaPool implements WorkPool {
 
   #dispatch(): void {
     while (this.#running.size < this.workers) {
-      const order = this.#waiting.shift();
+      const thread = this.#idle[0] ?? null;
+      const order = this.#waiting.takeFor(thread);
       if (order === undefined) break;
-      if (order.isWanted()) this.#begin(order);
-      else order.resolve(undefined);
+      if (order.isWanted()) {
+        this.#next = thread;
+        this.#idle.shift();
+        this.#begin(order);
+      } else order.resolve(undefined);
     }
     if (this.#running.size === 0) this.#whenIdle?.();
   }
@@ -133,7 +151,7 @@ export class PiscinaPool implements WorkPool {
     this.#piscina
       .run({ ...task, pulse }, { signal: watchdog.signal })
       .then(
-        (reply) => this.#settle(order, reply),
+        (reply) => this.#settle(order, reply, pulse),
         (error: unknown) =>
           this.#retry(
             order,
@@ -147,8 +165,11 @@ export class PiscinaPool implements WorkPool {
       });
   }
 
-  #settle(order: Order, reply: Uint8Array): void {
+  #settle(order: Order, reply: Uint8Array, pulse: Pulse): void {
     this.#running.delete(order);
+    const thread = pulse[1]!;
+    this.#waiting.prepared(thread, order.kind);
+    this.#idle.push(thread);
     this.#stillborn = 0;
     try {
       order.resolve(resultOf(reply));
@@ -182,7 +203,7 @@ export class PiscinaPool implements WorkPool {
       this.#piscina.run(encodeTask({ work: "wake up", job: null, blobs: [] })).catch(() => undefined);
       return;
     }
-    const orders = [...this.#running, ...this.#waiting.splice(0)];
+    const orders = [...this.#running, ...this.#waiting.clear()];
     this.#running.clear();
     for (const order of orders) {
       order.reject(new MachineError(`no worker starts: ${messageOf(cause)}`, { cause }));

@@ -3,10 +3,10 @@
  * task on a slow machine is left alone; only one that finishes nothing within the limit is given up.
  */
 
-/** A counter in shared memory. */
+/** A counter in shared memory, and the thread that counts. */
 export type Pulse = Int32Array<SharedArrayBuffer>;
 
-export const newPulse = (): Pulse => new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+export const newPulse = (): Pulse => new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT));
 
 export interface WatchdogEvents {
   /** Half the limit has gone by without a beat; once for each such silence. */

@@ -6,6 +6,7 @@
  *   import { hostWorker } from "../src/runtime/pools/worker-host.ts";
  *   export default hostWorker({ train, evaluate });
  */
+import { threadId } from "node:worker_threads";
 import { move } from "piscina";
 import { answer, type EncodedTask, type Handlers } from "./pool.ts";
 import type { Pulse } from "./watchdog.ts";
@@ -27,6 +28,7 @@ export function beat(): void {
 export function hostWorker(handlers: Handlers): (task: WatchedTask) => Promise<unknown> {
   return async (task) => {
     current = task.pulse ?? null;
+    if (current !== null) Atomics.store(current, 1, threadId);
     beat();
     return move(await answer(handlers, task));
   };
