@@ -1,10 +1,12 @@
 /** Where the files lie that a scenario names by paths of its own, wherever the command is typed that reads it again. */
 import { existsSync } from "node:fs";
-import { resolve } from "node:path";
+import { isAbsolute, relative, resolve } from "node:path";
 import type { DataSource } from "../tasks/sources.ts";
+import type { Scenario } from "./define.ts";
 
 interface NamesFiles {
   readonly model: unknown;
+  readonly task: { readonly type: string; readonly model?: string };
   readonly data: { readonly source: DataSource };
 }
 
@@ -14,26 +16,35 @@ interface NamesFiles {
  *
  * @param startedIn the working folder of the command that began the run
  */
-export function withPaths<Scenario extends NamesFiles>(scenario: Scenario, startedIn: string): Scenario {
-  const { model, data } = scenario;
-  const { source } = data;
-  const whole = (path: string): string => {
+export const withPaths = <Fields extends NamesFiles>(fields: Fields, startedIn: string): Fields =>
+  mapPaths(fields, (path) => {
     const there = resolve(startedIn, path);
     return existsSync(there) ? there : resolve(path);
-  };
+  });
+
+/** The same scenario with paths that begin in the folder `to` where they began in `from`: that of its file. */
+export function rebased(scenario: Scenario, from: string, to: string): Scenario {
+  if (resolve(from) === resolve(to)) return scenario;
+  const moved = (path: string): string => (isAbsolute(path) ? path : relative(to, resolve(from, path)));
+  return { ...scenario, data: mapPaths(scenario.data, moved) };
+}
+
+function mapPaths<Fields extends NamesFiles>(fields: Fields, map: (path: string) => string): Fields {
+  const { model, task, data } = fields;
   return {
-    ...scenario,
-    ...(typeof model === "string" && model !== "embedded" ? { model: whole(model) } : {}),
-    data: { ...data, source: withWhole(source, whole) },
+    ...fields,
+    ...(typeof model === "string" && model !== "embedded" && { model: map(model) }),
+    ...(task.model !== undefined && task.model !== "dense" && { task: { ...task, model: map(task.model) } }),
+    data: { ...data, source: mapSource(data.source, map) },
   };
 }
 
-function withWhole(source: DataSource, whole: (path: string) => string): DataSource {
+function mapSource(source: DataSource, map: (path: string) => string): DataSource {
   if (source.type !== "file" && source.type !== "images" && source.type !== "csv") return source;
   const labels = source.type === "images" ? source.labels : undefined;
   return {
     ...source,
-    ...(source.path !== undefined && { path: whole(source.path) }),
-    ...(labels !== undefined && { labels: whole(labels) }),
+    ...(source.path !== undefined && { path: map(source.path) }),
+    ...(labels !== undefined && { labels: map(labels) }),
   };
 }

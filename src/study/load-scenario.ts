@@ -3,10 +3,11 @@
  * run, or the bare name of a scenario that comes with the program.
  *
  * Wherever the file lies, `import … from "flame-sim"` in it means the running program, so that a scenario works from
- * a clone, from a project that depends on flame-sim, and under a global installation.
+ * a clone, from a project that depends on flame-sim, and under a global installation. Its relative paths begin in its own
+ * folder, those of a run's scenario.json where that run was started; who loads it gets them as they are from where it works.
  */
 import { existsSync, readdirSync, statSync } from "node:fs";
-import { extname, join, relative, resolve } from "node:path";
+import { dirname, extname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
 import { InputError, InvariantError, messageOf, ScenarioError } from "../base/errors.ts";
@@ -14,11 +15,13 @@ import { parseJson } from "../base/json.ts";
 import { packageRoot } from "../base/package-root.ts";
 import { nearest } from "../base/spelling.ts";
 import { largestText, readText } from "../base/text.ts";
+import { openRunFolder, readRecord } from "../folder/run-folder.ts";
 import type { ScenarioSource } from "../run/provenance.ts";
 import type { Reload } from "../run/resume.ts";
 import { changesSchema, configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { type Scenario, scenarioFromJson } from "../scenario/define.ts";
 import { ownCodeDigest } from "../scenario/own-code.ts";
+import { rebased } from "../scenario/paths.ts";
 import { type PlannedStudy, plannedStudy } from "./planned.ts";
 import { hookImports } from "./scenario-imports.ts";
 
@@ -33,12 +36,14 @@ export interface LoadedScenario {
   readonly study: PlannedStudy | null;
 }
 
-export async function loadScenario(name: string): Promise<LoadedScenario> {
+/** @param place where the scenario's relative paths are to begin; the working folder unless given */
+export async function loadScenario(name: string, place = process.cwd()): Promise<LoadedScenario> {
   const path = find(name);
   const shown = shortest(path);
   if (extname(path) === ".json") {
+    const scenario = scenarioFromJson(parseJson(readText(path, largestText), shown));
     return {
-      scenarios: [scenarioFromJson(parseJson(readText(path, largestText), shown))],
+      scenarios: [rebased(scenario, startedIn(dirname(path)) ?? dirname(path), place)],
       path: shown,
       file: null,
       study: null,
@@ -54,7 +59,15 @@ export async function loadScenario(name: string): Promise<LoadedScenario> {
   }
   const names = new Set(scenarios.map(({ data }) => data.name));
   if (names.size < scenarios.length) throw new ScenarioError(`${shown}: two of its scenarios have the same name`);
-  return { scenarios, path: shown, file: path, study: plannedStudy(module.study, shown) };
+  const study = plannedStudy(module.study, shown);
+  return { scenarios: scenarios.map((own) => rebased(own, dirname(path), place)), path: shown, file: path, study };
+}
+
+/** Where a run was started, should the folder be one and its place still be there. */
+function startedIn(folder: string): string | undefined {
+  if (!["run.json", "scenario.json"].every((name) => existsSync(join(folder, name)))) return undefined;
+  const place = readRecord(openRunFolder(folder))?.startedIn;
+  return place !== undefined && existsSync(place) ? place : process.cwd();
 }
 
 /** What a run writes down of where its scenario came from. */
@@ -62,11 +75,11 @@ export const sourceOf = (file: string | null, changes: ScenarioChanges): Scenari
   file === null ? null : { file, digest: ownCodeDigest(file), changes: { ...changes } };
 
 /** Loads the scenario of a run again from the file it came from. It runs that file: `consent.ts` stands before it. */
-export const reload: Reload = async ({ source, name }) => {
+export const reload: Reload = async ({ folder, source, name }) => {
   const { file } = source;
   const changes = changesSchema.safeParse(source.changes);
   if (!changes.success) throw new InputError(`run.json: source.changes: ${z.prettifyError(changes.error)}`);
-  const { scenarios } = await loadScenario(file);
+  const { scenarios } = await loadScenario(file, startedIn(folder.path));
   const configured = scenarios.map((scenario) => configure(scenario, changes.data));
   const scenario = configured.find(({ data }) => data.name === name);
   if (scenario === undefined) throw new InputError(`${file} has no scenario ${JSON.stringify(name)} any more`);
