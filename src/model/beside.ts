@@ -101,7 +101,7 @@ export function initialBeside(layout: BesideLayout, rng: Rng, member = 0): Float
 export interface BesideChoice {
   readonly layout: BesideLayout;
   readonly clients: number;
-  /** k, small experts that a token keeps, 1 ≤ k ≤ M. */
+  /** k, small experts that a token keeps, 0 ≤ k ≤ M; with 0 the pool says nothing. */
   readonly kept: number;
   /** Whether the kept weights are divided by their sum. */
   readonly renormalise: boolean;
@@ -140,10 +140,9 @@ export function besideLayers(
     ) as [Tensor, Tensor, Tensor, Tensor, Tensor];
     const x = reshape(all, [...lead, each, d]);
     const probabilities = softmax(matmul(x, router, { transposeB: true }));
-    const { values, indices } = topK(probabilities, kept);
-    const isKept = detach(scatterColumns(onesLike(values), indices, experts));
+    const isKept = keptOf(probabilities, kept);
     const raw = mul(probabilities, isKept);
-    const gates = renormalise ? div(raw, reduceSum(raw, [-1], true)) : raw;
+    const gates = renormalise && kept > 0 ? div(raw, reduceSum(raw, [-1], true)) : raw;
     const units = add(matmul(x, up, { transposeB: true }), upBias);
     const activated = reshape(swiglu(units, onesLike(units)), [...lead, each, experts, hidden]);
     const weighted = reshape(mul(activated, reshape(gates, [...lead, each, experts, 1])), [
@@ -161,6 +160,13 @@ export function besideLayers(
       counts: cast(reshape(byExpert, [experts * clients]), "int64"),
     };
   });
+}
+
+/** 1 for the `kept` most probable of each token. */
+function keptOf(probabilities: Tensor, kept: number): Tensor {
+  if (kept === 0) return scale(detach(probabilities), 0);
+  const { values, indices } = topK(probabilities, kept);
+  return detach(scatterColumns(onesLike(values), indices, probabilities.shape.at(-1) as number));
 }
 
 /** 1 at a token and 0 at padding, `[tokens, 1]`. */

@@ -16,6 +16,7 @@ import {
   fedprox,
   fedvra,
   hetlora,
+  mix,
   otaffl,
   qffl,
   scaffold,
@@ -215,6 +216,7 @@ const flooded =
 const cases: readonly (readonly [strategy: Strategy, objective: Objective, optimizer: Optimizer, rate?: number])[] = [
   [fedavg(), plain, "adamw"],
   [fedprox({ mu: 0.5 }), near(0.5), "adamw"],
+  [mix({ rho: 0.5 }), near(0.5), "adamw"],
   [scaffold(), (batch) => (at) => lossAt(at, batch) + dot(at.parameters, c) - dot(at.parameters, ci), "sgd"],
   [fednova(), plain, "sgd"],
   [fednova({ momentum: 0.9, localLearningRate: 0.1 }), plain, { momentum: 0.9 }, 0.1],

@@ -1,10 +1,10 @@
 /** Normalised averaging: clients that took more steps do not pull harder. */
 import { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
-import { add, scale, sub } from "../../tensor/ops/arithmetic.ts";
 import { averagingFields, averagingWeight, emptyMean, foldMean, moved, type WeightedMean } from "../averaging.ts";
 import { localRateField, ofRate } from "../local-rate.ts";
 import { usual } from "../plan.ts";
+import { proximal } from "../proximal.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 interface Sum {
@@ -61,9 +61,7 @@ export const fednova = defineStrategy({
       plan: (client, _server, setting) => ({ ...usual(client, setting), ...ofRate(localLearningRate, setting) }),
       steps: () => ({
         ...(optimizer === "sgd" && { optimizer: momentum > 0 ? { momentum } : "sgd" }),
-        ...(mu > 0 && {
-          gradient: (gradient, { parameters, start }) => add(gradient, scale(sub(parameters, start), mu)),
-        }),
+        ...(mu > 0 && proximal(mu)),
       }),
       begin: (_server, { layout }): Sum => ({
         mean: emptyMean(layout),

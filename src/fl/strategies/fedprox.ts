@@ -1,8 +1,7 @@
 /** A client that strays pays for it. */
 import { z } from "zod";
-import type { Steps } from "../../tasks/steps.ts";
-import { add, scale, sub } from "../../tensor/ops/arithmetic.ts";
 import { averagingBy, averagingFields } from "../averaging.ts";
+import { proximal } from "../proximal.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 export const fedprox = defineStrategy({
@@ -33,11 +32,6 @@ export const fedprox = defineStrategy({
   name: ({ mu }) => `fedprox(μ=${mu})`,
   make: ({ mu, ...options }) => ({
     ...averagingBy(options),
-    ...(mu > 0 && {
-      steps: (): Steps => ({
-        // The derivative of the penalty, two passes over the parameters.
-        gradient: (gradient, { parameters, start }) => add(gradient, scale(sub(parameters, start), mu)),
-      }),
-    }),
+    ...(mu > 0 && { steps: () => proximal(mu) }),
   }),
 });

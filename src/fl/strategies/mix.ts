@@ -1,6 +1,8 @@
 /** FedAsync's mixing: the global adapter moves a share of the way to each client's adapter, one after the other. */
 
-import type { Aggregation } from "../strategy.ts";
+import { z } from "zod";
+import { proximal } from "../proximal.ts";
+import type { Method } from "../strategy.ts";
 import { hasTrained, sentValues, type Update } from "../update.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";
 
@@ -23,7 +25,7 @@ export const mix = defineStrategy({
     notes: `
       The discount is FedAsync's α·s(staleness), which the policy of that name gives. Unlike a mean of deltas, a stale
       update pulls towards where the client is and not along the way it went. A client does not pull at experts it has
-      not trained.
+      not trained. A proximal term keeps clients near what they received, as in FedProx.
     `,
     sends: null,
     keeps: null,
@@ -38,8 +40,15 @@ export const mix = defineStrategy({
     certainty: "as published",
     reduces: [],
   },
-  options: {},
-  make: (): Aggregation<Mixture> => ({
+  options: {
+    rho: z
+      .number()
+      .min(0)
+      .default(0)
+      .describe("ρ, half of which times ‖θ − θ₀‖² a client pays besides its loss; easyFL takes 0.005"),
+  },
+  make: ({ rho }): Method<Mixture> => ({
+    ...(rho > 0 && { steps: () => proximal(rho) }),
     weight,
     begin: (_server, { layout: { groups, size } }) => ({
       keep: new Float64Array(groups.length).fill(1),

@@ -56,6 +56,16 @@ export const otaffl = defineStrategy({
       .enum(["boxChebyshev", "softmax", "mgda", "examples"])
       .default("boxChebyshev")
       .describe("how λ is found"),
+    losses: z
+      .enum(["received", "training"])
+      .default("received")
+      .describe(
+        "f_k: a pass over all examples at the received model, or the mean over the local steps, which costs none",
+      ),
+    utopia: z
+      .array(z.number().min(0))
+      .exactOptional()
+      .describe("z_k, the best loss that each client could reach alone, by number: f_k − z_k counts; 0 unless given"),
     epsilon: z.number().min(0).max(1).default(0.1).describe("ε, the furthest a weight may be from a_k"),
     temperature: z.number().positive().default(1).describe("of the rule softmax, in nats"),
     channel: z.enum(["air", "none"]).default("air").describe("how updates travel"),
@@ -71,8 +81,19 @@ export const otaffl = defineStrategy({
         ? { preliminary: controlLink(setting.layout, 2) }
         : { bytes: { up: 4 * setting.layout.size + 8 } }),
     }),
-    steps: lossBefore,
-    reply: (trained) => ({ sent: { loss: receivedLoss(trained) } }),
+    ...(options.losses === "received" && { steps: lossBefore }),
+    reply: (trained) => ({
+      sent: { loss: options.losses === "received" ? receivedLoss(trained) : trained.meanLoss },
+    }),
+    problems: ({ clients }) =>
+      options.utopia === undefined || options.utopia.length === clients
+        ? []
+        : [
+            {
+              path: "utopia",
+              text: `has ${options.utopia.length} losses, expected one for each of ${clients} clients`,
+            },
+          ],
     begin: (): Update[] => [],
     fold: (kept: Update[], update) => void kept.push(update),
     finish(kept: Update[], server, setting, at) {
@@ -92,6 +113,7 @@ interface Options extends ChannelOptions {
   readonly channel: "air" | "none";
   readonly epsilon: number;
   readonly temperature: number;
+  readonly utopia?: readonly number[];
 }
 
 /** a_k, in the order of the updates. */
@@ -101,8 +123,9 @@ function priorOf(kept: readonly Update[]): Float64Array {
 }
 
 /** λ of the rules that need losses alone; they sum to 1. */
-function fairWeights(kept: readonly Update[], { weightRule, epsilon, temperature }: Options): Float64Array {
-  const losses = kept.map(({ sent }) => sent.loss as number);
+function fairWeights(kept: readonly Update[], options: Options): Float64Array {
+  const { weightRule, epsilon, temperature, utopia } = options;
+  const losses = kept.map(({ sent, client }) => (sent.loss as number) - (utopia?.[client] ?? 0));
   if (weightRule === "boxChebyshev") return boxChebyshev(priorOf(kept), losses, epsilon);
   if (weightRule === "examples") return priorOf(kept);
   const top = Math.max(...losses);

@@ -4,8 +4,8 @@
  *
  * Groups are the layers of φ, of which there may be none, and then the heads. A variant `{ trains: "heads" }` or
  * `{ trains: "representation" }` takes the other part as constant; one with `past: d` asks for d earlier heads of each
- * client, `past`, and for the share of each head in the prediction, `shares`: first today's heads, then client by client
- * the earlier ones.
+ * client, `past`, none for 0, and for the share of each head in the prediction, `shares`: first today's heads, then client
+ * by client the earlier ones.
  */
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
@@ -70,10 +70,14 @@ export function colouredTask({ inputs, representation, hidden, heads }: Coloured
     },
     cost: (variant) => costOf(layers, head, { heads, hidden }, variant),
     pass(graph, { parameters }, variant, batch) {
-      const { trains, past = 0 } = variant;
+      const { trains, past } = variant;
       const inPhi = size - heads * headSize(shape);
       const [phi, own] = inPhi === 0 ? [null, parameters] : split(parameters, -1, [inPhi, size - inPhi]);
-      const inputsOfHeads = earlierHeads(graph, batch.clients, { heads, past: past as number, size: headSize(shape) });
+      const inputsOfHeads = earlierHeads(graph, batch.clients, {
+        heads,
+        past: past as number | undefined,
+        size: headSize(shape),
+      });
       const predict = (x: Tensor) => {
         const through = phi === null ? [] : ownOf(layers, phi!);
         const seen = layers.reduce((below, layer, at) => layer.apply(below, through[at]!), x);
@@ -107,21 +111,22 @@ function groupsOf(parts: readonly { readonly name: string; readonly size: number
 function earlierHeads(
   graph: Graph,
   clients: number,
-  { heads, past, size }: { readonly heads: number; readonly past: number; readonly size: number },
+  { heads, past, size }: { readonly heads: number; readonly past: number | undefined; readonly size: number },
 ) {
   const today = (own: Tensor) => reshape(own, [clients, heads, size]);
-  if (past === 0) {
+  if (past === undefined) {
     const even = new Array<number>(clients * heads).fill(1 / heads);
     return { given: {}, with: today, shares: graph.constant(even, [clients, 1, heads]) };
   }
   const input = (name: string, length: number) =>
     graph.input(name, "float32", clients === 1 ? [length] : [clients, length]);
   const earlier = heads * past;
-  const given = { past: input("past", earlier * size), shares: input("shares", heads + earlier) };
+  const plays = earlier === 0 ? null : input("past", earlier * size);
+  const shares = input("shares", heads + earlier);
   return {
-    given,
-    with: (own: Tensor) => concat([today(own), reshape(given.past, [clients, earlier, size])], 1),
-    shares: reshape(given.shares, [clients, 1, heads + earlier]),
+    given: { ...(plays && { past: plays }), shares },
+    with: (own: Tensor) => (plays ? concat([today(own), reshape(plays, [clients, earlier, size])], 1) : today(own)),
+    shares: reshape(shares, [clients, 1, heads + earlier]),
   };
 }
 

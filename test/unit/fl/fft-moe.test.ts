@@ -146,3 +146,24 @@ test("a client that uses its experts alike is not pushed", () => {
   assert.deepEqual(pull({}, emptyMemory), [0.01, 0.01], "before its first round");
   assert.equal(planOf(fftMoe({ ...pool, lambda: 0 }), 4).inputs, undefined);
 });
+
+test("a client that keeps no small expert sends nothing and has no say, and its device runs the base model", async () => {
+  const strategy = fftMoe({ ...pool, kept: { 1: 0, 2: 1, 8: 4 } });
+  const [silent, one] = [planOf(strategy, 1), planOf(strategy, 4)];
+  assert.deepEqual([silent.kind.variant.kept, silent.bytes!.up, silent.inputs], [0, 0, undefined]);
+  assert.equal(one.kind.variant.kept, 1);
+  assert.deepEqual(strategy.steps!(silent.kind, setting), {});
+  const at = { client: clientId(0), budget: 1, examples: 9, round: roundOf(1), memory: emptyMemory, draws: drawsOf(1) };
+  const groups = layout.groups.length;
+  const found = updateOf(values(0), values(1), { trained: new Uint8Array(groups).fill(1), plan: silent });
+  const quiet = { ...found, ...strategy.reply!({ ...found, found: {} }, silent, at, setting), examples: 9 };
+  assert.deepEqual([quiet.values, quiet.memory], [values(0), undefined]);
+  assert.ok(quiet.trained.every((isTrained) => isTrained === 0));
+  const other = updateOf(values(0), values(2), { client: clientId(1), plan: one, trained: found.trained });
+  const after = async (updates: readonly (typeof other)[]) =>
+    (await aggregate(strategy, serverOf(strategy, values(0), setting), updates, setting)).parameters;
+  assert.deepEqual(await after([{ ...quiet, sent: {} }, other]), await after([other]));
+  const [{ variant }] = strategy.deploy!(1, serverOf(strategy, values(1), setting), setting).models;
+  assert.equal(variant.kept, 0);
+  assert.throws(() => fftMoe({ experts: 2, kept: { 1: 0, 8: 3 } }), ScenarioError);
+});

@@ -221,3 +221,55 @@ test("linear opponents come as one mean, others one by one, and both are the sam
     close(seenIn(many!.inputs!, server, 3), seenIn(one!.inputs!, server, 3), 1e-6);
   }
 });
+
+test("of more than 20 heads linear ones come as their sum, and of others 19 are drawn, who count for all", () => {
+  const many = gameSetting(24, 2);
+  const curved = { ...many, layout: { ...many.layout, heads: { ...many.layout.heads!, linear: false } } };
+  const plain = flGames({ smooth: "off" });
+  const server = fresh(plain, many, 1);
+  for (let i = 0; i < server.parameters.length; i++) server.parameters[i] = Math.sin(i);
+  const planOf = (strategy: Strategy, round: number, setting: Setting) =>
+    strategy.plan!({ ...invited(3, round), draws: drawsOf(round) }, server, setting);
+  const [head, float] = [2, 4];
+  assert.equal(planOf(plain, 1, many).bytes!.down, float * 2 * head);
+  assert.equal(planOf(flGames({ smooth: "off", opponents: "all" }), 1, many).bytes!.down, float * 24 * head);
+  assert.deepEqual(planOf(plain, 1, many).inputs!.shares, undefined, "the sum is what all of them are");
+  const drawn = planOf(plain, 1, curved);
+  assert.equal(drawn.bytes!.down, float * 20 * head);
+  assert.equal(drawn.kind.variant.past, 0);
+  const shares = Array.from(drawn.inputs!.shares as Float32Array);
+  close([shares[3]!], 1 / 24, 1e-7);
+  assert.equal(shares.filter((share) => share > 0).length, 20);
+  close([shares.reduce((sum, share) => sum + share, 0)], 1, 1e-6);
+  // Over many rounds a drawn ensemble is on average that of all.
+  const rounds = 4_000;
+  const mean = [0, 0];
+  for (let round = 1; round <= rounds; round++) {
+    const seen = seenIn(planOf(flGames({ smooth: "off", opponents: 6 }), 2 * round - 1, curved).inputs!, server, 24);
+    for (const i of [0, 1]) mean[i]! += seen[i]! / rounds;
+  }
+  const all = meanHead(server, 24);
+  // Of six of 23 numbers of spread 0.7 the mean has a deviation of about 0.25; 4,000 rounds make 0.004 of it.
+  for (const i of [0, 1]) assert.ok(Math.abs(mean[i]! - all[i]!) < 0.02, `${mean} and ${all}`);
+  assert.match(flGames({ opponents: "sum" }).problems!(curved)[0]!.text, /which only linear heads have/);
+});
+
+test("drawn opponents count by their past plays in the same shares", async () => {
+  const setting = gameSetting(4, 1, { rate: 0.5 });
+  const curved = { ...setting, layout: { ...setting.layout, heads: { groups: [0, 1, 2, 3], linear: false } } };
+  const strategy = flGames({ buffer: 2, optimizer: "sgd", opponents: 2 });
+  let server = fresh(strategy, setting);
+  for (let round = 1; round <= 3; round++) {
+    server = await playRound(strategy, server, [1, 2, 4, 5].map(wanting), setting, round);
+  }
+  const { shares } = strategy.plan!({ ...invited(1, 4), draws: drawsOf(4) }, server, curved).inputs as {
+    shares: Float32Array;
+  };
+  const of = (other: number) => [shares[other]!, ...shares.slice(4 + 2 * other, 6 + 2 * other)];
+  close(of(1), [0.25, 0, 0], 1e-7);
+  for (const other of [0, 2, 3].filter((one) => of(one)[0]! > 0)) {
+    // Three opponents for two: 1.5 · ¼, a half as it is and a half as its two last plays.
+    close(of(other), [0.1875, 0.09375, 0.09375], 1e-7);
+  }
+  close([shares.reduce((sum, share) => sum + share, 0)], 1, 1e-6);
+});

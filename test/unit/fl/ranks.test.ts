@@ -263,3 +263,25 @@ test("around methods that sum products nothing is wrapped that would make someth
   }
   loraFair({ solver: "none", serverStep: { type: "adam" } });
 });
+
+test("FedAvg of B alone: A stays and does not travel, and the mean of factors is that of products", async () => {
+  const strategy = fedavg({ factors: "B" });
+  const base = normals(1);
+  const plan = strategy.plan!(viewOf(4), server(strategy, base), setting);
+  const moving = plan.inputs!.moving as Float32Array;
+  const ofB = layout.pairs.reduce((sum, { outputs, rank }) => sum + outputs * rank, 0);
+  assert.deepEqual(plan.bytes, { down: 4 * ofB, up: 4 * ofB });
+  const clients = [2, 3].map((seed) =>
+    trainedFrom(base, seed, 4).map((value, i) => (moving[i] === 1 ? value : base[i]!)),
+  );
+  const updates = clients.map((values, client) =>
+    updateOf(base, values, { client: clientId(client), examples: 1 + client }),
+  );
+  const { parameters } = await aggregate(strategy, server(strategy, base), updates, setting);
+  const [one, two] = clients.map((values) => productsIn(values));
+  close(
+    productsIn(parameters),
+    one!.map((value, i) => (value + 2 * two![i]!) / 3),
+    1e-6,
+  );
+});

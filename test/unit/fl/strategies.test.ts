@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../../src/base/errors.ts";
+import { clientId } from "../../../src/base/ids.ts";
 import {
   fedadagrad,
   fedadam,
@@ -24,6 +25,7 @@ import {
   stateOf,
   zeros,
 } from "../../support/fl-updates.ts";
+import { plainLayout, aggregate as play, serverOf, settingOf, updateOf } from "../../support/quadratic.ts";
 
 test("a frequent expert outweighs a rare one", () => {
   // Weights 2·(5/10)² = 0.5 and 8·(10/10)² = 8, so (0.5·1 + 8·3) / 8.5.
@@ -234,4 +236,18 @@ test("a mistake in a strategy names field, expectation and value", () => {
     () => strategyFromSpec({ type: "fedavgm", momentum: 1 }),
     /strategy.momentum is 1, expected less than 1/,
   );
+});
+
+test("with the population counted, who is not there counts as unchanged", async () => {
+  const setting = settingOf(plainLayout(1), { clients: 4, examples: (client) => 1 + client });
+  const updates = [0, 2].map((client) =>
+    updateOf([0], [1 + client], { client: clientId(client), examples: setting.examples(client) }),
+  );
+  const after = async (weighting: "examples" | "uniform") => {
+    const strategy = fedavg({ population: true, weighting });
+    return (await play(strategy, serverOf(strategy, [0], setting), updates, setting)).parameters[0]!;
+  };
+  // Deltas 1 and 3 of clients with 1 and 3 of all ten examples, or two of four clients.
+  assertClose(await after("examples"), (1 * 1 + 3 * 3) / 10);
+  assertClose(await after("uniform"), (1 + 3) / 4);
 });

@@ -138,3 +138,43 @@ test("two clients that share a step have what each has alone", () => {
     for (let group = 0; group < groups; group++) assert.equal(together.counts![2 * group + client], own.counts![group]);
   }
 });
+
+test("with no small expert kept the model is the frozen one, whatever the pool holds", () => {
+  const parameters = Array.from({ length: layout.size }, (_, i) => Math.sin(i));
+  const silent = { topK: smallModel.topK, kept: 0, gates: "renormalise" };
+  const found = interpret(evaluationProgram(task, silent, shape), { parameters, personal: [1, 1], ...numbers }, stored);
+  assert.deepEqual(found.losses, baseModel(weights, batch).losses);
+  assert.ok([...found.counts!].slice(0, smallModel.layers * beside.experts).every((count) => count === 0));
+});
+
+test("only experts that a token kept have a gradient; a single renormalised weight teaches the router nothing, a raw one does", () => {
+  const draws = new Rng(5).at("parameters").at(0);
+  const point = Array.from({ length: layout.size }, () => 0.3 * draws.normal());
+  const gradientAt = (gates: string) => {
+    const resting = { beta1: 0, beta2: 0, epsilon: 1, clip: false, decay: false };
+    const step = trainingStep(task, { topK: smallModel.topK, kept: 1, gates }, { clients: 1, ...shape }, resting);
+    const zeros = new Float64Array(layout.size);
+    const state = { parametersMean: zeros, parametersVariance: zeros, personalMean: [0, 0], personalVariance: [0, 0] };
+    const rates = { learningRate: [1], personalLearningRate: [1], correction1: [1], correction2: [1] };
+    const { parametersMean, counts } = interpret(
+      step,
+      { parameters: point, personal: [1, 1], ...state, ...rates, ...numbers },
+      stored,
+    );
+    return task.layout.groups.map(({ ranges }, group) => ({
+      used: Number(counts![group]),
+      largest: Math.max(
+        ...ranges.flatMap(({ start, end }) => [...parametersMean!.slice(start, end)].map((g) => Math.abs(g))),
+      ),
+    }));
+  };
+  const experts = smallModel.layers * beside.experts;
+  const [even, raw] = [gradientAt("renormalise"), gradientAt("raw")];
+  for (const { used, largest } of even.slice(0, experts)) assert.equal(largest > 0, used > 0);
+  assert.ok(
+    even.slice(0, experts).some(({ used }) => used === 0) && even.slice(0, experts).some(({ used }) => used > 0),
+  );
+  // The quotient of a number by itself is 1 to rounding, and its slope of that size.
+  for (const { largest } of even.slice(experts)) assert.ok(largest < 1e-15, `${largest}`);
+  for (const { largest } of raw.slice(experts)) assert.ok(largest > 1e-6, `${largest}`);
+});

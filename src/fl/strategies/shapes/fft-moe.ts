@@ -15,9 +15,10 @@ import {
   moved,
   type WeightedMean,
 } from "../../averaging.ts";
-import type { ClientMemory } from "../../plan.ts";
+import type { ClientMemory, Plan } from "../../plan.ts";
 import type { Update } from "../../update.ts";
 import { defineStrategy } from "../../wrappers/define-strategy.ts";
+import { byBudgetField, valueFor } from "../ranks/ranks.ts";
 
 interface Sum {
   readonly mean: WeightedMean;
@@ -39,7 +40,8 @@ export const fftMoe = defineStrategy({
     `,
     notes: `
       V and v start at zero: the first round begins with the base model. The base's own experts are not adapted. A client
-      keeps k_c = kept·k_i ÷ K of the M small experts, one at least; its budget counts in the base's experts only with
+      keeps k_c = kept·k_i ÷ K of the M small experts, one at least, or as many as its budget is given; with none its
+      adapter is silent, nothing of it trains, and it sends nothing. Its budget counts in the base's experts only with
       activate "budget". A single weight divided by itself is 1 and teaches the router nothing, hence rawAtOne. The form of
       the small experts, what their sum is and the auxiliary loss are ours: call results "FFT-MoE with our auxiliary loss".
       "switch" puts M·Σ f_m·p̄_m in its place, f of the batch, at least 1.
@@ -62,11 +64,11 @@ export const fftMoe = defineStrategy({
     experts: z.int().min(1).max(256).default(8).describe("M, small experts of a layer"),
     width: z.int().min(1).max(4_096).default(16).describe("h, hidden units of each"),
     kept: z
-      .int()
-      .min(1)
-      .max(256)
+      .union([z.int().min(1).max(256), byBudgetField(z.int().min(0).max(256))])
       .default(4)
-      .describe("k_c of a client with the full budget; others keep in proportion to theirs, and at least one"),
+      .describe(
+        "k_c of a client with the full budget; others keep in proportion to theirs, and at least one. Or by budget, { 1: 0, 2: 1, 8: 4 }, where one not named has that of the next smaller; a client that keeps none only evaluates",
+      ),
     activate: z
       .enum(["full", "budget"])
       .default("full")
@@ -88,13 +90,16 @@ export const fftMoe = defineStrategy({
     weighting: averagingFields.weighting,
     ...discountField,
   },
-  name: ({ experts, kept, auxiliary }) => `fft-moe(M=${experts},k=${kept}${auxiliary === "kl" ? "" : `,${auxiliary}`})`,
+  name: ({ experts, kept, auxiliary }) =>
+    `fft-moe(M=${experts},k=${typeof kept === "number" ? kept : Object.values(kept).join("/")}${auxiliary === "kl" ? "" : `,${auxiliary}`})`,
   make(options) {
     const { experts, width, kept, lambda, rho, epsilon, weighting, discounts, sendOnlyUsed } = options;
-    if (kept > experts)
-      throw new ScenarioError(`strategy.kept is ${kept}, expected at most ${experts}, strategy.experts`);
+    const most = Math.max(...(typeof kept === "number" ? [kept] : Object.values(kept)));
+    if (most > experts)
+      throw new ScenarioError(`strategy.kept is ${most}, expected at most ${experts}, strategy.experts`);
     const absentPolicy = sendOnlyUsed ? "renormalise" : "dilute";
-    const weightOf = (update: Update, group: number) => averagingWeight({ weighting, absentPolicy }, update, group);
+    const weightOf = (update: Update, group: number) =>
+      isSilent(update.plan) ? 0 : averagingWeight({ weighting, absentPolicy }, update, group);
     const auxiliary = lambda === 0 || experts === 1 ? "none" : options.auxiliary;
     return {
       needs: ["beside"],
@@ -102,6 +107,8 @@ export const fftMoe = defineStrategy({
       init: ({ layout }) => ({ vectors: { usage: new Float64Array(slotsOf(layout, experts)) }, notes: null }),
       plan({ budget, memory }, { vectors }, setting) {
         const kind = { variant: variantOf(budget, setting) };
+        // It takes one step, which moves nothing.
+        if (kind.variant.kept === 0) return { kind, effort: 1e-6, bytes: { up: 0 } };
         if (auxiliary === "none") return { kind };
         const slots = slotsOf(setting.layout, experts);
         const usage = vectors.usage ?? new Float64Array(slots);
@@ -113,8 +120,8 @@ export const fftMoe = defineStrategy({
         }
         return { kind, inputs: { reference, pull }, bytes: { down: 4 * (setting.layout.size + slots) } };
       },
-      steps(_kind, { layout }) {
-        if (auxiliary === "none") return {};
+      steps({ variant }, { layout }) {
+        if (auxiliary === "none" || variant.kept === 0) return {};
         const slots = slotsOf(layout, experts);
         const layers = slots / experts;
         return {
@@ -132,7 +139,8 @@ export const fftMoe = defineStrategy({
           },
         };
       },
-      reply({ counts }, _plan, { memory: { vectors, notes } }, { layout }) {
+      reply({ counts, base, trained }, plan, { memory: { vectors, notes } }, { layout }) {
+        if (isSilent(plan)) return { values: base, trained: trained.map(() => 0) };
         return { memory: { vectors: { ...vectors, usage: counts.slice(0, slotsOf(layout, experts)) }, notes } };
       },
       weight: (update, group) => weightOf(update, group) * update.discount,
@@ -156,7 +164,7 @@ export const fftMoe = defineStrategy({
 
     function variantOf(budget: number, { budgets }: Affordable): Variant {
       const full = budgets.at(-1)!;
-      const own = Math.max(1, Math.round((kept * budget) / full));
+      const own = typeof kept === "number" ? Math.max(1, Math.round((kept * budget) / full)) : valueFor(kept, budget);
       const gates = own === 1 && options.rawAtOne ? "raw" : options.gateNorm;
       return { topK: options.activate === "full" ? full : budget, kept: own, gates };
     }
@@ -174,6 +182,9 @@ export const fftMoe = defineStrategy({
 
 /** Groups are the experts of all layers, and after them a router for each layer. */
 const slotsOf = ({ groups }: Setting["layout"], experts: number): number => (groups.length / (experts + 1)) * experts;
+
+/** Whether a client keeps no small expert. */
+const isSilent = ({ kind }: Pick<Plan, "kind">): boolean => kind.variant.kept === 0;
 
 /** F ← F + k_c·f_c. Of k_c·tokens slots an expert has its count, so that is its count ÷ tokens. */
 function addUsage(usage: Float64Array, { counts, units }: Update): void {

@@ -19,7 +19,7 @@ import {
   moved,
   type WeightedMean,
 } from "../../averaging.ts";
-import type { Plain, Plan } from "../../plan.ts";
+import type { Invited, Plain, Plan } from "../../plan.ts";
 import { onesOf } from "../../probes.ts";
 import type { ServerState } from "../../strategy.ts";
 import type { Update } from "../../update.ts";
@@ -65,7 +65,8 @@ export const flGames = defineStrategy({
       sign everywhere, or a majority of one sign, play keeps it, and only the early stop is left. Until heads have drifted
       apart as far as the box lets them, the model is that of FedAvg. A head stays and counts when its client is away.
       Linear heads are averaged as parameters, others by what they say. Without a representation, φ, every round is one
-      of heads (F-FL). The local steps of a round are the scenario's epochs or maxSteps. As printed, the formula of SMOOTH
+      of heads (F-FL). Where opponents are drawn, those of a round count for all: (m − 1) ÷ n times what each would, in
+      rounds of φ as well. Their sum is the same to a client, where heads are linear, as all of them. The local steps of a round are the scenario's epochs or maxSteps. As printed, the formula of SMOOTH
       counts every opponent twice, which changes where play ends; average keeps it. No code of the paper was found.
     `,
     sends: "its own head, or the gradient of φ; receives all heads, and what they were before",
@@ -98,6 +99,12 @@ export const flGames = defineStrategy({
       .enum(["parallel", "sequential"])
       .default("parallel")
       .describe("whether all heads move in a round, or the clients' take turns, as in the parent"),
+    opponents: z
+      .union([z.enum(["auto", "all", "sum"]), z.int().min(1)])
+      .default("auto")
+      .describe(
+        "what a client downloads of others: all heads, the sum of linear ones, or so many, drawn anew each time; auto: all of up to 20 clients, of more the sum or 19",
+      ),
     fast: z.boolean().default(true).describe("whether φ takes one full-batch step a round, or clients' local steps"),
     representationRate: z.number().positive().default(0.5).describe("η_φ of the full-batch step"),
     representationShare: z.number().positive().default(0.1).describe("without fast: of the local learning rate, for φ"),
@@ -130,8 +137,38 @@ export const flGames = defineStrategy({
       return group === head && isTurn ? 1 : 0;
     };
 
-    /** Earlier heads, and what each head counts for a client: its own 1 ÷ m, and an opponent's as `smooth` says. */
-    const seenBy = (client: number, { vectors, notes }: ServerState, { clients, layout }: Setting, depth: number) => {
+    /** How many opponents a client plays against in a round; "sum" where they come as one. */
+    const opponentsIn = ({ clients, layout }: Setting): number | "sum" => {
+      const all = clients - 1;
+      const { opponents } = options;
+      if (opponents === "all" || (opponents === "auto" && clients <= mostHeads)) return all;
+      if (opponents === "auto") return headsOf(layout).linear ? "sum" : mostHeads - 1;
+      return opponents === "sum" ? "sum" : Math.min(opponents, all);
+    };
+
+    /** Those of a client in a round; null for all. */
+    const drawn = ({ client, draws }: Invited, setting: Setting): ReadonlySet<number> | null => {
+      const [wanted, all] = [opponentsIn(setting), setting.clients - 1];
+      if (wanted === "sum" || wanted === all) return null;
+      return new Set(
+        draws("opponents")
+          .sample(all, wanted)
+          .map((other) => (other < client ? other : other + 1)),
+      );
+    };
+
+    /**
+     * Earlier heads, and what each head counts for a client: its own 1 ÷ m, and an opponent's as `smooth` says.
+     *
+     * @param among who counts for all opponents; null for all
+     */
+    const seenBy = (
+      client: number,
+      among: ReadonlySet<number> | null,
+      { vectors, notes }: ServerState,
+      { clients, layout }: Setting,
+      depth: number,
+    ) => {
       const size = headSizeIn(layout);
       const { plays } = notesOf(notes, clients);
       const held = vectors.plays ?? new Float32Array(clients * buffer * size);
@@ -143,48 +180,63 @@ export const flGames = defineStrategy({
         // The mean of linear heads is one head.
         const slots = depth === 1 ? Math.min(count, 1) : count;
         past.set(depth === 1 ? meanOf(own, size) : own, other * depth * size);
-        if (other === client || count === 0) continue;
-        if (smooth === "average") shares[other] = 0.5 / clients;
-        const each = (smooth === "average" ? 0.5 : 1) / (clients * slots);
+        if (other === client) continue;
+        const many = among === null ? 1 : among.has(other) ? (clients - 1) / among.size : 0;
+        shares[other]! *= many;
+        if (count === 0 || depth === 0) continue;
+        if (smooth === "average") shares[other] = (0.5 * many) / clients;
+        const each = ((smooth === "average" ? 0.5 : 1) * many) / (clients * slots);
         const first = clients + other * depth;
         shares.fill(each, first, first + slots);
       }
-      return { past, shares };
+      return { ...(depth > 0 && { past }), shares };
     };
 
     return {
       needs: ["heads"],
       problems({ layout, clients }): Problem[] {
-        const { length } = headsOf(layout).groups;
-        const text = `trains a head of each client's own, and the task has ${length} for ${clients} clients`;
-        return length === clients ? [] : [{ path: "type", text }];
+        const { groups, linear } = headsOf(layout);
+        const text = `trains a head of each client's own, and the task has ${groups.length} for ${clients} clients`;
+        return [
+          ...(groups.length === clients ? [] : [{ path: "type", text }]),
+          ...(options.opponents === "sum" && !linear
+            ? [{ path: "opponents", text: `is "sum", which only linear heads have; expected a number, or "all"` }]
+            : []),
+        ];
       },
       init: ({ layout, clients }) => ({
         vectors: { plays: new Float32Array(clients * buffer * headSizeIn(layout)) },
         notes: { plays: new Array<number>(clients).fill(0), stopped: null },
       }),
-      plan({ client, round }, server, setting): Plan {
+      plan(invited, server, setting): Plan {
+        const { client, round } = invited;
         const { layout, budgets, rate, clients } = setting;
         const size = headSizeIn(layout);
         const representation = layout.size - clients * size;
         const variant = setting.variant(budgets.at(-1)!);
-        const down = 4 * layout.size;
+        const [wanted, among] = [opponentsIn(setting), drawn(invited, setting)];
+        /** Its own head, and those of others or their sum, each with `more` vectors. */
+        const downWith = (more: number) =>
+          4 * (representation + (1 + (wanted === "sum" ? 1 : wanted)) * size + more * size * (among?.size ?? clients));
         if (representation > 0 && round % 2 === 0) {
           return {
-            kind: { variant: { ...variant, trains: "representation" } },
+            kind: { variant: { ...variant, trains: "representation", ...(among && { past: 0 }) } },
+            ...(among && { inputs: seenBy(client, among, server, setting, 0) }),
             ...(!fast && { learningRate: representationShare * rate }),
-            bytes: { down, up: 4 * representation },
+            bytes: { down: downWith(0), up: 4 * representation },
           };
         }
         const depth = smooth === "off" ? 0 : headsOf(layout).linear ? 1 : buffer;
+        const isWeighed = depth > 0 || among !== null;
         const head = headsOf(layout).groups[client]!;
         // Rounds of heads before this one.
         const turn = representation > 0 ? (round - 1) / 2 : round - 1;
         return {
-          kind: { variant: { ...variant, trains: "heads", ...(depth > 0 && { past: depth }) } },
-          inputs: { own: onesIn(layout, [head]), ...(depth > 0 && seenBy(client, server, setting, depth)) },
+          kind: { variant: { ...variant, trains: "heads", ...(isWeighed && { past: depth }) } },
+          inputs: { own: onesIn(layout, [head]), ...(isWeighed && seenBy(client, among, server, setting, depth)) },
           ...(optimizer === "sgd" && { learningRate: clients * rate }),
-          bytes: { down: down + 4 * clients * depth * size, up: 4 * size + (stop ? 16 : 0) },
+          // The sum has earlier plays in it.
+          bytes: { down: downWith(wanted === "sum" ? 0 : depth), up: 4 * size + (stop ? 16 : 0) },
           notes: { head, isTurn: play === "parallel" || turn % clients === client },
         };
       },
@@ -270,6 +322,9 @@ export const flGames = defineStrategy({
     };
   },
 });
+
+/** More heads than that are too much for everybody to download. */
+const mostHeads = 20;
 
 const playsHead = ({ kind }: Plan): boolean => kind.variant.trains === "heads";
 const moveOf = ({ notes }: Plan): Move => notes as Move;
