@@ -2,7 +2,7 @@
  * The `flame` command: from the words of a command line to an exit code.
  *
  * Exit codes: 0 ok; 1 the run failed or a bug; 2 wrong usage, scenario or input; 3 expectations not met;
- * 130 interrupted.
+ * 130 interrupted by Ctrl-C, 143 by `kill`, 129 by a closing terminal.
  */
 import { Command, CommanderError } from "commander";
 import { programVersion } from "../run/package.ts";

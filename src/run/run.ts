@@ -5,6 +5,7 @@
 
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
+import { setImmediate as macrotask } from "node:timers/promises";
 import { writeAtomically } from "../base/disk.ts";
 import { messageOf, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
@@ -42,7 +43,7 @@ import { provenanceOf, type ScenarioSource } from "./provenance.ts";
 import { checkReach } from "./reach.ts";
 import { restore } from "./restore.ts";
 import { type RunResult, resultOf } from "./result.ts";
-import { haltable, stoppedInTime } from "./stop.ts";
+import { breathing, haltable, stoppedInTime } from "./stop.ts";
 import { gatheringOf, makePool, massesOf, mostTogether, programsOf } from "./workforce.ts";
 
 export interface RunOptions {
@@ -293,12 +294,18 @@ export async function playRun({
     for (const text of [...why, ...prepared.notes, ...(from?.despite ?? [])]) listen({ type: "note", text });
     if (checkpoint === null) federation.begin(await massesOf(scenario, prepared, engine));
     else restore(federation, checkpoint);
-    const isStopped = await stoppedInTime(signal, () =>
-      federation.advance(() => {
-        if (isDue()) save();
-        return signal?.aborted === true;
-      }),
-    );
+    const needsBreath = breathing(diagnostics.elapsed);
+    const isStopped = await stoppedInTime(signal, async () => {
+      let isAsked = false;
+      while (!isAsked && !federation.hasFinished) {
+        await federation.advance(() => {
+          if (isDue()) save();
+          isAsked = signal?.aborted === true;
+          return isAsked || needsBreath();
+        });
+        await macrotask();
+      }
+    });
     if (federation.hasFinished) await federation.rowsDone();
     else if (isStopped) save();
     else {

@@ -27,6 +27,25 @@ export async function stoppedInTime(signal: AbortSignal | undefined, action: () 
   }
 }
 
+/** Real seconds between two visits to Node's event loop. */
+const breath = 0.05;
+
+/**
+ * Whether Node's event loop should be let in, which hears Ctrl-C: the kernel goes there after thousands of events, and they
+ * may be slow. It is asked between any two, and looks at the clock now and then.
+ *
+ * @param elapsed real seconds
+ */
+export function breathing(elapsed: () => number): () => boolean {
+  let asked = 0;
+  let last = elapsed();
+  return () => {
+    if (++asked % 16 !== 0 || elapsed() - last < breath) return false;
+    last = elapsed();
+    return true;
+  };
+}
+
 interface HaltablePool extends WorkPool {
   halt(): void;
 }

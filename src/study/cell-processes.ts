@@ -12,12 +12,16 @@ const attempts = 3;
 export class CellProcesses {
   readonly #idle: ChildProcess[] = [];
   readonly #all = new Set<ChildProcess>();
-
   readonly #signal: AbortSignal;
+  readonly #onProcess: (id: number) => void;
 
-  /** @param signal gives up the cells under way */
-  constructor(signal: AbortSignal) {
+  /**
+   * @param signal gives up the cells under way
+   * @param onProcess is told of every process that is started
+   */
+  constructor(signal: AbortSignal, onProcess: (id: number) => void = () => {}) {
     this.#signal = signal;
+    this.#onProcess = onProcess;
     signal.addEventListener("abort", () => {
       for (const child of this.#all) if (child.connected) child.send("stop" satisfies CellOrder);
     });
@@ -56,6 +60,7 @@ export class CellProcesses {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     this.#all.add(child);
+    if (child.pid !== undefined) this.#onProcess(child.pid);
     return child;
   }
 }

@@ -17,6 +17,8 @@ export interface CellRun {
   readonly engine: string;
   readonly signal: AbortSignal;
   reproduce(plan: CellPlan): string;
+  /** A process that runs cells has been started. */
+  onProcess?(id: number): void;
   onRound(plan: CellPlan, round: number): void;
   onCell(plan: CellPlan, outcome: CellOutcome): void;
 }
@@ -25,7 +27,7 @@ export interface CellRun {
 export async function runCells({ name, plans, engine, signal, reproduce, ...rest }: CellRun): Promise<void> {
   const count = cellsAtOnce({ plans, engine, ...rest });
   // A process takes a second to start; with one at a time this one does as well.
-  const processes = count > 1 ? new CellProcesses(signal) : null;
+  const processes = count > 1 ? new CellProcesses(signal, rest.onProcess) : null;
   const waiting = [...plans];
   const work = async (): Promise<void> => {
     for (let plan = waiting.shift(); plan !== undefined && !signal.aborted; plan = waiting.shift()) {

@@ -23,7 +23,6 @@ import {
 } from "../../pretraining/pretrainer.ts";
 import { OnnxExecutor } from "../../tensor/executors/onnx.ts";
 import { colors } from "../screen/colors.ts";
-import { exitCodes } from "../screen/failure.ts";
 import { onInterrupt } from "../screen/interrupt.ts";
 import { ProgressLine } from "../screen/progress-line.ts";
 import { terminal } from "../screen/terminal.ts";
@@ -84,16 +83,17 @@ async function train(flags: Flags): Promise<void> {
   const curve: PretrainReport[] = resumed ? readCurve(curveFile).filter(({ step }) => step <= resumed.step) : [];
   const progress = new ProgressLine("step", recipe.steps, trainer.state.step);
 
-  let interrupted = false;
-  const deafen = onInterrupt(() => {
-    interrupted = true;
+  let interrupted: number | null = null;
+  const listening = await onInterrupt((exitCode) => {
+    interrupted = exitCode;
   });
+  listening.leave({ words: "ended at once; the same command goes on from the state that was saved last" });
   // The curve first: rows of later steps than the state's are dropped when it goes on, missing ones would stay missing.
   const save = () => {
     writeAtomically(curveFile, `${JSON.stringify({ recipe, curve }, null, 1)}\n`);
     writeState(stateFile, trainer.state, recipe);
   };
-  while (trainer.state.step < recipe.steps && !interrupted) {
+  while (trainer.state.step < recipe.steps && interrupted === null) {
     const { step, loss } = await trainer.step();
     progress.update(step, `loss ${loss.toFixed(3)}`);
     if (step % measureEvery === 0 || step === recipe.steps) {
@@ -105,10 +105,10 @@ async function train(flags: Flags): Promise<void> {
   }
   save();
   progress.close();
-  deafen();
-  if (interrupted) {
+  listening.deafen();
+  if (interrupted !== null) {
     process.stderr.write(`stopped after step ${trainer.state.step}; the same command goes on from here\n`);
-    process.exitCode = exitCodes.interrupted;
+    process.exitCode = interrupted;
     return;
   }
   writeCheckpoint(flags.to, trainer.weights(), {

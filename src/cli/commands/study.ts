@@ -175,10 +175,12 @@ async function study(name: string, flags: StudyFlags, kind: Study): Promise<void
   const folder = new CellFolder(out, storedCellSchema);
   const abort = new AbortController();
   // A second one waits for nothing; every finished cell is on disk.
-  const deafen = onInterrupt(() => {
+  const listening = await onInterrupt((exitCode) => {
+    process.exitCode = exitCode;
     abort.abort();
     if (flags.json !== true) terminal.err.write("ending the cells under way; Ctrl-C again stops at once\n");
   });
+  listening.leave({ words: "ended at once; the same command goes on" });
   try {
     const missing = plans.filter(({ key }) => folder.get(key) === undefined);
     const kept = plans.filter(({ key }) => folder.get(key) !== undefined);
@@ -193,6 +195,7 @@ async function study(name: string, flags: StudyFlags, kind: Study): Promise<void
         signal: abort.signal,
         ...given({ workers: flags.workers }),
         reproduce: (plan) => reproduce(path, { ...plan.changes, engine: flags.engine }),
+        onProcess: listening.takeAlong,
         onRound: (plan, round) => board.round(plan, round),
         onCell(plan, outcome) {
           const stored = storedCell(plan, outcome);
@@ -209,7 +212,7 @@ async function study(name: string, flags: StudyFlags, kind: Study): Promise<void
     }
     showOutcome(plans, folder, path, scenario.data, flags, kind);
   } finally {
-    deafen();
+    listening.deafen();
     folder.close();
   }
 }
@@ -294,8 +297,8 @@ function showOutcome(
       );
     }
   }
-  if (broken.length > 0) process.exitCode = exitCodes.failed;
-  if (!isComplete) process.exitCode = exitCodes.interrupted;
+  // The signal has set it otherwise.
+  if (isComplete) process.exitCode = broken.length > 0 ? exitCodes.failed : exitCodes.ok;
 }
 
 /** What the terminal shows while cells run. */

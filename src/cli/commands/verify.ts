@@ -23,13 +23,15 @@ export async function verify(folder: string, flags: VerifyFlags): Promise<void> 
   const checks: Check[] = [...found.checks];
   if (rerun === true) {
     const abort = new AbortController();
-    const deafen = onInterrupt(() => abort.abort());
+    const listening = await onInterrupt((exitCode) => {
+      process.exitCode = exitCode;
+      abort.abort();
+    });
     const options = {
       signal: abort.signal,
       ...given({ workers, engine }),
     };
-    checks.push(await verifyByRerun(folder, options, reloadWith(consentOf(flags))).finally(deafen));
-    if (abort.signal.aborted) process.exitCode = exitCodes.interrupted;
+    checks.push(await verifyByRerun(folder, options, reloadWith(consentOf(flags))).finally(listening.deafen));
   }
   const all = { checks, remarks: found.remarks };
   if (json === true) terminal.out.write(`${JSON.stringify({ ...all, holds: holds(all) })}\n`);

@@ -1,16 +1,102 @@
-/** Ctrl-C, `kill` and a closing terminal end long work cleanly; asked again, they end it at once. */
-const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+/**
+ * Ctrl-C, `kill` and a closing terminal end long work cleanly; asked again, they end it at once, whatever it does. The
+ * main thread may be the one that is stuck, so a thread of its own hears signals: see `signal-thread.ts`.
+ */
+import { constants } from "node:os";
+import { extname } from "node:path";
+import { Worker } from "node:worker_threads";
+
+export const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** A terminal and the launcher in between may both pass on one Ctrl-C; what comes this soon is the same one. */
-const echoMs = 1_000;
+export const echoMs = 500;
 
-/** Calls `stop` at the first signal. @returns a function that stops listening */
-export function onInterrupt(stop: () => void): () => void {
+/** Real milliseconds after which a main thread that does not even hear a signal is ended by it. */
+export const patienceMs = 20_000;
+
+/** From the thread that hears. */
+export type Heard = "listening" | { readonly signal: NodeJS.Signals };
+
+/** What is left to do and to say when the process is ended at once. */
+export interface Leaving {
+  readonly words: string;
+  /** The `run.json` that shall not go on saying that its run is running. */
+  readonly record: string | null;
+  /** Processes that shall not outlive this one. */
+  readonly processes: readonly number[];
+}
+
+export interface Listening {
+  leave(what: Pick<Leaving, "words"> & Partial<Leaving>): void;
+  takeAlong(process: number): void;
+  deafen(): void;
+}
+
+let hearing: Worker | null = null;
+
+/**
+ * Calls `stop` at the first signal, with the exit code that shells give to it. Once this has resolved, no signal is lost.
+ */
+export async function onInterrupt(stop: (exitCode: number) => void): Promise<Listening> {
+  try {
+    return await listenApart(stop);
+  } catch {
+    // No thread to be had, or a Node that has other insides: then as well as the main thread can.
+    return listenHere(stop);
+  }
+}
+
+const exitCodeOf = (signal: NodeJS.Signals): number => 128 + constants.signals[signal];
+
+async function listenApart(stop: (exitCode: number) => void): Promise<Listening> {
+  const thread = hearing ?? startThread();
+  let leaving: Leaving = { words: "ended at once", record: null, processes: [] };
+  // Only what is waited for keeps the process alive.
+  thread.ref();
+  await new Promise<void>((resolve, reject) => {
+    thread.once("error", reject);
+    thread.on("message", (heard: Heard) => {
+      if (heard === "listening") return resolve();
+      thread.postMessage("heard");
+      stop(exitCodeOf(heard.signal));
+    });
+    thread.postMessage("listen");
+  });
+  thread.unref();
+  const leave = (more: Partial<Leaving>) => {
+    leaving = { ...leaving, ...more };
+    thread.postMessage(leaving);
+  };
+  return {
+    leave,
+    takeAlong: (process) => leave({ processes: [...leaving.processes, process] }),
+    deafen() {
+      thread.removeAllListeners("message");
+      thread.postMessage("stop");
+    },
+  };
+}
+
+function startThread(): Worker {
+  const file = new URL(`./signal-thread${extname(import.meta.url)}`, import.meta.url);
+  // What loads `.ts` for this thread loads it for that one.
+  const loader = extname(file.pathname) === ".ts" ? process.execArgv : [];
+  const thread = new Worker(file, { execArgv: [...loader, "--expose-internals", "--no-warnings"] });
+  // One that has failed is not asked again.
+  thread.on("error", () => {
+    hearing = null;
+  });
+  hearing = thread;
+  return thread;
+}
+
+/** A second signal is heard between two events only. */
+function listenHere(stop: (exitCode: number) => void): Listening {
   let first: number | null = null;
   const interrupt = (signal: NodeJS.Signals) => {
     if (first === null) {
       first = performance.now();
-      stop();
+      stop(exitCodeOf(signal));
     } else if (performance.now() - first > echoMs) {
       deafen();
       // As if nobody had listened: an orderly exit would abort where a worker is in native code.
@@ -21,5 +107,5 @@ export function onInterrupt(stop: () => void): () => void {
     for (const signal of signals) process.off(signal, interrupt);
   };
   for (const signal of signals) process.on(signal, interrupt);
-  return deafen;
+  return { leave() {}, takeAlong() {}, deafen };
 }

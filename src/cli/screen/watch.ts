@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { InputError } from "../../base/errors.ts";
 import { awaitLock } from "../../folder/lock.ts";
 import { openRunFolder, readRecord, readResult } from "../../folder/run-folder.ts";
+import type { ProgressListener } from "../../run/progress.ts";
 import type { RunResult } from "../../run/result.ts";
 import { awaitsJudgement, loadRun, type ResumeOptions, resume } from "../../run/resume.ts";
 import { type RunOptions, run } from "../../run/run.ts";
@@ -67,21 +68,31 @@ type Watched = Required<Pick<RunOptions, "signal" | "listen">>;
 async function watch(looks: Looks, start: (options: Watched) => Promise<RunResult>): Promise<RunResult> {
   const display = openDisplay(looks);
   const abort = new AbortController();
+  let interrupted: number = exitCodes.interrupted;
   // A second one does not wait for a checkpoint.
-  const deafen = onInterrupt(() => abort.abort());
+  const listening = await onInterrupt((exitCode) => {
+    interrupted = exitCode;
+    abort.abort();
+  });
+  const listen: ProgressListener = (progress) => {
+    display.listen(progress);
+    if (progress.type !== "began" || progress.folder === null) return;
+    const words = `ended at once; continue with: npx flame resume ${progress.folder}`;
+    listening.leave({ words, record: openRunFolder(progress.folder).record });
+  };
   // A file-size limit is then an error of the write, which says so, and not the end of the process.
   process.on("SIGXFSZ" as NodeJS.Signals, ignore);
   try {
-    const result = await start({ signal: abort.signal, listen: display.listen });
+    const result = await start({ signal: abort.signal, listen });
     if (result.state === "finished" && result.folder !== null) {
       await writeTimeline(result.folder);
       await writeReport(result.folder);
     }
-    if (result.state === "interrupted") process.exitCode = exitCodes.interrupted;
+    if (result.state === "interrupted") process.exitCode = interrupted;
     else if (result.expectations.some(({ held }) => !held)) process.exitCode = exitCodes.expectationsNotMet;
     return result;
   } finally {
-    deafen();
+    listening.deafen();
     process.off("SIGXFSZ" as NodeJS.Signals, ignore);
     display.close();
   }

@@ -1,0 +1,146 @@
+/** However a run is told to end, it does, says how to go on, and goes on to the bytes of a run that nobody disturbed. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { before, test } from "node:test";
+import { runFlame } from "../support/command-line.ts";
+import { programs, type Started, start } from "../support/command-process.ts";
+import { folderOfFile } from "../support/folders.ts";
+import { needs } from "../support/needs.ts";
+import { assertSameRun } from "../support/run-folders.ts";
+
+const skip = process.platform === "win32" && needs.signals;
+const folder = folderOfFile();
+const file = join(folder, "scenario.ts");
+let straight = "";
+
+/** In the third round the main thread may be lost for ever, to a loop or to a write that nobody reads, or be slow. */
+const code = `import { writeSync } from "node:fs";
+import { defineScenario, every, hook, minutes, seconds } from "flame-sim";
+const lost = { loop: () => { for (;;); }, write: () => { for (;;) process.stdout.write("x".repeat(65536)); } };
+const slow = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+const how = process.env.FLAME_TEST_HOW;
+export default defineScenario({
+  name: "signals",
+  timingOnly: true,
+  model: { vocabulary: 264, layers: 2, width: 16, heads: 2, experts: 4, expertWidth: 8, topK: 4 },
+  data: { sizes: { examplesPerClient: 40, tokensPerExample: 60 } },
+  fleet: [{ name: "phone", clients: 9, budget: 1, tokensPerSecond: 300, uplink: 60_000 }],
+  rounds: { count: 40, cohort: 4, deadline: minutes(1) },
+  checkpoints: { every: 1 },
+  world: { timeline: [every(seconds(3), hook((sim) => {
+    if (sim.round < 3 || how === undefined) return;
+    writeSync(2, "under way\\n");
+    (lost[how] ?? slow)();
+  }))] },
+});
+`;
+
+before(async () => {
+  writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
+  writeFileSync(file, code);
+  straight = join(folder, "straight");
+  assert.equal((await runFlame("run", file, "--out", straight)).code, 0);
+});
+
+let runs = 0;
+async function underWay(how: string): Promise<Started & { out: string }> {
+  const out = join(folder, `run-${runs++}`);
+  const run = start(["run", file, "--out", out], { FLAME_TEST_HOW: how }, "built");
+  await once(run.process.stderr!, "data");
+  return { ...run, out };
+}
+
+/** Sends a signal every 0.6 s, as somebody at a terminal does who sees nothing happen. @returns how many it took */
+async function insist({ process: child, ended }: Started, signal: NodeJS.Signals): Promise<number> {
+  let count = 0;
+  const press = () => void (child.kill(signal) && count++);
+  press();
+  const timer = setInterval(press, 600);
+  await ended;
+  clearInterval(timer);
+  return count;
+}
+
+async function assertGoesOn(out: string): Promise<void> {
+  const record = JSON.parse(readFileSync(join(out, "run.json"), "utf8")) as { state: string };
+  assert.equal(record.state, "interrupted");
+  const { code, out: said, err } = await runFlame("resume", out);
+  assert.equal(code, 0, said + err);
+  assertSameRun(out, straight, "after a signal");
+}
+
+for (const [signal, exitCode] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+  ["SIGHUP", 129],
+] as const) {
+  test(`${signal} ends a run after the present event, with exit code ${exitCode}`, { skip }, async () => {
+    const run = await underWay("slow");
+    run.process.kill(signal);
+    const { code, out: said } = await run.ended;
+    assert.equal(code, exitCode);
+    assert.match(said, /continue with: npx flame resume/);
+    await assertGoesOn(run.out);
+  });
+
+  for (const how of ["loop", "write"]) {
+    test(`a second ${signal} ends a main thread that a ${how} has taken for ever`, { skip }, async () => {
+      const run = await underWay(how);
+      // Nobody reads, and soon the pipe is full.
+      run.process.stdout!.pause();
+      assert.equal(await insist(run, signal), 2);
+      const ended = await run.ended;
+      assert.equal(ended.signal, signal);
+      assert.match(ended.err, new RegExp(`ended at once; continue with: npx flame resume ${run.out}`));
+      await assertGoesOn(run.out);
+    });
+  }
+}
+
+test("a signal that a launcher passes on once more is one signal; another one is a second", { skip }, async () => {
+  const patient = await underWay("slow");
+  for (let time = 0; time < 2; time++) patient.process.kill("SIGINT");
+  assert.equal((await patient.ended).code, 130);
+  await assertGoesOn(patient.out);
+  const hurried = await underWay("loop");
+  hurried.process.kill("SIGINT");
+  hurried.process.kill("SIGTERM");
+  assert.ok(["SIGINT", "SIGTERM"].includes((await hurried.ended).signal!));
+  await assertGoesOn(hurried.out);
+});
+
+test("a main thread that hears nothing is ended by one signal after 20 s", { skip }, async () => {
+  const run = await underWay("loop");
+  run.process.kill("SIGINT");
+  assert.equal((await run.ended).signal, "SIGINT");
+  await assertGoesOn(run.out);
+});
+
+test("a run that was stopped and goes on, or whose pipe broke elsewhere, leaves the same bytes", { skip }, async () => {
+  const run = await underWay("slow");
+  for (const signal of ["SIGPIPE", "SIGSTOP", "SIGCONT", "SIGWINCH"] as const) run.process.kill(signal);
+  assert.equal((await run.ended).code, 0);
+  assertSameRun(run.out, straight, "after SIGSTOP and SIGCONT");
+});
+
+test("a study whose cells are lost to a loop is ended with its processes", { skip }, async () => {
+  const words = ["stress", file, "--seeds", "2", "--workers", "2", "--out", join(folder, "study")];
+  const child: ChildProcess = spawn(process.execPath, [...programs.built, ...words], {
+    env: { ...process.env, FLAME_TEST_HOW: "loop" },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  // Both cells hold the pipe: it closes when none of them is left.
+  const closed = once(child, "close");
+  let err = "";
+  child.stderr!.on("data", (chunk: Buffer) => {
+    err += chunk.toString();
+  });
+  while (!/under way\n.*under way\n/s.test(err)) await once(child.stderr!, "data");
+  child.kill("SIGINT");
+  child.kill("SIGTERM");
+  await closed;
+  assert.match(err, /ended at once; the same command goes on/);
+});
