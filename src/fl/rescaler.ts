@@ -39,12 +39,15 @@ export interface RescalerState {
   readonly reports: readonly Report[];
   /** Null unless factors start from them. */
   readonly masses: RouterMasses | null;
+  /** Factors of budgets that an earlier run has learned. */
+  readonly known?: readonly (readonly [topK: number, factors: Float32Array])[];
 }
 
 export class RescalerBook implements Snapshot<RescalerState> {
   readonly #options: RescalerOptions;
   #reports = new Map<ClientId, Report>();
   #masses: RouterMasses | null = null;
+  #known: ReadonlyMap<number, Float32Array> = new Map();
   /** Means by budget (0 = all clients), until the next report. */
   readonly #means = new Map<number, Float32Array | null>();
 
@@ -52,9 +55,15 @@ export class RescalerBook implements Snapshot<RescalerState> {
     this.#options = options;
   }
 
-  /** What factors start from with the init `mass`, before anyone asks. */
-  startFrom(masses: RouterMasses | null): void {
+  /**
+   * What factors start from, before anyone asks.
+   *
+   * @param masses with the init `mass`
+   * @param known by budget, whatever the init: from an earlier run
+   */
+  startFrom(masses: RouterMasses | null, known: ReadonlyMap<number, Float32Array> = new Map()): void {
     this.#masses = masses;
+    this.#known = known;
   }
 
   /** Takes up what a counted update says. `factors` is copied. */
@@ -87,6 +96,8 @@ export class RescalerBook implements Snapshot<RescalerState> {
   /** Before anyone has reported. */
   initial(topK: number): Float32Array {
     const { layers, topK: full, init } = this.#options;
+    const known = this.#known.get(topK);
+    if (known !== undefined) return known.slice();
     if (init !== "mass") return new Float32Array(layers).fill(init === "one" ? 1 : full / topK);
     const masses = this.#masses;
     invariant(masses !== null, "router masses are known before a factor is asked for");
@@ -99,10 +110,11 @@ export class RescalerBook implements Snapshot<RescalerState> {
 
   snapshot(): RescalerState {
     const reports = this.#ascending().map((report) => ({ ...report, factors: report.factors.slice() }));
-    return { reports, masses: this.#masses };
+    return { reports, masses: this.#masses, ...(this.#known.size > 0 && { known: [...this.#known] }) };
   }
 
-  restore({ reports, masses }: RescalerState): void {
+  restore({ reports, masses, known = [] }: RescalerState): void {
+    this.#known = new Map(known);
     this.#masses = masses;
     this.#reports = new Map(
       reports.map((report) => [clientId(report.client), { ...report, factors: report.factors.slice() }]),

@@ -26,6 +26,8 @@ export const provenanceSchema = z
     template: nullable,
     /** Of the base weights; without training, of the model's shape. */
     model: digest,
+    /** Of the adapter that it begins with; absent where it begins anew. */
+    warmStart: digest.exactOptional(),
     /** Null without training. */
     engine: nullable,
     /** How many clients share a call: their number reaches the last digits. Null without training. */
@@ -49,6 +51,7 @@ const inputs = {
   tokenizer: "its tokenizer",
   template: "its prompt template",
   model: "its base model",
+  warmStart: "the adapter that it begins with",
 } as const satisfies Partial<Record<Part, string>>;
 
 export type Input = keyof typeof inputs;
@@ -82,7 +85,7 @@ export function differences(made: Provenance, now: Provenance, places: Places = 
  */
 export function changedInputs(made: Provenance, now: Digests, places: Places = {}): string[] {
   return (Object.keys(inputs) as Input[]).flatMap((input) => {
-    const [expected, found, place] = [made[input], now[input], places[input]];
+    const [expected = null, found, place] = [made[input], now[input], places[input]];
     if (found === undefined || found === expected) return [];
     const what = place === undefined ? inputs[input] : `${inputs[input]} ${place}`;
     return [`${what} has changed since: expected ${short(expected)}, found ${short(found)}`];

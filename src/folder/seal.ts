@@ -57,6 +57,18 @@ export function requireSealedAdapter(folder: RunFolder, result: ResultRecord): v
   );
 }
 
+/** SHA-256 over what a folder holds of parameters. @throws InputError when it holds none */
+export function digestOfLearned(folder: string): string {
+  const places = ["", ...memberFolders(folder).map((name) => `${name}/`)];
+  const names = places.flatMap((place) => namesIn(join(folder, place)).map((name) => `${place}${name}`));
+  const files = names.filter((name) => isSealable(`adapter/${name}`));
+  if (files.length === 0) throw new InputError(`${folder} holds no adapter, and nothing else that a run has trained`);
+  const digests = files.map(
+    (name) => `${name}\0${onDisk(`cannot read ${name}`, () => digestOfFile(join(folder, name)))}\n`,
+  );
+  return sha256(digests.join(""));
+}
+
 const sealOf = (record: Omit<ResultRecord, "seal">): string => sha256(JSON.stringify(record));
 
 function digestOf(folder: RunFolder, name: string): string {

@@ -219,7 +219,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
 
   /** @param masses what rescalers start from, where that is measured */
   begin(masses: RouterMasses | null = null): void {
-    this.#learning?.rescalers.startFrom(masses);
+    this.#learning?.rescalers.startFrom(masses, this.#options.prepared.training?.start?.rescalers);
     this.#system.post(serverRef, { type: "begin" });
   }
 

@@ -5,6 +5,7 @@ import { digestOfFile } from "../base/open.ts";
 import { isImageSource, loadImages } from "../data/images/source.ts";
 import { changedInputs, type Digests, type Input, type Places } from "../folder/provenance.ts";
 import { openRunFolder, readRecord, readResult } from "../folder/run-folder.ts";
+import { digestOfWarmStart } from "../folder/warm-start.ts";
 import { loadCheckpoint } from "../model/formats/checkpoint.ts";
 import { checkpointDigest } from "../model/formats/checkpoint-digest.ts";
 import { defaultWeightsCache } from "../model/formats/prepare-weights.ts";
@@ -39,12 +40,12 @@ export async function lookAtInputs(path: string): Promise<string[]> {
   const record = readRecord(folder);
   const made = (readResult(folder) ?? record)?.made;
   if (made === undefined) return [];
-  const { task, model, data } = recordedScenario(path);
+  const { task, model, warmStart, data } = recordedScenario(path);
   const now: { -readonly [Key in Input]?: string | null } = {};
   const places: Partial<Record<Input, string>> = {};
   const unknown: string[] = [];
   const look = async (input: Input, place: string | undefined, digest: Digest): Promise<void> => {
-    if (place === undefined || made[input] === null) return;
+    if (place === undefined || (made[input] ?? null) === null) return;
     try {
       places[input] = place;
       now[input] = await digest(place);
@@ -60,6 +61,7 @@ export async function lookAtInputs(path: string): Promise<string[]> {
   await look("data", pathOf(source), isImageSource(source) ? () => loadImages(source, { seed: 0 }).digest : hashed);
   await look("source", record?.source?.file, ownCodeDigest);
   await look("model", home, made.engine === null ? (at) => shapeDigest(openModel(at).config) : weightsDigest);
+  await look("warmStart", warmStart, digestOfWarmStart);
   await look("tokenizer", home, async (at) => (await openModel(at).tokenizer()).digest);
   return [...remarksOn(path, now, places), ...unknown];
 }

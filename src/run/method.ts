@@ -240,7 +240,7 @@ export function learningOf(
       scope: rescaler.scope,
     }),
     budgets,
-    initial: task.initial(rng),
+    initial: training.start?.parameters ?? task.initial(rng),
     minUpdates,
   };
 }

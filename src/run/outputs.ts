@@ -1,6 +1,7 @@
 /** What is made of a run that has finished: its result, the adapter, the report, the timeline. */
 import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
 import type { EngineName } from "../engine/names.ts";
+import { writeRescalers } from "../folder/rescalers.ts";
 import { type ResultRecord, type RunFolder, removeHalfWritten } from "../folder/run-folder.ts";
 import { sealed } from "../folder/seal.ts";
 import { totalsOf } from "../records/totals.ts";
@@ -9,7 +10,6 @@ import { createEngine } from "../tasks/open/create-engine.ts";
 import type { Federation } from "./federation.ts";
 import type { Prepared } from "./prepare.ts";
 import type { RunResult } from "./result.ts";
-import { writeRescalers } from "./trained-adapter.ts";
 
 interface Finished {
   readonly scenario: Scenario;

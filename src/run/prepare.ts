@@ -8,6 +8,7 @@ import { sizesOf } from "../data/deal.ts";
 import { notesOnPartition, partition, partitionSizes } from "../data/partition.ts";
 import { split } from "../data/split.ts";
 import type { Provenance } from "../folder/provenance.ts";
+import { readWarmStart, type WarmStart } from "../folder/warm-start.ts";
 import { defaultWeightsCache } from "../model/formats/prepare-weights.ts";
 import { measuredCost } from "../scenario/calibration.ts";
 import { checkAgainstTask } from "../scenario/check.ts";
@@ -28,7 +29,12 @@ export interface Prepared {
   /** Budgets the global model is evaluated at, largest first; empty without training. */
   readonly budgets: readonly number[];
   /** Null for runs without training. */
-  readonly training: { readonly setup: TrainingSetup; readonly spec: TaskSpec } | null;
+  readonly training: {
+    readonly setup: TrainingSetup;
+    readonly spec: TaskSpec;
+    /** What round 0 begins with; null for fresh parameters. */
+    readonly start: WarmStart | null;
+  } | null;
   /** Of the clients' data; null for runs that do without data. */
   readonly traits: DataTraits | null;
   /** What the user should know of the data: examples that were cut or left out. */
@@ -116,12 +122,13 @@ export async function prepare(scenario: Scenario, options: PrepareOptions): Prom
     validation,
   };
   const { spec, digest } = await task.spec();
+  const start = data.warmStart === undefined ? null : readWarmStart(data.warmStart, task);
   const budgets = data.evaluateAt ?? [...fleet.budget, budget.full];
   return {
     task,
     fleet,
     budgets: [...new Set(budgets)].sort((a, b) => b - a),
-    training: { setup, spec },
+    training: { setup, spec, start },
     traits,
     notes,
     inputs: { ...read, model: digest },

@@ -47,6 +47,7 @@ export function provenanceOf(
     tokenizer,
     template,
     model,
+    ...(training?.start && { warmStart: training.start.digest }),
     engine: choice?.engine ?? null,
     merge: choice === null ? null : formatMerge(mergeLimit(merge, choice.gpu)),
     machine: training === null ? null : `${process.arch}, ${cpus()[0]?.model ?? "unknown"}`,

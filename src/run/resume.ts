@@ -151,10 +151,11 @@ function flawOf({ files }: Checkpoint, folder: RunFolder): string | null {
 }
 
 function placesOf({ data }: Scenario, { source, startedIn = "." }: RunOptions): Places {
-  const { model, data: examples } = withPaths(data, startedIn);
+  const { model, warmStart, data: examples } = withPaths(data, startedIn);
   return {
     ...(source === undefined ? {} : { source: source.file }),
     ...given("data", pathOf(examples.source)),
+    ...given("warmStart", warmStart),
     ...(typeof model === "string" && model !== "embedded" ? { model } : {}),
   };
 }

@@ -8,15 +8,14 @@ import { join } from "node:path";
 import { z } from "zod";
 import { serverRef } from "../../actors/protocol.ts";
 import type { ServerState } from "../../actors/server-state.ts";
-import { writeAtomically } from "../base/disk.ts";
 import { InputError, invariant, ScenarioError } from "../base/errors.ts";
 import { readJsonAs } from "../base/json.ts";
 import { forEachLayer, RescalerBook, type RescalerState } from "../fl/rescaler.ts";
 import { strategyFromSpec, strategySpecSchema } from "../fl/strategies/registry.ts";
 import type { Strategy } from "../fl/strategy.ts";
+import { readRescalers, rescalersIn } from "../folder/rescalers.ts";
 import {
   filesIn,
-  largestRecord,
   largestScenario,
   openRunFolder,
   type ResultRecord,
@@ -60,6 +59,7 @@ const recordSchema = z.object({
   task: shape.task,
   model: shape.model,
   lora: shape.lora,
+  warmStart: shape.warmStart,
   rescaler: shape.rescaler,
   strategy: z.unknown(),
   data: shape.data,
@@ -93,8 +93,8 @@ export function noAdapter(config: ModelConfig): TrainedAdapter {
  */
 export function readAdapter(folder: string, config: ModelConfig, strategy: Strategy | null = null): TrainedAdapter {
   const read = readAdapterFolder(folder, config);
-  const path = join(folder, rescalersName);
-  const rescalers = existsSync(path) ? readRescalers(path, config) : { budgets: null, rescaler: ones(config) };
+  const known = readRescalers(folder, config.layers);
+  const rescalers = known === null ? { budgets: null, rescaler: ones(config) } : lookedUp(known, folder);
   return deployed({ ...read, round: null, ...rescalers }, config, strategy);
 }
 
@@ -168,37 +168,17 @@ export function readRunAdapter(path: string, config: ModelConfig, round: number 
   );
 }
 
-const rescalersName = "rescalers.json";
-
-const rescalersSchema = z.object({
-  rescalers: z.array(z.object({ topK: z.int().min(1), factors: z.array(z.number()) })),
-});
-
-/** Writes what {@link readAdapter} reads beside an adapter. */
-export function writeRescalers(folder: string, { rescalers }: z.input<typeof rescalersSchema>): void {
-  writeAtomically(join(folder, rescalersName), `${JSON.stringify({ rescalers }, null, 2)}\n`);
-}
-
 type Rescalers = Pick<TrainedAdapter, "budgets" | "rescaler">;
 
-function readRescalers(path: string, { layers }: ModelConfig): Rescalers {
-  const { rescalers } = readJsonAs(rescalersSchema, path, largestRecord);
-  for (const { topK, factors } of rescalers) {
-    if (factors.length !== layers) {
-      throw new InputError(
-        `${path}: k = ${topK} has ${factors.length} factors, expected one for each of ${layers} layers`,
-      );
-    }
-  }
-  const budgets = rescalers.map(({ topK }) => topK).sort((a, b) => b - a);
+function lookedUp(known: ReadonlyMap<number, Float32Array>, folder: string): Rescalers {
+  const budgets = [...known.keys()].sort((a, b) => b - a);
   return {
     budgets,
     rescaler(topK) {
-      const found = rescalers.find((entry) => entry.topK === topK);
-      if (found === undefined) {
-        throw new ScenarioError(`${path} has no rescaler for k = ${topK}, expected one of ${budgets.join(", ")}`);
-      }
-      return Float32Array.from(found.factors);
+      const found = known.get(topK);
+      if (found !== undefined) return found;
+      const path = rescalersIn(folder);
+      throw new ScenarioError(`${path} has no rescaler for k = ${topK}, expected one of ${budgets.join(", ")}`);
     },
   };
 }
@@ -209,7 +189,7 @@ const ones =
     new Float32Array(layers).fill(1);
 
 const finalResult = (folder: RunFolder): ResultRecord | null =>
-  existsSync(join(folder.adapter, rescalersName)) ? readResult(folder) : null;
+  existsSync(rescalersIn(folder.adapter)) ? readResult(folder) : null;
 
 /** Ascending; their names begin with the round. */
 const checkpointsOf = ({ checkpoints }: RunFolder): { readonly name: string; readonly round: number }[] =>

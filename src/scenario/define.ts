@@ -161,10 +161,11 @@ export function unusedFields(scenario: Scenario): string[] {
   const { policy, sampler, deadline, minUpdates, overSelection } = data.rounds;
   const strategy = strategyOf(scenario);
   const isNamed = own.sampler !== undefined || sampler.type !== usualSamplerSpec.type;
-  const unused =
-    strategy.sampler !== undefined && isNamed
-      ? [`rounds.sampler is not used: strategy ${strategy.name} chooses its clients itself`]
-      : [];
+  const unused: string[] = [];
+  if (strategy.sampler !== undefined && isNamed) {
+    unused.push(`rounds.sampler is not used: strategy ${strategy.name} chooses its clients itself`);
+  }
+  if (data.timingOnly && data.warmStart !== undefined) unused.push("warmStart is not used: nothing is trained");
   if (policy === undefined && own.policy === undefined) return unused;
   const stated = { deadline: deadline !== null, minUpdates: minUpdates !== 1, overSelection: overSelection !== 1 };
   return [

@@ -7,11 +7,12 @@ import type { Scenario } from "./define.ts";
 interface NamesFiles {
   readonly model: unknown;
   readonly task: { readonly type: string; readonly model?: string };
+  readonly warmStart?: string;
   readonly data: { readonly source: DataSource };
 }
 
 /**
- * The same scenario with absolute paths of its base model and its data files. A project that was moved as a whole has them
+ * The same scenario with absolute paths of its base model, its data and what it begins with. A project that was moved as a whole has them
  * below today's working folder.
  *
  * @param startedIn the working folder of the command that began the run
@@ -30,11 +31,12 @@ export function rebased(scenario: Scenario, from: string, to: string): Scenario 
 }
 
 function mapPaths<Fields extends NamesFiles>(fields: Fields, map: (path: string) => string): Fields {
-  const { model, task, data } = fields;
+  const { model, task, warmStart, data } = fields;
   return {
     ...fields,
     ...(typeof model === "string" && model !== "embedded" && { model: map(model) }),
     ...(task.model !== undefined && task.model !== "dense" && { task: { ...task, model: map(task.model) } }),
+    ...(warmStart !== undefined && { warmStart: map(warmStart) }),
     data: { ...data, source: mapSource(data.source, map) },
   };
 }

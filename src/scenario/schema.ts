@@ -124,6 +124,8 @@ export const scenarioSchema = z.strictObject({
   /** What is trained; a language model unless given. */
   task: taskSchema.prefault({ type: "llm" }),
   ...llmFields,
+  /** A finished run's folder, or that of an adapter as PEFT or a run leaves it, whose parameters round 0 begins with. */
+  warmStart: z.string().min(1).exactOptional(),
   data: dataSchema.prefault({}),
   fleet: tiersSchema,
   regions: regionsSchema.exactOptional(),

@@ -80,6 +80,12 @@ export interface OpenedTask {
    */
   save(folder: string, parameters: Float32Array, spec: TaskSpec, name: string): void;
   /**
+   * What `save` wrote, or another program in its form: parameters of all members.
+   *
+   * @throws InputError naming the file that is missing, damaged or of something else than is trained
+   */
+  read(folder: string): Float32Array;
+  /**
    * Pictures for the report, of what the last round left.
    *
    * @param engine of one member

@@ -12,7 +12,7 @@ import type { TaskType } from "./facts.ts";
 import type { OpenedTask } from "./kind.ts";
 import type { BatchShape, Pass, Task, TaskShape } from "./task.ts";
 
-type Own = Pick<OpenedTask, "save" | "budgetProblem"> &
+type Own = Pick<OpenedTask, "save" | "read" | "budgetProblem"> &
   Partial<
     Pick<OpenedTask, "problems" | "layout" | "members" | "layers" | "experts" | "initial" | "pictures" | "digest">
   >;

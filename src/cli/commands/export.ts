@@ -3,12 +3,13 @@
 import { resolve } from "node:path";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
+import { writeRescalers } from "../../folder/rescalers.ts";
 import { writeAdapterFolder } from "../../model/formats/adapter-folder.ts";
 import { BaseWeightsFile } from "../../model/formats/prepare-weights.ts";
 import type { StoredDtype } from "../../model/formats/safetensors-writer.ts";
 import { writeCheckpoint } from "../../model/formats/write-checkpoint.ts";
 import { mergedWeights } from "../../model/merge.ts";
-import { isRunFolder, writeRescalers } from "../../run/trained-adapter.ts";
+import { isRunFolder } from "../../run/trained-adapter.ts";
 import { colors } from "../screen/colors.ts";
 import { terminal } from "../screen/terminal.ts";
 import { requireEmpty } from "./empty-folder.ts";

@@ -52,6 +52,19 @@ export function readAdapterFolder(folder: string, config: ModelConfig): ReadAdap
   return { layout, adapter };
 }
 
+/** As above, of a layout that is known. @throws InputError also when the folder holds another */
+export function readAdapterLike(folder: string, config: ModelConfig, expected: AdapterLayout): Float32Array {
+  const { layout, adapter } = readAdapterFolder(folder, config);
+  const [found, wanted] = [formOf(layout), formOf(expected)];
+  if (found === wanted) return adapter;
+  throw new InputError(`${folder} holds ${found}, but what is trained is ${wanted}`);
+}
+
+const formOf = ({ members, pool, lora, routers }: AdapterLayout): string => {
+  const one = kindOf({ lora, shape: pool === null ? { routers: routers.length > 0 } : { beside: pool.beside } });
+  return members === 1 ? one : `${members} members of ${one}`;
+};
+
 interface Part {
   readonly values: Float32Array;
   readonly lora: LoraConfig;
@@ -79,7 +92,7 @@ const otherTensors = (folder: string): string | undefined =>
     ? readdirSync(folder).find((name) => name.endsWith(".safetensors") && !name.startsWith("adapter_model"))
     : undefined;
 
-const kindOf = ({ lora, shape: { beside, routers } }: Part): string =>
+const kindOf = ({ lora, shape: { beside, routers } }: Pick<Part, "lora" | "shape">): string =>
   beside === undefined
     ? `LoRA of rank ${lora.rank} and alpha ${lora.alpha}${routers === true ? " with routers" : ""}`
     : `pools of ${beside.experts} small experts of width ${beside.width}`;

@@ -1,10 +1,8 @@
 /** Coloured images as a task of a run: a representation and heads that begin with random weights, all of which train. */
-import { join } from "node:path";
-import { writeAtomically } from "../../base/disk.ts";
 import { Rng } from "../../base/random.ts";
 import { pixelsOf } from "../../data/images/labelled.ts";
 import { isImageSource, loadImages } from "../../data/images/source.ts";
-import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
+import { storedAs } from "../../model/formats/stored-tensors.ts";
 import type { OpenedTask, OpenOptions, TaskKind } from "../kind.ts";
 import { openRows } from "../rows.ts";
 import { requireSource } from "../sources.ts";
@@ -26,14 +24,16 @@ async function open(fields: ColouredFields, { name, seed, data: { source } }: Op
     options: spec,
     source: images,
     data: () => coloured(images, fields, new Rng(seed)),
-    save(folder, parameters) {
-      const tensors = task.layout.groups.map(({ name: group, ranges }) => {
-        const [{ start, end }] = ranges as readonly [{ start: number; end: number }];
-        return { name: group, shape: [end - start], values: parameters.subarray(start, end) };
-      });
-      writeSafetensors(join(folder, "heads_model.safetensors"), tensors);
-      writeAtomically(join(folder, "heads_config.json"), `${JSON.stringify(spec, null, 2)}\n`);
-    },
+    ...storedAs({
+      file: "heads_model.safetensors",
+      tensors: task.layout.groups.map(({ name: group, ranges: [range] }) => ({
+        name: group,
+        shape: [range!.end - range!.start],
+        start: range!.start,
+      })),
+      size: task.layout.size,
+      about: { file: "heads_config.json", content: spec },
+    }),
     budgetProblem: (budget) => (budget > 1 ? "every client trains the whole model, which is 1" : null),
   });
 }

@@ -4,7 +4,7 @@ import { ScenarioError } from "../../base/errors.ts";
 import { packageRoot } from "../../base/package-root.ts";
 import { expected, type Problem } from "../../base/problem.ts";
 import type { ModelConfig } from "../../model/config.ts";
-import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
+import { storedAs } from "../../model/formats/stored-tensors.ts";
 import type { OpenedTask, OpenOptions, TaskKind } from "../kind.ts";
 import { loadInstructions, tooLong } from "../llm/instructions.ts";
 import { openModel, shapeDigest } from "../llm/load-model.ts";
@@ -33,7 +33,7 @@ async function open({ type, model: given, ...fields }: RefactorFields, options: 
     experts: fields.experts,
     bytes: { download: 4 * layout.size, upload: 4 * layout.size },
     digest: shapeDigest(config),
-    save: (folder, parameters) => writeSafetensors(join(folder, "cut.safetensors"), task.tensors(parameters)),
+    ...storedAs({ file: "cut.safetensors", tensors: task.tensors, size: layout.size }),
     initial: (rng) => task.initial(rng, 0),
     problems: [...tooLong(options.data, config), ...problemsOf(fields, config)],
     budgetProblem: (slots) => (slots > fields.experts ? `the model is cut into ${fields.experts} experts` : null),

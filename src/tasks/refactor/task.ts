@@ -14,7 +14,7 @@ import { baseWeightShapes } from "../../model/base-weights.ts";
 import { isToken } from "../../model/beside.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { denseFlops, denseForward } from "../../model/dense.ts";
-import type { NamedTensor } from "../../model/formats/safetensors-writer.ts";
+import type { FlatTensor } from "../../model/formats/flat-tensors.ts";
 import { logitsAt } from "../../model/transformer.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
@@ -56,13 +56,18 @@ export interface RefactorOptions {
 
 export interface RefactorTask extends Task {
   /** What the parameters are, by name: tensors of the router, `[layers, channels]` of each expert's mask. */
-  tensors(parameters: Float32Array): readonly NamedTensor[];
+  readonly tensors: readonly FlatTensor[];
 }
 
 export function refactorTask(options: RefactorOptions): RefactorTask {
   const { config, experts, active, share, router } = options;
   const shape = routerShape(config, experts, router);
   const layout = refactorLayout(options, shape);
+  let start = 0;
+  const named = (name: string, dims: readonly number[]): FlatTensor => {
+    start += sizeOf(dims);
+    return { name, shape: dims, start: start - sizeOf(dims) };
+  };
   return {
     layout,
     personal: 0,
@@ -98,18 +103,10 @@ export function refactorTask(options: RefactorOptions): RefactorTask {
       invariant(possible, () => `slots and active: expected at most ${experts} and slots, got ${slots} and ${chosen}`);
     },
     checkBatch: (batch) => checkTokens(batch, config),
-    tensors(parameters) {
-      let start = 0;
-      const named = (name: string, dims: readonly number[]): NamedTensor => {
-        const values = parameters.subarray(start, start + sizeOf(dims));
-        start += values.length;
-        return { name, shape: dims, values };
-      };
-      return [
-        ...shape.shapes.map(([name, dims]) => named(`router.${name}`, dims)),
-        ...range(experts).map((expert) => named(`mask.${expert}`, [config.layers, config.expertWidth])),
-      ];
-    },
+    tensors: [
+      ...shape.shapes.map(([name, dims]) => named(`router.${name}`, dims)),
+      ...range(experts).map((expert) => named(`mask.${expert}`, [config.layers, config.expertWidth])),
+    ],
   };
 }
 

@@ -1,11 +1,9 @@
 /** Restoration as a task of a run: the embedded restorer, ranks of its products, and grey pictures from wherever. */
-import { join } from "node:path";
 import { sha256 } from "../../base/digest.ts";
 import { ScenarioError } from "../../base/errors.ts";
 import { Rng } from "../../base/random.ts";
 import { isImageSource, loadImages } from "../../data/images/source.ts";
-import { namedTensors } from "../../model/formats/flat-tensors.ts";
-import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
+import { storedAs } from "../../model/formats/stored-tensors.ts";
 import type { OpenedTask, OpenOptions, TaskKind } from "../kind.ts";
 import { rankTensors } from "../ranks.ts";
 import { openRows } from "../rows.ts";
@@ -38,10 +36,11 @@ async function open(fields: RestoreFields, { name, seed, data: { source } }: Ope
     data,
     layers: routed === 0 ? 0 : products.length,
     experts: routed,
-    save(folder, parameters) {
-      const tensors = namedTensors(rankTensors(products, shape.ranks, scores), parameters);
-      writeSafetensors(join(folder, "ranks.safetensors"), tensors);
-    },
+    ...storedAs({
+      file: "ranks.safetensors",
+      tensors: rankTensors(products, shape.ranks, scores),
+      size: task.layout.size,
+    }),
     pictures: async (engine, parameters, examples) => [
       await illustrated(data(), examples, engine, { parameters, variant: task.budget.variant(topK) }),
     ],

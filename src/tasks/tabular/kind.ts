@@ -1,8 +1,6 @@
 /** A table as a task of a run. */
-import { join } from "node:path";
-import { writeAtomically } from "../../base/disk.ts";
 import { isTableSource, loadTable } from "../../data/tables/source.ts";
-import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
+import { storedAs } from "../../model/formats/stored-tensors.ts";
 import type { TaskKind } from "../kind.ts";
 import { openRows } from "../rows.ts";
 import { requireSource } from "../sources.ts";
@@ -22,12 +20,13 @@ export const tabular: TaskKind<unknown, TabularOptions> = {
       source: table,
       data: () => table,
       budgetProblem: (budget) => (budget > 1 ? "every client trains the whole model, which is 1" : null),
-      /** A row of weights for each class, its bias last, and beside it what they are weights of. */
-      save(folder, values) {
-        const weights = { name: "weights", shape: [classes.length, features.length + 1], values };
-        writeSafetensors(join(folder, "tabular_model.safetensors"), [weights]);
-        writeAtomically(join(folder, "tabular_config.json"), `${JSON.stringify({ classes, features }, null, 2)}\n`);
-      },
+      // A row of weights for each class, its bias last, and beside it what they are weights of.
+      ...storedAs({
+        file: "tabular_model.safetensors",
+        tensors: [{ name: "weights", shape: [classes.length, features.length + 1], start: 0 }],
+        size: classes.length * (features.length + 1),
+        about: { file: "tabular_config.json", content: { classes, features } },
+      }),
     });
   },
 };

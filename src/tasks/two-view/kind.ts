@@ -1,11 +1,8 @@
 /** Two views of a picture as a task of a run. What is held out may look otherwise than what is trained on. */
-import { join } from "node:path";
-import { writeAtomically } from "../../base/disk.ts";
 import { Rng } from "../../base/random.ts";
 import { isImageSource, loadImages } from "../../data/images/source.ts";
 import { split } from "../../data/split.ts";
-import { namedTensors } from "../../model/formats/flat-tensors.ts";
-import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
+import { storedAs } from "../../model/formats/stored-tensors.ts";
 import type { OpenedTask, OpenOptions, TaskKind } from "../kind.ts";
 import { openRows } from "../rows.ts";
 import { requireSource } from "../sources.ts";
@@ -36,13 +33,12 @@ async function open({ views, hidden, features }: TwoViewFields, options: OpenOpt
       const heldOut = new Set(split(images, { heldOut: data.heldOut }).heldOut);
       return twoViewsOf(images, views, (example) => heldOut.has(example), new Rng(seed));
     },
-    save: (folder, parameters) => save(folder, { ...shape, views }, parameters),
+    ...storedAs({
+      file: "two_view_model.safetensors",
+      tensors: tensorsOf(shape),
+      size: task.layout.size,
+      about: { file: "two_view_config.json", content: { ...shape, views } },
+    }),
     budgetProblem: (budget) => (budget > task.budget.full ? "1 is one view, 2 the other, and 3 both" : null),
   });
-}
-
-/** As safetensors, and beside it what views it reads. */
-function save(folder: string, shape: TwoViewShape & Pick<TwoViewFields, "views">, parameters: Float32Array): void {
-  writeSafetensors(join(folder, "two_view_model.safetensors"), namedTensors(tensorsOf(shape), parameters));
-  writeAtomically(join(folder, "two_view_config.json"), `${JSON.stringify(shape, null, 2)}\n`);
 }

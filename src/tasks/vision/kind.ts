@@ -1,18 +1,14 @@
 /** Images and what they show as a task of a run: a network that begins with random weights, all of which train. */
-import { join } from "node:path";
-import { writeAtomically } from "../../base/disk.ts";
 import { given } from "../../base/given.ts";
 import { expected } from "../../base/problem.ts";
 import type { Rng } from "../../base/random.ts";
 import type { Batch } from "../../data/batches.ts";
 import { isImageSource, loadImages } from "../../data/images/source.ts";
-import { namedTensors } from "../../model/formats/flat-tensors.ts";
-import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
+import { storedAs } from "../../model/formats/stored-tensors.ts";
 import type { OpenedTask, OpenOptions, TaskKind } from "../kind.ts";
 import { membersOf } from "../members.ts";
 import { openRows } from "../rows.ts";
 import { requireSource } from "../sources.ts";
-import type { TaskShape } from "../task.ts";
 import type { TaskEngine } from "../task-engine.ts";
 import type { VisionFields } from "./fields.ts";
 import { mistakesOf } from "./mistakes.ts";
@@ -37,7 +33,7 @@ async function open({ network }: VisionFields, options: OpenOptions): Promise<Op
   );
   const images = loadImages(from, { seed });
   const spec: VisionSpec = { network, image: images.image, classes: images.categoryNames.length };
-  const { members = 1 } = shape;
+  const { members = 1, norms, rescale } = shape;
   const task = vision.make(spec, shape, null);
   return openRows({
     type: "vision",
@@ -48,7 +44,12 @@ async function open({ network }: VisionFields, options: OpenOptions): Promise<Op
     data: () => images,
     layout: membersOf(task.layout, members),
     members,
-    save: (folder, parameters) => save(folder, spec, shape, parameters),
+    ...storedAs({
+      file: "network_model.safetensors",
+      tensors: tensorsOf(blocksOf(network, spec.image, spec.classes, members, norms), members),
+      size: members * task.layout.size,
+      about: { file: "network_config.json", content: { ...spec, members, rescale } },
+    }),
     pictures: async (engine, parameters, examples) => [
       await mistakesOf(images, examples, (batch) => meanLogits(engine, parameters, batch)),
     ],
@@ -85,12 +86,4 @@ async function meanLogits(engine: TaskEngine, parameters: Float32Array, batch: B
     said.push(await engine.logits({ batch, parameters: own, personal, variant: { from: 1 } }));
   }
   return said[0]!.map((_, at) => said.reduce((sum, logits) => sum + logits[at]!, 0) / members);
-}
-
-/** As safetensors, matrices as PyTorch has them, and beside it what they are of. */
-function save(folder: string, spec: VisionSpec, shape: TaskShape, parameters: Float32Array): void {
-  const { members = 1, norms, rescale } = shape;
-  const tensors = tensorsOf(blocksOf(spec.network, spec.image, spec.classes, members, norms), members);
-  writeSafetensors(join(folder, "network_model.safetensors"), namedTensors(tensors, parameters));
-  writeAtomically(join(folder, "network_config.json"), `${JSON.stringify({ ...spec, members, rescale }, null, 2)}\n`);
 }
