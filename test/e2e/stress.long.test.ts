@@ -189,6 +189,15 @@ test("a mistake in the matrix is found before anything runs", async () => {
   await refuse(/expected budget:loss/, "--target", "8");
 });
 
+test("other tasks are calibrated in their own units", async () => {
+  const to = join(folder, "images.json");
+  const { code, err, out: said } = await runFlame("calibrate", "vision", "--repeats", "1", "--to", to);
+  assert.equal(code, 0, err);
+  assert.match(said, /images\/s/);
+  const refused = await runFlame("calibrate", "vision", "--budgets", "9", "--to", to);
+  assert.match(refused.err, /--budgets has 9, but the network has \d of them/);
+});
+
 test("a calibration is measured and can be planned with", async () => {
   const [path, to] = [training(), join(folder, "calibration.json")];
   const measured = await runFlame("calibrate", path, "--repeats", "1", "--to", to);
