@@ -303,3 +303,17 @@ test("FLood: weights of clients, flags, loss and gradient of a batch, schedule",
   assert.equal(lambdaOf(floodDefaults, 0), 1);
   assert.ok(Math.abs(lambdaOf(floodDefaults, 1)) < 1e-12, "the second round ignores what is flagged");
 });
+
+test("FLood: a constant on all logits changes no flag, and the score by that constant", () => {
+  const logits = [
+    [1, 2, 0.5],
+    [0.1, -1, 0.3],
+    [3, 1, 0],
+    [0.2, 0.1, 0.4],
+  ];
+  const [plain, raised] = [logits, logits.map((row) => row.map((z) => z + 2))].map((of) =>
+    floodedBatch(of, [1, 0, 0, 2], { quantile: 0.7 }, 3),
+  );
+  close([...raised!.loss!, ...raised!.gradient!], [...plain!.loss!, ...plain!.gradient!], 1e-9);
+  close([...raised!.floodScore!], [plain!.floodScore![0]! + 2 * logits.length], 1e-9);
+});

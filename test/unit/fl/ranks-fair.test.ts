@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { loraFair } from "../../../src/fl/strategies/registry.ts";
-import { productIn, sentBy } from "../../support/low-rank.ts";
+import { factorsIn, productIn, sentBy } from "../../support/low-rank.ts";
 import { close } from "../../support/method-goldens.ts";
 import { aggregate } from "../../support/quadratic.ts";
 import { layout, normals, type pair, productsIn, server, setting, trainedFrom } from "../../support/ranked-clients.ts";
@@ -69,3 +69,30 @@ test("LoRA-FAIR: the stronger λ, the smaller the residual and the nearer the er
     assert.ok(cosine(many, at) < cosine(found[0]!, at) + 1e-6);
   }
 });
+
+test("LoRA-FAIR: without λ what is missed has no part in the rows of Ā, and what is corrected misses less by that part alone", async () => {
+  const base = normals(1);
+  const clients = [2, 3, 4].map((seed) => trainedFrom(base, seed, 4).map((value, i) => value + normals(seed)[i]!));
+  const after = async (options: Parameters<typeof loraFair>[0]) => {
+    const strategy = loraFair({ ...options, weighting: "uniform" });
+    const updates = clients.map((values, client) => sentBy(strategy, client, 4, values, setting, { base }));
+    return (await aggregate(strategy, server(strategy, base), updates, setting)).parameters;
+  };
+  const [plain, exact] = [await after({ solver: "none" }), await after({ solver: "l2-closed", lambda: 0 })];
+  for (const at of layout.pairs) {
+    const target = productIn(clients[0]!, at).map((row, i) =>
+      row.map((_, j) => clients.reduce((sum, values) => sum + productIn(values, at)[i]![j]! / 3, 0)),
+    );
+    const { A } = factorsIn(plain, at);
+    const missedBy = (values: Float32Array) =>
+      productIn(values, at).map((row, i) => row.map((value, j) => target[i]![j]! - value));
+    // Factors are float32, and Ā's smallest eigenvalue divides.
+    for (const row of missedBy(exact)) for (const other of A) close([dotOf(row, other)], [0], 1e-4);
+    const [before, rest] = [missedBy(plain), missedBy(exact)];
+    const corrected = before.map((row, i) => row.map((value, j) => value - rest[i]![j]!));
+    const squared = (m: readonly (readonly number[])[]) => m.flat().reduce((sum, value) => sum + value * value, 0);
+    close([squared(before)], [squared(rest) + squared(corrected)], 1e-4);
+  }
+});
+
+const dotOf = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, x, i) => sum + x * b[i]!, 0);

@@ -1,0 +1,120 @@
+/** What methods of low rank do on matrices whose rank is known: their exact steps, and their claims in the small. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { flexlora, flora, fslora, hetlora, loraFair } from "../../src/fl/strategies/registry.ts";
+import type { Strategy } from "../../src/fl/strategy.ts";
+import { factorsIn, product } from "../support/low-rank.ts";
+import { close } from "../support/method-goldens.ts";
+import {
+  beginningOf,
+  learnedBy,
+  matrixTask,
+  type Play,
+  planted,
+  playPlanted,
+  settingOfPlay,
+  side,
+  squaredGap,
+  trainPlanted,
+} from "../support/planted.ts";
+import { aggregate } from "../support/quadratic.ts";
+
+const transposed = (m: readonly (readonly number[])[]) => m[0]!.map((_, j) => m.map((row) => row[j]!));
+
+test("FLoRA: with one A for all, a step from B = 0 is the step of one client with all data", async () => {
+  const targets = [planted(2, 1), planted(3, 2)];
+  const play: Play = {
+    clients: targets.map((target, client) => ({ target, budget: 4, examples: 1 + 2 * client })),
+    ...{ rank: 4, steps: 1, rate: 0.05 },
+  };
+  const strategy = flora({ freshFactors: "shared" });
+  const begun = beginningOf(strategy, play);
+  const found = [0, 1].map((client) => trainPlanted(strategy, begun, client, play).update);
+  const next = await aggregate(strategy, begun, found, settingOfPlay(play));
+  const [pair] = matrixTask(4).layout.pairs as [Parameters<typeof factorsIn>[1]];
+  const { A } = factorsIn(found[0]!.plan.start!, pair);
+  // ∂F/∂B = −T·Aᵀ at B = 0, where A has no slope: ΔW = η·(¼·T_1 + ¾·T_2)·Aᵀ·A.
+  const pooled = targets[0]!.map((row, i) => row.map((value, j) => 0.25 * value + 0.75 * targets[1]![i]![j]!));
+  const expected = product(product(pooled, transposed(A), 0.05), A);
+  close(learnedBy(next, 4).flat(), expected.flat(), 1e-6);
+});
+
+test("FSLoRA: of a loss that is linear in the weight the mean step over all index sets is the unsketched one, of a curved one not", async () => {
+  const gapOf = async (loss: "linear" | "square") => {
+    const play: Play = { clients: [{ target: planted(4, 1), budget: 2 }], rank: 4, steps: 1, rate: 0.02, loss };
+    const strategy = fslora();
+    const begun = beginningOf(strategy, play);
+    for (let i = 4 * side; i < begun.parameters.length; i++) begun.parameters[i] = Math.sin(i) / 2;
+    const setting = settingOfPlay(play);
+    const after = async (components: object | null) => {
+      const change = ({ scope: _, ...plan }: Parameters<typeof strategy.weight>[0]["plan"]) =>
+        components === null ? plan : { ...plan, scope: { components: components as never } };
+      const { update } = trainPlanted(strategy, begun, 0, play, { change });
+      return (await aggregate(strategy, begun, [update], setting)).parameters;
+    };
+    const sets = [0, 1, 2, 3].flatMap((i) => [0, 1, 2, 3].filter((j) => j > i).map((j) => [i, j]));
+    const mean = new Float64Array(begun.parameters.length);
+    for (const of of sets) {
+      for (const [i, value] of (await after({ of, scale: 2 })).entries()) mean[i]! += value / sets.length;
+    }
+    const whole = await after(null);
+    return Math.hypot(...mean.map((value, i) => value - whole[i]!)) / Math.hypot(...whole);
+  };
+  // Float32 rounds each of the six to 6e-8.
+  assert.ok((await gapOf("linear")) < 1e-7);
+  assert.ok((await gapOf("square")) > 1e-4);
+});
+
+test("HetLoRA: a client whose data need rank 1 ends with a lower rank than one that needs all", async (t) => {
+  const ranksAfter = async (lambda: number) => {
+    const clients = [1, 8].map((rank) => ({ target: planted(rank, 5), budget: 8 }));
+    const ends: number[] = [];
+    for (const client of clients) {
+      const strategy = hetlora({ lambda, gamma: 0.99 });
+      const play: Play = { clients: [client], rank: 8, steps: 10, rate: 0.05 };
+      const { memories } = await playPlanted(strategy, play, 25);
+      ends.push((memories[0]!.notes as { rank: number } | null)?.rank ?? 8);
+    }
+    return ends as [number, number];
+  };
+  const [pruned, plain] = [await ranksAfter(0.01), await ranksAfter(0)];
+  t.diagnostic(`λ = 0.01: ${pruned}; λ = 0: ${plain}`);
+  assert.ok(pruned[0] < pruned[1], `${pruned}`);
+  assert.ok(pruned[0] < plain[0] && plain[1] - plain[0] <= pruned[1] - pruned[0], `${plain} and ${pruned}`);
+});
+
+/** ‖W − T‖² ÷ ‖T‖² of what a federation of these budgets has learned. */
+async function missedBy(strategy: Strategy, budgets: readonly number[], given: Partial<Play> = {}, rounds = 30) {
+  const target = planted(4, 3);
+  const rank = given.rank ?? Math.max(...budgets);
+  const play: Play = { clients: budgets.map((budget) => ({ target, budget })), rank, steps: 10, rate: 0.05, ...given };
+  const { server } = await playPlanted(strategy, play, rounds);
+  return (
+    squaredGap(learnedBy(server, rank), target) /
+    squaredGap(
+      target.map((row) => row.map(() => 0)),
+      target,
+    )
+  );
+}
+
+test("FlexLoRA: some clients of the target's rank among weak ones do better than weak ones alone, and no better than strong ones", async (t) => {
+  const ranks = { ranks: { 1: 1, 4: 4 } };
+  const [weak, mixed, strong] = [
+    await missedBy(flexlora(ranks), [1, 1], { rank: 4, rate: 0.01 }),
+    await missedBy(flexlora(ranks), [1, 4], { rate: 0.01 }),
+    await missedBy(flexlora(ranks), [4, 4], { rate: 0.01 }),
+  ];
+  t.diagnostic(`left of the target: ${weak}, ${mixed}, ${strong}`);
+  assert.ok(mixed < weak && strong <= mixed);
+});
+
+test("FLoRA: with few local steps what begins afresh lags behind what keeps its factors, with many it does not", async (t) => {
+  const at = async (steps: number, rounds: number) => [
+    await missedBy(flora({ freshFactors: "own" }), [4, 4], { steps, rate: 0.02 }, rounds),
+    await missedBy(loraFair(), [4, 4], { steps, rate: 0.02 }, rounds),
+  ];
+  const [few, many] = [await at(1, 60), await at(60, 6)];
+  t.diagnostic(`left by FLoRA and LoRA-FAIR: 1 step ${few}, 60 steps ${many}`);
+  assert.ok(few[0]! > few[1]! && many[0]! - many[1]! < few[0]! - few[1]!);
+});
