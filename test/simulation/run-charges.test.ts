@@ -12,8 +12,8 @@ import { adaptedFlops, trainingFlops } from "../../src/model/accounting.ts";
 import type { ParticipationRow } from "../../src/records/participation.ts";
 import { prepareRun, run } from "../../src/run/run.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
-import { asLlm } from "../../src/tasks/llm/kind.ts";
 import { temporaryFolder } from "../support/folders.ts";
+import { openedLlm } from "../support/opened-llm.ts";
 import { timingOnly } from "../support/scenarios.ts";
 
 /** 50 examples of 60 tokens at 300 a second are 10 s an epoch; 100 bytes a millisecond each way. */
@@ -58,7 +58,7 @@ test("bytes of the plan are what the messages weigh", async (t) => {
 });
 
 test("a probe is a forward pass over all examples, whatever the effort, and one that differentiates a step's pass", async (t) => {
-  const { config } = asLlm((await prepareRun(timingOnly(one), {})).task)!;
+  const { config } = openedLlm((await prepareRun(timingOnly(one), {})).task);
   const probe = () => ({});
   const pass = (10_000 * adaptedFlops(config, 2, 8)) / trainingFlops(config, 2, 8);
   assert.equal((await legs(t, { strategy: asking({}) }))[1], 10_000);
@@ -76,7 +76,7 @@ test("a probe is a forward pass over all examples, whatever the effort, and one 
 });
 
 test("examples that are kept from training pass forward once, and are not trained on", async (t) => {
-  const { config } = asLlm((await prepareRun(timingOnly(one), {})).task)!;
+  const { config } = openedLlm((await prepareRun(timingOnly(one), {})).task);
   const pass = (10_000 * adaptedFlops(config, 2, 8)) / trainingFlops(config, 2, 8);
   const keeping = (pieces: Partial<Strategy>) => legs(t, { strategy: asking({}, { validation: 0.2, ...pieces }) });
   near((await keeping({ steps: () => ({ validate: () => ({}) }) }))[1]!, 8_000 + 0.2 * pass);
@@ -84,7 +84,7 @@ test("examples that are kept from training pass forward once, and are not traine
 });
 
 test("steps at another budget take what their FLOPs say", async (t) => {
-  const { config } = asLlm((await prepareRun(timingOnly(one), {})).task)!;
+  const { config } = openedLlm((await prepareRun(timingOnly(one), {})).task);
   const [, work] = await legs(t, { strategy: asking({ kind: { variant: { topK: 1 } } }) });
   assert.equal(work, Math.ceil((10_000 * trainingFlops(config, 1, 8)) / trainingFlops(config, 2, 8)));
 });

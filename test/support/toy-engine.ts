@@ -9,7 +9,6 @@ import type { AdapterLayout } from "../../src/model/adapter.ts";
 import type { Prepared } from "../../src/run/prepare.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import type { Handlers, PoolDiagnostics, Task, WorkPool } from "../../src/runtime/pools/pool.ts";
-import { asLlm } from "../../src/tasks/llm/kind.ts";
 import type {
   Evaluation,
   EvaluationJob,
@@ -17,6 +16,7 @@ import type {
   TrainJob,
   TrainResult,
 } from "../../src/tasks/training-engine.ts";
+import { openedLlm } from "./opened-llm.ts";
 
 export class ToyEngine implements TrainingEngine {
   readonly name = "toy";
@@ -88,7 +88,7 @@ const handlersFor = ({ task, training }: Prepared, lossOf?: (batch: Batch) => nu
   trainingHandlers(
     () => training!.setup,
     async () => {
-      const toy = new ToyEngine(asLlm(task)!.adapter);
+      const toy = new ToyEngine(openedLlm(task).adapter);
       if (lossOf === undefined) return toy;
       const train = async (jobs: readonly TrainJob[]): Promise<TrainResult[]> =>
         (await toy.trainCohort(jobs)).map((result, at) => ({

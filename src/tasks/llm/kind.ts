@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { ScenarioError } from "../../base/errors.ts";
 import { byteTokenizer } from "../../data/tokenizer.ts";
 import { countLora, countParameters, roundBytes } from "../../model/accounting.ts";
-import { type AdapterLayout, adapterLayout, type LoraConfig } from "../../model/adapter.ts";
+import { adapterLayout, type LoraConfig } from "../../model/adapter.ts";
 import type { BaseWeights } from "../../model/base-weights.ts";
 import { type ModelConfig, plainSettings } from "../../model/config.ts";
 import { readAdapterLike, writeAdapterFolder } from "../../model/formats/adapter-folder.ts";
@@ -24,12 +24,6 @@ interface LlmSpec {
   readonly config: ModelConfig;
   readonly lora: LoraConfig;
   readonly sharedRescaler: boolean;
-}
-
-export interface OpenedLlm extends OpenedTask {
-  readonly type: "llm";
-  readonly config: ModelConfig;
-  readonly adapter: AdapterLayout;
 }
 
 export const llm: TaskKind<Fields, LlmSpec> = {
@@ -56,10 +50,7 @@ export const llmSpec = (
 /** Of a language model; every one has some. */
 export const baseWeightsOf = ({ weights }: TaskSpec): BaseWeights => weights as BaseWeights;
 
-/** What a language model has besides; null for any other task. */
-export const asLlm = (task: OpenedTask): OpenedLlm | null => (task.type === "llm" ? (task as OpenedLlm) : null);
-
-async function open({ model: given, lora, sharedRescaler }: Fields, options: OpenOptions): Promise<OpenedLlm> {
+async function open({ model: given, lora, sharedRescaler }: Fields, options: OpenOptions): Promise<OpenedTask> {
   const { shape, cache } = options;
   const model = modelOf(given, options);
   const { config } = model;
@@ -68,8 +59,6 @@ async function open({ model: given, lora, sharedRescaler }: Fields, options: Ope
   const experts = config.layers * config.experts;
   return {
     type: "llm",
-    config,
-    adapter,
     task: llmTask({ config, lora, form: "factored", shape, sharedRescaler }),
     layout: parameterLayout(adapter),
     members: adapter.members,

@@ -5,7 +5,7 @@ import type { RoundMetrics } from "../../../src/records/metrics.ts";
 import { prepareRun } from "../../../src/run/run.ts";
 import { fairnessOf, jainIndex, servedIn } from "../../../src/study/fairness.ts";
 import { runCell } from "../../../src/study/matrix.ts";
-import { asLlm } from "../../../src/tasks/llm/kind.ts";
+import { openedLlm } from "../../support/opened-llm.ts";
 import { timingOnly } from "../../support/scenarios.ts";
 
 const near = (actual: number | null, expected: number): void =>
@@ -61,7 +61,7 @@ test("work is what training takes by formula, and useful are the bytes of update
     rounds: { count: 3, cohort: 2, overSelection: 1.5 },
   });
   const { task } = await prepareRun(scenario, {});
-  const { config } = asLlm(task)!;
+  const { config } = openedLlm(task);
   const { bytes } = task;
   const quiet = { engine: "auto", reproduce: "", signal: new AbortController().signal, onRound: () => {} };
   const { costs, rows } = (await runCell(scenario, quiet))!;
