@@ -54,7 +54,9 @@ interface HaltablePool extends WorkPool {
 export function haltable(pool: WorkPool): HaltablePool {
   let isHalted = false;
   return {
-    workers: pool.workers,
+    get workers(): number {
+      return pool.workers;
+    },
     get diagnostics(): PoolDiagnostics {
       return pool.diagnostics;
     },

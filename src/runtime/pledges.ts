@@ -100,7 +100,6 @@ export class PledgeStore implements Snapshot<PledgeState> {
   readonly #pledges = new NumberMap<Pledge>();
   /** Begun and not opened, so that their results pile up; those that weigh nothing do not count. */
   readonly #ahead = new Set<Pledge>();
-  readonly #mostAhead: number;
   #next = 0;
   #begun = 0;
   #opened = 0;
@@ -110,7 +109,11 @@ export class PledgeStore implements Snapshot<PledgeState> {
     this.#pool = pool;
     this.#blobs = blobs;
     this.#gathering = gathering;
-    this.#mostAhead = aheadPerWorker * pool.workers;
+  }
+
+  /** Workers may come and go. */
+  get #mostAhead(): number {
+    return aheadPerWorker * Math.max(1, this.#pool.workers);
   }
 
   /** Pledges that somebody holds, opened ones included. */

@@ -1,30 +1,40 @@
 import assert from "node:assert/strict";
+import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { InvariantError, MachineError } from "../../src/base/errors.ts";
 import { BlobStore } from "../../src/runtime/messages/blobs.ts";
-import type { BlobRef } from "../../src/runtime/messages/refs.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
+import { NatsPool } from "../../src/runtime/pools/nats.ts";
+import { connectNats } from "../../src/runtime/pools/nats-server.ts";
 import { PiscinaPool } from "../../src/runtime/pools/piscina-pool.ts";
 import type { Task, WorkPool } from "../../src/runtime/pools/pool.ts";
+import { temporaryFolder } from "../support/folders.ts";
+import { startNats, startWorker, type TestServer, withoutNats } from "../support/nats.ts";
 import { handlers } from "../support/pool-worker.ts";
 
 const worker = new URL("../support/pool-worker.ts", import.meta.url);
 
 const task = (work: string, job: unknown): Task => ({ work, job, blobs: [] });
 
-/** A task that counts in shared memory how often it was begun. */
+const folder = temporaryFolder({ after });
+let nextCounter = 0;
+
+/** A task that counts how often it was begun. */
 function counted(work: string, failing = 0): { task: Task; begun: () => number } {
-  const begun: BlobRef = { ref: "blob", digest: "begun", bytes: 4 };
-  const memory = new Int32Array(new SharedArrayBuffer(4));
-  const blobs = [[begun.digest, new Uint8Array(memory.buffer)] as const];
-  return { task: { work, job: { begun, failing }, blobs }, begun: () => memory[0]! };
+  const begun = join(folder, String(nextCounter++));
+  return {
+    task: task(work, { begun, failing }),
+    begun: () => (existsSync(begun) ? statSync(begun).size : 0),
+  };
 }
 
-function poolContract(name: string, open: () => WorkPool): void {
+/** @param shares whether workers see the memory of this process */
+function poolContract(name: string, open: () => WorkPool | Promise<WorkPool>, shares = true): void {
   describe(name, () => {
     let pool: WorkPool;
-    before(() => {
-      pool = open();
+    before(async () => {
+      pool = await open();
     });
     after(() => pool.close());
 
@@ -54,6 +64,7 @@ function poolContract(name: string, open: () => WorkPool): void {
       const values = blobs.put(Float32Array.of(1, 2, 4));
       const sum = { work: "sum", job: { values }, blobs: [[values.digest, blobs.bytes(values)] as const] };
       assert.equal(await pool.run(sum), 7);
+      if (!shares) return;
       // Nobody may write to a blob; here it shows that the worker's view and ours are the same memory.
       blobs.floats(values)[0] = 10;
       assert.equal(await pool.run(sum), 16);
@@ -99,7 +110,7 @@ function poolContract(name: string, open: () => WorkPool): void {
     });
 
     test("closing waits for the tasks that were handed in, and takes no more", async () => {
-      const other = open();
+      const other = await open();
       const results = [1, 2, 3, 4, 5].map((n) => other.run(task("square", { n })));
       await other.close();
       assert.deepEqual(
@@ -118,6 +129,31 @@ describe("pools", { concurrency: true }, () => {
     "the pool with threads that do tasks of a kind first",
     () => new PiscinaPool({ worker, workers: 2, kindOf: ({ work }) => work }),
   );
+
+  describe("with a NATS server", { skip: withoutNats }, () => {
+    let server: TestServer;
+    const stops: (() => Promise<void>)[] = [];
+    before(async () => {
+      server = await startNats();
+    });
+    after(async () => {
+      for (const stop of stops) await stop();
+      await server.stop();
+    });
+    const open = async (local: WorkPool | null): Promise<WorkPool> => {
+      stops.push(await startWorker(server.url, { slots: 2, open: async () => new InlinePool(handlers) }));
+      return NatsPool.open({
+        server: await connectNats({ url: server.url }, "a run of the tests"),
+        title: "contract",
+        needs: {},
+        setup: new Uint8Array(1),
+        local,
+        silence: 3_000,
+      });
+    };
+    poolContract("the pool with workers anywhere", () => open(null), false);
+    poolContract("the pool with workers anywhere, and some here", () => open(new InlinePool(handlers)), false);
+  });
 
   test("the pools give the same results, bit for bit", async () => {
     const blobs = new BlobStore();

@@ -15,7 +15,7 @@ export interface Task {
 
 /** A task on its way to a worker, this thread's or another's: its job is bytes. */
 export interface EncodedTask extends Task {
-  readonly job: Uint8Array;
+  readonly job: Uint8Array<ArrayBuffer>;
 }
 
 /** One kind of work; its result is plain data. It must not write to what `blobs` gives it. */
@@ -42,10 +42,12 @@ export interface PoolDiagnostics {
   readonly stuck: number;
   /** What went wrong with workers, in words, most recent last; at most 100 lines. */
   readonly problems: readonly string[];
+  /** Who has done how much, where workers are elsewhere. */
+  readonly summary?: string;
 }
 
 export interface WorkPool {
-  /** Tasks that can run at the same time. */
+  /** Tasks that can run at the same time, as things stand. */
   readonly workers: number;
   readonly diagnostics: PoolDiagnostics;
   /**
@@ -68,14 +70,19 @@ export function encodeTask({ work, job, blobs }: Task): EncodedTask {
 }
 
 /** Does a task, and encodes what its handler returned or threw. */
-export async function answer(handlers: Handlers, { work, job, blobs }: EncodedTask): Promise<Uint8Array<ArrayBuffer>> {
-  try {
+export const answer = (handlers: Handlers, { work, job, blobs }: EncodedTask): Promise<Uint8Array<ArrayBuffer>> =>
+  replyOf(() => {
     const handler = Object.hasOwn(handlers, work) ? handlers[work] : undefined;
     if (handler === undefined) {
       throw new InvariantError(`no handler for "${work}"; this worker has ${Object.keys(handlers).join(", ")}`);
     }
-    const value = await handler(decode(job) as never, blobReader(blobs));
-    return encode({ ok: true, value } satisfies Reply);
+    return handler(decode(job) as never, blobReader(blobs));
+  });
+
+/** What work returned or threw, as bytes. */
+export async function replyOf(work: () => unknown): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    return encode({ ok: true, value: await work() } satisfies Reply);
   } catch (error) {
     const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
     return encode({ ok: false, name, message: carriable(message), stack: stack && carriable(stack) } satisfies Reply);

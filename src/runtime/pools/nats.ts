@@ -1,0 +1,386 @@
+/**
+ * The pool with workers anywhere: tasks go to whoever is there through a work queue of JetStream, beside the pool of
+ * this process where there is one.
+ *
+ * A task is a pure function of plain data. So one that falls silent is given to another worker, one that is done twice
+ * counts once, and whoever is killed takes nothing with it but time. No more tasks lie in the queue than there are workers
+ * for; a task nobody wants any more by then is not sent. Nothing that comes back is believed before it was checked, and
+ * the worst that a worker can do is to let the run fail.
+ *
+ * The stream and the store of a run go when it ends; those of a run that was killed, when somebody else comes a day later.
+ */
+import type { JsMsg } from "@nats-io/jetstream";
+import { sha256 } from "../../base/digest.ts";
+import { InputError, invariant, MachineError, messageOf } from "../../base/errors.ts";
+import { encode } from "../messages/codec.ts";
+import { Attendance, mostQuiet } from "./nats-attendance.ts";
+import { type NatsServer, noteInterruptions } from "./nats-server.ts";
+import { type ContentStore, Supply } from "./nats-store.ts";
+import { isMissing, makeStream, removeAbandoned } from "./nats-stream.ts";
+import {
+  type Content,
+  defaultSilence,
+  misfit,
+  mostAttempts,
+  type Result,
+  read,
+  replySchema,
+  resultSchema,
+  streamOf,
+  subjects,
+  type Traits,
+} from "./nats-wire.ts";
+import {
+  type EncodedTask,
+  encodeTask,
+  failureOf,
+  type PoolDiagnostics,
+  remember,
+  type Task,
+  type WorkPool,
+} from "./pool.ts";
+
+export interface NatsPoolOptions {
+  /** The pool closes it. */
+  readonly server: NatsServer;
+  /** Of the run, for those who look. */
+  readonly title: string;
+  /** What a worker has to be. */
+  readonly needs: Traits;
+  /** What a worker is set up with, as whoever opens it there reads it. */
+  readonly setup: Uint8Array;
+  /** More content that workers may ask for, by digest. */
+  readonly contents?: ReadonlyMap<string, () => Uint8Array>;
+  /** Works beside them, and is closed with the pool. */
+  readonly local?: WorkPool | null;
+  /** @throws InputError for a result that is none of this work's */
+  readonly check?: (task: Task, value: unknown) => void;
+  /** Told who comes, goes and is not used, for the user. */
+  readonly note?: (text: string) => void;
+  /** Told of every task that a worker elsewhere has done. */
+  readonly onDone?: (task: Task, by: Pick<Result, "worker" | "took" | "attempt">) => void;
+  readonly silence?: number;
+}
+
+interface Order {
+  readonly task: Task;
+  readonly encoded: EncodedTask;
+  readonly isWanted: () => boolean;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+  attempts: number;
+  /** Whether the queue has confirmed it. */
+  isQueued: boolean;
+}
+
+export class NatsPool implements WorkPool {
+  readonly #options: NatsPoolOptions;
+  readonly #run: string;
+  readonly #store: ContentStore;
+  readonly #setup: Content;
+  readonly #beat: number;
+  readonly #timer: NodeJS.Timeout;
+  readonly #attendance: Attendance;
+  readonly #waiting: Order[] = [];
+  readonly #remote = new Map<number, Order>();
+  readonly #supply: Supply;
+  readonly #problems: string[] = [];
+  /** Tasks by host. */
+  readonly #done = new Map<string, number>();
+  #longest = 0;
+  #local = 0;
+  #next = 0;
+  #completed = 0;
+  #retries = 0;
+  /** Beats without a result. */
+  #quiet = 0;
+  #closed = false;
+  #whenIdle: (() => void) | null = null;
+
+  /** @throws MachineError when the server refuses what the run needs there */
+  static async open(options: NatsPoolOptions): Promise<NatsPool> {
+    const { server, silence = defaultSilence } = options;
+    const run = server.newName();
+    try {
+      await makeStream(server.manager, run, silence);
+      const pool = new NatsPool(options, run, await server.store(streamOf(run), "make"));
+      await pool.#listen();
+      return pool;
+    } catch (cause) {
+      await server.manager.streams.delete(streamOf(run)).catch(() => undefined);
+      await server.connection.close();
+      await options.local?.close();
+      throw new MachineError(`the NATS server ${server.url} does not take the run: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  private constructor(options: NatsPoolOptions, run: string, store: ContentStore) {
+    this.#options = options;
+    this.#run = run;
+    this.#store = store;
+    const problem = (text: string) => remember(this.#problems, text);
+    this.#supply = new Supply(store, (digest) => this.#content(digest), problem);
+    this.#attendance = new Attendance(run, options.needs, (text) => options.note?.(text));
+    this.#setup = { digest: sha256(options.setup), bytes: options.setup.length };
+    this.#beat = (options.silence ?? defaultSilence) / 10;
+    this.#timer = setInterval(() => this.#onBeat(), this.#beat);
+  }
+
+  get workers(): number {
+    return (this.#options.local?.workers ?? 0) + this.#attendance.slots;
+  }
+
+  get diagnostics(): PoolDiagnostics {
+    const own = this.#options.local?.diagnostics ?? { completed: 0, retries: 0, stuck: 0, problems: [] };
+    return {
+      completed: own.completed + this.#completed,
+      retries: own.retries + this.#retries,
+      stuck: own.stuck,
+      problems: [...own.problems, ...this.#problems],
+      summary: this.#summary(own.completed),
+    };
+  }
+
+  #summary(here: number): string {
+    const hosts = [...this.#done].map(([host, tasks]) => `${tasks} on ${host}`);
+    const who = [...hosts, ...(here > 0 ? [`${here} here`] : [])].join(", ");
+    return `tasks: ${who || "none"}; ${this.#retries} begun again, at most ${this.#longest} in the queue`;
+  }
+
+  async run(task: Task, isWanted: () => boolean = () => true): Promise<unknown> {
+    invariant(!this.#closed, () => `"${task.work}" came to a pool that is closed`);
+    const encoded = encodeTask(task);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ task, encoded, isWanted, resolve, reject, attempts: 0, isQueued: false });
+      this.#dispatch();
+      this.#longest = Math.max(this.#longest, this.#waiting.length);
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const { local, server } = this.#options;
+    this.#forget();
+    if (!this.#isIdle) {
+      await new Promise<void>((resolve) => {
+        this.#whenIdle = resolve;
+      });
+    }
+    clearInterval(this.#timer);
+    await local?.close();
+    const { connection, manager } = server;
+    if (connection.isClosed()) return;
+    this.#announce();
+    const gone = [manager.streams.delete(streamOf(this.#run)), this.#store.destroy()];
+    for (const { reason } of (await Promise.allSettled(gone)).filter((end) => end.status === "rejected")) {
+      remember(this.#problems, `the run was not removed from ${server.url}: ${messageOf(reason)}`);
+    }
+    await connection.close();
+  }
+
+  get #isIdle(): boolean {
+    return this.#waiting.length + this.#remote.size + this.#local === 0;
+  }
+
+  async #listen(): Promise<void> {
+    const { server, note = () => {} } = this.#options;
+    const { connection, jetstream } = server;
+    const each = (subject: string, take: (data: Uint8Array, respond: (text: string) => void) => unknown) =>
+      connection.subscribe(subject, {
+        callback: (error, message) => {
+          if (error === null) take(message.data, (text) => void message.respond(text));
+          else this.#fail(new MachineError(`the NATS server ${server.url} refuses ${subject}: ${error.message}`));
+        },
+      });
+    each(subjects.workers, (data) => this.#hear(data));
+    each(subjects.of(this.#run, "want"), (data, respond) => this.#supply.answer(Buffer.from(data).toString(), respond));
+    const consumer = await jetstream.consumers.get(streamOf(this.#run), "run");
+    const results = await consumer.consume({ max_messages: 100 });
+    const take = async () => {
+      for await (const message of results) void this.#take(message);
+    };
+    take().catch((error: unknown) => this.#fail(error));
+    connection.closed().then((error) => {
+      if (error) this.#fail(new MachineError(`the connection to ${server.url} ended: ${error.message}`));
+    });
+    void noteInterruptions(server, note);
+    this.#announce();
+    void removeAbandoned(server.manager, { wait: 5 * this.#beat, isOver: () => this.#closed });
+  }
+
+  #announce(): void {
+    const { server, title, needs } = this.#options;
+    const { connection } = server;
+    if (connection.isClosed()) return;
+    const over = this.#closed && this.#isIdle;
+    const told = { run: this.#run, title, needs, setup: this.#setup, slots: this.#attendance.slots, over };
+    connection.publish(subjects.of(this.#run, "announce"), encode(told));
+  }
+
+  #onBeat(): void {
+    this.#announce();
+    this.#attendance.beat();
+    if (this.#remote.size === 0) this.#quiet = 0;
+    else if (++this.#quiet % mostQuiet === 0) void this.#findLost();
+    if (this.#closed) this.#forget();
+  }
+
+  /** A worker says that it is there. */
+  #hear(data: Uint8Array): void {
+    try {
+      const before = this.#attendance.slots;
+      const isFree = this.#attendance.hear(data);
+      if (isFree || this.#attendance.slots !== before) this.#announce();
+      this.#dispatch();
+    } catch (error) {
+      remember(this.#problems, messageOf(error));
+    }
+  }
+
+  #dispatch(): void {
+    const { local = null } = this.#options;
+    while (this.#waiting.length > 0) {
+      const here = local !== null && this.#local < local.workers ? local : null;
+      if (here === null && this.#remote.size >= this.#attendance.slots) break;
+      const order = this.#waiting.shift()!;
+      if (!order.isWanted()) order.resolve(undefined);
+      else if (here === null) this.#send(order);
+      else this.#workHere(order, here);
+    }
+    if (this.#isIdle) this.#whenIdle?.();
+  }
+
+  /** Nobody waits for the result of what nobody wants. */
+  #forget(): void {
+    for (const [id, order] of this.#remote) {
+      if (order.isWanted()) continue;
+      this.#remote.delete(id);
+      order.resolve(undefined);
+    }
+    for (const order of this.#waiting.splice(0)) {
+      if (order.isWanted()) this.#waiting.push(order);
+      else order.resolve(undefined);
+    }
+    this.#dispatch();
+  }
+
+  #workHere({ task, isWanted, resolve, reject }: Order, local: WorkPool): void {
+    this.#local++;
+    local
+      .run(task, isWanted)
+      .then(resolve, reject)
+      .finally(() => {
+        this.#local--;
+        this.#dispatch();
+      });
+  }
+
+  #send(order: Order): void {
+    const id = this.#next++;
+    order.isQueued = false;
+    this.#remote.set(id, order);
+    this.#queue(id, order).catch((error: unknown) => this.#retry(id, messageOf(error)));
+  }
+
+  async #queue(id: number, order: Order): Promise<void> {
+    const { work, job, blobs } = order.encoded;
+    const named = blobs.map(([digest, content]) => ({ digest, bytes: content.length }));
+    const message = encode({ id, work, job: await this.#store.pack(job), blobs: named });
+    while (this.#remote.get(id) === order) {
+      try {
+        // By its name the server knows a message that it has already.
+        await this.#options.server.jetstream.publish(subjects.of(this.#run, "task"), message, { msgID: `task ${id}` });
+        order.isQueued = true;
+        return;
+      } catch (error) {
+        if (this.#options.server.connection.isClosed()) throw error;
+        await new Promise((resolve) => setTimeout(resolve, this.#beat));
+      }
+    }
+  }
+
+  /** A result has come, or what claims to be one. */
+  async #take(message: JsMsg): Promise<void> {
+    const { needs, check, onDone } = this.#options;
+    let id = -1;
+    try {
+      const result = read(resultSchema, message.data, "a result");
+      const { worker, reply, took, attempt } = result;
+      const order = this.#remote.get(result.id);
+      // Somebody else was faster.
+      if (order === undefined) return;
+      id = result.id;
+      const problem = misfit(needs, worker.is);
+      if (problem !== null) throw new InputError(`from ${worker.host}: ${problem}`);
+      const found = read(replySchema, await this.#store.unpack(reply), `the reply from ${worker.host}`);
+      if (found.ok) check?.(order.task, found.value);
+      if (!this.#remote.delete(id)) return;
+      this.#quiet = 0;
+      this.#retries += Math.max(0, attempt - 1);
+      if (found.ok) {
+        this.#completed++;
+        this.#done.set(worker.host, (this.#done.get(worker.host) ?? 0) + 1);
+        order.resolve(found.value);
+        onDone?.(order.task, { worker, took, attempt });
+      } else {
+        remember(this.#problems, `"${order.task.work}" threw on ${worker.host}: ${found.message}`);
+        order.reject(failureOf({ ...found, stack: found.stack }));
+      }
+      if (reply.inside === null) void this.#store.delete(reply.digest);
+    } catch (error) {
+      if (id === -1) remember(this.#problems, `a result was refused: ${messageOf(error)}`);
+      else this.#retry(id, `its result was refused: ${messageOf(error)}`);
+    } finally {
+      message.ack();
+      this.#dispatch();
+    }
+  }
+
+  #retry(id: number, reason: string): void {
+    const order = this.#remote.get(id);
+    if (order === undefined) return;
+    this.#remote.delete(id);
+    const { work } = order.task;
+    remember(this.#problems, `"${work}" is begun again: ${reason}`);
+    if (++order.attempts < mostAttempts) {
+      this.#retries++;
+      this.#waiting.unshift(order);
+    } else order.reject(new MachineError(`"${work}" went wrong ${order.attempts} times, giving up: ${reason}`));
+    this.#dispatch();
+  }
+
+  /** Sees that what is awaited is still with somebody: a worker may have taken it off the queue without a result. */
+  async #findLost(): Promise<void> {
+    const before = [...this.#remote].filter(([, { isQueued }]) => isQueued);
+    const { consumers } = this.#options.server.manager;
+    try {
+      for (const name of ["workers", "run"]) {
+        const { num_pending, num_ack_pending } = await consumers.info(streamOf(this.#run), name);
+        if (num_pending + num_ack_pending > 0) return;
+      }
+    } catch (error) {
+      if (isMissing(error)) this.#fail(new MachineError(`the run is gone from the NATS server: ${messageOf(error)}`));
+      return;
+    }
+    for (const [id, order] of before) if (this.#remote.get(id) === order) this.#retry(id, "its worker has lost it");
+  }
+
+  #content(digest: string): Uint8Array {
+    if (digest === this.#setup.digest) return this.#options.setup;
+    const make = this.#options.contents?.get(digest);
+    if (make !== undefined) return make();
+    for (const { encoded } of this.#remote.values()) {
+      const blob = encoded.blobs.find(([name]) => name === digest);
+      if (blob !== undefined) return blob[1];
+    }
+    throw new InputError("the run does not have it, or no longer");
+  }
+
+  #fail(error: unknown): void {
+    const orders = [...this.#remote.values(), ...this.#waiting.splice(0)];
+    this.#remote.clear();
+    for (const { reject } of orders) reject(error);
+    this.#dispatch();
+  }
+}

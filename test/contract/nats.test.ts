@@ -1,0 +1,239 @@
+/** The pool with workers anywhere and a server of the tests' own: what goes wrong on the way, and who does not play fair. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { sha256 } from "../../src/base/digest.ts";
+import { BlobStore } from "../../src/runtime/messages/blobs.ts";
+import { encode } from "../../src/runtime/messages/codec.ts";
+import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
+import { NatsPool, type NatsPoolOptions } from "../../src/runtime/pools/nats.ts";
+import { listWorkers } from "../../src/runtime/pools/nats-attendance.ts";
+import { connectNats, type NatsServer } from "../../src/runtime/pools/nats-server.ts";
+import { type Parcel, read, streamOf, subjects, taskSchema } from "../../src/runtime/pools/nats-wire.ts";
+import type { Task } from "../../src/runtime/pools/pool.ts";
+import { startNats, startWorker, type TestServer, withoutNats } from "../support/nats.ts";
+import { handlers } from "../support/pool-worker.ts";
+
+const task = (work: string, job: unknown): Task => ({ work, job, blobs: [] });
+const square = task("square", { n: 3 });
+const open = async () => new InlinePool(handlers);
+
+async function openPool(url: string, options: Partial<NatsPoolOptions> = {}): Promise<NatsPool> {
+  const server = await connectNats({ url }, "a run of the tests");
+  return NatsPool.open({ server, title: "test", needs: {}, setup: new Uint8Array(1), silence: 1_000, ...options });
+}
+
+/** Somebody with the credentials of a worker, who may say anything. */
+class Stranger {
+  readonly #server: NatsServer;
+  readonly #run: string;
+  readonly #is: Readonly<Record<string, string>>;
+  readonly #id: string;
+  readonly #timer: NodeJS.Timeout;
+
+  private constructor(server: NatsServer, run: string, is: Readonly<Record<string, string>>) {
+    this.#server = server;
+    this.#run = run;
+    this.#is = is;
+    this.#id = server.newName();
+    const presence = encode({ worker: this.#self, cores: 1, slots: 1, done: 0, serving: run, refuses: null });
+    const tell = () => server.connection.publish(subjects.worker(this.#id), presence);
+    tell();
+    this.#timer = setInterval(tell, 100);
+  }
+
+  /** Joins the only run there is. */
+  static async join(url: string, is: Readonly<Record<string, string>> = {}): Promise<Stranger> {
+    const server = await connectNats({ url }, "a stranger");
+    const names = (await server.manager.streams.list().next()).map(({ config }) => config.name);
+    const run = names.find((name) => /^FLAME_(?!WORKERS)/.test(name))!.slice("FLAME_".length);
+    return new Stranger(server, run, is);
+  }
+
+  /** Takes a task off the queue, and says something. */
+  async answer(say: (id: number) => unknown): Promise<void> {
+    const consumer = await this.#server.jetstream.consumers.get(streamOf(this.#run), "workers");
+    const message = await consumer.next();
+    const { id } = read(taskSchema, message!.data, "a task");
+    const said = say(id);
+    if (said instanceof Uint8Array) await this.#publish(said);
+    else if (said !== null)
+      await this.#publish(encode({ attempt: 1, worker: this.#self, took: 1, id, ...(said as object) }));
+    message!.ack();
+  }
+
+  async leave(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#server.connection.close();
+  }
+
+  get #self() {
+    return { id: this.#id, host: "stranger", is: this.#is };
+  }
+
+  async #publish(data: Uint8Array): Promise<void> {
+    await this.#server.jetstream.publish(subjects.of(this.#run, "done"), data);
+  }
+}
+
+const parcel = (value: unknown): Parcel => {
+  const inside = encode(value);
+  return { digest: sha256(inside), bytes: inside.length, inside };
+};
+
+describe("a NATS server", { skip: withoutNats, concurrency: true }, () => {
+  test("that is not there, refuses credentials, has no JetStream or takes small messages only is told of", async () => {
+    await assert.rejects(connectNats({ url: "nats://127.0.0.1:1" }, "test"), {
+      name: "MachineError",
+      message: /cannot use the NATS server nats:\/\/127\.0\.0\.1:1: .*refused/,
+    });
+    for (const [config, jetstream, message] of [
+      ["authorization { user: lab, password: secret }", true, /it refuses these credentials/],
+      ["", false, /offers no JetStream: start it with -js/],
+      ["max_payload: 32KB", true, /takes messages of 32\.\d kB, expected at least 65\.\d kB: max_payload/],
+    ] as const) {
+      const server = await startNats(config, jetstream);
+      await assert.rejects(connectNats({ url: server.url }, "test"), { name: "MachineError", message });
+      await server.stop();
+    }
+  });
+
+  test("that is full makes a run fail with what it says", async () => {
+    const server = await startNats("", "max_file_store: 100KB");
+    const stop = await startWorker(server.url, { open, silence: 1_000 });
+    const pool = await openPool(server.url);
+    await assert.rejects(pool.run(task("sum", { values: new Float32Array(3e5) })), {
+      name: "MachineError",
+      message: /giving up: .*(resource|limit|storage|space)/,
+    });
+    await pool.close();
+    await stop();
+    await server.stop();
+  });
+});
+
+describe("the pool with workers anywhere", { skip: withoutNats }, () => {
+  let server: TestServer;
+  before(async () => {
+    server = await startNats("max_payload: 128KB");
+  });
+  after(() => server.stop());
+
+  test("what is larger than a message goes through the store, and nothing is left there when a run has ended", async () => {
+    const stop = await startWorker(server.url, { open });
+    const pool = await openPool(server.url);
+    const blobs = new BlobStore();
+    const values = blobs.put(Float32Array.from({ length: 60_000 }, (_, i) => i % 7));
+    const sum = {
+      work: "sum",
+      job: { values, more: new Float32Array(60_000) },
+      blobs: [[values.digest, blobs.bytes(values)]],
+    } as const;
+    assert.equal(
+      await pool.run(sum),
+      Float32Array.from({ length: 60_000 }, (_, i) => i % 7).reduce((a, b) => a + b, 0),
+    );
+    const { values: ramp } = (await pool.run(task("ramp", { length: 60_000 }))) as { values: Float32Array };
+    assert.equal(ramp[59_999], 59_999);
+    await pool.close();
+    const looker = await connectNats({ url: server.url }, "a look");
+    const [worker] = await listWorkers(looker);
+    assert.deepEqual([worker!.worker.host, worker!.slots, worker!.done], ["here", 1, 2]);
+    const left = (await looker.manager.streams.list().next()).map(({ config }) => config.name);
+    assert.deepEqual(left, ["FLAME_WORKERS"]);
+    await looker.connection.close();
+    await stop();
+  });
+
+  test("a worker of another version is told so and not used", async () => {
+    const notes: string[] = [];
+    const told: string[] = [];
+    const pool = await openPool(server.url, { needs: { program: "2.0" }, note: (text) => notes.push(text) });
+    const stopOld = await startWorker(server.url, { open, is: { program: "1.0" }, note: (text) => told.push(text) });
+    const stop = await startWorker(server.url, { open, is: { program: "2.0" } });
+    assert.deepEqual(await pool.run(square), { n: 9 });
+    await stopOld();
+    assert.deepEqual(told.slice(0, 1), ["does not serve test: the run needs program 2.0, the worker has 1.0"]);
+    assert.ok(notes.includes("the worker on here is not used: the run needs program 2.0, the worker has 1.0"));
+    await pool.close();
+    await stop();
+  });
+
+  test("a result that is damaged, from another kind of worker or no result at all is refused, and the task begun again", async () => {
+    const pool = await openPool(server.url, {
+      needs: { processor: "a" },
+      check: (_, value) => assert.equal(typeof value, "object"),
+    });
+    const result = pool.run(square);
+    const [good, other] = [await Stranger.join(server.url, { processor: "a" }), await Stranger.join(server.url)];
+    const reply = parcel({ ok: true, value: { n: 1 } });
+    await good.answer(() => ({ reply: { ...reply, digest: "0".repeat(64) } }));
+    await good.answer(() => ({ reply: { ...reply, inside: null } }));
+    await good.answer(() => ({ reply: parcel({ ok: true, value: 7 }) }));
+    await good.answer(() => ({ reply: parcel({ no: "reply" }) }));
+    await other.answer(() => ({ reply }));
+    // Of garbage nobody knows whose it was: the queue is found empty.
+    await good.answer(() => Buffer.from("\x93garbage"));
+    await good.answer(() => null);
+    await good.answer((id) => ({ id: id + 1_000, reply }));
+    await good.answer(() => ({ reply: parcel({ ok: true, value: { n: 9 } }) }));
+    assert.deepEqual(await result, { n: 9 });
+    const problems = pool.diagnostics.problems.join("\n");
+    for (const expected of [
+      /has the digest/,
+      /is not in the object store/,
+      /number/,
+      /reply from stranger is not what it claims to be/,
+      /from stranger: the run needs processor a, the worker has none/,
+      /a result was refused: a result is not/,
+      /its worker has lost it/,
+    ]) {
+      assert.match(problems, expected);
+    }
+    assert.equal(pool.diagnostics.completed, 1);
+    assert.equal(pool.diagnostics.retries, 8);
+    await good.leave();
+    await other.leave();
+    await pool.close();
+  });
+
+  test("a task that only ever comes back damaged fails the run", async () => {
+    const pool = await openPool(server.url);
+    const result = pool.run(square);
+    const bad = await Stranger.join(server.url);
+    const lies = (async () => {
+      for (let i = 0; i < 10; i++) await bad.answer(() => ({ reply: parcel("lies") }));
+    })();
+    await assert.rejects(result, { name: "MachineError", message: /"square" went wrong 10 times, giving up/ });
+    await lies;
+    await bad.leave();
+    await pool.close();
+  });
+
+  test("what a run that was killed has left goes once its queue is forgotten", async () => {
+    const dead = await openPool(server.url);
+    const looker = await connectNats({ url: server.url }, "a look");
+    const names = async () => (await looker.manager.streams.list().next()).map(({ config }) => config.name);
+    const [stream] = (await names()).filter((name) => /^FLAME_(?!WORKERS)/.test(name));
+    await looker.manager.consumers.delete(stream!, "run");
+    const pool = await openPool(server.url);
+    while ((await names()).some((name) => name.includes(stream!)));
+    assert.equal((await names()).length, 3);
+    await pool.close();
+    await looker.connection.close();
+    await dead.close();
+  });
+
+  test("a server that is started again loses nothing", async () => {
+    const stop = await startWorker(server.url, { open, slots: 2 });
+    const pool = await openPool(server.url);
+    assert.deepEqual(await pool.run(square), { n: 9 });
+    const results = Array.from({ length: 20 }, (_, n) => pool.run(task("square", { n })));
+    await server.restart();
+    assert.deepEqual(
+      await Promise.all(results),
+      Array.from({ length: 20 }, (_, n) => ({ n: n * n })),
+    );
+    await pool.close();
+    await stop();
+  });
+});
