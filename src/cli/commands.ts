@@ -21,20 +21,19 @@ import {
 } from "./options.ts";
 
 export function declareCommands(program: Command): void {
-  program
-    .command("run")
-    .description("runs a scenario and leaves its results in a folder")
+  withNats(program.command("run").description("runs a scenario and leaves its results in a folder"))
     .argument("<scenario>", "a .ts, .js or scenario.json file, a run folder, or a name such as quickstart")
     .option("--seed <number>", "the seed of all chance in the run", wholeNumber)
     .option("--rounds <number>", "how many rounds", wholeNumber)
     .option(
       "--workers <number>",
-      "worker threads; the result does not depend on it (default: one per core, on a GPU always one)",
-      positiveNumber,
+      "worker threads; the result does not depend on it (default: one per core, on a GPU always one; with --nats also 0)",
+      wholeNumber,
     )
     .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
     .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
     .option("--engine <name>", "what trains: auto, onnx, …")
+    .option(...mixedHardware)
     .option("--merge <clients>", "how many clients share a call of the device: auto, 8, … (default: auto)", mergeOption)
     .option(
       "--task-limit <minutes>",
@@ -49,9 +48,7 @@ export function declareCommands(program: Command): void {
     .option("--quiet", "print only the verdict")
     .action(async (scenario, flags) => (await import("./commands/run.ts")).runScenario(scenario, flags));
 
-  program
-    .command("resume")
-    .description("continues an interrupted run from its newest good checkpoint")
+  withNats(program.command("resume").description("continues an interrupted run from its newest good checkpoint"))
     .argument("<run>", "the run's folder")
     .option(
       "--workers <number>",
@@ -59,6 +56,7 @@ export function declareCommands(program: Command): void {
       positiveNumber,
     )
     .option("--engine <name>", "what trains: auto, onnx, …")
+    .option(...mixedHardware)
     .option("--merge <clients>", "how many clients share a call of the device: auto, 8, … (default: auto)", mergeOption)
     .option(
       "--task-limit <minutes>",
@@ -242,15 +240,47 @@ export function declareCommands(program: Command): void {
     .action(async (flags) => (await import("./commands/serve.ts")).serveRequests(flags));
 
   program
+    .command("worker")
+    .description("trains for runs on other machines, until it is told to stop")
+    .requiredOption("--nats <url>", natsUrl)
+    .option("--creds <file>", natsCreds)
+    .option("--workers <number>", "tasks at a time (default: one per core)", positiveNumber)
+    .option("--cache <folder>", "where base weights are kept; machines may share it (default: as for flame run)")
+    .option("--memory <megabytes>", "how much of what runs send is kept in memory (default: 2048)", positiveNumber)
+    .option(
+      "--task-limit <minutes>",
+      "after how long a worker that finishes no step is held to be stuck (default: 10)",
+      minutesOption,
+    )
+    .action(async (flags) => (await import("./commands/worker.ts")).serveAsWorker(flags));
+
+  program
+    .command("workers")
+    .description("lists the workers that are there: what each is, does and has done")
+    .requiredOption("--nats <url>", natsUrl)
+    .option("--creds <file>", natsCreds)
+    .option("--json", "print JSON")
+    .action(async (flags) => (await import("./commands/worker.ts")).workers(flags));
+
+  program
     .command("doctor")
     .description("says which executors and how many cores this machine offers, and why something is missing")
     .option("--json", "print one JSON object")
     .action(async (flags) => (await import("./commands/doctor.ts")).doctor(flags));
 }
 
+const natsUrl = "a NATS server with JetStream, as nats://host:4222; several with commas";
+const natsCreds = "credentials for it: a file with a JWT and its NKey, or with an NKey's seed";
+
+/** What whoever has workers elsewhere understands. */
+const withNats = (command: Command): Command =>
+  command.option("--nats <url>", `workers elsewhere train as well; ${natsUrl}`).option("--creds <file>", natsCreds);
+
+const mixedHardware = ["--mixed-hardware", "workers elsewhere may have any processor; marks the run"] as const;
+
 /** What all studies understand. */
 const studied = (command: Command, seeds: number): Command =>
-  command
+  withNats(command)
     .argument("<scenario>", "a .ts, .js or scenario.json file, or a name such as quickstart")
     .option(
       "--strategies, --strategy <list>",

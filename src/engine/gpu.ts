@@ -46,6 +46,13 @@ export function gpuMemory(): number | null {
   return mebibytes > 0 ? mebibytes * 2 ** 20 : null;
 }
 
+/** What the driver calls the first NVIDIA GPU; else who made the GPU there is, or null. */
+export function gpuName(): string | null {
+  const query = ["--query-gpu=name", "--format=csv,noheader"];
+  const { status, stdout } = spawnSync("nvidia-smi", query, { encoding: "utf8", timeout: 10_000 });
+  return status === 0 ? stdout.split("\n")[0]!.trim() : (findGpus().vendors[0] ?? null);
+}
+
 /** Runs in a process of its own, because a driver that does not work may end it. */
 const trial = `
 const [path, provider, model, output] = process.argv.slice(1);

@@ -34,6 +34,8 @@ export const provenanceSchema = z
     merge: nullable,
     /** The processor, since no two kinds of it round alike; null without training. */
     machine: nullable,
+    /** Present where workers elsewhere, with any processor, may have trained as well. */
+    mixedHardware: z.literal(true).optional(),
   })
   .readonly();
 
@@ -95,8 +97,13 @@ export function changedInputs(made: Provenance, now: Digests, places: Places = {
 /** As much of a digest as tells it from others. */
 const short = (whole: string | null): string => (whole === null ? "none" : `${whole.slice(0, 16)}…`);
 
+/** Of a run that was made with --mixed-hardware. */
+export const mixedRemark =
+  "it trained on any kind of processor (--mixed-hardware): the last digits may differ each time";
+
 /** What may let a run part from one that was not interrupted, and does not forbid to continue it; null if nothing. */
 export function remarkOn(made: Provenance, now: Provenance): string | null {
+  if (made.mixedHardware !== now.mixedHardware) return `${mixedRemark}, before or after it was continued`;
   if (made.machine === now.machine) return null;
   return `it trained on ${made.machine}, this is ${now.machine}: the last digits of the adapter may differ`;
 }

@@ -3,7 +3,7 @@ import { onDisk } from "../base/disk.ts";
 import { InputError, MachineError } from "../base/errors.ts";
 import { digestOfFile } from "../base/open.ts";
 import { isImageSource, loadImages } from "../data/images/source.ts";
-import { changedInputs, type Digests, type Input, type Places } from "../folder/provenance.ts";
+import { changedInputs, type Digests, type Input, mixedRemark, type Places } from "../folder/provenance.ts";
 import { openRunFolder, readRecord, readResult } from "../folder/run-folder.ts";
 import { digestOfWarmStart } from "../folder/warm-start.ts";
 import { loadCheckpoint } from "../model/formats/checkpoint.ts";
@@ -30,6 +30,7 @@ export function remarksOn(path: string, now: Digests, places: Places = {}): stri
   const made = origins[0]?.made;
   return [
     ...[...marks].map((what) => `continued with --force or elsewhere: ${what}`),
+    ...(made?.mixedHardware === true ? [mixedRemark] : []),
     ...(made === undefined ? [] : changedInputs(made, now, places)),
   ];
 }

@@ -3,6 +3,7 @@
 import { cpus } from "node:os";
 import { sha256 } from "../base/digest.ts";
 import { chooseEngine, mergeLimit } from "../engine/create.ts";
+import { gpuName } from "../engine/gpu.ts";
 import { formatMerge, type MergeLimit } from "../engine/merge-limit.ts";
 import { engineNameOf } from "../engine/names.ts";
 import type { Provenance } from "../folder/provenance.ts";
@@ -25,12 +26,28 @@ export interface Making {
   readonly engine?: string;
   readonly merge?: "auto" | MergeLimit;
   readonly source?: ScenarioSource;
+  /** Whether workers with any processor train. */
+  readonly mixedHardware?: boolean;
 }
+
+/** What tells a worker from others whose results may differ from its own in the last digits. */
+export function traitsOfMachine(): { program: string; code: string; processor: string; gpu: string } {
+  return { program: programVersion(), code: codeDigest(), processor: processor(), gpu: gpuName() ?? "none" };
+}
+
+/** What a run needs of workers elsewhere: the same program, and the kind of device that trains here. */
+export function needsOf(gpu: boolean, mixedHardware: boolean): Readonly<Record<string, string>> {
+  const { program, code, ...device } = traitsOfMachine();
+  const kind = gpu ? { gpu: device.gpu } : { processor: device.processor };
+  return { program, code, ...(mixedHardware ? {} : kind) };
+}
+
+const processor = (): string => `${process.arch}, ${cpus()[0]?.model ?? "unknown"}`;
 
 /** What a run has to have in common with the one that continues it. */
 export function provenanceOf(
   scenario: Scenario,
-  { engine = "auto", merge = "auto", source }: Making,
+  { engine = "auto", merge = "auto", source, mixedHardware = false }: Making,
   { training, inputs }: Prepared,
 ): Provenance {
   const json = scenarioToJson(withoutClaims(scenario));
@@ -50,7 +67,8 @@ export function provenanceOf(
     ...(training?.start && { warmStart: training.start.digest }),
     engine: choice?.engine ?? null,
     merge: choice === null ? null : formatMerge(mergeLimit(merge, choice.gpu)),
-    machine: training === null ? null : `${process.arch}, ${cpus()[0]?.model ?? "unknown"}`,
+    machine: training === null ? null : processor(),
+    ...(training !== null && mixedHardware ? { mixedHardware: true } : {}),
   };
 }
 

@@ -29,7 +29,7 @@ import { openDiagnostics } from "./diagnostics.ts";
 import { guardScenario } from "./guard.ts";
 import { provenanceOf, type ScenarioSource } from "./provenance.ts";
 import type { RunResult } from "./result.ts";
-import { playRun, prepareRun, type RunOptions } from "./run.ts";
+import { playRun, prepareRun, type RunOptions, reach } from "./run.ts";
 
 export interface ResumeOptions extends Omit<RunOptions, "out"> {
   /** Continues although program, scenario, model or engine have changed, and marks the run. */
@@ -87,6 +87,7 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
   const scenario = guardScenario(run.scenario);
   const note = (text: string) => options.listen?.({ type: "note", text });
   const lock = await awaitLock(folder.lock, note);
+  let closeRemote = async (): Promise<void> => {};
   try {
     const record = readRecord(folder);
     if (record?.state === "finished" && !awaitsJudgement(folder))
@@ -102,6 +103,8 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
       ...given("startedIn", options.startedIn ?? record?.startedIn),
     };
     const prepared = await prepareRun(scenario, chosen);
+    const { remote, close } = await reach(prepared, chosen);
+    closeRemote = close;
     const now = provenanceOf(scenario, chosen, prepared);
     const damaged: string[] = [];
     const checkpoint = newestCheckpoint(
@@ -131,9 +134,10 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
     const remark = checkpoint === null ? null : remarkOn(checkpoint.made, now);
     const despite = [...(record?.continuedDespite ?? []), ...changes, ...(remark === null ? [] : [remark])];
     const from = { folder, checkpoint, despite: [...new Set(despite)] };
-    return await playRun({ scenario, prepared, options: chosen, diagnostics, folder, lock, from });
+    return await playRun({ scenario, prepared, options: chosen, diagnostics, folder, lock, from, remote });
   } finally {
     lock.release();
+    await closeRemote();
   }
 }
 

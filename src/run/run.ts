@@ -28,6 +28,7 @@ import {
 import { type Checkpoint, writeCheckpoint } from "../folder/saved-state.ts";
 import { divergedIn, metricsOf, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
 import { type Ended, rowOf } from "../records/participation.ts";
+import { connectNats, type NatsAddress, type NatsServer } from "../runtime/pools/nats-server.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import { type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
 import { checkQuorum } from "../scenario/quorum.ts";
@@ -44,10 +45,10 @@ import { checkReach } from "./reach.ts";
 import { restore } from "./restore.ts";
 import { type RunResult, resultOf } from "./result.ts";
 import { breathing, haltable, stoppedInTime } from "./stop.ts";
-import { gatheringOf, makePool, massesOf, mostTogether, programsOf } from "./workforce.ts";
+import { gatheringOf, makePool, makePoolElsewhere, massesOf, mostTogether, programsOf } from "./workforce.ts";
 
 export interface RunOptions {
-  /** Worker threads. One per core unless given, on a GPU always one. The result does not depend on it. */
+  /** Worker threads; with `nats` it may be 0. One per core unless given, on a GPU always one. The result does not depend on it. */
   readonly workers?: number;
   readonly engine?: string;
   /** How many clients share a call; `auto`, the default, is one on a CPU, and on a GPU as many as its memory holds. */
@@ -65,6 +66,10 @@ export interface RunOptions {
   readonly pool?: (prepared: Prepared) => WorkPool;
   /** Real minutes without a finished step after which a worker is held to be stuck; 10 unless given. */
   readonly taskLimit?: number;
+  /** A NATS server: workers that are there train as well. */
+  readonly nats?: NatsAddress;
+  /** Workers elsewhere may have any processor; otherwise that of this machine. Marks the run. */
+  readonly mixedHardware?: boolean;
   /** Where the scenario came from, when that was a file with code. */
   readonly source?: ScenarioSource;
   /** Where the scenario's relative paths begin; the working folder unless given. */
@@ -82,6 +87,8 @@ const optionNames: Readonly<Record<keyof RunOptions, true>> = {
   bookkeeper: true,
   pool: true,
   taskLimit: true,
+  nats: true,
+  mixedHardware: true,
   source: true,
   startedIn: true,
 };
@@ -113,37 +120,43 @@ export async function run(given: Scenario, options: RunOptions = {}): Promise<Ru
   const diagnostics = openDiagnostics(null);
   const prepared = await prepareRun(scenario, options);
   const out = options.out === undefined ? defaultFolder(data.name, data.seed, new Date()) : options.out;
-  if (out === null) return playRun({ scenario, prepared, options, diagnostics, folder: null, lock: null, from: null });
-  const folder = createRunFolder(out);
-  const lock = await awaitLock(folder.lock, (text) => options.listen?.({ type: "note", text }));
+  const { remote, close } = await reach(prepared, options);
+  let lock: Lock | null = null;
   try {
+    const play = { scenario, prepared, options, remote, from: null };
+    if (out === null) return await playRun({ ...play, diagnostics, folder: null, lock });
+    const folder = createRunFolder(out);
+    lock = await awaitLock(folder.lock, (text) => options.listen?.({ type: "note", text }));
     // Another process may have been faster to the lock.
     createRunFolder(out);
     writeRecord(folder, recordOf("running", provenanceOf(scenario, options, prepared), options, []));
     // With this file in it, the folder is a run.
     writeAtomically(folder.scenario, scenarioToJson(scenario));
-    return await playRun({
-      scenario,
-      prepared,
-      options,
-      diagnostics: openDiagnostics(folder.diagnostics),
-      folder,
-      lock,
-      from: null,
-    });
+    return await playRun({ ...play, diagnostics: openDiagnostics(folder.diagnostics), folder, lock });
   } finally {
-    lock.release();
+    lock?.release();
+    await close();
   }
+}
+
+/** The server that workers elsewhere are found through, where they are asked for and there is work for them. */
+export async function reach(
+  { training }: Prepared,
+  { nats }: RunOptions,
+): Promise<{ readonly remote: NatsServer | null; close(): Promise<void> }> {
+  if (nats === undefined || training === null) return { remote: null, close: async () => {} };
+  const remote = await connectNats(nats, "flame-sim, a run");
+  return { remote, close: () => remote.connection.close() };
 }
 
 /** Checks that the engine trains here, builds the fleet, reads the data, converts the base model. */
 export async function prepareRun(
   scenario: Scenario,
-  { engine = "auto", startedIn = ".", workers }: Pick<RunOptions, "engine" | "startedIn" | "workers">,
+  { engine = "auto", startedIn = ".", workers, nats }: Pick<RunOptions, "engine" | "startedIn" | "workers" | "nats">,
 ): Promise<Prepared> {
   if (scenario.data.timingOnly) engineNameOf(engine);
   else requireEngine(engine);
-  if (workers === 0) throw new ScenarioError("workers is 0, expected at least 1");
+  if (workers === 0 && nats === undefined) throw new ScenarioError("workers is 0, expected at least 1");
   const prepared = await prepare(scenario, { embedded: embeddedModel(), startedIn, problems: checkQuorum(scenario) });
   const problems = [...strategyProblems(scenario, prepared), ...checkReach(scenario, prepared)];
   throwProblems(scenario.data.name, problems);
@@ -167,6 +180,7 @@ interface PlayedRun {
   readonly folder: RunFolder | null;
   readonly lock: Lock | null;
   readonly from: Continuation | null;
+  readonly remote: NatsServer | null;
 }
 
 /** The run itself, from its beginning or from a checkpoint. */
@@ -178,6 +192,7 @@ export async function playRun({
   folder,
   lock,
   from,
+  remote,
 }: PlayedRun): Promise<RunResult> {
   const { data } = scenario;
   const { listen = () => {}, signal, reproduce = defaultCommand } = options;
@@ -188,9 +203,17 @@ export async function playRun({
   const kept = checkpoint && folder ? readLines<unknown>(folder.metrics) : [];
   const rows = kept.map((row) => withoutDetail(roundMetricsSchema.parse(row)));
   const workers = options.workers ?? availableParallelism();
-  const { merge = "auto", taskLimit } = options;
+  const { merge = "auto", taskLimit, mixedHardware = false } = options;
   const equipment = { engine, merge, ...given({ taskLimit }) };
-  const pool = haltable(options.pool?.(prepared) ?? makePool(prepared, workers, equipment));
+  const note = (topic: string, text: string) => {
+    diagnostics.note(topic, text);
+    if (topic === "workers") listen({ type: "note", text });
+  };
+  const make = () =>
+    remote === null
+      ? makePool(prepared, workers, equipment)
+      : makePoolElsewhere(prepared, workers, equipment, { server: remote, title: data.name, mixedHardware, note });
+  const pool = haltable(options.pool?.(prepared) ?? (await make()));
   const made = provenanceOf(scenario, options, prepared);
   let counted = 0;
   let hasDiverged = divergedIn(rows) !== null;
@@ -320,6 +343,8 @@ export async function playRun({
     const result = resultOf(scenario, prepared, federation, { state, folder, rows, diagnostics, pool });
     if (leaves !== null) writeResult(leaves, result, { made, continuedDespite: from?.despite ?? [] });
     record(state);
+    const { summary } = pool.diagnostics;
+    if (summary !== undefined) note("workers", summary);
     listen({ type: "ended", result });
     return result;
   } catch (error) {

@@ -1,7 +1,7 @@
-/** Who trains: worker threads, and how clients share the calls they make. */
-import { extname } from "node:path";
-import { gatherTraining, programOf } from "../../actors/training.ts";
-import type { WorkerData } from "../../actors/worker.ts";
+/** Who trains: worker threads, workers elsewhere, and how clients share the calls they make. */
+import { checkResult } from "../../actors/check-result.ts";
+import { gatherTraining } from "../../actors/training.ts";
+import { type ClientId, clientName } from "../base/ids.ts";
 import { evaluationBatches } from "../data/batches.ts";
 import { chooseEngine, createExecutor, mergeLimit } from "../engine/create.ts";
 import { isAlone, type MergeLimit } from "../engine/merge-limit.ts";
@@ -9,7 +9,8 @@ import type { EngineName } from "../engine/names.ts";
 import type { RouterMasses } from "../fl/rescaler.ts";
 import type { Gathering } from "../runtime/pledges.ts";
 import { InlinePool } from "../runtime/pools/inline-pool.ts";
-import { PiscinaPool } from "../runtime/pools/piscina-pool.ts";
+import { NatsPool, type NatsPoolOptions } from "../runtime/pools/nats.ts";
+import type { NatsServer } from "../runtime/pools/nats-server.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import type { Scenario } from "../scenario/define.ts";
 import { clientsPerCall } from "../tasks/client-memory.ts";
@@ -18,7 +19,10 @@ import { routerMasses } from "../tasks/llm/router-mass.ts";
 import { makeTask } from "../tasks/open/kinds.ts";
 import { TaskPrograms } from "../tasks/programs.ts";
 import type { Variant } from "../tasks/task.ts";
+import { packSetup } from "./pools/setup.ts";
+import { threadPool } from "./pools/threads.ts";
 import type { Prepared } from "./prepare.ts";
+import { needsOf } from "./provenance.ts";
 
 export interface Equipment {
   readonly engine: EngineName;
@@ -31,14 +35,57 @@ export interface Equipment {
 export function makePool({ training }: Prepared, workers: number, equipment: Equipment): WorkPool {
   // Without training there is nothing to do elsewhere.
   if (training === null) return new InlinePool({});
-  const { taskLimit, merge = "auto" } = equipment;
-  const { engine, gpu } = chooseEngine(equipment.engine);
-  const chosen = { task: training.spec, engine, merge: mergeLimit(merge, gpu) };
-  const workerData: WorkerData = { setup: training.setup, engine: chosen };
-  const worker = new URL(`../../actors/worker${extname(import.meta.url)}`, import.meta.url);
-  const limit = taskLimit === undefined ? {} : { stuckAfter: taskLimit * 60_000 };
-  return new PiscinaPool({ worker, workers: gpu ? 1 : workers, workerData, kindOf: programOf, ...limit });
+  const { gpu, ...chosen } = chosenOf(equipment);
+  const workerData = { setup: training.setup, engine: { task: training.spec, ...chosen } };
+  return threadPool(workerData, gpu ? 1 : workers, equipment.taskLimit);
 }
+
+/** Workers on other machines: whoever is there. */
+export interface Elsewhere {
+  readonly server: NatsServer;
+  /** Of the run. */
+  readonly title: string;
+  /** With any kind of processor; otherwise with that of this machine. */
+  readonly mixedHardware: boolean;
+  /** What a task has come to there, and who comes and goes. */
+  readonly note: (topic: "task" | "workers", text: string) => void;
+}
+
+/** The same, and workers elsewhere beside them. With no workers here, they do everything. */
+export function makePoolElsewhere(
+  prepared: Prepared,
+  workers: number,
+  equipment: Equipment,
+  { server, title, mixedHardware, note }: Elsewhere,
+): Promise<WorkPool> {
+  const { setup, spec } = prepared.training!;
+  const { gpu, ...chosen } = chosenOf(equipment);
+  return NatsPool.open({
+    server,
+    title,
+    needs: needsOf(gpu, mixedHardware),
+    ...packSetup(setup, spec, chosen),
+    local: workers === 0 ? null : makePool(prepared, workers, equipment),
+    check: checkResult,
+    note: (text) => note("workers", text),
+    onDone: ({ work, job }, by) => note("task", taskLine(work, job, by)),
+  });
+}
+
+function chosenOf({ engine: asked, merge = "auto" }: Equipment) {
+  const { engine, gpu } = chooseEngine(asked);
+  return { engine, gpu, merge: mergeLimit(merge, gpu) };
+}
+
+/** `train c-017 in round 3 on lab-2, 812 ms`. */
+function taskLine(work: string, job: unknown, { worker, took, attempt }: Parameters<OnDone>[1]): string {
+  const { client, round } = job as { readonly client?: ClientId; readonly round?: number };
+  const what =
+    client === undefined ? work : `${work} ${clientName(client)}${round === undefined ? "" : ` in round ${round}`}`;
+  return `${what} on ${worker.host}, ${Math.round(took)} ms${attempt > 1 ? `, begun ${attempt} times` : ""}`;
+}
+
+type OnDone = NonNullable<NatsPoolOptions["onDone"]>;
 
 /** What a strategy's own steps are made of; null in runs without training. */
 export function programsOf({ training }: Prepared, { engine }: Equipment): TaskPrograms | null {

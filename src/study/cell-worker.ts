@@ -2,6 +2,7 @@
  * A process of a study: runs whole cells, one after the other, as its parent hands them over. A process and not a thread,
  * because scenario files need the loader of the command line.
  */
+import type { NatsAddress } from "../runtime/pools/nats-server.ts";
 import { configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { loadScenario } from "./load-scenario.ts";
 import { type CellOutcome, runCell } from "./matrix.ts";
@@ -11,6 +12,7 @@ export interface CellJob {
   readonly name: string;
   readonly changes: ScenarioChanges;
   readonly engine: string;
+  readonly nats?: NatsAddress;
   readonly reproduce: string;
 }
 

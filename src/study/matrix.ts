@@ -14,6 +14,7 @@ import { sizedLike } from "../fl/policies/registry.ts";
 import { type RoundMetrics, withoutDetail } from "../records/metrics.ts";
 import { programVersion } from "../run/package.ts";
 import { run } from "../run/run.ts";
+import type { NatsAddress } from "../runtime/pools/nats-server.ts";
 import { configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { policyOf, type Scenario, scenarioToJson, strategyOf } from "../scenario/define.ts";
 import type { Fleet } from "../sim/fleet/fleet.ts";
@@ -167,6 +168,8 @@ export interface CellOutcome {
 
 export interface CellOptions {
   readonly engine: string;
+  /** A server by which workers elsewhere are found. */
+  readonly nats?: NatsAddress;
   readonly reproduce: string;
   readonly signal: AbortSignal;
   readonly onRound: (round: number) => void;
@@ -174,16 +177,14 @@ export interface CellOptions {
 
 /** Runs a cell and leaves nothing on disk. Null when it was interrupted. */
 export async function runCell(scenario: Scenario, options: CellOptions): Promise<CellOutcome | null> {
-  const { onRound, engine, reproduce, signal } = options;
+  const { onRound, ...how } = options;
   const rows: RoundMetrics[] = [];
   const clients = clientsIn(scenario.data.fleet);
   let books: Books | null = null;
   let fleet: Fleet | null = null;
   try {
     const { state, digest } = await run(scenario, {
-      engine,
-      reproduce,
-      signal,
+      ...how,
       workers: 1,
       out: null,
       bookkeeper(prepared) {

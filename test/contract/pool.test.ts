@@ -99,7 +99,8 @@ function poolContract(name: string, open: () => WorkPool | Promise<WorkPool>, sh
         name: "InvariantError",
         message: /value\.value is a Map/,
       });
-      assert.equal(pool.diagnostics.retries, 0);
+      // A worker elsewhere that goes to another run hands back what it has not begun.
+      if (shares) assert.equal(pool.diagnostics.retries, 0);
     });
 
     test("a task nobody wants any more is not begun", async () => {

@@ -11,8 +11,9 @@ import { trustCode } from "../../study/trusted-code.ts";
 import { comparison } from "../screen/comparison.ts";
 import { terminal } from "../screen/terminal.ts";
 import { watchRun } from "../screen/watch.ts";
+import { type NatsFlags, natsOf } from "./nats-flags.ts";
 
-export interface RunFlags extends ScenarioChanges {
+export interface RunFlags extends ScenarioChanges, NatsFlags {
   readonly workers?: number;
   readonly engine?: string;
   readonly merge?: "auto" | MergeLimit;
@@ -34,6 +35,7 @@ export async function runScenario(name: string, flags: RunFlags): Promise<void> 
       scenario,
       reproduce: reproduce(loaded.path, flags),
       ...given({ workers: flags.workers, engine: flags.engine, merge: flags.merge, taskLimit: flags.taskLimit }),
+      ...natsOf(flags),
       ...(source === null ? {} : { source }),
       ...outOf(flags, scenario, scenarios.length),
       json: flags.json === true,
@@ -47,7 +49,18 @@ export async function runScenario(name: string, flags: RunFlags): Promise<void> 
 
 /** The flags that change the scenario, without those that say how it is run. */
 function changesOf(flags: RunFlags): ScenarioChanges {
-  const how = new Set(["workers", "engine", "merge", "taskLimit", "out", "json", "quiet"]);
+  const how = new Set([
+    "workers",
+    "engine",
+    "merge",
+    "taskLimit",
+    "out",
+    "json",
+    "quiet",
+    "nats",
+    "creds",
+    "mixedHardware",
+  ]);
   return Object.fromEntries(Object.entries(flags).filter(([name]) => !how.has(name)));
 }
 

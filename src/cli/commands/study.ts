@@ -31,9 +31,10 @@ import { exitCodes } from "../screen/failure.ts";
 import { onInterrupt } from "../screen/interrupt.ts";
 import { ProgressLine } from "../screen/progress-line.ts";
 import { terminal } from "../screen/terminal.ts";
+import { type NatsFlags, natsOf } from "./nats-flags.ts";
 import { quote, reproduce } from "./run.ts";
 
-interface StudyFlags {
+interface StudyFlags extends NatsFlags {
   readonly strategy: readonly string[];
   readonly policy: readonly string[];
   readonly dropout: readonly number[];
@@ -174,7 +175,6 @@ async function study(name: string, flags: StudyFlags, kind: Study): Promise<void
   await outwait(lockIn(out), (text) => void terminal.err.write(`${text}\n`));
   const folder = new CellFolder(out, storedCellSchema);
   const abort = new AbortController();
-  // A second one waits for nothing; every finished cell is on disk.
   const listening = await onInterrupt((exitCode) => {
     process.exitCode = exitCode;
     abort.abort();
@@ -193,7 +193,7 @@ async function study(name: string, flags: StudyFlags, kind: Study): Promise<void
         plans: missing,
         engine: flags.engine,
         signal: abort.signal,
-        ...given({ workers: flags.workers }),
+        ...given({ workers: flags.workers, ...natsOf(flags) }),
         reproduce: (plan) => reproduce(path, { ...plan.changes, engine: flags.engine }),
         onProcess: listening.takeAlong,
         onRound: (plan, round) => board.round(plan, round),
