@@ -5,6 +5,7 @@
  *   npm run kill -- --count 200
  *   npm run kill -- --count 50 --kind timing --scenario my-scenario.json
  *   npm run kill -- --count 20 --strategy scaffold
+ *   npm run kill -- --count 20 --task vision        its first method unless --strategy names another
  *   npm run kill -- --from 17 --count 1             one run again, at the same moments
  *   npm run kill -- --built                         kills what is compiled, which starts faster than the sources
  *
@@ -19,10 +20,11 @@ import { parseArgs } from "node:util";
 import { type Draws, Rng } from "../src/base/random.ts";
 import { exitCodes } from "../src/cli/screen/failure.ts";
 import { strategyFromSpec } from "../src/fl/strategies/registry.ts";
-import { type Scenario, scenarioFromJson, scenarioToJson } from "../src/scenario/define.ts";
+import { type Scenario, type ScenarioInput, scenarioFromJson, scenarioToJson } from "../src/scenario/define.ts";
 import { embeddedScenario } from "../test/support/embedded-scenario.ts";
 import { type Aftermath, killAndResume, type Moment } from "../test/support/kill.ts";
 import { assertSameFolder } from "../test/support/run-folders.ts";
+import { type SmallTask, smallTasks } from "../test/support/task-scenarios.ts";
 import { foulWeather, stormy } from "../test/support/weather.ts";
 
 const { values } = parseArgs({
@@ -32,7 +34,8 @@ const { values } = parseArgs({
     built: { type: "boolean", default: false },
     kind: { type: "string", default: "training" },
     scenario: { type: "string" },
-    strategy: { type: "string", default: "flame" },
+    strategy: { type: "string" },
+    task: { type: "string" },
     seed: { type: "string", default: "1" },
     workers: { type: "string", default: String(availableParallelism()) },
   },
@@ -92,7 +95,8 @@ for (let number = Number(values.from); kills < count && !isStopped; number++) {
     else {
       const kept = join(tmpdir(), `flame-killed-${process.pid}-${number}`);
       renameSync(out, kept);
-      const words = `npm run kill -- --kind ${values.kind} --seed ${values.seed} --from ${number} --count 1`;
+      const task = values.task === undefined ? "" : ` --task ${values.task}`;
+      const words = `npm run kill -- --kind ${values.kind}${task} --seed ${values.seed} --from ${number} --count 1`;
       failures.push(
         `killed ${JSON.stringify(moments)}, ${aftermath.stages.join(", ")}: ${problem}\n  ${words}\n  it lies in ${kept}`,
       );
@@ -138,8 +142,24 @@ function chosenScenario(): Scenario {
   // Nobody leaves for good, or the fleet would be empty long before the end.
   const { churn: _, ...world } = foulWeather(5);
   if (values.kind === "timing") return stormy(5, { rounds: { count: 400, cohort: 8, deadline: 60_000 }, world });
-  const strategy = strategyFromSpec({ type: values.strategy });
-  return embeddedScenario({ strategy, rounds: { count: 3, cohort: 4, deadline: 300_000 } });
+  const small = values.task === undefined ? undefined : smallTasks[values.task];
+  if (values.task !== undefined && small === undefined) {
+    throw new Error(`--task is ${values.task}, expected one of ${Object.keys(smallTasks).join(", ")}`);
+  }
+  const usual = small?.strategies[0] ?? { type: "flame" };
+  const strategy = strategyFromSpec(values.strategy === undefined ? usual : { type: values.strategy });
+  return embeddedScenario({ strategy, ...embeddedFields(small), rounds: { count: 3, cohort: 4, deadline: 300_000 } });
+}
+
+/** The task on the fleet of the embedded scenario. */
+function embeddedFields(small: SmallTask | undefined): Partial<ScenarioInput> {
+  if (small === undefined) return {};
+  const fleet = embeddedScenario().data.fleet.map((tier) => ({
+    ...tier,
+    budget: Math.min(Number(tier.budget), small.budgets),
+  }));
+  const clients = fleet.reduce((sum, tier) => sum + tier.clients, 0);
+  return { fleet, ...small.fields(clients) } as Partial<ScenarioInput>;
 }
 
 function problemOf(out: string, code: number, said: string): string | null {

@@ -42,7 +42,8 @@ async function writePictures(
   if (task.pictures === undefined || training === null) return;
   const opened = await createEngine({ task: training.spec, engine });
   try {
-    const sheets = await task.pictures(opened, parameters, training.setup.evaluation);
+    // A copy: native executors on Node 20 refuse shared memory.
+    const sheets = await task.pictures(opened, parameters.slice(), training.setup.evaluation);
     writeAtomically(folder.pictures, `${JSON.stringify(sheets)}\n`);
   } finally {
     opened.dispose();

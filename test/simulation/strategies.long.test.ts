@@ -6,8 +6,6 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { digits } from "../../src/data/images/source.ts";
-import { byCategory } from "../../src/data/partition.ts";
 import type { Spec } from "../../src/fl/define.ts";
 import { fedbuff } from "../../src/fl/policies/registry.ts";
 import { strategies, strategyFromSpec } from "../../src/fl/strategies/registry.ts";
@@ -20,6 +18,7 @@ import type { WorkPool } from "../../src/runtime/pools/pool.ts";
 import { folderOfFile } from "../support/folders.ts";
 import { assertSameRun, interruptAfter } from "../support/run-folders.ts";
 import { threeTiers, training } from "../support/scenarios.ts";
+import { smallTasks } from "../support/task-scenarios.ts";
 import { tinyModel } from "../support/tiny-model.ts";
 import { assertLawful, watched } from "../support/watched-strategy.ts";
 
@@ -31,10 +30,12 @@ const lora = { rank: 2, alpha: 4 };
 /** What the fleet and the rank here ask for where the default is another. */
 const fitting: Readonly<Record<string, object>> = { "split-mix": { bases: 2, minOne: true } };
 
-const cases: readonly Spec[] = [
-  // Those of modalities, slices and cuts have campaigns with their tasks: two-view, restore and refactor.
+/** Methods that need what no language model has; they have cases with their tasks below. */
+const elsewhere = ["bmsfed", "fl-games", "mixture-of-ranks", "read-me"];
+
+const ofText: readonly Spec[] = [
   ...[...strategies.entries.keys()]
-    .filter((type) => !["bmsfed", "mixture-of-ranks", "read-me"].includes(type))
+    .filter((type) => !elsewhere.includes(type))
     .map((type) => ({ type, ...fitting[type] })),
   { type: "scaffold", control: "gradient" },
   { type: "fednova", momentum: 0.9, optimizer: "sgd" },
@@ -56,25 +57,26 @@ const cases: readonly Spec[] = [
   { type: "embracingfl", layers: { 1: 1, 2: 2 }, downloads: "model", experts: "own", compress: { keep: 0.5 } },
   { type: "split-mix", bases: 2, minOne: true, use: "merged", temperature: 2, compress: { keep: 0.5 } },
   { type: "split-mix", bases: 2, minOne: true, order: "best", validation: 0.3 },
-  { type: "fl-games", smooth: "off", fast: false, play: "sequential", optimizer: "sgd", clipNorm: 1 },
   { type: "flame", flood: {}, compress: { keep: 0.2, levels: 15 }, clipNorm: 1 },
+];
+
+const cases: readonly (readonly [spec: Spec, task: string])[] = [
+  ...ofText.map((spec) => [spec, "llm"] as const),
+  ...Object.entries(smallTasks).flatMap(([task, { strategies: own }]) => own.map((spec) => [spec, task] as const)),
 ];
 
 const policies = { synchronous: undefined, buffered: fedbuff({ concurrency: 8, buffer: 4 }) };
 
-/** Heads of clients are no part of a language model. */
-const headed = {
-  task: { type: "coloured" as const, heads: 24, representation: [4] },
-  data: { source: digits(), partition: byCategory() },
-};
+const clients = threeTiers.reduce((sum, tier) => sum + tier.clients, 0);
 
-const scenario = (strategy: Strategy, policy: keyof typeof policies) => {
-  const hasHeads = strategy.needs?.includes("heads") === true;
+const scenario = (strategy: Strategy, task: string, policy: keyof typeof policies) => {
+  const small = smallTasks[task];
+  const most = small?.budgets ?? Number.POSITIVE_INFINITY;
   return training(model, {
     strategy,
     lora,
-    ...(hasHeads && headed),
-    fleet: threeTiers.map((tier) => ({ ...tier, dropout: 0.5, ...(hasHeads && { budget: 1 }) })),
+    ...small?.fields(clients),
+    fleet: threeTiers.map((tier) => ({ ...tier, dropout: 0.5, budget: Math.min(tier.budget, most) })),
     rounds: {
       count: 3,
       cohort: 8,
@@ -116,13 +118,15 @@ const resultsIn = (out: string): string[] => [
 
 let late = 0;
 
-for (const [number, spec] of cases.entries()) {
+for (const [number, [spec, task]] of cases.entries()) {
   for (const policy of ["synchronous", "buffered"] as const) {
     const at = (name: string) => join(folder, `${number}-${policy}-${name}`);
     let events = 0;
 
-    test(`${JSON.stringify(spec)}, ${policy}: the dead have no weight, and only counted updates are remembered`, async () => {
-      const { diagnostics } = await run(scenario(strategyFromSpec(spec), policy), {
+    const title = `${JSON.stringify(spec)}, ${task}, ${policy}`;
+
+    test(`${title}: the dead have no weight, and only counted updates are remembered`, async () => {
+      const { diagnostics } = await run(scenario(strategyFromSpec(spec), task, policy), {
         out: at("one"),
         reproduce,
         pool: pools.one,
@@ -130,7 +134,7 @@ for (const [number, spec] of cases.entries()) {
       events = diagnostics.events!;
       const seen: Parameters<typeof watched>[1] = [];
       const own = watched(strategyFromSpec(spec), seen);
-      await run(scenario(own, policy), { out: at("watched"), reproduce, pool: pools.two });
+      await run(scenario(own, task, policy), { out: at("watched"), reproduce, pool: pools.two });
       assertSameRun(at("watched"), at("one"), "two workers and updates that are overwritten", resultsIn(at("one")));
       const ended = assertLawful(at("watched"), seen);
       assert.ok(ended.counted! > 0 && ended.dropped! > 0, JSON.stringify(ended));
@@ -139,12 +143,12 @@ for (const [number, spec] of cases.entries()) {
 
     // The other policy is the next strategy's.
     if ((policy === "buffered") === (number % 2 === 0)) continue;
-    test(`${JSON.stringify(spec)}, ${policy}: eight workers, or a resume again and again, leave the bytes of one`, async () => {
-      await run(scenario(strategyFromSpec(spec), policy), { out: at("eight"), reproduce, pool: pools.eight });
+    test(`${title}: eight workers, or a resume again and again, leave the bytes of one`, async () => {
+      await run(scenario(strategyFromSpec(spec), task, policy), { out: at("eight"), reproduce, pool: pools.eight });
       assertSameRun(at("eight"), at("one"), "eight workers", resultsIn(at("one")));
       const out = at("legs");
       const again = () => ({ reproduce, signal: interruptAfter(Math.ceil(events / 4)) });
-      let { state } = await run(scenario(strategyFromSpec(spec), policy), { out, pool: pools.one, ...again() });
+      let { state } = await run(scenario(strategyFromSpec(spec), task, policy), { out, pool: pools.one, ...again() });
       let legs = 1;
       for (; state === "interrupted"; legs++) {
         const pool = legs % 2 === 0 ? pools.one : pools.two;

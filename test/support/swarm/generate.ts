@@ -3,7 +3,7 @@ import { type Draws, Rng } from "../../../src/base/random.ts";
 import { defineScenario, type Scenario, type ScenarioInput } from "../../../src/scenario/define.ts";
 import { shape } from "../scenarios.ts";
 import { type Draft, type Feature, pick, spread, whole } from "./features.ts";
-import { roundFeatures, trainingFeatures } from "./round-features.ts";
+import { roundFeatures, taskFeatures, trainingFeatures } from "./round-features.ts";
 import { worldFeatures } from "./world-features.ts";
 
 /**
@@ -59,6 +59,7 @@ const featuresFor = (kind: Kind): Readonly<Record<string, Feature>> => ({
   ...worldFeatures,
   ...roundFeatures,
   ...(kind === "timing" ? {} : trainingFeatures),
+  ...(kind === "training" ? taskFeatures : {}),
 });
 
 /** A round has one policy: each of these takes the place of the others. */

@@ -1,5 +1,6 @@
 /** Features of the server's rounds, and of training. */
 import type { Draws } from "../../../src/base/random.ts";
+import { smallTasks } from "../task-scenarios.ts";
 import {
   type Feature,
   type Fields,
@@ -167,5 +168,23 @@ export const trainingFeatures: Readonly<Record<string, Feature>> = {
       { type: "shards", categories: 2 },
       { type: "dirichlet", alpha: 0.1, shortage: "fill" },
     ]);
+  },
+};
+
+/** Only with a real engine: another task than the language model's, with a method made for it. */
+export const taskFeatures: Readonly<Record<string, Feature>> = {
+  task: ({ rest, data, fleet, clients }, draws) => {
+    const { budgets, strategies, fields } = pick(draws, Object.values(smallTasks));
+    const { task, data: own } = fields(clients);
+    for (const tier of fleet) tier.budget = Math.min(tier.budget as number, budgets);
+    const { clipNorm } = (rest.strategy as Fields | undefined) ?? {};
+    const { rescaler: _, evaluateAt: __, lora: ___, ...others } = rest;
+    for (const name of Object.keys(rest)) delete rest[name];
+    Object.assign(rest, others, {
+      task,
+      strategy: { ...pick(draws, strategies), ...(clipNorm !== undefined && { clipNorm }) },
+    });
+    for (const name of Object.keys(data)) delete data[name];
+    Object.assign(data, own);
   },
 };

@@ -252,6 +252,11 @@ test("of more than 20 heads linear ones come as their sum, and of others 19 are 
   // Of six of 23 numbers of spread 0.7 the mean has a deviation of about 0.25; 4,000 rounds make 0.004 of it.
   for (const i of [0, 1]) assert.ok(Math.abs(mean[i]! - all[i]!) < 0.02, `${mean} and ${all}`);
   assert.match(flGames({ opponents: "sum" }).problems!(curved)[0]!.text, /which only linear heads have/);
+  // In a round of φ they are drawn as well, without what they played before.
+  const layout = { ...plainLayout(4, 4), heads: { groups: [1, 2, 3], linear: false } };
+  const three = settingOf(layout, { clients: 3 });
+  const even = flGames({ opponents: 1 }).plan!(invited(0, 2), fresh(flGames(), three, 1), three);
+  assert.deepEqual([even.kind.variant.past, even.inputs!.past], [0, undefined]);
 });
 
 test("drawn opponents count by their past plays in the same shares", async () => {

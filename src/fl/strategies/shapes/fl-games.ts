@@ -179,7 +179,7 @@ export const flGames = defineStrategy({
         const own = held.subarray(other * buffer * size, (other * buffer + count) * size);
         // The mean of linear heads is one head.
         const slots = depth === 1 ? Math.min(count, 1) : count;
-        past.set(depth === 1 ? meanOf(own, size) : own, other * depth * size);
+        if (depth > 0) past.set(depth === 1 ? meanOf(own, size) : own, other * depth * size);
         if (other === client) continue;
         const many = among === null ? 1 : among.has(other) ? (clients - 1) / among.size : 0;
         shares[other]! *= many;
