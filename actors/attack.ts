@@ -10,17 +10,18 @@
  *                is how Xie et al. (FedAsync, 2019) stress staleness, but in the client: a cache that is never emptied.
  *                Until it has had so many invitations it goes on from its first model
  */
+import { z } from "zod";
 import { unreachable } from "../src/base/errors.ts";
+import { whole } from "../src/base/fields.ts";
 import type { Draws } from "../src/base/random.ts";
 import type { Batch, BatchData } from "../src/data/batches.ts";
 
-export type Attack =
-  | { readonly type: "sign-flip"; readonly factor: number }
-  | { readonly type: "scaling"; readonly factor: number }
-  | { readonly type: "noise"; readonly factor: number }
-  | { readonly type: "non-finite" }
-  | { readonly type: "label-flip" }
-  | { readonly type: "stale"; readonly lag: number };
+export const attackSchema = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.enum(["sign-flip", "scaling", "noise"]), factor: z.number() }),
+  z.strictObject({ type: z.enum(["non-finite", "label-flip"]) }),
+  z.strictObject({ type: z.literal("stale"), lag: whole }),
+]);
+export type Attack = Readonly<z.output<typeof attackSchema>>;
 
 export function attacked<Sent extends { readonly values: Float32Array }>(
   honest: Sent,

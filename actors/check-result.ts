@@ -3,7 +3,7 @@ import { z } from "zod";
 import { InputError } from "../src/base/errors.ts";
 import type { GatheredJob } from "../src/runtime/pledges.ts";
 import type { Task } from "../src/runtime/pools/pool.ts";
-import type { TrainRecipe } from "./training.ts";
+import type { TrainRecipe } from "./recipes.ts";
 
 const count = z.int().min(0);
 const number = z.union([z.number(), z.nan(), z.literal([Infinity, -Infinity])]);

@@ -10,31 +10,32 @@
  * update, so a client that dropped out or came too late goes on with what it had.
  */
 
+import { z } from "zod";
 import { unreachable } from "../src/base/errors.ts";
+import { floats, wholeAs } from "../src/base/fields.ts";
 import { type ClientId, clientId } from "../src/base/ids.ts";
 import { type Millis, millis } from "../src/base/units.ts";
 import { type ActorDefinition, defineActor, next, send, type TurnContext } from "../src/runtime/actor.ts";
-import type { BlobRef } from "../src/runtime/messages/refs.ts";
+import { blobSchema } from "../src/runtime/messages/refs.ts";
 import type { Variant } from "../src/tasks/task.ts";
 import type { Attack } from "./attack.ts";
-import { type ClientMessage, serverRef } from "./protocol.ts";
+import { type ClientMessage, clientMessageSchema, serverRef } from "./protocol.ts";
+import type { MethodOrder, MethodRecipe, Trained, TrainRecipe } from "./recipes.ts";
 import type { Method } from "./server-state.ts";
 import { weighing } from "./storage.ts";
-import type { MethodOrder, MethodRecipe, Trained, TrainRecipe } from "./training.ts";
-
-export interface ClientState {
-  readonly id: ClientId;
-  /** s_i, one factor per layer; null before the first invitation. */
-  readonly rescaler: Float32Array | null;
-  /** Of clients with a stale model: what they were last sent, oldest first. Absent for all others. */
-  readonly models?: readonly Model[];
-}
 
 /** The global model as a client was sent it. */
-interface Model {
-  readonly adapter: BlobRef;
-  readonly rescaler: Float32Array | null;
-}
+const modelSchema = z.strictObject({ adapter: blobSchema, rescaler: floats.nullable() });
+type Model = Readonly<z.output<typeof modelSchema>>;
+
+const clientSchema = z.strictObject({
+  id: wholeAs<ClientId>(),
+  /** s_i, one factor per layer; null before the first invitation. */
+  rescaler: floats.nullable(),
+  /** Of clients with a stale model: what they were last sent, oldest first. Absent for all others. */
+  models: z.array(modelSchema).readonly().exactOptional(),
+});
+export type ClientState = Readonly<z.output<typeof clientSchema>>;
 
 export interface ClientServices {
   /** What the client's budget runs. */
@@ -53,6 +54,7 @@ export interface ClientServices {
 export const client: ActorDefinition<ClientState, ClientMessage, ClientServices> = defineActor({
   kind: "client",
   runsOn: "device",
+  schemas: { state: clientSchema, message: clientMessageSchema },
   stage: ({ type }) => (type === "train" ? "download" : type),
   cost: ({ id }, message, { trainingTimeOf }) =>
     message.type === "train"

@@ -3,12 +3,13 @@
  * the shards are computed while the next round goes on, and whoever keeps the metrics opens them.
  */
 
+import { z } from "zod";
 import { given } from "../src/base/given.ts";
 import { type ActorDefinition, defineActor, next } from "../src/runtime/actor.ts";
 import type { PledgeRef } from "../src/runtime/messages/refs.ts";
 import type { Evaluation } from "../src/tasks/training-engine.ts";
-import type { EvaluatorEvent, EvaluatorMessage } from "./protocol.ts";
-import type { EvaluateRecipe } from "./training.ts";
+import { type EvaluatorEvent, type EvaluatorMessage, evaluatorMessageSchema } from "./protocol.ts";
+import type { EvaluateRecipe } from "./recipes.ts";
 
 export interface EvaluatorServices {
   /** Batches `[from, until)` of each task; of one size whatever the number of workers. */
@@ -17,6 +18,7 @@ export interface EvaluatorServices {
 
 export const evaluator: ActorDefinition<null, EvaluatorMessage, EvaluatorServices> = defineActor({
   kind: "evaluator",
+  schemas: { state: z.null(), message: evaluatorMessageSchema },
   receive(state, { of, budgets, clients }, ctx) {
     const begin = (job: EvaluateRecipe): PledgeRef<Evaluation> => {
       // Kept until the metrics are written, and released by whoever writes them.

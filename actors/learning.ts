@@ -12,9 +12,9 @@ import type { AskForWork, WorkInput, WorkName, WorkResult } from "../src/fl/work
 import { activeIn } from "../src/tasks/task.ts";
 import { clientView, methodState } from "./planning.ts";
 import type { Count } from "./protocol.ts";
+import type { Computation, Trained } from "./recipes.ts";
 import type { Accepted, Draft, Learning, ServerContext } from "./server-state.ts";
 import { loadPlan } from "./storage.ts";
-import type { Computation, Trained } from "./training.ts";
 
 /** What is left of an update once it is folded. */
 interface Counted extends Pick<Update, "participation" | "client" | "budget" | "examples" | "personal" | "meanLoss"> {

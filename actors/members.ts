@@ -1,12 +1,12 @@
 /** A client of an ensemble trains several models, one after the other, and sends what it found of all of them. */
+import { z } from "zod";
+import { whole } from "../src/base/fields.ts";
 import type { Draws } from "../src/base/random.ts";
 import type { TrainJob, TrainResult } from "../src/tasks/training-engine.ts";
 
 /** Which models of how many a client trains. */
-export interface Members {
-  readonly chosen: readonly number[];
-  readonly all: number;
-}
+export const membersSchema = z.strictObject({ chosen: z.array(whole).readonly(), all: whole });
+export type Members = Readonly<z.output<typeof membersSchema>>;
 
 /**
  * The job of one member: its own stretch of the parameters and of vectors like them, its own number of vectors of one for

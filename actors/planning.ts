@@ -8,9 +8,9 @@ import type { Chosen, ServerState as MethodState } from "../src/fl/strategy.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import { activeIn } from "../src/tasks/task.ts";
 import type { OwnModel } from "./protocol.ts";
+import type { Evaluated, MethodOrder } from "./recipes.ts";
 import type { Draft, ServerContext } from "./server-state.ts";
 import { load, loadAll, loadMemory, type StoredPlan, storePlan, weighing } from "./storage.ts";
-import type { Evaluated, MethodOrder } from "./training.ts";
 
 /** The model and what a method keeps with it; empty in runs without training. */
 export function methodState(draft: Draft, ctx: ServerContext): MethodState {

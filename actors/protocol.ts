@@ -12,94 +12,93 @@
  *          ──────────▶
  *          acknowledge
  */
+import { z } from "zod";
+import { floats, positive, whole, wholeAs } from "../src/base/fields.ts";
 import type { ClientId, ParticipationId, Round } from "../src/base/ids.ts";
 import type { Millis } from "../src/base/units.ts";
-import type { Held, PledgeRef, Ref } from "../src/runtime/messages/refs.ts";
+import { heldSchema, type PledgeRef, pledgeSchema, type Ref } from "../src/runtime/messages/refs.ts";
 import type { Stage } from "../src/sim/flight/stages.ts";
 import type { Evaluation } from "../src/tasks/training-engine.ts";
-import type { Evaluated, MethodOrder, Trained } from "./training.ts";
+import { evaluatedSchema, methodOrderSchema, type Trained } from "./recipes.ts";
 
-export type ClientMessage =
-  | {
-      readonly type: "train";
-      readonly round: Round;
-      readonly participation: ParticipationId;
-      /** The global adapter; in runs without training something of its size that nobody ever opens. */
-      readonly adapter: Held;
-      /** s to start from, for a client that has none of its own yet; null without training. */
-      readonly rescaler: Float32Array | null;
-      /** Share of its local steps that the client takes, in (0, 1]; absent for all of them. */
-      readonly effort?: number;
-      /** What the strategy has this client do besides; absent for plain training. */
-      readonly method?: {
+const ofParticipation = { round: wholeAs<Round>(), participation: wholeAs<ParticipationId>() };
+
+export const clientMessageSchema = z.discriminatedUnion("type", [
+  z.strictObject({
+    type: z.literal("train"),
+    ...ofParticipation,
+    /** The global adapter; in runs without training something of its size that nobody ever opens. */
+    adapter: heldSchema,
+    /** s to start from, for a client that has none of its own yet; null without training. */
+    rescaler: floats.nullable(),
+    /** Share of its local steps that the client takes, in (0, 1]; absent for all of them. */
+    effort: positive.exactOptional(),
+    /** What the strategy has this client do besides; absent for plain training. */
+    method: z
+      .strictObject({
         /** Null in runs without training. */
-        readonly order: MethodOrder | null;
+        order: methodOrderSchema.nullable(),
         /** What the update weighs. */
-        readonly uploadBytes: number;
+        uploadBytes: whole,
         /** What the report weighs that goes ahead of it; absent where none does. */
-        readonly reportBytes?: number;
+        reportBytes: whole.exactOptional(),
         /** How long all of it keeps the client's device busy, undisturbed. */
-        readonly takes: Millis;
-      };
-    }
+        takes: wholeAs<Millis>(),
+      })
+      .exactOptional(),
+  }),
   /** What the server says to a report. */
-  | {
-      readonly type: "answer";
-      readonly round: Round;
-      readonly participation: ParticipationId;
-      /** The client's own, given back: it need not remember what it is about to send. */
-      readonly result: PledgeRef<Trained>;
-      /** What the update weighs. */
-      readonly uploadBytes: number;
-    }
+  z.strictObject({
+    type: z.literal("answer"),
+    ...ofParticipation,
+    /** The client's own, given back: it need not remember what it is about to send. */
+    result: pledgeSchema<Trained>(),
+    /** What the update weighs. */
+    uploadBytes: whole,
+  }),
   /** The update was counted: what the client learned for itself is now its own. */
-  | {
-      readonly type: "acknowledge";
-      readonly round: Round;
-      readonly participation: ParticipationId;
-      readonly rescaler: Float32Array | null;
-    };
+  z.strictObject({ type: z.literal("acknowledge"), ...ofParticipation, rescaler: floats.nullable() }),
+]);
+export type ClientMessage = Readonly<z.output<typeof clientMessageSchema>>;
 
-export type ServerMessage =
-  | { readonly type: "begin" }
+export const serverMessageSchema = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("begin") }),
   /** A few numbers about an update that is to follow. */
-  | {
-      readonly type: "report";
-      readonly round: Round;
-      readonly participation: ParticipationId;
-      readonly client: ClientId;
-      readonly result: PledgeRef<Trained>;
-    }
-  | {
-      readonly type: "update";
-      readonly round: Round;
-      readonly participation: ParticipationId;
-      /** The trained adapter and what goes with it: decided, weighed, and not yet computed. */
-      readonly result: PledgeRef<Trained>;
-    }
+  z.strictObject({
+    type: z.literal("report"),
+    ...ofParticipation,
+    client: wholeAs<ClientId>(),
+    result: pledgeSchema<Trained>(),
+  }),
+  /** The trained adapter and what goes with it: decided, weighed, and not yet computed. */
+  z.strictObject({ type: z.literal("update"), ...ofParticipation, result: pledgeSchema<Trained>() }),
   /** Stands for an update whose bytes arrived damaged. */
-  | { readonly type: "unreadable"; readonly round: Round; readonly participation: ParticipationId }
+  z.strictObject({ type: z.literal("unreadable"), ...ofParticipation }),
   /** The connection to a client broke. Servers that wait for everyone have to know. */
-  | { readonly type: "gone"; readonly of: ParticipationId }
-  | { readonly type: "timer"; readonly of: Round; readonly name: string }
+  z.strictObject({ type: z.literal("gone"), of: wholeAs<ParticipationId>() }),
+  z.strictObject({ type: z.literal("timer"), of: wholeAs<Round>(), name: z.string() }),
   /** There may be clients to invite now. */
-  | { readonly type: "retry"; readonly of: Round };
-
-export interface EvaluatorMessage {
-  readonly type: "evaluate";
-  readonly of: Round;
-  /** What runs at each budget, largest budget first. */
-  readonly budgets: readonly ({ readonly budget: number } & Evaluated)[];
-  /** In the last round, of methods with models for single clients. */
-  readonly clients?: readonly OwnModel[];
-}
+  z.strictObject({ type: z.literal("retry"), of: wholeAs<Round>() }),
+]);
+export type ServerMessage = Readonly<z.output<typeof serverMessageSchema>>;
 
 /** A client's own model, where the method has such, and that of its budget. */
-export interface OwnModel {
-  readonly client: ClientId;
-  readonly own?: Evaluated;
-  readonly shared: Evaluated;
-}
+const ownModelSchema = z.strictObject({
+  client: wholeAs<ClientId>(),
+  own: evaluatedSchema.exactOptional(),
+  shared: evaluatedSchema,
+});
+export type OwnModel = Readonly<z.output<typeof ownModelSchema>>;
+
+export const evaluatorMessageSchema = z.strictObject({
+  type: z.literal("evaluate"),
+  of: wholeAs<Round>(),
+  /** What runs at each budget, largest budget first. */
+  budgets: z.array(evaluatedSchema.extend({ budget: whole })).readonly(),
+  /** In the last round, of methods with models for single clients. */
+  clients: z.array(ownModelSchema).readonly().exactOptional(),
+});
+export type EvaluatorMessage = Readonly<z.output<typeof evaluatorMessageSchema>>;
 
 export const serverRef: Ref<ServerMessage> = { kind: "server", id: 0 };
 export const evaluatorRef: Ref<EvaluatorMessage> = { kind: "evaluator", id: 0 };

@@ -2,21 +2,25 @@
  * What the server remembers of every client, as columns over the fleet: a client that was never invited costs no more
  * than its rows. The server's turns change it as they decide; a turn runs once and in order, so it needs no copies.
  */
+import { z } from "zod";
+import { InputError } from "../src/base/errors.ts";
+import { doubles, uints } from "../src/base/fields.ts";
 import type { ClientId, ParticipationId, Round } from "../src/base/ids.ts";
 import type { Snapshot } from "../src/base/snapshot.ts";
 import type { History } from "../src/fl/sampler.ts";
 
-interface RosterState {
+export const rosterSchema = z.strictObject({
   /** Rows that were ever invited, ascending; the other columns go with them. */
-  readonly clients: Uint32Array;
-  readonly lastCounted: Uint32Array;
-  readonly timesInvited: Uint32Array;
-  readonly timesCounted: Uint32Array;
-  readonly duration: Float64Array;
-  readonly loss: Float64Array;
-  readonly lastInvited: Uint32Array;
-  readonly current: Float64Array;
-}
+  clients: uints,
+  lastCounted: uints,
+  timesInvited: uints,
+  timesCounted: uints,
+  duration: doubles,
+  loss: doubles,
+  lastInvited: uints,
+  current: doubles,
+});
+type RosterState = Readonly<z.output<typeof rosterSchema>>;
 
 const idle = -1;
 
@@ -108,7 +112,20 @@ export class Roster implements Snapshot<RosterState> {
     };
   }
 
+  /** @throws InputError for columns that are not of this fleet */
   restore(state: RosterState): void {
+    const { clients } = state;
+    for (const [name, column] of Object.entries(state)) {
+      if (column.length === clients.length) continue;
+      throw new InputError(`roster.${name} has ${column.length} rows, expected ${clients.length}`);
+    }
+    const size = this.#current.length;
+    const stray = clients.findIndex((client, at) => client >= size || (at > 0 && client <= clients[at - 1]!));
+    if (stray >= 0)
+      throw new InputError(`roster.clients[${stray}] is ${clients[stray]}, expected rows of ${size}, ascending`);
+    const odd = state.current.findIndex((part) => !Number.isSafeInteger(part) || part < idle);
+    if (odd >= 0)
+      throw new InputError(`roster.current[${odd}] is ${state.current[odd]}, expected a participation or ${idle}`);
     const { lastCounted, timesInvited, timesCounted, duration, loss } = this.history;
     for (const column of [lastCounted, timesInvited, timesCounted, this.#lastInvited]) column.fill(0);
     this.#current.fill(idle);

@@ -1,72 +1,74 @@
 /** What the server knows between its turns, what it is given, and the working copy a turn changes. */
+import { z } from "zod";
+import { whole, wholeAs } from "../src/base/fields.ts";
 import { type ClientId, type ParticipationId, type Round, round as roundOf } from "../src/base/ids.ts";
 import { type Millis, millis } from "../src/base/units.ts";
 import type { Charge, ChargeOf } from "../src/fl/charge.ts";
-import type { Kind, Plain } from "../src/fl/plan.ts";
+import { type Kind, plainSchema } from "../src/fl/plan.ts";
 import type { RoundPolicy } from "../src/fl/policy.ts";
 import type { RescalerBook } from "../src/fl/rescaler.ts";
 import type { Candidates, ClientSampler, History } from "../src/fl/sampler.ts";
 import type { Strategy } from "../src/fl/strategy.ts";
 import type { CheckedTask } from "../src/fl/update.ts";
 import { type ActorEvent, after, type Effect, type TurnContext } from "../src/runtime/actor.ts";
-import type { Held, PledgeRef } from "../src/runtime/messages/refs.ts";
+import { type Held, heldSchema, pledgeSchema } from "../src/runtime/messages/refs.ts";
 import type { Fleet } from "../src/sim/fleet/fleet.ts";
 import type { Environment } from "../src/sim/flight/environment.ts";
 import type { OpenedTask } from "../src/tasks/kind.ts";
 import type { Setting } from "../src/tasks/task.ts";
 import type { ServerEvent, ServerMessage } from "./protocol.ts";
+import type { MethodRecipe, Trained } from "./recipes.ts";
 import type { Roster } from "./roster.ts";
-import type { StoredMemory, StoredPlan, StoredVectors } from "./storage.ts";
-import type { MethodRecipe, Trained } from "./training.ts";
+import { storedMemorySchema, storedPlanSchema, storedVectorsSchema } from "./storage.ts";
 
 /** An invitation without an answer. */
-export interface Invitation {
-  readonly participation: ParticipationId;
-  readonly client: ClientId;
-  readonly round: Round;
-  readonly sentAt: Millis;
+const invitationSchema = z.strictObject({
+  participation: wholeAs<ParticipationId>(),
+  client: wholeAs<ClientId>(),
+  round: wholeAs<Round>(),
+  sentAt: wholeAs<Millis>(),
   /** What the client starts from. */
-  readonly base: Held;
+  base: heldSchema,
   /** What it was asked to do; absent for plain training. */
-  readonly plan?: StoredPlan;
-}
+  plan: storedPlanSchema.exactOptional(),
+});
+export type Invitation = Readonly<z.output<typeof invitationSchema>>;
 
 /** An update that will be counted when the round closes. */
-export interface Accepted extends Invitation {
-  readonly result: PledgeRef<Trained>;
-  readonly discount: number;
-}
+const acceptedSchema = invitationSchema.extend({ result: pledgeSchema<Trained>(), discount: z.number() });
+export type Accepted = Readonly<z.output<typeof acceptedSchema>>;
 
-export interface ServerState {
-  readonly phase: "new" | "gathering" | "open" | "finished";
-  readonly round: Round;
+export const serverSchema = z.strictObject({
+  phase: z.enum(["new", "gathering", "open", "finished"]),
+  round: wholeAs<Round>(),
   /** When the server began to look for clients, and when the round was opened. */
-  readonly gatheringSince: Millis;
-  readonly startedAt: Millis;
+  gatheringSince: wholeAs<Millis>(),
+  startedAt: wholeAs<Millis>(),
   /** When an invitation was last answered, readable or not. */
-  readonly lastHeard: Millis;
-  readonly invited: number;
-  readonly nextParticipation: number;
+  lastHeard: wholeAs<Millis>(),
+  invited: whole,
+  nextParticipation: whole,
   /** In the order in which they were sent. */
-  readonly outstanding: Invitation[];
-  readonly accepted: Accepted[];
+  outstanding: z.array(invitationSchema),
+  accepted: z.array(acceptedSchema),
   /** Invitations the policy asked for last and nobody was there to take. */
-  readonly wanted: number;
+  wanted: whole,
   /** Timers of this round that have not rung. */
-  readonly timers: number;
-  readonly isRetrying: boolean;
-  readonly adapter: Held;
+  timers: whole,
+  isRetrying: z.boolean(),
+  adapter: heldSchema,
   /** What the strategy keeps with the model. */
-  readonly vectors: StoredVectors;
-  readonly notes: Plain;
+  vectors: storedVectorsSchema,
+  notes: plainSchema,
   /**
    * Each client's own, by its number: written when an update of it is counted. In reality it never leaves the device, so
    * it is not on the wire.
    */
-  readonly memories: Readonly<Record<number, StoredMemory>>;
+  memories: z.record(z.string(), storedMemorySchema),
   /** What the sampler remembers from its last selection; null for one that remembers nothing. */
-  readonly memory: unknown;
-}
+  memory: z.unknown(),
+});
+export type ServerState = Readonly<z.output<typeof serverSchema>>;
 
 /** What a server that trains a model needs besides. */
 export interface Learning {

@@ -12,7 +12,7 @@ import type { ParticipationId, Round } from "../src/base/ids.ts";
 import { type ActorDefinition, defineActor, type Next, send } from "../src/runtime/actor.ts";
 import { canInvite, policyIn } from "./choosing.ts";
 import { aggregate } from "./learning.ts";
-import { clientRef, type ServerMessage } from "./protocol.ts";
+import { clientRef, type ServerMessage, serverMessageSchema } from "./protocol.ts";
 import { carryOut, closeRound, inviteMore, release, viewOf } from "./server-round.ts";
 import {
   type Draft,
@@ -25,6 +25,7 @@ import {
   type ServerContext,
   type ServerServices,
   type ServerState,
+  serverSchema,
   stateOf,
   takeFrom,
 } from "./server-state.ts";
@@ -32,6 +33,7 @@ import { discardPlan, replaceAll, weighing } from "./storage.ts";
 
 export const server: ActorDefinition<ServerState, ServerMessage, ServerServices> = defineActor({
   kind: "server",
+  schemas: { state: serverSchema, message: serverMessageSchema },
   stage: ({ type }) => (type === "report" ? "preliminary" : "upload"),
   receive(state, message, ctx) {
     const draft = draftOf(state);

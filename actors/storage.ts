@@ -1,28 +1,44 @@
 /** Vectors of a strategy as content of the blob store, so that states hold references and snapshots each once. */
+import { z } from "zod";
 import { invariant } from "../src/base/errors.ts";
-import { type ClientMemory, emptyMemory, type Plain, type Plan, type Vectors } from "../src/fl/plan.ts";
+import { anyNumber, positive, whole } from "../src/base/fields.ts";
+import { type ClientMemory, emptyMemory, kindSchema, type Plan, plainSchema, type Vectors } from "../src/fl/plan.ts";
 import type { TurnContext } from "../src/runtime/actor.ts";
-import type { BlobRef, Held } from "../src/runtime/messages/refs.ts";
+import { type BlobRef, blobSchema, type Held } from "../src/runtime/messages/refs.ts";
+import { scopeSchema } from "../src/tasks/scope.ts";
 
 /** A vector that somebody holds. */
-export interface StoredVector {
-  readonly content: BlobRef;
+const storedVectorSchema = z.strictObject({
+  content: blobSchema,
   /** Float64 and not float32. */
-  readonly double: boolean;
-}
+  double: z.boolean(),
+});
+export type StoredVector = Readonly<z.output<typeof storedVectorSchema>>;
 
-export type StoredVectors = Readonly<Record<string, StoredVector>>;
+export const storedVectorsSchema = z.record(z.string(), storedVectorSchema);
+export type StoredVectors = Readonly<z.output<typeof storedVectorsSchema>>;
 
-export interface StoredMemory {
-  readonly vectors: StoredVectors;
-  readonly notes: Plain;
-}
+export const storedMemorySchema = z.strictObject({ vectors: storedVectorsSchema, notes: plainSchema });
+export type StoredMemory = Readonly<z.output<typeof storedMemorySchema>>;
 
 /** A plan with its vectors stored. */
 export interface StoredPlan extends Omit<Plan, "inputs" | "start"> {
   readonly start?: BlobRef;
   readonly inputs: Readonly<Record<string, number | StoredVector>>;
 }
+
+export const storedPlanSchema: z.ZodType<StoredPlan> = z.strictObject({
+  kind: kindSchema,
+  scope: scopeSchema.exactOptional(),
+  start: blobSchema.exactOptional(),
+  members: z.array(whole).exactOptional(),
+  inputs: z.record(z.string(), z.union([anyNumber, storedVectorSchema])),
+  effort: positive.exactOptional(),
+  learningRate: z.number().exactOptional(),
+  bytes: z.strictObject({ down: whole.exactOptional(), up: whole.exactOptional() }).exactOptional(),
+  preliminary: z.strictObject({ up: whole, down: whole }).exactOptional(),
+  notes: plainSchema.exactOptional(),
+});
 
 type Keeper = Pick<TurnContext, "put" | "keep" | "discard" | "bytes" | "floats">;
 

@@ -2,21 +2,19 @@
  * The work behind pledges: local training and evaluation, as plain functions of a job. They run on whichever worker is
  * free; a result depends on its job and on what all workers share, never on what the worker did before.
  */
-import { type ClientId, clientId, type ParticipationId, type Round } from "../src/base/ids.ts";
+import { type ClientId, clientId, type Round } from "../src/base/ids.ts";
 import { Rng } from "../src/base/random.ts";
 import { type Batch, type BatchData, evaluationBatches, trainBatches } from "../src/data/batches.ts";
 import { examplesOf, type Partition } from "../src/data/deal.ts";
 import type { OptimizerConfig, ProgramSource } from "../src/engine/engine.ts";
 import { cut } from "../src/engine/merging.ts";
 import { rateFactor, type Schedule } from "../src/fl/local-rate.ts";
-import type { Kind } from "../src/fl/plan.ts";
-import { doWork, type WorkInput, type WorkName } from "../src/fl/works.ts";
+import { doWork } from "../src/fl/works.ts";
 import type { BlobReader } from "../src/runtime/messages/blobs.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { GatheredJob, GatheredResult, Gathering } from "../src/runtime/pledges.ts";
 import type { Handler, Task } from "../src/runtime/pools/pool.ts";
-import type { Scope } from "../src/tasks/scope.ts";
-import type { Mix, Variant } from "../src/tasks/task.ts";
+import type { Variant } from "../src/tasks/task.ts";
 import type {
   Evaluation,
   EvaluationModel,
@@ -24,8 +22,9 @@ import type {
   TrainJob,
   TrainResult,
 } from "../src/tasks/training-engine.ts";
-import { type Attack, attacked, dated, flippedLabels } from "./attack.ts";
-import { type Members, memberJob, together } from "./members.ts";
+import { attacked, dated, flippedLabels } from "./attack.ts";
+import { memberJob, together } from "./members.ts";
+import type { Computation, EvaluatedModel, EvaluateRecipe, MethodRecipe, Trained, TrainRecipe } from "./recipes.ts";
 
 /** What every worker knows: plain data, its large parts in shared memory. */
 export interface TrainingSetup {
@@ -46,89 +45,6 @@ export interface TrainingSetup {
   readonly rounds: number;
   /** Share of its examples that each client keeps from training. */
   readonly validation: number;
-}
-
-export interface TrainRecipe {
-  readonly client: ClientId;
-  readonly round: Round;
-  readonly participation: ParticipationId;
-  readonly variant: Variant;
-  readonly adapter: BlobRef;
-  /** What a client with a stale model learns from instead; its update is still one of `adapter`. */
-  readonly stale?: BlobRef;
-  /** s_i to start from, one factor per layer. */
-  readonly rescaler: Float32Array;
-  /** Share of its local steps that the client takes, in (0, 1]. */
-  readonly effort: number;
-  /** What the strategy adds to the step; absent for plain training. */
-  readonly method?: MethodRecipe;
-  /** Set for malicious clients. */
-  readonly attack: Attack | null;
-}
-
-/** What a strategy asks of a participation. */
-export interface MethodOrder {
-  /** Chooses the programs. */
-  readonly kind: Kind;
-  readonly inputs: Readonly<Record<string, number | BlobRef>>;
-  /** Parameters that the client has; all unless given. */
-  readonly scope?: Scope;
-  /** Which models it trains, where there are several. */
-  readonly members?: Members;
-  /** The scenario's unless given. */
-  readonly learningRate?: number;
-}
-
-/** A strategy's programs and what they are fed, as references. */
-export interface MethodRecipe extends Omit<MethodOrder, "kind"> {
-  /** The step of so many clients in a call. */
-  readonly step: Readonly<Record<number, BlobRef>>;
-  readonly before?: readonly BlobRef[];
-  readonly after?: readonly BlobRef[];
-  readonly validate?: BlobRef;
-}
-
-/** What a client found. */
-export interface Trained {
-  readonly values: Float32Array;
-  readonly personal: Float32Array;
-  /** Uses of each group, `[groups]`, of so many units. */
-  readonly counts: Float64Array;
-  readonly units: number;
-  readonly firstLoss: number;
-  /** Per target, of this many targets: response tokens of all steps. */
-  readonly meanLoss: number;
-  readonly targets: number;
-  /** Optimizer steps that it took. */
-  readonly steps: number;
-  /** Sums of probes, by name. */
-  readonly found: Readonly<Record<string, Float64Array>>;
-}
-
-/** A model of a deployment; see `fl/deployment.ts`. */
-interface EvaluatedModel {
-  readonly adapter: BlobRef;
-  readonly rescaler: Float32Array;
-  readonly variant: Variant;
-  readonly scope?: Scope;
-  readonly inputs?: Readonly<Record<string, BlobRef>>;
-}
-
-/** What is evaluated: one model, or several whose predictions are averaged. */
-export interface Evaluated {
-  readonly models: readonly EvaluatedModel[];
-  readonly mix?: Mix;
-}
-
-export interface EvaluateRecipe extends Evaluated {
-  /** Held-out batches `[from, until)`, shards of one size however many workers there are; or what a client keeps. */
-  readonly on: { readonly from: number; readonly until: number } | { readonly client: ClientId };
-}
-
-/** What a strategy asks for at the end of a round. */
-export interface Computation<Name extends WorkName = WorkName> {
-  readonly name: Name;
-  readonly input: WorkInput<Name>;
 }
 
 /** How many evaluation batches make one task. */

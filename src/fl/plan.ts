@@ -1,11 +1,13 @@
 /** What a client is asked to do in a participation, decided when it is invited. */
+import { z } from "zod";
 import type { ClientId, ParticipationId, Round } from "../base/ids.ts";
 import type { ParameterLayout } from "../tasks/layout.ts";
 import { type Scope, scalarsOf } from "../tasks/scope.ts";
-import type { KeyedDraws, Setting, Variant } from "../tasks/task.ts";
+import { type KeyedDraws, type Setting, variantSchema } from "../tasks/task.ts";
 
 /** Survives msgpack unchanged. */
 export type Plain = null | boolean | number | string | readonly Plain[] | { readonly [key: string]: Plain };
+export const plainSchema = z.custom<Plain>(isPlain, "plain data");
 export type Vectors = Readonly<Record<string, Float32Array | Float64Array>>;
 
 /** A client's own. Changed by a reply, and only when the server has counted the update. */
@@ -33,7 +35,10 @@ export interface Invited extends ClientView {
 }
 
 /** Chooses the programs of a participation; few distinct values in a run. */
-export type Kind = { readonly variant: Variant } & Readonly<Record<string, string | number | boolean | Variant>>;
+export const kindSchema = z
+  .object({ variant: variantSchema })
+  .catchall(z.union([z.string(), z.number(), z.boolean(), variantSchema]));
+export type Kind = Readonly<z.output<typeof kindSchema>>;
 
 export interface Plan {
   readonly kind: Kind;
@@ -72,3 +77,10 @@ export const emptyMemory: ClientMemory = { vectors: {}, notes: null };
 export const usual = ({ budget }: Pick<ClientView, "budget">, setting: Setting): Plan => ({
   kind: { variant: setting.variant(budget) },
 });
+
+function isPlain(value: unknown): value is Plain {
+  if (value === null || ["boolean", "number", "string"].includes(typeof value)) return true;
+  if (Array.isArray(value)) return value.every(isPlain);
+  if (typeof value !== "object" || Object.getPrototypeOf(value) !== Object.prototype) return false;
+  return Object.values(value).every(isPlain);
+}

@@ -9,8 +9,10 @@
  * probabilities.
  * Le et al., "FLAME", 2025. https://arxiv.org/abs/2506.16600
  */
-import { invariant } from "../base/errors.ts";
-import { type ClientId, clientId } from "../base/ids.ts";
+import { z } from "zod";
+import { InputError, invariant } from "../base/errors.ts";
+import { count, floats, notNegative, whole, wholeAs } from "../base/fields.ts";
+import type { ClientId } from "../base/ids.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import type { Update } from "./update.ts";
 
@@ -26,22 +28,24 @@ export interface RescalerOptions {
   readonly scope: "local" | "budget" | "global";
 }
 
-interface Report {
-  readonly client: ClientId;
-  readonly topK: number;
-  readonly examples: number;
+const reportSchema = z.strictObject({
+  client: wholeAs<ClientId>(),
+  topK: count,
+  examples: whole,
   /** s_i, one per layer. */
-  readonly factors: Float32Array;
-}
+  factors: floats,
+});
+type Report = Readonly<z.output<typeof reportSchema>>;
 
-/** Plain data; reports ascend by client. */
-export interface RescalerState {
-  readonly reports: readonly Report[];
+/** Reports ascend by client. */
+export const rescalerSchema = z.strictObject({
+  reports: z.array(reportSchema),
   /** Null unless factors start from them. */
-  readonly masses: RouterMasses | null;
+  masses: z.array(z.array(notNegative).readonly()).readonly().nullable(),
   /** Factors of budgets that an earlier run has learned. */
-  readonly known?: readonly (readonly [topK: number, factors: Float32Array])[];
-}
+  known: z.array(z.tuple([count, floats])).exactOptional(),
+});
+type RescalerState = Readonly<z.output<typeof rescalerSchema>>;
 
 export class RescalerBook implements Snapshot<RescalerState> {
   readonly #options: RescalerOptions;
@@ -113,12 +117,22 @@ export class RescalerBook implements Snapshot<RescalerState> {
     return { reports, masses: this.#masses, ...(this.#known.size > 0 && { known: [...this.#known] }) };
   }
 
+  /** @throws InputError for factors of another model */
   restore({ reports, masses, known = [] }: RescalerState): void {
+    const { layers, topK: full, init } = this.#options;
+    for (const [at, { topK, factors }] of reports.entries()) {
+      if (topK <= full && factors.length === layers) continue;
+      const found = `k = ${topK} with ${factors.length} factors`;
+      throw new InputError(`rescalers.reports[${at}] has ${found}, expected k in [1, ${full}] with ${layers}`);
+    }
+    if (init === "mass" && masses?.some(({ length }) => length !== full) !== false) {
+      throw new InputError(`rescalers.masses are not ${full} a layer`);
+    }
+    const strange = known.find(([topK, factors]) => topK > full || factors.length !== layers);
+    if (strange !== undefined) throw new InputError(`rescalers.known: k = ${strange[0]} is not one of this model`);
     this.#known = new Map(known);
     this.#masses = masses;
-    this.#reports = new Map(
-      reports.map((report) => [clientId(report.client), { ...report, factors: report.factors.slice() }]),
-    );
+    this.#reports = new Map(reports.map((report) => [report.client, { ...report, factors: report.factors.slice() }]));
     this.#means.clear();
   }
 

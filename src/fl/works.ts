@@ -22,6 +22,8 @@ export type AskForWork = <Name extends WorkName>(name: Name, input: WorkInput<Na
 
 const works = { gram, triples: triplesOfAll, absorb: absorbAll, residuals: residualsOf };
 
+export const workNames = Object.keys(works) as WorkName[];
+
 /** Does a work on this thread. */
 export function doWork<Name extends WorkName>(name: Name, input: WorkInput<Name>): WorkResult<Name> {
   // Which function has which input the compiler does not follow through a name.

@@ -46,10 +46,14 @@ const checkpointSchema = z.strictObject({
   parts: z.record(z.string(), z.unknown()),
 });
 
+/** They sort as the run went. */
+export const checkpointName = ({ round, events }: Pick<Checkpoint, "round" | "events">): string =>
+  `${String(round).padStart(6, "0")}-${String(events).padStart(12, "0")}${ending}`;
+
 /** Writes the checkpoint and keeps the newest `keep`. Returns the file's length. */
 export function writeCheckpoint(folder: string, checkpoint: Checkpoint, keep: number): number {
   const bytes = encodeCheckpoint(checkpoint);
-  const name = `${String(checkpoint.round).padStart(6, "0")}-${String(checkpoint.events).padStart(12, "0")}${ending}`;
+  const name = checkpointName(checkpoint);
   const path = join(folder, name);
   writeAtomically(path, bytes);
   rotate(folder, name, keep);

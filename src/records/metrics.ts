@@ -1,5 +1,6 @@
 /** What one closed round leaves in `metrics.jsonl`: one row a round, virtual time only. */
 import { z } from "zod";
+import { anyNumber, whole, wholeAs } from "../base/fields.ts";
 import { given } from "../base/given.ts";
 import { type ClientId, clientName } from "../base/ids.ts";
 import { type Fleet, tierOf } from "../sim/fleet/fleet.ts";
@@ -64,6 +65,19 @@ export const roundMetricsSchema = z.object({
   weights: z.array(z.object({ client: z.string(), tier: z.string(), weight: z.number() })).readonly(),
 });
 export type RoundMetrics = Readonly<z.output<typeof roundMetricsSchema>>;
+
+/** A row before its evaluation, and before it is written: those who were counted are numbers still. */
+export const pendingMetricsSchema = z.strictObject({
+  ...roundMetricsSchema.omit({ weights: true, evaluations: true, clients: true }).shape,
+  tiers: z.array(z.strictObject({ tier: z.string(), ...countFields })).readonly(),
+  downloadBytes: whole,
+  uploadBytes: whole,
+  trainLoss: anyNumber.nullable(),
+  activation: z.array(z.array(anyNumber).readonly()).readonly(),
+  counts: z
+    .array(z.strictObject({ client: wholeAs<ClientId>(), participation: whole.exactOptional(), weight: anyNumber }))
+    .readonly(),
+});
 
 /** The first round after which a held-out loss is no finite number: the model has diverged. Null if there is none. */
 export const divergedIn = (rows: readonly Pick<RoundMetrics, "round" | "evaluations">[]): number | null =>

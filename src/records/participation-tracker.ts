@@ -9,7 +9,9 @@
  * already lost has dropped out, one still at it is late.
  */
 
-import { invariant } from "../base/errors.ts";
+import { z } from "zod";
+import { InputError, invariant } from "../base/errors.ts";
+import { whole } from "../base/fields.ts";
 import { clientName, type ParticipationId } from "../base/ids.ts";
 import { NumberMap } from "../base/number-map.ts";
 import type { Snapshot } from "../base/snapshot.ts";
@@ -17,13 +19,14 @@ import { formatTime, type Millis } from "../base/units.ts";
 import type { Loss } from "../sim/flight/environment.ts";
 import { askedStages, type Stage, stages } from "../sim/flight/stages.ts";
 import type { Outcome } from "./counts.ts";
-import type { Ended, Participation } from "./participation.ts";
+import { type Ended, openSchema, type Participation } from "./participation.ts";
 
-interface ParticipationTrackerState {
-  readonly open: readonly Participation[];
-  readonly next: number;
-  readonly roundStartedAt: number;
-}
+export const participationTrackerSchema = z.strictObject({
+  open: z.array(openSchema),
+  next: whole,
+  roundStartedAt: whole,
+});
+type ParticipationTrackerState = Readonly<z.output<typeof participationTrackerSchema>>;
 
 interface ParticipationTrackerOptions {
   /** Synchronous policies: an update counted for a round must have arrived this long after the round began. A prelude has none. */
@@ -134,7 +137,15 @@ export class ParticipationTracker implements Snapshot<ParticipationTrackerState>
     return { open: this.#open.values(), next: this.#next, roundStartedAt: this.#roundStartedAt };
   }
 
+  /** @throws InputError for a part that nobody was invited to */
   restore({ open, next, roundStartedAt }: ParticipationTrackerState): void {
+    for (const [at, { participation }] of open.entries()) {
+      const place = `participations.open[${at}]`;
+      const before = open[at - 1]?.participation ?? -1;
+      if (participation <= before || participation >= next) {
+        throw new InputError(`${place}.participation is ${participation}, expected one in (${before}, ${next})`);
+      }
+    }
     this.#open = new NumberMap(open.map((entry) => [entry.participation, { ...entry }]));
     this.#next = next;
     this.#roundStartedAt = roundStartedAt;

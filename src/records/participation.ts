@@ -9,6 +9,7 @@
  * server had the client's numbers, and `answeredAt`, when the client had its.
  */
 import { z } from "zod";
+import { wholeAs } from "../base/fields.ts";
 import { type ClientId, clientName, type ParticipationId, type Round } from "../base/ids.ts";
 import { type Fleet, tierOf } from "../sim/fleet/fleet.ts";
 import { askedStages, type ByInstant, type Instants, type Phase, phases, timedStages } from "../sim/flight/stages.ts";
@@ -51,6 +52,21 @@ export interface Participation extends Instants {
   outcome: Outcome | null;
   reason: string | null;
 }
+
+/** One that has not ended. */
+export const openSchema: z.ZodType<Participation> = z.strictObject({
+  participation: wholeAs<ParticipationId>(),
+  client: wholeAs<ClientId>(),
+  round: wholeAs<Round>(),
+  invitedAt: instant,
+  ...instantFields(),
+  lostAt: instant.nullable(),
+  lostIn: z.enum(phases).nullable(),
+  lostBecause: z.string().nullable(),
+  endedAt: z.null(),
+  outcome: z.null(),
+  reason: z.null(),
+});
 
 /** Nobody changes it any more. */
 export interface Ended extends Readonly<Participation> {

@@ -3,38 +3,43 @@
  * round, and holds the row until its evaluation is there. Rows come out in order of rounds.
  */
 
-import { InvariantError, invariant } from "../base/errors.ts";
+import { z } from "zod";
+import { InputError, InvariantError, invariant } from "../base/errors.ts";
+import { notNegative, whole, wholeAs } from "../base/fields.ts";
 import { given } from "../base/given.ts";
 import { type ClientId, round as roundOf } from "../base/ids.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { millis } from "../base/units.ts";
 import { runFailure } from "../runtime/failure.ts";
-import type { PledgeRef } from "../runtime/messages/refs.ts";
+import { type PledgeRef, pledgeSchema } from "../runtime/messages/refs.ts";
 import type { Evaluation } from "../tasks/training-engine.ts";
-import { type Counts, noCounts, type Outcome, sumOf } from "./counts.ts";
-import type { BudgetMetrics, RoundRow } from "./metrics.ts";
+import { type Counts, countFields, noCounts, type Outcome, sumOf } from "./counts.ts";
+import { type BudgetMetrics, pendingMetricsSchema, type RoundRow } from "./metrics.ts";
 
 /** One budget's evaluation: the shards that are being worked on. */
-interface PendingEvaluation {
-  readonly budget: number;
-  readonly shards: readonly PledgeRef<Evaluation>[];
-}
+const pendingEvaluationSchema = z.strictObject({
+  budget: whole,
+  shards: z.array(pledgeSchema<Evaluation>()).readonly(),
+});
+type PendingEvaluation = Readonly<z.output<typeof pendingEvaluationSchema>>;
 
 /** A client's own model and that of its budget, on what the client keeps from training. */
-interface PendingClient {
-  readonly client: ClientId;
+const pendingClientSchema = z.strictObject({
+  client: wholeAs<ClientId>(),
   /** Absent where the method has none. */
-  readonly own?: PledgeRef<Evaluation>;
-  readonly shared: PledgeRef<Evaluation>;
-}
+  own: pledgeSchema<Evaluation>().exactOptional(),
+  shared: pledgeSchema<Evaluation>(),
+});
+type PendingClient = Readonly<z.output<typeof pendingClientSchema>>;
 
 /** A row whose evaluation is still going on. */
-interface PendingRow {
-  readonly row: Omit<RoundRow, "evaluations" | "clients">;
+const pendingRowSchema = z.strictObject({
+  row: pendingMetricsSchema,
   /** Null until the evaluator has begun. */
-  evaluations: readonly PendingEvaluation[] | null;
-  clients?: readonly PendingClient[];
-}
+  evaluations: z.array(pendingEvaluationSchema).readonly().nullable(),
+  clients: z.array(pendingClientSchema).readonly().exactOptional(),
+});
+type PendingRow = z.output<typeof pendingRowSchema>;
 
 interface Evaluating {
   readonly round: number;
@@ -42,11 +47,13 @@ interface Evaluating {
   readonly clients?: readonly PendingClient[];
 }
 
-export interface RoundRecorderState {
-  readonly counts: readonly Counts[];
-  readonly pending: readonly PendingRow[];
-  readonly expertTokens: readonly (readonly number[])[];
-}
+export const roundRecorderSchema = z.strictObject({
+  counts: z.array(z.strictObject(countFields)),
+  pending: z.array(pendingRowSchema),
+  /** `[layers][experts]`; empty before the first counted update. */
+  expertTokens: z.array(z.array(notNegative)),
+});
+type RoundRecorderState = Readonly<z.output<typeof roundRecorderSchema>>;
 
 type ClosedRound = Omit<RoundRow, "evaluations" | "clients" | "tiers" | keyof Counts | "activation"> & {
   /** Tokens routed to each expert over counted updates, `[layers · experts]`; null without training. */
@@ -140,6 +147,8 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
   /** Resolves when all rows are out. */
   async allDone(): Promise<void> {
     while (this.#pending.length > 0 && this.#failure === null) {
+      const { row, evaluations } = this.#pending[0]!;
+      invariant(evaluations !== null, () => `round ${row.round} waits for an evaluation that never began`);
       await new Promise<void>((resolve) => this.#whenDone.push(resolve));
     }
     if (this.#failure !== null) throw this.#failure;
@@ -153,8 +162,19 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
     };
   }
 
-  /** Begins again to wait for the evaluations that were going on. */
+  /** Begins again to wait for the evaluations that were going on. @throws InputError for rows of another fleet or model */
   restore({ counts, pending, expertTokens }: RoundRecorderState): void {
+    const { tiers, layers } = this.#options;
+    const lengths = [
+      ["counts", counts.length, [tiers.length]],
+      ["expertTokens", expertTokens.length, [0, layers]],
+    ] as const;
+    for (const [name, length, expected] of lengths) {
+      if (!expected.includes(length))
+        throw new InputError(`rounds.${name} has ${length} rows, expected ${expected.at(-1)}`);
+    }
+    const uneven = expertTokens.findIndex((layer) => layer.length !== expertTokens[0]!.length);
+    if (uneven >= 0) throw new InputError(`rounds.expertTokens[${uneven}] has other experts than the first layer`);
     this.#counts = counts.map((tier) => ({ ...tier }));
     this.#expertTokens = expertTokens.map((layer) => [...layer]);
     this.#pending = pending.map((entry) => ({ ...entry }));

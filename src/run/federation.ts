@@ -2,20 +2,21 @@
  * A whole simulated federation on this thread: kernel, world, actors, and those who keep its books. It can be written
  * down between two events and taken up again; it knows nothing of files, clocks or terminals.
  */
-
 import { client, newClient } from "../../actors/client.ts";
 import { evaluator } from "../../actors/evaluator.ts";
 import { type FederationEvent, serverRef } from "../../actors/protocol.ts";
+import { workSchemas } from "../../actors/recipes.ts";
 import { Roster } from "../../actors/roster.ts";
 import { server } from "../../actors/server.ts";
 import { type Learning, newServer, type ServerState } from "../../actors/server-state.ts";
 import { evaluationShards } from "../../actors/training.ts";
 import { invariant } from "../base/errors.ts";
+import { parseInput } from "../base/problem.ts";
 import { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { type Millis, millis, seconds } from "../base/units.ts";
 import { factsOf, waitsForAll } from "../fl/policy.ts";
-import { forEachLayer, type RescalerBook, type RouterMasses } from "../fl/rescaler.ts";
+import { forEachLayer, type RouterMasses } from "../fl/rescaler.ts";
 import type { RoundRow } from "../records/metrics.ts";
 import type { Ended } from "../records/participation.ts";
 import { ParticipationTracker } from "../records/participation-tracker.ts";
@@ -37,6 +38,7 @@ import type { Variant } from "../tasks/task.ts";
 import { attackOf } from "./attackers.ts";
 import { learningOf, MethodPrograms, methodOf } from "./method.ts";
 import type { Prepared } from "./prepare.ts";
+import { checkParts, type FederationState, federationSchema } from "./restore.ts";
 
 export type Invited = Extract<FederationEvent, { readonly type: "invited" }>;
 
@@ -60,7 +62,7 @@ export interface FederationOptions {
   onRoundClosed(round: number): void;
 }
 
-export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
+export class Federation implements Snapshot<FederationState> {
   readonly kernel = new Kernel();
   readonly trace: Trace;
   readonly world: World;
@@ -73,11 +75,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
   readonly #noticesLosses: boolean;
   readonly #blobs = new BlobStore();
   readonly #programs = new MethodPrograms(this.#blobs);
-  /** Of the open round, for those who watch. */
-  #invited = 0;
-  #accepted = 0;
-  #round = 0;
-  #hasFinished = false;
+  #progress: FederationState["progress"] = { invited: 0, accepted: 0, round: 0, done: false };
   /** What was found wrong with an event; ends the run. */
   #failure: unknown = null;
 
@@ -130,6 +128,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       pool,
       blobs: this.#blobs,
       gathering,
+      works: workSchemas,
       reproduce,
       actors: [
         registration(server, {
@@ -176,18 +175,12 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
 
   /** Of the open round: how it stands. */
   get status() {
-    const { kernel } = this;
-    return {
-      round: this.#round,
-      time: kernel.now as number,
-      invited: this.#invited,
-      accepted: this.#accepted,
-      evaluating: this.#recorder.pending,
-    };
+    const { round, invited, accepted } = this.#progress;
+    return { round, time: this.kernel.now as number, invited, accepted, evaluating: this.#recorder.pending };
   }
 
   get hasFinished(): boolean {
-    return this.#hasFinished;
+    return this.#progress.done;
   }
 
   /** Tokens routed to each expert in counted updates over the whole run. */
@@ -225,13 +218,13 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
 
   /** Lets virtual time pass until the last round has closed or `until` holds; it is asked between any two events. */
   async advance(until: () => boolean): Promise<void> {
-    const stops = () => this.#hasFinished || this.#failure !== null || this.#recorder.failure !== null || until();
+    const stops = () => this.#progress.done || this.#failure !== null || this.#recorder.failure !== null || until();
     await this.kernel.run({ until: stops });
     if (this.#failure !== null) throw this.#failure;
     if (this.#recorder.failure !== null) throw this.#recorder.failure;
     invariant(
-      this.kernel.pending > 0 || this.#hasFinished,
-      () => `nothing is left to happen, but round ${this.#round} is not closed`,
+      this.kernel.pending > 0 || this.#progress.done,
+      () => `nothing is left to happen, but round ${this.#progress.round} is not closed`,
     );
   }
 
@@ -240,7 +233,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     return this.#recorder.allDone();
   }
 
-  snapshot(): Readonly<Record<string, unknown>> {
+  snapshot(): FederationState {
     return {
       kernel: this.kernel.snapshot(),
       trace: this.trace.snapshot(),
@@ -251,44 +244,50 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       roster: this.#roster.snapshot(),
       programs: this.#programs.snapshot(),
       rescalers: this.#learning?.rescalers.snapshot() ?? null,
-      progress: { invited: this.#invited, accepted: this.#accepted, round: this.#round, done: this.#hasFinished },
+      progress: { ...this.#progress },
     };
   }
 
-  restore(state: Readonly<Record<string, unknown>>): void {
-    this.kernel.restore(state.kernel as ReturnType<Kernel["snapshot"]>);
-    this.trace.restore(state.trace as ReturnType<Trace["snapshot"]>);
+  /** @throws InputError that names part and field of a state that this scenario's run cannot have */
+  restore(given: unknown): void {
+    const state = parseInput("its content", federationSchema, given);
+    this.kernel.restore(state.kernel);
+    this.trace.restore(state.trace);
     this.world.restore(state.environment);
-    this.#system.restore(state.system as ReturnType<ActorSystem["snapshot"]>);
-    this.#participations.restore(state.participations as ReturnType<ParticipationTracker["snapshot"]>);
-    this.#programs.restore(state.programs as ReturnType<MethodPrograms["snapshot"]>);
-    this.#roster.restore(state.roster as ReturnType<Roster["snapshot"]>);
-    this.#learning?.rescalers.restore(state.rescalers as ReturnType<RescalerBook["snapshot"]>);
-    const { invited, accepted, round, done } = state.progress as Record<string, number> & { done: boolean };
-    this.#invited = invited!;
-    this.#accepted = accepted!;
-    this.#round = round!;
-    this.#hasFinished = done;
+    this.#system.restore(state.system);
+    this.#participations.restore(state.participations);
+    this.#programs.restore(state.programs);
+    this.#roster.restore(state.roster);
+    if (state.rescalers !== null) this.#learning?.rescalers.restore(state.rescalers);
+    const { prepared, scenario } = this.#options;
+    checkParts(state, this.#system.state(serverRef) as ServerState, {
+      clients: prepared.fleet.size,
+      rounds: scenario.data.rounds.count,
+      parameters: this.adapter?.length ?? null,
+      expected: this.#learning?.initial.length ?? null,
+    });
+    this.#progress = state.progress;
+    this.#system.requireContents(state.rounds, "rounds");
     // Last: it asks the system for evaluations that were going on.
-    this.#recorder.restore(state.rounds as ReturnType<RoundRecorder["snapshot"]>);
+    this.#recorder.restore(state.rounds);
   }
 
   #onEvent(event: ActorEvent, at: Millis): void {
     const told = event as unknown as FederationEvent;
     switch (told.type) {
       case "round-began":
-        this.#round = told.round;
+        this.#progress.round = told.round;
         this.#participations.roundBegan(told.at);
         this.trace.record({ t: at, type: "round-began", round: told.round });
         break;
       case "invited":
-        this.#invited++;
+        this.#progress.invited++;
         this.#participations.invited(told, at);
         this.#recorder.invited(this.#options.prepared.fleet.tier[told.client]!);
         this.#options.onInvited?.(told);
         break;
       case "accepted":
-        this.#accepted++;
+        this.#progress.accepted++;
         break;
       case "refused":
         this.#participations.refused(told.participation, told.as, told.reason, at);
@@ -304,7 +303,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
         break;
       case "evaluating":
         this.#recorder.evaluating(told);
-        if (told.round === this.#options.scenario.data.rounds.count) this.#hasFinished = true;
+        if (told.round === this.#options.scenario.data.rounds.count) this.#progress.done = true;
         break;
     }
   }
@@ -314,8 +313,8 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
     const { round, aggregated, counts } = ended;
     this.trace.record({ t: at, type: "round-closed", round, aggregated, counted: counts.length });
     this.#recorder.closed({ ...ended, closedAt: at }, evaluated);
-    this.#invited = 0;
-    this.#accepted = 0;
+    this.#progress.invited = 0;
+    this.#progress.accepted = 0;
     const { downloadSent, downloadReceived, downloadLost, uploadSent, uploadReceived, uploadLost } = this.world.traffic;
     invariant(
       downloadSent >= downloadReceived + downloadLost && uploadSent >= uploadReceived + uploadLost,
@@ -325,7 +324,7 @@ export class Federation implements Snapshot<Readonly<Record<string, unknown>>> {
       const { outstanding } = this.#participations;
       invariant(outstanding === 0, () => `${outstanding} participations never ended`);
       // An evaluation that was asked for begins with the next event.
-      if (!evaluated) this.#hasFinished = true;
+      if (!evaluated) this.#progress.done = true;
     }
     this.#options.onRoundClosed(round);
   }

@@ -1,8 +1,8 @@
 /** The strategy of a run with what it sees of it, its programs as content that workers read, and where it starts. */
 import type { Learning, Method } from "../../actors/server-state.ts";
-import { invariant } from "../base/errors.ts";
+import { InputError, invariant } from "../base/errors.ts";
 import { type ClientId, participationId, round } from "../base/ids.ts";
-import { type Problem, under } from "../base/problem.ts";
+import { type Problem, show, under } from "../base/problem.ts";
 import { Rng } from "../base/random.ts";
 import { type Charge, type ChargeOf, chargesBy } from "../fl/charge.ts";
 import { rateFactor } from "../fl/local-rate.ts";
@@ -42,8 +42,11 @@ export class MethodPrograms {
     return [...this.#held];
   }
 
-  /** The blob store is restored on its own, with its holders. */
+  /** The blob store is restored on its own, before, with its holders. @throws InputError for a program it does not hold */
   restore(held: readonly string[]): void {
+    const missing = held.findIndex((digest) => !this.#blobs.has({ ref: "blob", digest, bytes: 0 }));
+    if (missing >= 0)
+      throw new InputError(`programs[${missing}] is ${show(held[missing])}, which the checkpoint does not hold`);
     this.#held.clear();
     for (const digest of held) this.#held.add(digest);
   }

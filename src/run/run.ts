@@ -9,7 +9,7 @@ import { setImmediate as macrotask } from "node:timers/promises";
 import { writeAtomically } from "../base/disk.ts";
 import { messageOf, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
-import { throwProblems } from "../base/problem.ts";
+import { parseInput, throwProblems } from "../base/problem.ts";
 import { chooseEngine, mergeLimit, requireEngine } from "../engine/create.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import { engineNameOf } from "../engine/names.ts";
@@ -42,7 +42,7 @@ import { type Prepared, prepare } from "./prepare.ts";
 import type { ProgressListener } from "./progress.ts";
 import { provenanceOf, type ScenarioSource } from "./provenance.ts";
 import { checkReach } from "./reach.ts";
-import { restore } from "./restore.ts";
+import { blamed, restore } from "./restore.ts";
 import { type RunResult, resultOf } from "./result.ts";
 import { breathing, haltable, stoppedInTime } from "./stop.ts";
 import { gatheringOf, makePool, makePoolElsewhere, massesOf, mostTogether, programsOf } from "./workforce.ts";
@@ -201,7 +201,9 @@ export async function playRun({
   const engine = engineNameOf(options.engine ?? "auto");
   const files = folder === null ? noFiles : openRunFiles(folder, checkpoint?.files);
   const kept = checkpoint && folder ? readLines<unknown>(folder.metrics) : [];
-  const rows = kept.map((row) => withoutDetail(roundMetricsSchema.parse(row)));
+  const rows = kept.map((row, at) =>
+    withoutDetail(parseInput(`${folder?.metrics} line ${at + 1}`, roundMetricsSchema, row)),
+  );
   const workers = options.workers ?? availableParallelism();
   const { merge = "auto", taskLimit, mixedHardware = false } = options;
   const equipment = { engine, merge, ...given({ taskLimit }) };
@@ -348,11 +350,11 @@ export async function playRun({
     listen({ type: "ended", result });
     return result;
   } catch (error) {
-    diagnostics.note("failure", messageOf(error));
+    diagnostics.note("failure", error instanceof Error ? (error.stack ?? error.message) : messageOf(error));
     // Whatever has been decided so far stays readable; a disk that is full keeps what it has.
     attempt(() => files.close());
     attempt(() => record("failed"));
-    throw error;
+    throw checkpoint === null ? error : blamed(error, checkpoint);
   } finally {
     clearInterval(ticker);
     pool.halt();

@@ -7,10 +7,11 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { serverRef } from "../../actors/protocol.ts";
-import type { ServerState } from "../../actors/server-state.ts";
-import { InputError, invariant, ScenarioError } from "../base/errors.ts";
+import { serverSchema } from "../../actors/server-state.ts";
+import { InputError, ScenarioError } from "../base/errors.ts";
 import { readJsonAs } from "../base/json.ts";
-import { forEachLayer, RescalerBook, type RescalerState } from "../fl/rescaler.ts";
+import { parseInput } from "../base/problem.ts";
+import { forEachLayer, RescalerBook, rescalerSchema } from "../fl/rescaler.ts";
 import { strategyFromSpec, strategySpecSchema } from "../fl/strategies/registry.ts";
 import type { Strategy } from "../fl/strategy.ts";
 import { readRescalers, rescalersIn } from "../folder/rescalers.ts";
@@ -29,7 +30,7 @@ import { type AdapterLayout, adapterLayout } from "../model/adapter.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { readAdapterFolder } from "../model/formats/adapter-folder.ts";
 import { decodeUntrusted } from "../runtime/messages/codec.ts";
-import type { SystemState } from "../runtime/system-state.ts";
+import { systemSchema } from "../runtime/system-state.ts";
 import { withPaths } from "../scenario/paths.ts";
 import { scenarioSchema } from "../scenario/schema.ts";
 import { parameterLayout } from "../tasks/llm/task.ts";
@@ -195,17 +196,22 @@ const finalResult = (folder: RunFolder): ResultRecord | null =>
 const checkpointsOf = ({ checkpoints }: RunFolder): { readonly name: string; readonly round: number }[] =>
   filesIn(checkpoints, ".ckpt").map((name) => ({ name, round: Number.parseInt(name, 10) }));
 
+const savedAdapterSchema = z.object({ system: systemSchema, rescalers: rescalerSchema.nullable() });
+
 /** The server's adapter, looked up in the state of a system that is not running. */
 function fromCheckpoint({ round, parts }: Checkpoint, path: string, config: ModelConfig): TrainedAdapter {
   const recorded = recordedScenario(path);
   const { lora, rescaler } = recorded;
   const strategy = recordedStrategy(recorded);
-  const { registry, blobs } = parts.system as SystemState;
+  const { system, rescalers } = parseInput(`${path}: its checkpoint of round ${round}`, savedAdapterSchema, parts);
+  const { registry, blobs } = system;
   const server = registry.residents.find(([kind, id]) => kind === serverRef.kind && id === serverRef.id);
-  invariant(server !== undefined, "the checkpoint has no server");
-  const held = (decodeUntrusted(server[2], "the server's state in a checkpoint") as ServerState).adapter;
+  if (server === undefined) throw new InputError(`${path}: its checkpoint of round ${round} has no server`);
+  const place = `${path}: the server's state in its checkpoint`;
+  const held = parseInput(place, serverSchema, decodeUntrusted(server[2], place)).adapter;
   const blob = held.ref === "blob" ? blobs.find(({ digest }) => digest === held.digest) : undefined;
   if (blob === undefined) throw new ScenarioError(`${path} was run without training: it holds no adapter`);
+  if (blob.content.length % 4 !== 0) throw new InputError(`${place}: its adapter is not a row of float32`);
   // The bytes lie anywhere in the file; floats have to be aligned.
   const adapter = new Float32Array(Uint8Array.from(blob.content).buffer);
   // A strategy of its author's is not known here; routers are what it may have trained besides.
@@ -220,7 +226,7 @@ function fromCheckpoint({ round, parts }: Checkpoint, path: string, config: Mode
   const { layers, topK } = config;
   const { init, scope, shared } = rescaler;
   const book = new RescalerBook({ layers: shared ? 1 : layers, topK, init, scope });
-  book.restore(parts.rescalers as RescalerState);
+  if (rescalers !== null) book.restore(rescalers);
   const budgets = Array.from({ length: topK }, (_, i) => topK - i);
   return deployed(
     { layout, adapter, round, budgets, rescaler: (k) => forEachLayer(book.forBudget(k), layers) },

@@ -4,6 +4,7 @@
  * the state it had. Everything else an actor sees, it sees through its context, so a test of an actor
  * is a function call.
  */
+import type { z } from "zod";
 import type { ParticipationId, Round } from "../base/ids.ts";
 import type { Rng } from "../base/random.ts";
 import type { Millis } from "../base/units.ts";
@@ -93,6 +94,8 @@ export interface ActorDefinition<State, Message extends Protocol, Services = unk
    * can be cut off; between turns it is bytes, or nothing while its state is still its first. Default `server`.
    */
   readonly runsOn?: "server" | "device";
+  /** What a checkpoint may say of its state and of messages to it; unchecked unless given. */
+  readonly schemas?: { readonly state: z.ZodType<State>; readonly message: z.ZodType<Message> };
   /** The stage of a participation that the message is over the network. */
   stage?(message: Message): MessageStage;
   /** Virtual time the message keeps this actor busy, known before the work begins; whole milliseconds. */

@@ -9,9 +9,12 @@
  * into a snapshot as they are; of work begun and not yet opened a snapshot has the recipe only, since how far it got
  * depends on the machine. Doing it again gives the same bytes.
  */
-import { InvariantError, invariant } from "../base/errors.ts";
+import { z } from "zod";
+import { InputError, InvariantError, invariant } from "../base/errors.ts";
+import { whole } from "../base/fields.ts";
 import { none } from "../base/lists.ts";
 import { NumberMap } from "../base/number-map.ts";
+import { parseInput, show } from "../base/problem.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import type { BlobStore } from "./messages/blobs.ts";
 import { inspect } from "./messages/plain.ts";
@@ -60,17 +63,24 @@ export interface GatheredResult<Result = unknown> {
   readonly problems: readonly string[];
 }
 
-interface PledgeRecord {
-  readonly id: number;
-  readonly recipe: Recipe;
-  readonly holders: number;
-  /** Present once opened. */
-  readonly result?: { readonly value: unknown };
-}
+export const pledgesSchema = z.strictObject({
+  next: whole,
+  pledges: z.array(
+    z.strictObject({
+      id: whole,
+      recipe: z.strictObject({ work: z.string(), job: z.unknown(), bytes: whole }),
+      holders: whole,
+      /** Present once opened. */
+      result: z.strictObject({ value: z.unknown() }).exactOptional(),
+    }),
+  ),
+});
+type PledgeState = Readonly<z.output<typeof pledgesSchema>>;
 
-export interface PledgeState {
-  readonly next: number;
-  readonly pledges: readonly PledgeRecord[];
+/** What a kind of work takes and gives: by these what a checkpoint says of it is checked. */
+export interface WorkSchemas {
+  readonly job: z.ZodType;
+  readonly result: z.ZodType;
 }
 
 /** Since this process began. */
@@ -214,11 +224,30 @@ export class PledgeStore implements Snapshot<PledgeState> {
     return { next: this.#next, pledges };
   }
 
-  /** The blob store is restored on its own; its counts already hold what pledges retain. */
-  restore({ next, pledges }: PledgeState): void {
+  /**
+   * The blob store is restored on its own, before; its counts already hold what pledges retain.
+   *
+   * @param works what recipes may ask for; null where that is not known
+   * @throws InputError for a recipe or a result that is none
+   */
+  restore({ next, pledges }: PledgeState, works: Readonly<Record<string, WorkSchemas>> | null = null): void {
     this.#next = next;
     this.#pledges.clear();
-    for (const { id, recipe, holders, result } of pledges) {
+    for (const [at, { id, recipe, holders, result }] of pledges.entries()) {
+      const place = `pledges[${at}]`;
+      if (id >= next || this.#pledges.has(id)) {
+        throw new InputError(`${place}.id is ${id}, expected one of its own below ${next}`);
+      }
+      if (works !== null) {
+        const work = works[recipe.work];
+        if (work === undefined) {
+          const known = Object.keys(works).join(", ");
+          throw new InputError(`${place}.recipe.work is ${show(recipe.work)}, expected one of ${known}`);
+        }
+        // A run without training has nothing to work on.
+        if (recipe.job !== null) parseInput(`${place}.recipe.job`, work.job, recipe.job);
+        if (result !== undefined) parseInput(`${place}.result`, work.result, result.value);
+      }
       const blobs = blobsOf(recipe);
       const isOpened = result !== undefined;
       this.#pledges.set(id, { recipe, blobs, holders, work: null, result: result ?? null, isOpened, isDropped: false });

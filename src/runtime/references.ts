@@ -1,6 +1,7 @@
 /** Counts who holds what, blobs and pledges alike. */
+import { InputError } from "../base/errors.ts";
 import type { BlobStore } from "./messages/blobs.ts";
-import type { Held } from "./messages/refs.ts";
+import { type Held, keyOf } from "./messages/refs.ts";
 import type { PledgeStore } from "./pledges.ts";
 
 export class References {
@@ -10,6 +11,16 @@ export class References {
   constructor(blobs: BlobStore, pledges: PledgeStore) {
     this.blobs = blobs;
     this.pledges = pledges;
+  }
+
+  /** @throws InputError when a checkpoint refers to what it does not hold */
+  require(content: Held, place: string): void {
+    const isHeld = content.ref === "blob" ? this.blobs.has(content) : this.pledges.has(content);
+    // Runs without training have an adapter of no content.
+    if (isHeld || keyOf(content) === "") return;
+    throw new InputError(
+      `${place} refers to ${content.ref} ${String(keyOf(content)).slice(0, 12)}, which the checkpoint does not hold`,
+    );
   }
 
   retain(content: Held): void {

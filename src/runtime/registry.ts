@@ -3,27 +3,32 @@
  * goes on. Between turns a device is bytes, and only if its state is no longer its first: a fleet of a million idle
  * clients takes no room here.
  */
-import { InvariantError, invariant } from "../base/errors.ts";
+import { z } from "zod";
+import { InputError, InvariantError, invariant } from "../base/errors.ts";
+import { bytes, wholeAs } from "../base/fields.ts";
 import { type ClientId, clientName } from "../base/ids.ts";
 import { none } from "../base/lists.ts";
 import { NumberMap } from "../base/number-map.ts";
-import type { Snapshot } from "../base/snapshot.ts";
+import { parseInput } from "../base/problem.ts";
 import type { Registration } from "./actor.ts";
 import type { ActorKind, Entry } from "./entry.ts";
-import { decode, encode } from "./messages/codec.ts";
+import { decode, decodeUntrusted, encode } from "./messages/codec.ts";
 import type { Ref } from "./messages/refs.ts";
 
-type StateRecord = readonly [kind: string, id: number, bytes: Uint8Array];
+/** Kind, number, state as msgpack. */
+const stateSchema = z.tuple([z.string(), wholeAs<number>(2 ** 32 - 1), bytes]);
+type StateRecord = z.output<typeof stateSchema>;
 
 /** Sorted, so that equal registries give equal snapshots whatever order they were filled in. */
-export interface RegistryState {
+export const registrySchema = z.strictObject({
   /** Devices whose state is not their first. */
-  readonly devices: readonly StateRecord[];
+  devices: z.array(stateSchema),
   /** The server's actors that have had a turn. */
-  readonly residents: readonly StateRecord[];
-}
+  residents: z.array(stateSchema),
+});
+type RegistryState = Readonly<z.output<typeof registrySchema>>;
 
-export class Registry implements Snapshot<RegistryState> {
+export class Registry {
   readonly #kinds = new Map<string, ActorKind>();
 
   constructor(registrations: readonly Registration[]) {
@@ -101,13 +106,39 @@ export class Registry implements Snapshot<RegistryState> {
     };
   }
 
-  restore({ devices, residents }: RegistryState): void {
+  /**
+   * @param inspect is shown every state
+   * @throws InputError for a state that no actor of the kind has
+   */
+  restore({ devices, residents }: RegistryState, inspect: (state: unknown, place: string) => void): void {
     for (const { entries, states } of this.#kinds.values()) {
       entries.clear();
       states.clear();
     }
-    for (const [kind, id, bytes] of devices) this.#kind({ kind, id }).states.set(id, bytes);
-    for (const [kind, id, bytes] of residents) this.entry({ kind, id }).state = decode(bytes);
+    const read = ([kind, id, bytes]: StateRecord, isDevice: boolean): unknown => {
+      const place = `the state of ${kind} ${id}`;
+      const known = this.kindOf({ kind, id });
+      if (known?.isDevice !== isDevice)
+        throw new InputError(`${place}: expected none, since nobody is of that kind there`);
+      const state = decodeUntrusted(bytes, place);
+      if (known.definition.schemas !== undefined) parseInput(place, known.definition.schemas.state, state);
+      inspect(state, place);
+      return state;
+    };
+    for (const record of devices) {
+      read(record, true);
+      const [kind, id, bytes] = record;
+      this.#kind({ kind, id }).states.set(id, bytes);
+    }
+    for (const record of residents) {
+      const [kind, id] = record;
+      this.entry({ kind, id }).state = read(record, false);
+    }
+  }
+
+  /** Undefined for a kind that nobody is of. */
+  kindOf({ kind }: Ref): ActorKind | undefined {
+    return this.#kinds.get(kind);
   }
 
   #kind({ kind }: Ref): ActorKind {

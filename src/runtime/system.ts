@@ -7,7 +7,8 @@
  * cut off, the turn never happened. Small turns run at once and without a promise; only a turn that opens pledges makes
  * the kernel wait, with virtual time standing still. `event-log.ts` lists the rows of the trace.
  */
-import { invariant } from "../base/errors.ts";
+import { InputError, invariant } from "../base/errors.ts";
+import { whole } from "../base/fields.ts";
 import type { ClientId } from "../base/ids.ts";
 import { appended } from "../base/lists.ts";
 import { NumberMap } from "../base/number-map.ts";
@@ -23,9 +24,10 @@ import { EventLog } from "./event-log.ts";
 import { runFailure } from "./failure.ts";
 import type { BlobStore } from "./messages/blobs.ts";
 import type { Envelope } from "./messages/envelope.ts";
-import type { Held, PledgeRef, Protocol, Ref } from "./messages/refs.ts";
+import { inspect } from "./messages/plain.ts";
+import { type Held, type PledgeRef, type Protocol, type Ref, refSchema } from "./messages/refs.ts";
 import { Observer } from "./observer.ts";
-import { type Gathering, type PledgeCounts, PledgeStore } from "./pledges.ts";
+import { type Gathering, type PledgeCounts, PledgeStore, type WorkSchemas } from "./pledges.ts";
 import type { WorkPool } from "./pools/pool.ts";
 import { References } from "./references.ts";
 import { Registry } from "./registry.ts";
@@ -44,6 +46,8 @@ export interface ActorSystemOptions {
   readonly observer?: Observer;
   /** Work that is done several jobs at a time; none unless given. */
   readonly gathering?: Gathering | null;
+  /** What the kinds of work take and give, to check a checkpoint by; unchecked unless given. */
+  readonly works?: Readonly<Record<string, WorkSchemas>>;
   /** The command line that runs this scenario and seed, for the message of a run that fails. */
   readonly reproduce?: string;
 }
@@ -76,13 +80,14 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
   readonly #log: EventLog;
   readonly #router: Router;
   readonly #reproduce: string | null;
+  readonly #works: Readonly<Record<string, WorkSchemas>> | null;
   /** Entries whose turn waits for its work, by ticket. */
   readonly #computing = new NumberMap<Entry>();
   #isTurning = false;
   #turns = 0;
 
   constructor(options: ActorSystemOptions) {
-    const { actors, kernel, environment, rng, trace, pool, blobs, observer, gathering, reproduce } = options;
+    const { actors, kernel, environment, rng, trace, pool, blobs, observer, gathering, works, reproduce } = options;
     this.observer = observer ?? new Observer();
     this.#registry = new Registry(actors);
     this.#kernel = kernel;
@@ -95,12 +100,14 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
     this.#router = new Router(kernel, environment, this.#references, this.#log);
     this.#reproduce = reproduce ?? null;
     environment.connect(this);
-    kernel.on<number>("actor.message", (ticket) => {
+    this.#works = works ?? null;
+    const deliver = (ticket: number) => {
       const transit = this.#router.collect(ticket);
       return this.#deliver(transit.receiver, transit);
-    });
-    kernel.on<number>("actor.computed", (ticket) => this.computed(ticket));
-    kernel.on<Ref>("actor.resume", (ref) => this.#resume(this.#registry.entry(ref)));
+    };
+    kernel.on<number>("actor.message", deliver, whole);
+    kernel.on<number>("actor.computed", (ticket) => this.computed(ticket), whole);
+    kernel.on<Ref>("actor.resume", (ref) => this.#resume(this.#registry.entry(ref)), refSchema);
   }
 
   get diagnostics(): SystemDiagnostics {
@@ -180,15 +187,50 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
     };
   }
 
-  /** Replaces everything except the kernel, the environment and the trace, which are restored on their own. */
+  /**
+   * Replaces everything except the kernel, the environment and the trace, which are restored on their own; the kernel
+   * before.
+   *
+   * @throws InputError for what does not fit together
+   */
   restore(state: SystemState): void {
     this.#router.nextTicket = state.nextTicket;
     this.#blobs.restore(state.blobs);
-    this.#pledges.restore(state.pledges);
-    this.#registry.restore(state.registry);
-    this.#router.inFlight.clear();
+    this.#pledges.restore(state.pledges, this.#works);
+    const inspect = (value: unknown, place: string) => this.requireContents(value, place);
+    for (const [at, { recipe, result }] of state.pledges.pledges.entries()) {
+      if (result === undefined) inspect(recipe, `pledges[${at}].recipe`);
+    }
+    this.#registry.restore(state.registry, inspect);
+    const { inFlight } = this.#router;
+    inFlight.clear();
     this.#computing.clear();
-    restoreMessages(state, (ref) => this.#registry.entry(ref), this.#router.inFlight, this.#computing);
+    restoreMessages(state, { registry: this.#registry, inFlight, computing: this.#computing, inspect });
+    this.#checkEvents();
+  }
+
+  /** @throws InputError when a restored part refers to content that nobody holds */
+  requireContents(value: unknown, place: string): void {
+    for (const ref of inspect(value).refs) this.#references.require(ref, place);
+  }
+
+  /** A direct message is delivered by one event, and so is the end of a computation on the server's side. */
+  #checkEvents(): void {
+    const direct = this.#router.inFlight.values().filter(({ device }) => device === null);
+    const computing = [...this.#computing.entries()].filter(([, { kind }]) => !kind.isDevice);
+    const expected = [
+      ["actor.message", direct.map(({ ticket }) => ticket)],
+      ["actor.computed", computing.map(([ticket]) => ticket)],
+    ] as const;
+    for (const [kind, tickets] of expected) {
+      const scheduled = this.#kernel.scheduled(kind).map(({ data }) => data as number);
+      const [known, due] = [new Set(tickets), new Set(scheduled)];
+      if (scheduled.length !== due.size || due.size !== known.size || !tickets.every((ticket) => due.has(ticket))) {
+        throw new InputError(
+          `kernel.queue has "${kind}" for tickets ${scheduled.join(", ")}, expected ${tickets.join(", ") || "none"}`,
+        );
+      }
+    }
   }
 
   /** Delivers what has come to or from a device, in the order of sending. */

@@ -5,16 +5,16 @@
  * it begins, unless a scripted effect or a shared link changes its pace on the way; undisturbed, it is one event of the
  * kernel.
  */
-import { invariant } from "../base/errors.ts";
+import { InputError, invariant } from "../base/errors.ts";
+import { whole } from "../base/fields.ts";
 import type { ClientId } from "../base/ids.ts";
 import type { Rng } from "../base/random.ts";
 import { after, type Millis } from "../base/units.ts";
 import type { DataTraits } from "./availability/availability-data.ts";
-import type { BatteryState } from "./availability/battery.ts";
 import type { Fleet } from "./fleet/fleet.ts";
 import type { Computation, Environment, Loss, Onlooker, Outlet, Transfer } from "./flight/environment.ts";
 import { Faults } from "./flight/faults.ts";
-import { type Flight, FlightTable, type FlightTableState, type Step, settle, soonest } from "./flight/flight.ts";
+import { type Flight, FlightTable, type Step, settle, soonest } from "./flight/flight.ts";
 import type { Phase } from "./flight/stages.ts";
 import { type ComputeSpec, setWork } from "./flight/tasks.ts";
 import { foresee } from "./foresight.ts";
@@ -22,14 +22,15 @@ import type { Kernel } from "./kernel/kernel.ts";
 import type { TraceRow } from "./kernel/trace.ts";
 import { Meter, type Occupation, type WorldTraffic } from "./network/meter.ts";
 import { Network } from "./network/network.ts";
-import { Repeats, type RepeatsState } from "./network/repeats.ts";
-import { ServerLinks, type ServerLinksState } from "./network/server-links.ts";
+import { Repeats } from "./network/repeats.ts";
+import { ServerLinks } from "./network/server-links.ts";
 import { Presence } from "./presence.ts";
-import { Conditions, type ConditionsState } from "./script/conditions.ts";
-import { Director, type DirectorState } from "./script/director.ts";
+import { Conditions } from "./script/conditions.ts";
+import { Director } from "./script/director.ts";
 import type { PlainEffect } from "./script/effects.ts";
 import { viewOfFleet } from "./script/fleet-view.ts";
 import type { WorldSpec } from "./world-spec.ts";
+import { checkFlights, type WorldState } from "./world-state.ts";
 
 export interface WorldOptions {
   readonly kernel: Kernel;
@@ -43,20 +44,11 @@ export interface WorldOptions {
   readonly onlooker?: Onlooker;
 }
 
-export interface WorldState {
-  readonly flights: FlightTableState;
-  readonly links: ServerLinksState;
-  readonly conditions: ConditionsState;
-  readonly director: DirectorState;
-  readonly repeats: RepeatsState;
-  readonly meter: ReturnType<Meter["snapshot"]>;
-  readonly batteries: BatteryState | null;
-}
-
 export const createWorld = (options: WorldOptions): World => new World(options);
 
 export class World implements Environment {
   readonly #kernel: Kernel;
+  readonly #size: number;
   readonly #rng: Rng;
   readonly #compute: ComputeSpec;
   readonly #network: Network;
@@ -75,6 +67,7 @@ export class World implements Environment {
   constructor({ kernel, rng, fleet, spec, traits, onTrace, onlooker }: WorldOptions) {
     const shown = viewOfFleet(fleet);
     this.#kernel = kernel;
+    this.#size = fleet.size;
     this.#rng = rng;
     this.#compute = spec.compute;
     this.#network = new Network(spec.network, fleet, rng);
@@ -89,7 +82,7 @@ export class World implements Environment {
       paceOf: (flight, now) => this.#paceOf(flight, now),
       through: (flight, slot) => this.#plan(flight, slot),
     });
-    kernel.on<number>("flight", (slot, sequence) => this.#onFlight(slot, sequence));
+    kernel.on<number>("flight", (slot, sequence) => this.#onFlight(slot, sequence), whole);
     this.#director = new Director({
       kernel,
       rng,
@@ -183,15 +176,20 @@ export class World implements Environment {
     };
   }
 
-  restore(state: unknown): void {
-    const { flights, links, conditions, director, repeats, meter, batteries } = state as WorldState;
+  /** Once the kernel is. @throws InputError for what does not fit together */
+  restore(state: WorldState): void {
+    const { flights, links, conditions, director, repeats, meter, batteries } = state;
+    checkFlights(state, this.#kernel, this.#size);
     this.#flights.restore(flights);
     this.#links.restore(links);
     this.#conditions.restore(conditions);
     this.#director.restore(director);
     this.#repeats.restore(repeats);
     this.#meter.restore(meter);
-    if (batteries !== null) this.#presence.batteries?.restore(batteries);
+    const own = this.#presence.batteries;
+    if ((batteries === null) !== (own === null))
+      throw new InputError("batteries are there, or are not, against the scenario");
+    if (batteries !== null) own?.restore(batteries, this.#kernel.now);
   }
 
   /** Lets the network decide what happens to the next copy of a message. */

@@ -4,16 +4,20 @@
  * In a program a scope is one vector, the *lens*: θ' = θ ⊙ lens. A coordinate behind a zero has no gradient and is not
  * decayed, so it stays as it is, bit for bit, and one compiled program serves all ranks.
  */
+import { z } from "zod";
+import { whole } from "../base/fields.ts";
 import type { ParameterLayout } from "./layout.ts";
 
-export interface Scope {
+const scale = z.number().exactOptional();
+export const scopeSchema = z.strictObject({
   /** Groups whose parameters a client has; all unless given. */
-  readonly groups?: readonly number[];
+  groups: z.array(whole).readonly().exactOptional(),
   /** Of every low-rank pair the first components, or these; each counts `scale` times, once unless given. */
-  readonly components?:
-    | { readonly first: number; readonly scale?: number }
-    | { readonly of: readonly number[]; readonly scale?: number };
-}
+  components: z
+    .union([z.strictObject({ first: whole, scale }), z.strictObject({ of: z.array(whole).readonly(), scale })])
+    .exactOptional(),
+});
+export type Scope = Readonly<z.output<typeof scopeSchema>>;
 
 /** Whether a component belongs to the scope. */
 function componentsOf({ components }: Scope): (component: number) => boolean {

@@ -2,7 +2,7 @@
  * What a strategy needs to know of a task: what its budgets mean, what its forward pass offers to graph pieces, and what
  * a variant of it costs. The simulated world never looks inside.
  */
-
+import { z } from "zod";
 import type { Draws, Rng } from "../base/random.ts";
 import type { Batch } from "../data/batches.ts";
 import type { TensorData } from "../tensor/executors/executor.ts";
@@ -17,10 +17,12 @@ import type { Scope } from "./scope.ts";
 export type KeyedDraws = (purpose: string) => Draws;
 
 /** The task's own, plain: `{ topK: 2 }`, `{ from: 3 }`, `{ width: 0.5 }`. */
-export type Variant = Readonly<Record<string, string | number>>;
+export const variantSchema = z.record(z.string(), z.union([z.string(), z.number()]));
+export type Variant = Readonly<z.output<typeof variantSchema>>;
 
 /** What is averaged where several models predict together. */
-export type Mix = "logits" | "probabilities";
+export const mixSchema = z.enum(["logits", "probabilities"]);
+export type Mix = z.output<typeof mixSchema>;
 
 /** What a strategy may need of a task. */
 export type Ability =

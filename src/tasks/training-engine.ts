@@ -1,4 +1,6 @@
 /** Local training and evaluation of a task, for those who have parameters and not programs in hand. */
+import { z } from "zod";
+import { anyNumber, doubles, notNegative, whole } from "../base/fields.ts";
 import type { Batch } from "../data/batches.ts";
 import type { Inputs, OptimizerConfig, ProgramSource } from "../engine/engine.ts";
 import type { Scope } from "./scope.ts";
@@ -58,20 +60,21 @@ export interface EvaluationJob {
 }
 
 /** Sums, so that shards add up. */
-export interface Evaluation {
+export const evaluationSchema = z.strictObject({
   /** Over targets, in nats. */
-  readonly loss: number;
-  readonly targets: number;
+  loss: anyNumber,
+  targets: notNegative,
   /** Targets whose arg-max prediction is right. */
-  readonly correct: number;
+  correct: notNegative,
   /** Examples all of whose targets are predicted: what greedy decoding would write, end token included. */
-  readonly exact: number;
-  readonly examples: number;
+  exact: notNegative,
+  examples: whole,
   /** What a task measures besides, over examples. */
-  readonly more: Readonly<Record<string, number>>;
+  more: z.record(z.string(), anyNumber),
   /** How often each group was used, `[groups]`. */
-  readonly counts: Float64Array;
-}
+  counts: doubles,
+});
+export type Evaluation = Readonly<z.output<typeof evaluationSchema>>;
 
 export interface TrainingEngine {
   /** `onnx-cpu`, `tfjs-cpu`, …: what ran, for diagnostics. */

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
-import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { InputError, InvariantError, MachineError } from "../../src/base/errors.ts";
+import { decodeCheckpoint, encodeCheckpoint } from "../../src/folder/saved-state.ts";
+import { blamed } from "../../src/run/restore.ts";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
 import { temporaryFolder } from "../support/folders.ts";
@@ -60,6 +63,58 @@ test("a damaged checkpoint is named and the one before it is taken", async (t) =
   assert.equal(notes.length, 1);
   assert.match(notes[0]!, new RegExp(`${names.at(-1)} is damaged.*the one before it is tried`));
   assertSameRun(out, join(folder, "straight"), "from the checkpoint before");
+});
+
+test("a checkpoint with a right digest and a wrong value ends in one error that names file, part and field", async (t) => {
+  const out = join(temporaryFolder(t), "run");
+  await run(stormy(0), { out, reproduce, signal: interruptAfter(60) });
+  const folder = join(out, "checkpoints");
+  const name = readdirSync(folder).sort().at(-1)!;
+  for (const other of readdirSync(folder)) if (other !== name) rmSync(join(folder, other));
+  const good = readFileSync(join(folder, name));
+  const wrongs: [path: string, value: unknown, told: RegExp][] = [
+    ["kernel.queue.0.kind", gone, /kernel\.queue\[0\]\.kind is missing, expected a string/],
+    ["kernel.queue.0.kind", "no such", /kernel\.queue\[0\]\.kind is "no such", expected one of .*flight/],
+    ["kernel.queue.0.time", 1e300, /kernel\.queue\[0\]\.time is 1e\+300, expected a whole number/],
+    ["kernel.queue.0.time", 2 ** 50, /kernel\.queue\[1\] is event \d+ at \d+ ms, expected one after/],
+    ["participations.roundStartedAt", null, /participations\.roundStartedAt is null/],
+    ["participations.open", [], /participations\.open and the state of server differ in participation \d+/],
+    ["environment.meter", new Uint8Array(3), /environment\.meter\.traffic is missing, expected an object/],
+    ["environment.meter.traffic.uploadLost", 1e12, /meter\.traffic has -\d+ bytes under way \(up\)/],
+    ["environment.batteries.levels.5", -1, /batteries\.levels has -1, expected one in \[0, 1\]/],
+    ["rounds.counts.0.late", "x", /rounds\.counts\[0\]\.late is "x", expected a number/],
+    ["roster.clients.0", 99, /roster\.clients\[0\] is 99, expected rows of 24, ascending/],
+    ["progress.done", true, /progress\.done is true, but the server is/],
+    ["system.registry.residents.0.2", new Uint8Array(9), /the state of server 0/],
+    ["rescalers", gone, /rescalers is missing/],
+  ];
+  for (const [path, value, told] of wrongs) {
+    const checkpoint = structuredClone(decodeCheckpoint(good, name));
+    const keys = path.split(".");
+    const holder = keys.slice(0, -1).reduce((inner, key) => inner[key] as Tree, checkpoint.parts as Tree);
+    if (value === gone) delete holder[keys.at(-1)!];
+    else holder[keys.at(-1)!] = value;
+    writeFileSync(join(folder, name), encodeCheckpoint(checkpoint));
+    await assert.rejects(
+      async () => resume(await loadRun(out), { reproduce }),
+      (failure: Error) => failure instanceof InputError && failure.message.includes(name) && told.test(failure.message),
+      path,
+    );
+  }
+});
+
+const gone = Symbol("gone");
+type Tree = Record<string, unknown>;
+
+test("a promise that a checkpoint makes and breaks later is an error that names the checkpoint", () => {
+  const told = blamed(new InvariantError("more bytes arrived than were sent"), { round: 2, events: 40 });
+  assert.ok(told instanceof InputError);
+  assert.match(
+    told.message,
+    /from checkpoint 000002-000000000040\.ckpt broke a rule: more bytes arrived than were sent/,
+  );
+  const full = new MachineError("the disk is full");
+  assert.equal(blamed(full, { round: 2, events: 40 }), full);
 });
 
 test("a run whose scenario was changed is not continued, unless forced, and is then marked", async (t) => {

@@ -15,7 +15,6 @@ import { type Prepared, prepare } from "../../src/run/prepare.ts";
 import { restore } from "../../src/run/restore.ts";
 import { Envelope, open, seal, stamped } from "../../src/runtime/messages/envelope.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
-import type { SystemState } from "../../src/runtime/system-state.ts";
 import { configure } from "../../src/scenario/configure.ts";
 import { scenarioFromJson, scenarioToJson } from "../../src/scenario/define.ts";
 import { availabilityFrom, devicesFrom } from "../../src/scenario/recorded.ts";
@@ -224,7 +223,7 @@ async function midway() {
     files: { metrics: emptyFile, events: emptyFile, participations: emptyFile },
     parts,
   });
-  const { inFlight, entries } = parts.system as SystemState;
+  const { inFlight, entries } = parts.system;
   const envelopes = [
     ...inFlight.map(({ envelope }) => envelope),
     ...entries.flatMap(({ mailbox, current }) => [...mailbox, ...(current === null ? [] : [current.envelope])]),

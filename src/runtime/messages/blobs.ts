@@ -4,8 +4,10 @@
  * Content lives while somebody holds it: an envelope on its way, a pledge that will read it, or whoever called
  * `retain`. `put` alone holds nothing.
  */
+import { z } from "zod";
 import { sha256 } from "../../base/digest.ts";
 import { InputError, InvariantError, invariant, MachineError } from "../../base/errors.ts";
+import { bytes as bytesSchema, whole } from "../../base/fields.ts";
 import type { Snapshot } from "../../base/snapshot.ts";
 import { formatBytes } from "../../base/units.ts";
 import type { BlobRef } from "./refs.ts";
@@ -17,11 +19,8 @@ export interface BlobReader {
   floats(ref: BlobRef): Float32Array;
 }
 
-export interface BlobRecord {
-  readonly digest: string;
-  readonly holders: number;
-  readonly content: Uint8Array;
-}
+export const blobRecordSchema = z.strictObject({ digest: z.string(), holders: whole, content: bytesSchema });
+export type BlobRecord = Readonly<z.output<typeof blobRecordSchema>>;
 
 interface Entry {
   readonly floats: Float32Array | null;
@@ -117,7 +116,7 @@ export class BlobStore implements BlobReader, Snapshot<readonly BlobRecord[]> {
     for (const { digest, holders, content } of records) {
       const found = sha256(content);
       if (found !== digest) {
-        throw new InputError(`a stored blob has the digest ${short(found)}, expected ${short(digest)}`);
+        throw new InputError(`blobs: a content has the digest ${short(found)}, expected ${short(digest)}`);
       }
       this.#add(digest, content, holders);
     }

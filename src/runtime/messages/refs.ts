@@ -5,6 +5,8 @@
  * All of it is plain data, so it fits into messages, states and recipes. On the simulated wire a reference counts with
  * the full size of what it stands for.
  */
+import { z } from "zod";
+import { whole, wholeAs } from "../../base/fields.ts";
 import type { ParticipationId, Round } from "../../base/ids.ts";
 
 /**
@@ -50,6 +52,17 @@ export interface PledgeRef<Result = unknown> {
 
 /** Anything that is kept alive by those who hold it. */
 export type Held = BlobRef | PledgeRef;
+
+export const blobSchema: z.ZodType<BlobRef> = z.strictObject({
+  ref: z.literal("blob"),
+  digest: z.string(),
+  bytes: whole,
+});
+export const pledgeSchema = <Result = unknown>(): z.ZodType<PledgeRef<Result>> =>
+  z.strictObject({ ref: z.literal("pledge"), id: whole, bytes: whole });
+export const heldSchema = z.union([blobSchema, pledgeSchema()]);
+export const refFields = { kind: z.string(), id: wholeAs<number>(2 ** 32 - 1) };
+export const refSchema: z.ZodType<Ref> = z.strictObject(refFields);
 
 /** What tells two references apart: the digest of a blob, the number of a pledge. */
 export const keyOf = (held: Held): string | number => (held.ref === "blob" ? held.digest : held.id);

@@ -8,7 +8,8 @@
  * are placeholders without a source.
  */
 import { z } from "zod";
-import { notNegative, positive } from "../../base/fields.ts";
+import { InputError } from "../../base/errors.ts";
+import { doubles, notNegative, positive } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
 import type { Rng } from "../../base/random.ts";
 import type { Fleet } from "../fleet/fleet.ts";
@@ -35,10 +36,8 @@ export const batterySchema = z.strictObject({
 
 export type BatterySpec = Readonly<z.output<typeof batterySchema>>;
 
-export interface BatteryState {
-  readonly levels: Float64Array;
-  readonly times: Float64Array;
-}
+export const batteryStateSchema = z.strictObject({ levels: doubles, times: doubles });
+export type BatteryState = Readonly<z.output<typeof batteryStateSchema>>;
 
 const hour = 3_600_000;
 const day = 24 * hour;
@@ -119,7 +118,20 @@ export class Batteries {
     return { levels: this.#levels.slice(), times: this.#times.slice() };
   }
 
-  restore({ levels, times }: BatteryState): void {
+  /** @throws InputError for levels that no battery has, and times that are not past */
+  restore({ levels, times }: BatteryState, now: number): void {
+    for (const [name, column, most] of [
+      ["levels", levels, 1],
+      ["times", times, now],
+    ] as const) {
+      const wrong = column.findIndex((value) => value < 0 || value > most);
+      if (column.length !== this.#levels.length || wrong >= 0) {
+        const found = wrong < 0 ? `${column.length} values` : `${column[wrong]}`;
+        throw new InputError(
+          `batteries.${name} has ${found}, expected one in [0, ${most}] for each of ${this.#levels.length} clients`,
+        );
+      }
+    }
     this.#levels = levels.slice();
     this.#times = times.slice();
   }

@@ -6,11 +6,14 @@
  * the way. Each flight waits for exactly one kernel event, its `event`; older events of it that still lie in the queue
  * are recognised by their sequence number and pass without effect.
  */
+import { z } from "zod";
+import { InputError } from "../../base/errors.ts";
+import { notNegative, unbounded, whole, wholeAs } from "../../base/fields.ts";
 import type { ClientId, ParticipationId, Round } from "../../base/ids.ts";
 import type { Draws, Rng } from "../../base/random.ts";
 import type { Millis } from "../../base/units.ts";
 import type { Condition, Order } from "./environment.ts";
-import { type Stage, stages } from "./stages.ts";
+import { type Stage, stageNames, stages } from "./stages.ts";
 
 /**
  * Nothing is scheduled further ahead than a day: an event that an effect overtakes stays in the queue, and the run
@@ -18,21 +21,23 @@ import { type Stage, stages } from "./stages.ts";
  */
 export const farAhead = 86_400_000 as Millis;
 
-export type Step =
+const steps = [
   /** All its work is done, or all it will ever do. */
-  | "end"
+  "end",
   /** Something takes it away in the middle. */
-  | "cut"
+  "cut",
   /** It never began. */
-  | "refusal"
+  "refusal",
   /** Its client becomes ineligible, or eligible again, and it waits for that. */
-  | "turn"
+  "turn",
   /** It should be through its shared link by now, unless that has become slower. */
-  | "look"
+  "look",
   /** The copy that was lost in the network is missed and sent again. */
-  | "resend"
+  "resend",
   /** A second copy of a message that did arrive. */
-  | "copy";
+  "copy",
+] as const;
+export type Step = (typeof steps)[number];
 
 /**
  * Changed in place while it is under way; otherwise plain data. What is measured in fractions lies in a row of floats
@@ -174,7 +179,35 @@ export class Flight implements Order {
 }
 
 /** All of a flight's fields. */
-export type FlightState = Readonly<Omit<Flight, "begin" | "snapshot">>;
+const flightSchema = z.strictObject({
+  ticket: whole,
+  client: wholeAs<ClientId>(),
+  participation: wholeAs<ParticipationId>(),
+  round: wholeAs<Round>(),
+  stage: z.enum(stageNames),
+  is: z.enum(["down", "up", "work"]),
+  key: whole,
+  repeat: whole,
+  startedAt: whole,
+  stopReason: z.string(),
+  cutReason: z.string(),
+  attempt: whole,
+  fate: z.enum(["intact", "corrupted", "missing"]),
+  isDoubled: z.boolean(),
+  isMetered: z.boolean(),
+  isShared: z.boolean(),
+  step: z.enum(steps),
+  event: z.int().min(-1),
+  total: notNegative,
+  pace: unbounded,
+  rate: unbounded,
+  since: notNegative,
+  done: notNegative,
+  stopAt: notNegative,
+  cutAt: unbounded,
+  tail: notNegative,
+});
+type FlightState = Readonly<z.output<typeof flightSchema>>;
 
 const floatsPerFlight = 8;
 /** Flights whose rows lie in one stretch of memory. */
@@ -266,7 +299,21 @@ export class FlightTable {
     return { slots: this.#slots.map((flight) => flight?.snapshot() ?? null), free: [...this.#free] };
   }
 
+  /** @throws InputError for what no table holds */
   restore({ slots, free }: FlightTableState): void {
+    const empty = slots.reduce((count, slot) => count + (slot === null ? 1 : 0), 0);
+    if (new Set(free).size !== free.length || free.length !== empty || free.some((slot) => slots[slot] !== null)) {
+      throw new InputError("flights.free is not a list of the slots that are empty");
+    }
+    for (const [slot, flight] of slots.entries()) {
+      if (flight === null) continue;
+      const { is, key } = stages[flight.stage];
+      if (flight.is !== is || flight.key !== key) {
+        throw new InputError(
+          `flights.slots[${slot}] is "${flight.is}" with key ${flight.key}, expected those of "${flight.stage}"`,
+        );
+      }
+    }
     this.#slots = slots.map((state) => state && Object.assign(this.#take(), state));
     this.#free = [...free];
   }
@@ -280,7 +327,5 @@ export class FlightTable {
   }
 }
 
-export interface FlightTableState {
-  readonly slots: readonly (FlightState | null)[];
-  readonly free: readonly number[];
-}
+export const flightTableSchema = z.strictObject({ slots: z.array(flightSchema.nullable()), free: z.array(whole) });
+type FlightTableState = Readonly<z.output<typeof flightTableSchema>>;

@@ -116,6 +116,18 @@ export class EventQueue implements Snapshot<SimEvent[]> {
     return events.sort((a, b) => a.time - b.time || a.sequence - b.sequence);
   }
 
+  /** Pending events of one kind, in no order. */
+  ofKind(kind: string): SimEvent[] {
+    const code = this.#names.indexOf(kind);
+    const events: SimEvent[] = [];
+    for (let i = 0; i < this.#size; i++) {
+      if (this.#kinds[i] === code) {
+        events.push({ time: this.#times[i]! as Millis, sequence: this.#sequences[i]!, kind, data: this.#data[i] });
+      }
+    }
+    return events;
+  }
+
   restore(events: readonly SimEvent[]): void {
     this.#data.fill(undefined);
     this.#size = 0;

@@ -4,7 +4,10 @@
  * that happens later depends on how long it took.
  */
 import { setImmediate as macrotask } from "node:timers/promises";
-import { InvariantError, invariant } from "../../base/errors.ts";
+import { z } from "zod";
+import { InputError, InvariantError, invariant } from "../../base/errors.ts";
+import { whole, wholeAs } from "../../base/fields.ts";
+import { parseInput, show } from "../../base/problem.ts";
 import type { Snapshot } from "../../base/snapshot.ts";
 import type { Millis } from "../../base/units.ts";
 import { EventQueue, type SimEvent } from "./event-queue.ts";
@@ -19,12 +22,14 @@ export type Handler<Data = unknown> = (data: Data, sequence: number) => void | P
 /** Sees each event just before it is handled, with the clock already moved. It must change nothing. */
 export type Onlooker = (event: SimEvent) => void;
 
-export interface KernelState {
-  readonly now: Millis;
-  readonly nextSequence: number;
-  readonly processed: number;
-  readonly queue: SimEvent[];
-}
+export const kernelSchema = z.strictObject({
+  now: wholeAs<Millis>(),
+  nextSequence: whole,
+  processed: whole,
+  /** In the order in which they will happen. */
+  queue: z.array(z.strictObject({ time: wholeAs<Millis>(), sequence: whole, kind: z.string(), data: z.unknown() })),
+});
+export type KernelState = Readonly<z.output<typeof kernelSchema>>;
 
 /** Events between two visits to Node's event loop, which lets Ctrl-C and the live display in. */
 const eventsPerVisit = 4096;
@@ -33,6 +38,7 @@ export class Kernel implements Snapshot<KernelState> {
   readonly #queue = new EventQueue();
   /** By the number of their kind. */
   readonly #handlers: (Handler | undefined)[] = [];
+  readonly #schemas = new Map<string, z.ZodType>();
   #onlookers: readonly Onlooker[] = [];
   #now = 0 as Millis;
   #nextSequence = 0;
@@ -53,11 +59,21 @@ export class Kernel implements Snapshot<KernelState> {
     return this.#queue.size;
   }
 
-  /** Each kind has one handler for the whole run. */
-  on<Data>(kind: string, handler: Handler<Data>): void {
+  /**
+   * Each kind has one handler for the whole run.
+   *
+   * @param schema of what an event of a checkpoint may bring
+   */
+  on<Data>(kind: string, handler: Handler<Data>, schema: z.ZodType<Data> = anything): void {
     const code = this.#queue.codeOf(kind);
     invariant(this.#handlers[code] === undefined, () => `event kind "${kind}" has a handler already`);
     this.#handlers[code] = handler as Handler;
+    this.#schemas.set(kind, schema);
+  }
+
+  /** What is scheduled of a kind, in no order. */
+  scheduled(kind: string): SimEvent[] {
+    return this.#queue.ofKind(kind);
   }
 
   /** Returns the function that ends the observation. */
@@ -129,12 +145,41 @@ export class Kernel implements Snapshot<KernelState> {
     };
   }
 
-  /** Handlers and onlookers stay; they are code, not state. */
+  /**
+   * Handlers and onlookers stay; they are code, not state.
+   *
+   * @throws InputError for an event that cannot happen
+   */
   restore(state: KernelState): void {
     invariant(!this.#running, "the kernel cannot be restored while it runs");
+    this.#check(state);
     this.#now = state.now;
     this.#nextSequence = state.nextSequence;
     this.#processed = state.processed;
     this.#queue.restore(state.queue);
   }
+
+  #check({ now, nextSequence, queue }: KernelState): void {
+    let before: SimEvent = { time: now, sequence: -1, kind: "", data: null };
+    const sequences = new Set<number>();
+    for (const [at, event] of queue.entries()) {
+      const { time, sequence, kind, data } = event;
+      const place = `kernel.queue[${at}]`;
+      const schema = this.#schemas.get(kind);
+      if (schema === undefined) {
+        throw new InputError(`${place}.kind is ${show(kind)}, expected one of ${[...this.#schemas.keys()].join(", ")}`);
+      }
+      parseInput(`${place}.data of "${kind}"`, schema, data);
+      if (time < before.time || (time === before.time && sequence <= before.sequence)) {
+        throw new InputError(`${place} is event ${sequence} at ${time} ms, expected one after ${before.time} ms`);
+      }
+      if (sequence >= nextSequence || sequences.has(sequence)) {
+        throw new InputError(`${place}.sequence is ${sequence}, expected one of its own below ${nextSequence}`);
+      }
+      sequences.add(sequence);
+      before = event;
+    }
+  }
 }
+
+const anything = z.any();

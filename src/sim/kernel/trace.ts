@@ -9,7 +9,10 @@
  * Rows are cut into chunks by their count alone; when the digest is asked for or a checkpoint taken does not show.
  */
 import { createHash, type Hash } from "node:crypto";
+import { z } from "zod";
 import { InputError } from "../../base/errors.ts";
+import { whole } from "../../base/fields.ts";
+import { show } from "../../base/problem.ts";
 import type { Snapshot } from "../../base/snapshot.ts";
 import { Piece, RowBytes, RowShape, type TraceRow } from "./row-bytes.ts";
 
@@ -20,15 +23,16 @@ export interface TraceSink {
   write(text: string): void;
 }
 
-export interface TraceState {
+export const traceSchema = z.strictObject({
   /** d_n, in hexadecimal. */
-  readonly chain: string;
+  chain: z.string(),
   /** The lines since the last whole chunk. */
-  readonly pending: string;
-  readonly rows: number;
+  pending: z.string(),
+  rows: whole,
   /** Length in UTF-8 of all lines so far: where the file is cut off before a run is resumed. */
-  readonly bytes: number;
-}
+  bytes: whole,
+});
+export type TraceState = Readonly<z.output<typeof traceSchema>>;
 
 /** `digest` keeps no lines; `full` passes them on as well. Both give the same digest. */
 export type TraceOptions = { readonly mode: "digest" } | { readonly mode: "full"; readonly sink: TraceSink };
@@ -162,7 +166,7 @@ class Chain {
     const lines = pending.split("\n").length - 1;
     if (!/^[0-9a-f]{64}$/.test(chain) || lines !== rows % rowsPerChunk) {
       throw new InputError(
-        `trace state has chain "${chain}" and ${lines} pending lines, ` +
+        `trace: chain is ${show(chain)}, with ${lines} pending lines, ` +
           `expected 64 hexadecimal digits and ${rows % rowsPerChunk} lines after ${rows} rows`,
       );
     }
@@ -172,6 +176,7 @@ class Chain {
     this.rows = rows;
     this.#rowsPending = lines;
     this.#bytesClosed = bytes - this.pending.length;
+    if (this.#bytesClosed < 0) throw new InputError(`trace.bytes is ${bytes}, but its last lines alone have more`);
   }
 
   #hash(): Hash {

@@ -5,6 +5,8 @@
  *
  * A copy is counted as sent when it begins; when it breaks off, what had not left yet is taken back.
  */
+import { z } from "zod";
+import { whole } from "../../base/fields.ts";
 import type { Traffic } from "../flight/environment.ts";
 import type { Flight } from "../flight/flight.ts";
 
@@ -22,10 +24,18 @@ export interface Occupation {
   readonly upload: number;
 }
 
-interface MeterState {
-  readonly traffic: WorldTraffic;
-  readonly occupation: Occupation;
-}
+export const meterSchema = z.strictObject({
+  traffic: z.strictObject({
+    downloadSent: whole,
+    downloadReceived: whole,
+    downloadLost: whole,
+    uploadSent: whole,
+    uploadReceived: whole,
+    uploadLost: whole,
+  }),
+  occupation: z.strictObject({ download: whole, training: whole, upload: whole }),
+});
+type MeterState = Readonly<z.output<typeof meterSchema>>;
 
 export class Meter {
   #traffic = { downloadSent: 0, downloadReceived: 0, downloadLost: 0, uploadSent: 0, uploadReceived: 0, uploadLost: 0 };

@@ -4,14 +4,17 @@
  * A client's luck is keyed by round and client, so that it does not depend on who else was chosen. Policies that invite
  * a client twice while building one model version would meet the same luck again; the repeat tells the parts apart.
  */
+import { z } from "zod";
+import { whole } from "../../base/fields.ts";
 import type { ClientId, ParticipationId, Round } from "../../base/ids.ts";
 import { NumberMap } from "../../base/number-map.ts";
 
-export interface RepeatsState {
-  readonly round: number;
+export const repeatsSchema = z.strictObject({
+  round: z.int().min(-1),
   /** Client, its latest participation in the round, and how many it had before; ascending by client. */
-  readonly parts: readonly (readonly [client: number, participation: number, before: number])[];
-}
+  parts: z.array(z.tuple([whole, whole, whole])),
+});
+type RepeatsState = Readonly<z.output<typeof repeatsSchema>>;
 
 export class Repeats {
   #round = -1;

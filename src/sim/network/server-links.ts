@@ -2,6 +2,9 @@
  * The server's own links, where all downloads or all uploads share one. Each link waits for the first of its messages
  * to be through; a message that comes or goes changes when that is.
  */
+import { z } from "zod";
+import { InputError } from "../../base/errors.ts";
+import { whole, wholeAs } from "../../base/fields.ts";
 import { type Flight, type FlightTable, farAhead, settle, soonest } from "../flight/flight.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { NetworkSpec } from "./network.ts";
@@ -17,7 +20,8 @@ export interface LinkOffice {
 }
 
 /** Per direction: flights on the link, and the event it waits for. */
-export type ServerLinksState = readonly { readonly slots: readonly number[]; readonly event: number }[];
+export const serverLinksSchema = z.array(z.strictObject({ slots: z.array(whole), event: z.int().min(-1) })).length(2);
+type ServerLinksState = z.output<typeof serverLinksSchema>;
 
 interface Direction {
   readonly link: SharedLink;
@@ -34,7 +38,7 @@ export class ServerLinks {
     this.#directions = [sharedDownlink, sharedUplink].map((capacity) =>
       capacity === undefined ? null : { link: new SharedLink(capacity), event: -1 },
     );
-    office.kernel.on<number>("link", (index, sequence) => this.#onLink(index, sequence));
+    office.kernel.on<number>("link", (index, sequence) => this.#onLink(index, sequence), wholeAs(1));
   }
 
   isShared(flight: Flight): boolean {
@@ -62,11 +66,19 @@ export class ServerLinks {
     }));
   }
 
+  /** Once the flights are. @throws InputError for a flight that is not on the link */
   restore(state: ServerLinksState): void {
     for (const [index, direction] of this.#directions.entries()) {
+      const { slots, event } = state[index]!;
+      const stray = slots.findIndex((slot, at) => {
+        const flight = this.#office.flights.get(slot);
+        return !flight?.isShared || indexOf(flight) !== index || slots.indexOf(slot) !== at;
+      });
+      if (stray >= 0)
+        throw new InputError(`links[${index}].slots[${stray}] is ${slots[stray]}, expected one of its own flights`);
       if (direction === null) continue;
-      direction.link.restore(state[index]!.slots);
-      direction.event = state[index]!.event;
+      direction.link.restore(slots);
+      direction.event = event;
     }
   }
 

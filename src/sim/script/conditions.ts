@@ -3,28 +3,30 @@
  *
  * Few effects are active at once, mostly none, so every question is answered by walking through the list.
  */
+import { z } from "zod";
+import { InputError } from "../../base/errors.ts";
+import { unbounded, whole } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
+import { inWords, throwMistakes } from "../../base/problem.ts";
 import type { Fleet } from "../fleet/fleet.ts";
-import type { PlainEffect, Target } from "./effects.ts";
+import { checkTarget, lastingEffectSchema, type PlainEffect, type Target } from "./effects.ts";
 
-/** An effect that lasts. */
-export type LastingEffect = Exclude<PlainEffect, { type: "crash" }>;
+export type LastingEffect = Readonly<z.output<typeof lastingEffectSchema>>;
 
-interface ActiveState {
-  readonly id: number;
-  readonly effect: LastingEffect;
+const activeSchema = z.strictObject({
+  id: whole,
+  effect: lastingEffectSchema,
   /** Infinity if nothing ends it. */
-  readonly endsAt: number;
-}
+  endsAt: unbounded,
+});
+type ActiveState = Readonly<z.output<typeof activeSchema>>;
 
 interface Active extends ActiveState {
   readonly covers: (client: ClientId) => boolean;
 }
 
-export interface ConditionsState {
-  readonly nextId: number;
-  readonly active: readonly ActiveState[];
-}
+export const conditionsSchema = z.strictObject({ nextId: whole, active: z.array(activeSchema) });
+type ConditionsState = Readonly<z.output<typeof conditionsSchema>>;
 
 export class Conditions {
   readonly #fleet: Fleet;
@@ -113,7 +115,22 @@ export class Conditions {
     return { nextId: this.#nextId, active: this.#active.map(({ id, effect, endsAt }) => ({ id, effect, endsAt })) };
   }
 
+  /** Numbers of the effects that something ends. */
+  bounded(): Set<number> {
+    return new Set(this.#active.filter(({ endsAt }) => endsAt < Infinity).map(({ id }) => id));
+  }
+
   restore({ nextId, active }: ConditionsState): void {
+    for (const [at, { id, effect }] of active.entries()) {
+      const place = `conditions.active[${at}]`;
+      const before = active[at - 1]?.id ?? -1;
+      if (id <= before || id >= nextId)
+        throw new InputError(`${place}.id is ${id}, expected one in (${before}, ${nextId})`);
+      throwMistakes(
+        place,
+        checkTarget("effect", effect, this.#fleet).map((problem) => inWords("effect", problem)),
+      );
+    }
     this.#nextId = nextId;
     this.#active = [];
     for (const state of active) this.#add(state);

@@ -4,7 +4,9 @@
  * A timeline that repeats for ever must not keep a finished run alive, so an entry comes again only while anything else
  * is still going to happen.
  */
-import { InvariantError, messageOf, ScenarioError } from "../../base/errors.ts";
+import { z } from "zod";
+import { InputError, InvariantError, messageOf, ScenarioError } from "../../base/errors.ts";
+import { whole, wholeAs } from "../../base/fields.ts";
 import { inWords, problemsOf } from "../../base/problem.ts";
 import type { Rng } from "../../base/random.ts";
 import { after, formatTime, type Millis } from "../../base/units.ts";
@@ -31,9 +33,8 @@ interface Cue {
   readonly occurrence: number;
 }
 
-export interface DirectorState {
-  readonly pending: number;
-}
+export const directorSchema = z.strictObject({ pending: whole });
+type DirectorState = Readonly<z.output<typeof directorSchema>>;
 
 export class Director {
   readonly #stage: Stage;
@@ -43,8 +44,9 @@ export class Director {
   constructor(stage: Stage) {
     this.#stage = stage;
     const { kernel, timeline } = stage;
-    kernel.on<Cue>("timeline", (cue) => this.#perform(cue));
-    kernel.on<number>("effect ends", (id) => this.#end(id));
+    const cue = z.strictObject({ entry: wholeAs<number>(timeline.length - 1), occurrence: whole });
+    kernel.on<Cue>("timeline", (cue) => this.#perform(cue), cue);
+    kernel.on<number>("effect ends", (id) => this.#end(id), whole);
     for (const [entry, item] of timeline.entries())
       this.#schedule(firstTime(item), "timeline", { entry, occurrence: 0 });
   }
@@ -66,7 +68,19 @@ export class Director {
     return { pending: this.#pending };
   }
 
+  /** Once kernel and conditions are. @throws InputError for an effect that ends and is not active */
   restore({ pending }: DirectorState): void {
+    const { kernel, conditions } = this.#stage;
+    const ends = kernel.scheduled("effect ends").map(({ data }) => data);
+    const scheduled = ends.length + kernel.scheduled("timeline").length;
+    if (pending !== scheduled)
+      throw new InputError(`director.pending is ${pending}, but ${scheduled} events are scheduled`);
+    const bounded = conditions.bounded();
+    if (ends.length !== bounded.size || !ends.every((id) => bounded.has(id as number))) {
+      throw new InputError(
+        `director: effects ${ends.join(", ")} end, but those that last until then are ${[...bounded].join(", ")}`,
+      );
+    }
     this.#pending = pending;
   }
 

@@ -21,7 +21,7 @@ export type Target = z.output<typeof target>;
 /** An effect without a duration lasts until the run ends, or as long as `between` says. */
 const lasts = { duration: duration.exactOptional() };
 
-const plainEffects = [
+const lastingEffects = [
   /** Clients are gone: not available, and what they were doing ends as `onIneligible` says. */
   z.strictObject({ type: z.literal("outage"), target, ...lasts }),
   /** Messages stand still, computing goes on. */
@@ -36,6 +36,12 @@ const plainEffects = [
   z.strictObject({ type: z.literal("dropout"), target, probability, ...lasts }),
   /** Replaces the probability that a message is lost on its way. */
   z.strictObject({ type: z.literal("message-loss"), probability, ...lasts }),
+] as const;
+
+export const lastingEffectSchema = z.discriminatedUnion("type", lastingEffects);
+
+const plainEffects = [
+  ...lastingEffects,
   /** Clients crash now and are back at once with the state they had before; what they were doing is lost. */
   z.strictObject({ type: z.literal("crash"), target }),
 ] as const;

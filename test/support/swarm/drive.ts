@@ -10,6 +10,7 @@ import { metricsOf, type RoundMetrics } from "../../../src/records/metrics.ts";
 import { type ParticipationRow, rowOf } from "../../../src/records/participation.ts";
 import { Federation } from "../../../src/run/federation.ts";
 import type { Prepared } from "../../../src/run/prepare.ts";
+import { restore } from "../../../src/run/restore.ts";
 import { programsOf } from "../../../src/run/workforce.ts";
 import type { WorkPool } from "../../../src/runtime/pools/pool.ts";
 import type { Scenario } from "../../../src/scenario/define.ts";
@@ -52,6 +53,8 @@ export interface PlayOptions {
   readonly checkers?: readonly Checker[];
   /** Event numbers, ascending: the run is written down after each and taken up again. */
   readonly interruptAfter?: readonly number[];
+  /** What is read in the place of each such checkpoint. */
+  readonly damage?: (checkpoint: Uint8Array) => Uint8Array;
 }
 
 /** A run of a swarm scenario that has more events than this is held to never end. */
@@ -149,7 +152,7 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
       });
       const closing = pool.close();
       ({ federation, pool } = begin());
-      federation.restore(decodeCheckpoint(bytes, "of the swarm").parts);
+      restore(federation, decodeCheckpoint(options.damage?.(bytes) ?? bytes, "of the swarm"));
       await closing;
     }
     await federation.rowsDone();

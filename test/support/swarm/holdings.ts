@@ -6,12 +6,10 @@ import assert from "node:assert/strict";
 import type { ClientState } from "../../../actors/client.ts";
 import type { ServerState } from "../../../actors/server-state.ts";
 import { contentsOf } from "../../../actors/storage.ts";
-import type { RoundRecorderState } from "../../../src/records/round-recorder.ts";
 import { decode } from "../../../src/runtime/messages/codec.ts";
 import { open } from "../../../src/runtime/messages/envelope.ts";
 import { inspect } from "../../../src/runtime/messages/plain.ts";
 import { type Held, keyOf } from "../../../src/runtime/messages/refs.ts";
-import type { SystemState } from "../../../src/runtime/system-state.ts";
 import type { Checker, Look } from "./drive.ts";
 
 /** Snapshots cost time, so the books are audited now and then, and at the end. */
@@ -28,11 +26,7 @@ export function nothingLeaks(): Checker {
 }
 
 function audit({ federation }: Look): void {
-  const { system, rounds, programs } = federation.snapshot() as unknown as {
-    readonly system: SystemState;
-    readonly rounds: RoundRecorderState;
-    readonly programs: readonly string[];
-  };
+  const { system, rounds, programs } = federation.snapshot();
   const holders = new Map<string | number, number>();
   const hold = (held: Held) => void holders.set(keyOf(held), (holders.get(keyOf(held)) ?? 0) + 1);
   for (const digest of programs) hold({ ref: "blob", digest, bytes: 0 });

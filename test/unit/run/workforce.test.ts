@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { before, test } from "node:test";
-import type { TrainRecipe } from "../../../actors/training.ts";
+import type { TrainRecipe } from "../../../actors/recipes.ts";
 import { type Prepared, prepare } from "../../../src/run/prepare.ts";
 import { type Equipment, gatheringOf, makePool, mostTogether } from "../../../src/run/workforce.ts";
 import { folderOfFile } from "../../support/folders.ts";

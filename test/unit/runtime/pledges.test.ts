@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { BlobStore } from "../../../src/runtime/messages/blobs.ts";
 import { decode, encode } from "../../../src/runtime/messages/codec.ts";
 import type { BlobRef, PledgeRef } from "../../../src/runtime/messages/refs.ts";
-import { type Gathering, type PledgeState, PledgeStore } from "../../../src/runtime/pledges.ts";
+import { type Gathering, PledgeStore } from "../../../src/runtime/pledges.ts";
 import { InlinePool } from "../../../src/runtime/pools/inline-pool.ts";
 
 /** A pool that counts how often each seed is worked on. */
@@ -170,7 +170,10 @@ test("a snapshot has opened results as they are, and of work begun only the reci
   before.store.start(started!);
   const [result] = await before.store.open([opened!]);
   const bytes = encode({ store: before.store.snapshot(), blobs: before.blobs.snapshot() });
-  const { store, blobs } = decode(bytes) as { store: PledgeState; blobs: ReturnType<BlobStore["snapshot"]> };
+  const { store, blobs } = decode(bytes) as {
+    store: ReturnType<PledgeStore["snapshot"]>;
+    blobs: ReturnType<BlobStore["snapshot"]>;
+  };
   const after = openStore();
   after.blobs.restore(blobs);
   after.store.restore(store);
@@ -279,7 +282,7 @@ test("pledges taken up from a snapshot are gathered as they would have been", as
   const { store, pledge, tasks, pool } = openGatheringStore();
   const refs = [2, 4, 6].map(pledge);
   store.start(refs[0]!);
-  const state = decode(encode(store.snapshot())) as PledgeState;
+  const state = decode(encode(store.snapshot())) as ReturnType<PledgeStore["snapshot"]>;
   store.restore(state);
   assert.deepEqual(await store.open(refs), [4, 8, 12]);
   assert.deepEqual(tasks, [[2, 4], [6]]);
