@@ -16,6 +16,7 @@ export type { Strategy, StrategySampler } from "./fl/strategy.ts";
 export type { Update } from "./fl/update.ts";
 export { clipped } from "./fl/wrappers/clipped.ts";
 export type { BudgetMetrics, RoundMetrics, TierMetrics } from "./records/metrics.ts";
+export { type RunRecord, readRun } from "./report/run-folder.ts";
 export type { RunResult } from "./run/result.ts";
 export { loadRun, resume } from "./run/resume.ts";
 export { type RunOptions, run } from "./run/run.ts";
@@ -51,7 +52,8 @@ export {
   slowdown,
 } from "./sim/script/effects.ts";
 export { at, between, every, type TimelineEntry } from "./sim/script/timeline.ts";
-export type { Study } from "./study/planned.ts";
+export type { Axes, Study } from "./study/matrix/planned.ts";
+export { readStudy, type StudyCell, type StudyOptions, type StudyRecord, study } from "./study/study.ts";
 export type { DataSource } from "./tasks/sources.ts";
 export { spread } from "./tasks/spread.ts";
 export type { Steps } from "./tasks/steps.ts";

@@ -14,9 +14,11 @@ import {
   nameList,
   nonNegative,
   positiveNumber,
+  sampleOf,
   seedList,
   share,
   targetLoss,
+  varied,
   wholeNumber,
 } from "./options.ts";
 
@@ -73,18 +75,21 @@ export function declareCommands(program: Command): void {
   studied(
     program
       .command("compare")
-      .description("runs methods on the same data, clients and luck, and puts them into a table as papers have them")
-      .option("--against <method>", "the method that others are tested against (default: the first)")
-      .option("--smoke", "a scenario's own study, small: does it run?"),
-    5,
+      .description("runs methods on the same data, clients and luck, and puts them into a table as papers have them"),
+    "5",
   ).action(async (scenario, flags) => (await import("./commands/study.ts")).compare(scenario, flags));
 
   studied(
     program
       .command("stress")
-      .description("runs a scenario under many strategies, dropout rates and seeds, and compares them"),
-    3,
+      .description("runs a scenario under rising dropout: 0, 20, 40 and 60 % unless told, and under attacks"),
+    "3",
   ).action(async (scenario, flags) => (await import("./commands/study.ts")).stress(scenario, flags));
+
+  studied(
+    program.command("sweep").description("runs a scenario with other values of its fields, and says what they change"),
+    "3",
+  ).action(async (scenario, flags) => (await import("./commands/study.ts")).sweep(scenario, flags));
 
   program
     .command("methods")
@@ -278,33 +283,28 @@ const withNats = (command: Command): Command =>
 
 const mixedHardware = ["--mixed-hardware", "workers elsewhere may have any processor; marks the run"] as const;
 
-/** What all studies understand. */
-const studied = (command: Command, seeds: number): Command =>
+/** The matrix, the same for every question. */
+const studied = (command: Command, seeds: string): Command =>
   withNats(command)
     .argument("<scenario>", "a .ts, .js or scenario.json file, or a name such as quickstart")
     .option(
       "--strategies, --strategy <list>",
-      "as in flame,fedavg or flame:frequencyExponent=4 (default: the scenario's)",
+      "flame,fedavg, flame:frequencyExponent=4, or your own by name",
       nameList,
       [],
     )
+    .option("--policy <list>", "round policies, as in synchronous,fedbuff:buffer=5", nameList, [])
+    .option("--sampler <list>", "who is invited, as in uniform,oort", nameList, [])
+    .option("--dropout <list>", "dropout rates of every tier, as in 0,0.1,0.3", dropoutRates, [])
+    .option("--attackers <list>", "as in none,sign-flip,scaling:factor=5:share=0.3; a fifth unless given", nameList, [])
     .option(
-      "--policy <list>",
-      "round policies, as in synchronous,fedbuff:buffer=5 (default: the scenario's)",
-      nameList,
-      [],
+      "--vary <field=list>",
+      "values of a field, as in data.partition.alpha=0.1,1 (repeated: crossed)",
+      varied,
+      {},
     )
-    .option(
-      "--dropout <list>",
-      "dropout rates of every tier, as in 0,0.1,0.3 (default: the scenario's)",
-      dropoutRates,
-      [],
-    )
-    .option(
-      "--seeds <number or list>",
-      `5 for the seeds 1 to 5, or a list such as 3,7 (default: the scenario's study's, or ${seeds})`,
-      seedList,
-    )
+    .option("--sample <number>", "so many of the combinations of --vary; latin:20 for a Latin hypercube", sampleOf)
+    .option("--seeds <number or list>", `5 for the seeds 1 to 5, or a list such as 3,7 (default: ${seeds})`, seedList)
     .option("--rounds <number>", "how many rounds a cell has", positiveNumber)
     .option("--workers <number>", "cells at a time; no result depends on it (default: one per core)", positiveNumber)
     .option("--engine <name>", "what trains: auto, onnx, …", "auto")
@@ -312,10 +312,20 @@ const studied = (command: Command, seeds: number): Command =>
     .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")
     .option(
       "--target <k:loss>",
-      "measures the time until held-out loss at budget k is this low, as in 8:1.5, or mean:1.5",
+      "time until held-out loss at budget k is this low, as in 8:1.5, or mean:1.5",
       targetLoss,
     )
+    .option("--against <method>", "the method that others are tested against (default: the first)")
+    .option(
+      "--plot <x:y>",
+      "one column of the tables against another, as in bytes:loss-mean (may be repeated)",
+      collect,
+      [],
+    )
+    .option("--keep-runs", "keep the folder of every run, with its report, and not its curves alone")
+    .option("--stop-hopeless", "end a cell whose loss is no number, or above the base model's twice in a row")
+    .option("--smoke", "the study that the scenario's file brings along, small: does it run?")
     .option("--set <key=value>", "change a field in every cell, as flame run does (may be repeated)", collect, [])
-    .option("--out <folder>", "where cells and report go; finished cells found there are kept (default: runs/…)")
+    .option("--out <folder>", "where cells and report go; finished cells found there are kept (default: runs/…-<time>)")
     .option("--json", "print one JSON object per line")
     .option("--quiet", "print only the table");

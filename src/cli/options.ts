@@ -3,6 +3,7 @@ import { InvalidArgumentError } from "commander";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import type { StoredDtype } from "../model/formats/safetensors-writer.ts";
 import type { Target } from "../study/cell.ts";
+import type { Sample } from "../study/matrix/planned.ts";
 
 export function wholeNumber(text: string): number {
   const value = Number(text);
@@ -74,6 +75,38 @@ export function seedList(text: string): number[] {
     throw new InvalidArgumentError("expected a number of seeds, or seeds separated by commas.");
   }
   return [...new Set(parts.map(Number))];
+}
+
+/** `data.partition.alpha=0.1,1`: values as JSON or as text, a field each time. */
+export function varied(text: string, previous: Readonly<Record<string, readonly unknown[]>>) {
+  const [, field, list] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
+  if (field === undefined || list === undefined) {
+    throw new InvalidArgumentError("expected field=values, as in data.partition.alpha=0.1,1.");
+  }
+  if (field in previous) throw new InvalidArgumentError(`${field} is varied twice.`);
+  return { ...previous, [field]: valuesIn(list) };
+}
+
+/** Objects and lists have commas of their own; a word is no JSON. */
+function valuesIn(list: string): unknown[] {
+  try {
+    return JSON.parse(`[${list}]`) as unknown[];
+  } catch {
+    return list.split(",").map((part) => {
+      try {
+        return JSON.parse(part) as unknown;
+      } catch {
+        return part;
+      }
+    });
+  }
+}
+
+/** `20`, `latin:20`. */
+export function sampleOf(text: string): Sample {
+  const [, latin, count] = /^(latin:)?([1-9]\d*)$/.exec(text) ?? [];
+  if (count === undefined) throw new InvalidArgumentError("expected a number of combinations, as in 20 or latin:20.");
+  return { count: Number(count), by: latin === undefined ? "random" : "latin" };
 }
 
 /** `8:1.5`, `mean:1.5`. */

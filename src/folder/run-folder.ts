@@ -91,6 +91,8 @@ const resultSchema = z.strictObject({
   totals: totalsSchema.exactOptional(),
   /** The last held-out results, largest budget first; empty without training. */
   evaluations: z.array(budgetMetricsSchema).readonly().exactOptional(),
+  /** Held-out examples that those rest on; null without training. */
+  heldOut: z.int().min(1).nullable().exactOptional(),
   expectations: z
     .array(
       z.object({
@@ -129,9 +131,12 @@ function runFolder(path: string): RunFolder {
 }
 
 /** `runs/quickstart-42-20260310T141503`; a number is added when that second already has a run. */
-export function defaultFolder(name: string, seed: number, now: Date): string {
+export const defaultFolder = (name: string, seed: number, now: Date): string => stampedFolder(`${name}-${seed}`, now);
+
+/** `runs/compare-quickstart-20260310T141503`: as for a run. */
+export function stampedFolder(name: string, now: Date): string {
   const stamp = now.toISOString().slice(0, 19).replaceAll(/[-:]/g, "");
-  const path = join("runs", `${name}-${seed}-${stamp}`);
+  const path = join("runs", `${name}-${stamp}`);
   for (let copy = 2, candidate = path; ; copy++) {
     if (!existsSync(candidate)) return candidate;
     candidate = `${path}-${copy}`;

@@ -19,6 +19,7 @@ import {
   budgetRows,
   CLIENT_COLUMNS,
   clientRows,
+  samplingError,
   TIER_COLUMNS,
   tierRows,
 } from "./summary.ts";
@@ -109,7 +110,9 @@ function summary(run: RunRecord): string {
           {
             value: written(metric, best.last),
             label: `${metric.title}, ${symbol} = ${best.budget}`,
-            note: `base model ${written(metric, best.first)}`,
+            note: [samplingError(metric, best.last, run.heldOut), `base model ${written(metric, best.first)}`]
+              .filter((text) => text !== "")
+              .join("; "),
           },
         ]),
   ];

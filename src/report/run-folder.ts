@@ -49,6 +49,8 @@ export interface RunRecord {
   readonly rounds: readonly RoundMetrics[];
   /** Null for a run that has not finished. */
   readonly digest: string | null;
+  /** Held-out examples of every evaluation; null without training, and in runs of earlier versions. */
+  readonly heldOut: number | null;
   readonly expectations: readonly Expectation[];
   readonly pictures: readonly PictureSheet[];
   /** What had changed when the run was continued all the same. */
@@ -73,6 +75,7 @@ const scenarioSchema = z.looseObject({
 
 const resultSchema = z.looseObject({
   digest: z.string(),
+  heldOut: count.nullable().default(null),
   expectations: z.array(z.object({ name: z.string(), held: z.boolean(), detail: z.string() })),
   continuedDespite: z.array(z.string()).default([]),
 });
@@ -116,6 +119,7 @@ export function readRun(folder: string): RunRecord {
     scenario: scenario as RunRecord["scenario"],
     rounds,
     digest: result?.digest ?? null,
+    heldOut: result?.heldOut ?? null,
     expectations: result?.expectations ?? [],
     pictures: existsSync(join(folder, "pictures.json"))
       ? parseInput("pictures.json", picturesSchema, readFile(folder, "pictures.json"))

@@ -1,8 +1,9 @@
 import type { BudgetMetrics, RoundMetrics } from "../records/metrics.ts";
 import { tierTotals } from "../records/totals.ts";
-import type { TaskFacts } from "../tasks/facts.ts";
+import type { Metric, TaskFacts } from "../tasks/facts.ts";
 import { nats, percent, points, shareOf, signed, whole, written } from "./numbers.ts";
 import type { RunRecord } from "./run-folder.ts";
+import { wilson } from "./statistics/intervals.ts";
 
 export interface BudgetChange {
   readonly budget: number;
@@ -30,6 +31,17 @@ export const budgetColumns = ({ budget, metrics }: TaskFacts): readonly string[]
   "change",
   ...metrics.flatMap(({ title }) => [`${title}, base`, "final", "change"]),
 ];
+
+/**
+ * How far a share of held-out examples may be off for having been found on so few, in words; nothing for other metrics.
+ *
+ * @param heldOut null where it is not known
+ */
+export function samplingError({ of, form }: Metric, scores: BudgetMetrics, heldOut: number | null): string {
+  if (form !== "share" || heldOut === null) return "";
+  const { low, high } = wilson(of(scores), heldOut);
+  return `${(100 * low).toFixed(0)} to ${(100 * high).toFixed(0)} %, 95 % interval for ${whole(heldOut)} held-out examples`;
+}
 
 export const budgetRows = (changes: readonly BudgetChange[], { budget: { symbol }, metrics }: TaskFacts): string[][] =>
   changes.map(({ budget, first, last }) => [

@@ -56,9 +56,9 @@ export function writeResult(
   result: RunResult,
   origin: Pick<ResultRecord, "made" | "continuedDespite">,
 ): void {
-  const { digest, adapterDigest, rounds, divergedIn, rows, expectations } = result;
+  const { digest, adapterDigest, rounds, divergedIn, rows, heldOut, expectations } = result;
   const totals = totalsOf(rows);
   const evaluations = rows.findLast((row) => row.evaluations.length > 0)?.evaluations ?? [];
-  const found = { digest, adapterDigest, rounds, divergedIn, totals, evaluations, expectations };
+  const found = { digest, adapterDigest, rounds, divergedIn, totals, evaluations, heldOut, expectations };
   writeAtomically(folder.result, `${JSON.stringify(sealed(folder, { ...origin, ...found }), null, 2)}\n`);
 }

@@ -23,6 +23,8 @@ export interface RunResult {
   readonly divergedIn: number | null;
   /** Without `weights` and `activation`, which metrics.jsonl has. */
   readonly rows: readonly RoundMetrics[];
+  /** Held-out examples of every evaluation; null without training. */
+  readonly heldOut: number | null;
   /** Milliseconds. */
   readonly virtualTime: number;
   /** Real seconds. */
@@ -58,6 +60,7 @@ export function resultOf(scenario: Scenario, prepared: Prepared, federation: Fed
     rounds: rows.at(-1)?.round ?? 0,
     divergedIn: divergedIn(rows),
     rows,
+    heldOut: prepared.training?.setup.evaluation.length ?? null,
     virtualTime: federation.kernel.now,
     seconds: diagnostics.elapsed(),
     expectations: claims.map((claim) => judged(claim, findings)),

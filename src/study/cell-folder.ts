@@ -16,7 +16,7 @@ export class CellFolder<Cell> {
   readonly path: string;
   readonly #lock: Lock;
   readonly #file: number;
-  readonly #cells = new Map<string, Cell>();
+  readonly #cells: Map<string, Cell>;
 
   /**
    * @param schema of a cell: whoever wrote the file need not have been this program
@@ -28,7 +28,8 @@ export class CellFolder<Cell> {
     this.#lock = acquireLock(lockIn(path));
     const name = join(path, "cells.jsonl");
     try {
-      const whole = existsSync(name) ? this.#read(name, schema) : 0;
+      const { cells, whole } = existsSync(name) ? readRows(name, schema) : { cells: new Map(), whole: 0 };
+      this.#cells = cells;
       this.#file = onDisk(`cannot write ${name}`, () => openToAppend(name));
       onDisk(`cannot write ${name}`, () => ftruncateSync(this.#file, whole));
     } catch (error) {
@@ -53,17 +54,20 @@ export class CellFolder<Cell> {
     closeSync(this.#file);
     this.#lock.release();
   }
+}
 
-  /** @returns bytes of whole lines */
-  #read(name: string, schema: z.ZodType<Cell>): number {
-    const row = z.object({ key: z.string(), cell: schema });
-    const bytes = onDisk(`cannot read ${name}`, () => readBytes(name, largestBuffer, "refused"));
-    const end = bytes.lastIndexOf(0x0a) + 1;
-    const lines = bytes.subarray(0, end).toString().split("\n").slice(0, -1);
-    for (const [at, line] of lines.entries()) {
-      const { key, cell } = parseAs(row, line, `${name} line ${at + 1}`);
-      this.#cells.set(key, cell);
-    }
-    return end;
-  }
+/** The cells in a file, and how many bytes its whole lines have. */
+function readRows<Cell>(name: string, schema: z.ZodType<Cell>): { cells: Map<string, Cell>; whole: number } {
+  const row = z.object({ key: z.string(), cell: schema });
+  const bytes = onDisk(`cannot read ${name}`, () => readBytes(name, largestBuffer, "refused"));
+  const whole = bytes.lastIndexOf(0x0a) + 1;
+  const lines = bytes.subarray(0, whole).toString().split("\n").slice(0, -1);
+  const rows = lines.map((line, at) => parseAs(row, line, `${name} line ${at + 1}`));
+  return { cells: new Map(rows.map(({ key, cell }) => [key, cell])), whole };
+}
+
+/** The cells of a folder that somebody may be writing to. @throws InputError for a damaged line */
+export function readCells<Cell>(path: string, schema: z.ZodType<Cell>): ReadonlyMap<string, Cell> {
+  const name = join(path, "cells.jsonl");
+  return existsSync(name) ? readRows(name, schema).cells : new Map();
 }

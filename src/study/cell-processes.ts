@@ -4,8 +4,8 @@ import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { MachineError, ScenarioError } from "../base/errors.ts";
 import { failureOf } from "../runtime/pools/pool.ts";
+import type { StoredCell } from "./cell.ts";
 import type { CellJob, CellOrder, CellReply } from "./cell-worker.ts";
-import type { CellOutcome } from "./matrix.ts";
 
 const attempts = 3;
 
@@ -32,7 +32,7 @@ export class CellProcesses {
    *
    * @returns null when it was interrupted
    */
-  async run(job: CellJob, onRound: (round: number) => void): Promise<CellOutcome | null> {
+  async run(job: CellJob, onRound: (round: number) => void): Promise<StoredCell | null> {
     for (let attempt = 1; ; attempt++) {
       const child = this.#idle.pop() ?? this.#start();
       const reply = await ask(child, job, onRound);

@@ -3,8 +3,8 @@ import { z } from "zod";
 import { count } from "../records/counts.ts";
 import { budgetMetricsSchema, type RoundMetrics } from "../records/metrics.ts";
 import { tierTotals, totalsOf } from "../records/totals.ts";
-import { type Costs, costsSchema } from "./books.ts";
-import { type Fairness, fairnessSchema, jainIndex } from "./fairness.ts";
+import { costsSchema } from "./books.ts";
+import { fairnessSchema, jainIndex } from "./fairness.ts";
 
 /** What "good enough" means when time to target is measured. */
 export interface Target {
@@ -14,10 +14,7 @@ export interface Target {
   readonly loss: number;
 }
 
-export const cellSchema = z.object({
-  strategy: z.string(),
-  /** The dropout rate asked for, in [0, 1]. */
-  dropout: z.number(),
+const cellSchema = z.object({
   seed: count,
   rounds: count,
   /** Milliseconds. */
@@ -32,59 +29,70 @@ export const cellSchema = z.object({
   tiers: z.array(z.object({ tier: z.string(), invited: count, counted: count })).readonly(),
   /** The last held-out results, largest budget first; empty for timing-only runs. */
   evaluations: z.array(budgetMetricsSchema).readonly(),
-  /** Null for a run that broke before its end. */
+  /** Held-out examples that they rest on; null without training, and in cells of earlier versions. */
+  heldOut: count.nullable().default(null),
+  /** Null for a run that broke before its end, or was stopped. */
   costs: costsSchema.nullable(),
   /** Null without training, or where a client's budget was not evaluated. */
   fairness: fairnessSchema.nullable(),
-  /** Virtual milliseconds until the target was first met; null when it never was or none was set. */
-  timeToTarget: z.number().nullable(),
+  /** The round after which it was given up, being without hope; null for one that was not. */
+  stoppedAfter: count.nullable().default(null),
   /** Invariants that did not hold, in a sentence each; a sound cell has none. */
   violations: z.array(z.string()).readonly(),
 });
 export type Cell = Readonly<z.output<typeof cellSchema>>;
 
-interface CellFacts {
-  readonly strategy: string;
-  readonly dropout: number;
-  readonly seed: number;
-  readonly clients: number;
-  readonly costs?: Costs | null;
-  readonly fairness?: Fairness | null;
-  readonly target?: Target | null;
-  readonly violations?: readonly string[];
-}
+const curveSchema = z
+  .array(z.object({ round: count, closedAt: z.number(), evaluations: z.array(budgetMetricsSchema).readonly() }))
+  .readonly();
+/** The held-out results on the way there. */
+export type Curve = z.output<typeof curveSchema>;
 
-/** @param rounds the rows of a finished run's `metrics.jsonl`, at least one */
-export function cellFrom(rounds: readonly RoundMetrics[], facts: CellFacts): Cell {
-  const { strategy, dropout, seed, clients, costs = null, fairness = null, target = null, violations = [] } = facts;
-  const totals = totalsOf(rounds);
+/** A line of `cells.jsonl`: enough to measure the time to any target later. */
+export const storedCellSchema = z.object({
+  cell: cellSchema,
+  /** Of the run's trace; null for a run that broke or was stopped. */
+  digest: z.string().nullable(),
+  curve: curveSchema,
+});
+export type StoredCell = Readonly<z.output<typeof storedCellSchema>>;
+
+/** What a run leaves behind besides its rows. */
+export type CellFacts = Pick<
+  Cell,
+  "seed" | "clients" | "heldOut" | "costs" | "fairness" | "stoppedAfter" | "violations"
+>;
+
+/** @param rows of the run; none where it broke before its first */
+export function cellFrom(rows: readonly RoundMetrics[], facts: CellFacts): Cell {
+  if (rows.length === 0) {
+    const nothing = { rounds: 0, virtualTime: 0, bytes: 0, invited: 0, counted: 0, distinctClients: 0 };
+    return { ...facts, ...nothing, tiers: [], evaluations: [] };
+  }
+  const totals = totalsOf(rows);
   return {
-    strategy,
-    dropout,
-    seed,
+    ...facts,
     rounds: totals.rounds,
     virtualTime: totals.virtualTime,
     bytes: totals.downloadBytes + totals.uploadBytes,
     invited: totals.invited,
     counted: totals.counted,
     distinctClients: totals.distinctClients,
-    clients,
-    tiers: [...tierTotals(rounds).values()].map(({ tier, invited, counted }) => ({ tier, invited, counted })),
-    evaluations: rounds.findLast(({ evaluations }) => evaluations.length > 0)?.evaluations ?? [],
-    costs,
-    fairness,
-    timeToTarget: reachedAt(rounds, target),
-    violations,
+    tiers: [...tierTotals(rows).values()].map(({ tier, invited, counted }) => ({ tier, invited, counted })),
+    evaluations: rows.findLast(({ evaluations }) => evaluations.length > 0)?.evaluations ?? [],
   };
 }
 
-/** When the rows first show the target met; null when they never do or there is none. */
-export function reachedAt(
-  rows: readonly Pick<RoundMetrics, "closedAt" | "evaluations">[],
-  target: Target | null,
-): number | null {
-  if (target === null) return null;
-  const reached = rows.find(({ evaluations }) => {
+/** Why a run has no place in a mean; null for one that has. */
+export function failureOf({ violations, stoppedAfter, evaluations }: Cell): "broke" | "stopped" | "diverged" | null {
+  if (violations.length > 0) return "broke";
+  if (stoppedAfter !== null) return "stopped";
+  return evaluations.every(({ loss }) => Number.isFinite(loss)) ? null : "diverged";
+}
+
+/** When the curve first shows the target met; null when it never does. */
+export function reachedAt(curve: Curve, target: Target): number | null {
+  const reached = curve.find(({ evaluations }) => {
     const loss = lossAt(evaluations, target.budget);
     return loss !== null && loss <= target.loss;
   });

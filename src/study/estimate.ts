@@ -15,7 +15,7 @@ import { prepareRun } from "../run/run.ts";
 import type { Scenario } from "../scenario/define.ts";
 import { allSteps } from "../scenario/effort.ts";
 import { createEngine } from "../tasks/open/create-engine.ts";
-import type { CellPlan } from "./matrix.ts";
+import type { CellPlan } from "./matrix/plan.ts";
 import { firstMember, millisecondsPerStep, realBatches } from "./step-times.ts";
 
 /** @returns milliseconds; null when nothing is trained */

@@ -22,7 +22,7 @@ import { changesSchema, configure, type ScenarioChanges } from "../scenario/conf
 import { type Scenario, scenarioFromJson } from "../scenario/define.ts";
 import { ownCodeDigest } from "../scenario/own-code.ts";
 import { rebased } from "../scenario/paths.ts";
-import { type PlannedStudy, plannedStudy } from "./planned.ts";
+import { type PlannedStudy, plannedStudy } from "./matrix/planned.ts";
 import { hookImports } from "./scenario-imports.ts";
 
 export interface LoadedScenario {

@@ -6,42 +6,53 @@ import { availableParallelism } from "node:os";
 import { given } from "../base/given.ts";
 import { chooseEngine } from "../engine/create.ts";
 import { engineNameOf } from "../engine/names.ts";
-import type { NatsAddress } from "../runtime/pools/nats-server.ts";
+import { hasCode, scenarioToJson } from "../scenario/define.ts";
+import type { StoredCell } from "./cell.ts";
 import { CellProcesses } from "./cell-processes.ts";
-import { type CellOutcome, type CellPlan, runCell } from "./matrix.ts";
+import { sourceOf } from "./load-scenario.ts";
+import type { CellPlan } from "./matrix/plan.ts";
+import { type CellOptions, runCell } from "./run-cell.ts";
 
-export interface CellRun {
-  /** As the user named the scenario. */
-  readonly name: string;
+export interface CellRun extends Pick<CellOptions, "engine" | "nats" | "stopHopeless" | "signal"> {
+  /** Where the scenarios came from; null for none, and then those with code are run by this process, cell by cell. */
+  readonly file: string | null;
   readonly plans: readonly CellPlan[];
   /** Cells at a time; one per core unless given, and one on a GPU. */
   readonly workers?: number;
-  readonly engine: string;
-  /** A server by which every cell finds workers elsewhere. */
-  readonly nats?: NatsAddress;
-  readonly signal: AbortSignal;
+  /** Where the cell's run is kept, if it is. */
+  folderOf(plan: CellPlan): string | null;
   reproduce(plan: CellPlan): string;
   /** A process that runs cells has been started. */
   onProcess?(id: number): void;
   onRound(plan: CellPlan, round: number): void;
-  onCell(plan: CellPlan, outcome: CellOutcome): void;
+  onCell(plan: CellPlan, cell: StoredCell): void;
 }
 
 /** Resolves when every cell is done, or, once interrupted, when those under way have been given up. */
-export async function runCells({ name, plans, engine, nats, signal, reproduce, ...rest }: CellRun): Promise<void> {
-  const count = cellsAtOnce({ plans, engine, ...rest });
+export async function runCells(cells: CellRun): Promise<void> {
+  const { file, plans, engine, nats, stopHopeless, signal } = cells;
+  const isAlone = file === null && plans.some(({ scenario }) => hasCode(scenarioToJson(scenario)));
+  const count = isAlone ? 1 : cellsAtOnce(cells);
   // A process takes a second to start; with one at a time this one does as well.
-  const processes = count > 1 ? new CellProcesses(signal, rest.onProcess) : null;
+  const processes = count > 1 ? new CellProcesses(signal, cells.onProcess) : null;
   const waiting = [...plans];
   const work = async (): Promise<void> => {
     for (let plan = waiting.shift(); plan !== undefined && !signal.aborted; plan = waiting.shift()) {
       const cell = plan;
-      const job = { name, changes: cell.changes, engine, ...given({ nats }), reproduce: reproduce(cell) };
-      const onRound = (round: number) => rest.onRound(cell, round);
+      const { name, changes, scenario } = cell;
+      const job = {
+        engine,
+        ...given({ nats }),
+        stopHopeless,
+        out: cells.folderOf(cell),
+        reproduce: cells.reproduce(cell),
+      };
+      const onRound = (round: number) => cells.onRound(cell, round);
+      const json = scenarioToJson(scenario);
       const outcome = await (processes === null
-        ? runCell(cell.scenario, { ...job, signal, onRound })
-        : processes.run(job, onRound));
-      if (outcome !== null) rest.onCell(cell, outcome);
+        ? runCell(scenario, { ...job, source: sourceOf(file, changes), signal, onRound })
+        : processes.run({ ...job, scenario: hasCode(json) ? { file: file!, name, changes } : { json } }, onRound));
+      if (outcome !== null) cells.onCell(cell, outcome);
     }
   };
   try {

@@ -1,8 +1,9 @@
 /** `flame stress`, `calibrate` and `timeline` as a user meets them, and the mistakes of scenarios about heterogeneity. */
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { readStudy } from "../../src/study/study.ts";
 import { runFlame } from "../support/command-line.ts";
 import { start } from "../support/command-process.ts";
 import { folderOfFile } from "../support/folders.ts";
@@ -43,6 +44,8 @@ const training = () =>
 
 const out = () => join(folder, `out-${files++}`);
 const cellsIn = (path: string): string[] => readFileSync(join(path, "cells.jsonl"), "utf8").trimEnd().split("\n");
+/** One cell for each seed. */
+const still = ["--dropout", "0"];
 const matrix = ["--workers", "1", "--policy", "synchronous,fedbuff", "--dropout", "0,0.5", "--seeds", "2"];
 
 test("a matrix is run, tabled and plotted", async () => {
@@ -50,9 +53,9 @@ test("a matrix is run, tabled and plotted", async () => {
   const { code, out: said, err } = await runFlame("stress", scenario(), ...matrix, "--out", into);
   assert.equal(code, 0, err);
   assert.match(said, /8 cells/);
-  assert.match(said, /fedbuff\(8\/2\) +50 % +2 +\d+\.\d %/);
+  assert.match(said, /^dropout 50 % +fedbuff +\S+/m);
   assert.equal(cellsIn(into).length, 8);
-  assert.match(readFileSync(join(into, "report.html"), "utf8"), /Clients heard at least once/);
+  assert.match(readFileSync(join(into, "report.html"), "utf8"), /Clients heard at least once by dropout/);
 });
 
 test("what was run is not run again, and a larger matrix runs only what is new", async () => {
@@ -88,7 +91,7 @@ test("Ctrl-C keeps what is done and says how to go on", {
   const into = out();
   // Long enough that a signal finds it at work.
   const path = scenario({ rounds: { count: 400, cohort: 16, deadline: 60_000 } });
-  const words = ["stress", path, "--seeds", "60", "--workers", "2", "--json", "--out", into];
+  const words = ["stress", path, ...still, "--seeds", "60", "--workers", "2", "--json", "--out", into];
   const { process: child, until, ended } = start(words);
   await until(/"event":"cell"/);
   child.kill("SIGINT");
@@ -100,6 +103,7 @@ test("Ctrl-C keeps what is done and says how to go on", {
   const { code: resumed } = await runFlame(
     "stress",
     path,
+    ...still,
     "--seeds",
     `${done.length}`,
     "--workers",
@@ -115,15 +119,16 @@ test("Ctrl-C keeps what is done and says how to go on", {
 
 test("an interrupted matrix names the command that goes on", async () => {
   const path = scenario({ rounds: { count: 400, cohort: 16, deadline: 60_000 } });
-  const { process: child, until, ended } = start(["stress", path, "--seeds", "60", "--workers", "1", "--out", out()]);
+  const {
+    process: child,
+    until,
+    ended,
+  } = start(["stress", path, ...still, "--seeds", "60", "--workers", "1", "--out", out()]);
   await until(/60 cells/);
   child.kill("SIGINT");
   const { code, out: said } = await ended;
   assert.equal(code, 130);
-  assert.match(
-    said,
-    /\d+ of 60 cells are done; go on with the same command:\n {2}npx flame stress .* --seeds 60 --out/,
-  );
+  assert.match(said, /\d+ of 60 cells are done; this goes on:\n {2}npx flame stress .* --seeds 60 --out/);
 });
 
 test("a cell in which an invariant breaks fails the test, with the command that shows it again", async () => {
@@ -150,10 +155,10 @@ test("a cell in which an invariant breaks fails the test, with the command that 
     err,
   } = await runFlame("stress", path, "--dropout", "0,1", "--seeds", "3,", "--workers", "1", "--out", out());
   assert.equal(code, 1, err);
-  assert.match(said, /broken .*, dropout 0, seed 3: .*says nothing about participation \d+/);
+  assert.match(said, /broken .*, dropout 0 %, seed 3: .*says nothing about participation \d+/);
   assert.match(said, /reproduce: npx flame run .*broken\.ts --seed 3 --set 'fleet\[0\]\.dropout=0'/);
   // With nobody answering nothing is forgotten.
-  assert.doesNotMatch(said, /broken .*, dropout 1/);
+  assert.doesNotMatch(said, /broken .*, dropout 100 %/);
 });
 
 test("cells that train are the same as runs of their own", async () => {
@@ -161,7 +166,7 @@ test("cells that train are the same as runs of their own", async () => {
   const words = ["stress", path, "--strategy", "flame,fedavg", "--dropout", "0,0.4", "--seeds", "2,", "--workers", "2"];
   const { code, out: said, err } = await runFlame(...words, "--target", "4:99", "--out", into);
   assert.equal(code, 0, err);
-  assert.match(said, /loss k=4/);
+  assert.match(said, /Held-out loss\nwhere +method +k = 4/);
   const alone = join(folder, "alone");
   const changes = [
     "--set",
@@ -171,10 +176,63 @@ test("cells that train are the same as runs of their own", async () => {
   await runFlame("run", path, "--seed", "2", ...changes, "--workers", "1", "--quiet", "--out", alone);
   const { digest } = JSON.parse(readFileSync(join(alone, "result.json"), "utf8")) as { digest: string };
   const last = JSON.parse(readFileSync(join(alone, "metrics.jsonl"), "utf8").trimEnd().split("\n").at(-1)!) as object;
-  const cells = cellsIn(into).map((line) => (JSON.parse(line) as { cell: { digest: string; cell: object } }).cell);
-  const cell = cells.find((found) => found.digest === digest && JSON.stringify(found).includes('"strategy":"fedavg"'));
-  assert.ok(cell !== undefined, "the cell has the digest of the run");
-  assert.deepEqual((cell.cell as { evaluations: unknown }).evaluations, (last as { evaluations: unknown }).evaluations);
+  const cell = readStudy(into).cells.find(
+    ({ method, condition }) => method === "fedavg" && condition === "dropout 40 %",
+  );
+  assert.equal(cell!.result!.digest, digest);
+  assert.deepEqual(cell!.result!.cell.evaluations, (last as { evaluations: unknown }).evaluations);
+});
+
+test("runs that are kept are whole folders with reports, and cells known without theirs are run again", async () => {
+  const [path, into] = [training(), out()];
+  const words = ["stress", path, ...still, "--seeds", "2,", "--workers", "1", "--out", into];
+  await runFlame(...words);
+  const [before] = cellsIn(into);
+  const { code, out: said, err } = await runFlame(...words, "--keep-runs");
+  assert.equal(code, 0, err);
+  assert.match(said, /^1 cells$/m);
+  assert.equal(cellsIn(into).at(-1), before);
+  const { key } = JSON.parse(before!) as { key: string };
+  const kept = join(into, "runs", key);
+  for (const file of ["report.html", "timeline.json", "result.json"]) assert.ok(existsSync(join(kept, file)), file);
+  assert.equal((await runFlame("verify", kept)).code, 0);
+  assert.equal(readStudy(into).cells[0]!.run, kept);
+  assert.match((await runFlame(...words, "--keep-runs")).out, /1 of them done before/);
+});
+
+test("a cell without hope is given up, for any number of processes at the same round, and counted as failed", async () => {
+  const path = scenario({
+    ...{ timingOnly: false, model, lora: { rank: 2, alpha: 4 }, rounds: { count: 4, cohort: 3 } },
+    data: { source: { type: "instructions", examples: 200 }, maxTokens: 96 },
+    ...{ training: { batchSize: 4, maxSteps: 2 }, evaluationExamples: 8 },
+  });
+  // Products of what is sent overflow float32.
+  const wild = "scaling:factor=1e36:share=1";
+  const words = ["compare", path, "--attackers", `none,${wild}`, "--seeds", "2", "--stop-hopeless"];
+  const cells = new Set<string>();
+  for (const workers of ["1", "2"]) {
+    const into = out();
+    const { code, out: said, err } = await runFlame(...words, "--workers", workers, "--out", into);
+    assert.equal(code, 0, err);
+    assert.match(said, /2 of 4 runs failed and are in no mean of quality: flame\S*, scaling:\S+, seed 1 \(stopped\)/);
+    cells.add(cellsIn(into).sort().join("\n"));
+  }
+  assert.equal(cells.size, 1);
+});
+
+test("unless told, every matrix has a folder of its own, and one of something else is left alone", async () => {
+  const [path, into] = [scenario(), out()];
+  const words = ["sweep", path, "--vary", "rounds.minUpdates=1,2", "--seeds", "1,", "--workers", "1"];
+  const { out: said } = await runFlame(...words);
+  const [folderOf] = /runs\/sweep-stressed-\d{8}T\d{6}/.exec(said) ?? [];
+  assert.ok(folderOf !== undefined, said);
+  rmSync(folderOf, { recursive: true });
+  await runFlame(...words, "--out", into);
+  const other = await runFlame("compare", scenario({ name: "other" }), "--out", into);
+  assert.equal(other.code, 2);
+  assert.match(other.err, /holds a study of stressed, expected one of other/);
+  const nothing = await runFlame("sweep", path, "--out", out());
+  assert.match(nothing.err, /a sweep varies a field: --vary/);
 });
 
 test("a mistake in the matrix is found before anything runs", async () => {
@@ -187,6 +245,9 @@ test("a mistake in the matrix is found before anything runs", async () => {
   await refuse(/expected a number of seeds/, "--seeds", "many");
   await refuse(/strategy/, "--strategy", "flame,fedpox");
   await refuse(/expected budget:loss/, "--target", "8");
+  await refuse(/expected field=values/, "--vary", "rounds.minUpdates");
+  await refuse(/expected a number of combinations/, "--sample", "some");
+  await refuse(/rounds.*minUpdate\b/s, "--vary", "rounds.minUpdate=1,2");
 });
 
 test("other tasks are calibrated in their own units", async () => {

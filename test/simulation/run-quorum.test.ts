@@ -15,7 +15,8 @@ import {
   setMessageLoss,
 } from "../../src/sim/script/effects.ts";
 import { at, between, every } from "../../src/sim/script/timeline.ts";
-import { cellPlans } from "../../src/study/matrix.ts";
+import { planMatrix } from "../../src/study/matrix/plan.ts";
+import { matrixOf } from "../../src/study/matrix/planned.ts";
 import { threeTiers, timingOnly } from "../support/scenarios.ts";
 
 type World = NonNullable<ScenarioInput["world"]>;
@@ -91,8 +92,8 @@ test("a dropout of 1 in every tier is a mistake in a scenario, and the end of a 
     return /with rounds\.mayStayEmpty: true it runs all the same/.test(error.message);
   });
   await prepareRun(timingOnly({ fleet: threeTiers.map((tier, i) => ({ ...tier, dropout: i === 0 ? 0.999 : 1 })) }), {});
-  const matrix = { strategies: [], policies: [], dropouts: [0.5, 1], seeds: [1] };
-  const [half, all] = cellPlans(timingOnly(), matrix, { engine: "auto", source: null });
+  const matrix = matrixOf({ dropouts: [0.5, 1], seeds: [1] });
+  const [half, all] = planMatrix([timingOnly()], matrix, { engine: "auto", source: null }).cells;
   assert.equal(half!.scenario.data.rounds.mayStayEmpty, undefined);
   await prepareRun(half!.scenario, {});
   await prepareRun(all!.scenario, {});

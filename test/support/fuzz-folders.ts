@@ -1,5 +1,5 @@
 /**
- * Files of folders that somebody else may have made: a finished run's, a stress test's, an adapter's, a model's. Each
+ * Files of folders that somebody else may have made: a finished run's, a study's, an adapter's, a model's. Each
  * target replaces one file of a good folder, or one line of it, and reads the folder as a command would.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -15,8 +15,8 @@ import { exportPeft } from "../../src/model/formats/peft.ts";
 import { readParticipations, readRun } from "../../src/report/run-folder.ts";
 import { run } from "../../src/run/run.ts";
 import { readAdapter } from "../../src/run/trained-adapter.ts";
+import { storedCellSchema } from "../../src/study/cell.ts";
 import { CellFolder } from "../../src/study/cell-folder.ts";
-import { storedCellSchema } from "../../src/study/stored-cell.ts";
 import { verifyRun } from "../../src/study/verify.ts";
 import type { FuzzTarget } from "./fuzz.ts";
 import { randomTensors, smallConfig, writeFolder } from "./model-folder.ts";
@@ -138,20 +138,20 @@ function modelTargets(parent: string): FuzzTarget[] {
 function otherTargets(parent: string): FuzzTarget[] {
   const tokens = join(parent, "tokens.json");
   const tokenizer = join(parent, "tokenizer");
-  const cells = join(parent, "stress");
+  const cells = join(parent, "study");
   for (const folder of [tokenizer, cells]) mkdirSync(folder);
   const key = "0123456789abcdef";
   const tier = { tier: "phone", invited: 4, counted: 2 };
   const evaluation = { budget: 2, loss: 1.5, accuracy: 0.5, exactMatch: 0.25 };
   const cell = {
-    ...{ strategy: "flame", dropout: 0.1, seed: 1, rounds: 2, virtualTime: 1_000, bytes: 64, invited: 4, counted: 2 },
-    ...{ distinctClients: 2, clients: 6, tiers: [tier], evaluations: [evaluation], timeToTarget: null, violations: [] },
+    ...{ seed: 1, rounds: 2, virtualTime: 1_000, bytes: 64, invited: 4, counted: 2 },
+    ...{ distinctClients: 2, clients: 6, tiers: [tier], evaluations: [evaluation], violations: [] },
     ...{ costs: null, fairness: null },
   };
   const stored = { cell, digest: "abc", curve: [{ round: 2, closedAt: 1_000, evaluations: [evaluation] }] };
   return [
     {
-      name: "cells of a stress test",
+      name: "cells of a study",
       form: "json",
       seeds: [json({ key, cell: stored })],
       allowed,

@@ -4,7 +4,7 @@ import { trainingFlops } from "../../../src/model/accounting.ts";
 import type { RoundMetrics } from "../../../src/records/metrics.ts";
 import { prepareRun } from "../../../src/run/run.ts";
 import { fairnessOf, jainIndex, servedIn } from "../../../src/study/fairness.ts";
-import { runCell } from "../../../src/study/matrix.ts";
+import { runCell } from "../../../src/study/run-cell.ts";
 import { openedLlm } from "../../support/opened-llm.ts";
 import { timingOnly } from "../../support/scenarios.ts";
 
@@ -64,13 +64,12 @@ test("work is what training takes by formula, and useful are the bytes of update
   const { config } = openedLlm(task);
   const { bytes } = task;
   const quiet = { engine: "auto", reproduce: "", signal: new AbortController().signal, onRound: () => {} };
-  const { costs, rows } = (await runCell(scenario, quiet))!;
+  const cell = (await runCell(scenario, { ...quiet, out: null, source: null, stopHopeless: false }))!.cell;
+  const { costs } = cell;
   // Ten examples of 30 tokens, once.
   near(costs!.flops, 300 * trainingFlops(config, 2, scenario.data.lora.rank));
   assert.equal(costs!.memory, null);
-  const counted = rows.reduce((sum, row) => sum + row.counted, 0);
-  assert.equal(counted, 6);
-  assert.equal(costs!.usefulBytes, counted * (bytes.download + bytes.upload));
-  const { downloadBytes, uploadBytes } = rows.at(-1)!;
-  assert.ok(costs!.usefulBytes < downloadBytes + uploadBytes);
+  assert.equal(cell.counted, 6);
+  assert.equal(costs!.usefulBytes, cell.counted * (bytes.download + bytes.upload));
+  assert.ok(costs!.usefulBytes < cell.bytes);
 });
