@@ -125,6 +125,9 @@ export function checkAgainstTask(data: ScenarioData, task: Pick<OpenedTask, "bud
     else for (const [i, k] of budget.allowed.entries()) check(`fleet[${at}].budget.allowed[${i}]`, k);
   }
   for (const [at, k] of (data.evaluateAt ?? []).entries()) check(`evaluateAt[${at}]`, k);
+  for (const [at, { budget }] of (data.calibration?.budgets ?? []).entries()) {
+    check(`calibration.budgets[${at}].budget`, budget);
+  }
   for (const [at, claim] of data.expect.entries()) {
     if ("at" in claim && claim.at !== undefined) check(`expect[${at}].at`, claim.at);
   }

@@ -32,15 +32,26 @@ export function assertSameRun(actual: string, expected: string, what: string, fi
 }
 
 /**
- * Fails unless two folders of finished runs hold the same files with the same bytes. Two may differ: `diagnostics.log`
- * measures the machine, and what is in `checkpoints/` depends on how fast that was.
+ * Fails unless two folders of finished runs hold the same files with the same bytes. Three may differ: `diagnostics.log`
+ * measures the machine, `run.json` says how long it took, and what is in `checkpoints/` depends on how fast that was.
  */
 export function assertSameFolder(actual: string, expected: string, what: string): void {
   const wanted = filesOf(expected);
   assert.deepEqual(filesOf(actual), wanted, `${what}: the files in the folder`);
-  assertSameRun(actual, expected, what, wanted);
+  assertSameRun(
+    actual,
+    expected,
+    what,
+    wanted.filter((name) => name !== "run.json"),
+  );
+  assert.deepEqual(recordOf(actual), recordOf(expected), `${what}: run.json`);
   const strangers = readdirSync(join(actual, "checkpoints")).filter((name) => !name.endsWith(".ckpt"));
   assert.deepEqual(strangers, [], `${what}: nothing but checkpoints in their folder`);
+}
+
+function recordOf(folder: string): unknown {
+  const { seconds: _, ...record } = JSON.parse(readFileSync(join(folder, "run.json"), "utf8"));
+  return record;
 }
 
 function filesOf(folder: string): string[] {

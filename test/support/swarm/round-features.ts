@@ -176,9 +176,10 @@ export const taskFeatures: Readonly<Record<string, Feature>> = {
   task: ({ rest, data, fleet, clients }, draws) => {
     const { budgets, strategies, fields } = pick(draws, Object.values(smallTasks));
     const { task, data: own } = fields(clients);
-    for (const tier of fleet) tier.budget = Math.min(tier.budget as number, budgets);
+    for (const tier of fleet) tier.budget = 1 + draws.below(budgets);
     const { clipNorm } = (rest.strategy as Fields | undefined) ?? {};
-    const { rescaler: _, evaluateAt: __, lora: ___, ...others } = rest;
+    // A calibration is of another model.
+    const { rescaler: _, evaluateAt: __, lora: ___, calibration: ____, ...others } = rest;
     for (const name of Object.keys(rest)) delete rest[name];
     Object.assign(rest, others, {
       task,

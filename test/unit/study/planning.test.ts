@@ -162,3 +162,10 @@ test("traits are the labels that each client's examples have", () => {
     { minLabel: [0, 0, 2], maxLabel: [2, 0, 2], labelCount: [2, 0, 1] },
   );
 });
+
+test("a calibration at budgets that the model does not have is refused", async () => {
+  const calibration = { budgets: [{ budget: 9, tokensPerSecond: 10 }] };
+  await assert.rejects(prepareRun(timingOnly({ calibration }), {}), {
+    message: /calibration\.budgets\[0\]\.budget is 9, but the model has 4 experts/,
+  });
+});
