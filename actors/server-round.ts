@@ -96,7 +96,8 @@ const refusal = (draft: Draft, as: "late" | "rejected", answer: Answer): string 
 
 function accept(draft: Draft, ctx: ServerContext, answer: Answer, discount: number): void {
   ctx.keep(answer.result);
-  if (ctx.services.learning !== null) ctx.start(answer.result);
+  const { learning } = ctx.services;
+  if (learning !== null && !learning.isAhead) ctx.start(answer.result);
   answer.discount = discount;
   draft.accepted.push(answer);
   emit(ctx, { type: "accepted", participation: answer.participation });
@@ -199,7 +200,7 @@ export function closeRound(draft: Draft, ctx: ServerContext, outcome: Aggregated
     draft.notes = next.notes;
     remember(outcome.memories, draft, ctx);
   }
-  const evaluated = learning !== null && (round % evaluateEvery === 0 || isLast);
+  const evaluated = learning !== null && !learning.isAhead && (round % evaluateEvery === 0 || isLast);
   emit(ctx, {
     type: "round-closed",
     round,
@@ -249,7 +250,7 @@ function settle(draft: Draft, ctx: ServerContext, counts: readonly Count[], outc
     const found = outcome?.found.get(participation);
     roster.counted(client, draft.round, found?.meanLoss ?? Number.NaN);
     emit(ctx, { type: "counted", participation, client });
-    const rescaler = learning === null ? null : found!.personal;
+    const rescaler = learning === null ? null : (found?.personal ?? learning.rescalers.forBudget(1));
     effect(draft, send(clientRef(client), { type: "acknowledge", round: draft.round, participation, rescaler }));
   }
 }

@@ -80,6 +80,8 @@ export interface Learning {
   readonly initial: Float32Array;
   /** Fewer good updates than this leave the adapter as it is. */
   readonly minUpdates: number;
+  /** The run is only played ahead: messages weigh what they will, and no update is opened. */
+  readonly isAhead?: boolean;
 }
 
 export interface ServerServices {

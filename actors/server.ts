@@ -174,7 +174,7 @@ function proceed(draft: Draft, ctx: ServerContext): Turn {
     draft.isDeserted = false;
     if (draft.closing !== null) {
       const { learning } = ctx.services;
-      if (learning !== null && draft.closing.aggregate && draft.accepted.length > 0) {
+      if (learning !== null && !learning.isAhead && draft.closing.aggregate && draft.accepted.length > 0) {
         return aggregate(draft, ctx, learning).then((outcome) => {
           closeRound(draft, ctx, outcome);
           return proceed(draft, ctx);

@@ -50,6 +50,23 @@ export function declareCommands(program: Command): void {
     .option("--quiet", "print only the verdict")
     .action(async (scenario, flags) => (await import("./commands/run.ts")).runScenario(scenario, flags));
 
+  program
+    .command("forecast")
+    .description("says what a run will take: bytes, virtual and real time, memory; and what may be wrong with it")
+    .argument("<scenario>", "a .ts, .js or scenario.json file, a run folder, or a name such as quickstart")
+    .option("--seed <number>", "the seed of all chance in the run", wholeNumber)
+    .option("--rounds <number>", "how many rounds", wholeNumber)
+    .option("--workers <number>", "worker threads (default: one per core)", positiveNumber)
+    .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
+    .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
+    .option("--engine <name>", "what trains: auto, onnx, …")
+    .option("--merge <clients>", "how many clients share a call of the device: auto, 8, … (default: auto)", mergeOption)
+    .option("--timing-only", "of a run that simulates fleet, network and rounds without training")
+    .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")
+    .option("--set <key=value>", "change a field, as in --set rounds.deadline=600000 (may be repeated)", collect, [])
+    .option("--json", "print one JSON object for each scenario")
+    .action(async (scenario, flags) => (await import("./commands/forecast.ts")).forecastScenario(scenario, flags));
+
   withNats(program.command("resume").description("continues an interrupted run from its newest good checkpoint"))
     .argument("<run>", "the run's folder")
     .option(

@@ -89,6 +89,8 @@ export interface Method<Sum = unknown> extends Aggregation<Sum> {
   readonly needs?: readonly Ability[];
   /** What of its options does not fit the scenario; asked before a run. */
   problems?(setting: Setting): readonly Problem[];
+  /** Why its rule comes to nothing where so many updates are counted in a round, in a sentence; null where it does not. */
+  idle?(updates: number): string | null;
   init?(setting: Setting): Pick<ServerState, "vectors" | "notes">;
   /** Chooses whom to invite, in the place of the scenario's sampler. */
   readonly sampler?: StrategySampler;

@@ -52,6 +52,8 @@ export interface FederationOptions {
   readonly gathering?: Gathering | null;
   /** What a strategy's own steps are made of; absent where nothing is trained. */
   readonly programs?: TaskPrograms | null;
+  /** The run is only played ahead: see `Learning`. */
+  readonly isAhead?: boolean;
   /** How many clients of a variant share a call at most; 1 unless given. */
   readonly most?: (variant: Variant) => number;
   onParticipation(ended: Ended): void;
@@ -82,6 +84,7 @@ export class Federation implements Snapshot<FederationState> {
   constructor(options: FederationOptions) {
     this.#options = options;
     const { scenario, prepared, pool, events, gathering = null, reproduce, programs = null, most = alone } = options;
+    const { isAhead = false } = options;
     const { data } = scenario;
     const { task, fleet, training } = prepared;
     const rng = new Rng(data.seed);
@@ -102,14 +105,20 @@ export class Federation implements Snapshot<FederationState> {
     this.#roster = new Roster(fleet.size);
     const policy = policyOf(scenario);
     const { deadline, minUpdates } = factsOf(policy);
-    this.#learning = learningOf(scenario, minUpdates, prepared, rng);
+    const learning = learningOf(scenario, minUpdates, prepared, rng);
+    this.#learning = learning === null ? null : { ...learning, isAhead };
     this.#noticesLosses = waitsForAll(policy);
     const effort = effortOf(data, { policy, fleet, rng });
     this.#participations = new ParticipationTracker({
       deadline: deadline === null ? null : millis(deadline),
       onEnded: (ended) => this.#onEnded(ended),
     });
-    const method = methodOf(scenario, prepared, { rng, programs, held: this.#programs, most });
+    const method = methodOf(scenario, isAhead ? { ...prepared, training: null } : prepared, {
+      rng,
+      programs,
+      held: this.#programs,
+      most,
+    });
     this.#recorder = new RoundRecorder({
       tiers: fleet.tierNames,
       layers: task.layers,

@@ -1,4 +1,5 @@
 /** What a run tells while it goes on, for a terminal or a script. The run does not depend on anyone listening. */
+import type { Forecast } from "../records/forecast.ts";
 import type { RoundMetrics } from "../records/metrics.ts";
 import type { TaskType } from "../tasks/facts.ts";
 import type { RunResult } from "./result.ts";
@@ -38,6 +39,7 @@ export type Progress =
       readonly rate: number;
       readonly remaining: number | null;
     }
+  | ({ readonly type: "forecast" } & Forecast)
   | { readonly type: "note"; readonly text: string }
   | { readonly type: "ended"; readonly result: RunResult };
 

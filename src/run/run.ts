@@ -26,12 +26,14 @@ import {
   writeRecord,
 } from "../folder/run-folder.ts";
 import { type Checkpoint, writeCheckpoint } from "../folder/saved-state.ts";
+import type { Forecast } from "../records/forecast.ts";
 import { divergedIn, metricsOf, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
 import { type Ended, rowOf } from "../records/participation.ts";
 import { connectNats, type NatsAddress, type NatsServer } from "../runtime/pools/nats-server.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import { type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
 import { checkQuorum } from "../scenario/quorum.ts";
+import { neverCame } from "../sim/script/timeline.ts";
 import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";
 import { Federation, type Invited } from "./federation.ts";
 import { guardScenario } from "./guard.ts";
@@ -62,6 +64,8 @@ export interface RunOptions {
   readonly listen?: ProgressListener;
   /** Made once the run is prepared; told of every part a client has in it, since the last checkpoint where it goes on. */
   readonly bookkeeper?: (prepared: Prepared) => Bookkeeper;
+  /** What is said of a run that has been prepared, before it begins. */
+  readonly forecast?: (prepared: Prepared) => Promise<Forecast>;
   /** Stands in for the pool that would be made. The run closes it. */
   readonly pool?: (prepared: Prepared) => WorkPool;
   /** Real minutes without a finished step after which a worker is held to be stuck; 10 unless given. */
@@ -85,6 +89,7 @@ const optionNames: Readonly<Record<keyof RunOptions, true>> = {
   signal: true,
   listen: true,
   bookkeeper: true,
+  forecast: true,
   pool: true,
   taskLimit: true,
   nats: true,
@@ -317,6 +322,7 @@ export async function playRun({
     const why = made.engine === null ? [] : [chooseEngine(engine).reason];
     if (gathering !== null) why.push(`clients share calls: ${made.merge}`);
     for (const text of [...why, ...prepared.notes, ...(from?.despite ?? [])]) listen({ type: "note", text });
+    if (from === null && options.forecast) listen({ type: "forecast", ...(await options.forecast(prepared)) });
     if (checkpoint === null) federation.begin(await massesOf(scenario, prepared, engine));
     else restore(federation, checkpoint);
     const needsBreath = breathing(diagnostics.elapsed);
@@ -340,6 +346,9 @@ export async function playRun({
     const state = federation.hasFinished ? "finished" : "interrupted";
     federation.trace.flush();
     files.close();
+    if (state === "finished") {
+      for (const text of neverCame(data.world.timeline, federation.kernel.now)) listen({ type: "note", text });
+    }
     const leaves = state === "finished" ? folder : null;
     if (leaves !== null) await writeLearned(leaves, { scenario, prepared, federation, engine });
     const result = resultOf(scenario, prepared, federation, { state, folder, rows, diagnostics, pool });
@@ -363,6 +372,7 @@ export async function playRun({
     diagnostics.count("tasks", pool.diagnostics.completed);
     diagnostics.count("retries", pool.diagnostics.retries);
     diagnostics.count("events", federation.kernel.processed);
+    diagnostics.count("peak memory bytes", 1_024 * process.resourceUsage().maxRSS);
     diagnostics.close();
     await pool.close();
   }

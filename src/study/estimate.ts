@@ -18,6 +18,66 @@ import { createEngine } from "../tasks/open/create-engine.ts";
 import type { CellPlan } from "./matrix/plan.ts";
 import { firstMember, millisecondsPerStep, realBatches } from "./step-times.ts";
 
+/** How fast this machine is at a scenario: milliseconds on one core. */
+export interface Pace {
+  /** From a prepared scenario to programs that are compiled. */
+  readonly start: number;
+  /** Of a training step, by budget. */
+  readonly step: ReadonlyMap<number, number>;
+  /** Of one evaluation, at all budgets together. */
+  readonly evaluation: number;
+}
+
+/** All budgets that a client has or that are evaluated. */
+export const budgetsOf = ({ fleet, budgets }: Pick<Prepared, "fleet" | "budgets">): number[] => [
+  ...new Set([...fleet.budget, ...budgets]),
+];
+
+/**
+ * Times a step and a held-out batch at each budget; takes as many seconds as there are budgets, or fewer.
+ *
+ * @param timed these alone; what the others take follows from the FLOPs of the first
+ */
+export async function paceOf(
+  prepared: Prepared,
+  engine: string,
+  timed: readonly number[] = budgetsOf(prepared),
+): Promise<Pace> {
+  const { task, training } = prepared;
+  const { spec, setup } = training!;
+  const begun = performance.now();
+  const trainer = await createEngine({ task: spec, engine: engineNameOf(engine) });
+  const { budget, cost } = task.task;
+  const asMuchAs = (at: number, kind: "training" | "forward") =>
+    cost(budget.variant(at))[kind] / cost(budget.variant(timed[0]!))[kind];
+  try {
+    const batches = realBatches(prepared, 2);
+    const steps = await millisecondsPerStep(trainer, prepared, batches, timed, 1);
+    const [batch, rest] = heldOutBatches(prepared);
+    const parameters = firstMember(task, setup.seed);
+    const personal = new Float32Array(task.task.personal).fill(1);
+    const evaluations = new Map<number, number>();
+    for (const at of timed) {
+      const job = { models: [{ parameters, personal, variant: budget.variant(at) }], batches: [batch!] };
+      // The first one compiles the program.
+      await trainer.evaluate(job);
+      const since = performance.now();
+      await trainer.evaluate(job);
+      evaluations.set(at, (performance.now() - since) * rest);
+    }
+    const step = new Map(timed.map((at, index) => [at, steps[index]!]));
+    const stepAt = (at: number) => step.get(at) ?? steps[0]! * asMuchAs(at, "training");
+    const evaluationAt = (at: number) => evaluations.get(at) ?? evaluations.get(timed[0]!)! * asMuchAs(at, "forward");
+    return {
+      start: performance.now() - begun,
+      step: new Map(budgetsOf(prepared).map((at) => [at, stepAt(at)])),
+      evaluation: sum(prepared.budgets.map(evaluationAt)),
+    };
+  } finally {
+    trainer.dispose();
+  }
+}
+
 /** @returns milliseconds; null when nothing is trained */
 export async function timeOfCells(
   plans: readonly CellPlan[],
@@ -27,31 +87,10 @@ export async function timeOfCells(
   if (first === undefined) return null;
   const begun = performance.now();
   const prepared = await prepareRun(first, { engine });
-  const { task } = prepared;
-  const trainer = await createEngine({ task: prepared.training!.spec, engine: engineNameOf(engine) });
-  try {
-    const budgets = [...new Set([...prepared.fleet.budget, ...prepared.budgets])];
-    const batches = realBatches(prepared, 2);
-    const steps = await millisecondsPerStep(trainer, prepared, batches, budgets, 1);
-    const [batch, rest] = heldOutBatches(prepared);
-    const parameters = firstMember(task, first.data.seed);
-    const personal = new Float32Array(task.task.personal).fill(1);
-    const evaluations: number[] = [];
-    for (const budget of prepared.budgets) {
-      const job = { models: [{ parameters, personal, variant: task.task.budget.variant(budget) }], batches: [batch!] };
-      // The first one compiles the program.
-      await trainer.evaluate(job);
-      const since = performance.now();
-      await trainer.evaluate(job);
-      evaluations.push((performance.now() - since) * rest);
-    }
-    const start = performance.now() - begun;
-    const perStep = new Map(budgets.map((budget, at) => [budget, steps[at]!]));
-    const cells = plans.map(({ scenario }) => start + playTime(scenario, prepared, perStep, sum(evaluations)));
-    return sum(cells) / atOnce;
-  } finally {
-    trainer.dispose();
-  }
+  const loading = performance.now() - begun;
+  const { start, step, evaluation } = await paceOf(prepared, engine);
+  const cells = plans.map(({ scenario }) => loading + start + playTime(scenario, prepared, step, evaluation));
+  return sum(cells) / atOnce;
 }
 
 /** A batch of held-out examples, and how many there are. */

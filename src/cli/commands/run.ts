@@ -5,7 +5,8 @@ import { given } from "../../base/given.ts";
 import type { MergeLimit } from "../../engine/merge-limit.ts";
 import type { RunResult } from "../../run/result.ts";
 import { configure, type ScenarioChanges } from "../../scenario/configure.ts";
-import { hasCode, type Scenario, scenarioToJson } from "../../scenario/define.ts";
+import { hasCode, type Scenario, scenarioToJson, withoutClaims } from "../../scenario/define.ts";
+import { forecast } from "../../study/forecast/forecast.ts";
 import { loadScenario, sourceOf } from "../../study/load-scenario.ts";
 import { trustCode } from "../../study/trusted-code.ts";
 import { comparison } from "../screen/comparison.ts";
@@ -38,6 +39,9 @@ export async function runScenario(name: string, flags: RunFlags): Promise<void> 
       ...natsOf(flags),
       ...(source === null ? {} : { source }),
       ...outOf(flags, scenario, scenarios.length),
+      ...(foreseen(scenario, flags) && {
+        forecast: (prepared) => forecast(scenario, prepared, { ...flags, thorough: false, limit: patience }),
+      }),
       json: flags.json === true,
       quiet: flags.quiet === true,
     });
@@ -46,6 +50,13 @@ export async function runScenario(name: string, flags: RunFlags): Promise<void> 
   }
   if (scenarios.length > 1 && flags.json !== true) terminal.out.write(comparison(scenarios, results));
 }
+
+/** Real milliseconds for which a run is played ahead of itself. */
+const patience = 2_000;
+
+/** One without training is over as soon as it was played ahead, and code of its author's runs once. */
+const foreseen = (scenario: Scenario, { quiet }: RunFlags): boolean =>
+  quiet !== true && !scenario.data.timingOnly && !hasCode(scenarioToJson(withoutClaims(scenario)));
 
 /** The flags that change the scenario, without those that say how it is run. */
 function changesOf(flags: RunFlags): ScenarioChanges {

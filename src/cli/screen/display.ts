@@ -5,6 +5,7 @@ import { formatTime } from "../../base/units.ts";
 import type { Progress, ProgressListener } from "../../run/progress.ts";
 import { factsOf } from "../../tasks/facts.ts";
 import { colors } from "./colors.ts";
+import { shortForecast } from "./forecast.ts";
 import { duration, type Evaluated, header, roundLine, statusLine } from "./table.ts";
 import { type Terminal, terminal } from "./terminal.ts";
 
@@ -45,6 +46,11 @@ export function openDisplay({ json, quiet }: DisplayOptions, { out }: Terminal =
           if (!hasHeader) print(colors.bold(`\n${header(evaluated)}`));
           hasHeader = true;
           print(roundLine(progress.row, evaluated, progress));
+          break;
+        case "forecast":
+          if (quiet) break;
+          for (const line of shortForecast(progress)) print(colors.dim(line));
+          for (const warning of progress.warnings) print(colors.yellow(warning));
           break;
         case "note":
           print(colors.yellow(progress.text));

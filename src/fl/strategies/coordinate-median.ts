@@ -28,10 +28,12 @@ export const coordinateMedian = defineStrategy({
     reduces: [],
   },
   options: minTrainersField,
-  make: ({ minTrainers }) =>
-    perGroup(minTrainers, (trainers, group, layout, delta) => {
+  make: ({ minTrainers }) => ({
+    ...perGroup(minTrainers, (trainers, group, layout, delta) => {
       const from = (trainers.length - 1) >> 1;
       const to = (trainers.length >> 1) + 1;
       eachCoordinate(trainers, group, layout, delta, (sorted) => meanOf(sorted, from, to));
     }),
+    idle: (updates) => (updates < 3 ? `the median of ${updates} updates is their mean; it takes 3` : null),
+  }),
 });

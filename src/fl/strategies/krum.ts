@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { Range } from "../../tasks/layout.ts";
 import { addDelta } from "../averaging.ts";
 import { deltaFactor, keeping, perGroup } from "../kept-updates.ts";
-import type { Aggregation } from "../strategy.ts";
+import type { Method } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";
 
@@ -79,15 +79,18 @@ export const multiKrum = defineStrategy({
 function selecting(
   { malicious, scope }: z.output<z.ZodObject<typeof krumFields>>,
   keep: (n: number) => number,
-): Aggregation<Update[]> {
+): Method<Update[]> {
   const quorum = 2 * malicious + 3;
+  const idle = (updates: number): string | null =>
+    updates < quorum ? `${updates} updates are too few to choose from, and change nothing; it takes ${quorum}` : null;
   if (scope === "expert") {
-    return perGroup(quorum, (trainers, group, layout, delta) => {
+    const rule = perGroup(quorum, (trainers, group, layout, delta) => {
       const { ranges } = layout.groups[group]!;
       writeMean(lowest(trainers, ranges, malicious, keep(trainers.length)), ranges, delta);
     });
+    return { ...rule, idle };
   }
-  return keeping(quorum, (kept, server, layout) => {
+  const rule = keeping(quorum, (kept, server, layout) => {
     const chosen = lowest(kept, [{ start: 0, end: layout.size }], malicious, keep(kept.length));
     const parameters = server.parameters.slice();
     const delta = new Float64Array(layout.size);
@@ -99,6 +102,7 @@ function selecting(
     }
     return { ...server, parameters };
   });
+  return { ...rule, idle };
 }
 
 /** The `count` updates with the lowest Krum scores, in order of score. */

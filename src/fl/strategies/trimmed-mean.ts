@@ -35,11 +35,16 @@ export const trimmedMean = defineStrategy({
     ...minTrainersField,
   },
   name: ({ trim }) => `trimmed-mean(${trim})`,
-  make: ({ trim, minTrainers }) =>
-    perGroup(minTrainers, (trainers, group, layout, delta) => {
+  make: ({ trim, minTrainers }) => ({
+    ...perGroup(minTrainers, (trainers, group, layout, delta) => {
       const dropped = trimmedAtEachEnd(trim, trainers.length);
       eachCoordinate(trainers, group, layout, delta, (sorted) => meanOf(sorted, dropped, trainers.length - dropped));
     }),
+    idle: (updates) =>
+      trim > 0 && trimmedAtEachEnd(trim, updates) === 0
+        ? `trim ${trim} of ${updates} updates cuts none; it takes ${Math.ceil(1 / trim)}`
+        : null,
+  }),
 });
 
 /** ⌊β·n⌋, with β·n first rounded to a millionth: 0.29 · 100 is 28.999… in floating point and means 29. */

@@ -13,7 +13,7 @@
  */
 import { z } from "zod";
 import { duration, instant } from "../../base/fields.ts";
-import type { Millis } from "../../base/units.ts";
+import { formatTime, type Millis } from "../../base/units.ts";
 import { type Effect, effectSchema } from "./effects.ts";
 
 /** Does the entry end after it begins? */
@@ -78,3 +78,13 @@ export function effectOf(entry: TimelineEntry): Effect {
   if (entry.type !== "between" || effect.type === "hook" || effect.type === "crash") return effect;
   return { ...effect, duration: (entry.until - entry.from) as Millis };
 }
+
+/** Entries whose time had not come when the run ended, in words. @param end milliseconds */
+export const neverCame = (timeline: readonly TimelineEntry[], end: number): string[] =>
+  timeline.flatMap((entry, at) =>
+    firstTime(entry) <= end
+      ? []
+      : [
+          `world.timeline[${at}] (${entry.effect.type}) is for ${formatTime(firstTime(entry))}; the run ends at ${formatTime(end)}`,
+        ],
+  );

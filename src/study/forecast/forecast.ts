@@ -1,0 +1,148 @@
+/**
+ * What a run will take, before it begins. Bytes and virtual time are those of the run played ahead without training; real
+ * time and memory are estimates:
+ *
+ *   seconds = start + Σ over rounds max(Σ steps · step ÷ workers, longest client) + evaluations
+ *   memory  = this process now + the updates of a round, some copies of each + workers · (thread + programs)
+ */
+import { availableParallelism } from "node:os";
+import { max, median, sum } from "simple-statistics";
+import { clientId } from "../../base/ids.ts";
+import { chooseEngine } from "../../engine/create.ts";
+import { engineNameOf } from "../../engine/names.ts";
+import type { Forecast } from "../../records/forecast.ts";
+import { firstPart } from "../../run/method.ts";
+import type { Prepared } from "../../run/prepare.ts";
+import type { RunOptions } from "../../run/run.ts";
+import { mostTogether } from "../../run/workforce.ts";
+import type { Scenario } from "../../scenario/define.ts";
+import { clientBytes } from "../../tasks/client-memory.ts";
+import { budgetsOf, type Pace, paceOf } from "../estimate.ts";
+import { type Played, playAhead } from "./play.ts";
+import { warningsOf } from "./warnings.ts";
+
+export interface ForecastOptions extends Pick<RunOptions, "engine" | "merge" | "workers"> {
+  /** Times every budget; else one of them, and none where the run is over in about a minute. */
+  readonly thorough: boolean;
+  /** Real milliseconds for which the run is played ahead; all of it unless given. */
+  readonly limit?: number;
+}
+
+export async function forecast(scenario: Scenario, prepared: Prepared, options: ForecastOptions): Promise<Forecast> {
+  const { engine = "auto", merge = "auto", workers: asked = availableParallelism(), limit } = options;
+  const resident = process.memoryUsage().rss;
+  const { data } = scenario;
+  const { fleet, training } = prepared;
+  const played = await playAhead(scenario, prepared, limit);
+  const { rows, work, isWhole } = played;
+  const last = rows.at(-1)!;
+  const closed = rows.filter(({ round }) => round > 0);
+  /** By how much more than was played there will be. */
+  const rest = isWhole || closed.length === 0 ? 1 : data.rounds.count / closed.length;
+  const whole = (value: number): number => Math.round(value * rest);
+  const counted = sum([0, ...rows.map((row) => row.counted)]);
+  const perRound = closed.length === 0 ? 0 : median(closed.map((row) => row.counted));
+  const isGpu = training !== null && chooseEngine(engineNameOf(engine)).gpu;
+  const most = mostTogether(prepared, { engine: engineNameOf(engine), merge });
+  const { task } = prepared.task;
+  const workers =
+    training === null ? 1 : isGpu ? 1 : Math.max(1, Math.min(asked, max([1, ...work.map((parts) => parts.length)])));
+  const rough = training === null ? 0 : roughSeconds(played, prepared) * rest;
+  const isTimed = training !== null && (options.thorough || rough / workers > 60);
+  const largest = [Math.max(...budgetsOf(prepared))];
+  const pace = isTimed ? await paceOf(prepared, engine, options.thorough ? undefined : largest) : null;
+  const evaluated = 1 + Math.ceil(data.rounds.count / data.evaluateEvery);
+  return {
+    clients: fleet.size,
+    rounds: data.rounds.count,
+    invited: whole(sum([0, ...rows.map((row) => row.invited)])),
+    counted: whole(counted),
+    downloadBytes: whole(last.downloadBytes),
+    uploadBytes: whole(last.uploadBytes),
+    virtualTime: whole(last.closedAt),
+    round: closed.length === 0 ? 0 : median(closed.map(({ startedAt, closedAt }) => closedAt - startedAt)),
+    tiers: tiersOf(scenario, prepared, played),
+    steps: whole(sum([0, ...work.flat().map(({ steps }) => steps)])),
+    seconds:
+      training === null ? null : pace === null ? rough / workers : secondsOf(pace, played, rest, workers, evaluated),
+    timed: pace !== null,
+    memory: Math.round(
+      resident + memoryOf(prepared, Math.max(1, perRound), { threads: isGpu ? 1 : asked, busy: workers, most }),
+    ),
+    workers,
+    together:
+      training === null
+        ? []
+        : budgetsOf(prepared).map((budget) => ({ budget, clients: most(task.budget.variant(budget)) })),
+    whole: isWhole,
+    warnings: warningsOf(scenario, prepared, played, {
+      isGpu,
+      merge,
+      workers: options.workers ?? null,
+      counted: perRound,
+    }),
+  };
+}
+
+function tiersOf(scenario: Scenario, prepared: Prepared, { partsOf }: Played): Forecast["tiers"] {
+  const { fleet } = prepared;
+  const chargeOf = firstPart(scenario, prepared);
+  return fleet.tierNames.map((tier, at) => {
+    const someone = fleet.tier.findIndex((of, client) => of === at && fleet.examples[client]! > 0);
+    const charge = someone < 0 ? null : chargeOf(clientId(someone)).charge;
+    const parts = partsOf[at]!;
+    return {
+      tier,
+      clients: fleet.tier.reduce((size, of) => size + (of === at ? 1 : 0), 0),
+      downloadBytes: charge?.download ?? 0,
+      uploadBytes: charge?.upload ?? 0,
+      part: parts.length === 0 ? null : median([...parts]),
+    };
+  });
+}
+
+/** FLOP a second of one core at programs of this kind, to within a factor: what is known before a step was timed. */
+const usualCore = 1e10;
+
+function roughSeconds({ work }: Played, { task: { task }, training }: Prepared): number {
+  const { batchSize, length } = training!.setup;
+  const flops = (budget: number) => batchSize * length * task.cost(task.budget.variant(budget)).training;
+  return sum([0, ...work.flat().map(({ steps, budget }) => steps * flops(budget))]) / usualCore;
+}
+
+function secondsOf(
+  { start, step, evaluation }: Pace,
+  { work }: Played,
+  rest: number,
+  workers: number,
+  evaluated: number,
+) {
+  const rounds = work.map((parts) => {
+    const times = parts.map(({ steps, budget }) => steps * step.get(budget)!);
+    return Math.max(sum([0, ...times]) / workers, max([0, ...times]));
+  });
+  return (start + rest * sum([0, ...rounds]) + (evaluated * evaluation) / workers) / 1_000;
+}
+
+/** Of a worker thread with its modules, and of what the main thread keeps for a run; as measured. */
+const threadBytes = 27e6;
+const mainBytes = 80e6;
+/** Of an update, while a round is aggregated, evaluated and written down. */
+const copies = 11;
+
+interface Crew {
+  /** As many as are asked for, and as many as have something to do. */
+  readonly threads: number;
+  readonly busy: number;
+  readonly most: ReturnType<typeof mostTogether>;
+}
+
+function memoryOf({ task, training, ...prepared }: Prepared, counted: number, { threads, busy, most }: Crew): number {
+  if (training === null) return mainBytes;
+  const { batchSize: rows, length } = training.setup;
+  const programs = budgetsOf(prepared).map((budget) => {
+    const variant = task.task.budget.variant(budget);
+    return Math.min(most(variant), Math.ceil(counted / busy)) * clientBytes(task.task, variant, { rows, length });
+  });
+  return mainBytes + copies * counted * task.bytes.upload + threads * threadBytes + busy * sum(programs);
+}
