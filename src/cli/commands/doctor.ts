@@ -11,7 +11,7 @@ import { programVersion } from "../../run/package.ts";
 import { loadTensorflow } from "../../tensor/executors/tensorflow-addon.ts";
 import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
-import { terminal } from "../screen/terminal.ts";
+import { terminal, wrapped } from "../screen/terminal.ts";
 
 interface Finding {
   readonly what: string;
@@ -94,4 +94,4 @@ function tryAuto(): Finding {
 }
 
 const line = ({ what, ok, found }: Finding): string =>
-  `${ok ? colors.green("ok  ") : colors.yellow("none")} ${what.padEnd(18)} ${found}`;
+  wrapped(`${ok ? colors.green("ok  ") : colors.yellow("none")} ${what.padEnd(18)} ${found}`, 24);

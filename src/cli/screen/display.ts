@@ -7,7 +7,7 @@ import { factsOf } from "../../tasks/facts.ts";
 import { colors } from "./colors.ts";
 import { shortForecast } from "./forecast.ts";
 import { duration, type Evaluated, header, roundLine, statusLine } from "./table.ts";
-import { type Terminal, terminal } from "./terminal.ts";
+import { type Terminal, terminal, wrapped } from "./terminal.ts";
 
 export interface DisplayOptions {
   readonly json: boolean;
@@ -27,36 +27,38 @@ export function openDisplay({ json, quiet }: DisplayOptions, { out }: Terminal =
     live?.clear();
     out.write(`${text}\n`);
   };
+  const say = (text: string) => print(wrapped(text));
   let evaluated: Evaluated = { task: factsOf("llm"), budgets: [] };
   let rounds = 0;
-  let hasHeader = false;
+  let shown = "";
   return {
     listen(progress) {
       switch (progress.type) {
         case "began":
           evaluated = { task: factsOf(progress.task), budgets: progress.budgets };
           rounds = progress.rounds;
-          if (!quiet) for (const line of opening(progress)) print(line);
+          if (!quiet) for (const line of opening(progress)) say(line);
           break;
         case "status":
           live?.(statusLine({ ...progress, rounds }));
           break;
         case "round":
           if (quiet) break;
-          if (!hasHeader) print(colors.bold(`\n${header(evaluated)}`));
-          hasHeader = true;
+          // Again where the terminal has become another width.
+          if (header(evaluated) !== shown) print(colors.bold(`\n${header(evaluated)}`));
+          shown = header(evaluated);
           print(roundLine(progress.row, evaluated, progress));
           break;
         case "forecast":
           if (quiet) break;
-          for (const line of shortForecast(progress)) print(colors.dim(line));
-          for (const warning of progress.warnings) print(colors.yellow(warning));
+          for (const line of shortForecast(progress)) say(colors.dim(line));
+          for (const warning of progress.warnings) say(colors.yellow(warning));
           break;
         case "note":
-          print(colors.yellow(progress.text));
+          say(colors.yellow(progress.text));
           break;
         case "ended":
-          for (const line of closing(progress, quiet)) print(line);
+          for (const line of closing(progress, quiet)) say(line);
           break;
       }
     },

@@ -2,7 +2,7 @@
 
 import { InputError, MachineError, messageOf, ScenarioError } from "../../base/errors.ts";
 import { colors } from "./colors.ts";
-import { terminal } from "./terminal.ts";
+import { terminal, wrapped } from "./terminal.ts";
 
 export const exitCodes = {
   ok: 0,
@@ -20,7 +20,8 @@ export function reportFailure(error: unknown, { json, stack }: { json: boolean; 
   if (json) {
     terminal.err.write(`${JSON.stringify({ event: "error", kind, message: messageOf(error) })}\n`);
   } else {
-    terminal.err.write(`${colors.red("error")} ${messageOf(error)}\n`);
+    const lines = `${colors.red("error")} ${messageOf(error)}`.split("\n");
+    terminal.err.write(`${lines.map((line) => wrapped(line, 2)).join("\n")}\n`);
     if ((stack || !isExpected) && error instanceof Error) {
       terminal.err.write(`${colors.dim(withoutFirstLine(error.stack ?? ""))}\n`);
       for (let cause = error.cause; cause instanceof Error; cause = cause.cause) {

@@ -4,6 +4,7 @@ import type { Forecast } from "../../records/forecast.ts";
 import { formatTable } from "../../report/table.ts";
 import { colors } from "./colors.ts";
 import { duration } from "./table.ts";
+import { wrapped } from "./terminal.ts";
 
 /** Two lines, before a run. */
 export function shortForecast(forecast: Forecast): string[] {
@@ -56,10 +57,10 @@ export function longForecast(forecast: Forecast, symbol: string): string {
     1,
   );
   return [
-    ...facts.map(([name, text]) => `${colors.dim(name.padEnd(14))}${text}`),
+    ...facts.map(([name, text]) => wrapped(`${colors.dim(name.padEnd(14))}${text}`, 14)),
     "",
     table,
     ...(warnings.length === 0 ? [] : [""]),
-    ...warnings.map((warning) => colors.yellow(warning)),
+    ...warnings.map((warning) => colors.yellow(wrapped(warning))),
   ].join("\n");
 }

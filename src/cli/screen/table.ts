@@ -4,6 +4,7 @@ import { formatShare, formatTime } from "../../base/units.ts";
 import type { BudgetMetrics, RoundMetrics } from "../../records/metrics.ts";
 import type { TaskFacts } from "../../tasks/facts.ts";
 import { colors } from "./colors.ts";
+import { lineWidth } from "./terminal.ts";
 
 /** What the wall clock adds to a row. */
 export interface Pace {
@@ -30,6 +31,8 @@ export interface Evaluated {
   readonly budgets: readonly number[];
 }
 
+const scoreWidth = 12;
+
 function columnsOf({ task, budgets }: Evaluated): Column[] {
   const alert = (count: number, colour: (text: string) => string) => (count === 0 ? String : colour);
   return [
@@ -50,7 +53,7 @@ function columnsOf({ task, budgets }: Evaluated): Column[] {
     })),
     ...budgets.map((k) => ({
       title: `${task.budget.symbol}=${k}`,
-      width: 12,
+      width: scoreWidth,
       text: ({ evaluations }: RoundMetrics) =>
         score(
           evaluations.find(({ budget }) => budget === k),
@@ -63,18 +66,42 @@ function columnsOf({ task, budgets }: Evaluated): Column[] {
   ];
 }
 
-export const header = (evaluated: Evaluated): string =>
-  columnsOf(evaluated)
-    .map(({ title, width }) => title.padStart(width))
-    .join(" ");
+/** Not worth a second line. */
+const expendable = new Set(["upd/s", "real", "rejected"]);
 
-export const roundLine = (row: RoundMetrics, evaluated: Evaluated, pace: Pace): string =>
-  columnsOf(evaluated)
-    .map(({ width, text, paint }) => {
-      const cell = text(row, pace).padStart(width);
-      return paint === undefined ? cell : paint(row)(cell);
-    })
-    .join(" ");
+/** The lines of a row: columns that can be done without are left out first, then results at budgets go below. */
+function layoutOf(evaluated: Evaluated, most: number): Column[][] {
+  const all = columnsOf(evaluated);
+  const few = all.filter(({ title }) => !expendable.has(title));
+  const fitting = [all, few].find((columns) => widthOf(columns) <= most);
+  if (fitting !== undefined) return [fitting];
+  const isResult = (column: Column) => column.width === scoreWidth;
+  const counts = [all, few].map((columns) => columns.filter((column) => !isResult(column)));
+  const [indent] = all;
+  return [counts.find((columns) => widthOf(columns) <= most) ?? counts[1]!, [blank(indent!), ...all.filter(isResult)]];
+}
+
+const widthOf = (columns: readonly Column[]): number => columns.reduce((sum, { width }) => sum + width + 1, -1);
+
+const blank = ({ width }: Column): Column => ({ title: "", width, text: () => "" });
+
+export const header = (evaluated: Evaluated, most = lineWidth()): string =>
+  layoutOf(evaluated, most)
+    .map((columns) => columns.map(({ title, width }) => title.padStart(width)).join(" "))
+    .join("\n");
+
+export const roundLine = (row: RoundMetrics, evaluated: Evaluated, pace: Pace, most = lineWidth()): string =>
+  layoutOf(evaluated, most)
+    .filter((_, line) => line === 0 || row.evaluations.length > 0)
+    .map((columns) =>
+      columns
+        .map(({ width, text, paint }) => {
+          const cell = text(row, pace).padStart(width);
+          return paint === undefined ? cell : paint(row)(cell);
+        })
+        .join(" "),
+    )
+    .join("\n");
 
 /** Loss in nats per target, then what the task's tables show: of a language model, the share of exact answers. */
 export function score(found: BudgetMetrics | undefined, { metrics: [shown] }: TaskFacts): string {

@@ -1,4 +1,6 @@
-/** Where the command line writes. Tests put something else in its place. */
+/** Where the command line writes, and how wide that is. Tests put something else in its place. */
+import { width } from "../../report/table.ts";
+
 export interface Terminal {
   out: Output;
   err: Pick<Output, "write">;
@@ -6,6 +8,8 @@ export interface Terminal {
 
 interface Output {
   readonly isTTY: boolean;
+  /** Characters of a line, on a terminal. */
+  readonly columns?: number | undefined;
   write(text: string): boolean;
 }
 
@@ -30,7 +34,31 @@ const to = (stream: NodeJS.WriteStream): Output => ({
   get isTTY() {
     return stream.isTTY === true;
   },
+  get columns() {
+    return stream.columns;
+  },
   write: (text) => stream.write(visible(text)),
 });
 
 export const terminal: Terminal = { out: to(process.stdout), err: to(process.stderr) };
+
+/** Characters of a line; where lines are not for a terminal, there is no limit. */
+export const lineWidth = (): number => terminal.out.columns ?? Number.POSITIVE_INFINITY;
+
+/**
+ * Text in lines that fit, broken at blanks; a word that is longer stays whole.
+ *
+ * @param indent blanks before every line but the first
+ */
+export function wrapped(text: string, indent = 0, most = lineWidth()): string {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.match(/ *[^ ]+/g) ?? []) {
+    if (line === "" || width(line + word) <= most) line += word;
+    else {
+      lines.push(line);
+      line = " ".repeat(indent) + word.trimStart();
+    }
+  }
+  return [...lines, line].join("\n");
+}

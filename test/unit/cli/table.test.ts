@@ -4,6 +4,7 @@ import { stripVTControlCharacters } from "node:util";
 import { reproduce } from "../../../src/cli/commands/run.ts";
 import { openDisplay } from "../../../src/cli/screen/display.ts";
 import { duration, header, roundLine } from "../../../src/cli/screen/table.ts";
+import { wrapped } from "../../../src/cli/screen/terminal.ts";
 import type { RoundMetrics } from "../../../src/records/metrics.ts";
 import { factsOf } from "../../../src/tasks/facts.ts";
 
@@ -78,4 +79,36 @@ test("the command line that runs a scenario again leaves out what cannot change 
     reproduce("my scenario.ts", { seed: 7, rounds: 2, data: "d.json", timingOnly: true, set: ["a.b=c d"] }),
     "npx flame run 'my scenario.ts' --seed 7 --rounds 2 --data d.json --timing-only --set 'a.b=c d'",
   );
+});
+
+test("rounds fit a terminal: columns that can be done without go first, then results stand below", () => {
+  const evaluated = { task: factsOf("llm"), budgets: [8, 4, 2, 1] };
+  const evaluations = evaluated.budgets.map((budget) => ({ budget, loss: 2.5, accuracy: 0.5, exactMatch: 0.25 }));
+  const pace = { seconds: 12, rate: 3, remaining: 60 };
+  const both = (most: number) => [
+    header(evaluated, most),
+    stripVTControlCharacters(roundLine({ ...row, evaluations }, evaluated, pace, most)),
+  ];
+  for (const most of [60, 80, 100, 110, 128, 140]) {
+    for (const text of both(most)) {
+      const lines = text.split("\n");
+      assert.equal(lines.length, most < 106 ? 2 : 1, `${most}: ${text}`);
+      assert.ok(
+        lines.every((line) => line.length <= most),
+        `${most}: ${text}`,
+      );
+    }
+  }
+  assert.match(both(140)[0]!, /rejected .*real {2}upd\/s/);
+  assert.doesNotMatch(both(110)[0]!, /rejected|real|upd/);
+  assert.equal(
+    stripVTControlCharacters(roundLine({ ...row, evaluations: [] }, evaluated, pace, 80)).split("\n").length,
+    1,
+  );
+});
+
+test("prose breaks at blanks, and a word that is longer than a line stays whole", () => {
+  assert.equal(wrapped("  one two three", 4, 9), "  one two\n    three");
+  assert.equal(wrapped("a /very/long/path b", 0, 6), "a\n/very/long/path\nb");
+  assert.equal(wrapped("\u001b[31mred\u001b[39m one", 0, 7), "\u001b[31mred\u001b[39m one");
 });

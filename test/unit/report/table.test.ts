@@ -23,6 +23,15 @@ test("columns of a table line up, names to the left and numbers to the right", (
   );
 });
 
+test("a table wider than the terminal goes on below, with its names again", () => {
+  const rows = [["phone", 1, 22, 333]];
+  assert.equal(
+    formatTable(["tier", "one", "two", "three"], rows, 1, 16),
+    "tier   one  two\n───────────────\nphone    1   22\n\ntier   three\n────────────\nphone    333",
+  );
+  assert.equal(formatTable(["tier", "one"], [["phone", 1]], 1, 3), "tier   one\n──────────\nphone    1");
+});
+
 test("colours of a terminal take no width, and a short row has empty cells", () => {
   const text = formatTable(["a", "b", "c"], [["\u001b[31mred\u001b[39m", "x"]], 2);
   assert.equal(text, "a    b  c\n─────────\n\u001b[31mred\u001b[39m  x");
