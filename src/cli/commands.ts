@@ -3,6 +3,7 @@
  * for, so that help and a mistyped option cost no more than this file.
  */
 import type { Command } from "commander";
+import { examples } from "./examples.ts";
 import {
   adapterBytes,
   budgetList,
@@ -176,7 +177,7 @@ export function declareCommands(program: Command): void {
     .option("--threads <number>", "threads of one forward pass", positiveNumber, 1)
     .option("--logits <file>", "also write the logits of the first batch, for test/support/peft-check.py; one budget")
     .option("--json", "print one JSON object")
-    .action(async (flags) => (await import("./commands/eval.ts")).evaluate(flags));
+    .action(async (flags) => (await import("./commands/model/eval.ts")).evaluate(flags));
 
   program
     .command("generate")
@@ -199,7 +200,7 @@ export function declareCommands(program: Command): void {
     .option("--seed <number>", "of what is drawn", wholeNumber, 1)
     .option("--threads <number>", "threads of one forward pass", positiveNumber, 1)
     .option("--json", "print one JSON object")
-    .action(async (flags) => (await import("./commands/generate.ts")).answer(flags));
+    .action(async (flags) => (await import("./commands/model/generate.ts")).answer(flags));
 
   program
     .command("export")
@@ -211,7 +212,7 @@ export function declareCommands(program: Command): void {
     .option("--merge", "write a full Hugging Face model with adapter and rescaler in its weights")
     .option("--dtype <name>", "how a merged model is stored: float32, bfloat16, float16", dtype, "F32")
     .option("--model <folder>", "the base model, if it is no longer where the run found it")
-    .action(async (run, flags) => (await import("./commands/export.ts")).exportRun(run, flags));
+    .action(async (run, flags) => (await import("./commands/model/export.ts")).exportRun(run, flags));
 
   program
     .command("inspect")
@@ -226,7 +227,7 @@ export function declareCommands(program: Command): void {
     .option("--adapter-bytes <number>", "bytes of an adapter's number on the network, 4 or 2", adapterBytes, 4)
     .option("--sequence <tokens>", "length of the sequence that is counted as a whole", positiveNumber, 128)
     .option("--json", "print one JSON object")
-    .action(async (model, flags) => (await import("./commands/inspect.ts")).inspect(model, flags));
+    .action(async (model, flags) => (await import("./commands/model/inspect.ts")).inspect(model, flags));
 
   program
     .command("pretrain")
@@ -238,7 +239,7 @@ export function declareCommands(program: Command): void {
     .option("--threads <number>", "threads of one step; the bytes depend on it", positiveNumber, 1)
     .option("--save-every <steps>", "how often the state is saved", positiveNumber, 200)
     .option("--force", "make the model anew in the place of what the folder holds")
-    .action(async (flags) => (await import("./commands/pretrain.ts")).pretrain(flags));
+    .action(async (flags) => (await import("./commands/model/pretrain.ts")).pretrain(flags));
 
   program
     .command("serve")
@@ -285,10 +286,35 @@ export function declareCommands(program: Command): void {
     .action(async (flags) => (await import("./commands/worker.ts")).workers(flags));
 
   program
+    .command("init")
+    .description("makes a folder to begin in: a scenario that runs at once, with types for an editor")
+    .argument("<folder>", "made if missing, and must be empty")
+    .action(async (folder) => (await import("./commands/init.ts")).init(folder));
+
+  program
+    .command("list")
+    .description("lists the runs of a folder with state, results and age, and the scenarios there are")
+    .argument("[folder]", "where the runs are", "runs")
+    .option("--json", "print one JSON object")
+    .action(async (folder, flags) => (await import("./commands/list.ts")).list(folder, flags));
+
+  program
+    .command("help")
+    .description("explains a command, or a field of a scenario: flame help scenario rounds")
+    .argument("[command]", "a command, or scenario")
+    .argument("[field]", "of a scenario, as in world.network")
+    .action(async (name, field) => (await import("./commands/help.ts")).help(program, name, field));
+
+  program
     .command("doctor")
     .description("says which executors and how many cores this machine offers, and why something is missing")
     .option("--json", "print one JSON object")
     .action(async (flags) => (await import("./commands/doctor.ts")).doctor(flags));
+
+  for (const [name, lines] of Object.entries(examples)) {
+    const text = lines.map((line) => `  npx flame ${name} ${line}`).join("\n");
+    program.commands.find((command) => command.name() === name)!.addHelpText("after", `\nExamples:\n${text}`);
+  }
 }
 
 const natsUrl = "a NATS server with JetStream, as nats://host:4222; several with commas";

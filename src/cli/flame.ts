@@ -20,6 +20,7 @@ export async function flame(words: readonly string[], prepare: () => void = () =
     .description("Simulates federated fine-tuning of sparse-mixture-of-experts language models on unequal clients.")
     .version(programVersion())
     .showSuggestionAfterError()
+    .helpCommand(false)
     .configureHelp({ sortSubcommands: true })
     .configureOutput({
       writeOut: (text) => void terminal.out.write(text),

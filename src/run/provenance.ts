@@ -1,12 +1,14 @@
 /** What a run is made of, so that nobody continues it with something else. */
 
 import { cpus } from "node:os";
+import { resolve } from "node:path";
 import { sha256 } from "../base/digest.ts";
 import { chooseEngine, mergeLimit } from "../engine/create.ts";
 import { gpuName } from "../engine/gpu.ts";
 import { formatMerge, type MergeLimit } from "../engine/merge-limit.ts";
 import { engineNameOf } from "../engine/names.ts";
 import type { Provenance } from "../folder/provenance.ts";
+import { defaultCommand, type RunRecord } from "../folder/run-folder.ts";
 import { hasCode, type Scenario, scenarioToJson, withoutClaims } from "../scenario/define.ts";
 import type { ScenarioData } from "../scenario/schema.ts";
 import { codeDigest, programVersion } from "./package.ts";
@@ -28,6 +30,12 @@ export interface Making {
   readonly source?: ScenarioSource;
   /** Whether workers with any processor train. */
   readonly mixedHardware?: boolean;
+}
+
+/** What else a run's folder says of how it came about. */
+interface Origin extends Making {
+  readonly reproduce?: string;
+  readonly startedIn?: string;
 }
 
 /** What tells a worker from others whose results may differ from its own in the last digits. */
@@ -80,4 +88,22 @@ function tracesDigest({ fleet, world, calibration }: ScenarioData): string | nul
     calibration,
   ].filter((part) => part !== undefined);
   return recorded.length === 0 ? null : sha256(JSON.stringify(recorded));
+}
+
+/** `run.json`. */
+export function recordOf(
+  state: RunRecord["state"],
+  made: Provenance,
+  { engine = "auto", merge = "auto", reproduce = defaultCommand, source, startedIn = "." }: Origin,
+  despite: readonly string[],
+): RunRecord {
+  return {
+    made,
+    merge: made.engine === null ? null : mergeLimit(merge, chooseEngine(engineNameOf(engine)).gpu),
+    state,
+    continuedDespite: despite,
+    startedIn: resolve(startedIn),
+    reproduce,
+    source: source === undefined ? null : { ...source, changes: { ...source.changes } },
+  };
 }

@@ -4,18 +4,16 @@
  */
 
 import { availableParallelism } from "node:os";
-import { resolve } from "node:path";
 import { setImmediate as macrotask } from "node:timers/promises";
 import { writeAtomically } from "../base/disk.ts";
 import { messageOf, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { parseInput, throwProblems } from "../base/problem.ts";
-import { chooseEngine, mergeLimit, requireEngine } from "../engine/create.ts";
+import { chooseEngine, requireEngine } from "../engine/create.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import { engineNameOf } from "../engine/names.ts";
 import { readLines } from "../folder/line-file.ts";
 import { awaitLock, type Lock } from "../folder/lock.ts";
-import type { Provenance } from "../folder/provenance.ts";
 import { noFiles, openRunFiles } from "../folder/run-files.ts";
 import {
   createRunFolder,
@@ -42,7 +40,7 @@ import { writeLearned, writeResult } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import type { ProgressListener } from "./progress.ts";
-import { provenanceOf, type ScenarioSource } from "./provenance.ts";
+import { provenanceOf, recordOf, type ScenarioSource } from "./provenance.ts";
 import { checkReach } from "./reach.ts";
 import { blamed, restore } from "./restore.ts";
 import { type RunResult, resultOf } from "./result.ts";
@@ -376,23 +374,6 @@ export async function playRun({
     diagnostics.close();
     await pool.close();
   }
-}
-
-function recordOf(
-  state: RunRecord["state"],
-  made: Provenance,
-  { engine = "auto", merge = "auto", reproduce = defaultCommand, source, startedIn = "." }: RunOptions,
-  despite: readonly string[],
-): RunRecord {
-  return {
-    made,
-    merge: made.engine === null ? null : mergeLimit(merge, chooseEngine(engineNameOf(engine)).gpu),
-    state,
-    continuedDespite: despite,
-    startedIn: resolve(startedIn),
-    reproduce,
-    source: source === undefined ? null : { ...source, changes: { ...source.changes } },
-  };
 }
 
 function attempt(action: () => void): void {

@@ -124,7 +124,7 @@ function find(name: string): string {
 }
 
 /** The scenarios that come with the program, as paths in their folder. */
-function scenarioFiles(folder: string): string[] {
+export function scenarioFiles(folder: string): string[] {
   const folders = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   return ["", ...folders.map(({ name }) => name)]
     .flatMap((within) => codeIn(join(folder, within)).map((name) => join(within, name)))
@@ -135,7 +135,8 @@ const codeIn = (folder: string): string[] =>
   readdirSync(folder).filter((name) => /\.[cm]?[jt]s$/.test(name) && !name.endsWith(".d.ts"));
 
 /** `paper/clients`, of `scenarios/paper/clients.ts`. */
-const withoutEnding = (file: string): string => file.replaceAll("\\", "/").replace(/^scenarios\/|\.[cm]?[jt]s$/g, "");
+export const withoutEnding = (file: string): string =>
+  file.replaceAll("\\", "/").replace(/^scenarios\/|\.[cm]?[jt]s$/g, "");
 
 /** Relative when that is inside the working folder. */
 function shortest(path: string): string {

@@ -1,9 +1,9 @@
 /** What a command is about: a model, and the adapter on it. */
-import { InputError, ScenarioError } from "../../base/errors.ts";
-import type { Digests } from "../../folder/provenance.ts";
-import type { ModelConfig } from "../../model/config.ts";
-import { remarksOn } from "../../run/inputs.ts";
-import { embeddedModel } from "../../run/package.ts";
+import { InputError, ScenarioError } from "../../../base/errors.ts";
+import type { Digests } from "../../../folder/provenance.ts";
+import type { ModelConfig } from "../../../model/config.ts";
+import { remarksOn } from "../../../run/inputs.ts";
+import { embeddedModel } from "../../../run/package.ts";
 import {
   isRunFolder,
   noAdapter,
@@ -12,11 +12,11 @@ import {
   readRunAdapter,
   recordedScenario,
   type TrainedAdapter,
-} from "../../run/trained-adapter.ts";
-import { type OpenedModel, openModel } from "../../tasks/llm/load-model.ts";
-import type { EvaluationModel } from "../../tasks/training-engine.ts";
-import { colors } from "../screen/colors.ts";
-import { terminal } from "../screen/terminal.ts";
+} from "../../../run/trained-adapter.ts";
+import { type OpenedModel, openModel } from "../../../tasks/llm/load-model.ts";
+import type { EvaluationModel } from "../../../tasks/training-engine.ts";
+import { colors } from "../../screen/colors.ts";
+import { terminal } from "../../screen/terminal.ts";
 
 /** K, then half of it, down to 1: the budgets that FLAME compares. */
 export function usualBudgets({ topK }: ModelConfig): readonly number[] {

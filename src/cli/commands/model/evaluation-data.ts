@@ -1,15 +1,15 @@
 /** What `flame eval` asks a model: a run's own held-out examples, generated ones, or a file. */
 
-import { ScenarioError } from "../../base/errors.ts";
-import { given } from "../../base/given.ts";
-import { type Batch, evaluationBatches } from "../../data/batches.ts";
-import { exampleLength } from "../../data/examples.ts";
-import { loadData } from "../../data/source.ts";
-import { split } from "../../data/split.ts";
-import { readTokenRows } from "../../data/token-rows.ts";
-import { notesOn, type TokenizedData } from "../../data/tokenized.ts";
-import type { Digests } from "../../folder/provenance.ts";
-import { requireText } from "../../tasks/sources.ts";
+import { ScenarioError } from "../../../base/errors.ts";
+import { given } from "../../../base/given.ts";
+import { type Batch, evaluationBatches } from "../../../data/batches.ts";
+import { exampleLength } from "../../../data/examples.ts";
+import { loadData } from "../../../data/source.ts";
+import { split } from "../../../data/split.ts";
+import { readTokenRows } from "../../../data/token-rows.ts";
+import { notesOn, type TokenizedData } from "../../../data/tokenized.ts";
+import type { Digests } from "../../../folder/provenance.ts";
+import { requireText } from "../../../tasks/sources.ts";
 import type { Subject } from "./subject.ts";
 
 export interface Questions {

@@ -1,16 +1,16 @@
 /** `flame eval`: how well a model, with or without an adapter, answers what it was not trained on. */
 
 import { closeSync, openSync, writeSync } from "node:fs";
-import { diskError } from "../../base/disk.ts";
-import { ScenarioError } from "../../base/errors.ts";
-import { type Batch, idsOf } from "../../data/batches.ts";
-import { requireEngine } from "../../engine/create.ts";
-import { percent } from "../../report/numbers.ts";
-import { formatTable } from "../../report/table.ts";
-import { llmSpec } from "../../tasks/llm/kind.ts";
-import { createEngine } from "../../tasks/open/create-engine.ts";
-import type { TaskEngine } from "../../tasks/task-engine.ts";
-import { terminal } from "../screen/terminal.ts";
+import { diskError } from "../../../base/disk.ts";
+import { ScenarioError } from "../../../base/errors.ts";
+import { type Batch, idsOf } from "../../../data/batches.ts";
+import { requireEngine } from "../../../engine/create.ts";
+import { percent } from "../../../report/numbers.ts";
+import { formatTable } from "../../../report/table.ts";
+import { llmSpec } from "../../../tasks/llm/kind.ts";
+import { createEngine } from "../../../tasks/open/create-engine.ts";
+import type { TaskEngine } from "../../../tasks/task-engine.ts";
+import { terminal } from "../../screen/terminal.ts";
 import { type QuestionFlags, questionsFor } from "./evaluation-data.ts";
 import { checkBudget, modelAt, openSubject, type Subject, type SubjectFlags, usualBudgets, warn } from "./subject.ts";
 

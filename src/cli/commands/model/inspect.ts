@@ -1,7 +1,7 @@
 /** `flame inspect`: what a model costs at every budget, from its configuration alone; and whether its weights are whole. */
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { formatBytes } from "../../base/units.ts";
+import { formatBytes } from "../../../base/units.ts";
 import {
   activeParameters,
   attentionScoreFlops,
@@ -12,15 +12,15 @@ import {
   roundBytes,
   trainingFlops,
   trainingMemory,
-} from "../../model/accounting.ts";
-import { adapterLayout } from "../../model/adapter.ts";
-import type { ModelConfig } from "../../model/config.ts";
-import { loadCheckpoint } from "../../model/formats/checkpoint.ts";
-import { formatTable } from "../../report/table.ts";
-import { embeddedModel } from "../../run/package.ts";
-import { openModel } from "../../tasks/llm/load-model.ts";
-import { colors } from "../screen/colors.ts";
-import { terminal } from "../screen/terminal.ts";
+} from "../../../model/accounting.ts";
+import { adapterLayout } from "../../../model/adapter.ts";
+import type { ModelConfig } from "../../../model/config.ts";
+import { loadCheckpoint } from "../../../model/formats/checkpoint.ts";
+import { formatTable } from "../../../report/table.ts";
+import { embeddedModel } from "../../../run/package.ts";
+import { openModel } from "../../../tasks/llm/load-model.ts";
+import { colors } from "../../screen/colors.ts";
+import { terminal } from "../../screen/terminal.ts";
 import { checkBudget, usualBudgets } from "./subject.ts";
 
 interface InspectFlags {

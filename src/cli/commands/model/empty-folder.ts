@@ -1,6 +1,6 @@
 /** Folders that a command fills: what is in them is never overwritten unasked. */
 import { existsSync, readdirSync } from "node:fs";
-import { ScenarioError } from "../../base/errors.ts";
+import { ScenarioError } from "../../../base/errors.ts";
 
 /**
  * @param besides what else would do, for the message

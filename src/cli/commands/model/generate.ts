@@ -1,14 +1,14 @@
 /** `flame generate`: one answer of a model, so that a person can see what was learned. */
-import { InputError } from "../../base/errors.ts";
-import { Rng } from "../../base/random.ts";
-import { defaultTemplate } from "../../data/template.ts";
-import { promptTokens } from "../../data/tokenized.ts";
-import type { Tokenizer } from "../../data/tokenizer.ts";
-import { type Ending, generate, TextStream } from "../../tasks/llm/generate.ts";
-import { llmSpec } from "../../tasks/llm/kind.ts";
-import { createEngine } from "../../tasks/open/create-engine.ts";
-import { colors } from "../screen/colors.ts";
-import { terminal } from "../screen/terminal.ts";
+import { InputError } from "../../../base/errors.ts";
+import { Rng } from "../../../base/random.ts";
+import { defaultTemplate } from "../../../data/template.ts";
+import { promptTokens } from "../../../data/tokenized.ts";
+import type { Tokenizer } from "../../../data/tokenizer.ts";
+import { type Ending, generate, TextStream } from "../../../tasks/llm/generate.ts";
+import { llmSpec } from "../../../tasks/llm/kind.ts";
+import { createEngine } from "../../../tasks/open/create-engine.ts";
+import { colors } from "../../screen/colors.ts";
+import { terminal } from "../../screen/terminal.ts";
 import { checkBudget, modelAt, openSubject, type Subject, type SubjectFlags, warn } from "./subject.ts";
 
 interface GenerateFlags extends SubjectFlags {

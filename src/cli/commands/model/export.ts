@@ -1,17 +1,17 @@
 /** `flame export`: what a run has learned, for others to load: a PEFT adapter, or a whole model with everything merged. */
 
 import { resolve } from "node:path";
-import { ScenarioError } from "../../base/errors.ts";
-import { given } from "../../base/given.ts";
-import { writeRescalers } from "../../folder/rescalers.ts";
-import { writeAdapterFolder } from "../../model/formats/adapter-folder.ts";
-import { BaseWeightsFile } from "../../model/formats/prepare-weights.ts";
-import type { StoredDtype } from "../../model/formats/safetensors-writer.ts";
-import { writeCheckpoint } from "../../model/formats/write-checkpoint.ts";
-import { mergedWeights } from "../../model/merge.ts";
-import { isRunFolder } from "../../run/trained-adapter.ts";
-import { colors } from "../screen/colors.ts";
-import { terminal } from "../screen/terminal.ts";
+import { ScenarioError } from "../../../base/errors.ts";
+import { given } from "../../../base/given.ts";
+import { writeRescalers } from "../../../folder/rescalers.ts";
+import { writeAdapterFolder } from "../../../model/formats/adapter-folder.ts";
+import { BaseWeightsFile } from "../../../model/formats/prepare-weights.ts";
+import type { StoredDtype } from "../../../model/formats/safetensors-writer.ts";
+import { writeCheckpoint } from "../../../model/formats/write-checkpoint.ts";
+import { mergedWeights } from "../../../model/merge.ts";
+import { isRunFolder } from "../../../run/trained-adapter.ts";
+import { colors } from "../../screen/colors.ts";
+import { terminal } from "../../screen/terminal.ts";
 import { requireEmpty } from "./empty-folder.ts";
 import { checkBudget, openSubject, type Subject, warn } from "./subject.ts";
 

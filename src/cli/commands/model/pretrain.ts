@@ -3,16 +3,16 @@
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
-import { InputError } from "../../base/errors.ts";
-import { readJsonAs } from "../../base/json.ts";
-import { byteTokenizer } from "../../data/tokenizer.ts";
-import { awaitLock } from "../../folder/lock.ts";
-import type { ModelConfig } from "../../model/config.ts";
-import { SafetensorsFile } from "../../model/formats/safetensors.ts";
-import { writeSafetensors } from "../../model/formats/safetensors-writer.ts";
-import { writeCheckpoint } from "../../model/formats/write-checkpoint.ts";
-import { modelCard } from "../../pretraining/model-card.ts";
+import { makeFolder, onDisk, writeAtomically } from "../../../base/disk.ts";
+import { InputError } from "../../../base/errors.ts";
+import { readJsonAs } from "../../../base/json.ts";
+import { byteTokenizer } from "../../../data/tokenizer.ts";
+import { awaitLock } from "../../../folder/lock.ts";
+import type { ModelConfig } from "../../../model/config.ts";
+import { SafetensorsFile } from "../../../model/formats/safetensors.ts";
+import { writeSafetensors } from "../../../model/formats/safetensors-writer.ts";
+import { writeCheckpoint } from "../../../model/formats/write-checkpoint.ts";
+import { modelCard } from "../../../pretraining/model-card.ts";
 import {
   type Making,
   makings,
@@ -20,12 +20,12 @@ import {
   type PretrainRecipe,
   type PretrainReport,
   type PretrainState,
-} from "../../pretraining/pretrainer.ts";
-import { OnnxExecutor } from "../../tensor/executors/onnx.ts";
-import { colors } from "../screen/colors.ts";
-import { onInterrupt } from "../screen/interrupt.ts";
-import { ProgressLine } from "../screen/progress-line.ts";
-import { terminal } from "../screen/terminal.ts";
+} from "../../../pretraining/pretrainer.ts";
+import { OnnxExecutor } from "../../../tensor/executors/onnx.ts";
+import { colors } from "../../screen/colors.ts";
+import { onInterrupt } from "../../screen/interrupt.ts";
+import { ProgressLine } from "../../screen/progress-line.ts";
+import { terminal } from "../../screen/terminal.ts";
 import { requireEmpty } from "./empty-folder.ts";
 
 interface Flags {

@@ -1,0 +1,119 @@
+/** What a schema says of the fields of an object, for help and for documentation. */
+import { z } from "zod";
+import { ScenarioError } from "../../base/errors.ts";
+import { nearest } from "../../base/spelling.ts";
+
+/** As much of a JSON Schema as is shown. */
+export interface Shape {
+  readonly type?: string | readonly string[];
+  readonly const?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly anyOf?: readonly Shape[];
+  readonly oneOf?: readonly Shape[];
+  readonly allOf?: readonly Shape[];
+  readonly items?: Shape;
+  readonly properties?: Readonly<Record<string, Shape>>;
+  readonly additionalProperties?: Shape | boolean;
+  readonly required?: readonly string[];
+  readonly minimum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly maximum?: number;
+  readonly exclusiveMaximum?: number;
+  readonly default?: unknown;
+  readonly description?: string;
+  readonly $ref?: string;
+  readonly $defs?: Readonly<Record<string, Shape>>;
+}
+
+export interface Field {
+  readonly name: string;
+  readonly values: string;
+  readonly usual?: string;
+  readonly isNeeded: boolean;
+  readonly about: string;
+}
+
+const shapeOf = (schema: z.ZodType, io: "input" | "output" = "input"): Shape =>
+  z.toJSONSchema(schema, { io, unrepresentable: "any", reused: "inline" }) as Shape;
+
+/** The schema of a field. @throws ScenarioError that names the fields there are */
+export function fieldAt(schema: z.ZodType, path: readonly string[]): Shape {
+  let shape = shapeOf(schema);
+  for (const [depth, key] of path.entries()) {
+    const choices = formsOf(shape).flatMap(({ properties = {} }) => Object.entries(properties));
+    const found = choices.filter(([name]) => name === key.replace(/\[\d*\]$/, "")).map(([, inner]) => inner);
+    if (found.length === 0) {
+      const names = [...new Set(choices.map(([name]) => name))];
+      const near = nearest(key, names);
+      const hint = near === undefined ? "" : `; did you mean ${near}?`;
+      const where = ["scenario", ...path.slice(0, depth)].join(".");
+      throw new ScenarioError(`${where} has no field ${key}${hint}\n  expected one of ${names.join(", ") || "none"}`);
+    }
+    shape = found.length === 1 ? found[0]! : { anyOf: found };
+  }
+  return shape;
+}
+
+/** The objects that a shape may be, those in its lists as well. */
+function formsOf(shape: Shape): Shape[] {
+  const inner = shape.anyOf ?? shape.oneOf;
+  if (inner !== undefined) return inner.flatMap(formsOf);
+  if (shape.allOf !== undefined) return shape.allOf.flatMap(formsOf);
+  if (shape.items !== undefined) return formsOf(shape.items);
+  return shape.properties === undefined ? [] : [shape];
+}
+
+/** Fields of each form that a shape may have; a value without fields is one without a name. */
+export function fieldsOf(shape: Shape): { readonly title: string; readonly fields: readonly Field[] }[] {
+  const forms = formsOf(shape);
+  if (forms.length === 0) return [{ title: "", fields: [fieldOf("", shape, true)] }];
+  return forms.map(({ properties = {}, required = [] }) => ({
+    title: forms.length > 1 ? String(properties.type?.const ?? "") : "",
+    fields: Object.entries(properties).map(([name, inner]) => fieldOf(name, inner, required.includes(name))),
+  }));
+}
+
+function fieldOf(name: string, shape: Shape, isNeeded: boolean): Field {
+  const { default: usual, description = "" } = shape;
+  const text = usual === undefined ? undefined : JSON.stringify(usual);
+  const isPlain = text !== undefined && text.length <= 60;
+  return { name, values: valuesOf(shape), isNeeded, about: description, ...(isPlain && { usual: text }) };
+}
+
+/** In words: `whole number ≥ 1`, `one of a, b`. */
+function valuesOf(shape: Shape): string {
+  const { const: only, enum: some, items, properties, type } = shape;
+  const choices = shape.anyOf ?? shape.oneOf;
+  if (only !== undefined) return JSON.stringify(only);
+  if (some !== undefined) return `one of ${some.map((value) => JSON.stringify(value)).join(", ")}`;
+  if (choices !== undefined) {
+    const types = choices.flatMap(({ properties }) => properties?.type?.const ?? []).map(String);
+    const others = choices.filter(({ properties }) => properties?.type?.const === undefined).map(valuesOf);
+    const typed = types.length === 0 ? [] : [`{ type: ${types.join(" | ")}, … }`];
+    return [...new Set([...others, ...typed])].join(" or ");
+  }
+  if (shape.allOf !== undefined) return [...new Set(shape.allOf.map(valuesOf))].join(" and ");
+  if (type === "array") return `list of ${items === undefined ? "values" : valuesOf(items)}`;
+  if (properties !== undefined) {
+    const names = Object.keys(properties);
+    return `{ ${(names.length > 6 ? [...names.slice(0, 6), "…"] : names).join(", ")} }`;
+  }
+  if (type === "object") return "object";
+  if (type === undefined) return "any value, or a function";
+  return [type === "integer" ? "whole number" : String(type), ...boundsOf(shape)].join(" ");
+}
+
+/** Bounds beyond it are there for arithmetic, and nobody meets them. */
+const largestTold = 1e12;
+
+function boundsOf({ minimum, exclusiveMinimum, maximum, exclusiveMaximum }: Shape): string[] {
+  const isBound = (value: number | undefined): value is number => value !== undefined && Math.abs(value) < largestTold;
+  const bounds: readonly (readonly [string, number | undefined])[] = [
+    ["≥", minimum],
+    [">", exclusiveMinimum],
+    ["≤", maximum],
+    ["<", exclusiveMaximum],
+  ];
+  const said = bounds.flatMap(([sign, value]) => (isBound(value) ? [`${sign} ${value}`] : []));
+  return said.length === 0 ? [] : [said.join(", ")];
+}
