@@ -1,6 +1,9 @@
 /** The pool with workers anywhere and a server of the tests' own: what goes wrong on the way, and who does not play fair. */
 import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { nkeys } from "@nats-io/transport-node";
 import { sha256 } from "../../src/base/digest.ts";
 import { BlobStore } from "../../src/runtime/messages/blobs.ts";
 import { encode } from "../../src/runtime/messages/codec.ts";
@@ -10,6 +13,7 @@ import { listWorkers } from "../../src/runtime/pools/nats-attendance.ts";
 import { connectNats, type NatsServer } from "../../src/runtime/pools/nats-server.ts";
 import { type Parcel, read, streamOf, subjects, taskSchema } from "../../src/runtime/pools/nats-wire.ts";
 import type { Task } from "../../src/runtime/pools/pool.ts";
+import { temporaryFolder } from "../support/folders.ts";
 import { startNats, startWorker, type TestServer, withoutNats } from "../support/nats.ts";
 import { handlers } from "../support/pool-worker.ts";
 
@@ -18,7 +22,7 @@ const square = task("square", { n: 3 });
 const open = async () => new InlinePool(handlers);
 
 async function openPool(url: string, options: Partial<NatsPoolOptions> = {}): Promise<NatsPool> {
-  const server = await connectNats({ url }, "a run of the tests");
+  const server = options.server ?? (await connectNats({ url }, "a run of the tests"));
   return NatsPool.open({ server, title: "test", needs: {}, setup: new Uint8Array(1), silence: 1_000, ...options });
 }
 
@@ -95,6 +99,40 @@ describe("a NATS server", { skip: withoutNats, concurrency: true }, () => {
       await assert.rejects(connectNats({ url: server.url }, "test"), { name: "MachineError", message });
       await server.stop();
     }
+  });
+
+  test("with the users of docs/workers.md has workers that cannot pose as a run", async () => {
+    const [run, worker] = [nkeys.createUser(), nkeys.createUser()];
+    const text = readFileSync(join(import.meta.dirname, "../../docs/workers.md"), "utf8");
+    const [, users] = /\n(authorization \{[\s\S]*?\n\}\n)/.exec(text)!;
+    const config = users!.replace("URUN", run.getPublicKey()).replace("UWORKER", worker.getPublicKey());
+    const server = await startNats(config);
+    const folder = temporaryFolder({ after });
+    const files = [run, worker].map((user, at) => {
+      const file = join(folder, `${at}.nk`);
+      writeFileSync(file, user.getSeed());
+      return file;
+    });
+    const notes: string[] = [];
+    const creds = { creds: files[1]! };
+    const stop = await startWorker(server.url, { open, note: (text) => notes.push(text) }, creds);
+    const pool = await openPool(server.url, {
+      server: await connectNats({ url: server.url, creds: files[0]! }, "a run of the tests"),
+    });
+    const blobs = new BlobStore();
+    const values = blobs.put(new Float32Array(400_000).fill(1));
+    const sum = { work: "sum", job: { values }, blobs: [[values.digest, blobs.bytes(values)]] } as const;
+    assert.equal(await pool.run(sum), 400_000);
+    await pool.run(task("ramp", { length: 400_000 }));
+    const intruder = await connectNats({ url: server.url, ...creds }, "an intruder");
+    const { streams } = intruder.manager;
+    await assert.rejects(streams.names().next(), /Permissions Violation|permission/i);
+    await assert.rejects(intruder.jetstream.publish("flame.x.task", new Uint8Array(1), { timeout: 500 }), /violation/i);
+    await intruder.connection.close();
+    await pool.close();
+    await stop();
+    await server.stop();
+    assert.deepEqual(notes, ["serves test", "has done 2 tasks for test"]);
   });
 
   test("that is full makes a run fail with what it says", async () => {

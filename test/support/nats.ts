@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connectNats } from "../../src/runtime/pools/nats-server.ts";
+import { connectNats, type NatsAddress } from "../../src/runtime/pools/nats-server.ts";
 import { NatsWorker, type NatsWorkerOptions } from "../../src/runtime/pools/nats-worker.ts";
 import { needs } from "./needs.ts";
 
@@ -89,9 +89,10 @@ async function freePort(): Promise<number> {
 export async function startWorker(
   url: string,
   options: Pick<NatsWorkerOptions, "open"> & Partial<NatsWorkerOptions>,
+  address: Omit<NatsAddress, "url"> = {},
 ): Promise<() => Promise<void>> {
   const abort = new AbortController();
-  const server = await connectNats({ url }, "a worker of the tests");
+  const server = await connectNats({ url, ...address }, "a worker of the tests");
   const worker = new NatsWorker({
     server,
     slots: 1,

@@ -1,0 +1,90 @@
+/**
+ * What workers elsewhere cost: `npm run bench -- nats nats://127.0.0.1:4222`. Run and workers share this process, so that
+ * both sides of every message are in the figures. A worker answers from a table after as long as a task is said to take.
+ */
+import { setMaxListeners } from "node:events";
+import { median } from "simple-statistics";
+import { InlinePool } from "../src/runtime/pools/inline-pool.ts";
+import { NatsPool } from "../src/runtime/pools/nats.ts";
+import { connectNats } from "../src/runtime/pools/nats-server.ts";
+import { NatsWorker } from "../src/runtime/pools/nats-worker.ts";
+import type { WorkPool } from "../src/runtime/pools/pool.ts";
+
+/** Numbers of an update as small models have them. */
+const update = new Float32Array(20_000).map((_, i) => i / 7);
+
+/** Does any number of tasks at a time, so that only the pool in front of it counts. */
+class Answers extends InlinePool {
+  override run({ job }: { readonly job: unknown }): Promise<unknown> {
+    const { milliseconds } = job as { readonly milliseconds: number };
+    return new Promise((resolve) => setTimeout(resolve, milliseconds, { values: update }));
+  }
+}
+
+async function startWorkers(url: string, count: number, slots: number): Promise<() => Promise<unknown>> {
+  const abort = new AbortController();
+  setMaxListeners(0, abort.signal);
+  const working = Array.from({ length: count }, async (_, at) => {
+    const server = await connectNats({ url }, "bench");
+    const options = { server, slots, cores: slots, host: `bench-${at}`, is: {}, signal: abort.signal };
+    await new NatsWorker({ ...options, note: () => {}, open: async () => new Answers({}) }).work();
+  });
+  return () => {
+    abort.abort();
+    return Promise.all(working);
+  };
+}
+
+async function openPool(url: string, slots: number): Promise<NatsPool> {
+  let there = () => {};
+  const complete = new Promise<void>((resolve) => {
+    there = resolve;
+  });
+  const pool: NatsPool = await NatsPool.open({
+    server: await connectNats({ url }, "bench"),
+    title: "bench",
+    needs: {},
+    setup: new Uint8Array(1),
+    note: () => queueMicrotask(() => pool?.workers === slots && there()),
+  });
+  await complete;
+  return pool;
+}
+
+/** Milliseconds that `count` tasks take. */
+async function time(pool: WorkPool, count: number, milliseconds: number): Promise<number> {
+  const begun = performance.now();
+  const task = { work: "wait", job: { milliseconds }, blobs: [] };
+  await Promise.all(Array.from({ length: count }, () => pool.run(task)));
+  return performance.now() - begun;
+}
+
+export default async function bench([url]: string[]): Promise<void> {
+  if (url === undefined) throw new Error("expected the URL of a NATS server with JetStream");
+  const slots = 8;
+  const stop = await startWorkers(url, 4, 2);
+  const pool = await openPool(url, slots);
+  await time(pool, 50, 0);
+  for (const [milliseconds, waves] of [
+    [0, 50],
+    [100, 6],
+    [1_000, 3],
+  ] as const) {
+    const each: number[] = [];
+    for (let repeat = 0; repeat < 3; repeat++) each.push((await time(pool, slots * waves, milliseconds)) / waves);
+    const wave = median(each);
+    const rate = (1_000 * slots) / wave;
+    console.log(
+      `tasks of ${milliseconds} ms, ${slots} at a time: ${rate.toFixed(1)} a second, ${(wave - milliseconds).toFixed(1)} ms added to each`,
+    );
+  }
+  await pool.close();
+  await stop();
+  const stopMany = await startWorkers(url, 100, 1);
+  const many = await openPool(url, 100);
+  const took = await time(many, 2_000, 0);
+  const memory = process.memoryUsage().rss / 2 ** 20;
+  console.log(`100 workers: ${(2e6 / took).toFixed(0)} tasks of 0 ms a second, ${memory.toFixed(0)} MiB in all`);
+  await many.close();
+  await stopMany();
+}
