@@ -68,8 +68,9 @@ export function draw(options: Plot.PlotOptions & { ariaLabel: string }, labels: 
   return shorten(plot.outerHTML);
 }
 
-/** Pixels to a hundredth: a report of a long run is mostly coordinates. */
-const shorten = (svg: string): string => svg.replace(/\d+\.\d{3,}/g, (digits) => String(round(Number(digits))));
+/** Pixels to a hundredth: a report of a long run is mostly coordinates. What is written stays as it is. */
+const shorten = (svg: string): string =>
+  svg.replace(/="[^"]*"/g, (attribute) => attribute.replace(/\d+\.\d{3,}/g, (digits) => String(round(Number(digits)))));
 const round = (pixels: number): number => Math.round(pixels * 100) / 100;
 
 /**

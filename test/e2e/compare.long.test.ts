@@ -40,7 +40,7 @@ test("methods become a table; seeds and methods added later run alone; own strat
   assert.deepEqual(cells().slice(0, 2), before);
   assert.match(said, /method +k = 4 +k = 1 +mean/);
   // The scenario's own is FedAvg under another name.
-  assert.match(said, /mine +fedavg +\+0\.000 +\+0\.000 to \+0\.000 +1\.000 +1\.000 +no difference seen/);
+  assert.match(said, /mine +\+0\.000 +\+0\.000 to \+0\.000 +1\.000 +1\.000 +no difference seen/);
   assert.match(readFileSync(join(out, "comparison.md"), "utf8"), /npx flame compare .* --against fedavg/);
   assert.match(readFileSync(join(out, "report.html"), "utf8"), /Held-out loss by budget/);
   const lines = readFileSync(join(out, "comparison.csv"), "utf8").trimEnd().split("\n");

@@ -21,7 +21,7 @@ export function axisFigures(comparison: Comparison): Figure[] {
 }
 
 /** Quality at the largest and the smallest budget, and what rounds are like. */
-function plotted({ tables, budgets, compared, task, failed }: Comparison): Measure[] {
+function plotted({ tables, budgets, groups, compared, task, failed }: Comparison): Measure[] {
   const ends = [budgets[0], ...(budgets.length > 1 ? [budgets.at(-1)] : [])].map((budget) => `k${budget}`);
   const quality = ["loss", task.metrics[0].key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)];
   const ids = [
@@ -31,7 +31,11 @@ function plotted({ tables, budgets, compared, task, failed }: Comparison): Measu
     ...(failed.length === 0 ? [] : ["failed"]),
   ];
   const measures = tables.flatMap(({ columns }) => columns.map(({ measure }) => measure));
-  return [...new Set(ids)].flatMap((id) => measures.find((measure) => measure.id === id) ?? []);
+  const runs = groups.flatMap((group) => group.runs);
+  // What is the same everywhere is no picture.
+  return measures.filter(
+    (measure) => ids.includes(measure.id) && new Set(runs.map((run) => finiteOf(measure, run))).size > 1,
+  );
 }
 
 /** What else a group is: a line, and the panel in which it is. */

@@ -8,7 +8,7 @@ import { fewest } from "../statistics/intervals.ts";
 import { axisFigures } from "./axes.ts";
 import type { Comparison } from "./comparison.ts";
 import { budgetFigures, curveFigures, pairFigures, rankFigures } from "./figures.ts";
-import { conclusion, csvOf, jsonOf, markdownOf, type Sheet, sheetsOf } from "./sheets.ts";
+import { conclusion, csvOf, isMain, jsonOf, markdownOf, type Sheet, sheetsOf } from "./sheets.ts";
 
 interface PageFacts {
   readonly title: string;
@@ -32,11 +32,11 @@ export function writeStudyReport(comparison: Comparison, facts: PageFacts): stri
 export function renderStudy(comparison: Comparison, { title, reproduce }: PageFacts): string {
   const { methods, conditions, seeds, budgets, groups, record } = comparison;
   const sheets = sheetsOf(comparison);
-  const isMain = ({ id }: Sheet): boolean => id === sheets[0]!.id || id === "test" || id === "ranks";
+  const isFirst = ({ id }: Sheet): boolean => id === sheets[0]!.id || isMain(id);
   const panels = (wanted: (sheet: Sheet) => boolean): string => sheets.filter(wanted).map(panel).join("\n");
   const axes = axisFigures(comparison);
   const looks = [
-    ...budgetFigures(comparison),
+    ...(axes.length === 0 || conditions.length < 3 ? budgetFigures(comparison) : []),
     ...curveFigures(comparison),
     ...pairFigures(comparison),
     ...rankFigures(comparison),
@@ -46,11 +46,11 @@ export function renderStudy(comparison: Comparison, { title, reproduce }: PageFa
     {
       title: "The table",
       lead: "Mean ± standard deviation over seeds; every method meets the same data, clients, devices and luck. The best is bold.",
-      html: panels(isMain),
+      html: panels(isFirst),
     },
     ...(looks.length === 0 ? [] : [{ title: "Methods", lead: meaning, figures: looks }]),
     ...(axes.length === 0 ? [] : [{ title: "Against what is varied", lead: meaning, figures: axes }]),
-    { title: "All numbers", html: panels((sheet) => !isMain(sheet)) },
+    { title: "All numbers", html: panels((sheet) => !isFirst(sheet)) },
     { title: "About this study", html: `<p>Reproduce:</p><pre>${escapeHtml(reproduce)}</pre>` },
   ].filter(({ html }) => html !== "");
   const done = groups.reduce((sum, { runs }) => sum + runs.length, 0);

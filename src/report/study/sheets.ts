@@ -19,12 +19,16 @@ export interface Sheet {
   readonly rows: readonly (readonly (string | Strong)[])[];
 }
 
+/** Besides the first, what is read first. */
+export const isMain = (id: string): boolean => id.startsWith("test-") || id === "ranks";
+
 /** The first table, what the tests say of it, and the others. */
 export function sheetsOf(comparison: Comparison): Sheet[] {
   const { contrasts, ranks, tables } = comparison;
-  const [first, ...others] = tables.map((table) => tableSheet(table, comparison));
-  const tests = contrasts.length === 0 ? [] : [testSheet(comparison)];
-  return [first!, ...tests, ...(ranks === null ? [] : [rankSheet(comparison)]), ...others];
+  const [first, ...rest] = tables.map((table) => tableSheet(table, comparison));
+  const others = [...new Set(contrasts.map(({ other }) => other))];
+  const tests = others.map((other) => testSheet(other, comparison));
+  return [first!, ...tests, ...(ranks === null ? [] : [rankSheet(comparison)]), ...rest];
 }
 
 /** The columns that name a group. */
@@ -60,39 +64,31 @@ function entryText({ write, isCount }: Measure, { mean, deviation, count, values
   return `${write(mean)}${spread}${count < values.length ? ` (${count} of ${values.length})` : ""}`;
 }
 
-function testSheet({ contrasts, compared, seeds, conditions }: Comparison): Sheet {
+/** What is held against one method, or against the same without dropout. */
+function testSheet(against: string, comparison: Comparison): Sheet {
+  const { contrasts, compared, seeds } = comparison;
   const ratio = isRatio(compared);
   const shown = (value: number): string => (ratio ? `${signed(100 * Math.expm1(value), 1)} %` : signed(value));
-  const rows = contrasts.map(({ test, adjusted, verdict, ...contrast }) => {
-    const { group, other } = contrast;
-    const names = [...(conditions.length > 1 ? [group.condition ?? ""] : []), group.method, other];
+  const own = contrasts.filter(({ other }) => other === against);
+  const rows = own.map(({ group, test, adjusted, verdict, pairs, failed }) => {
+    const names = namedIn(comparison, group);
     if (test === null || adjusted === null) return [...names, "–", "–", "–", "–", verdict];
     const { mean, interval, p } = test;
-    const { pairs, failed } = contrast;
     const missing = failed === 0 ? "" : ` (${pairs - failed} of ${pairs})`;
     const range = `${shown(interval.low)} to ${shown(interval.high)}`;
     return [...names, `${shown(mean)}${missing}`, range, probability(p), probability(adjusted), verdict];
   });
-  const many = contrasts.length === 1 ? "" : `, Holm's correction for ${contrasts.length} comparisons`;
+  const many = contrasts.length === 1 ? "" : `, Holm's correction for all ${contrasts.length} comparisons of the study`;
   const what = `${compared.name[0]!.toUpperCase()}${compared.name.slice(1)}, seed by seed${ratio ? ", as a ratio" : ""}`;
   const few = seeds.length < fewest;
   return {
-    id: "test",
-    title: "Differences",
+    id: `test-${against.replaceAll(/\W+/g, "-")}`,
+    title: `Against ${against}`,
     note: few
       ? `${what}. ${fewest} seeds are the fewest that are tested.`
       : `${what}: ${compared.better === "high" ? "above" : "below"} 0 is better. Two-sided paired t-test${many}; a difference counts below ${level}. An exact test of signs could not get below ${probability(2 / 2 ** seeds.length)} with ${seeds.length} seeds.`,
-    names: conditions.length > 1 ? 3 : 2,
-    head: [
-      ...(conditions.length > 1 ? ["where"] : []),
-      "method",
-      "against",
-      "difference",
-      "95 % interval",
-      "p",
-      "corrected p",
-      "verdict",
-    ],
+    names: namesOf(comparison).length,
+    head: [...namesOf(comparison), "difference", "95 % interval", "p", "corrected p", "verdict"],
     rows,
   };
 }
@@ -176,7 +172,7 @@ const longest = 12;
 export function formatComparison(comparison: Comparison, strong: (text: string) => string): string {
   const isLong = comparison.groups.length > longest;
   const all = sheetsOf(comparison);
-  const shown = all.filter(({ id }, at) => !isLong || at === 0 || id === "test" || id === "ranks");
+  const shown = all.filter(({ id }, at) => !isLong || at === 0 || isMain(id));
   const rest =
     shown.length < all.length
       ? `The report has ${plural(all.length - shown.length, "more table", "more tables")}.\n\n`
