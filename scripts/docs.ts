@@ -1,5 +1,6 @@
 /**
- * Writes what methods say of themselves into docs/methods, a page each, between the marks of a page:
+ * Writes what methods say of themselves into docs/methods, a page each, and what schemas say of events and files into
+ * docs/files.md, between the marks of a page:
  *
  *   npm run docs               writes
  *   npm run docs -- --check    only says which pages are not up to date
@@ -19,6 +20,7 @@ import {
 import { bytesOf } from "../src/fl/plan.ts";
 import { strategyFromSpec } from "../src/fl/strategies/registry.ts";
 import { beginning, played, smallTask } from "../src/testing/small-task.ts";
+import { filesPage } from "./files-page.ts";
 
 /** The nineteen systems that the program is for; the rest are what they are compared with. */
 const systems: Readonly<Record<string, string>> = {
@@ -180,8 +182,8 @@ function filled(text: string, parts: Readonly<Record<string, string>>): string {
 const problems: string[] = [];
 const isCheck = process.argv.includes("--check");
 
-function put(name: string, fresh: string, parts: Readonly<Record<string, string>>): string {
-  const path = join(pages, `${name}.md`);
+function put(name: string, fresh: string, parts: Readonly<Record<string, string>>, folder = pages): string {
+  const path = join(folder, `${name}.md`);
   const before = existsSync(path) ? readFileSync(path, "utf8") : null;
   const text = filled(before ?? fresh, parts);
   if (isCheck && text !== before) problems.push(`${name}.md is not up to date; npm run docs writes it`);
@@ -204,5 +206,30 @@ put("README", `# Methods\n\n${marked("systems")}\n${marked("others")}`, {
   systems: listing(Object.keys(systems).map((name) => byName.get(name)!)),
   others: listing(methods.filter(({ name }) => systems[name] === undefined)),
 });
+const aboutFiles = `# Events and files
+
+What \`flame run --json\` and \`flame resume --json\` print, one JSON object a line with its \`event\`, and what a run leaves in
+its folder. Times are milliseconds of virtual time unless a field says otherwise; losses are in nats; shares lie in [0, 1]. A
+number that left the finite ones is \`null\`.
+
+## Events
+
+${marked("events")}
+A mistake or a failure is one line on standard error: \`{"event":"error","kind":…,"message":…}\`.
+
+## Files
+
+\`scenario.json\` is the scenario with every default (\`flame help scenario\`); \`adapter/\` the final adapter as PEFT reads it,
+with \`rescalers.json\`; \`checkpoints/\` what \`flame resume\` goes on from; \`report.html\` is for people, \`timeline.json\` for
+Perfetto; \`diagnostics.log\` has what the wall clock says. Everything else:
+
+${marked("files")}
+### \`events.jsonl\`
+
+A row for whatever happened, with its instant \`t\` and its \`type\`; absent with \`trace: "digest"\`. Effects of a script have
+their own fields besides.
+
+${marked("trace")}`;
+put("files", aboutFiles, filesPage(table), join(root, "docs"));
 for (const problem of problems) console.error(problem);
 process.exitCode = problems.length === 0 ? 0 : 1;

@@ -52,7 +52,8 @@ export const defaultCommand = "npx flame run scenario.json";
 /** Set when the run was continued although what it is made of had changed: what had. */
 const despiteSchema = z.array(z.string()).readonly();
 
-const recordSchema = z.object({
+/** @internal */
+export const recordSchema = z.object({
   made: provenanceSchema,
   /** How many clients shared a call: a number, or as many as fit into so much memory. Null without training. */
   merge: z
@@ -77,7 +78,7 @@ const recordSchema = z.object({
 /** `result.json`: the same for any two runs of one scenario and seed. Written last; see `seal.ts`. */
 export type ResultRecord = Readonly<z.output<typeof resultSchema>>;
 
-const resultSchema = z.strictObject({
+export const resultSchema = z.strictObject({
   made: provenanceSchema,
   continuedDespite: despiteSchema,
   /** Of the trace. */

@@ -4,7 +4,6 @@ import { count, instant } from "./counts.ts";
 
 const bytes = z.number().min(0);
 
-/** @internal */
 export const forecastSchema = z.object({
   clients: count,
   rounds: count,

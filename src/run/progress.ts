@@ -1,46 +1,65 @@
 /** What a run tells while it goes on, for a terminal or a script. The run does not depend on anyone listening. */
-import type { Forecast } from "../records/forecast.ts";
-import type { RoundMetrics } from "../records/metrics.ts";
-import type { TaskType } from "../tasks/facts.ts";
+import { z } from "zod";
+import { count, instant } from "../records/counts.ts";
+import { forecastSchema } from "../records/forecast.ts";
+import { roundMetricsSchema } from "../records/metrics.ts";
+import { taskTypes } from "../tasks/facts.ts";
 import type { RunResult } from "./result.ts";
 
+/** Real seconds. */
+const seconds = z.number().min(0);
+
+/** @internal What each says besides its type; how a run ended is in `result.ts`. */
+export const progressSchemas = {
+  began: z.object({
+    name: z.string(),
+    question: z.string().nullable(),
+    seed: count,
+    folder: z.string().nullable(),
+    clients: count,
+    rounds: count,
+    /** What is trained, as in the scenario's `task.type`. */
+    task: z.enum(taskTypes),
+    /** Evaluated budgets, largest first; empty without training. */
+    budgets: z.array(count).readonly(),
+    strategy: z.string(),
+    /** `onnx-cpu`, or null without training. */
+    engine: z.string().nullable(),
+    workers: count,
+    /** The round a checkpoint put the run back to; null for a run from the start. */
+    resumedAfter: count.nullable(),
+  }),
+  forecast: forecastSchema,
+  /** Every fifth of a second. */
+  status: z.object({
+    round: count,
+    /** Milliseconds of virtual time. */
+    time: instant,
+    invited: count,
+    accepted: count,
+    /** Evaluations under way. */
+    evaluating: count,
+  }),
+  round: z.object({
+    /** As in `metrics.jsonl`. */
+    row: roundMetricsSchema,
+    /** Real, since the run began. */
+    seconds,
+    /** Counted updates per real second. */
+    rate: z.number().min(0),
+    /** Real seconds to go; null before the first round has closed. */
+    remaining: seconds.nullable(),
+  }),
+  note: z.object({
+    /** Something that whoever runs it should know. */
+    text: z.string(),
+  }),
+};
+
+type Schemas = typeof progressSchemas;
+
 export type Progress =
-  | {
-      readonly type: "began";
-      readonly name: string;
-      readonly question: string | null;
-      readonly seed: number;
-      readonly folder: string | null;
-      readonly clients: number;
-      readonly rounds: number;
-      readonly task: TaskType;
-      /** Evaluated budgets, largest first; empty without training. */
-      readonly budgets: readonly number[];
-      readonly strategy: string;
-      /** `onnx-cpu`, or null without training. */
-      readonly engine: string | null;
-      readonly workers: number;
-      /** The round a checkpoint put the run back to; null for a run from the start. */
-      readonly resumedAfter: number | null;
-    }
-  | {
-      readonly type: "status";
-      readonly round: number;
-      readonly time: number;
-      readonly invited: number;
-      readonly accepted: number;
-      /** Evaluations under way. */
-      readonly evaluating: number;
-    }
-  | {
-      readonly type: "round";
-      readonly row: RoundMetrics;
-      readonly seconds: number;
-      readonly rate: number;
-      readonly remaining: number | null;
-    }
-  | ({ readonly type: "forecast" } & Forecast)
-  | { readonly type: "note"; readonly text: string }
+  | { [Type in keyof Schemas]: { readonly type: Type } & Readonly<z.output<Schemas[Type]>> }[keyof Schemas]
   | { readonly type: "ended"; readonly result: RunResult };
 
 export type ProgressListener = (progress: Progress) => void;

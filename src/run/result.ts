@@ -1,7 +1,9 @@
 /** What a run gives to whoever started it. */
+import { z } from "zod";
 import { sha256 } from "../base/digest.ts";
 import { messageOf } from "../base/errors.ts";
-import type { ResultRecord, RunFolder } from "../folder/run-folder.ts";
+import { type RunFolder, resultSchema } from "../folder/run-folder.ts";
+import { count, instant } from "../records/counts.ts";
 import { divergedIn, type RoundMetrics } from "../records/metrics.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import { expectationsOf, type Scenario } from "../scenario/define.ts";
@@ -10,27 +12,32 @@ import type { Diagnostics } from "./diagnostics.ts";
 import type { Federation } from "./federation.ts";
 import type { Prepared } from "./prepare.ts";
 
-export interface RunResult {
-  readonly state: "finished" | "interrupted";
-  readonly folder: string | null;
+/** @internal What of it is plain data: the event `ended` of `--json`. */
+export const endedSchema = z.object({
+  state: z.enum(["finished", "interrupted"]),
+  folder: z.string().nullable(),
   /** Of the trace: equal for any two runs of one scenario and seed. */
-  readonly digest: string;
-  readonly adapterDigest: string | null;
-  readonly adapter: Float32Array | null;
+  digest: z.string(),
+  adapterDigest: z.string().nullable(),
   /** Rounds that have closed. */
-  readonly rounds: number;
+  rounds: count,
   /** The first round after which a held-out loss was no finite number; null if there was none. */
-  readonly divergedIn: number | null;
+  divergedIn: count.nullable(),
+  /** Held-out examples of every evaluation; null without training. */
+  heldOut: count.nullable(),
+  /** Milliseconds. */
+  virtualTime: instant,
+  /** Real seconds. */
+  seconds: z.number().min(0),
+  expectations: resultSchema.shape.expectations,
+  /** Counts and times of the simulator itself, as in `diagnostics.log`. */
+  diagnostics: z.record(z.string(), z.number()),
+});
+
+export interface RunResult extends Readonly<z.output<typeof endedSchema>> {
+  readonly adapter: Float32Array | null;
   /** Without `weights` and `activation`, which metrics.jsonl has. */
   readonly rows: readonly RoundMetrics[];
-  /** Held-out examples of every evaluation; null without training. */
-  readonly heldOut: number | null;
-  /** Milliseconds. */
-  readonly virtualTime: number;
-  /** Real seconds. */
-  readonly seconds: number;
-  readonly expectations: ResultRecord["expectations"];
-  readonly diagnostics: Readonly<Record<string, number>>;
 }
 
 interface Ending {

@@ -33,8 +33,9 @@ export interface Field {
   readonly about: string;
 }
 
-const shapeOf = (schema: z.ZodType, io: "input" | "output" = "input"): Shape =>
-  z.toJSONSchema(schema, { io, unrepresentable: "any", reused: "inline" }) as Shape;
+/** @internal */
+export const shapeOf = (schema: z.ZodType): Shape =>
+  z.toJSONSchema(schema, { io: "input", unrepresentable: "any", reused: "inline" }) as Shape;
 
 /** The schema of a field. @throws ScenarioError that names the fields there are */
 export function fieldAt(schema: z.ZodType, path: readonly string[]): Shape {
@@ -80,8 +81,8 @@ function fieldOf(name: string, shape: Shape, isNeeded: boolean): Field {
   return { name, values: valuesOf(shape), isNeeded, about: description, ...(isPlain && { usual: text }) };
 }
 
-/** In words: `whole number ≥ 1`, `one of a, b`. */
-function valuesOf(shape: Shape): string {
+/** @internal In words: `whole number ≥ 1`, `one of a, b`. */
+export function valuesOf(shape: Shape): string {
   const { const: only, enum: some, items, properties, type } = shape;
   const choices = shape.anyOf ?? shape.oneOf;
   if (only !== undefined) return JSON.stringify(only);
@@ -100,7 +101,8 @@ function valuesOf(shape: Shape): string {
   }
   if (type === "object") return "object";
   if (type === undefined) return "any value, or a function";
-  return [type === "integer" ? "whole number" : String(type), ...boundsOf(shape)].join(" ");
+  const names = [type].flat().map((name) => (name === "integer" ? "whole number" : name));
+  return [names.join(" or "), ...boundsOf(shape)].join(" ");
 }
 
 /** Bounds beyond it are there for arithmetic, and nobody meets them. */
