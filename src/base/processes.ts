@@ -1,4 +1,5 @@
-/** Other processes of this machine. */
+/** Processes of this machine: others, and what this one may still use. */
+import { readFileSync } from "node:fs";
 
 /** Whether a process has this number; it need not be the one that once had it. */
 export function isRunning(pid: number): boolean {
@@ -8,5 +9,25 @@ export function isRunning(pid: number): boolean {
   } catch (error) {
     // EPERM: it runs, and belongs to someone else.
     return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/**
+ * Bytes of addresses that this process may still use: a limit on them ends native code without a word.
+ *
+ * @returns infinitely many where there is no limit, or where the system does not tell
+ */
+export function addressesLeft(): number {
+  const limit = Number(/^Max address space +(\d+)/m.exec(factsOf("limits"))?.[1] ?? Number.POSITIVE_INFINITY);
+  const used = Number(/^VmSize:\s+(\d+) kB/m.exec(factsOf("status"))?.[1] ?? 0) * 1_024;
+  return limit - used;
+}
+
+/** Of this process, as Linux has them. */
+function factsOf(name: "limits" | "status"): string {
+  try {
+    return readFileSync(`/proc/self/${name}`, "utf8");
+  } catch {
+    return "";
   }
 }

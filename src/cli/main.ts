@@ -1,13 +1,11 @@
 #!/usr/bin/env node
-/** Where the process of the `flame` command begins. */
-import { restartWithHugePages } from "../engine/huge-pages.ts";
-import { flame } from "./flame.ts";
+/** Where the process of the `flame` command begins: with the question whether it can. */
+import { writeSync } from "node:fs";
+import { shortage } from "./shortage.ts";
 
-// Whoever reads may stop reading, as head does after a line: the work goes on without an audience.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-  });
+const lack = shortage();
+if (lack === null) void (await import("./process.ts")).begin();
+else {
+  writeSync(2, `error ${lack}\n`);
+  process.exitCode = 1;
 }
-
-process.exitCode = await flame(process.argv.slice(2), restartWithHugePages);

@@ -51,19 +51,22 @@ let isInstalled = false;
 function install(): void {
   if (isInstalled) return;
   isInstalled = true;
+  const differ = "no two runs would be the same";
   const clock = "virtual time, such as sim.now in a hook or view.now in a policy";
   const chance = "the draws that the function is given, such as sim.draws in a hook";
-  Math.random = refusing(Math.random, "calls Math.random", chance);
-  performance.now = refusing(performance.now.bind(performance), "reads the clock (performance.now)", clock);
-  Date.now = refusing(Date.now, "reads the clock (Date.now)", clock);
-  globalThis.Date = refusing(Date, "reads the clock (new Date())", clock);
+  Math.random = refusing(Math.random, `calls Math.random: ${differ}`, chance);
+  performance.now = refusing(performance.now.bind(performance), `reads the clock (performance.now): ${differ}`, clock);
+  Date.now = refusing(Date.now, `reads the clock (Date.now): ${differ}`, clock);
+  globalThis.Date = refusing(Date, `reads the clock (new Date()): ${differ}`, clock);
+  process.exit = refusing(process.exit, "calls process.exit", "an error that it throws: that ends the run");
+  process.chdir = refusing(process.chdir, "calls process.chdir", "whole paths");
 }
 
 /** The function itself, unless the author's code calls it; a constructor, unless that is without arguments. */
 const refusing = <Call extends Method | DateConstructor>(call: Call, what: string, instead: string): Call => {
   const refuse = (): void => {
     if (running === null) return;
-    throw new ScenarioError(`${running} ${what}: no two runs would be the same. Expected ${instead}`);
+    throw new ScenarioError(`${running} ${what}. Expected ${instead}`);
   };
   return new Proxy(call, {
     apply(target, self, args) {

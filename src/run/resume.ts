@@ -10,6 +10,7 @@ import { parseJson } from "../base/json.ts";
 import { openToAppend } from "../base/open.ts";
 import { show } from "../base/problem.ts";
 import { readText } from "../base/text.ts";
+import { whileHeld } from "../folder/held.ts";
 import { flawOfFile } from "../folder/line-file.ts";
 import { awaitLock } from "../folder/lock.ts";
 import { differences, type Places, remarkOn } from "../folder/provenance.ts";
@@ -88,7 +89,7 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
   const note = (text: string) => options.listen?.({ type: "note", text });
   const lock = await awaitLock(folder.lock, note);
   let closeRemote = async (): Promise<void> => {};
-  try {
+  return whileHeld(folder, lock, async () => {
     const record = readRecord(folder);
     if (record?.state === "finished" && !awaitsJudgement(folder))
       throw new ScenarioError(`the run in ${folder.path} has finished`);
@@ -134,11 +135,8 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
     const remark = checkpoint === null ? null : remarkOn(checkpoint.made, now);
     const despite = [...(record?.continuedDespite ?? []), ...changes, ...(remark === null ? [] : [remark])];
     const from = { folder, checkpoint, despite: [...new Set(despite)] };
-    return await playRun({ scenario, prepared, options: chosen, diagnostics, folder, lock, from, remote });
-  } finally {
-    lock.release();
-    await closeRemote();
-  }
+    return playRun({ scenario, prepared, options: chosen, diagnostics, folder, lock, from, remote });
+  }).finally(() => closeRemote());
 }
 
 /** A run has finished with a claim that could not be judged: mended, it is judged by going on from the last checkpoint. */

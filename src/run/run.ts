@@ -12,6 +12,7 @@ import { parseInput, throwProblems } from "../base/problem.ts";
 import { chooseEngine, requireEngine } from "../engine/create.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import { engineNameOf } from "../engine/names.ts";
+import { whileHeld } from "../folder/held.ts";
 import { readLines } from "../folder/line-file.ts";
 import { awaitLock, type Lock } from "../folder/lock.ts";
 import { noFiles, openRunFiles } from "../folder/run-files.ts";
@@ -124,20 +125,20 @@ export async function run(given: Scenario, options: RunOptions = {}): Promise<Ru
   const prepared = await prepareRun(scenario, options);
   const out = options.out === undefined ? defaultFolder(data.name, data.seed, new Date()) : options.out;
   const { remote, close } = await reach(prepared, options);
-  let lock: Lock | null = null;
   try {
     const play = { scenario, prepared, options, remote, from: null };
-    if (out === null) return await playRun({ ...play, diagnostics, folder: null, lock });
+    if (out === null) return await playRun({ ...play, diagnostics, folder: null, lock: null });
     const folder = createRunFolder(out);
-    lock = await awaitLock(folder.lock, (text) => options.listen?.({ type: "note", text }));
-    // Another process may have been faster to the lock.
-    createRunFolder(out);
-    writeRecord(folder, recordOf("running", provenanceOf(scenario, options, prepared), options, []));
-    // With this file in it, the folder is a run.
-    writeAtomically(folder.scenario, scenarioToJson(scenario));
-    return await playRun({ ...play, diagnostics: openDiagnostics(folder.diagnostics), folder, lock });
+    const lock = await awaitLock(folder.lock, (text) => options.listen?.({ type: "note", text }));
+    return await whileHeld(folder, lock, async () => {
+      // Another process may have been faster to the lock.
+      createRunFolder(out);
+      writeRecord(folder, recordOf("running", provenanceOf(scenario, options, prepared), options, []));
+      // With this file in it, the folder is a run.
+      writeAtomically(folder.scenario, scenarioToJson(scenario));
+      return playRun({ ...play, diagnostics: openDiagnostics(folder.diagnostics), folder, lock });
+    });
   } finally {
-    lock?.release();
     await close();
   }
 }
@@ -360,7 +361,6 @@ export async function playRun({
     diagnostics.note("failure", error instanceof Error ? (error.stack ?? error.message) : messageOf(error));
     // Whatever has been decided so far stays readable; a disk that is full keeps what it has.
     attempt(() => files.close());
-    attempt(() => record("failed"));
     throw checkpoint === null ? error : blamed(error, checkpoint);
   } finally {
     clearInterval(ticker);

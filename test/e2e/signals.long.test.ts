@@ -16,7 +16,7 @@ const folder = folderOfFile();
 const file = join(folder, "scenario.ts");
 let straight = "";
 
-/** In the third round the main thread may be lost for ever, to a loop or to a write that nobody reads, or be slow. */
+/** After a minute and a half of virtual time the main thread may be lost for ever, to a loop or to a write that nobody reads, or be slow. */
 const code = `import { writeSync } from "node:fs";
 import { defineScenario, every, hook, minutes, seconds } from "flame-sim";
 const lost = { loop: () => { for (;;); }, write: () => { for (;;) process.stdout.write("x".repeat(65536)); } };
@@ -31,7 +31,7 @@ export default defineScenario({
   rounds: { count: 40, cohort: 4, deadline: minutes(1) },
   checkpoints: { every: 1 },
   world: { timeline: [every(seconds(3), hook((sim) => {
-    if (sim.round < 3 || how === undefined) return;
+    if (sim.now < 90_000 || how === undefined) return;
     writeSync(2, "under way\\n");
     (lost[how] ?? slow)();
   }))] },

@@ -41,6 +41,17 @@ test("clock and unkeyed chance are refused to a function of the author's, and to
   assert.ok(new Date() instanceof Date);
 });
 
+test("a function of the author's neither ends the process nor takes it to another folder", () => {
+  assert.throws(
+    guarded(where, () => process.exit(0)),
+    /calls process\.exit\. Expected an error that it throws/,
+  );
+  assert.throws(
+    guarded(where, () => process.chdir("/")),
+    /calls process\.chdir\. Expected whole paths/,
+  );
+});
+
 test("the name in the message is that of the innermost function", () => {
   const inner = guarded("inner", () => Math.random());
   assert.throws(guarded("outer", inner), /^ScenarioError: inner calls/);
