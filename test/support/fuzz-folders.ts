@@ -17,6 +17,7 @@ import { run } from "../../src/run/run.ts";
 import { readAdapter } from "../../src/run/trained-adapter.ts";
 import { storedCellSchema } from "../../src/study/cell.ts";
 import { CellFolder } from "../../src/study/cell-folder.ts";
+import { readStudy } from "../../src/study/study.ts";
 import { verifyRun } from "../../src/study/verify.ts";
 import type { FuzzTarget } from "./fuzz.ts";
 import { randomTensors, smallConfig, writeFolder } from "./model-folder.ts";
@@ -148,6 +149,22 @@ function otherTargets(parent: string): FuzzTarget[] {
     ...{ distinctClients: 2, clients: 6, tiers: [tier], evaluations: [evaluation], violations: [] },
     ...{ costs: null, fairness: null },
   };
+  const at = { dropout: { label: "dropout 10 %", value: 0.1 } };
+  const plan = {
+    ...{ name: "x", question: null, task: "llm", notes: ["flame stands for fedavg"] },
+    axes: [{ id: "dropout", title: "dropout", role: "condition", levels: [at.dropout] }],
+    cells: [
+      {
+        key,
+        method: "flame",
+        condition: "dropout 10 %",
+        at,
+        strategy: "flame",
+        seed: 1,
+        changes: { seed: 1, set: ["a=1"] },
+      },
+    ],
+  };
   const stored = { cell, digest: "abc", curve: [{ round: 2, closedAt: 1_000, evaluations: [evaluation] }] };
   return [
     {
@@ -160,6 +177,17 @@ function otherTargets(parent: string): FuzzTarget[] {
         const folder = new CellFolder(cells, storedCellSchema);
         folder.close();
         return folder.get(key) !== undefined;
+      },
+    },
+    {
+      name: "plan of a study",
+      form: "json",
+      seeds: [json(plan)],
+      allowed,
+      accepts(bytes) {
+        rmSync(join(cells, "cells.jsonl"), { force: true });
+        writeFileSync(join(cells, "study.json"), bytes);
+        return readStudy(cells).cells.length > 0;
       },
     },
     {

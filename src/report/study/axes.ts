@@ -6,7 +6,7 @@ import { asLines, draw, endLabels, type Figure, FULL } from "../figure.ts";
 import { estimate, type Interval } from "../statistics/intervals.ts";
 import { type Comparison, finiteOf, type Group } from "./comparison.ts";
 import type { Measure } from "./measures.ts";
-import { bestOf, fixed, inUnits, onScale, roomFor, shorten, yLabel } from "./scales.ts";
+import { bestOf, fixed, inUnits, onScale, roomFor, roomy, shorten, yLabel } from "./scales.ts";
 
 /** Every measure that is worth a plot against every axis of numbers, and a map where there are two axes. */
 export function axisFigures(comparison: Comparison): Figure[] {
@@ -108,6 +108,7 @@ function along(axis: AxisFacts, measure: Measure, comparison: Comparison): Figur
       y1: ({ interval }: Point) => scaled(interval!.low),
       y2: ({ interval }: Point) => scaled(interval!.high),
       ...facet,
+      clip: true,
     };
     const dashed = dash === null ? {} : { strokeDasharray: dash };
     const y = ({ mean }: Point) => scaled(mean);
@@ -121,11 +122,14 @@ function along(axis: AxisFacts, measure: Measure, comparison: Comparison): Figur
   const fill = fixed("colour");
   const label = axis.id === "dropout" ? "dropout rate (%)" : axis.title;
   const isOne = panels.length === 1;
+  const shown = [...points.map(({ mean }) => mean), ...singles.flatMap(({ value }) => value ?? [])].map(scaled);
+  const domain =
+    unit.domain ?? roomy(shown, { zero: unit.zero, most: measure.form === "share" ? scaled(1) : Infinity });
   const missing = singles.filter(({ value }) => value === null);
   return {
     id: `${measure.id}-by-${axis.id.replaceAll(/\W+/g, "-")}`,
     title: `${measure.name[0]!.toUpperCase()}${measure.name.slice(1)} by ${axis.title}`,
-    caption: `${bestOf(measure)}${missing.length === 0 ? "" : ` Crosses at the top are ${missing.length} of ${singles.length} runs without a value, which are in no mean: those that failed or never got there.`}`,
+    caption: `${bestOf(measure)} Bands may reach beyond the plot.${missing.length === 0 ? "" : ` Crosses at the top are ${missing.length} of ${singles.length} runs without a value, which are in no mean: those that failed or never got there.`}`,
     legend: names.length > 1 ? asLines([...styles.values()]) : [],
     ...(isOne ? {} : { wide: true }),
     svg: draw(
@@ -135,7 +139,7 @@ function along(axis: AxisFacts, measure: Measure, comparison: Comparison): Figur
         marginRight: isOne ? roomFor(names) : 14,
         ...(isOne ? {} : { marginLeft: 66, marginTop: 34 }),
         x: { label: `${label} →`, labelArrow: null, ...onScale(placed.map(({ x }) => x)) },
-        y: { ...yLabel(unit.label, isOne), grid: true, nice: true, zero: unit.zero, ...unit.domain },
+        y: { ...yLabel(unit.label, isOne), grid: true, nice: true, zero: unit.zero, domain },
         ...(isOne ? {} : { fx: { label: null, domain: panels } }),
         marks: [
           ...marks,

@@ -232,10 +232,12 @@ function pair(x: Measure, y: Measure, comparison: Comparison): Figure {
   ];
   const at = { x: (run: { x: number }) => run.x / unitX.divisor, y: (run: { y: number }) => run.y / unitY.divisor };
   const [fill, stroke] = [fixed("colour"), fixed("colour")];
+  const along = comparison.axes.filter(({ role }) => role === "condition");
+  const isJoined = along.length === 1;
   return {
     id: `${y.id}-against-${x.id}`,
     title: `${y.name[0]!.toUpperCase()}${y.name.slice(1)} against ${x.name}`,
-    caption: `Small dots are runs, large ones means over seeds${comparison.conditions.length > 1 ? ", joined over conditions" : ""}.`,
+    caption: `Small dots are runs, large ones means over seeds${isJoined ? `, joined over ${along[0]!.title}` : ""}.`,
     legend: asAreas([...styles.values()]),
     svg: draw({
       ariaLabel: `${y.name} against ${x.name}`,
@@ -248,7 +250,7 @@ function pair(x: Measure, y: Measure, comparison: Comparison): Figure {
       },
       y: { label: `↑ ${unitY.label}`, labelArrow: null, grid: true, nice: true, zero: unitY.zero },
       marks: [
-        Plot.line(means, { ...at, z: "method", stroke, strokeOpacity: 0.5 }),
+        ...(isJoined ? [Plot.line(means, { ...at, z: "method", stroke, strokeOpacity: 0.5 })] : []),
         Plot.dot(runs, { ...at, r: 2, fill, fillOpacity: 0.55, title: "told" }),
         Plot.dot(means, { ...at, r: 4.5, fill, stroke: "var(--panel)", title: "told" }),
       ],

@@ -7,7 +7,7 @@ interface Units {
   readonly label: string;
   readonly zero: boolean;
   /** Wide enough that a difference of a thousandth does not look like a cliff. */
-  readonly domain: { readonly domain?: readonly [number, number] };
+  readonly domain: readonly [number, number] | null;
 }
 
 const least = 0.1;
@@ -19,17 +19,17 @@ export function inUnits({ unit, name }: Measure, values: readonly number[]): Uni
     const bottom = Math.min(1, ...values);
     const top = Math.max(0, Math.min(1, (bottom + most + least) / 2));
     const isNarrow = most - bottom < least;
-    return { divisor: 1, label: unit, zero: false, domain: isNarrow ? { domain: [top - least, top] } : {} };
+    return { divisor: 1, label: unit, zero: false, domain: isNarrow ? [top - least, top] : null };
   }
   if (unit === "time" || unit === "bytes") {
     const { divisor, unit: found } = unit === "time" ? timeUnit(most) : byteUnit(most);
-    return { divisor, label: `${unit === "time" ? "virtual time" : name} (${found})`, zero: true, domain: {} };
+    return { divisor, label: `${unit === "time" ? "virtual time" : name} (${found})`, zero: true, domain: null };
   }
   return {
     divisor: unit === "%" ? 0.01 : 1,
     label: unit === "" ? name : `${short(name)} (${unit})`,
     zero: unit === "%",
-    domain: {},
+    domain: null,
   };
 }
 
@@ -71,3 +71,11 @@ export const yLabel = (label: string, isOne: boolean) =>
   isOne
     ? { label: `↑ ${label}`, labelArrow: null }
     : { label: `${label} →`, labelArrow: null, labelAnchor: "center" as const };
+
+/** A little more than the values: intervals of few and different ones would leave no room for them. */
+export function roomy(values: readonly number[], { zero, most }: { zero: boolean; most: number }): [number, number] {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const room = 0.15 * (high - low);
+  const least = low < 0 ? low - room : zero ? 0 : Math.max(0, low - room);
+  return [least, Math.min(most, high + room)];
+}

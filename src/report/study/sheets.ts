@@ -60,7 +60,8 @@ function tableSheet({ id, title, note, columns }: Table, comparison: Comparison)
 function entryText({ write, isCount }: Measure, { mean, deviation, count, values }: Entry): string {
   if (isCount) return `${values.filter((value) => value === 1).length} of ${values.length}`;
   if (mean === null) return "–";
-  const spread = deviation === null || deviation === 0 ? "" : ` ± ${write(deviation)}`;
+  // A deviation below the last digit is none.
+  const spread = deviation === null || write(mean + deviation) === write(mean) ? "" : ` ± ${write(deviation)}`;
   return `${write(mean)}${spread}${count < values.length ? ` (${count} of ${values.length})` : ""}`;
 }
 
