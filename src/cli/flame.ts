@@ -1,7 +1,7 @@
 /**
  * The `flame` command: from the words of a command line to an exit code.
  *
- * Exit codes: 0 ok; 1 the run failed or a bug; 2 wrong usage, scenario or input; 3 expectations not met;
+ * Exit codes: 0 ok; 1 the run failed or a bug; 2 wrong usage, scenario or input; 3 expectations not met; 4 the model diverged;
  * 130 interrupted by Ctrl-C, 143 by `kill`, 129 by a closing terminal.
  */
 import { Command, CommanderError } from "commander";
@@ -19,6 +19,11 @@ export async function flame(words: readonly string[], prepare: () => void = () =
   const program = new Command("flame")
     .description("Simulates federated fine-tuning of sparse-mixture-of-experts language models on unequal clients.")
     .version(programVersion())
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 ok, 1 the run or the machine failed, 2 wrong scenario, input or usage, 3 an expectation was not met,\n" +
+        "4 the model diverged, 130 interrupted by Ctrl-C (143 by kill, 129 by a closing terminal).",
+    )
     .showSuggestionAfterError()
     .helpCommand(false)
     .configureHelp({ sortSubcommands: true })

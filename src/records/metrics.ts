@@ -79,9 +79,31 @@ export const pendingMetricsSchema = z.strictObject({
     .readonly(),
 });
 
-/** The first round after which a held-out loss is no finite number: the model has diverged. Null if there is none. */
-export const divergedIn = (rows: readonly Pick<RoundMetrics, "round" | "evaluations">[]): number | null =>
-  rows.find(({ evaluations }) => evaluations.some(({ loss }) => !Number.isFinite(loss)))?.round ?? null;
+type Evaluated = Pick<RoundMetrics, "round" | "evaluations">;
+
+/** Whether a model has diverged: after which round, and what was found. */
+interface Divergence {
+  readonly round: number;
+  readonly found: string;
+}
+
+/** Times the held-out loss that a budget began with, or 1 nat where that is less. No model that learns comes near it. */
+const boundOfLoss = 10;
+
+/** The first round after which a held-out loss is no finite number, or has passed all bounds; null if there is none. */
+export function divergenceOf(rows: readonly Evaluated[]): Divergence | null {
+  const first = rows.find(({ evaluations }) => evaluations.length > 0)?.evaluations ?? [];
+  const bounds = new Map(first.map(({ budget, loss }) => [budget, boundOfLoss * Math.max(1, loss)]));
+  for (const { round, evaluations } of rows) {
+    for (const { budget, loss } of evaluations) {
+      if (!Number.isFinite(loss)) return { round, found: "its held-out loss is no finite number" };
+      const bound = bounds.get(budget) ?? Number.POSITIVE_INFINITY;
+      if (loss > bound)
+        return { round, found: `its held-out loss is ${loss.toPrecision(3)}, over ${bound.toPrecision(3)}` };
+    }
+  }
+  return null;
+}
 
 /** What a long run keeps of its rows in memory. */
 export const withoutDetail = (row: RoundMetrics): RoundMetrics => ({ ...row, weights: [], activation: [] });

@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { writeAtomically } from "../base/disk.ts";
 import { formatBytes, formatTime } from "../base/units.ts";
-import { divergedIn } from "../records/metrics.ts";
+import { divergenceOf } from "../records/metrics.ts";
 import { playedRounds, totalsOf } from "../records/totals.ts";
 import { type Palette, paletteOf } from "./colours.ts";
 import { activationFigures, weightFigures } from "./experts.ts";
@@ -129,9 +129,8 @@ function summary(run: RunRecord): string {
 }
 
 function divergence({ rounds }: RunRecord): string {
-  const round = divergedIn(rounds);
-  if (round === null) return "";
-  return renderNote(`The model diverged: after round ${round} its held-out loss is no finite number.`);
+  const found = divergenceOf(rounds);
+  return found === null ? "" : renderNote(`The model diverged: after round ${found.round} ${found.found}.`);
 }
 
 function claims({ expectations }: RunRecord): string {

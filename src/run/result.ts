@@ -4,7 +4,7 @@ import { sha256 } from "../base/digest.ts";
 import { messageOf } from "../base/errors.ts";
 import { type RunFolder, resultSchema } from "../folder/run-folder.ts";
 import { count, instant } from "../records/counts.ts";
-import { divergedIn, type RoundMetrics } from "../records/metrics.ts";
+import { divergenceOf, type RoundMetrics } from "../records/metrics.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import { expectationsOf, type Scenario } from "../scenario/define.ts";
 import type { Expectation, Findings } from "../scenario/expect.ts";
@@ -21,7 +21,7 @@ export const endedSchema = z.object({
   adapterDigest: z.string().nullable(),
   /** Rounds that have closed. */
   rounds: count,
-  /** The first round after which a held-out loss was no finite number; null if there was none. */
+  /** The first round after which a held-out loss was no finite number, or over ten times what it began with; null if there was none. */
   divergedIn: count.nullable(),
   /** Held-out examples of every evaluation; null without training. */
   heldOut: count.nullable(),
@@ -65,7 +65,7 @@ export function resultOf(scenario: Scenario, prepared: Prepared, federation: Fed
       adapter === null ? null : sha256(new Uint8Array(adapter.buffer, adapter.byteOffset, adapter.byteLength)),
     adapter,
     rounds: rows.at(-1)?.round ?? 0,
-    divergedIn: divergedIn(rows),
+    divergedIn: divergenceOf(rows)?.round ?? null,
     rows,
     heldOut: prepared.training?.setup.evaluation.length ?? null,
     virtualTime: federation.kernel.now,

@@ -26,7 +26,7 @@ import {
 } from "../folder/run-folder.ts";
 import { type Checkpoint, writeCheckpoint } from "../folder/saved-state.ts";
 import type { Forecast } from "../records/forecast.ts";
-import { divergedIn, metricsOf, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
+import { divergenceOf, metricsOf, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
 import { type Ended, rowOf } from "../records/participation.ts";
 import { connectNats, type NatsAddress, type NatsServer } from "../runtime/pools/nats-server.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
@@ -167,9 +167,6 @@ export async function prepareRun(
   return { ...prepared, notes: [...prepared.notes, ...withoutData(prepared), ...unusedFields(scenario)] };
 }
 
-const diverged = (round: number): string =>
-  `the model has diverged: after round ${round} its held-out loss is no finite number`;
-
 /** They would have nothing to train on. */
 function withoutData({ fleet: { examples, size } }: Prepared): string[] {
   const empty = examples.reduce((count, own) => count + (own === 0 ? 1 : 0), 0);
@@ -222,7 +219,9 @@ export async function playRun({
   const pool = haltable(options.pool?.(prepared) ?? (await make()));
   const made = provenanceOf(scenario, options, prepared);
   let counted = 0;
-  let hasDiverged = divergedIn(rows) !== null;
+  let hasDiverged = divergenceOf(rows) !== null;
+  // What the first evaluation found is what later ones are measured by.
+  let base = rows.find(({ evaluations }) => evaluations.length > 0);
   let closed = checkpoint?.round ?? -1;
   let written = closed;
   let isOver = false;
@@ -261,9 +260,11 @@ export async function playRun({
       const remaining = done > 0 ? (seconds / done) * (data.rounds.count - row.round) : null;
       diagnostics.note("round", `${row.round} ${row.counted}/${row.invited} counted, ${rate.toFixed(2)} updates/s`);
       listen({ type: "round", row, seconds, rate, remaining });
-      if (hasDiverged || divergedIn([row]) === null) return;
+      if (base === undefined && row.evaluations.length > 0) base = row;
+      const divergence = hasDiverged ? null : divergenceOf(base === undefined ? [] : [base, row]);
+      if (divergence === null) return;
       hasDiverged = true;
-      listen({ type: "note", text: diverged(row.round) });
+      listen({ type: "note", text: `the model has diverged: after round ${divergence.round} ${divergence.found}` });
     },
     onRoundClosed: (round) => {
       closed = round;

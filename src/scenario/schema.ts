@@ -103,6 +103,8 @@ const trainingSchema = z.strictObject({
   weightDecay: z.number().min(0).default(0),
   /** Largest global gradient norm; null leaves gradients alone. */
   clipNorm: positive.nullable().default(1),
+  /** A model that diverges is then a finding like others, and no reason for an exit code of its own. */
+  mayDiverge: z.boolean().exactOptional(),
 });
 
 const rescalerSchema = z.strictObject({

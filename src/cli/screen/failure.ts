@@ -9,6 +9,7 @@ export const exitCodes = {
   failed: 1,
   usage: 2,
   expectationsNotMet: 3,
+  diverged: 4,
   interrupted: 130,
 } as const;
 

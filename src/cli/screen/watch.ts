@@ -1,9 +1,11 @@
 /** Runs a scenario under the eyes of a user: display, Ctrl-C, exit code. */
 
 import { existsSync } from "node:fs";
+import { z } from "zod";
 import { InputError } from "../../base/errors.ts";
+import { readJsonAs } from "../../base/json.ts";
 import { awaitLock } from "../../folder/lock.ts";
-import { openRunFolder, readRecord, readResult } from "../../folder/run-folder.ts";
+import { largestScenario, openRunFolder, readRecord, readResult } from "../../folder/run-folder.ts";
 import type { ProgressListener } from "../../run/progress.ts";
 import type { RunResult } from "../../run/result.ts";
 import { awaitsJudgement, loadRun, type ResumeOptions, resume } from "../../run/resume.ts";
@@ -20,7 +22,7 @@ interface Looks {
 }
 
 export const watchRun = ({ json, quiet, scenario, ...options }: Looks & RunOptions & { scenario: Scenario }) =>
-  watch({ json, quiet }, (more) => run(scenario, { ...options, ...more }));
+  watch({ json, quiet }, scenario, (more) => run(scenario, { ...options, ...more }));
 
 type ResumeWatch = Looks & ResumeOptions & { readonly folder: string; readonly consent: Consent };
 
@@ -30,7 +32,7 @@ export async function watchResume(options: ResumeWatch): Promise<RunResult | nul
   if (isFinished(folder)) return finishReport(folder, { json, quiet });
   // Before the display: the user may have to be asked.
   const loaded = await loadRun(folder, reloadWith(consent));
-  return watch({ json, quiet }, (more) => resume(loaded, { ...rest, ...more }));
+  return watch({ json, quiet }, loaded.scenario, (more) => resume(loaded, { ...rest, ...more }));
 }
 
 function isFinished(path: string): boolean {
@@ -55,7 +57,7 @@ async function finishReport(path: string, { json, quiet }: Looks): Promise<null>
     }
     const result = readResult(folder);
     if (result === null) throw new InputError(`the run in ${path} has finished, but its result.json is gone`);
-    if (result.expectations.some(({ held }) => !held)) process.exitCode = exitCodes.expectationsNotMet;
+    judge(result, readJsonAs(recordedSchema, folder.scenario, largestScenario, "refused").training);
     display.listen({ type: "note", text: `the run in ${path} has finished already` });
   } finally {
     display.close();
@@ -63,9 +65,24 @@ async function finishReport(path: string, { json, quiet }: Looks): Promise<null>
   return null;
 }
 
+const recordedSchema = z.looseObject({ training: z.looseObject({ mayDiverge: z.boolean().exactOptional() }) });
+
+/** Gives a run that has finished its exit code; one of several scenarios does not take away that of another. */
+function judge(
+  { divergedIn, expectations }: Pick<RunResult, "divergedIn" | "expectations">,
+  { mayDiverge = false }: Pick<Scenario["data"]["training"], "mayDiverge">,
+): void {
+  if (divergedIn !== null && !mayDiverge) process.exitCode = exitCodes.diverged;
+  else if (expectations.some(({ held }) => !held)) process.exitCode = exitCodes.expectationsNotMet;
+}
+
 type Watched = Required<Pick<RunOptions, "signal" | "listen">>;
 
-async function watch(looks: Looks, start: (options: Watched) => Promise<RunResult>): Promise<RunResult> {
+async function watch(
+  looks: Looks,
+  { data: { training } }: Scenario,
+  start: (options: Watched) => Promise<RunResult>,
+): Promise<RunResult> {
   const display = openDisplay(looks);
   const abort = new AbortController();
   let interrupted: number = exitCodes.interrupted;
@@ -89,7 +106,7 @@ async function watch(looks: Looks, start: (options: Watched) => Promise<RunResul
       await writeReport(result.folder);
     }
     if (result.state === "interrupted") process.exitCode = interrupted;
-    else if (result.expectations.some(({ held }) => !held)) process.exitCode = exitCodes.expectationsNotMet;
+    else judge(result, training);
     return result;
   } finally {
     listening.deafen();
