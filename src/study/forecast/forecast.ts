@@ -130,6 +130,9 @@ const mainBytes = 80e6;
 /** Of an update, while a round is aggregated, evaluated and written down. */
 const copies = 11;
 
+/** Of a training step's memory, what an evaluation needs. */
+const forwardShare = 0.2;
+
 interface Crew {
   /** As many as are asked for, and as many as have something to do. */
   readonly threads: number;
@@ -140,9 +143,11 @@ interface Crew {
 function memoryOf({ task, training, ...prepared }: Prepared, counted: number, { threads, busy, most }: Crew): number {
   if (training === null) return mainBytes;
   const { batchSize: rows, length } = training.setup;
+  const trained = new Set(prepared.fleet.budget);
   const programs = budgetsOf(prepared).map((budget) => {
     const variant = task.task.budget.variant(budget);
-    return Math.min(most(variant), Math.ceil(counted / busy)) * clientBytes(task.task, variant, { rows, length });
+    const bytes = clientBytes(task.task, variant, { rows, length });
+    return trained.has(budget) ? Math.min(most(variant), Math.ceil(counted / busy)) * bytes : forwardShare * bytes;
   });
   return mainBytes + copies * counted * task.bytes.upload + threads * threadBytes + busy * sum(programs);
 }
