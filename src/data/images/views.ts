@@ -39,8 +39,11 @@ export function viewsOf(images: LabelledImages, { canvas, shift, views }: Views,
 }
 
 /** Each value so many times in a row. */
-export function repeated<Values extends Uint8Array | Float64Array>(values: Values, times: number): Values {
-  const all = new (values.constructor as new (length: number) => Values)(values.length * times);
+export function repeated(values: Uint8Array, times: number): Uint8Array;
+export function repeated(values: Float64Array, times: number): Float64Array;
+export function repeated(values: Uint8Array | Float64Array, times: number): Uint8Array | Float64Array {
+  const length = values.length * times;
+  const all = values instanceof Float64Array ? new Float64Array(length) : new Uint8Array(length);
   for (const [at, value] of values.entries()) all.fill(value, at * times, (at + 1) * times);
   return all;
 }
