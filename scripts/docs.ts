@@ -215,7 +215,9 @@ number that left the finite ones is \`null\`.
 ## Events
 
 ${marked("events")}
-A mistake or a failure is one line on standard error: \`{"event":"error","kind":…,"message":…}\`.
+A study (\`stress\`, \`compare\`, \`sweep\`) prints \`expected\` with \`cells\`, \`atOnce\` and \`milliseconds\`; for each cell that is done
+\`cell\` with its \`method\`, \`condition\`, \`run\` and the fields of \`cell\` in \`cells.jsonl\`; and \`ended\` with its \`folder\` and how many
+\`cells\` \`of\` all are done, \`failed\` or \`broken\`. A mistake or a failure is one line on standard error: \`{"event":"error","kind":…,"message":…}\`.
 
 ## Files
 
@@ -229,7 +231,10 @@ ${marked("files")}
 A row for whatever happened, with its instant \`t\` and its \`type\`; absent with \`trace: "digest"\`. Effects of a script have
 their own fields besides.
 
-${marked("trace")}`;
+${marked("trace")}
+## Files of a study
+
+${marked("studies")}`;
 put("files", aboutFiles, filesPage(table), join(root, "docs"));
 for (const problem of problems) console.error(problem);
 process.exitCode = problems.length === 0 ? 0 : 1;

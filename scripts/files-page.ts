@@ -8,6 +8,8 @@ import { roundMetricsSchema } from "../src/records/metrics.ts";
 import { participationSchema } from "../src/records/participation.ts";
 import { progressSchemas } from "../src/run/progress.ts";
 import { endedSchema } from "../src/run/result.ts";
+import { storedCellSchema } from "../src/study/cell.ts";
+import { recordSchema as studySchema } from "../src/study/study.ts";
 import { picturesSchema } from "../src/tasks/pictures.ts";
 
 const source = (file: string): string => readFileSync(join(import.meta.dirname, "..", file), "utf8");
@@ -110,6 +112,21 @@ const files: readonly Page[] = [
   },
 ];
 
+const studies: readonly Page[] = [
+  {
+    name: "study.json",
+    about: "What is varied, and where each cell stands.",
+    schema: studySchema,
+    files: ["src/study/study.ts"],
+  },
+  {
+    name: "cells.jsonl",
+    about: "A row for each cell that is done: its `key` in `study.json`, and as its `cell` what follows.",
+    schema: storedCellSchema,
+    files: ["src/study/cell.ts", "src/study/books.ts", "src/study/fairness.ts", ...counts],
+  },
+];
+
 /** `tiers[].tier`: fields of objects and of lists of objects below their own row; a `row` is one of `metrics.jsonl`. */
 function rowsOf(shape: Shape, comments: readonly ReadonlyMap<string, string>[], page: string, within = ""): string[][] {
   const inner = shape.items ?? shape;
@@ -177,6 +194,7 @@ export function filesPage(table: (rows: readonly (readonly string[])[]) => strin
   return {
     events: events.map(section(table)).join("\n\n"),
     files: files.map(section(table)).join("\n\n"),
+    studies: studies.map(section(table)).join("\n\n"),
     trace: table([["type", "fields besides `t` and `type`"], ["---", "---"], ...traceRows()]),
   };
 }

@@ -5,6 +5,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   resume: ["runs/quickstart-42-20260310T141503"],
   compare: ["quickstart --strategies flame,fedavg,hetlora --seeds 3"],
   stress: ["quickstart --strategies flame,fedavg --dropout 0,0.3,0.6 --seeds 3"],
+  sweep: ["quickstart --vary data.partition.alpha=0.1,1 --vary training.learningRate=1e-3,3e-3 --seeds 3"],
   methods: ["", "flame", "my.ts"],
   verify: ["runs/quickstart-42-20260310T141503 --rerun"],
   eval: ["--adapter runs/quickstart-42-20260310T141503 --budget 8,1"],

@@ -29,7 +29,8 @@ import { runCells } from "./run-cells.ts";
 
 const coordinateSchema = z.object({ label: z.string(), value: z.number().nullable() });
 
-const recordSchema = z.object({
+/** @internal `study.json`. */
+export const recordSchema = z.object({
   /** Of the scenario, or of the file with several. */
   name: z.string(),
   question: z.string().nullable(),

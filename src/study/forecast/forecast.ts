@@ -127,6 +127,7 @@ function secondsOf(
 /** Of a worker thread with its modules, and of what the main thread keeps for a run; as measured. */
 const threadBytes = 27e6;
 const mainBytes = 80e6;
+const untrainedBytes = 25e6;
 /** Of an update, while a round is aggregated, evaluated and written down. */
 const copies = 11;
 
@@ -141,7 +142,7 @@ interface Crew {
 }
 
 function memoryOf({ task, training, ...prepared }: Prepared, counted: number, { threads, busy, most }: Crew): number {
-  if (training === null) return mainBytes;
+  if (training === null) return untrainedBytes;
   const { batchSize: rows, length } = training.setup;
   const trained = new Set(prepared.fleet.budget);
   const programs = budgetsOf(prepared).map((budget) => {
