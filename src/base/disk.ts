@@ -15,6 +15,7 @@ import {
 import { hostname, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { InputError, MachineError, messageOf } from "./errors.ts";
+import { unguessable } from "./open.ts";
 import { isRunning } from "./processes.ts";
 
 /**
@@ -90,12 +91,10 @@ const diskTroubles: Readonly<Record<string, string>> = {
  * @throws MachineError if the disk refuses; what was at `path` before is still there then
  */
 export function writeAtomically(path: string, contents: Uint8Array | string | ((file: number) => void)): void {
-  // In containers that share a folder everyone may have the same process number.
-  const temporary = `${path}.${hostname()}-${process.pid}.tmp`;
+  // In containers that share a folder everyone may have the same process number; nobody can have put anything there.
+  const temporary = `${path}.${hostname()}-${process.pid}-${unguessable()}.tmp`;
   onDisk(`cannot write ${path}`, () => {
     sweep(path);
-    // A link in its place is not written through.
-    rmSync(temporary, { force: true });
     try {
       const file = openSync(temporary, "wx");
       try {
@@ -119,7 +118,7 @@ export function writeAtomically(path: string, contents: Uint8Array | string | ((
 function sweep(path: string): void {
   const [folder, start] = [dirname(path), `${basename(path)}.${hostname()}-`];
   for (const name of readdirSync(folder)) {
-    const [, owner] = (name.startsWith(start) && /^(\d+)\.tmp$/.exec(name.slice(start.length))) || [];
+    const [, owner] = (name.startsWith(start) && /^(\d+)(?:-[\da-f-]{36})?\.tmp$/.exec(name.slice(start.length))) || [];
     if (owner !== undefined && !isRunning(Number(owner))) rmSync(join(folder, name), { force: true });
   }
 }

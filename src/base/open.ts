@@ -6,7 +6,18 @@
  * Whatever is wrong with the file itself is an {@link InputError}; what the system refuses is thrown as it comes.
  */
 import { createHash, type Hash, randomUUID } from "node:crypto";
-import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, rmSync, type Stats } from "node:fs";
+import {
+  closeSync,
+  constants,
+  createReadStream,
+  fstatSync,
+  lstatSync,
+  openSync,
+  type ReadStream,
+  readSync,
+  rmSync,
+  type Stats,
+} from "node:fs";
 import { InputError } from "./errors.ts";
 import { formatBytes } from "./units.ts";
 
@@ -62,6 +73,9 @@ export function readBytes(path: string, most: number = largestBuffer, links: Lin
     closeSync(file);
   }
 }
+
+/** As {@link openToRead}, for those who read it piece by piece from its start. */
+export const streamOf = (path: string): ReadStream => createReadStream(path, { fd: openToRead(path) });
 
 /** SHA-256 in hexadecimal, piece by piece: a year of participations is larger than a buffer may be. */
 export function digestOfFile(path: string, links: Links = "followed"): string {

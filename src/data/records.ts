@@ -5,13 +5,13 @@
  * names file, line and, in an array, the element.
  */
 import type { Hash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { basename } from "node:path";
 import { pipeline } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { jsonParser, type Token } from "stream-json/parser.js";
 import { InputError, messageOf } from "../base/errors.ts";
 import { occursTwice, repeatedNames } from "../base/json.ts";
+import { streamOf } from "../base/open.ts";
 import { printable } from "../base/text.ts";
 import type { Example } from "./example.ts";
 import { shown, toExample } from "./fields.ts";
@@ -40,7 +40,7 @@ export const READ_LIMITS: ReadLimits = { recordBytes: 4 * 2 ** 20, depth: 64, re
 export async function* readExamples(path: string, reading?: Reading, hash?: Hash): AsyncGenerator<Example> {
   const name = basename(path);
   if (isParquet(path)) {
-    if (hash !== undefined) for await (const chunk of createReadStream(path)) hash.update(chunk);
+    if (hash !== undefined) for await (const chunk of streamOf(path)) hash.update(chunk);
     yield* examplesOf(rowsOf(path, name), name, READ_LIMITS, reading ?? new Reading());
   } else {
     yield* parseExamples(fileChunks(path, hash), name, READ_LIMITS, reading);
@@ -258,7 +258,7 @@ class Container {
 /** What begins like gzip is unpacked, whatever its name; `hash` sees the file as it lies on disk. */
 async function* fileChunks(path: string, hash?: Hash): AsyncGenerator<Uint8Array> {
   try {
-    const chunks = createReadStream(path)[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
+    const chunks = streamOf(path)[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
     const first = await chunks.next();
     const stored = async function* (): AsyncGenerator<Uint8Array> {
       for (let next = first; next.done !== true; next = await chunks.next()) {
@@ -270,6 +270,7 @@ async function* fileChunks(path: string, hash?: Hash): AsyncGenerator<Uint8Array
     // An error on the way reaches whoever reads the last stream.
     yield* packed ? pipeline(stored(), createGunzip(), () => {}) : stored();
   } catch (cause) {
+    if (cause instanceof InputError) throw cause;
     throw new InputError(`cannot read ${path}: ${messageOf(cause)}`, { cause });
   }
 }

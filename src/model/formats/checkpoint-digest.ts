@@ -4,10 +4,11 @@
  * many gigabytes are not hashed again while size, inode and times say that nobody touched them.
  */
 import { createHash } from "node:crypto";
-import { readFileSync, realpathSync, statSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { writeAtomically } from "../../base/disk.ts";
+import { readText } from "../../base/text.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { TensorFolder } from "./tensor-folder.ts";
 
@@ -50,7 +51,7 @@ const seenSchema = z.object({ stamps: z.array(z.string()), digest: z.string().re
 
 function readSeen(path: string): z.infer<typeof seenSchema> | undefined {
   try {
-    return seenSchema.parse(JSON.parse(readFileSync(path, "utf8")));
+    return seenSchema.parse(JSON.parse(readText(path, 2 ** 24)));
   } catch {
     // Absent, or written by something else: hashing again is always right.
     return undefined;

@@ -16,7 +16,6 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
   renameSync,
   rmSync,
   statSync,
@@ -26,7 +25,9 @@ import { join } from "node:path";
 import { threadId } from "node:worker_threads";
 import { diskError, makeFolder, onDisk, readFully, syncFolder, writeFully } from "../../base/disk.ts";
 import { InvariantError, invariant } from "../../base/errors.ts";
+import { largestJson, openToRead } from "../../base/open.ts";
 import { isRunning } from "../../base/processes.ts";
+import { readText } from "../../base/text.ts";
 import { sizeOf } from "../../tensor/graph/shape.ts";
 import { type BaseWeights, baseWeightPlan, type WeightSource } from "../base-weights.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -71,7 +72,7 @@ export class BaseWeightsFile implements WeightSource {
   constructor(weights: BaseWeights) {
     this.config = weights.config;
     this.#weights = weights;
-    this.#descriptor = openSync(weights.path, "r");
+    this.#descriptor = openToRead(weights.path);
   }
 
   read(name: string, target: Float32Array, first = 0): void {
@@ -97,7 +98,7 @@ function unknownTensor(name: string): never {
 function isComplete(folder: string, { path, bytes, ...weights }: BaseWeights): boolean {
   try {
     return (
-      statSync(path).size === bytes && readFileSync(join(folder, "weights.json"), "utf8") === sidecar(weights, bytes)
+      statSync(path).size === bytes && readText(join(folder, "weights.json"), largestJson) === sidecar(weights, bytes)
     );
   } catch {
     return false;

@@ -2,9 +2,10 @@
  * Writes base weights as a Hugging Face OLMoE folder that transformers 4 and 5 load: `config.json` and one
  * `model.safetensors` with the experts one by one. The inverse of reading one; exact when stored as float32.
  */
-import { copyFileSync, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
+import { largestJson, readBytes } from "../../base/open.ts";
 import type { WeightSource } from "../base-weights.ts";
 import { huggingFaceConfigText } from "./hf-config.ts";
 import { dtypeNames, type StoredDtype, streamSafetensors } from "./safetensors-writer.ts";
@@ -40,7 +41,7 @@ export function writeCheckpoint(folder: string, weights: WeightSource, options: 
     writeAtomically(join(folder, "config.json"), text);
     for (const file of tokenizerFrom === undefined ? [] : tokenizerFiles) {
       const from = join(tokenizerFrom!, file);
-      if (existsSync(from)) copyFileSync(from, join(folder, file));
+      if (existsSync(from)) writeAtomically(join(folder, file), readBytes(from, largestJson));
     }
   });
 }

@@ -2,11 +2,10 @@
  * The connection to a NATS server with JetStream. The client is three packages that a plain install does without; they
  * are loaded here, once somebody asks for a server.
  */
-import { readFileSync } from "node:fs";
 import type { JetStreamClient, JetStreamManager } from "@nats-io/jetstream";
 import type { ConnectionOptions, NatsConnection } from "@nats-io/transport-node";
-import { onDisk } from "../../base/disk.ts";
 import { InputError, MachineError, messageOf } from "../../base/errors.ts";
+import { readText } from "../../base/text.ts";
 import { formatBytes } from "../../base/units.ts";
 import { ContentStore } from "./nats-store.ts";
 
@@ -115,7 +114,7 @@ function authenticator(
     nkeyAuthenticator,
   }: Pick<typeof import("@nats-io/transport-node"), "credsAuthenticator" | "nkeyAuthenticator">,
 ) {
-  const text = onDisk(`cannot read ${file}`, () => readFileSync(file, "utf8"));
+  const text = readText(file, 2 ** 20);
   if (text.includes("BEGIN NATS USER JWT")) return credsAuthenticator(Buffer.from(text));
   const [seed] = /^SU[A-Z2-7]{56}$/m.exec(text) ?? [];
   if (seed === undefined) throw new InputError(`${file}: expected NATS credentials, or the seed of an NKey of a user`);

@@ -3,9 +3,10 @@
  * resort where no native executor loads. Ragged tensors are whole here, with their counts beside them.
  */
 
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import type * as Tf from "@tensorflow/tfjs-core";
 import { InvariantError, invariant } from "../../base/errors.ts";
+import { openToRead } from "../../base/open.ts";
 import { constantOp, inputOp, reachable, weightOp, zerosOp } from "../graph/graph.ts";
 import type { EagerLowering, Node, Program, Tensor } from "../graph/ir.ts";
 import { type DType, type SymbolicDim, sizeOf } from "../graph/shape.ts";
@@ -159,7 +160,7 @@ function readWeight(tf: typeof Tf, node: Node, weights: WeightSource | null): Tf
   const entry = weights?.tensors.get(node.attributes.name as string);
   if (!entry || !weights) throw new InvariantError(`eager: the base weights have no tensor "${node.attributes.name}"`);
   const values = new Float32Array(sizeOf(entry.shape));
-  const file = openSync(weights.path, "r");
+  const file = openToRead(weights.path);
   try {
     readSync(file, values, 0, values.byteLength, entry.offset);
   } finally {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -48,7 +49,9 @@ test("the next writer of a file removes what a dead one has left of it, and leav
     `weights.json.${hostname()}-${2 ** 30}.tmp`,
   ];
   // No process has this number: it is above the largest that Linux gives out.
-  for (const name of [...others, `weights.bin.${hostname()}-${2 ** 30}.tmp`]) writeFileSync(join(folder, name), "half");
+  const dead = `weights.bin.${hostname()}-${2 ** 30}`;
+  const left = [`${dead}.tmp`, `${dead}-${randomUUID()}.tmp`];
+  for (const name of [...others, ...left]) writeFileSync(join(folder, name), "half");
   writeAtomically(path, (file) => writeFully(file, Buffer.from("whole")));
   assert.equal(readFileSync(path, "utf8"), "whole");
   assert.deepEqual(readdirSync(folder).sort(), [...others, "weights.bin"].sort());
@@ -56,14 +59,16 @@ test("the next writer of a file removes what a dead one has left of it, and leav
 
 test("a place for temporary files that cannot be written is named, with what names it", (context) => {
   const before = process.env.TMPDIR;
+  const nowhere = join(temporaryFolder(context), "nowhere");
   context.after(() => {
     if (before === undefined) delete process.env.TMPDIR;
     else process.env.TMPDIR = before;
   });
-  process.env.TMPDIR = "/nowhere";
+  process.env.TMPDIR = nowhere;
   assert.throws(
     () => scratchFolder("flame-test-"),
     (error) =>
-      error instanceof MachineError && /cannot make a folder in \/nowhere, which TMPDIR names: /.test(error.message),
+      error instanceof MachineError &&
+      error.message.startsWith(`cannot make a folder in ${nowhere}, which TMPDIR names: `),
   );
 });

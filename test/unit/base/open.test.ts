@@ -15,7 +15,15 @@ import {
 import { join } from "node:path";
 import { test } from "node:test";
 import { InputError } from "../../../src/base/errors.ts";
-import { digestOfFile, openNew, openToAppend, openToChange, openToRead, readBytes } from "../../../src/base/open.ts";
+import {
+  digestOfFile,
+  openNew,
+  openToAppend,
+  openToChange,
+  openToRead,
+  readBytes,
+  streamOf,
+} from "../../../src/base/open.ts";
 import { linesOf, readText } from "../../../src/base/text.ts";
 import { temporaryFolder } from "../../support/folders.ts";
 import { needs } from "../../support/needs.ts";
@@ -25,6 +33,7 @@ const openings = [
   ["read", (path: string) => openToRead(path)],
   ["change", openToChange],
   ["append", openToAppend],
+  ["read piece by piece", streamOf],
 ] as const;
 
 /** One that was opened by mistake would be waited for by the pipe's other end. */
