@@ -8,28 +8,44 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { createContext, Script } from "node:vm";
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
 import { parseAs } from "../base/json.ts";
-import { readInput } from "../base/text.ts";
+import { printable, quoted, readInput } from "../base/text.ts";
+import { formatTime } from "../base/units.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** The largest published tokenizers take about 35 MB. */
 const MOST_BYTES = 128 * 2 ** 20;
 
+/** Published vocabularies end at a few hundred thousand; a table for each id has to fit into memory. */
+const tokenId = z
+  .int()
+  .min(0)
+  .lt(2 ** 24);
+
 const tokenizerSchema = z.looseObject({
-  model: z.looseObject({ vocab: z.union([z.record(z.string(), z.number()), z.array(z.unknown())]) }),
+  model: z.looseObject({
+    vocab: z.union([z.record(z.string(), tokenId), z.array(z.unknown()).max(2 ** 24)]),
+  }),
   added_tokens: z
-    .array(z.looseObject({ id: z.number().int().min(0), content: z.string().min(1), special: z.boolean().optional() }))
+    .array(z.looseObject({ id: tokenId, content: z.string().min(1).max(1_000), special: z.boolean().optional() }))
+    .max(2 ** 16)
     .nullish(),
 });
+
+/** Real milliseconds that a text may take, and each of its characters besides. */
+const usualPatience = 5_000;
+const perCharacter = 0.01;
 
 const tokenName = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
 
 const configSchema = z.looseObject({ eos_token: tokenName, pad_token: tokenName });
 
-export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenizer> {
+/** @param patience real milliseconds that a text may take, besides what its length allows */
+export async function loadHuggingFaceTokenizer(folder: string, patience = usualPatience): Promise<Tokenizer> {
   const path = join(folder, "tokenizer.json");
   const hash = createHash("sha256");
   const read = <Value>(schema: z.ZodType<Value>, file: string): Value => {
@@ -41,13 +57,15 @@ export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenize
   const description = read(tokenizerSchema, path);
   const configPath = join(folder, "tokenizer_config.json");
   const config = existsSync(configPath) ? read(configSchema, configPath) : {};
-  const libraryWith = (tokens: typeof description.added_tokens): HuggingFace => {
+  const usable = <Value>(make: () => Value): Value => {
     try {
-      return new HuggingFace({ ...description, added_tokens: tokens }, config);
+      return make();
     } catch (cause) {
       throw new InputError(`${path}: not a tokenizer this program can use: ${messageOf(cause)}`, { cause });
     }
   };
+  const libraryWith = (tokens: typeof description.added_tokens): HuggingFace =>
+    usable(() => new HuggingFace({ ...description, added_tokens: tokens }, config));
   const tokens = description.added_tokens ?? [];
   const whole = libraryWith(description.added_tokens);
   const added = new Map(tokens.map(({ content, id }) => [content, id]));
@@ -66,7 +84,18 @@ export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenize
   const specials = new Map([...added].filter(([, id]) => kept.has(id)));
   // As the library's `encode_special_tokens`: it does not know the special tokens, so their names are text like any other.
   const plain = libraryWith(tokens.filter(({ id }) => !kept.has(id)));
-  const encode = (text: string): number[] => plain.encode(text, { add_special_tokens: false }).ids;
+  const patterns = usable(() => patternsIn(description));
+  /** What other people's patterns and replacements do to a text takes a time that nobody knows. */
+  const watched = <Value>(text: string, work: () => Value): Value => {
+    try {
+      const most = Math.ceil(patience + perCharacter * text.length);
+      return patterns.length === 0 ? work() : within(most, work, () => tooLong(path, patterns, text, most));
+    } catch (cause) {
+      if (cause instanceof InputError) throw cause;
+      throw new InputError(`${path} fails on a text of ${text.length} characters: ${messageOf(cause)}`, { cause });
+    }
+  };
+  const encode = (text: string): number[] => watched(text, () => plain.encode(text, { add_special_tokens: false }).ids);
   return {
     name: path,
     digest: hash.digest("hex"),
@@ -85,8 +114,40 @@ export async function loadHuggingFaceTokenizer(folder: string): Promise<Tokenize
     decode: (ids) =>
       ids.length === 0
         ? ""
-        : whole.decode(Array.from(ids), { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
+        : watched("", () =>
+            whole.decode(Array.from(ids), { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
+          ),
   };
+}
+
+/** Where a tokenizer says what is searched for in a text: regular expressions, and plain texts of replacements. */
+function patternsIn(description: unknown): { readonly Regex?: unknown; readonly String?: unknown }[] {
+  if (typeof description !== "object" || description === null) return [];
+  return Object.entries(description).flatMap(([key, value]) => {
+    // Vocabularies and merges are large, and have none.
+    if (key === "model" || key === "added_tokens") return [];
+    return [...(key === "pattern" && value !== null ? [value] : []), ...patternsIn(value)];
+  });
+}
+
+/** Names the pattern to blame, where one alone takes too long. */
+function tooLong(path: string, patterns: ReturnType<typeof patternsIn>, text: string, most: number): InputError {
+  const limit = `for more than ${formatTime(most)} on a text of ${text.length} characters`;
+  for (const { Regex: pattern } of patterns) {
+    if (typeof pattern !== "string") continue;
+    const blamed = new InputError(`${path}: its pattern ${quoted(printable(pattern))} searches ${limit}`);
+    try {
+      within(
+        Math.ceil(most / 10),
+        () => text.replace(new RegExp(pattern, "gu"), ""),
+        () => blamed,
+      );
+    } catch (error) {
+      // The library reads some patterns that JavaScript alone does not.
+      if (error === blamed) return blamed;
+    }
+  }
+  return new InputError(`${path}: its patterns and replacements keep the program busy ${limit}`);
 }
 
 /** Cuts `text` after the first character of every special token spelled out in it. */
@@ -103,3 +164,29 @@ function withoutSpellings(text: string, spellings: readonly string[]): string[] 
 
 const nameOf = (token: z.infer<typeof tokenName>): string | undefined =>
   typeof token === "string" ? token : (token?.content ?? undefined);
+
+const place: { work: (() => unknown) | null } = { work: null };
+createContext(place);
+const script = new Script("work()");
+
+/**
+ * Work on this thread that may take for ever: V8 breaks it off when its time is up, even inside a regular expression. Being
+ * watched costs about a tenth of a millisecond.
+ *
+ * @throws what `late` makes when the work is not done after `most` real milliseconds
+ */
+function within<Value>(most: number, work: () => Value, late: () => Error): Value {
+  let found: { readonly value: Value } | undefined;
+  place.work = () => {
+    found = { value: work() };
+  };
+  try {
+    script.runInContext(place, { timeout: most });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ERR_SCRIPT_EXECUTION_TIMEOUT") throw late();
+    throw cause;
+  } finally {
+    place.work = null;
+  }
+  return found!.value;
+}

@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { temporaryFolder } from "../support/folders.ts";
 import { damagedCheckpoint } from "../support/hostile/checkpoints.ts";
+import { hostileTokenizers, useTokenizer } from "../support/hostile/tokenizers.ts";
 import { Workshop } from "../support/swarm/judge.ts";
 
 test("a checkpoint with a right digest and a wrong value never ends a run with a stack, or not at all", async () => {
@@ -16,4 +18,19 @@ test("a checkpoint with a right digest and a wrong value never ends a run with a
   workshop.close();
   const refused = endings.filter((ending) => ending === "refused").length;
   assert.ok(refused > 40, `${refused} of 60 are refused by part and field`);
+});
+
+test("a tokenizer that nobody trained works or is refused with its file, and never keeps the program busy", async (t) => {
+  const folder = temporaryFolder(t);
+  let refused = 0;
+  for (const name of Object.keys(hostileTokenizers)) {
+    const begun = process.cpuUsage();
+    const problem = await useTokenizer(name, folder, 300);
+    const { user } = process.cpuUsage(begun);
+    assert.ok(user < 3e6, `${name}: ${user / 1_000} ms`);
+    if (problem === null) continue;
+    refused++;
+    assert.match(problem, /tokenizer\.json/, name);
+  }
+  assert.ok(refused >= 20, `${refused} are refused`);
 });

@@ -228,3 +228,26 @@ test("a broken Hugging Face folder is one clear error", async () => {
     await assert.rejects(loadHuggingFaceTokenizer(path), (error: Error) => error instanceof InputError, text);
   }
 });
+
+test("a tokenizer's pattern that never ends is named with its file, and one that ends is not in its way", async () => {
+  const place = mkdtempSync(join(folder, "pattern-"));
+  const use = async (Regex: string, text: string) => {
+    const none = { normalizer: null, post_processor: null, decoder: null };
+    const vocab = { a: 0, "!": 1, " ": 2 };
+    const pre_tokenizer = { type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false };
+    const added_tokens = [{ id: 3, content: "<end>", special: true }];
+    const model = { type: "BPE", vocab, merges: [] };
+    writeFileSync(join(place, "tokenizer.json"), JSON.stringify({ ...none, added_tokens, pre_tokenizer, model }));
+    writeFileSync(join(place, "tokenizer_config.json"), JSON.stringify({ eos_token: "<end>" }));
+    return [...(await loadHuggingFaceTokenizer(place, 200)).encode(text)];
+  };
+  assert.deepEqual(await use(" ?a+| +", "aa a!"), [0, 0, 2, 0, 1]);
+  await assert.rejects(
+    use("(a+)+$", `${"a".repeat(40)}!`),
+    (error) =>
+      error instanceof InputError &&
+      /tokenizer\.json: its pattern "\(a\+\)\+\$" searches for more than 201ms on a text of 41 char/.test(
+        error.message,
+      ),
+  );
+});
