@@ -21,12 +21,12 @@ class Answers extends InlinePool {
   }
 }
 
-async function startWorkers(url: string, count: number, slots: number): Promise<() => Promise<unknown>> {
+async function startWorkers(url: string, count: number): Promise<() => Promise<unknown>> {
   const abort = new AbortController();
   setMaxListeners(0, abort.signal);
   const working = Array.from({ length: count }, async (_, at) => {
     const server = await connectNats({ url }, "bench");
-    const options = { server, slots, cores: slots, host: `bench-${at}`, is: {}, signal: abort.signal };
+    const options = { server, slots: 1, cores: 1, host: `bench-${at}`, is: {}, signal: abort.signal };
     await new NatsWorker({ ...options, note: () => {}, open: async () => new Answers({}) }).work();
   });
   return () => {
@@ -62,7 +62,7 @@ async function time(pool: WorkPool, count: number, milliseconds: number): Promis
 export default async function bench([url]: string[]): Promise<void> {
   if (url === undefined) throw new Error("expected the URL of a NATS server with JetStream");
   const slots = 8;
-  const stop = await startWorkers(url, 4, 2);
+  const stop = await startWorkers(url, slots);
   const pool = await openPool(url, slots);
   await time(pool, 50, 0);
   for (const [milliseconds, waves] of [
@@ -80,7 +80,7 @@ export default async function bench([url]: string[]): Promise<void> {
   }
   await pool.close();
   await stop();
-  const stopMany = await startWorkers(url, 100, 1);
+  const stopMany = await startWorkers(url, 100);
   const many = await openPool(url, 100);
   const took = await time(many, 2_000, 0);
   const memory = process.memoryUsage().rss / 2 ** 20;

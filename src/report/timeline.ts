@@ -15,6 +15,7 @@ import type { Outcome } from "../records/counts.ts";
 import type { RoundMetrics } from "../records/metrics.ts";
 import type { ParticipationRow } from "../records/participation.ts";
 import type { TaskFacts } from "../tasks/facts.ts";
+import { Lanes, micros, span, type TraceEvent } from "./lanes.ts";
 import { roundName, whole } from "./numbers.ts";
 import { type RunRecord, readParticipations, readRun } from "./run-folder.ts";
 import { busyUntil, slicesOf, verdict } from "./slices.ts";
@@ -22,19 +23,6 @@ import { busyUntil, slicesOf, verdict } from "./slices.ts";
 /** Viewers grow slow with tracks long before files grow large. */
 const CLIENTS = 500;
 const PARTICIPATIONS = 50_000;
-
-interface TraceEvent {
-  readonly ph: "X" | "M" | "C" | "i";
-  readonly name: string;
-  readonly pid: number;
-  readonly tid: number;
-  readonly ts?: number;
-  readonly dur?: number;
-  readonly cat?: string;
-  readonly cname?: string;
-  readonly s?: "t";
-  readonly args?: Readonly<Record<string, unknown>>;
-}
 
 const COLOURS: Record<Outcome, string> = { counted: "good", late: "bad", dropped: "terrible", rejected: "grey" };
 
@@ -169,47 +157,3 @@ function tierEvents(pid: number, tier: string, rows: readonly ParticipationRow[]
     ...slices,
   ];
 }
-
-/** Threads of one process. Slices of a thread must nest, so what overlaps (a late upload, the next invitation) moves to a second one. */
-class Lanes {
-  readonly #byName = new Map<string, { tid: number; freeAt: number; title: string }[]>();
-  #next = 1;
-
-  open(name: string): void {
-    this.#lane(name);
-  }
-
-  place(name: string, from: number, to: number): number {
-    const lanes = this.#byName.get(name) ?? this.#lane(name);
-    const free = lanes.find(({ freeAt }) => freeAt <= from) ?? this.#lane(name).at(-1)!;
-    free.freeAt = to;
-    return free.tid;
-  }
-
-  names(pid: number): TraceEvent[] {
-    return [...this.#byName.values()].flatMap((lanes) =>
-      lanes.flatMap(({ tid, title }): TraceEvent[] => [
-        { ph: "M", name: "thread_name", pid, tid, args: { name: title } },
-        { ph: "M", name: "thread_sort_index", pid, tid, args: { sort_index: tid } },
-      ]),
-    );
-  }
-
-  #lane(name: string): { tid: number; freeAt: number; title: string }[] {
-    const lanes = this.#byName.get(name) ?? [];
-    const title = lanes.length === 0 ? name : `${name} (${lanes.length + 1})`;
-    lanes.push({ tid: this.#next++, freeAt: 0, title });
-    this.#byName.set(name, lanes);
-    return lanes;
-  }
-}
-
-const micros = (ms: number): number => Math.round(ms * 1_000);
-const span = (name: string, from: number, to: number, pid: number, tid: number): TraceEvent => ({
-  ph: "X",
-  name,
-  pid,
-  tid,
-  ts: micros(from),
-  dur: micros(to) - micros(from),
-});

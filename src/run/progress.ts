@@ -39,6 +39,8 @@ export const progressSchemas = {
     accepted: count,
     /** Evaluations under way. */
     evaluating: count,
+    /** Tasks that can run at the same time, where workers elsewhere come and go; otherwise null. */
+    workers: count.nullable(),
   }),
   round: z.object({
     /** As in `metrics.jsonl`. */

@@ -300,7 +300,8 @@ export async function playRun({
         ...(state !== "running" && { seconds: diagnostics.elapsed() }),
       });
   };
-  const ticker = setInterval(() => listen({ type: "status", ...federation.status }), 200);
+  const workersNow = () => (remote === null ? null : pool.workers);
+  const ticker = setInterval(() => listen({ type: "status", ...federation.status, workers: workersNow() }), 200);
   ticker.unref();
   try {
     record("running");

@@ -1,6 +1,7 @@
 /** `flame timeline <run>`: the clients of a run as tracks over virtual time. */
 import { InputError } from "../../base/errors.ts";
 import { openRunFolder } from "../../folder/run-folder.ts";
+import { writeMachines } from "../../report/machines.ts";
 import { writeReport } from "../../report/report.ts";
 import { hasParticipations } from "../../report/run-folder.ts";
 import { writeTimeline } from "../../report/timeline.ts";
@@ -14,8 +15,9 @@ export function timeline(path: string, { json }: { readonly json?: boolean }): v
   }
   const tracks = writeTimeline(folder.path);
   const report = writeReport(folder.path);
+  const machines = writeMachines(folder.path);
   if (json === true) {
-    terminal.out.write(`${JSON.stringify({ timeline: tracks, report })}\n`);
+    terminal.out.write(`${JSON.stringify({ timeline: tracks, report, machines })}\n`);
     return;
   }
   terminal.out.write(
@@ -25,6 +27,9 @@ export function timeline(path: string, { json }: { readonly json?: boolean }): v
       "  a process is a tier, a track a client, a slice a download, training or upload; process 0 is the server",
       `${colors.bold(report)}`,
       '  the same for the first rounds, under "Client tracks"',
+      ...(machines === null
+        ? []
+        : [colors.bold(machines), "  which machine did what, over real time; a process is one"]),
       "",
     ].join("\n"),
   );

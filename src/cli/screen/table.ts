@@ -119,10 +119,12 @@ export function statusLine(status: {
   readonly invited: number;
   readonly accepted: number;
   readonly evaluating: number;
+  readonly workers: number | null;
 }): string {
-  const { round, rounds, time, invited, accepted, evaluating } = status;
+  const { round, rounds, time, invited, accepted, evaluating, workers } = status;
   const parts = [`round ${round}/${rounds}`, formatTime(time), `${accepted}/${invited} updates`];
   if (evaluating > 0) parts.push(`evaluating ${evaluating}`);
+  if (workers !== null) parts.push(`${workers} workers`);
   return colors.dim(parts.join("  "));
 }
 

@@ -6,8 +6,8 @@ import { z } from "zod";
 import { sha256 } from "../../base/digest.ts";
 import { makeFolder, onDisk, readFully, syncFolder, writeFully } from "../../base/disk.ts";
 import { isRunning } from "../../base/processes.ts";
+import type { Fetch } from "../../runtime/pools/nats-contents.ts";
 import { contentSchema } from "../../runtime/pools/nats-wire.ts";
-import type { Fetch } from "../../runtime/pools/nats-worker.ts";
 
 const partBytes = 2 ** 25;
 

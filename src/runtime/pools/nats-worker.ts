@@ -4,15 +4,14 @@
  */
 import type { Consumer, JsMsg } from "@nats-io/jetstream";
 import { sha256 } from "../../base/digest.ts";
-import { InputError, MachineError, messageOf } from "../../base/errors.ts";
+import { MachineError, messageOf } from "../../base/errors.ts";
 import { decodeUntrusted, encode } from "../messages/codec.ts";
 import { mostQuiet } from "./nats-attendance.ts";
-import { type NatsServer, noteInterruptions } from "./nats-server.ts";
-import { beyond, type ContentStore } from "./nats-store.ts";
+import { Contents, type ContentsOptions, delay, type Fetch, insist } from "./nats-contents.ts";
+import { noteInterruptions } from "./nats-server.ts";
 import {
   type Announcement,
   announcementSchema,
-  type Content,
   defaultSilence,
   type Identity,
   misfit,
@@ -27,12 +26,8 @@ import {
 } from "./nats-wire.ts";
 import { replyOf, type WorkPool } from "./pool.ts";
 
-/** Content of the run by its digest, fetched once. */
-export type Fetch = (content: Content) => Promise<Uint8Array>;
-
-export interface NatsWorkerOptions {
-  /** The worker closes it. */
-  readonly server: NatsServer;
+/** The worker closes the server's connection. */
+export interface NatsWorkerOptions extends ContentsOptions {
   /** Tasks at a time. */
   readonly slots: number;
   readonly cores: number;
@@ -44,17 +39,12 @@ export interface NatsWorkerOptions {
   /** Takes no more tasks, and finishes those under way. */
   readonly signal: AbortSignal;
   readonly silence?: number;
-  /** Bytes of content that are kept in memory. */
-  readonly cache?: number;
 }
 
 interface Heard extends Announcement {
   /** Beats since it was heard. */
   quiet: number;
 }
-
-/** Real milliseconds that a run may take to put content into the store. */
-const supplyTime = 120_000;
 
 export class NatsWorker {
   readonly #options: NatsWorkerOptions;
@@ -65,6 +55,8 @@ export class NatsWorker {
   readonly #refused = new Set<string>();
   #refuses: string | null = null;
   #serving: string | null = null;
+  /** Tasks at a time; a device that has one owner takes one, whatever was asked for. */
+  #slots: number;
   #done = 0;
   /** Beats for which another run has had too few workers. */
   #uneven = 0;
@@ -73,7 +65,8 @@ export class NatsWorker {
 
   constructor(options: NatsWorkerOptions) {
     this.#options = options;
-    const { server, host, is, silence = defaultSilence } = options;
+    const { server, slots, host, is, silence = defaultSilence } = options;
+    this.#slots = slots;
     this.#self = { id: server.newName(), host, is };
     this.#beat = silence / 10;
   }
@@ -146,7 +139,7 @@ export class NatsWorker {
   }
 
   /** @param slots none for a farewell */
-  #tell(slots = this.#options.slots): void {
+  #tell(slots = this.#slots): void {
     const { server, cores, signal } = this.#options;
     const { connection } = server;
     if (connection.isClosed()) return;
@@ -168,7 +161,7 @@ export class NatsWorker {
 
   /** Whether workers would be spread more evenly if this one went elsewhere. Not all see it at the same beat. */
   #isNeededMore(): boolean {
-    const { slots } = this.#options;
+    const slots = this.#slots;
     const here = this.#runs.get(this.#serving ?? "")?.slots ?? 0;
     const there = this.#choose()?.slots ?? here;
     if (there + 2 * slots > here) this.#uneven = 0;
@@ -184,7 +177,7 @@ export class NatsWorker {
   }
 
   async #serve({ run, title, setup }: Announcement): Promise<void> {
-    const { server, slots, open, note, signal } = this.#options;
+    const { server, open, note, signal } = this.#options;
     let pool: WorkPool;
     let contents: Contents;
     let consumer: Consumer;
@@ -199,11 +192,12 @@ export class NatsWorker {
     }
     note(`serves ${title}`);
     this.#serving = run;
+    this.#slots = Math.min(this.#options.slots, pool.workers);
     this.#uneven = 0;
     this.#tell();
     const before = this.#done;
     const service = new Service(this.#options, { run, self: this.#self, pool, contents, consumer });
-    const taken = Array.from({ length: slots }, () => service.takeTasks(() => this.#done++));
+    const taken = Array.from({ length: this.#slots }, () => service.takeTasks(() => this.#done++));
     while (service.problem === null && !signal.aborted && this.#runs.has(run) && !this.#isNeededMore()) {
       await Promise.race([
         new Promise<void>((resolve) => {
@@ -213,6 +207,7 @@ export class NatsWorker {
       ]);
     }
     this.#serving = null;
+    this.#slots = this.#options.slots;
     this.#tell();
     await service.stop();
     await pool.close();
@@ -332,66 +327,3 @@ class Service {
     }
   }
 }
-
-/** Contents of a run, kept while there is room. */
-class Contents {
-  readonly #options: NatsWorkerOptions;
-  readonly #run: string;
-  readonly #store: ContentStore;
-  /** The least recently used first. */
-  readonly #kept = new Map<string, { readonly content: Promise<Uint8Array>; readonly bytes: number }>();
-
-  constructor(options: NatsWorkerOptions, run: string, store: ContentStore) {
-    this.#options = options;
-    this.#run = run;
-    this.#store = store;
-  }
-
-  get pack(): ContentStore["pack"] {
-    return (content) => this.#store.pack(content);
-  }
-
-  get unpack(): ContentStore["unpack"] {
-    return (parcel) => this.#store.unpack(parcel);
-  }
-
-  /** @param isOver whether nobody needs it any more */
-  get({ digest, bytes }: Content, isOver: () => boolean): Promise<Uint8Array> {
-    const kept = this.#kept.get(digest) ?? { content: this.#fetch({ digest, bytes }, isOver), bytes };
-    this.#kept.delete(digest);
-    this.#kept.set(digest, kept);
-    kept.content.catch(() => this.#kept.delete(digest));
-    beyond(this.#kept, this.#options.cache ?? 2 ** 31);
-    return kept.content;
-  }
-
-  async #fetch(content: Content, isOver: () => boolean): Promise<Uint8Array> {
-    const { connection } = this.#options.server;
-    let tries = 0;
-    // The server or the run may be on its way back.
-    return insist(
-      async () => {
-        const said = await connection.request(subjects.of(this.#run, "want"), content.digest, { timeout: supplyTime });
-        const problem = said.string();
-        if (problem === "") return this.#store.get(content);
-        tries = mostAttempts;
-        throw new InputError(`content ${content.digest.slice(0, 12)}: ${problem.slice(0, 200)}`);
-      },
-      () => isOver() || ++tries >= mostAttempts,
-    );
-  }
-}
-
-/** Tries until it works or is over. */
-async function insist<Value>(action: () => Promise<Value>, isOver: () => boolean): Promise<Value> {
-  for (;;) {
-    try {
-      return await action();
-    } catch (error) {
-      if (isOver()) throw error;
-      await delay(300);
-    }
-  }
-}
-
-const delay = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));

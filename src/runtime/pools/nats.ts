@@ -206,6 +206,7 @@ export class NatsPool implements WorkPool {
     });
     void noteInterruptions(server, note);
     this.#announce();
+    if (!this.#options.local) note(`waits for workers: npx flame worker --nats ${server.url}`);
     void removeAbandoned(server.manager, { wait: 5 * this.#beat, isOver: () => this.#closed });
   }
 
