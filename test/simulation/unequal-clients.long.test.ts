@@ -1,0 +1,93 @@
+/** What methods for clients that lack something are for: layers that a device cannot train, a view that says little. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { trainingHandlers } from "../../actors/training.ts";
+import { digits } from "../../src/data/images/source.ts";
+import { byCategory, iid } from "../../src/data/partition.ts";
+import { bmsfed, embracingfl, fedavg } from "../../src/fl/strategies/registry.ts";
+import type { Prepared } from "../../src/run/prepare.ts";
+import { run } from "../../src/run/run.ts";
+import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
+import { defineScenario, type ScenarioInput } from "../../src/scenario/define.ts";
+import { createEngine } from "../../src/tasks/open/create-engine.ts";
+
+const onThisThread = ({ training }: Prepared) => {
+  const { setup, spec } = training!;
+  return new InlinePool(
+    trainingHandlers(
+      () => setup,
+      () => createEngine({ task: spec }),
+    ),
+  );
+};
+
+/** Accuracy in the end, by budget. */
+async function accuracies(input: Omit<ScenarioInput, "name">): Promise<ReadonlyMap<number, number>> {
+  const { rows } = await run(defineScenario({ name: "unequal", ...input }), { pool: onThisThread, out: null });
+  return new Map(rows.at(-1)!.evaluations.map(({ budget, accuracy }) => [budget, accuracy]));
+}
+
+const device = { tokensPerSecond: 1_000, uplink: 1e6 };
+
+test("EmbracingFL: classes that weak clients alone have are learned, which strong ones alone cannot; all strong are the ceiling", async (t) => {
+  // A class for each client: the strong have 0 to 5, the weak, who train the last two blocks, 6 to 9.
+  const learned = async (strategy: ScenarioInput["strategy"], weak: { budget: number; dropout?: number }) =>
+    (await accuracies({
+      seed: 1,
+      task: { type: "vision", network: { type: "mlp", hidden: [64, 32] } },
+      data: { source: digits(), partition: byCategory(), heldOut: 360 },
+      fleet: [
+        { name: "strong", clients: 6, budget: 3, ...device },
+        { name: "weak", clients: 4, ...weak, ...device },
+      ],
+      rounds: { count: 200, cohort: 10 },
+      // With ε = 1 a step is about the gradient: of one class alone, signs of gradients say nothing.
+      training: { batchSize: 32, maxSteps: 1, learningRate: 1, beta1: 0, beta2: 0, epsilon: 1, clipNorm: null },
+      strategy,
+      evaluateEvery: 200,
+      evaluateAt: [3],
+      evaluationExamples: 360,
+    }))!.get(3)!;
+  const [alone, embraced, all] = [
+    await learned(embracingfl(), { budget: 2, dropout: 1 }),
+    await learned(embracingfl(), { budget: 2 }),
+    await learned(fedavg(), { budget: 3 }),
+  ];
+  t.diagnostic(`strong alone ${alone.toFixed(3)}, EmbracingFL ${embraced.toFixed(3)}, all strong ${all.toFixed(3)}`);
+  // Whoever has never seen four of ten classes is right in six of ten cases, give or take how many the test has.
+  assert.ok(alone < 0.65 && embraced > alone + 0.1 && all >= embraced - 0.02);
+});
+
+test("BMSFed: joint training starves the noisy view, and the loss on prototypes feeds it; alike views are left alone", async (t) => {
+  const views = async (noise: [number, number], strategy: ScenarioInput["strategy"], seed: number) => {
+    const found = await accuracies({
+      seed,
+      task: { type: "two-view", views: { type: "halves", noise }, hidden: 32, features: 16 },
+      data: { source: digits(), partition: iid(), heldOut: 360 },
+      fleet: [{ name: "both", clients: 10, budget: 3, ...device }],
+      rounds: { count: 12, cohort: 5 },
+      training: { epochs: 2, batchSize: 16, learningRate: 3e-3 },
+      strategy,
+      evaluateEvery: 12,
+      evaluateAt: [1, 2],
+      evaluationExamples: 360,
+    });
+    return [found.get(1)!, found.get(2)!] as const;
+  };
+  const seeds = [1, 2, 3];
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value / values.length, 0);
+  const ofBoth = async (noise: [number, number], strategy: () => ScenarioInput["strategy"]) => {
+    const all = await Promise.all(seeds.map((seed) => views(noise, strategy(), seed)));
+    return [mean(all.map(([a]) => a)), mean(all.map(([, v]) => v))] as const;
+  };
+  const joint = () => bmsfed({ alpha: 0, threshold: 10 });
+  const [plain, balanced] = [await ofBoth([0.1, 0.5], joint), await ofBoth([0.1, 0.5], () => bmsfed())];
+  const [even, evenBalanced] = [
+    await ofBoth([0.2, 0.2], joint),
+    await ofBoth([0.2, 0.2], () => bmsfed({ threshold: 2 })),
+  ];
+  t.diagnostic(`a and v alone: joint ${plain}, BMSFed ${balanced}; alike, joint ${even}, BMSFed ${evenBalanced}`);
+  assert.ok(plain[0] > plain[1] + 0.1, "a is the louder one");
+  for (const view of [0, 1] as const) assert.ok(Math.abs(evenBalanced[view] - even[view]) < 0.1);
+  assert.ok(balanced[1] > plain[1] && balanced[0] - balanced[1] < plain[0] - plain[1]);
+});
