@@ -116,6 +116,7 @@ export const allStrategies: readonly (readonly [make: () => Strategy, promises: 
   [() => bmsfed({ alpha: 0, threshold: 10, momentum: 0.9 }), { masked: true }],
   [() => readMe(), { masked: true }],
   [() => readMe({ target: "ranks" }), { masked: true }],
+  [() => readMe({ alternate: { router: 1, experts: 1 } }), { masked: true }],
   [() => clipped(flame(), { norm: 1e3 }), mean],
   [() => clipped(fedadam(), { norm: 0.5 }), {}],
   [() => scaffold({ serverStep: { type: "adam" } }), {}],

@@ -60,7 +60,7 @@ export const smallTasks: Readonly<Record<string, SmallTask>> = {
   },
   refactor: {
     budgets: 4,
-    strategies: [{ type: "read-me" }],
+    strategies: [{ type: "read-me" }, { type: "read-me", alternate: { router: 1, experts: 1 } }],
     fields: () => ({
       task: { type: "refactor", experts: 4, router: { heads: 1, hidden: 8 } },
       data: { ...byHand, source: instructions({ examples: 240 }), maxTokens: 48 },

@@ -5,7 +5,8 @@
  *
  * with w = 1 and the sum cut off at 1 (`union`), or w = softmax of G over the chosen (`sum`); for one expert that is
  * the same. A budget is how many experts a device has slots for: those with the lowest numbers, among which the router
- * then chooses. `slots: 0` is the dense model. Parameters are the router and the masks, all ones at first: before it is
+ * then chooses. `slots: 0` is the dense model. With `gains: 1` masks may be other numbers than 0 and 1, which a step learns
+ * with `trains: "experts"`: a union then has the mean of the chosen experts that keep a channel. Parameters are the router and the masks, all ones at first: before it is
  * cut, the model is the dense one. Read-ME, Cai et al., 2024, https://arxiv.org/abs/2410.19123.
  */
 import { invariant } from "../../base/errors.ts";
@@ -30,7 +31,7 @@ import type { ParameterLayout } from "../layout.ts";
 import { checkTokens } from "../llm/counts.ts";
 import { tokenInputs } from "../llm/task.ts";
 import type { BatchShape, Pass, Task, Variant } from "../task.ts";
-import { masksOf } from "./masks.ts";
+import { gainsOf, keptIn, masksOf } from "./masks.ts";
 import { coveredShare } from "./overlap.ts";
 import {
   initialRouter,
@@ -81,12 +82,13 @@ export function refactorTask(options: RefactorOptions): RefactorTask {
       values.set(initialRouter(shape, rng));
       return values;
     },
-    cost({ slots, active: chosen }) {
+    cost({ slots, active: chosen, trains }) {
       const { expertWidth } = config;
       const kept = slots === 0 ? expertWidth : Math.min(expertWidth, (chosen as number) * keptOf(config, share));
       const [model, choosing] = [denseFlops(config, kept), routerFlops(shape)];
       // The router learns from the dense model's channels: nothing goes back through the model.
-      return { training: (slots === 0 ? model : 2 * model) + 3 * choosing, forward: model + choosing };
+      const learning = trains === "experts" ? choosing : 3 * choosing;
+      return { training: (slots === 0 ? model : 2 * model) + learning, forward: model + choosing };
     },
     memory: (_variant, tokens) =>
       4 * (countParameters(config).total + 4 * layout.size + tokens * savedBy(config, shape)),
@@ -156,11 +158,16 @@ function refactorPass(
   const router = (one: Tensor) => split(one, 0, [shape.size, layout.size - shape.size])[0]!;
   const logits = joined(own.map((one, client) => routerLogits(shape, router(one), weight("embed"), ids[client]!)));
   const { weights, chosen } = choiceOf(logits, slots, isDense ? 1 : (variant.active as number), combine);
-  const masks = own.map((one) => masksOf(layout, one));
+  const hasGains = variant.gains !== undefined;
+  const gains = own.map((one) => (variant.trains === "experts" ? gainsOf : masksOf)(layout, one));
+  const masks = hasGains ? gains.map((each) => each.map(keptIn)) : gains;
   const shares = eachOf(weights, clients);
   const kept = range(config.layers).map((layer) => {
-    const sum = joined(shares.map((share, client) => matmul(share, firstOf(masks[client]![layer]!, 0, slots))));
-    return combine === "union" ? clip(sum, 0, 1) : sum;
+    const sumOf = (all: typeof gains) =>
+      joined(shares.map((share, client) => matmul(share, firstOf(all[client]![layer]!, 0, slots))));
+    const sum = sumOf(gains);
+    if (combine === "sum") return sum;
+    return hasGains ? div(sum, clip(sumOf(masks), 1, experts)) : clip(sum, 0, 1);
   });
   const { hidden, channels } = denseForward(options, batch.ids, isDense ? undefined : kept);
   // Of experts, only when somebody asks what the dense model would have said.

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type ClientId, clientId, participationId } from "../../../src/base/ids.ts";
+import { type ClientId, clientId, participationId, round } from "../../../src/base/ids.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { domainsOf, maskOf, pooled, type Statistics } from "../../../src/fl/strategies/read-me/domains.ts";
 import { readMe } from "../../../src/fl/strategies/read-me/read-me.ts";
@@ -212,4 +212,23 @@ test("who measures after the model is cut does not cut it again, and only the ro
 test("there have to be as many clients as there are experts", () => {
   assert.deepEqual(strategy.problems!(setting), []);
   assert.match(strategy.problems!({ ...setting, clients: 1 })[0]!.text, /1 clients to cut 2 experts/);
+});
+
+test("rounds of the router and of the experts take turns, and experts travel as gains of what they keep", async () => {
+  const own = readMe({ alternate: { router: 1, experts: 2 } });
+  const cut = await aggregate(
+    own,
+    before,
+    answers.map((one, client) => measuredBy(client, one)),
+    setting,
+  );
+  const slotted = { ...setting, variant: (slots: number) => ({ slots, active: 1 }) };
+  const planIn = (at: number) => {
+    const view = { client: clientId(0), budget: 1, examples: 1, round: round(at), memory: emptyMemory };
+    return own.plan!({ ...view, participation: participationId(0), draws: drawsOf(1) }, cut, slotted);
+  };
+  const parts = [1, 2, 3, 4, 5].map((at) => planIn(at).kind.part);
+  assert.deepEqual(parts, ["route", "experts", "experts", "route", "experts"]);
+  assert.deepEqual(planIn(2).bytes, { down: 4 * (routerNumbers + 5 * layers), up: 4 * 5 * layers });
+  assert.deepEqual(own.deploy!(1, cut, slotted).models[0].variant, { slots: 1, active: 1, gains: 1 });
 });

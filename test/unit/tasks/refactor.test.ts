@@ -294,3 +294,35 @@ function near(got: ArrayLike<number>, expected: ArrayLike<number>, tolerance: nu
     );
   }
 }
+
+test("experts descend the loss in the gains of the channels that they keep, those without a slot and all else rest", () => {
+  const both = { combine: "sum", active: 2 } as const;
+  const variant = { slots: 2, active: 2, gains: 1, trains: "experts" };
+  const taught = refactorTask({ ...options, ...both });
+  const steps = readMe({ alternate: { router: 1, experts: 1 } }).steps!({ variant, part: "experts" }, setting);
+  const step = trainingStep(taught, variant, { clients: 1, ...shape }, stepOptions, steps);
+  const gains = cut.map((value, i) => (i < router.length ? value : value * (1 + 0.3 * Math.sin(i))));
+  const rests = {
+    parametersMean: new Float32Array(task.layout.size),
+    parametersVariance: new Float32Array(task.layout.size),
+  };
+  const ones = { learningRate: [1], correction1: [1], correction2: [1], start: gains };
+  const at = (parameters: ArrayLike<number>) => interpret(step, { ...feeds, ...rests, ...ones, parameters }, weights);
+  const out = at(gains);
+  const held = router.length + 2 * layers * channels;
+  const h = 1e-5;
+  for (const [i, gain] of gains.entries()) {
+    const moves = i >= router.length && i < held && gain !== 0;
+    assert.equal(out.parameters![i] !== gain, moves && out.parametersMean![i] !== 0, `parameter ${i}`);
+    if (!moves) continue;
+    const shifted = (by: number) =>
+      at(Float64Array.from(gains, (value, j) => (j === i ? value + by : value))).loss![0]!;
+    const slope = (shifted(h) - shifted(-h)) / (2 * h);
+    assert.ok(Math.abs(out.parametersMean![i]! - slope) < 1e-8, `${i}: ${out.parametersMean![i]} and ${slope}`);
+  }
+  // Gains of 1 are the masks, however experts add up.
+  for (const combine of ["union", "sum"] as const) {
+    const plain = evaluated({ slots: 3, active: 2 }, cut, { combine }).logits!;
+    near(evaluated({ slots: 3, active: 2, gains: 1 }, cut, { combine }).logits!, plain, 1e-12);
+  }
+});

@@ -2,10 +2,11 @@
 import { z } from "zod";
 import type { Problem } from "../../../base/problem.ts";
 import type { ParameterLayout } from "../../../tasks/layout.ts";
-import { cutOf, masksOf, routerSize } from "../../../tasks/refactor/masks.ts";
+import { cutOf, keptIn, masksOf, routerSize } from "../../../tasks/refactor/masks.ts";
 import { magnitudeOf } from "../../../tasks/refactor/overlap.ts";
 import { spread } from "../../../tasks/spread.ts";
 import type { StepContext, Steps } from "../../../tasks/steps.ts";
+import type { Affordable, Variant } from "../../../tasks/task.ts";
 import type { Tensor } from "../../../tensor/graph/ir.ts";
 import { div, mul, reduceSum } from "../../../tensor/ops/arithmetic.ts";
 import { concat } from "../../../tensor/ops/layout.ts";
@@ -43,7 +44,9 @@ export const readMe = defineStrategy({
       softmax G) but for the entropy of q. Experts are numbered by the tokens of their domains, most first, and a device
       with b slots has the first b. An expert for whose domain nobody is left is cut by everybody's statistics. The
       published code keeps one channel fewer, and trains the experts as well: 200 steps after every 100 of the router. Here
-      they stay as they were cut.
+      they stay as they were cut, unless rounds of the router and of the experts alternate: in the latter clients descend the
+      loss of their text in the gains of the channels that the experts of their slots keep, 1 as they are cut, and not in
+      matrices, which all experts share (ours).
     `,
     sends: "u and the number of tokens, once; the router in every round; receives the masks, a bit for each channel",
     keeps: "the masks",
@@ -67,12 +70,25 @@ export const readMe = defineStrategy({
         "what the router learns: the share of the activation that a mask covers, or the published code's ranks",
       ),
     beta: z.number().positive().default(10).describe("β of the target share"),
+    alternate: z
+      .strictObject({
+        router: z.int().min(1).default(1).describe("rounds of the router"),
+        experts: z.int().min(1).default(2).describe("rounds of the experts after them, and so on in turn"),
+      })
+      .exactOptional()
+      .describe("whether experts train as well, and how many rounds; without it they stay as they are cut"),
     ...averagingFields,
   },
-  name: ({ target }) => `read-me(${target})`,
-  make({ target, beta, ...options }) {
+  name: ({ target, alternate }) => `read-me(${target}${alternate ? `,${alternate.router}:${alternate.experts}` : ""})`,
+  make({ target, beta, alternate, ...options }) {
     const { weight, begin, fold, finish } = averagingBy(options);
+    const gains = alternate ? { gains: 1 } : {};
     return {
+      ...(alternate && {
+        deploy: (budget: number, { parameters }: ServerState, setting: Affordable) => ({
+          models: [{ parameters, variant: { ...setting.variant(budget), ...gains } }],
+        }),
+      }),
       needs: ["cut"],
       prelude: true,
       problems({ layout, clients }): readonly Problem[] {
@@ -80,9 +96,10 @@ export const readMe = defineStrategy({
         return clients < length ? [{ path: "", text: `has ${clients} clients to cut ${length} experts by` }] : [];
       },
       init: () => ({ vectors: {}, notes: { domains: null } }),
-      plan(_client, { notes }, { layout }) {
-        const { layers, channels, experts } = cutOf(layout);
-        const variant = { slots: 0 };
+      plan({ round, budget }, { notes }, setting) {
+        const { layout } = setting;
+        const { layers, channels, experts, kept } = cutOf(layout);
+        const variant = { slots: 0, ...gains };
         if (!isCut(notes)) {
           const sent = 4 * layers * channels + 8;
           return {
@@ -94,9 +111,24 @@ export const readMe = defineStrategy({
         }
         const router = 4 * routerSize(layout);
         const masks = Math.ceil((experts.length * layers * channels) / 8);
+        if (alternate && (round - 1) % (alternate.router + alternate.experts) >= alternate.router) {
+          const own: Variant = { ...setting.variant(budget), ...gains, trains: "experts" };
+          const held = 4 * Number(own.slots) * layers * kept;
+          return {
+            kind: { variant: own, part: "experts" },
+            bytes: { down: router + held, up: held },
+            notes: "experts",
+          };
+        }
         return { kind: { variant, part: "route" }, bytes: { down: router + masks, up: router }, notes: "route" };
       },
-      steps({ part }, { layout }): Steps {
+      steps({ part, variant }, { layout }): Steps {
+        if (part === "experts") {
+          const { experts } = cutOf(layout);
+          const held = layout.groups.map((_, group) => Number(experts.slice(0, Number(variant.slots)).includes(group)));
+          const ofHeld = ({ graph }: StepContext) => spread(layout, graph.constant(held, [held.length]));
+          return { merges: false, moves: (at) => mul(ofHeld(at), keptIn(at.start)) };
+        }
         const measures = part === "measure";
         return {
           merges: false,
@@ -127,7 +159,8 @@ export const readMe = defineStrategy({
     };
 
     function distillation({ pass, parameters }: StepContext, layout: ParameterLayout): Tensor {
-      const masks = masksOf(layout, parameters);
+      const own = masksOf(layout, parameters);
+      const masks = alternate ? own.map(keptIn) : own;
       const channels = pass.channels!();
       const q = target === "share" ? shareTarget(channels, masks, beta) : rankTarget(channels, masks);
       return meanOverTokens(crossEntropyTo(q, pass.routers![0]!.logits), pass.tokens!());
