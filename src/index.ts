@@ -52,6 +52,7 @@ export {
   slowdown,
 } from "./sim/script/effects.ts";
 export { at, between, every, type TimelineEntry } from "./sim/script/timeline.ts";
+export type { Cell, StoredCell } from "./study/cell.ts";
 export type { Axes, Study } from "./study/matrix/planned.ts";
 export { readStudy, type StudyCell, type StudyOptions, type StudyRecord, study } from "./study/study.ts";
 export type { DataSource } from "./tasks/sources.ts";

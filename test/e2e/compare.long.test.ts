@@ -44,7 +44,9 @@ test("methods become a table; seeds and methods added later run alone; own strat
   assert.match(readFileSync(join(out, "comparison.md"), "utf8"), /npx flame compare .* --against fedavg/);
   assert.match(readFileSync(join(out, "report.html"), "utf8"), /Held-out loss by budget/);
   const lines = readFileSync(join(out, "comparison.csv"), "utf8").trimEnd().split("\n");
-  const values = (method: string) => lines.flatMap((line) => line.split(`,${method},`)[1] ?? []);
+  const values = (method: string) => lines.flatMap((line) => line.split(`,${method},${method},`)[1] ?? []);
+  assert.equal(values("mine").length, values("fedavg").length);
+  assert.ok(values("mine").length > 0);
   assert.deepEqual(values("mine"), values("fedavg"));
 });
 
