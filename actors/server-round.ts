@@ -1,5 +1,6 @@
 /** How the server carries out what its policy decides: invite, accept, refuse, give up, close. */
 import { InvariantError, invariant } from "../src/base/errors.ts";
+import { given } from "../src/base/given.ts";
 import { type ClientId, participationId, round as roundOf } from "../src/base/ids.ts";
 import { millis } from "../src/base/units.ts";
 import type { ClientMemory } from "../src/fl/plan.ts";
@@ -7,9 +8,10 @@ import type { Arrival, Decision, PolicyView } from "../src/fl/policy.ts";
 import { after, send } from "../src/runtime/actor.ts";
 import { activeIn } from "../src/tasks/task.ts";
 import { chooseClients, policyIn } from "./choosing.ts";
+import { evaluating } from "./evaluator.ts";
 import type { Aggregated } from "./learning.ts";
 import { deployedAt, deployedToClients, orderOf, planFor } from "./planning.ts";
-import { type Count, clientRef, evaluatorRef } from "./protocol.ts";
+import { type Count, clientRef, type EvaluatorEvent, evaluatorRef } from "./protocol.ts";
 import {
   type Accepted,
   type Draft,
@@ -19,6 +21,7 @@ import {
   retryLater,
   type ServerContext,
 } from "./server-state.ts";
+import { measured } from "./stopping.ts";
 import { discardPlan, replaceAll, weighing } from "./storage.ts";
 
 export const viewOf = (draft: Draft, ctx: ServerContext): PolicyView => ({
@@ -182,16 +185,13 @@ export function release({ base, participation, plan }: Invitation, ctx: ServerCo
  * round. Round 0 is the base model.
  *
  * @param outcome what training gave; null when nothing was opened
+ * @returns undefined, or a promise in a run that may end early: then what was learned is measured first
  */
-export function closeRound(draft: Draft, ctx: ServerContext, outcome: Aggregated | null): void {
-  const { rounds, roster, environment, evaluateEvery, learning, method } = ctx.services;
-  const policy = policyIn(draft, ctx);
-  const { round, startedAt, closing } = draft;
-  const isLast = round === rounds;
-  const aggregates = closing?.aggregate === true;
-  const counts = outcome === null ? evenly(aggregates ? draft.accepted : []) : outcome.counts;
+export function closeRound(draft: Draft, ctx: ServerContext, outcome: Aggregated | null): Promise<void> | undefined {
+  const { rounds, evaluateEvery, learning } = ctx.services;
+  const { round, closing } = draft;
+  const counts = outcome === null ? evenly(closing?.aggregate === true ? draft.accepted : []) : outcome.counts;
   settle(draft, ctx, counts, outcome);
-  if (!policy.carriesOver || isLast) giveUp(draft, ctx, () => true);
   if (outcome !== null && outcome.next !== null) {
     const { before, next } = outcome;
     ctx.discard(draft.adapter);
@@ -200,7 +200,36 @@ export function closeRound(draft: Draft, ctx: ServerContext, outcome: Aggregated
     draft.notes = next.notes;
     remember(outcome.memories, draft, ctx);
   }
+  const isLast = round === rounds;
   const evaluated = learning !== null && !learning.isAhead && (round % evaluateEvery === 0 || isLast);
+  if (!evaluated || learning.stopping === undefined) {
+    endRound(draft, ctx, { counts, outcome, evaluated, isLast });
+    return undefined;
+  }
+  return measured(draft, ctx, learning.budgets, learning.stopping).then((evaluations) => {
+    const ends = isLast || (draft.course?.standing.because ?? null) !== null;
+    endRound(draft, ctx, { counts, outcome, evaluated, isLast: ends }, evaluations);
+  });
+}
+
+interface Closed {
+  readonly counts: readonly Count[];
+  readonly outcome: Aggregated | null;
+  readonly evaluated: boolean;
+  readonly isLast: boolean;
+}
+
+/** @param evaluations that have begun, where the round was closed by what they found */
+function endRound(
+  draft: Draft,
+  ctx: ServerContext,
+  { counts, outcome, evaluated, isLast }: Closed,
+  evaluations?: EvaluatorEvent["evaluations"],
+): void {
+  const { roster, environment, learning, method } = ctx.services;
+  const policy = policyIn(draft, ctx);
+  const { round, startedAt } = draft;
+  if (!policy.carriesOver || isLast) giveUp(draft, ctx, () => true);
   emit(ctx, {
     type: "round-closed",
     round,
@@ -217,10 +246,13 @@ export function closeRound(draft: Draft, ctx: ServerContext, outcome: Aggregated
     isLast,
   });
   if (evaluated && draft.adapter.ref === "blob") {
-    const budgets = learning.budgets.map((budget) => ({ budget, ...deployedAt(budget, draft, ctx) }));
     const clients = isLast ? deployedToClients(draft, ctx) : [];
-    const own = clients.length === 0 ? {} : { clients };
-    effect(draft, send(evaluatorRef, { type: "evaluate", of: round, budgets, ...own }));
+    const own = clients.length === 0 ? undefined : clients;
+    if (evaluations !== undefined) ctx.emit({ ...evaluating(round, evaluations, own, ctx) });
+    else {
+      const budgets = learning!.budgets.map((budget) => ({ budget, ...deployedAt(budget, draft, ctx) }));
+      effect(draft, send(evaluatorRef, { type: "evaluate", of: round, budgets, ...given({ clients: own }) }));
+    }
   }
   draft.closing = null;
   draft.accepted = [];

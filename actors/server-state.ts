@@ -10,12 +10,15 @@ import type { RescalerBook } from "../src/fl/rescaler.ts";
 import type { Candidates, ClientSampler, History } from "../src/fl/sampler.ts";
 import type { Strategy } from "../src/fl/strategy.ts";
 import type { CheckedTask } from "../src/fl/update.ts";
+import type { BudgetMetrics } from "../src/records/metrics.ts";
+import { type Standing, standingSchema } from "../src/records/stopping.ts";
 import { type ActorEvent, after, type Effect, type TurnContext } from "../src/runtime/actor.ts";
 import { type Held, heldSchema, pledgeSchema } from "../src/runtime/messages/refs.ts";
 import type { Fleet } from "../src/sim/fleet/fleet.ts";
 import type { Environment } from "../src/sim/flight/environment.ts";
 import type { OpenedTask } from "../src/tasks/kind.ts";
 import type { Setting } from "../src/tasks/task.ts";
+import type { Shard } from "./evaluator.ts";
 import type { ServerEvent, ServerMessage } from "./protocol.ts";
 import type { MethodRecipe, Trained } from "./recipes.ts";
 import type { Roster } from "./roster.ts";
@@ -37,6 +40,16 @@ export type Invitation = Readonly<z.output<typeof invitationSchema>>;
 /** An update that will be counted when the round closes. */
 const acceptedSchema = invitationSchema.extend({ result: pledgeSchema<Trained>(), discount: z.number() });
 export type Accepted = Readonly<z.output<typeof acceptedSchema>>;
+
+const bestSchema = z.strictObject({
+  adapter: heldSchema,
+  /** s of each budget, one factor a layer. */
+  rescalers: z.array(z.strictObject({ topK: whole, factors: z.array(z.number()) })).readonly(),
+});
+export type Best = Readonly<z.output<typeof bestSchema>>;
+
+/** How evaluations have gone, and the best adapter with its rescalers: what an early end leaves besides. */
+const courseSchema = z.strictObject({ standing: standingSchema, best: bestSchema.nullable() });
 
 export const serverSchema = z.strictObject({
   phase: z.enum(["new", "gathering", "open", "finished"]),
@@ -67,8 +80,19 @@ export const serverSchema = z.strictObject({
   memories: z.record(z.string(), storedMemorySchema),
   /** What the sampler remembers from its last selection; null for one that remembers nothing. */
   memory: z.unknown(),
+  /** Of a run that may end early: how its evaluations have gone; null before the first, and in any other run. */
+  course: courseSchema.nullable(),
 });
 export type ServerState = Readonly<z.output<typeof serverSchema>>;
+
+/** The rule, and what is measured for it. */
+export interface Stopping {
+  readonly shards: readonly Shard[];
+  /** How things stand after an evaluation. */
+  judge(before: Standing | undefined, round: Round, evaluations: readonly BudgetMetrics[]): Standing;
+  /** Those of the present. */
+  rescalers(): Best["rescalers"];
+}
 
 /** What a server that trains a model needs besides. */
 export interface Learning {
@@ -82,6 +106,8 @@ export interface Learning {
   readonly minUpdates: number;
   /** The run is only played ahead: messages weigh what they will, and no update is opened. */
   readonly isAhead?: boolean;
+  /** When the run ends before its last round; absent where nothing but their number ends it. */
+  readonly stopping?: Stopping;
 }
 
 export interface ServerServices {
@@ -151,6 +177,7 @@ export const newServer = (adapter: Held): ServerState => ({
   notes: null,
   memories: {},
   memory: null,
+  course: null,
 });
 
 export const effect = (draft: Draft, asked: Effect<ServerMessage>): void => void draft.effects.push(asked);
@@ -202,6 +229,7 @@ export const draftOf = (state: ServerState): Draft => ({
   notes: state.notes,
   memories: state.memories,
   memory: state.memory,
+  course: state.course,
   effects: [],
   closing: null,
   isDeserted: false,
@@ -225,6 +253,7 @@ export const stateOf = (draft: Draft): ServerState => ({
   notes: draft.notes,
   memories: draft.memories,
   memory: draft.memory,
+  course: draft.course,
 });
 
 /** Real clients check in a few times a minute at most; so does a server that looks for them. */
@@ -271,10 +300,11 @@ class Available implements Candidates {
     this.#services = services;
   }
 
-  isEligible(client: ClientId): boolean {
+  /** A property: authors of samplers take what they are given apart. */
+  readonly isEligible = (client: ClientId): boolean => {
     const { roster, environment, minimumGap } = this.#services;
     if (!roster.isIdle(client)) return false;
     const isRested = minimumGap === 0 || roster.roundsSinceInvited(client, this.round) > minimumGap;
     return isRested && environment.isAvailable(client);
-  }
+  };
 }

@@ -77,8 +77,9 @@ function begin(draft: Draft, ctx: ServerContext): Turn {
   if (ctx.services.method.strategy.prelude === true) {
     draft.phase = "gathering";
     draft.gatheringSince = ctx.now;
-  } else closeRound(draft, ctx, null);
-  return proceed(draft, ctx);
+    return proceed(draft, ctx);
+  }
+  return goOn(closeRound(draft, ctx, null), draft, ctx);
 }
 
 function receiveUpdate(draft: Draft, message: Extract<ServerMessage, { type: "update" }>, ctx: ServerContext): Turn {
@@ -175,12 +176,10 @@ function proceed(draft: Draft, ctx: ServerContext): Turn {
     if (draft.closing !== null) {
       const { learning } = ctx.services;
       if (learning !== null && !learning.isAhead && draft.closing.aggregate && draft.accepted.length > 0) {
-        return aggregate(draft, ctx, learning).then((outcome) => {
-          closeRound(draft, ctx, outcome);
-          return proceed(draft, ctx);
-        });
+        return aggregate(draft, ctx, learning).then((outcome) => goOn(closeRound(draft, ctx, outcome), draft, ctx));
       }
-      closeRound(draft, ctx, null);
+      const closed = closeRound(draft, ctx, null);
+      if (closed !== undefined) return goOn(closed, draft, ctx);
     }
     if (draft.phase !== "gathering" || draft.isRetrying) break;
     tryToOpen(draft, ctx);
@@ -188,6 +187,9 @@ function proceed(draft: Draft, ctx: ServerContext): Turn {
   }
   return { state: stateOf(draft), effects: draft.effects };
 }
+
+const goOn = (closed: Promise<void> | undefined, draft: Draft, ctx: ServerContext): Turn =>
+  closed === undefined ? proceed(draft, ctx) : closed.then(() => proceed(draft, ctx));
 
 /**
  * Nobody is at work and nobody will come, or no client has been heard of for so long that the server loses patience. A

@@ -50,9 +50,12 @@ export interface TrainingSetup {
 /** How many evaluation batches make one task. */
 const batchesPerShard = 4;
 
-/** Shards that cover `examples` evaluation examples. */
-export function evaluationShards(examples: number, batchSize: number): { from: number; until: number }[] {
-  const batches = Math.ceil(examples / batchSize);
+/** Shards that cover the evaluation examples. */
+export function evaluationShards({
+  evaluation,
+  batchSize,
+}: Pick<TrainingSetup, "evaluation" | "batchSize">): { from: number; until: number }[] {
+  const batches = Math.ceil(evaluation.length / batchSize);
   const shards: { from: number; until: number }[] = [];
   for (let from = 0; from < batches; from += batchesPerShard) {
     shards.push({ from, until: Math.min(batches, from + batchesPerShard) });

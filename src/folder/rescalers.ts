@@ -8,7 +8,7 @@ import { readJsonAs } from "../base/json.ts";
 import { largestRecord } from "./run-folder.ts";
 
 const rescalersSchema = z.object({
-  rescalers: z.array(z.object({ topK: z.int().min(1), factors: z.array(z.number()) })),
+  rescalers: z.array(z.object({ topK: z.int().min(1), factors: z.array(z.number()).readonly() })).readonly(),
 });
 
 export const rescalersIn = (folder: string): string => join(folder, "rescalers.json");

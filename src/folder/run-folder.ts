@@ -30,6 +30,8 @@ export interface RunFolder {
   readonly timeline: string;
   readonly checkpoints: string;
   readonly adapter: string;
+  /** The best adapter of a run that might have ended early. */
+  readonly best: string;
   readonly report: string;
   readonly diagnostics: string;
   /** How the run stands: see {@link RunRecord}. */
@@ -94,6 +96,13 @@ export const resultSchema = z.strictObject({
   evaluations: z.array(budgetMetricsSchema).readonly().exactOptional(),
   /** Held-out examples that those rest on; null without training. */
   heldOut: z.int().min(1).nullable().exactOptional(),
+  /** Where a rule might have ended the run early: whether it did, and the best evaluation, whose adapter is in `best/`. */
+  stop: z
+    .object({
+      because: z.enum(["target", "patience"]).nullable(),
+      best: z.object({ round: z.int().min(0), value: z.number() }).nullable(),
+    })
+    .exactOptional(),
   expectations: z
     .array(
       z.object({
@@ -123,6 +132,7 @@ function runFolder(path: string): RunFolder {
     timeline: at("timeline.json"),
     checkpoints: at("checkpoints"),
     adapter: at("adapter"),
+    best: at("best"),
     report: at("report.html"),
     diagnostics: at("diagnostics.log"),
     record: at("run.json"),
@@ -179,11 +189,15 @@ export function openRunFolder(path: string): RunFolder {
  * A folder that came from elsewhere must not make a run read or write in other places, or wait for ever: it holds files and
  * folders, down to every checkpoint, and is one itself.
  */
-function refuseOddities({ path, checkpoints, adapter }: RunFolder): void {
+function refuseOddities({ path, checkpoints, adapter, best }: RunFolder): void {
   onDisk(`cannot open ${path}`, () => {
     if (lstatSync(path).isSymbolicLink())
       throw new InputError(`${path} is a link; expected the run folder it leads to`);
-    for (const folder of [path, checkpoints, adapter, ...memberFolders(adapter).map((name) => join(adapter, name))]) {
+    const learned = [adapter, best].flatMap((place) => [
+      place,
+      ...memberFolders(place).map((name) => join(place, name)),
+    ]);
+    for (const folder of [path, checkpoints, ...learned]) {
       if (!existsSync(folder)) continue;
       for (const entry of readdirSync(folder, { withFileTypes: true })) refuseOddity(join(folder, entry.name), entry);
     }

@@ -15,14 +15,17 @@ import { memberFolders, type ResultRecord, type RunFolder } from "./run-folder.t
 const records = ["scenario.json", "metrics.jsonl", "participations.jsonl", "pictures.json"];
 /** Each task names its own: `network_config.json`, `network_model.safetensors`, `ranks.safetensors`. */
 const adapterFile = "[a-z_]{1,40}_config\\.json|[a-z_]{1,40}\\.safetensors|rescalers\\.json";
-const sealable = new RegExp(`^(${records.join("|")}|adapter/(member-\\d{1,3}/)?(${adapterFile}))$`);
+const sealable = new RegExp(`^(${records.join("|")}|(adapter|best)/(member-\\d{1,3}/)?(${adapterFile}))$`);
 
 const isSealable = (name: string): boolean => sealable.test(name);
 const namesIn = (place: string): string[] => (existsSync(place) ? readdirSync(place).sort() : []);
 
 /** The event log has a digest of its own. */
 export function sealed(folder: RunFolder, record: Omit<ResultRecord, "files" | "seal">): ResultRecord {
-  const places = ["adapter", ...memberFolders(folder.adapter).map((name) => `adapter/${name}`)];
+  const places = ["adapter", "best"].flatMap((place) => [
+    place,
+    ...memberFolders(join(folder.path, place)).map((name) => `${place}/${name}`),
+  ]);
   const learned = places.flatMap((place) => namesIn(join(folder.path, place)).map((name) => `${place}/${name}`));
   const present = [...records.filter((name) => existsSync(join(folder.path, name))), ...learned.filter(isSealable)];
   const open = { ...record, files: Object.fromEntries(present.map((name) => [name, digestOf(folder, name)])) };

@@ -247,7 +247,7 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
 }
 
 /** Shards fold in their own order, so the sum does not depend on which was ready first. */
-function scoresOf(shards: readonly Evaluation[]): Omit<BudgetMetrics, "budget"> {
+export function scoresOf(shards: readonly Evaluation[]): Omit<BudgetMetrics, "budget"> {
   const sum = (of: (shard: Evaluation) => number) => shards.reduce((total, shard) => total + of(shard), 0);
   const targets = sum((shard) => shard.targets);
   const examples = sum((shard) => shard.examples);

@@ -8,7 +8,7 @@ import { type FederationEvent, serverRef } from "../../actors/protocol.ts";
 import { workSchemas } from "../../actors/recipes.ts";
 import { Roster } from "../../actors/roster.ts";
 import { server } from "../../actors/server.ts";
-import { type Learning, newServer, type ServerState } from "../../actors/server-state.ts";
+import { type Best, type Learning, newServer, type ServerState } from "../../actors/server-state.ts";
 import { evaluationShards } from "../../actors/training.ts";
 import { invariant } from "../base/errors.ts";
 import { parseInput } from "../base/problem.ts";
@@ -23,6 +23,7 @@ import { ParticipationTracker } from "../records/participation-tracker.ts";
 import { RoundRecorder } from "../records/round-recorder.ts";
 import { type ActorEvent, registration } from "../runtime/actor.ts";
 import { BlobStore } from "../runtime/messages/blobs.ts";
+import type { Held } from "../runtime/messages/refs.ts";
 import type { Gathering } from "../runtime/pledges.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import { ActorSystem } from "../runtime/system.ts";
@@ -77,7 +78,7 @@ export class Federation implements Snapshot<FederationState> {
   readonly #noticesLosses: boolean;
   readonly #blobs = new BlobStore();
   readonly #programs = new MethodPrograms(this.#blobs);
-  #progress: FederationState["progress"] = { invited: 0, accepted: 0, round: 0, done: false };
+  #progress: FederationState["progress"] = { invited: 0, accepted: 0, round: 0, isEnding: false, done: false };
   /** What was found wrong with an event; ends the run. */
   #failure: unknown = null;
 
@@ -105,8 +106,8 @@ export class Federation implements Snapshot<FederationState> {
     this.#roster = new Roster(fleet.size);
     const policy = policyOf(scenario);
     const { deadline, minUpdates } = factsOf(policy);
-    const learning = learningOf(scenario, minUpdates, prepared, rng);
-    this.#learning = learning === null ? null : { ...learning, isAhead };
+    const learning = learningOf(scenario, minUpdates, prepared, rng, () => this.rescalers());
+    this.#learning = learning && { ...learning, isAhead };
     this.#noticesLosses = waitsForAll(policy);
     const effort = effortOf(data, { policy, fleet, rng });
     this.#participations = new ParticipationTracker({
@@ -172,10 +173,7 @@ export class Federation implements Snapshot<FederationState> {
         }),
         registration(evaluator, {
           hydrate: () => null,
-          services: {
-            shards:
-              training === null ? [] : evaluationShards(training.setup.evaluation.length, training.setup.batchSize),
-          },
+          services: { shards: training === null ? [] : evaluationShards(training.setup) },
         }),
       ],
     });
@@ -203,14 +201,24 @@ export class Federation implements Snapshot<FederationState> {
 
   /** The global adapter as it stands; null without training. @throws MachineError when its memory was overwritten */
   get adapter(): Float32Array | null {
-    const { adapter } = this.#system.state(serverRef) as ServerState;
+    return this.#floats((this.#system.state(serverRef) as ServerState).adapter);
+  }
+
+  /** In a run that may end early: how it went, and the best adapter with its rescalers. Null in any other, and before. */
+  get course() {
+    const { course } = this.#system.state(serverRef) as ServerState;
+    const adapter = course?.best ? this.#floats(course.best.adapter) : null;
+    return course && { ...course, best: adapter && { ...course.best!, adapter } };
+  }
+
+  #floats(adapter: Held): Float32Array | null {
     if (adapter.ref !== "blob" || adapter.digest === "") return null;
     this.#blobs.verify(adapter);
     return this.#blobs.floats(adapter);
   }
 
   /** The rescaler that goes with the adapter at each budget from K down to 1; empty without training. */
-  rescalers(): { topK: number; factors: number[] }[] {
+  rescalers(): Best["rescalers"] {
     const learning = this.#learning;
     if (learning === null) return [];
     const { task, layers } = this.#options.prepared.task;
@@ -312,7 +320,7 @@ export class Federation implements Snapshot<FederationState> {
         break;
       case "evaluating":
         this.#recorder.evaluating(told);
-        if (told.round === this.#options.scenario.data.rounds.count) this.#progress.done = true;
+        this.#progress.done = this.#progress.isEnding;
         break;
     }
   }
@@ -322,8 +330,7 @@ export class Federation implements Snapshot<FederationState> {
     const { round, aggregated, counts } = ended;
     this.trace.record({ t: at, type: "round-closed", round, aggregated, counted: counts.length });
     this.#recorder.closed({ ...ended, closedAt: at }, evaluated);
-    this.#progress.invited = 0;
-    this.#progress.accepted = 0;
+    Object.assign(this.#progress, { invited: 0, accepted: 0 });
     const { downloadSent, downloadReceived, downloadLost, uploadSent, uploadReceived, uploadLost } = this.world.traffic;
     invariant(
       downloadSent >= downloadReceived + downloadLost && uploadSent >= uploadReceived + uploadLost,
@@ -333,7 +340,7 @@ export class Federation implements Snapshot<FederationState> {
       const { outstanding } = this.#participations;
       invariant(outstanding === 0, () => `${outstanding} participations never ended`);
       // An evaluation that was asked for begins with the next event.
-      if (!evaluated) this.#progress.done = true;
+      this.#progress = { ...this.#progress, isEnding: evaluated, done: !evaluated };
     }
     this.#options.onRoundClosed(round);
   }

@@ -1,5 +1,6 @@
 /** The strategy of a run with what it sees of it, its programs as content that workers read, and where it starts. */
-import type { Learning, Method } from "../../actors/server-state.ts";
+import type { Best, Learning, Method } from "../../actors/server-state.ts";
+import { evaluationShards } from "../../actors/training.ts";
 import { InputError, invariant } from "../base/errors.ts";
 import { type ClientId, participationId, round } from "../base/ids.ts";
 import { type Problem, show, under } from "../base/problem.ts";
@@ -9,6 +10,7 @@ import { rateFactor } from "../fl/local-rate.ts";
 import { emptyMemory, type Kind, usual } from "../fl/plan.ts";
 import { RescalerBook } from "../fl/rescaler.ts";
 import type { Strategy } from "../fl/strategy.ts";
+import { judged } from "../records/stopping.ts";
 import type { BlobStore } from "../runtime/messages/blobs.ts";
 import type { BlobRef } from "../runtime/messages/refs.ts";
 import { measuredCost } from "../scenario/calibration.ts";
@@ -231,9 +233,10 @@ export function learningOf(
   minUpdates: number,
   { task, budgets, training }: Prepared,
   rng: Rng,
+  rescalers: () => Best["rescalers"],
 ): Learning | null {
   if (training === null) return null;
-  const { rescaler } = scenario.data;
+  const { rescaler, stop } = scenario.data;
   return {
     task,
     rescalers: new RescalerBook({
@@ -245,5 +248,12 @@ export function learningOf(
     budgets,
     initial: training.start?.parameters ?? task.initial(rng),
     minUpdates,
+    ...(stop && {
+      stopping: {
+        shards: evaluationShards(training.setup),
+        judge: (before, round, found) => judged(before, stop, task.type, round, found),
+        rescalers,
+      },
+    }),
   };
 }

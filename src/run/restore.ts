@@ -28,7 +28,14 @@ export const federationSchema = z.strictObject({
   /** Digests of the strategy's programs. */
   programs: z.array(z.string()).readonly(),
   rescalers: rescalerSchema.nullable(),
-  progress: z.strictObject({ invited: whole, accepted: whole, round: whole, done: z.boolean() }),
+  progress: z.strictObject({
+    invited: whole,
+    accepted: whole,
+    round: whole,
+    /** The last round has closed, and its evaluation is still to begin. */
+    isEnding: z.boolean(),
+    done: z.boolean(),
+  }),
 });
 export type FederationState = Readonly<z.output<typeof federationSchema>>;
 

@@ -29,6 +29,7 @@ export const endedSchema = z.object({
   virtualTime: instant,
   /** Real seconds. */
   seconds: z.number().min(0),
+  stop: resultSchema.shape.stop,
   expectations: resultSchema.shape.expectations,
   /** Counts and times of the simulator itself, as in `diagnostics.log`. */
   diagnostics: z.record(z.string(), z.number()),
@@ -57,6 +58,7 @@ export function resultOf(scenario: Scenario, prepared: Prepared, federation: Fed
     ({ needsTraining }) => state === "finished" && !(needsTraining && scenario.data.timingOnly),
   );
   const { pledges } = federation.diagnostics;
+  const standing = federation.course?.standing;
   return {
     state,
     folder: folder?.path ?? null,
@@ -70,6 +72,7 @@ export function resultOf(scenario: Scenario, prepared: Prepared, federation: Fed
     heldOut: prepared.training?.setup.evaluation.length ?? null,
     virtualTime: federation.kernel.now,
     seconds: diagnostics.elapsed(),
+    ...(standing && { stop: { because: standing.because, best: standing.best } }),
     expectations: claims.map((claim) => judged(claim, findings)),
     diagnostics: {
       ...diagnostics.totals(),

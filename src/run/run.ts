@@ -28,6 +28,7 @@ import { type Checkpoint, writeCheckpoint } from "../folder/saved-state.ts";
 import type { Forecast } from "../records/forecast.ts";
 import { divergenceOf, metricsOf, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
 import { type Ended, rowOf } from "../records/participation.ts";
+import { reasonOf, stopProblems } from "../records/stopping.ts";
 import { connectNats, type NatsAddress, type NatsServer } from "../runtime/pools/nats-server.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import { type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
@@ -162,8 +163,11 @@ export async function prepareRun(
   else requireEngine(engine);
   if (workers === 0 && nats === undefined) throw new ScenarioError("workers is 0, expected at least 1");
   const prepared = await prepare(scenario, { embedded: embeddedModel(), startedIn, problems: checkQuorum(scenario) });
-  const problems = [...strategyProblems(scenario, prepared), ...checkReach(scenario, prepared)];
-  throwProblems(scenario.data.name, problems);
+  throwProblems(scenario.data.name, [
+    ...stopProblems(scenario.data.stop, prepared.task.type, prepared.training && prepared.budgets),
+    ...strategyProblems(scenario, prepared),
+    ...checkReach(scenario, prepared),
+  ]);
   return { ...prepared, notes: [...prepared.notes, ...withoutData(prepared), ...unusedFields(scenario)] };
 }
 
@@ -338,8 +342,11 @@ export async function playRun({
         await macrotask();
       }
     });
-    if (federation.hasFinished) await federation.rowsDone();
-    else if (isStopped) save();
+    if (federation.hasFinished) {
+      await federation.rowsDone();
+      const why = data.stop && federation.course && reasonOf(federation.course.standing, data.stop);
+      if (why) listen({ type: "note", text: `the run ends after round ${closed}: ${why}` });
+    } else if (isStopped) save();
     else {
       isOver = true;
       listen({ type: "note", text: "the work under way takes too long to wait for: the last checkpoint stands" });

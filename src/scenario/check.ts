@@ -2,6 +2,7 @@
 import { expected, type Problem, under } from "../base/problem.ts";
 import { checkPolicy, policyFromSpec, policySpecSchema } from "../fl/policies/registry.ts";
 import type { RoundPolicy } from "../fl/policy.ts";
+import { stopProblems } from "../records/stopping.ts";
 import { checkRegions, clientsIn } from "../sim/fleet/fleet-spec.ts";
 import { checkWorld } from "../sim/world-spec.ts";
 import type { OpenedTask } from "../tasks/kind.ts";
@@ -19,6 +20,7 @@ export function checkScenario(data: ScenarioData, own?: RoundPolicy): Problem[] 
     ...checkAttackers(data),
     ...checkSizes(data),
     ...checkClaims(data),
+    ...stopProblems(data.stop, data.task.type, data.evaluateAt ?? null),
   ];
 }
 
@@ -82,6 +84,9 @@ function checkSizes(data: ScenarioData): Problem[] {
   ) {
     const what = "a number, the mean that data.partition spreads";
     problems.push(expected("data.sizes.examplesPerClient", what, sizes.examplesPerClient));
+  }
+  if (sizes !== undefined && partition?.type === "function") {
+    problems.push({ path: "data.partition", text: "is a function of examples, and data.sizes stands in for them" });
   }
   if (source.type !== "instructions" || (data.timingOnly && sizes !== undefined)) return problems;
   const training = heldOut < 1 ? source.examples * (1 - heldOut) : source.examples - heldOut;

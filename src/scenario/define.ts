@@ -165,7 +165,9 @@ export function unusedFields(scenario: Scenario): string[] {
   if (strategy.sampler !== undefined && isNamed) {
     unused.push(`rounds.sampler is not used: strategy ${strategy.name} chooses its clients itself`);
   }
-  if (data.timingOnly && data.warmStart !== undefined) unused.push("warmStart is not used: nothing is trained");
+  for (const field of ["warmStart", "stop"] as const) {
+    if (data.timingOnly && data[field] !== undefined) unused.push(`${field} is not used: nothing is trained`);
+  }
   if (policy === undefined && own.policy === undefined) return unused;
   const stated = { deadline: deadline !== null, minUpdates: minUpdates !== 1, overSelection: overSelection !== 1 };
   return [

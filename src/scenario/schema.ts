@@ -11,6 +11,7 @@ import { duration, patience } from "../fl/policies/fields.ts";
 import { usualPolicySpec } from "../fl/policies/registry.ts";
 import { samplerSpecSchema, usualSamplerSpec } from "../fl/samplers/registry.ts";
 import { strategySpecSchema, usualStrategySpec } from "../fl/strategies/registry.ts";
+import { stopSchema } from "../records/stopping.ts";
 import { regionsSchema, tiersSchema } from "../sim/fleet/fleet-spec.ts";
 import { lawSchema } from "../sim/fleet/laws.ts";
 import { worldSchema } from "../sim/world-spec.ts";
@@ -161,6 +162,8 @@ export const scenarioSchema = z.strictObject({
   /** Rounds from one evaluation to the next; the last round is always evaluated. */
   evaluateEvery: count.default(1),
   evaluationExamples: count.default(256),
+  /** When the run ends before its last round; it leaves the best adapter beside the last. */
+  stop: stopSchema.exactOptional(),
   /** Budgets at which the global model is evaluated; those of the fleet and the model's own unless given. */
   evaluateAt: z.array(count).min(1).exactOptional(),
   /** `full` writes every event to events.jsonl, about 90 bytes each; `digest` keeps only what tells two runs apart. */

@@ -136,7 +136,7 @@ test("what was learned from an old model arrives as a change of today's", () => 
 });
 
 test("evaluation is cut into shards that cover every batch once, whatever the number of workers", () => {
-  assert.deepEqual(evaluationShards(100, 10), [
+  assert.deepEqual(evaluationShards({ evaluation: new Uint32Array(100), batchSize: 10 }), [
     { from: 0, until: 4 },
     { from: 4, until: 8 },
     { from: 8, until: 10 },
