@@ -1,19 +1,64 @@
-/** What a scenario file may import: `import { defineScenario, flame, … } from "flame-sim"`. */
+/**
+ * What a scenario file may import: `import { defineScenario, flame, … } from "flame-sim"`. Types of all that its own parts are
+ * given and give back are among it.
+ */
 export { InputError, MachineError, ScenarioError } from "./base/errors.ts";
-export { days, hours, megabits, megabytes, millis, minutes, seconds } from "./base/units.ts";
-export { digits, images, pictures } from "./data/images/source.ts";
-export { byCategory, byQuantity, contiguous, dirichlet, iid, type PartitionSpec, shards } from "./data/partition.ts";
-export { file, instructions } from "./data/source.ts";
-export { csv, table } from "./data/tables/source.ts";
+export { type ClientId, clientId, type ParticipationId, type Round } from "./base/ids.ts";
+export type { Problem } from "./base/problem.ts";
+export type { Draws, Shuffleable } from "./base/random.ts";
+export {
+  type BytesPerSecond,
+  days,
+  hours,
+  type Millis,
+  megabits,
+  megabytes,
+  millis,
+  minutes,
+  seconds,
+} from "./base/units.ts";
+export type { FieldNames } from "./data/fields.ts";
+export { digits, type ImageSource, images, pictures } from "./data/images/source.ts";
+export {
+  byCategory,
+  byColumn,
+  byIndices,
+  byQuantity,
+  contiguous,
+  type Deal,
+  type DealtExample,
+  dirichlet,
+  iid,
+  type PartitionSpec,
+  partitionBy,
+  shards,
+} from "./data/partition.ts";
+export { file, instructions, type RecordsSource, records, type TextSource } from "./data/source.ts";
+export { csv, type TableSource, table } from "./data/tables/source.ts";
 export { compact, custom, headings, type PromptTemplate } from "./data/template.ts";
-export type { ClientView, Plan } from "./fl/plan.ts";
+export type { Loss } from "./data/tokenized.ts";
+export type { Named, Spec } from "./fl/define.ts";
+export type { DeployedModel, Deployment } from "./fl/deployment.ts";
+export type { ClientMemory, ClientView, Invited, Kind, Plain, Plan, Vectors } from "./fl/plan.ts";
 export * from "./fl/policies/all.ts";
-export type { Decision, PolicyFacts, PolicyView, RoundPolicy } from "./fl/policy.ts";
-export type { Candidates, ClientSampler, History } from "./fl/sampler.ts";
+export type { Arrival, Decision, PolicyBehaviour, PolicyFacts, PolicyView, RoundPolicy } from "./fl/policy.ts";
+export type { Candidates, ClientSampler, History, SamplerBehaviour } from "./fl/sampler.ts";
 export * from "./fl/samplers/all.ts";
 export * from "./fl/strategies/all.ts";
-export type { Strategy, StrategySampler } from "./fl/strategy.ts";
-export type { Update } from "./fl/update.ts";
+export type {
+  Aggregation,
+  At,
+  Choice,
+  Chosen,
+  Finishing,
+  Method,
+  Reply,
+  ServerState,
+  Strategy,
+  StrategySampler,
+} from "./fl/strategy.ts";
+export type { Trained, Update } from "./fl/update.ts";
+export type { AskForWork, WorkInput, WorkName, WorkResult, Works } from "./fl/works.ts";
 export { clipped } from "./fl/wrappers/clipped.ts";
 export type { BudgetMetrics, RoundMetrics, TierMetrics } from "./records/metrics.ts";
 export { type RunRecord, readRun } from "./report/run-folder.ts";
@@ -34,17 +79,26 @@ export {
   finishesWithin,
   lossFalls,
   participationAtLeast,
+  type Verdict,
 } from "./scenario/expect.ts";
 export { availabilityFrom, devicesFrom } from "./scenario/recorded.ts";
-export { flashLink } from "./sim/fleet/links.ts";
-export { aiBenchmark, flashPhones } from "./sim/fleet/speed-laws.ts";
+export type { TraceSpec } from "./sim/availability/availability-windows.ts";
+export type { Fleet } from "./sim/fleet/fleet.ts";
+export type { DeviceTrace } from "./sim/fleet/fleet-spec.ts";
+export { flashLink, type LinkLaw, type LinkRates } from "./sim/fleet/links.ts";
+export { aiBenchmark, flashPhones, type SpeedLaw } from "./sim/fleet/speed-laws.ts";
+export type { Traffic } from "./sim/flight/environment.ts";
 export { hazardLosing } from "./sim/flight/faults.ts";
 export {
   bandwidth,
   crash,
+  type Effect,
   hook,
   outage,
+  type PlainEffect,
   partition,
+  type ReadonlyColumn,
+  type ReadonlyFleet,
   type SimulatedWorld,
   serverRestart,
   setDropout,
@@ -55,8 +109,35 @@ export { at, between, every, type TimelineEntry } from "./sim/script/timeline.ts
 export type { Cell, StoredCell } from "./study/cell.ts";
 export type { Axes, Study } from "./study/matrix/planned.ts";
 export { readStudy, type StudyCell, type StudyOptions, type StudyRecord, study } from "./study/study.ts";
+export type {
+  Activations,
+  Cut,
+  Group,
+  Heads,
+  LowRankPair,
+  Mixture,
+  Modalities,
+  ParameterLayout,
+  Range,
+} from "./tasks/layout.ts";
+export type { RankPass } from "./tasks/ranks.ts";
+export type { Scope } from "./tasks/scope.ts";
 export type { DataSource } from "./tasks/sources.ts";
 export { spread } from "./tasks/spread.ts";
-export type { Steps } from "./tasks/steps.ts";
+export type { Probe, StepContext, Steps } from "./tasks/steps.ts";
+export type {
+  Ability,
+  Affordable,
+  KeyedDraws,
+  Mix,
+  Pass,
+  RouterPass,
+  Setting,
+  TaskShape,
+  Variant,
+} from "./tasks/task.ts";
+export type { Graph } from "./tensor/graph/graph.ts";
+export type { Node, Tensor, TensorType } from "./tensor/graph/ir.ts";
+export type { Dim, DType, Shape } from "./tensor/graph/shape.ts";
 export * as ops from "./tensor/ops/arithmetic.ts";
 export { type Finding, type Promises, testStrategy } from "./testing/strategy.ts";

@@ -40,7 +40,7 @@ export interface Draws {
 }
 
 /** Any array, plain or typed. */
-interface Shuffleable {
+export interface Shuffleable {
   readonly length: number;
   [index: number]: unknown;
 }

@@ -1,5 +1,6 @@
 /** Deals example numbers to clients: the mechanics behind the laws of `partition.ts`. */
 import { ScenarioError } from "../base/errors.ts";
+import { show } from "../base/problem.ts";
 import type { Rng } from "../base/random.ts";
 import { type Examples, exampleLength } from "./examples.ts";
 
@@ -145,6 +146,69 @@ export function dealCategories(
   const all = Array.from({ length: clients }, (_, client) => client);
   const holders = groups.map((_, row) => all.filter((client) => client % groups.length === row));
   return dealToHolders(groups, holders, { name: "byCategory()", minimum }, clients, rng);
+}
+
+/** Whose examples are whose: client c holds the c-th owner's, and every one after as many again; or shares an owner. */
+export function dealByOwner(
+  groups: readonly Uint32Array[],
+  { minimum }: { readonly minimum: number },
+  clients: number,
+  rng: Rng,
+): Partition {
+  const all = Array.from({ length: clients }, (_, client) => client);
+  const { length } = groups;
+  const holders = groups.map((_, row) =>
+    clients >= length ? all.filter((client) => client % length === row) : [row % clients],
+  );
+  return dealToHolders(groups, holders, { name: "byColumn()", minimum }, clients, rng);
+}
+
+/**
+ * The examples of each list, in ascending order.
+ *
+ * @param what names the lists for their author
+ * @param training those that may be dealt; all unless given
+ * @throws ScenarioError for a number that is none, that comes twice or that may not be dealt
+ */
+export function dealLists(
+  lists: readonly ArrayLike<number>[],
+  what: string,
+  examples: number,
+  clients: number,
+  training?: ReadonlySet<number>,
+): Partition {
+  if (!Array.isArray(lists) || lists.length !== clients) {
+    const got = Array.isArray(lists) ? `${lists.length}` : show(lists);
+    throw new ScenarioError(`${what}: expected a list for each of ${clients} clients, got ${got}`);
+  }
+  const holder = new Map<number, number>();
+  for (const [client, list] of lists.entries()) {
+    for (const e of Array.from(list as ArrayLike<number>)) {
+      const wrong = (text: string) => new ScenarioError(`${what}[${client}] has ${show(e)}, ${text}`);
+      if (!(Number.isInteger(e) && e >= 0 && e < examples))
+        throw wrong(`but examples are numbered 0 to ${examples - 1}`);
+      if (training?.has(e) === false) throw wrong("which is held out; expected numbers of the examples that are given");
+      if (holder.has(e)) throw wrong(`which client ${holder.get(e)} holds already`);
+      holder.set(e, client);
+    }
+  }
+  return {
+    clients,
+    offsets: runningSum(Float64Array.from(lists, ({ length }) => length)),
+    indices: Uint32Array.from(lists.flatMap((list) => Array.from(list as ArrayLike<number>).sort((a, b) => a - b))),
+  };
+}
+
+/** Without the examples that are not in the set. */
+export function keptOf(dealt: Partition, kept: ReadonlySet<number>): Partition {
+  const lists = Array.from({ length: dealt.clients }, (_, client) =>
+    examplesOf(dealt, client).filter((e) => kept.has(e)),
+  );
+  return {
+    clients: dealt.clients,
+    offsets: runningSum(Float64Array.from(lists, ({ length }) => length)),
+    indices: Uint32Array.from(lists.flatMap((list) => [...list])),
+  };
 }
 
 /** Those who hold a category have as much of it each. */

@@ -20,6 +20,8 @@ export interface Example {
   readonly history?: readonly Exchange[];
   /** The label that partitions deal by. */
   readonly category: string;
+  /** Whose it is, where a partition goes by that. */
+  readonly owner?: string;
 }
 
 /** The question that a response answers, with all that was said before it. */

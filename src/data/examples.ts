@@ -9,6 +9,9 @@ export interface Examples {
   readonly category: Uint16Array;
   /** Ascending, so they do not depend on the order of examples. */
   readonly categoryNames: readonly string[];
+  /** Row of `ownerNames`, `[examples]`: whose each is, where the partition goes by a column. */
+  readonly owner?: Uint32Array;
+  readonly ownerNames?: readonly string[];
   /** Hash of the question, `[examples]`, in [0, 1): decides the split. Examples of one hash stay on one side. */
   readonly questionHash: Float64Array;
   /** 1 for an example that is there to be evaluated, `[examples]`: where given, it is the split. */
@@ -54,7 +57,21 @@ export function columnsOf({ columns }: RowData, examples: Uint32Array, rows: num
   );
 }
 
-type Numbers = Uint8Array | Uint16Array | Int32Array | Float32Array | Float64Array;
+/** Rows of names in ascending order; by their value where all are numbers. */
+export function owners(of: readonly string[]): Required<Pick<Examples, "owner" | "ownerNames">> {
+  const ownerNames = [...new Set(of)].sort();
+  if (ownerNames.every((name) => Number.isFinite(Number(name)))) ownerNames.sort((a, b) => Number(a) - Number(b));
+  const rows = new Map(ownerNames.map((name, row) => [name, row]));
+  return {
+    owner: shared(
+      Uint32Array,
+      of.map((name) => rows.get(name)!),
+    ),
+    ownerNames,
+  };
+}
+
+type Numbers = Uint8Array | Uint16Array | Uint32Array | Int32Array | Float32Array | Float64Array;
 
 /** A copy in shared memory. */
 export function shared<Type extends Numbers>(

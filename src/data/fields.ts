@@ -6,7 +6,9 @@
  *
  * Every field is read, refused, or spoken of as not read if it looks like content. Only own fields count.
  */
+import { z } from "zod";
 import { InputError } from "../base/errors.ts";
+import { given } from "../base/given.ts";
 import { printable } from "../base/text.ts";
 import { type Example, type Exchange, NO_CATEGORY } from "./example.ts";
 import type { Reading } from "./reading.ts";
@@ -27,42 +29,84 @@ const KNOWN: ReadonlySet<string> = new Set([...Object.values(SPELLINGS).flat(), 
 type Field = keyof typeof SPELLINGS;
 type Fields = Readonly<Record<string, unknown>>;
 
+const name = z.string().min(1).exactOptional();
+/** What fields are called in somebody's file; `output` is another word for the response. */
+export const namesSchema = z
+  .strictObject({ instruction: name, input: name, response: name, output: name, system: name, category: name })
+  .refine(({ response, output }) => response === undefined || output === undefined, "response or output, not both");
+
+export type FieldNames = Readonly<z.output<typeof namesSchema>>;
+
+/** How records are read: every field under the names that may stand for it, and the column that says whose they are. */
+export interface Naming {
+  readonly names: Readonly<Record<Field, readonly string[]>>;
+  readonly column?: string;
+}
+
+const usualNaming: Naming = { names: SPELLINGS };
+
+/** A field that is named has this name alone. */
+export function namingOf({ output, ...own }: FieldNames = {}, column?: string): Naming {
+  const named = Object.entries({ ...own, ...given({ response: own.response ?? output }) });
+  const names = { ...SPELLINGS, ...Object.fromEntries(named.map(([field, of]) => [field, [of]])) };
+  return { names, ...given({ column }) };
+}
+
 /** Null for a record that is passed over; `reading` hears why. */
-export function toExample(value: unknown, where: string, reading: Reading): Example | null {
+export function toExample(
+  value: unknown,
+  where: string,
+  reading: Reading,
+  naming: Naming = usualNaming,
+): Example | null {
   if (!isFields(value)) {
     throw new InputError(`${where}: expected a JSON object with "instruction" and "response", got ${kindOf(value)}`);
   }
   const conversation = CONVERSATIONS.find((name) => has(value, name));
   const parts =
     conversation === undefined
-      ? fromFields(value, where, reading)
-      : fromConversation(value, conversation, where, reading);
+      ? fromFields(value, where, reading, naming)
+      : fromConversation(value, conversation, where, reading, naming);
   if (parts === null) return null;
-  const category = text(value, "category", where) ?? "";
-  return { ...parts, category: category === "" ? NO_CATEGORY : category };
+  const category = text(value, naming.names.category, where) ?? "";
+  const owner = naming.column === undefined ? {} : { owner: ownerIn(value, naming.column, where) };
+  return { ...parts, category: category === "" ? NO_CATEGORY : category, ...owner };
 }
 
-type Parts = Omit<Example, "category">;
+/** Whose the example is: text, or a number as text. */
+function ownerIn(record: Fields, column: string, where: string): string {
+  const value = has(record, column) ? record[column] : "";
+  const owner = typeof value === "number" ? String(value) : value;
+  if (typeof owner === "string" && spoken(owner)) return owner;
+  throw new InputError(
+    `${where}: expected ${shown(column)}, the column that data.partition goes by, to be a text or a number, ` +
+      `got ${value === "" ? "nothing" : kindOf(value)}`,
+  );
+}
 
-function fromFields(record: Fields, where: string, reading: Reading): Parts | null {
-  const instruction = text(record, "instruction", where);
-  const response = text(record, "response", where);
+type Parts = Omit<Example, "category" | "owner">;
+
+function fromFields(record: Fields, where: string, reading: Reading, { names, column = "" }: Naming): Parts | null {
+  const instruction = text(record, names.instruction, where);
+  const response = text(record, names.response, where);
   if (instruction === null || response === null) {
+    const spelled = names.instruction === SPELLINGS.instruction && names.response === SPELLINGS.response;
+    const hint = spelled ? ' (or "output", or "messages"; docs/data.md has all spellings)' : "";
     throw new InputError(
-      `${where}: expected a JSON object with "instruction" and "response" (or "output", or "messages"; docs/data.md ` +
-        `has all spellings), got ${kindOf(record)}`,
+      `${where}: expected a JSON object with ${shown(names.instruction[0]!)} and ${shown(names.response[0]!)}` +
+        `${hint}, got ${kindOf(record)}`,
     );
   }
-  tellUnread(record, [...Object.values(SPELLINGS).flat(), "history"], where, reading);
+  tellUnread(record, [...Object.values(names).flat(), "history", column], where, reading);
   if (blank(response)) {
     reading.remark("passed over, the response is blank or null", where);
     return null;
   }
-  const input = text(record, "input", where) ?? "";
+  const input = text(record, names.input, where) ?? "";
   if (blank(instruction) && blank(input)) {
     throw new InputError(`${where}: expected an instruction, got an empty one and no input`);
   }
-  return { ...before(text(record, "system", where) ?? "", historyOf(record, where)), instruction, input, response };
+  return { ...before(text(record, names.system, where) ?? "", historyOf(record, where)), instruction, input, response };
 }
 
 /** Alpaca with history: a list of questions with their answers. */
@@ -91,12 +135,18 @@ const ROLES: ReadonlyMap<unknown, "system" | "user" | "assistant"> = new Map([
 ] as const);
 
 /** OpenAI (`role`, `content`) or ShareGPT (`from`, `value`). */
-function fromConversation(record: Fields, name: string, where: string, reading: Reading): Parts | null {
+function fromConversation(
+  record: Fields,
+  name: string,
+  where: string,
+  reading: Reading,
+  { names, column = "" }: Naming,
+): Parts | null {
   const list = record[name];
   if (!Array.isArray(list)) {
     throw new InputError(`${where}: expected "${name}" to be a list of messages, got ${kindOf(list)}`);
   }
-  tellUnread(record, [name, ...SPELLINGS.system, ...SPELLINGS.category], where, reading);
+  tellUnread(record, [name, ...names.system, ...names.category, column], where, reading);
   const messages = list.map((message: unknown, at) => messageOf(message, `${where}: "${name}"[${at}]`, reading));
   const leading = messages.findIndex(({ role }) => role !== "system");
   const starts = leading < 0 ? messages.length : leading;
@@ -126,7 +176,10 @@ function fromConversation(record: Fields, name: string, where: string, reading: 
     const answer = dialogue[at + 1]!;
     return [{ instruction: message.text, response: answer.text, ...(answer.quiet && { quiet: true }) }];
   });
-  const system = new Set([text(record, "system", where) ?? "", ...messages.slice(0, starts).map((one) => one.text)]);
+  const system = new Set([
+    text(record, names.system, where) ?? "",
+    ...messages.slice(0, starts).map((one) => one.text),
+  ]);
   return { ...before([...system].filter(spoken).join("\n\n"), pairs.slice(0, -1)), input: "", ...pairs.at(-1)! };
 }
 
@@ -164,9 +217,9 @@ function messageOf(message: unknown, where: string, reading: Reading): Message {
  *
  * @throws InputError when two names have texts that differ: one of them would be lost
  */
-function text(record: Fields, field: Field, where: string): string | null {
+function text(record: Fields, names: readonly string[], where: string): string | null {
   let found: { readonly name: string; readonly value: string } | null = null;
-  for (const name of SPELLINGS[field]) {
+  for (const name of names) {
     if (!Object.hasOwn(record, name)) continue;
     const value = record[name] ?? "";
     if (typeof value !== "string") {

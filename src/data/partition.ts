@@ -9,22 +9,28 @@
  *   quantity    sizes ∝ exp(σ·normal) or ∝ rank^−z, content as iid
  *   shards      each client holds examples of `categories` categories (McMahan et al., 2017)
  *   category    client c holds the c-th category, and again from the first on: a site, an environment
+ *   column      the same by the values of a column; with fewer clients than values a client holds every N-th of them
+ *   indices     client c holds the examples of the c-th list, numbered from 0 in the order of the source
+ *   function    as a function of the scenario's author says
  */
 import { z } from "zod";
 import { invariant, ScenarioError } from "../base/errors.ts";
 import { show } from "../base/problem.ts";
-import type { Rng } from "../base/random.ts";
+import type { Draws, Rng } from "../base/random.ts";
 import {
   apportion,
   type ClientSizes,
   dealByCategory,
+  dealByOwner,
   dealCategories,
+  dealLists,
   dealShards,
   dealSizes,
   dealStretches,
+  keptOf,
   type Partition,
 } from "./deal.ts";
-import type { Examples } from "./examples.ts";
+import { type Examples, exampleLength } from "./examples.ts";
 
 const minimum = z.number().int().min(0).default(1);
 
@@ -52,7 +58,36 @@ export const partitionSchema = z.discriminatedUnion("type", [
     .refine(({ sigma, zipf }) => (sigma === undefined) !== (zipf === undefined), "either sigma or zipf"),
   z.strictObject({ type: z.literal("shards"), categories: z.number().int().positive(), minimum }),
   z.strictObject({ type: z.literal("category"), minimum }),
+  z.strictObject({ type: z.literal("column"), column: z.string().min(1), minimum }),
+  z.strictObject({
+    type: z.literal("indices"),
+    clients: z
+      .array(z.array(z.int().min(0)).readonly())
+      .min(1)
+      .readonly(),
+  }),
+  z.strictObject({
+    type: z.literal("function"),
+    deal: z.custom<Deal>((value) => typeof value === "function", "a function that deals examples to clients"),
+  }),
 ]);
+
+/** An example that clients may train on, as a function of the author sees it. */
+export interface DealtExample {
+  /** In the order of the source, from 0; those held out are not among them. */
+  readonly index: number;
+  readonly category: string;
+  /** Tokens, end token included; 1 where an example is one unit. */
+  readonly length: number;
+}
+
+/** `index` of what each client holds, a list for each; no example goes to two clients. */
+export type Deal = (given: {
+  readonly examples: readonly DealtExample[];
+  readonly clients: number;
+  /** The same in every run of the seed. */
+  readonly draws: Draws;
+}) => readonly ArrayLike<number>[];
 
 export type PartitionSpec = Readonly<z.infer<typeof partitionSchema>>;
 
@@ -80,6 +115,22 @@ export const byCategory = (options: { minimum?: number } = {}): PartitionSpec =>
   ...options,
 });
 
+/** By the values of a column of the file: writers, hospitals, sites. */
+export const byColumn = (column: string, options: { minimum?: number } = {}): PartitionSpec => ({
+  type: "column",
+  column,
+  minimum: 1,
+  ...options,
+});
+/** What each client holds, by number in the order of the source. */
+export const byIndices = (clients: readonly (readonly number[])[]): PartitionSpec => ({ type: "indices", clients });
+/** As a function of your own says. */
+export const partitionBy = (deal: Deal): PartitionSpec => ({ type: "function", deal });
+
+/** What a source has to read besides for a partition. */
+export const columnOf = (spec: PartitionSpec | undefined): string | undefined =>
+  spec?.type === "column" ? spec.column : undefined;
+
 /** Deals the examples `indices` of `data`. No example goes to two clients. */
 export function partition(
   data: Examples,
@@ -88,7 +139,7 @@ export function partition(
   clients: number,
   rng: Rng,
 ): Partition {
-  requireEnough(indices.length, clients, leastOf(spec));
+  if (spec.type !== "indices" && spec.type !== "function") requireEnough(indices.length, clients, leastOf(spec));
   switch (spec.type) {
     case "iid":
       return dealSizes(indices, evenSizes(indices.length, clients), rng);
@@ -102,7 +153,31 @@ export function partition(
       return dealShards(groupsOf(data, indices), spec, clients, rng);
     case "category":
       return dealCategories(groupsOf(data, indices), spec, clients, rng);
+    case "column":
+      return dealByOwner(ownersOf(data, indices, spec.column), spec, clients, rng);
+    case "indices": {
+      const training = new Set(indices);
+      const given = dealLists(spec.clients, "data.partition.clients", data.examples, clients);
+      return keptOf(given, training);
+    }
+    case "function": {
+      const examples = Array.from(indices, (index) => ({
+        index,
+        category: data.categoryNames[data.category[index]!]!,
+        length: exampleLength(data, index),
+      }));
+      const lists = spec.deal({ examples, clients, draws: rng.at("partition function").at(0) });
+      return dealLists(lists, "what data.partition.deal returns", data.examples, clients, new Set(indices));
+    }
   }
+}
+
+function ownersOf({ owner, ownerNames }: Examples, indices: Uint32Array, column: string): Uint32Array[] {
+  if (owner === undefined) {
+    const what = `is byColumn(${show(column)}), but data.source has no columns`;
+    throw new ScenarioError(`data.partition ${what}; expected file(path), csv(path) or records([…])`);
+  }
+  return grouped(owner, ownerNames!.length, indices);
 }
 
 /** What the user should know of these examples under this law. */
@@ -111,6 +186,18 @@ export function notesOnPartition(
   indices: Uint32Array,
   spec: PartitionSpec,
 ): string[] {
+  if (spec.type === "indices") {
+    const training = new Set(indices);
+    const all = spec.clients.flat();
+    const heldOut = all.filter((index) => !training.has(index)).length;
+    const [left, text] = [indices.length - (all.length - heldOut), "examples that may be trained on go to no client"];
+    return [
+      ...(heldOut > 0
+        ? [`${heldOut} of ${all.length} examples of data.partition are held out, and go to no client`]
+        : []),
+      ...(left > 0 ? [`${left} of ${indices.length} ${text}`] : []),
+    ];
+  }
   const only = category[indices[0]!];
   if (spec.type !== "dirichlet" || indices.some((e) => category[e] !== only)) return [];
   return [
@@ -156,7 +243,12 @@ function drawSizes(spec: PartitionSpec, total: number, clients: number, categori
     case "contiguous":
     case "shards":
     case "category":
+    case "column":
       return evenSizes(total, clients);
+    case "indices":
+      return Float64Array.from(spec.clients, ({ length }) => length);
+    case "function":
+      throw new ScenarioError("data.partition is a function of examples, and data.sizes stands in for them");
     case "quantity":
       return quantitySizes(spec, total, clients, rng);
     case "dirichlet": {
@@ -171,13 +263,16 @@ function drawSizes(spec: PartitionSpec, total: number, clients: number, categori
 }
 
 /** The examples of each category, in the order of `indices`. */
-function groupsOf(data: Examples, indices: Uint32Array): Uint32Array[] {
-  const counts = new Uint32Array(data.categoryNames.length);
-  for (const e of indices) counts[data.category[e]!]!++;
+const groupsOf = ({ category, categoryNames }: Examples, indices: Uint32Array): Uint32Array[] =>
+  grouped(category, categoryNames.length, indices);
+
+function grouped(rowOf: Uint16Array | Uint32Array, rows: number, indices: Uint32Array): Uint32Array[] {
+  const counts = new Uint32Array(rows);
+  for (const e of indices) counts[rowOf[e]!]!++;
   const groups = Array.from(counts, (count) => new Uint32Array(count));
   counts.fill(0);
   for (const e of indices) {
-    const row = data.category[e]!;
+    const row = rowOf[e]!;
     groups[row]![counts[row]!++] = e;
   }
   return groups.filter(({ length }) => length > 0);

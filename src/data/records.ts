@@ -14,7 +14,7 @@ import { occursTwice, repeatedNames } from "../base/json.ts";
 import { streamOf } from "../base/open.ts";
 import { printable } from "../base/text.ts";
 import type { Example } from "./example.ts";
-import { shown, toExample } from "./fields.ts";
+import { type Naming, shown, toExample } from "./fields.ts";
 import { type Chunks, linePieces, type Opening, openText, type Piece, wholeLines } from "./lines.ts";
 import { isParquet, parquetRows } from "./parquet.ts";
 import { Reading } from "./reading.ts";
@@ -37,13 +37,18 @@ export const READ_LIMITS: ReadLimits = { recordBytes: 4 * 2 ** 20, depth: 64, re
  * @param reading hears of all that is passed over
  * @param hash takes the bytes as they are read; when all examples are through it has seen the whole file
  */
-export async function* readExamples(path: string, reading?: Reading, hash?: Hash): AsyncGenerator<Example> {
+export async function* readExamples(
+  path: string,
+  reading?: Reading,
+  hash?: Hash,
+  naming?: Naming,
+): AsyncGenerator<Example> {
   const name = basename(path);
   if (isParquet(path)) {
     if (hash !== undefined) for await (const chunk of streamOf(path)) hash.update(chunk);
-    yield* examplesOf(rowsOf(path, name), name, READ_LIMITS, reading ?? new Reading());
+    yield* examplesOf(rowsOf(path, name), name, READ_LIMITS, reading ?? new Reading(), naming);
   } else {
-    yield* parseExamples(fileChunks(path, hash), name, READ_LIMITS, reading);
+    yield* parseExamples(fileChunks(path, hash), name, READ_LIMITS, reading, naming);
   }
 }
 
@@ -57,12 +62,13 @@ export async function* parseExamples(
   name: string,
   limits: ReadLimits = READ_LIMITS,
   reading = new Reading(),
+  naming?: Naming,
 ): AsyncGenerator<Example> {
   const opening = await openText(chunks, name, limits.recordBytes);
   if (opening.text === null) {
     throw new InputError(`${name} is empty; expected a JSON array or JSON Lines of instructions`);
   }
-  yield* examplesOf(recordsOf(opening, opening.text, name, limits), name, limits, reading);
+  yield* examplesOf(recordsOf(opening, opening.text, name, limits), name, limits, reading, naming);
 }
 
 async function* examplesOf(
@@ -70,11 +76,12 @@ async function* examplesOf(
   name: string,
   limits: ReadLimits,
   reading: Reading,
+  naming?: Naming,
 ): AsyncGenerator<Example> {
   let records = 0;
   for await (const { value, where } of found) {
     if (++records > limits.records) throw new InputError(`${where}: expected at most ${limits.records} records`);
-    const example = toExample(value, where, reading);
+    const example = toExample(value, where, reading, naming);
     if (example !== null) yield example;
   }
   if (records === 0) throw new InputError(`${name}: expected at least one example, got none`);

@@ -1,15 +1,28 @@
-/** Where examples come from: generated instructions, or a file of the user's own. */
+/** Where examples come from: generated instructions, a file of the user's own, or the scenario itself. */
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import { InputError, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { FAMILY_NAMES } from "./families.ts";
+import { type FieldNames, namesSchema, namingOf, toExample } from "./fields.ts";
 import { generateExamples } from "./generate.ts";
 import { Reading } from "./reading.ts";
 import { readExamples } from "./records.ts";
 import { defaultTemplate, type PromptTemplate } from "./template.ts";
 import { type Loss, type TokenizedData, tokenize, tokenizeStream } from "./tokenized.ts";
 import { byteTokenizer, type Tokenizer } from "./tokenizer.ts";
+
+/** Examples that stand in the scenario itself: of text as in a file, or rows of a table as in CSV. */
+const recordsSchema = z.strictObject({
+  type: z.literal("records"),
+  records: z.array(z.record(z.string(), z.unknown())).min(1).readonly(),
+  loss: z.enum(["last", "every"]).exactOptional(),
+  fields: namesSchema.exactOptional(),
+  /** Of rows of a table: the column of classes, `class` unless given. */
+  label: z.string().min(1).exactOptional(),
+});
+
+export type RecordsSource = Readonly<z.output<typeof recordsSchema>>;
 
 export const textSourceSchema = z.discriminatedUnion("type", [
   z.strictObject({
@@ -25,7 +38,10 @@ export const textSourceSchema = z.discriminatedUnion("type", [
     path: z.string().min(1).optional(),
     /** Of a conversation, the responses that carry loss: the last one unless given. */
     loss: z.enum(["last", "every"]).optional(),
+    /** What its fields are called, where that is none of the usual spellings. */
+    fields: namesSchema.exactOptional(),
   }),
+  recordsSchema,
 ]);
 
 export type TextSource = Readonly<z.infer<typeof textSourceSchema>>;
@@ -37,11 +53,17 @@ export const instructions = (options: { examples: number; seed?: number; familie
 });
 
 /** Somebody's examples, JSON or JSON Lines; docs/data.md says what is read. */
-export const file = (path?: string, options: { loss?: Loss } = {}): TextSource => ({
+export const file = (path?: string, options: { loss?: Loss; fields?: FieldNames } = {}): TextSource => ({
   type: "file",
   ...given({ path }),
   ...options,
 });
+
+/** Examples from an array, `{ instruction, response }` each or with names of your own, or rows of a table. */
+export const records = (
+  list: RecordsSource["records"],
+  options: { loss?: Loss; fields?: FieldNames; label?: string } = {},
+): RecordsSource => ({ type: "records", records: list, ...options });
 
 export interface LoadOptions {
   /** For sources without a seed of their own. */
@@ -52,23 +74,37 @@ export interface LoadOptions {
   readonly template?: PromptTemplate;
   /** Longest example in tokens. */
   readonly maxTokens: number;
+  /** The column that says whose an example is. */
+  readonly column?: string;
 }
 
 /** Reads or generates the examples and puts them into shared columns. */
 export async function loadData(source: TextSource, options: LoadOptions): Promise<TokenizedData> {
-  const { tokenizer = byteTokenizer, template = defaultTemplate(tokenizer), maxTokens } = options;
+  const { tokenizer = byteTokenizer, template = defaultTemplate(tokenizer), maxTokens, column } = options;
   if (source.type === "instructions") {
     const examples = generateExamples({ ...source, seed: source.seed ?? options.seed });
     return requireSome(tokenize(examples, tokenizer, template, { maxTokens }), "generated instructions");
+  }
+  const naming = namingOf(source.fields, column);
+  const how = { maxTokens, ...given({ loss: source.loss }) };
+  const reading = new Reading();
+  if (source.type === "records") {
+    const read = source.records.map((one, at) => toExample(one, `data.source.records[${at}]`, reading, naming));
+    const data = tokenize(
+      read.filter((one) => one !== null),
+      tokenizer,
+      template,
+      how,
+    );
+    return requireSome({ ...data, notes: reading.notes }, "data.source.records");
   }
   const path = options.path ?? source.path;
   if (path === undefined) {
     throw new ScenarioError("data.source is file() without a path; expected file(path) or --data <file>");
   }
   const hash = createHash("sha256");
-  const reading = new Reading();
-  const examples = readExamples(path, reading, hash);
-  const data = await tokenizeStream(examples, tokenizer, template, { maxTokens, ...given({ loss: source.loss }) });
+  const examples = readExamples(path, reading, hash, naming);
+  const data = await tokenizeStream(examples, tokenizer, template, how);
   return requireSome({ ...data, digest: hash.digest("hex"), notes: reading.notes }, path);
 }
 

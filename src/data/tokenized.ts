@@ -7,7 +7,7 @@
  */
 import { InputError, invariant } from "../base/errors.ts";
 import { type Example, type Exchange, type Question, questionHash } from "./example.ts";
-import type { Examples } from "./examples.ts";
+import { type Examples, owners } from "./examples.ts";
 import { type PromptEncoder, type PromptTemplate, promptEncoder, type Segment } from "./template.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -102,6 +102,8 @@ class ExampleColumns {
   readonly #category: number[] = [];
   readonly #categories = new Map<string, number>();
   readonly #hashes: number[] = [];
+  /** As many as there are examples, or none. */
+  readonly #owners: string[] = [];
   /** First and last token + 1 of what carries no loss behind a response that does. */
   readonly #quiet: [from: number, to: number][] = [];
   #truncated = 0;
@@ -156,6 +158,7 @@ class ExampleColumns {
     this.#offsets.push(this.#length);
     this.#category.push(this.#categoryRow(example.category));
     this.#hashes.push(questionHash(example));
+    if (example.owner !== undefined) this.#owners.push(example.owner);
   }
 
   /** An earlier exchange; its response is closed by the end token. */
@@ -194,6 +197,7 @@ class ExampleColumns {
       quiet: this.#quietTokens(),
       category,
       categoryNames,
+      ...(this.#owners.length > 0 && owners(this.#owners)),
       questionHash,
       pad: this.#tokenizer.pad,
       end: this.#tokenizer.end,

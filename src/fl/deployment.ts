@@ -2,7 +2,7 @@
 import type { Scope } from "../tasks/scope.ts";
 import type { Mix, Variant } from "../tasks/task.ts";
 
-interface DeployedModel {
+export interface DeployedModel {
   readonly parameters: Float32Array;
   readonly variant: Variant;
   /** Parameters that are used; all unless given. */

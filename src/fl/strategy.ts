@@ -25,7 +25,7 @@ export interface ServerState {
   readonly notes: Plain;
 }
 
-interface Reply {
+export interface Reply {
   /** What is sent in place of the trained values. */
   readonly values?: Float32Array;
   readonly sent?: Readonly<Record<string, number | Float64Array>>;
@@ -39,7 +39,7 @@ export interface At {
   readonly draws: KeyedDraws;
 }
 
-interface Finishing extends At {
+export interface Finishing extends At {
   /** Heavy arithmetic by name, done by a worker: see `works.ts`. */
   readonly work: AskForWork;
 }
@@ -62,7 +62,7 @@ export interface Aggregation<Sum = unknown> {
 }
 
 /** Whom a sampler of a strategy may choose from. */
-interface Choice {
+export interface Choice {
   readonly round: Round;
   /** Available, idle, and past their minimum gap; ascending. */
   readonly eligible: readonly ClientId[];

@@ -11,7 +11,7 @@ import { absorbAll, triplesOfAll } from "./low-rank/decomposing.ts";
 import { residualsOf } from "./low-rank/residual.ts";
 
 /** Plain data, with typed arrays; it is copied on its way. */
-type Works = typeof works;
+export type Works = typeof works;
 
 export type WorkName = keyof Works;
 export type WorkInput<Name extends WorkName> = Parameters<Works[Name]>[0];

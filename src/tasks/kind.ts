@@ -2,6 +2,7 @@
 import type { Problem } from "../base/problem.ts";
 import type { Rng } from "../base/random.ts";
 import type { BatchData } from "../data/batches.ts";
+import type { PartitionSpec } from "../data/partition.ts";
 import type { PromptTemplate } from "../data/template.ts";
 import type { Executor, WeightSource } from "../tensor/executors/executor.ts";
 import type { TaskType } from "./facts.ts";
@@ -53,6 +54,8 @@ interface DataFields {
   readonly source: DataSource;
   readonly template?: PromptTemplate;
   readonly maxTokens?: number;
+  /** Of which the column matters, where examples are dealt by one. */
+  readonly partition?: PartitionSpec;
   /** As `split` takes it: for a task whose examples look otherwise where nobody trains on them. */
   readonly heldOut: number;
 }

@@ -7,7 +7,7 @@ export interface Range {
 }
 
 /** An expert, a layer, a head. */
-interface Group {
+export interface Group {
   readonly name: string;
   readonly ranges: readonly Range[];
 }
@@ -28,7 +28,7 @@ export interface LowRankPair {
 }
 
 /** A layer of experts among which a router chooses. */
-interface Mixture {
+export interface Mixture {
   /** Their groups, in the order of the router's rows. */
   readonly experts: readonly number[];
   /** The group of what changes the router, a row of equal length for each expert; null where it rests. */
@@ -36,13 +36,13 @@ interface Mixture {
 }
 
 /** Numbers of one example in a layer: what it reads, puts out, and keeps for the backward pass. */
-interface Activations {
+export interface Activations {
   readonly input: number;
   readonly output: number;
   readonly saved: number;
 }
 
-interface Heads {
+export interface Heads {
   /** The group of each client's. */
   readonly groups: readonly number[];
   /** Whether the mean of what they say is what their mean says. */
@@ -50,7 +50,7 @@ interface Heads {
 }
 
 /** Encoders of modalities, side by side, and whatever reads their features. */
-interface Modalities {
+export interface Modalities {
   /** Their groups, in the order of the budgets that have one of them alone: 1, 2 …; the largest budget has all. */
   readonly encoders: readonly number[];
   /** Length of a feature, and how many classes there are. */

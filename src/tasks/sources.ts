@@ -11,6 +11,7 @@ export const sourceSchema = z.discriminatedUnion("type", [
   ...tableSourceSchema.options,
 ]);
 
+/** Tables know `records` as well, which stands among the sources of text. */
 export type DataSource = TextSource | ImageSource | TableSource;
 
 /** The file that a source reads; undefined for one that reads none. */
@@ -33,7 +34,7 @@ export function requireSource<Source extends DataSource>(
 
 /** @throws ScenarioError for images and tables */
 export function requireText(source: DataSource): TextSource {
-  if (source.type === "instructions" || source.type === "file") return source;
-  const what = "a language model learns text; expected instructions(…) or file(…)";
+  if (source.type === "instructions" || source.type === "file" || source.type === "records") return source;
+  const what = "a language model learns text; expected instructions(…), file(…) or records([…])";
   throw new ScenarioError(`data.source is ${source.type}, but ${what}`);
 }

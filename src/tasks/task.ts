@@ -99,7 +99,7 @@ export interface Pass {
 }
 
 /** Of one layer. */
-interface RouterPass {
+export interface RouterPass {
   /** Over all experts, `[tokens, experts]`, padding included. */
   readonly logits: Tensor;
   readonly probabilities: Tensor;

@@ -94,41 +94,41 @@ export interface SimulatedWorld {
 
 const lasting = (duration: Millis | undefined) => (duration === undefined ? {} : { duration });
 
-export const outage = (target: Target, duration?: Millis): Effect => ({
+export const outage = (target: Target, duration?: Millis): PlainEffect => ({
   type: "outage",
   target,
   ...lasting(duration),
 });
-export const partition = (target: Target, duration?: Millis): Effect => ({
+export const partition = (target: Target, duration?: Millis): PlainEffect => ({
   type: "partition",
   target,
   ...lasting(duration),
 });
-export const slowdown = (target: Target, factor: number, duration?: Millis): Effect => ({
+export const slowdown = (target: Target, factor: number, duration?: Millis): PlainEffect => ({
   type: "slowdown",
   target,
   factor,
   ...lasting(duration),
 });
-export const bandwidth = (target: Target, factor: number, duration?: Millis): Effect => ({
+export const bandwidth = (target: Target, factor: number, duration?: Millis): PlainEffect => ({
   type: "bandwidth",
   target,
   factor,
   ...lasting(duration),
 });
-export const serverRestart = (duration?: Millis): Effect => ({ type: "server-restart", ...lasting(duration) });
-export const setDropout = (probability: number, target: Target = "all", duration?: Millis): Effect => ({
+export const serverRestart = (duration?: Millis): PlainEffect => ({ type: "server-restart", ...lasting(duration) });
+export const setDropout = (probability: number, target: Target = "all", duration?: Millis): PlainEffect => ({
   type: "dropout",
   target,
   probability,
   ...lasting(duration),
 });
-export const setMessageLoss = (probability: number, duration?: Millis): Effect => ({
+export const setMessageLoss = (probability: number, duration?: Millis): PlainEffect => ({
   type: "message-loss",
   probability,
   ...lasting(duration),
 });
-export const crash = (target: Target): Effect => ({ type: "crash", target });
+export const crash = (target: Target): PlainEffect => ({ type: "crash", target });
 export const hook = (run: (sim: SimulatedWorld) => void): Effect => ({ type: "hook", run });
 
 /** Does the effect name clients of this fleet? */

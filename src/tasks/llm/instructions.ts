@@ -1,8 +1,10 @@
 /** The text of a run that trains a language model: instructions, tokenized as the model reads them. */
 import { sha256 } from "../../base/digest.ts";
 import { ScenarioError } from "../../base/errors.ts";
+import { given } from "../../base/given.ts";
 import type { Problem } from "../../base/problem.ts";
 import { exampleLength } from "../../data/examples.ts";
+import { columnOf } from "../../data/partition.ts";
 import { loadData } from "../../data/source.ts";
 import { defaultTemplate } from "../../data/template.ts";
 import { notesOn, type TokenizedData } from "../../data/tokenized.ts";
@@ -36,7 +38,10 @@ export async function loadInstructions(
     );
   }
   const maxTokens = Math.min(data.maxTokens ?? config.maxTokens, config.maxTokens);
-  const examples = await loadData(requireText(data.source), { seed, tokenizer, template, maxTokens });
+  const examples = await loadData(requireText(data.source), {
+    ...{ seed, tokenizer, template, maxTokens },
+    ...given({ column: columnOf(data.partition) }),
+  });
   return {
     data: examples,
     length: rowLength(examples, examples.maxTokens),

@@ -1,4 +1,5 @@
 /** A table as a task of a run. */
+import { columnOf } from "../../data/partition.ts";
 import { isTableSource, loadTable } from "../../data/tables/source.ts";
 import { storedAs } from "../../model/formats/stored-tensors.ts";
 import type { TaskKind } from "../kind.ts";
@@ -8,9 +9,9 @@ import { type TabularOptions, tabularTask } from "./task.ts";
 
 export const tabular: TaskKind<unknown, TabularOptions> = {
   make: (options) => tabularTask(options),
-  async open(_fields, { name, data: { source } }) {
-    const learns = "tabular learns rows of a table; expected table(name) or csv(path)";
-    const table = loadTable(requireSource(source, isTableSource, name, learns));
+  async open(_fields, { name, data: { source, partition } }) {
+    const learns = "tabular learns rows of a table; expected table(name), csv(path) or records([…])";
+    const table = loadTable(requireSource(source, isTableSource, name, learns), columnOf(partition));
     const { features, categoryNames: classes } = table;
     const options = { features: features.length, classes: classes.length };
     return openRows({
