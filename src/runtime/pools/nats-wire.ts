@@ -61,7 +61,7 @@ export const presenceSchema = z.strictObject({
   worker: identity,
   cores: count,
   /** Tasks at a time. */
-  slots: count,
+  slots: count.max(4_096),
   /** Tasks since it was started. */
   done: count,
   serving: name.nullable(),

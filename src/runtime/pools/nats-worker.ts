@@ -198,7 +198,8 @@ export class NatsWorker {
     const before = this.#done;
     const service = new Service(this.#options, { run, self: this.#self, pool, contents, consumer });
     const taken = Array.from({ length: this.#slots }, () => service.takeTasks(() => this.#done++));
-    while (service.problem === null && !signal.aborted && this.#runs.has(run) && !this.#isNeededMore()) {
+    const goesOn = () => service.problem === null && !signal.aborted && !server.connection.isClosed();
+    while (goesOn() && this.#runs.has(run) && !this.#isNeededMore()) {
       await Promise.race([
         new Promise<void>((resolve) => {
           this.#wake = resolve;

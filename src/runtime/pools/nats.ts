@@ -120,7 +120,9 @@ export class NatsPool implements WorkPool {
     this.#store = store;
     const problem = (text: string) => remember(this.#problems, text);
     this.#supply = new Supply(store, (digest) => this.#content(digest), problem);
-    this.#attendance = new Attendance(run, options.needs, (text) => options.note?.(text));
+    this.#attendance = new Attendance(run, options.needs, (text) => {
+      if (!this.#closed) options.note?.(text);
+    });
     this.#setup = { digest: sha256(options.setup), bytes: options.setup.length };
     this.#beat = (options.silence ?? defaultSilence) / 10;
     this.#timer = setInterval(() => this.#onBeat(), this.#beat);
