@@ -4,6 +4,7 @@
  *
  *   npm run docs               writes
  *   npm run docs -- --check    only says which pages are not up to date
+ *   npm run docs -- --pictures [NAME …]   runs a small scenario for each method, or for these, and draws it first
  *
  * What stands outside the marks is kept. A page that is not there yet gets all marks.
  */
@@ -21,6 +22,7 @@ import { bytesOf } from "../src/fl/plan.ts";
 import { strategyFromSpec } from "../src/fl/strategies/registry.ts";
 import { beginning, played, smallTask } from "../src/testing/small-task.ts";
 import { filesPage } from "./files-page.ts";
+import { captionOf, drawPicture } from "./pictures.ts";
 
 /** The nineteen systems that the program is for; the rest are what they are compared with. */
 const systems: Readonly<Record<string, string>> = {
@@ -117,6 +119,23 @@ async function bytesOfSmall(method: MethodFacts): Promise<readonly [title: strin
   return [`bytes of round 1, for ${layout.size} parameters${given}`, `${words}; all parameters: ${4 * layout.size}`];
 }
 
+/** FLOP of a training step for one unit, by the plans of round 1. */
+async function workOfSmall(method: MethodFacts): Promise<readonly [title: string, text: string]> {
+  const { name, wraps } = method;
+  const options = wraps ? { [name]: exampleOf(method) } : smallOptions[name];
+  const strategy = strategyFromSpec({ type: wraps ? "fedavg" : name, ...options });
+  const { task, setting } = smallTask(strategy);
+  const { answers } = played(strategy, await beginning(strategy, 1), { seed: 1 });
+  const texts = setting.budgets.map((_, at) => {
+    const { kind, scope, members } = answers[at]!.plan;
+    const each = members?.length ?? strategy.shape?.members ?? 1;
+    return String(Math.round(each * task.cost(kind.variant, scope).training));
+  });
+  const isOne = texts.every((text) => text === texts[0]);
+  const words = isOne ? texts[0]! : setting.budgets.map((budget, at) => `budget ${budget}: ${texts[at]}`).join("; ");
+  return ["FLOP to train on a token, image or row, in that model", words];
+}
+
 function commandOf(method: MethodFacts): string {
   const { name, wraps } = method;
   if (wraps) return `npx flame run quickstart --set 'strategy.${name}=${JSON.stringify(exampleOf(method))}'`;
@@ -138,9 +157,18 @@ function ruleOf({ about: { adapts, formula, notes }, schema }: MethodFacts): str
   ].join("\n\n");
 }
 
+/** What a real run looked like; nothing where nobody has drawn one. */
+function pictureOf(method: MethodFacts): string {
+  const { name } = method;
+  const caption = captionOf(name);
+  if (caption === null) return "";
+  const text = caption.replaceAll("&lt;", "<").replaceAll("&amp;", "&");
+  return `\n\n![${titleOf(method)} in a small run](pictures/${name}.svg)\n\n${text} \`npm run docs -- --pictures ${name}\` draws it.`;
+}
+
 async function factsIn(method: MethodFacts): Promise<string> {
   const { sends, keeps, certainty, sources } = method.about;
-  return table([
+  const facts = table([
     ["", ""],
     ["---", "---"],
     [method.wraps ? "field of a strategy" : "`type`", `\`${method.name}\``],
@@ -148,12 +176,14 @@ async function factsIn(method: MethodFacts): Promise<string> {
     ["clients send besides the model", sends ?? "nothing"],
     ["kept from round to round", keeps ?? "nothing"],
     await bytesOfSmall(method),
+    await workOfSmall(method),
     ...reductionsOf(method.about).map((text) => ["is", text]),
     ["certainty", certainty],
     ...sources.map(({ by, title, year, url }) => ["source", `${by}, [${title}](${url}), ${year}`]),
     ["golden numbers", goldenOf(method)],
     ["runs", `\`${commandOf(method)}\``],
   ]);
+  return `${facts}${pictureOf(method)}`;
 }
 
 function listing(methods: readonly MethodFacts[]): string {
@@ -194,6 +224,12 @@ function put(name: string, fresh: string, parts: Readonly<Record<string, string>
 const marked = (name: string): string => `<!-- ${name} -->\n<!-- end of ${name} -->\n`;
 
 const methods = allMethods();
+if (process.argv.includes("--pictures")) {
+  const named = process.argv.slice(process.argv.indexOf("--pictures") + 1);
+  const strangers = named.filter((name) => !methods.some((method) => method.name === name));
+  if (strangers.length > 0) throw new Error(`${strangers.join(", ")}: no such method`);
+  for (const method of methods) if (named.length === 0 || named.includes(method.name)) await drawPicture(method);
+}
 for (const method of methods) {
   const fresh = `# ${titleOf(method)}\n\n${marked("rule")}\n## Facts\n\n${marked("facts")}`;
   const text = put(method.name, fresh, { rule: ruleOf(method), facts: await factsIn(method) });
