@@ -30,6 +30,7 @@ import { type RunOptions, run } from "../run/run.ts";
 import { recordedScenario } from "../run/trained-adapter.ts";
 import { digestOfLines } from "../sim/kernel/trace.ts";
 import { compareRuns, isSame } from "./diff.ts";
+import { type EventRow, EventRules } from "./event-rules.ts";
 
 export interface Check {
   readonly name: string;
@@ -62,6 +63,9 @@ export async function verifyRun(path: string): Promise<Verification> {
   const tally = new EventTally();
   const checks = [
     await check("the event log has the digest that the result states", () => checkDigest(folder, tally)),
+    await check("clients have one part at a time, and no more updates are counted than were heard", () =>
+      checkRules(folder),
+    ),
     await check("events, participations and rounds tell the same story", () => tally.compare(folder)),
     await check("the adapter has the digest that the result states", () => checkAdapter(folder)),
     await check("every checkpoint is whole", () => checkCheckpoints(folder)),
@@ -140,6 +144,14 @@ async function checkDigest(folder: RunFolder, tally: EventTally): Promise<Found>
   return result.digest === found
     ? { holds: true, found: `${tally.events} events, ${found.slice(0, 16)}…` }
     : { holds: false, found: `the log gives ${found}, the result states ${result.digest}` };
+}
+
+function checkRules(folder: RunFolder): Found {
+  if (!existsSync(folder.events) || !keepsEvents(folder)) return { holds: null, found: "there is no event log" };
+  const rules = new EventRules();
+  let line = 0;
+  for (const text of linesOf(folder.events, "refused")) rules.see(rowOf(eventSchema, text, folder.events, ++line));
+  return { holds: true, found: `${line} events` };
 }
 
 const keepsEvents = ({ scenario }: RunFolder): boolean =>
@@ -244,7 +256,6 @@ function checkSeal(folder: RunFolder, record: RunRecord | null): Found {
 }
 
 const eventSchema = z.looseObject({ t: z.number(), type: z.string() });
-type EventRow = z.output<typeof eventSchema>;
 
 const rowOf = <Row>(schema: z.ZodType<Row>, text: string, path: string, line: number): Row =>
   parseAs(schema, text, `${path} line ${line}`);

@@ -35,6 +35,7 @@ test("a run that is what it claims to be is said to be, and what was not checked
   const said = await runFlame("verify", good);
   assert.equal(said.code, 0, said.out);
   assert.match(said.out, /holds {2}the event log has the digest that the result states: \d+ events/);
+  assert.match(said.out, /holds {2}clients have one part at a time, and no more .* than were heard: \d+ events/);
   assert.match(said.out, /holds {2}events, participations and rounds tell the same story: 5 rounds/);
   assert.match(said.out, /— {6}the adapter has the digest that the result states: there is none/);
   assert.match(said.out, /holds {2}the files are those that the run left when it had finished: result\.json, scenario/);
@@ -106,6 +107,13 @@ test("one digit in the event log is noticed", async () => {
   );
   assert.equal(said.code, 1);
   assert.match(said.out, /fails {2}the event log has the digest that the result states: the log gives [0-9a-f]{64}/);
+});
+
+test("an event log that breaks the rules of every federation is noticed", async () => {
+  const copy = changed(good, "events.jsonl", (text) => text.replace(/.*"type":"turn".*"message":"update".*\n/, ""));
+  const said = await runFlame("verify", copy);
+  assert.equal(said.code, 1);
+  assert.match(said.out, /fails {2}clients have one part at a time.*: c-\d+ is (counted|invited) at \d+, and /);
 });
 
 test("a round that was made better than it was is noticed", async () => {

@@ -98,12 +98,22 @@ test("an update that was counted after its deadline", () =>
 
 test("a client that is invited while it is busy", () =>
   lie(
-    "a client has one part at a time",
+    "the event log keeps its rules",
     once(
-      ({ type, message }) => type === "turn" && message === "update",
-      () => [],
+      ({ type, message }) => type === "sent" && message === "train",
+      (row) => [row, row],
     ),
-    /is invited at \d+, busy since 0/,
+    /is invited at \d+, and busy since 0/,
+  ));
+
+test("an update that is counted twice and was heard once", () =>
+  lie(
+    "the event log keeps its rules",
+    once(
+      ({ type, outcome }) => type === "ended" && outcome === "counted",
+      (row) => [row, row],
+    ),
+    /is counted at \d+, and no update of it was heard for that/,
   ));
 
 test("bytes that come out of nothing", () =>

@@ -10,6 +10,7 @@ import type { Scenario } from "../../../src/scenario/define.ts";
 import { policySpecOf } from "../../../src/scenario/schema.ts";
 import { Churn } from "../../../src/sim/availability/churn.ts";
 import { digestOfLines, type TraceRow } from "../../../src/sim/kernel/trace.ts";
+import { EventRules } from "../../../src/study/event-rules.ts";
 import type { Checker, Look } from "./drive.ts";
 import { nothingLeaks } from "./holdings.ts";
 
@@ -17,7 +18,7 @@ export const checkersFor = (scenario: Scenario): Checker[] => [
   timeNeverGoesBack(),
   endsOnce(),
   countsFairly(scenario),
-  oneAtATime(),
+  eventRules(),
   bytesAreConserved(),
   weightsSumToOne(scenario),
   roundsAddUp(scenario),
@@ -141,34 +142,13 @@ function countsFairly({ data }: Scenario): Checker {
   return { name: "only what came in time is counted", afterEvent: check, atEnd: check };
 }
 
-/** A client has one part at a time: it is not invited while it is busy with another. */
-function oneAtATime(): Checker {
-  const busy = new Map<string, number>();
-  const senders = new Map<unknown, string>();
-  const answered = new Set<string>();
-  const isOfClient = ({ message }: TraceRow) => message === "update" || message === "report";
+/** A client has one part at a time, and is counted no more often than it was heard. */
+function eventRules(): Checker {
+  const rules = new EventRules();
   const check = ({ trace }: Look) => {
-    // A turn's row follows the rows of what it sent.
-    for (const row of trace) {
-      if (row.type === "sent" && isOfClient(row)) senders.set(row.n, clientOf(row.from));
-      else if (row.type === "sent" && row.message === "answer") answered.add(clientOf(row.to));
-      else if (row.type === "turn" && isOfClient(row)) {
-        const client = senders.get(row.n)!;
-        // Who has reported, and is told nothing, has been given up.
-        if (row.message === "update" || !answered.has(client)) busy.delete(client);
-        answered.delete(client);
-      } else if ((row.type === "lost" || row.type === "corrupted") && row.message !== "acknowledge") {
-        busy.delete(clientOf(isClient(row.to) ? row.to : row.from));
-      }
-    }
-    for (const row of trace) {
-      if (row.type !== "sent" || row.message !== "train") continue;
-      const client = clientOf(row.to);
-      assert.ok(!busy.has(client), `${client} is invited at ${row.t}, busy since ${busy.get(client)}`);
-      busy.set(client, row.t);
-    }
+    for (const row of trace) rules.see(row);
   };
-  return { name: "a client has one part at a time", afterEvent: check, atEnd: check };
+  return { name: "the event log keeps its rules", afterEvent: check, atEnd: check };
 }
 
 /** At any instant and in each direction, sent = received + lost + under way; what was delivered was received. */
