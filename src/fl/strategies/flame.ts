@@ -12,10 +12,12 @@ export const flame = defineStrategy({
       θ_j ← θ_j + Σ_i w_ij·Δ_ij / Σ_i w_ij
     `,
     notes: `
-      f_ij = a_ij / S_i, tokens routed to the expert ÷ tokens seen, so the frequencies of a layer sum to the client's
-      budget k_i. "share" divides by k_i as well: then a client that activates eight experts does not outweigh one that
-      activates a single expert by 8^t. LoRA A and B are averaged separately, which is not the average of the products
-      B·A. The rescaler is an option of the scenario and works with any strategy.
+      f_ij = a_ij / (S_i·k_i), tokens routed to the expert ÷ all that were routed, so the frequencies of a layer sum to 1.
+      "tokens" divides by tokens seen, S_i: then they sum to k_i, and a client that activates eight experts outweighs one
+      that activates a single expert by 8^t. The paper leaves open which it is; on five seeds of two partitions small
+      budgets are hardly heard with "tokens" and large ones gain nothing (docs/paper.md). LoRA A and B are averaged
+      separately, which is not the average of the products B·A. The rescaler is an option of the scenario and works with
+      any strategy.
     `,
     sends: "how often each expert was used",
     keeps: "a rescaler for each client, with the server",
@@ -27,16 +29,19 @@ export const flame = defineStrategy({
         url: "https://arxiv.org/abs/2506.16600",
       },
     ],
-    certainty: "rebuilt: what tokens are counted over, and the rescaler's start and scope",
+    certainty: "rebuilt: what activations are a share of, and the rescaler's start and scope",
     reduces: [{ options: { frequencyExponent: 0 }, to: { type: "fedavg" }, gives: ["program", "bytes"] }],
   },
   options: {
     // Up to 16, f^t of a single token among 2³² is still a normal float64, so no weight is lost to underflow.
     frequencyExponent: z.number().min(0).max(16).default(2).describe("t; 0⁰ = 1"),
-    frequencyNorm: z.enum(["tokens", "share"]).default("tokens").describe("whether f_ij is divided by k_i as well"),
+    frequencyNorm: z
+      .enum(["share", "tokens"])
+      .default("share")
+      .describe("what a_ij is divided by: all activations of the client, or its tokens"),
     ...discountField,
   },
-  name: ({ frequencyExponent: t, frequencyNorm }) => `flame(t=${t}${frequencyNorm === "share" ? ",share" : ""})`,
+  name: ({ frequencyExponent: t, frequencyNorm }) => `flame(t=${t}${frequencyNorm === "tokens" ? ",tokens" : ""})`,
   make: ({ frequencyExponent: t, frequencyNorm, discounts }) => ({
     needs: ["experts"],
     ...averaging(discounts, ({ examples, counts, units, budget }, group) => {
