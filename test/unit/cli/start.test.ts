@@ -18,17 +18,24 @@ function loadedBy(path: string, known = new Set<string>()): Set<string> {
 }
 
 test("help and a mistyped option load no command and nothing of the simulator", () => {
-  const loaded = [...loadedBy("src/cli/main.ts")].filter((name) => !name.startsWith("src/cli/screen/"));
+  const all = [...loadedBy("src/cli/process.ts", loadedBy("src/cli/main.ts"))];
+  const loaded = all.filter((name) => !name.startsWith("src/cli/screen/"));
   assert.deepEqual(loaded.toSorted(), [
     "commander",
     "picocolors",
     "src/base/errors.ts",
     "src/base/package-root.ts",
+    "src/base/processes.ts",
+    "src/base/units.ts",
     "src/cli/commands.ts",
+    "src/cli/examples.ts",
     "src/cli/flame.ts",
     "src/cli/main.ts",
     "src/cli/options.ts",
+    "src/cli/process.ts",
+    "src/cli/shortage.ts",
     "src/engine/huge-pages.ts",
+    "src/report/table.ts",
     "src/run/package.ts",
   ]);
 });

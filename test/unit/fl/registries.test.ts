@@ -14,7 +14,8 @@ const registries = { policies, samplers, strategies };
 
 /** What a name means elsewhere: the command; a law of chance, a weighting of clients, an effort. */
 const homonyms: Readonly<Record<string, RegExp>> = {
-  flame: /new Command\("flame"\)/,
+  // The command, and what its help shows of another.
+  flame: /new Command\("flame"\)|^ {2}methods: \[/,
   uniform: /"uniform"/,
   // How several models answer, a field of what is evaluated.
   mix: /"models" \| "mix"/,
