@@ -19,6 +19,8 @@ import {
   budgetRows,
   CLIENT_COLUMNS,
   clientRows,
+  FAIRNESS_COLUMNS,
+  fairnessRows,
   samplingError,
   TIER_COLUMNS,
   tierRows,
@@ -125,7 +127,12 @@ function summary(run: RunRecord): string {
     own.length === 0
       ? ""
       : `<div class="panel">${renderTable({ caption: "Clients' own models, on examples that each keeps from training", head: CLIENT_COLUMNS, rows: own })}</div>`;
-  return `${renderTiles(tiles)}${divergence(run)}${claims(run)}${budgets}${clients}`;
+  const served = fairnessRows(run);
+  const fairness =
+    served.length === 0
+      ? ""
+      : `<div class="panel">${renderTable({ caption: "How evenly the last model serves the clients", head: FAIRNESS_COLUMNS, rows: served })}</div>`;
+  return `${renderTiles(tiles)}${divergence(run)}${claims(run)}${budgets}${clients}${fairness}`;
 }
 
 function divergence({ rounds }: RunRecord): string {

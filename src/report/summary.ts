@@ -1,5 +1,6 @@
 import type { BudgetMetrics, RoundMetrics } from "../records/metrics.ts";
 import { tierTotals } from "../records/totals.ts";
+import { fairnessOf, type Served } from "../study/fairness.ts";
 import type { Metric, TaskFacts } from "../tasks/facts.ts";
 import { nats, percent, points, shareOf, signed, whole, written } from "./numbers.ts";
 import type { RunRecord } from "./run-folder.ts";
@@ -112,4 +113,33 @@ export function clientRows({ rounds, tiers }: RunRecord): string[][] {
     .filter(({ own }) => own.length > 0);
   const rows = present.map(({ name, own }) => rowOf(name, own));
   return present.length < 2 ? rows : [...rows, rowOf("all", clients)];
+}
+
+export const FAIRNESS_COLUMNS: readonly string[] = ["measure", "value"];
+
+/**
+ * How evenly the last model serves the clients, by the measures of studies; empty where a client's budget was not evaluated.
+ * A client gets what it has on the examples that it keeps from training, or else what its budget comes to on the held-out ones.
+ */
+export function fairnessRows({ rounds, tiers }: Pick<RunRecord, "rounds" | "tiers">): string[][] {
+  const { evaluations, clients: own = [] } = rounds.at(-1)!;
+  const served: Served[] = [];
+  for (const { name: tier, clients, budget } of tiers) {
+    const ofTier = own.filter((client) => client.tier === tier);
+    const common = evaluations.find((result) => result.budget === budget);
+    if (common === undefined && ofTier.length < clients) return [];
+    served.push(...ofTier.map(({ loss, accuracy }) => ({ tier, loss, accuracy })));
+    for (let rest = ofTier.length; rest < clients; rest++) {
+      served.push({ tier, loss: common!.loss, accuracy: common!.accuracy });
+    }
+  }
+  if (served.length < 2) return [];
+  const { tiers: losses, worstTenth, variance, jain } = fairnessOf(served);
+  const number = (value: number | null, digits = 3): string => (value === null ? "–" : value.toFixed(digits));
+  return [
+    ...losses.map(({ tier, loss }) => [`mean loss, ${tier}`, number(loss)]),
+    ["mean loss of the tenth of the clients that is worst off", number(worstTenth)],
+    ["variance of the clients' losses", number(variance, 4)],
+    ["Jain's index of the clients' accuracies, 1 when all are equal", number(jain)],
+  ];
 }
