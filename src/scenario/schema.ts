@@ -35,7 +35,11 @@ const dataFields = z.strictObject({
    */
   heldOutPerClient: z.number().gt(0).lt(1).exactOptional(),
   /** Longest example, in tokens; the model's own limit unless given. */
-  maxTokens: z.int().min(8).exactOptional(),
+  maxTokens: z
+    .int()
+    .min(8)
+    .max(2 ** 20)
+    .exactOptional(),
   /** Runs without training may do without data: then clients hold this much, or on average if a partition is given. */
   sizes: z.strictObject({ examplesPerClient: lawSchema, tokensPerExample: positive }).exactOptional(),
 });

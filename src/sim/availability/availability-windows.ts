@@ -155,7 +155,7 @@ export const chargingFields = {
   /** Normal, cut to [0.5 h, 12 h]; 7 h ± 1.5 h. */
   length: z.strictObject({ mean: duration, sd: instant }).exactOptional(),
   /** Short charges between 8:00 and 20:00: how many a day (Poisson, 0.5) and their mean length (exponential, 30 min). */
-  dayCharges: z.strictObject({ perDay: notNegative, meanLength: duration }).exactOptional(),
+  dayCharges: z.strictObject({ perDay: notNegative.max(1_440), meanLength: duration }).exactOptional(),
   /** Probability that a charge happens where there is WiFi; 0.8. */
   wifi: probability.exactOptional(),
   timeZones: timeZonesSchema.exactOptional(),

@@ -46,12 +46,13 @@ const traceSchema = z.strictObject({
 const name = z
   .string()
   .min(1)
+  .max(64)
   .refine((name) => name !== "all", 'another name than "all"');
 
 const tierSchema = z
   .strictObject({
     name,
-    clients: count,
+    clients: count.max(2 ** 24),
     /** What the task calls a budget, experts per token k_i for a language model: the tier's own, or the largest that a device finishes a round with in time. */
     budget: z.union([budget, deadlineBudget]),
     /** Training speed at the tier's own budget: one number, or a law that each device draws from once. */

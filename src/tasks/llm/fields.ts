@@ -2,22 +2,32 @@
 import { z } from "zod";
 import { count, positive } from "../../base/fields.ts";
 
-/** A model of which only the size matters: runs without training need no weights. */
-const modelShape = z.strictObject({
-  vocabulary: count,
-  layers: count,
-  width: count,
-  heads: count,
-  experts: count,
-  expertWidth: count,
-  topK: count,
-});
+const size = count.max(2 ** 20);
+
+/** Layers times experts: every one is a group of its own in each average. */
+const mostExperts = 2 ** 16;
+
+/** A model of which only the size matters: runs without training need no weights. Bounds are those of a model's folder. */
+const modelShape = z
+  .strictObject({
+    vocabulary: count.max(2 ** 24),
+    layers: count.max(512),
+    width: size,
+    heads: size,
+    experts: count.max(1_024),
+    expertWidth: size,
+    topK: count.max(1_024),
+  })
+  .refine(
+    ({ layers, experts }) => layers * experts <= mostExperts,
+    `at most ${mostExperts} experts in all layers together`,
+  );
 
 /** The fields `model` and `lora` of a scenario. */
 export const llmFields = {
   /** `embedded`, or a folder in Hugging Face OLMoE layout. */
   model: z.union([z.string().min(1), modelShape]).default("embedded"),
-  lora: z.strictObject({ rank: count.default(8), alpha: positive.default(16) }).prefault({}),
+  lora: z.strictObject({ rank: count.max(2 ** 16).default(8), alpha: positive.default(16) }).prefault({}),
 };
 
 export type LlmFields = z.output<z.ZodObject<typeof llmFields>>;

@@ -90,6 +90,28 @@ test("a field that belongs to something else is not suggested as itself", () => 
   );
 });
 
+test("sizes that nobody would mean are refused by their field, and a name is not repeated whole", () => {
+  const phone = threeTiers[0];
+  fails(
+    { fleet: [{ ...phone, name: "n".repeat(5e6) }] },
+    /^.{0,60}fleet\[0\]\.name is "n{70,80}…, expected at most 64 in length$/,
+  );
+  fails({ fleet: [{ ...phone, clients: 1e12 }] }, /fleet\[0\]\.clients is 1000000000000, expected at most 16777216/);
+  const shape = { vocabulary: 264, layers: 2, width: 16, heads: 2, experts: 4, expertWidth: 8, topK: 4 };
+  for (const [field, most] of [
+    ["layers", 512],
+    ["experts", 1_024],
+    ["width", 2 ** 20],
+    ["vocabulary", 2 ** 24],
+  ] as const) {
+    const model = { ...shape, [field]: 1e9 };
+    fails({ timingOnly: true, model }, new RegExp(`model\\.${field} is 1000000000, expected at most ${most}`));
+  }
+  fails({ timingOnly: true, model: { ...shape, layers: 500, experts: 500 } }, /at most 65536 experts in all layers/);
+  const battery = { charging: { dayCharges: { perDay: 1e15, meanLength: minutes(1) } } };
+  fails({ world: { battery } }, /dayCharges\.perDay is 1000000000000000, expected at most 1440/);
+});
+
 test("contradictions between fields are mistakes", () => {
   fails({ rounds: { ...good.rounds, cohort: 25 } }, /rounds\.cohort is 25, but the fleet has 24 clients/);
   fails({ rounds: { ...good.rounds, minUpdates: 5 } }, /rounds\.minUpdates is 5, but a round ends with 4 updates/);
