@@ -1,10 +1,10 @@
-/** What methods for clients that lack something are for: layers that a device cannot train, a view that says little. */
+/** What methods are for: layers that a device cannot train, a view that says little, a feature that means something else elsewhere. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { trainingHandlers } from "../../actors/training.ts";
 import { digits } from "../../src/data/images/source.ts";
 import { byCategory, iid } from "../../src/data/partition.ts";
-import { bmsfed, embracingfl, fedavg } from "../../src/fl/strategies/registry.ts";
+import { bmsfed, embracingfl, fedavg, flGames } from "../../src/fl/strategies/registry.ts";
 import type { Prepared } from "../../src/run/prepare.ts";
 import { run } from "../../src/run/run.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
@@ -90,4 +90,36 @@ test("BMSFed: joint training starves the noisy view, and the loss on prototypes 
   assert.ok(plain[0] > plain[1] + 0.1, "a is the louder one");
   for (const view of [0, 1] as const) assert.ok(Math.abs(evenBalanced[view] - even[view]) < 0.1);
   assert.ok(balanced[1] > plain[1] && balanced[0] - balanced[1] < plain[0] - plain[1]);
+});
+
+test("FL Games: a colour whose sign clients disagree on is dropped; where it has one sign everywhere it is kept in the end", async (t) => {
+  const curve = async (flips: readonly [number, number], strategy: ScenarioInput["strategy"]) => {
+    const scenario = defineScenario({
+      name: "coloured",
+      seed: 1,
+      task: {
+        type: "coloured",
+        environments: [
+          { flip: flips[0], share: 3 },
+          { flip: flips[1], share: 1 },
+        ],
+      },
+      data: { source: digits(), partition: byCategory() },
+      fleet: [{ name: "site", clients: 2, budget: 1, ...device }],
+      rounds: { count: 120, cohort: 2 },
+      training: { batchSize: 32, learningRate: 1e-2, clipNorm: null },
+      strategy,
+      evaluateEvery: 10,
+    });
+    const { rows } = await run(scenario, { pool: onThisThread, out: null });
+    return rows.flatMap(({ evaluations }) => evaluations.map(({ accuracy }) => accuracy));
+  };
+  const game = () => flGames({ optimizer: "sgd", box: 2, weighting: "uniform", representationRate: 1 });
+  const [opposed, mean] = [await curve([0.1, 0.9], game()), await curve([0.1, 0.9], fedavg())];
+  const alike = await curve([0.1, 0.2], game());
+  const shown = (values: readonly number[]) => values.map((value) => value.toFixed(2)).join(" ");
+  t.diagnostic(`on reversed colours: opposed ${shown(opposed)}; FedAvg ${shown(mean)}; of one sign ${shown(alike)}`);
+  assert.ok(opposed.at(-1)! > mean.at(-1)! + 0.1);
+  // It follows the colour from the first rounds on: there is nothing that an early stop would keep.
+  assert.ok(alike.slice(1).every((accuracy) => accuracy < 0.25));
 });
