@@ -57,7 +57,7 @@ const trainRecipeSchema = z.strictObject({
 export type TrainRecipe = Readonly<z.output<typeof trainRecipeSchema>>;
 
 /** What a client found. */
-const trainedSchema = z.strictObject({
+export const trainedSchema = z.strictObject({
   values: floats,
   personal: floats,
   /** Uses of each group, `[groups]`, of so many units. */
