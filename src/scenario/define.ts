@@ -6,9 +6,11 @@
  * (a strategy, a law of speed, a hook, a claim) stay functions, and scenario.json says where they were.
  */
 
-import { ScenarioError } from "../base/errors.ts";
+import type { z } from "zod";
+import { InvariantError, ScenarioError } from "../base/errors.ts";
+import { isObject } from "../base/field-differences.ts";
 import { given } from "../base/given.ts";
-import { problemsOf, show, throwProblems } from "../base/problem.ts";
+import { type Problem, problemsOf, show, throwProblems } from "../base/problem.ts";
 import type { Named, Spec } from "../fl/define.ts";
 import { policies, policyFromSpec } from "../fl/policies/registry.ts";
 import type { RoundPolicy } from "../fl/policy.ts";
@@ -92,10 +94,33 @@ export const redefine = (fields: unknown, own: OwnParts): Scenario => resolve(fi
 function resolve(fields: unknown, own: OwnParts): Scenario {
   const given = (fields as { name?: unknown }).name;
   const name = typeof given === "string" ? given : "unnamed";
-  throwProblems(name, problemsOf(scenarioSchema, fields));
-  const data = scenarioSchema.parse(fields);
+  const { data, error } = scenarioSchema.safeParse(fields);
+  if (data === undefined) {
+    throwProblems(name, [...problemsOf(scenarioSchema, fields), ...besides(fields, error.issues, own)]);
+    throw new InvariantError("a scenario that its schema refuses has no problems");
+  }
   throwProblems(name, checkScenario(data, own.policy));
   return { kind: "scenario", data, own };
+}
+
+/** What the fields without mistakes say against each other, where they are a scenario without those that have some. */
+function besides(fields: unknown, issues: readonly z.core.$ZodIssue[], own: OwnParts): Problem[] {
+  const mistaken = issues.flatMap((issue) =>
+    issue.code === "unrecognized_keys" ? issue.keys.map((key) => [...issue.path, key]) : [issue.path],
+  );
+  const rest = scenarioSchema.safeParse(mistaken.reduce(without, fields));
+  return rest.success ? checkScenario(rest.data, own.policy) : [];
+}
+
+function without(value: unknown, [key, ...below]: readonly PropertyKey[]): unknown {
+  if (key === undefined || !isObject(value)) return value;
+  if (Array.isArray(value)) return value.map((item, at) => (at === key ? without(item, below) : item));
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([name, inner]) => {
+      if (name !== key) return [[name, inner]];
+      return below.length === 0 ? [] : [[name, without(inner, below)]];
+    }),
+  );
 }
 
 /** Does a scenario.json name parts that it cannot hold? */

@@ -187,6 +187,19 @@ test("a scenario file that exports none", () =>
 test("an engine that does not exist", () =>
   mistake(2, /--engine is abacus, expected one of auto, onnx/, scenario(), "--engine", "abacus"));
 
+test("a mistake in one field does not hide that others contradict each other", async () => {
+  const said = await runFlame("run", scenario({ evaluateEvery: 0, seeds: 4, rounds: { count: 1, cohort: 99 } }));
+  assert.equal(said.code, 2, said.err);
+  assert.match(said.err, /scenario "mistaken" has 3 mistakes/);
+  for (const part of [
+    "evaluateEvery is 0",
+    "seeds is not a field",
+    "rounds.cohort is 99, but the fleet has 24 clients",
+  ]) {
+    assert.ok(said.err.includes(part), said.err);
+  }
+});
+
 test("an engine whose library does not load is refused at once, in the words of flame doctor", async (t) => {
   const fault = engineFault("onnx-cuda");
   if (fault === null) return t.skip("CUDA works here");
