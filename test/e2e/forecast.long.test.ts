@@ -41,6 +41,10 @@ for (const name of scenarios) {
       const forecast = forecastSchema.parse(JSON.parse(forecasts[at]!));
       const run = variants.length > 1 ? join(out, data.name) : out;
       const { totals } = JSON.parse(readFileSync(join(run, "result.json"), "utf8"));
+      // Nobody can say what those send.
+      const isOpen = forecast.warnings.some((warning) => /plans by what its prelude finds/.test(warning));
+      assert.equal(isOpen, data.strategy.type === "read-me" || data.strategy.type === "bmsfed", data.name);
+      if (isOpen) continue;
       for (const field of ["downloadBytes", "uploadBytes"] as const) {
         const share = learning.test(data.strategy.type) ? 0.1 : 0;
         within(share, totals[field], forecast[field], `${data.name}: ${field}`);

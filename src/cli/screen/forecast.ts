@@ -32,7 +32,7 @@ function slowestOf({ tiers }: Forecast): { readonly tier: string; readonly part:
 /** @param symbol what the task calls a budget: `k` */
 export function longForecast(forecast: Forecast, symbol: string): string {
   const { clients, rounds, invited, counted, virtualTime, round, downloadBytes, uploadBytes } = forecast;
-  const { steps, seconds, workers, memory, together, tiers, whole, warnings } = forecast;
+  const { steps, seconds, timed, workers, memory, together, tiers, whole, warnings } = forecast;
   const about = whole ? "" : "about ";
   const shared = together.map(({ budget, clients }) => `${clients} at ${symbol}=${budget}`).join(", ");
   const facts: [string, string][] = [
@@ -40,7 +40,14 @@ export function longForecast(forecast: Forecast, symbol: string): string {
     ["virtual time", `${about}${formatTime(virtualTime)}, the median round ${formatTime(round)}`],
     ["bytes", `${about}${formatBytes(downloadBytes)} down, ${about}${formatBytes(uploadBytes)} up`],
     ["training", `${about}${steps} steps`],
-    ...(seconds === null ? [] : [["real time", `about ${duration(seconds)} on this machine`] as [string, string]]),
+    ...(seconds === null
+      ? []
+      : [
+          ["real time", `about ${duration(seconds)} ${timed ? "on this machine" : "by FLOPs alone"}`] as [
+            string,
+            string,
+          ],
+        ]),
     ["memory", `about ${formatBytes(memory)}`],
     ...(seconds === null ? [] : [["workers", `${workers} have something to do`] as [string, string]]),
     ...(together.every(({ clients }) => clients === 1) ? [] : [["one call", shared] as [string, string]]),

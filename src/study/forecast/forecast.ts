@@ -17,6 +17,7 @@ import type { RunOptions } from "../../run/run.ts";
 import { mostTogether } from "../../run/workforce.ts";
 import type { Scenario } from "../../scenario/define.ts";
 import { clientBytes } from "../../tasks/client-memory.ts";
+import { factsOf } from "../../tasks/facts.ts";
 import { budgetsOf, type Pace, paceOf } from "../estimate.ts";
 import { type Played, playAhead } from "./play.ts";
 import { warningsOf } from "./warnings.ts";
@@ -48,7 +49,7 @@ export async function forecast(scenario: Scenario, prepared: Prepared, options: 
   const workers =
     training === null ? 1 : isGpu ? 1 : Math.max(1, Math.min(asked, max([1, ...work.map((parts) => parts.length)])));
   const rough = training === null ? 0 : roughSeconds(played, prepared) * rest;
-  const isTimed = training !== null && (options.thorough || rough / workers > 60);
+  const isTimed = hasPlainStep(prepared) && (options.thorough || rough / workers > 60);
   const largest = [Math.max(...budgetsOf(prepared))];
   const pace = isTimed ? await paceOf(prepared, engine, options.thorough ? undefined : largest) : null;
   const evaluated = 1 + Math.ceil(data.rounds.count / data.evaluateEvery);
@@ -101,6 +102,10 @@ function tiersOf(scenario: Scenario, prepared: Prepared, { partsOf }: Played): F
   });
 }
 
+/** Is there a step that can be built without asking the strategy? On some tasks nothing would train in it. */
+const hasPlainStep = ({ task, training }: Pick<Prepared, "task" | "training">): boolean =>
+  training !== null && factsOf(task.type).demands === undefined;
+
 /** FLOP a second of one core at programs of this kind, to within a factor: what is known before a step was timed. */
 const usualCore = 1e10;
 
@@ -147,7 +152,9 @@ function memoryOf({ task, training, ...prepared }: Prepared, counted: number, { 
   const trained = new Set(prepared.fleet.budget);
   const programs = budgetsOf(prepared).map((budget) => {
     const variant = task.task.budget.variant(budget);
-    const bytes = clientBytes(task.task, variant, { rows, length });
+    const bytes = hasPlainStep({ task, training })
+      ? clientBytes(task.task, variant, { rows, length })
+      : task.task.memory(variant, rows * length);
     return trained.has(budget) ? Math.min(most(variant), Math.ceil(counted / busy)) * bytes : forwardShare * bytes;
   });
   return mainBytes + copies * counted * task.bytes.upload + threads * threadBytes + busy * sum(programs);

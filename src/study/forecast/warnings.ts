@@ -70,9 +70,14 @@ function ofRounds({ rows }: Played): string[] {
 }
 
 function ofStrategy(scenario: Scenario, counted: number): string[] {
-  const { name, idle } = strategyOf(scenario);
+  const { name, idle, prelude } = strategyOf(scenario);
   const why = idle?.(counted) ?? null;
-  return why === null ? [] : [`${name} does nothing in a median round: ${why}`];
+  return [
+    ...(why === null ? [] : [`${name} does nothing in a median round: ${why}`]),
+    ...(prelude === true && !scenario.data.timingOnly
+      ? [`${name} plans by what its prelude finds: bytes and times of the rounds after it are known only then`]
+      : []),
+  ];
 }
 
 /** Claims are code that nobody has seen run; here each is tried on rows like those to come. */
