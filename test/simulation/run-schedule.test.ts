@@ -1,9 +1,14 @@
 /** What a schedule of the learning rate reaches: clients' steps, what methods make of rates, the rows of a run. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { trainingHandlers } from "../../actors/training.ts";
 import { digits } from "../../src/data/images/source.ts";
 import { byCategory } from "../../src/data/partition.ts";
+import type { Prepared } from "../../src/run/prepare.ts";
+import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import type { ScenarioInput } from "../../src/scenario/define.ts";
+import { createEngine } from "../../src/tasks/open/create-engine.ts";
+import type { EvaluationJob, TrainingEngine } from "../../src/tasks/training-engine.ts";
 import { playTable, tabular } from "../support/tabular-run.ts";
 
 /** From the first round on; a power of two, so that products are the same to the bit. */
@@ -59,4 +64,31 @@ test("rows tell the rate of their round, with training and without, and only whe
   );
   const plain = await playTable(tabular());
   assert.ok(plain.rows.every((row) => !("learningRate" in row)));
+});
+
+test("every client trains at the rates of its round, the rescaler's among them", async () => {
+  const rates: number[][] = [];
+  const pool = ({ training: trained }: Prepared) => {
+    const { setup, spec } = trained!;
+    const engine = async () => {
+      const inner = await createEngine({ task: spec });
+      const trainCohort: TrainingEngine["trainCohort"] = (jobs) => {
+        rates.push(...jobs.map(({ optimizer }) => [optimizer.learningRate, optimizer.personalLearningRate]));
+        return inner.trainCohort(jobs);
+      };
+      return {
+        name: inner.name,
+        trainCohort,
+        evaluate: (job: EvaluationJob) => inner.evaluate(job),
+        dispose: () => inner.dispose(),
+      };
+    };
+    return new InlinePool(trainingHandlers(() => setup, engine));
+  };
+  const schedule = { type: "constant", warmup: 1 } as const;
+  const rescaler = { learningRate: 0.5 };
+  await playTable(tabular({ rescaler, rounds: { count: 2, cohort: 4 }, training: { ...training, schedule } }), {
+    pool,
+  });
+  assert.deepEqual(rates, [...new Array(4).fill([0.0625, 0.25]), ...new Array(4).fill([0.125, 0.5])]);
 });
