@@ -330,7 +330,7 @@ export async function playRun({
     if (from === null && options.forecast) listen({ type: "forecast", ...(await options.forecast(prepared)) });
     if (checkpoint === null) federation.begin(await massesOf(scenario, prepared, engine));
     else restore(federation, checkpoint);
-    const needsBreath = breathing(diagnostics.elapsed);
+    const needsBreath = breathing();
     const isStopped = await stoppedInTime(signal, async () => {
       let isAsked = false;
       while (!isAsked && !federation.hasFinished) {

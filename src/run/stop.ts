@@ -27,23 +27,17 @@ export async function stoppedInTime(signal: AbortSignal | undefined, action: () 
   }
 }
 
-/** Real seconds between two visits to Node's event loop. */
-const breath = 0.05;
+/** Events between two visits to Node's event loop. */
+const breath = 64;
 
 /**
  * Whether Node's event loop should be let in, which hears Ctrl-C: the kernel goes there after thousands of events, and they
- * may be slow. It is asked between any two, and looks at the clock now and then.
- *
- * @param elapsed real seconds
+ * may be slow. It is asked between any two, and goes by their number: which rows are out when a checkpoint is written must
+ * not depend on the clock.
  */
-export function breathing(elapsed: () => number): () => boolean {
+export function breathing(): () => boolean {
   let asked = 0;
-  let last = elapsed();
-  return () => {
-    if (++asked % 16 !== 0 || elapsed() - last < breath) return false;
-    last = elapsed();
-    return true;
-  };
+  return () => ++asked % breath === 0;
 }
 
 interface HaltablePool extends WorkPool {

@@ -148,3 +148,19 @@ test("no two processes write one run", async (t) => {
   await assert.rejects(async () => resume(await loadRun(out), { reproduce }), /is being written by process \d+/);
   await going;
 });
+
+test("checkpoints of a run without training are the same bytes on a machine that is slower", async (t) => {
+  const folder = temporaryFolder(t);
+  const scenario = () => stormy(4, { checkpoints: { every: 1, keep: 99 } });
+  const [fast, slow] = ["fast", "slow"].map((name) => join(folder, name)) as [string, string];
+  const pause = new Int32Array(new SharedArrayBuffer(4));
+  await run(scenario(), { out: fast });
+  await run(scenario(), { out: slow, listen: ({ type }) => void (type === "round" && Atomics.wait(pause, 0, 0, 60)) });
+  const names = readdirSync(join(fast, "checkpoints"));
+  assert.ok(names.length > 2);
+  assert.deepEqual(readdirSync(join(slow, "checkpoints")), names);
+  for (const name of names) {
+    const [ours, theirs] = [fast, slow].map((out) => readFileSync(join(out, "checkpoints", name)));
+    assert.ok(ours!.equals(theirs!), name);
+  }
+});
