@@ -38,7 +38,8 @@ export const storedPlanSchema: z.ZodType<StoredPlan> = z.strictObject({
   bytes: z.strictObject({ down: whole.exactOptional(), up: whole.exactOptional() }).exactOptional(),
   preliminary: z.strictObject({ up: whole, down: whole }).exactOptional(),
   notes: plainSchema.exactOptional(),
-});
+  // A field that the plan has and this has not would be refused when a run is resumed.
+} satisfies Record<keyof StoredPlan, z.ZodType>);
 
 type Keeper = Pick<TurnContext, "put" | "keep" | "discard" | "bytes" | "floats">;
 
