@@ -40,7 +40,7 @@ const ranks = ["trivial", "hetlora", "flexlora", "flora", "fslora"];
 
 export const study: Study = {
   strategies: [
-    ...["flame", "flame:frequencyNorm=share", "fedavg", "fedavg:budget=largest"],
+    ...["flame", "flame:frequencyNorm=tokens", "fedavg", "fedavg:budget=largest"],
     ...ranks.flatMap((name) => [`${name}:experts=own`, `${name}:experts=all`]),
   ],
   conditions: [

@@ -10,7 +10,7 @@ import { defineScenario, type Study } from "flame-sim";
 import { setting, smoke } from "./main-table.ts";
 
 export const study: Study = {
-  strategies: ["flame", "flame:frequencyNorm=share", "flame:frequencyExponent=1:frequencyNorm=share", "fedavg"],
+  strategies: ["flame", "flame:frequencyNorm=tokens", "flame:frequencyExponent=1", "fedavg"],
   conditions: [
     { name: "alpha 0.1", set: ["data.partition.alpha=0.1"] },
     { name: "three epochs", set: ["training.epochs=3"] },
