@@ -56,7 +56,10 @@ async function listenApart(stop: (exitCode: number) => void): Promise<Listening>
   await new Promise<void>((resolve, reject) => {
     thread.once("error", reject);
     thread.on("message", (heard: Heard) => {
-      if (heard === "listening") return resolve();
+      if (heard === "listening") {
+        thread.off("error", reject);
+        return resolve();
+      }
       thread.postMessage("heard");
       stop(exitCodeOf(heard.signal));
     });

@@ -200,7 +200,7 @@ test("a file is found by path, by --data, and named when it cannot be read", asy
   assert.equal((await loadData(file("/nowhere"), { ...options, path })).examples, 2);
   await assert.rejects(loadData(file(), options), ScenarioError);
   await assert.rejects(loadData(file(join(folder, "none")), options), /^InputError: cannot read .*none: ENOENT/);
-  await assert.rejects(loadData(file(folder), options), /^InputError: cannot read /);
+  await assert.rejects(loadData(file(folder), options), /^InputError: .*: expected a file, got a folder/);
   await assert.rejects(loadData(file(path), { seed: 1, maxTokens: 4 }), /all 2 examples were left out/);
   writeFileSync(path, '{"instruction": "a", "output": ""}');
   await assert.rejects(loadData(file(path), options), /expected an example with a response, found none/);
