@@ -14,8 +14,8 @@ export const flame = defineStrategy({
     notes: `
       f_ij = a_ij / (S_i·k_i), tokens routed to the expert ÷ all that were routed, so the frequencies of a layer sum to 1.
       "tokens" divides by tokens seen, S_i: then they sum to k_i, and a client that activates eight experts outweighs one
-      that activates a single expert by 8^t. The paper leaves open which it is; on five seeds of two partitions small
-      budgets are hardly heard with "tokens" and large ones gain nothing (docs/paper.md). LoRA A and B are averaged
+      that activates a single expert by 8^t. The paper leaves open which it is; with "tokens" small budgets
+      are hardly heard, and large ones gain nothing wherever both were run (docs/paper.md). LoRA A and B are averaged
       separately, which is not the average of the products B·A. The rescaler is an option of the scenario and works with
       any strategy.
     `,
