@@ -239,7 +239,7 @@ test("fleets that cannot be are named with their fields", () => {
     "[0].budget.deadline",
     "[0].budget.allowed",
   ]);
-  assert.deepEqual(found({ clients: 1e12 }), [""]);
+  assert.deepEqual(found({ clients: 1e12 }), ["[0].clients", ""]);
   assert.deepEqual(found({ latency: -5 }), ["[0].latency"]);
   assert.deepEqual(found({ speed: { type: "tokens-per-second", law: { type: "uniform", min: 0, max: 0 } } }), [
     "[0].speed.law.max",
