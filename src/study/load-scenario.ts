@@ -7,7 +7,7 @@
  * folder, those of a run's scenario.json where that run was started; who loads it gets them as they are from where it works.
  */
 import { existsSync, readdirSync, statSync } from "node:fs";
-import { dirname, extname, join, relative, resolve } from "node:path";
+import { dirname, extname, join, relative, resolve, sep } from "node:path";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
 import { InputError, InvariantError, messageOf, ScenarioError } from "../base/errors.ts";
@@ -32,6 +32,8 @@ export interface LoadedScenario {
   readonly path: string;
   /** The file itself; null for a scenario.json, which holds everything. */
   readonly file: string | null;
+  /** Where its relative paths belong: its own folder; the working folder for one that comes with the program. */
+  readonly home: string;
   /** Null where the file has none. */
   readonly study: PlannedStudy | null;
 }
@@ -42,12 +44,8 @@ export async function loadScenario(name: string, place = process.cwd()): Promise
   const shown = shortest(path);
   if (extname(path) === ".json") {
     const scenario = scenarioFromJson(parseJson(readText(path, largestText), shown));
-    return {
-      scenarios: [rebased(scenario, startedIn(dirname(path)) ?? dirname(path), place)],
-      path: shown,
-      file: null,
-      study: null,
-    };
+    const home = startedIn(dirname(path)) ?? dirname(path);
+    return { scenarios: [rebased(scenario, home, place)], path: shown, file: null, home, study: null };
   }
   await prepareImports();
   const module = await moduleOf(path, shown);
@@ -60,7 +58,14 @@ export async function loadScenario(name: string, place = process.cwd()): Promise
   const names = new Set(scenarios.map(({ data }) => data.name));
   if (names.size < scenarios.length) throw new ScenarioError(`${shown}: two of its scenarios have the same name`);
   const study = plannedStudy(module.study, shown);
-  return { scenarios: scenarios.map((own) => rebased(own, dirname(path), place)), path: shown, file: path, study };
+  const home = path.startsWith(join(packageRoot(), "scenarios", sep)) ? process.cwd() : dirname(path);
+  return {
+    scenarios: scenarios.map((own) => rebased(own, dirname(path), place)),
+    path: shown,
+    file: path,
+    home,
+    study,
+  };
 }
 
 /** Where a run was started, should the folder be one and its place still be there. */

@@ -6,6 +6,7 @@ import type { MergeLimit } from "../../engine/merge-limit.ts";
 import type { RunResult } from "../../run/result.ts";
 import { configure, type ScenarioChanges } from "../../scenario/configure.ts";
 import { hasCode, type Scenario, scenarioToJson, withoutClaims } from "../../scenario/define.ts";
+import { rebased } from "../../scenario/paths.ts";
 import { forecast } from "../../study/forecast/forecast.ts";
 import { loadScenario, sourceOf } from "../../study/load-scenario.ts";
 import { trustCode } from "../../study/trusted-code.ts";
@@ -26,7 +27,9 @@ export interface RunFlags extends ScenarioChanges, NatsFlags {
 
 export async function runScenario(name: string, flags: RunFlags): Promise<void> {
   const loaded = await loadScenario(name);
-  const scenarios = loaded.scenarios.map((scenario) => configure(scenario, flags));
+  // What a run leaves does not depend on the folder where the command was typed.
+  const { home } = loaded;
+  const scenarios = loaded.scenarios.map((scenario) => rebased(configure(scenario, flags), process.cwd(), home));
   const source = sourceOf(loaded.file, changesOf(flags));
   // Named by the user: what is interrupted here goes on without a question.
   if (source !== null && scenarios.some((own) => hasCode(scenarioToJson(own)))) trustCode(source.file, source.digest);
@@ -34,6 +37,7 @@ export async function runScenario(name: string, flags: RunFlags): Promise<void> 
   for (const scenario of scenarios) {
     const result = await watchRun({
       scenario,
+      startedIn: home,
       reproduce: reproduce(loaded.path, flags),
       ...given({ workers: flags.workers, engine: flags.engine, merge: flags.merge, taskLimit: flags.taskLimit }),
       ...natsOf(flags),
