@@ -139,6 +139,11 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
     void this.#finishAll();
   }
 
+  /** Whether a round was closed whose evaluation has not begun. */
+  get awaitsEvaluation(): boolean {
+    return this.#pending.some(({ evaluations }) => evaluations === null);
+  }
+
   /** What went wrong with an evaluation; null while all is well. */
   get failure(): unknown {
     return this.#failure;

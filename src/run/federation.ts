@@ -320,7 +320,8 @@ export class Federation implements Snapshot<FederationState> {
         break;
       case "evaluating":
         this.#recorder.evaluating(told);
-        this.#progress.done = this.#progress.isEnding;
+        // One of an earlier round may begin when the last round is over already.
+        this.#progress.done = this.#progress.isEnding && !this.#recorder.awaitsEvaluation;
         break;
     }
   }

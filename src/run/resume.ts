@@ -30,7 +30,8 @@ import { openDiagnostics } from "./diagnostics.ts";
 import { guardScenario } from "./guard.ts";
 import { provenanceOf, type ScenarioSource } from "./provenance.ts";
 import type { RunResult } from "./result.ts";
-import { playRun, prepareRun, type RunOptions, reach } from "./run.ts";
+import { playRun, prepareRun, type RunOptions } from "./run.ts";
+import { reach } from "./workforce.ts";
 
 export interface ResumeOptions extends Omit<RunOptions, "out"> {
   /** Continues although program, scenario, model or engine have changed, and marks the run. */
@@ -104,7 +105,7 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
       ...given("startedIn", options.startedIn ?? record?.startedIn),
     };
     const prepared = await prepareRun(scenario, chosen);
-    const { remote, close } = await reach(prepared, chosen);
+    const { elsewhere, close } = await reach(prepared, chosen);
     closeRemote = close;
     const now = provenanceOf(scenario, chosen, prepared);
     const damaged: string[] = [];
@@ -135,7 +136,7 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
     const remark = checkpoint === null ? null : remarkOn(checkpoint.made, now);
     const despite = [...(record?.continuedDespite ?? []), ...changes, ...(remark === null ? [] : [remark])];
     const from = { folder, checkpoint, despite: [...new Set(despite)] };
-    return playRun({ scenario, prepared, options: chosen, diagnostics, folder, lock, from, remote });
+    return playRun({ scenario, prepared, options: chosen, diagnostics, folder, lock, from, elsewhere });
   }).finally(() => closeRemote());
 }
 

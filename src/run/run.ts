@@ -29,7 +29,7 @@ import type { Forecast } from "../records/forecast.ts";
 import { divergenceOf, metricsOf, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
 import { type Ended, rowOf } from "../records/participation.ts";
 import { reasonOf, stopProblems } from "../records/stopping.ts";
-import { connectNats, type NatsAddress, type NatsServer } from "../runtime/pools/nats-server.ts";
+import type { NatsAddress } from "../runtime/pools/nats-address.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import { type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
 import { checkQuorum } from "../scenario/quorum.ts";
@@ -40,6 +40,7 @@ import { guardScenario } from "./guard.ts";
 import { strategyProblems } from "./method.ts";
 import { writeLearned, writeResult } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
+import type { OpenElsewhere } from "./pools/elsewhere.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import type { ProgressListener } from "./progress.ts";
 import { provenanceOf, recordOf, type ScenarioSource } from "./provenance.ts";
@@ -47,7 +48,7 @@ import { checkReach } from "./reach.ts";
 import { blamed, restore } from "./restore.ts";
 import { type RunResult, resultOf } from "./result.ts";
 import { breathing, haltable, stoppedInTime } from "./stop.ts";
-import { gatheringOf, makePool, makePoolElsewhere, massesOf, mostTogether, programsOf } from "./workforce.ts";
+import { gatheringOf, makePool, massesOf, mostTogether, programsOf, reach } from "./workforce.ts";
 
 export interface RunOptions {
   /** Worker threads; with `nats` it may be 0. One per core unless given, on a GPU always one. The result does not depend on it. */
@@ -125,9 +126,9 @@ export async function run(given: Scenario, options: RunOptions = {}): Promise<Ru
   const diagnostics = openDiagnostics(null);
   const prepared = await prepareRun(scenario, options);
   const out = options.out === undefined ? defaultFolder(data.name, data.seed, new Date()) : options.out;
-  const { remote, close } = await reach(prepared, options);
+  const { elsewhere, close } = await reach(prepared, options);
   try {
-    const play = { scenario, prepared, options, remote, from: null };
+    const play = { scenario, prepared, options, elsewhere, from: null };
     if (out === null) return await playRun({ ...play, diagnostics, folder: null, lock: null });
     const folder = createRunFolder(out);
     const lock = await awaitLock(folder.lock, (text) => options.listen?.({ type: "note", text }));
@@ -142,16 +143,6 @@ export async function run(given: Scenario, options: RunOptions = {}): Promise<Ru
   } finally {
     await close();
   }
-}
-
-/** The server that workers elsewhere are found through, where they are asked for and there is work for them. */
-export async function reach(
-  { training }: Prepared,
-  { nats }: RunOptions,
-): Promise<{ readonly remote: NatsServer | null; close(): Promise<void> }> {
-  if (nats === undefined || training === null) return { remote: null, close: async () => {} };
-  const remote = await connectNats(nats, "flame-sim, a run");
-  return { remote, close: () => remote.connection.close() };
 }
 
 /** Checks that the engine trains here, builds the fleet, reads the data, converts the base model. */
@@ -185,7 +176,7 @@ interface PlayedRun {
   readonly folder: RunFolder | null;
   readonly lock: Lock | null;
   readonly from: Continuation | null;
-  readonly remote: NatsServer | null;
+  readonly elsewhere: OpenElsewhere | null;
 }
 
 /** The run itself, from its beginning or from a checkpoint. */
@@ -197,7 +188,7 @@ export async function playRun({
   folder,
   lock,
   from,
-  remote,
+  elsewhere,
 }: PlayedRun): Promise<RunResult> {
   const { data } = scenario;
   const { listen = () => {}, signal, reproduce = defaultCommand } = options;
@@ -217,9 +208,9 @@ export async function playRun({
     if (topic === "workers") listen({ type: "note", text });
   };
   const make = () =>
-    remote === null
+    elsewhere === null
       ? makePool(prepared, workers, equipment)
-      : makePoolElsewhere(prepared, workers, equipment, { server: remote, title: data.name, mixedHardware, note });
+      : elsewhere(workers, equipment, { title: data.name, mixedHardware, note });
   const pool = haltable(options.pool?.(prepared) ?? (await make()));
   const made = provenanceOf(scenario, options, prepared);
   let counted = 0;
@@ -304,7 +295,7 @@ export async function playRun({
         ...(state !== "running" && { seconds: diagnostics.elapsed() }),
       });
   };
-  const workersNow = () => (remote === null ? null : pool.workers);
+  const workersNow = () => (elsewhere === null ? null : pool.workers);
   const ticker = setInterval(() => listen({ type: "status", ...federation.status, workers: workersNow() }), 200);
   ticker.unref();
   try {

@@ -4,13 +4,14 @@ import { gatherTraining } from "../../actors/training.ts";
 import { type ClientId, clientName } from "../base/ids.ts";
 import { evaluationBatches } from "../data/batches.ts";
 import { chooseEngine, createExecutor, mergeLimit } from "../engine/create.ts";
-import { isAlone, type MergeLimit } from "../engine/merge-limit.ts";
+import { isAlone } from "../engine/merge-limit.ts";
 import type { EngineName } from "../engine/names.ts";
 import type { RouterMasses } from "../fl/rescaler.ts";
 import type { Gathering } from "../runtime/pledges.ts";
 import { InlinePool } from "../runtime/pools/inline-pool.ts";
 import { NatsPool, type NatsPoolOptions } from "../runtime/pools/nats.ts";
-import type { NatsServer } from "../runtime/pools/nats-server.ts";
+import type { NatsAddress } from "../runtime/pools/nats-address.ts";
+import { connectNats, type NatsServer } from "../runtime/pools/nats-server.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import type { Scenario } from "../scenario/define.ts";
 import { clientsPerCall } from "../tasks/client-memory.ts";
@@ -19,17 +20,11 @@ import { routerMasses } from "../tasks/llm/router-mass.ts";
 import { makeTask } from "../tasks/open/kinds.ts";
 import { TaskPrograms } from "../tasks/programs.ts";
 import type { Variant } from "../tasks/task.ts";
+import type { Equipment, OpenElsewhere } from "./pools/elsewhere.ts";
 import { packSetup } from "./pools/setup.ts";
 import { threadPool } from "./pools/threads.ts";
 import type { Prepared } from "./prepare.ts";
 import { needsOf } from "./provenance.ts";
-
-export interface Equipment {
-  readonly engine: EngineName;
-  readonly merge?: "auto" | MergeLimit;
-  /** Real minutes after which a worker that finishes no step is held to be stuck; 10 unless given. */
-  readonly taskLimit?: number;
-}
 
 /** A device has one owner: on a GPU there is one worker, whatever was asked for. */
 export function makePool({ training }: Prepared, workers: number, equipment: Equipment): WorkPool {
@@ -40,23 +35,11 @@ export function makePool({ training }: Prepared, workers: number, equipment: Equ
   return threadPool(workerData, gpu ? 1 : workers, equipment.taskLimit);
 }
 
-/** Workers on other machines: whoever is there. */
-export interface Elsewhere {
-  readonly server: NatsServer;
-  /** Of the run. */
-  readonly title: string;
-  /** With any kind of processor; otherwise with that of this machine. */
-  readonly mixedHardware: boolean;
-  /** What a task has come to there, and who comes and goes. */
-  readonly note: (topic: "task" | "workers", text: string) => void;
-}
-
 /** The same, and workers elsewhere beside them. With no workers here, they do everything. */
-export function makePoolElsewhere(
+function makePoolElsewhere(
+  server: NatsServer,
   prepared: Prepared,
-  workers: number,
-  equipment: Equipment,
-  { server, title, mixedHardware, note }: Elsewhere,
+  ...[workers, equipment, { title, mixedHardware, note }]: Parameters<OpenElsewhere>
 ): Promise<WorkPool> {
   const { setup, spec } = prepared.training!;
   const { gpu, ...chosen } = chosenOf(equipment);
@@ -124,4 +107,17 @@ export async function massesOf(
   const { setup, spec } = training;
   const executor = await createExecutor(chooseEngine(engine).engine, 1);
   return routerMasses(executor, baseWeightsOf(spec), evaluationBatches(setup.data, setup.evaluation, setup));
+}
+
+/** A pool with workers elsewhere, where they are asked for and there is work for them. */
+export async function reach(
+  prepared: Prepared,
+  { nats }: { readonly nats?: NatsAddress },
+): Promise<{ readonly elsewhere: OpenElsewhere | null; close(): Promise<void> }> {
+  if (nats === undefined || prepared.training === null) return { elsewhere: null, close: async () => {} };
+  const server = await connectNats(nats, "flame-sim, a run");
+  return {
+    elsewhere: (...order) => makePoolElsewhere(server, prepared, ...order),
+    close: () => server.connection.close(),
+  };
 }

@@ -6,7 +6,7 @@ import { type RoundMetrics, withoutDetail } from "../records/metrics.ts";
 import type { Prepared } from "../run/prepare.ts";
 import type { ScenarioSource } from "../run/provenance.ts";
 import { run } from "../run/run.ts";
-import type { NatsAddress } from "../runtime/pools/nats-server.ts";
+import type { NatsAddress } from "../runtime/pools/nats-address.ts";
 import type { Scenario } from "../scenario/define.ts";
 import { clientsIn } from "../sim/fleet/fleet-spec.ts";
 import { Books } from "./books.ts";

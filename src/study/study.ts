@@ -15,7 +15,7 @@ import { given } from "../base/given.ts";
 import { readJsonAs } from "../base/json.ts";
 import { outwait } from "../folder/lock.ts";
 import { stampedFolder } from "../folder/run-folder.ts";
-import type { NatsAddress } from "../runtime/pools/nats-server.ts";
+import type { NatsAddress } from "../runtime/pools/nats-address.ts";
 import { changesSchema } from "../scenario/configure.ts";
 import { type Scenario, strategyOf } from "../scenario/define.ts";
 import { ownCodeDigest } from "../scenario/own-code.ts";

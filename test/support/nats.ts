@@ -5,7 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connectNats, type NatsAddress } from "../../src/runtime/pools/nats-server.ts";
+import type { NatsAddress } from "../../src/runtime/pools/nats-address.ts";
+import { connectNats } from "../../src/runtime/pools/nats-server.ts";
 import { NatsWorker, type NatsWorkerOptions } from "../../src/runtime/pools/nats-worker.ts";
 import { needs } from "./needs.ts";
 

@@ -7,14 +7,8 @@ import type { ConnectionOptions, NatsConnection } from "@nats-io/transport-node"
 import { InputError, MachineError, messageOf } from "../../base/errors.ts";
 import { readText } from "../../base/text.ts";
 import { formatBytes } from "../../base/units.ts";
+import type { NatsAddress } from "./nats-address.ts";
 import { ContentStore } from "./nats-store.ts";
-
-export interface NatsAddress {
-  /** `nats://host:4222`, `tls://host:4222`; several with commas between them. */
-  readonly url: string;
-  /** A file of credentials, a JWT with its NKey, or of an NKey's seed alone. */
-  readonly creds?: string;
-}
 
 export interface NatsServer {
   readonly url: string;
