@@ -13,7 +13,7 @@ import { folderOfFile } from "../support/folders.ts";
 
 const folder = folderOfFile();
 /** One of each kind: all of them take five minutes. */
-const scenarios = ["quickstart", "churn", "fedbuff-vs-synchronous", "message-chaos", "own/policy", "restore", "vision"];
+const scenarios = ["quickstart", "fedbuff-vs-synchronous", "own/policy", "vision"];
 const small = ["--rounds", "2", "--workers", "1", "--set", "evaluationExamples=32"];
 
 /** Plans follow from losses, counts or memories, which nobody knows beforehand. */
