@@ -1,6 +1,6 @@
 /**
- * Writes what methods say of themselves into docs/methods, a page each, and what schemas say of events and files into
- * docs/files.md, between the marks of a page:
+ * Writes what methods say of themselves into docs/methods, a page each, and docs/strategies.md, and what schemas say of
+ * events and files into docs/files.md, between the marks of a page:
  *
  *   npm run docs               writes
  *   npm run docs -- --check    only says which pages are not up to date
@@ -18,7 +18,7 @@ import {
   reductionsOf,
   tasksInWords,
 } from "../src/cli/screen/method-facts.ts";
-import { bytesOf } from "../src/fl/plan.ts";
+import { bytesOf, type Plan } from "../src/fl/plan.ts";
 import { strategyFromSpec } from "../src/fl/strategies/registry.ts";
 import { beginning, played, smallTask } from "../src/testing/small-task.ts";
 import { filesPage } from "./files-page.ts";
@@ -100,40 +100,32 @@ function goldenOf({ name }: MethodFacts): string {
 const exampleOf = ({ schema }: MethodFacts): unknown =>
   [{}, { type: "adam" }, 1].find((value) => schema.safeParse(value).success);
 
-/** What the plan of round 1 charges a client of each budget, in a model so small that all besides it is seen. */
-async function bytesOfSmall(method: MethodFacts): Promise<readonly [title: string, text: string]> {
-  const { name, wraps } = method;
-  const options = wraps ? { [name]: exampleOf(method) } : smallOptions[name];
-  const strategy = strategyFromSpec({ type: wraps ? "fedavg" : name, ...options });
-  const { layout, budgets } = smallTask(strategy).setting;
-  const { answers } = played(strategy, await beginning(strategy, 1), { seed: 1 });
-  const texts = budgets.map((_, at) => {
-    const { plan } = answers[at]!;
-    const { down, up } = bytesOf(plan, layout);
-    const ahead = plan.preliminary === undefined ? "" : `, ${plan.preliminary.up} ahead of it`;
-    return `${down} down, ${up} up${ahead}`;
-  });
-  const isOne = texts.every((text) => text === texts[0]);
-  const words = isOne ? texts[0]! : budgets.map((budget, at) => `budget ${budget}: ${texts[at]}`).join("; ");
-  const given = options === undefined ? "" : `, with \`${JSON.stringify(options)}\``;
-  return [`bytes of round 1, for ${layout.size} parameters${given}`, `${words}; all parameters: ${4 * layout.size}`];
-}
-
-/** FLOP of a training step for one unit, by the plans of round 1. */
-async function workOfSmall(method: MethodFacts): Promise<readonly [title: string, text: string]> {
+/** What the plans of round 1 cost clients of each budget, in a model so small that all besides it is seen. */
+async function costsOfSmall(method: MethodFacts): Promise<readonly (readonly string[])[]> {
   const { name, wraps } = method;
   const options = wraps ? { [name]: exampleOf(method) } : smallOptions[name];
   const strategy = strategyFromSpec({ type: wraps ? "fedavg" : name, ...options });
   const { task, setting } = smallTask(strategy);
+  const { layout, budgets } = setting;
   const { answers } = played(strategy, await beginning(strategy, 1), { seed: 1 });
-  const texts = setting.budgets.map((_, at) => {
-    const { kind, scope, members } = answers[at]!.plan;
-    const each = members?.length ?? strategy.shape?.members ?? 1;
-    return String(Math.round(each * task.cost(kind.variant, scope).training));
+  const each = (textOf: (plan: Plan) => string): string => {
+    const texts = budgets.map((_, at) => textOf(answers[at]!.plan));
+    const isOne = texts.every((text) => text === texts[0]);
+    return isOne ? texts[0]! : budgets.map((budget, at) => `budget ${budget}: ${texts[at]}`).join("; ");
+  };
+  const bytes = each((plan) => {
+    const { down, up } = bytesOf(plan, layout);
+    return `${down} down, ${up} up${plan.preliminary === undefined ? "" : `, ${plan.preliminary.up} ahead of it`}`;
   });
-  const isOne = texts.every((text) => text === texts[0]);
-  const words = isOne ? texts[0]! : setting.budgets.map((budget, at) => `budget ${budget}: ${texts[at]}`).join("; ");
-  return ["FLOP to train on a token, image or row, in that model", words];
+  const work = each(({ kind, scope, members }) => {
+    const models = members?.length ?? strategy.shape?.members ?? 1;
+    return String(Math.round(models * task.cost(kind.variant, scope).training));
+  });
+  const given = options === undefined ? "" : `, with \`${JSON.stringify(options)}\``;
+  return [
+    [`bytes of round 1, for ${layout.size} parameters${given}`, `${bytes}; all parameters: ${4 * layout.size}`],
+    ["FLOP to train on a token, image or row, in that model", work],
+  ];
 }
 
 function commandOf(method: MethodFacts): string {
@@ -175,8 +167,7 @@ async function factsIn(method: MethodFacts): Promise<string> {
     ["tasks", method.wraps ? "of the strategy it is around" : tasksInWords(method)],
     ["clients send besides the model", sends ?? "nothing"],
     ["kept from round to round", keeps ?? "nothing"],
-    await bytesOfSmall(method),
-    await workOfSmall(method),
+    ...(await costsOfSmall(method)),
     ...reductionsOf(method.about).map((text) => ["is", text]),
     ["certainty", certainty],
     ...sources.map(({ by, title, year, url }) => ["source", `${by}, [${title}](${url}), ${year}`]),
@@ -185,6 +176,17 @@ async function factsIn(method: MethodFacts): Promise<string> {
   ]);
   return `${facts}${pictureOf(method)}`;
 }
+
+/** What each says of itself, for the page on strategies. */
+const strategyRows = (title: string, ofClients: string, methods: readonly MethodFacts[]): string =>
+  table([
+    [title, "adapts", ofClients, "is kept", "source", "certainty"],
+    Array(6).fill("---"),
+    ...methods.map(({ name, about: { adapts, sends, keeps, sources, certainty } }) => {
+      const papers = sources.map(({ by, year, url }) => `[${by} ${year}](${url})`).join(", ");
+      return [`\`${name}\``, adapts, sends ?? "–", keeps ?? "–", papers, certainty];
+    }),
+  ]);
 
 function listing(methods: readonly MethodFacts[]): string {
   return table([
@@ -242,6 +244,23 @@ put("README", `# Methods\n\n${marked("systems")}\n${marked("others")}`, {
   systems: listing(Object.keys(systems).map((name) => byName.get(name)!)),
   others: listing(methods.filter(({ name }) => systems[name] === undefined)),
 });
+put(
+  "strategies",
+  `# Strategies\n\n${marked("strategies")}\n${marked("wrappers")}`,
+  {
+    strategies: strategyRows(
+      "`type`",
+      "clients send besides the model",
+      methods.filter(({ wraps }) => !wraps),
+    ),
+    wrappers: strategyRows(
+      "field",
+      "clients send",
+      methods.filter(({ wraps }) => wraps),
+    ),
+  },
+  join(root, "docs"),
+);
 const aboutFiles = `# Events and files
 
 What \`flame run --json\` and \`flame resume --json\` print, one JSON object a line with its \`event\`, and what a run leaves in
