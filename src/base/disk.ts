@@ -9,6 +9,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  statfsSync,
   statSync,
   writeSync,
 } from "node:fs";
@@ -17,6 +18,7 @@ import { basename, dirname, join } from "node:path";
 import { InputError, MachineError, messageOf } from "./errors.ts";
 import { unguessable } from "./open.ts";
 import { isRunning } from "./processes.ts";
+import { formatBytes } from "./units.ts";
 
 /**
  * Makes a folder and those above it that are missing; one that is there is left as it is. Node's own way with
@@ -56,6 +58,15 @@ export function onDisk<Result>(doing: string, action: () => Result): Result {
   } catch (cause) {
     throw diskError(doing, cause);
   }
+}
+
+/** @throws MachineError where the disk of a folder is known to have no room for so many bytes more */
+export function requireSpace(folder: string, bytes: number, what: string): void {
+  const { bavail, bsize, blocks } = onDisk(`cannot write to ${folder}`, () => statfsSync(folder));
+  // Some network drives do not say.
+  if (blocks === 0 || bavail * bsize >= bytes) return;
+  const [needed, found] = [bytes, bavail * bsize].map(formatBytes);
+  throw new MachineError(`${what} takes ${needed}, but the disk of ${folder} has ${found} left; choose another folder`);
 }
 
 /** An empty folder, for the caller to remove. @throws MachineError that says who names the place */

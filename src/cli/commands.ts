@@ -217,7 +217,11 @@ export function declareCommands(program: Command): void {
   program
     .command("inspect")
     .description("prints a model's parameters, and its cost and traffic at every budget")
-    .argument("[model]", "a Hugging Face OLMoE folder, its config.json alone, or embedded", "embedded")
+    .argument(
+      "[model]",
+      "a Hugging Face OLMoE folder, its config.json alone, a published shape such as olmoe-1b-7b, or embedded",
+      "embedded",
+    )
     .option("--rank <number>", "LoRA rank", positiveNumber, 8)
     .option(
       "--budget <numbers>",
@@ -228,6 +232,18 @@ export function declareCommands(program: Command): void {
     .option("--sequence <tokens>", "length of the sequence that is counted as a whole", positiveNumber, 128)
     .option("--json", "print one JSON object")
     .action(async (model, flags) => (await import("./commands/model/inspect.ts")).inspect(model, flags));
+
+  program
+    .command("synthesize")
+    .description("writes a model of a given shape with random weights, to try memory and speed without its weights")
+    .requiredOption(
+      "--like <model>",
+      "a published shape such as olmoe-1b-7b, a Hugging Face folder, or its config.json",
+    )
+    .requiredOption("--to <folder>", "where it goes; made if missing, and must be empty")
+    .option("--layers <number>", "its first layers alone", positiveNumber)
+    .option("--seed <number>", "of the weights", wholeNumber, 1)
+    .action(async (flags) => (await import("./commands/model/synthesize.ts")).synthesizeModel(flags));
 
   program
     .command("pretrain")

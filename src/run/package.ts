@@ -13,6 +13,13 @@ export function programVersion(): string {
 /** The base model that comes with the program. */
 export const embeddedModel = (): string => join(packageRoot(), "assets", "base");
 
+/** Published models of which the program brings the configuration alone: name → folder. */
+export function knownShapes(): ReadonlyMap<string, string> {
+  const folder = join(packageRoot(), "assets", "shapes");
+  const names = readdirSync(folder).filter((name) => existsSync(join(folder, name, "config.json")));
+  return new Map(names.sort().map((name) => [name, join(folder, name)]));
+}
+
 /** The rooms that have a say in what a run comes to. */
 const rooms = [
   ...["actors", "base", "data", "engine", "fl", "folder", "model", "records"],

@@ -54,7 +54,7 @@ export function streamSafetensors(
   options: { readonly dtype?: StoredDtype; readonly metadata?: Readonly<Record<string, string>> } = {},
 ): void {
   const dtype = options.dtype ?? "F32";
-  const { header, elements } = encodeHeader(specs, dtype, options.metadata ?? pytorch);
+  const { header, elements } = encodeHeader(specs, dtype, options.metadata);
   writeAtomically(path, (descriptor) => {
     writeFully(descriptor, header);
     let position = header.length;
@@ -78,10 +78,10 @@ export function streamSafetensors(
 }
 
 /** Length and JSON, padded with spaces so that the data begin at a multiple of 8. */
-function encodeHeader(
+export function encodeHeader(
   specs: readonly TensorSpec[],
   dtype: Dtype,
-  metadata: Readonly<Record<string, string>>,
+  metadata: Readonly<Record<string, string>> = pytorch,
 ): { header: Uint8Array; elements: number } {
   // A Map and `fromEntries` keep a tensor called "__proto__" an ordinary name.
   const fields = new Map<string, unknown>([["__metadata__", metadata]]);

@@ -1,6 +1,6 @@
 /** `flame inspect`: what a model costs at every budget, from its configuration alone; and whether its weights are whole. */
-import { existsSync, statSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { formatBytes } from "../../../base/units.ts";
 import {
   activeParameters,
@@ -17,11 +17,10 @@ import { adapterLayout } from "../../../model/adapter.ts";
 import type { ModelConfig } from "../../../model/config.ts";
 import { loadCheckpoint } from "../../../model/formats/checkpoint.ts";
 import { formatTable } from "../../../report/table.ts";
-import { embeddedModel } from "../../../run/package.ts";
 import { openModel } from "../../../tasks/llm/load-model.ts";
 import { colors } from "../../screen/colors.ts";
 import { terminal } from "../../screen/terminal.ts";
-import { checkBudget, usualBudgets } from "./subject.ts";
+import { checkBudget, modelFolder, usualBudgets } from "./subject.ts";
 
 interface InspectFlags {
   readonly rank: number;
@@ -35,16 +34,13 @@ interface InspectFlags {
 const batchTokens = 512;
 
 export function inspect(name: string, flags: InspectFlags): void {
-  const folder = name === "embedded" ? embeddedModel() : folderOf(name);
+  const folder = modelFolder(name);
   const { config } = openModel(folder);
   const stored = storedWeights(folder);
   const figures = figuresOf(config, flags);
   if (flags.json === true) terminal.out.write(`${JSON.stringify({ model: folder, config, stored, ...figures })}\n`);
   else terminal.out.write(`${describe(folder, config, stored, figures, flags)}\n`);
 }
-
-const folderOf = (path: string): string =>
-  basename(path) === "config.json" && existsSync(path) && statSync(path).isFile() ? dirname(path) : path;
 
 interface Stored {
   readonly files: number;

@@ -1,9 +1,11 @@
 /** What a command is about: a model, and the adapter on it. */
+import { existsSync, statSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import { InputError, ScenarioError } from "../../../base/errors.ts";
 import type { Digests } from "../../../folder/provenance.ts";
 import type { ModelConfig } from "../../../model/config.ts";
 import { remarksOn } from "../../../run/inputs.ts";
-import { embeddedModel } from "../../../run/package.ts";
+import { embeddedModel, knownShapes } from "../../../run/package.ts";
 import {
   isRunFolder,
   noAdapter,
@@ -44,6 +46,12 @@ export function modelAt(trained: TrainedAdapter, topK: number): EvaluationModel 
 
 /** `embedded` or a folder. */
 const openNamedModel = (name: string): OpenedModel => openModel(name === "embedded" ? embeddedModel() : name);
+
+/** Where the configuration of a model is: of `embedded`, a published shape's name, a folder, or its `config.json`. */
+export function modelFolder(name: string): string {
+  if (existsSync(name)) return basename(name) === "config.json" && statSync(name).isFile() ? dirname(name) : name;
+  return name === "embedded" ? embeddedModel() : (knownShapes().get(name) ?? name);
+}
 
 export interface Subject {
   readonly model: OpenedModel;

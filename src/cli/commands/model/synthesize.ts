@@ -1,0 +1,101 @@
+/** `flame synthesize`: a model of a published shape, or of a shape of one's own, with random weights. */
+import { existsSync, rmdirSync } from "node:fs";
+import { join } from "node:path";
+import { makeFolder, onDisk, requireSpace } from "../../../base/disk.ts";
+import { ScenarioError } from "../../../base/errors.ts";
+import { formatBytes } from "../../../base/units.ts";
+import { byteTokenizer } from "../../../data/tokenizer.ts";
+import { awaitLock } from "../../../folder/lock.ts";
+import { countParameters } from "../../../model/accounting.ts";
+import type { ModelConfig } from "../../../model/config.ts";
+import { synthesize, synthesizedBytes, unfinished } from "../../../pretraining/synthetic.ts";
+import { knownShapes } from "../../../run/package.ts";
+import { openModel } from "../../../tasks/llm/load-model.ts";
+import { colors } from "../../screen/colors.ts";
+import { onInterrupt } from "../../screen/interrupt.ts";
+import { ProgressLine } from "../../screen/progress-line.ts";
+import { terminal } from "../../screen/terminal.ts";
+import { requireEmpty } from "./empty-folder.ts";
+import { modelFolder } from "./subject.ts";
+
+interface Flags {
+  readonly like: string;
+  readonly to: string;
+  readonly layers?: number;
+  readonly seed: number;
+}
+
+export async function synthesizeModel(flags: Flags): Promise<void> {
+  const { like, to } = flags;
+  const config = shapeOf(flags);
+  requireFree(to);
+  const isNew = !existsSync(to);
+  onDisk(`cannot write to ${to}`, () => makeFolder(to));
+  try {
+    const lock = await awaitLock(join(to, "lock"), (text) => void terminal.err.write(`${text}\n`));
+    try {
+      // The process that held the lock may have finished its model.
+      requireFree(to);
+      requireSpace(to, synthesizedBytes(config), `a model like ${like}`);
+      await write(config, flags);
+    } finally {
+      lock.release();
+    }
+  } finally {
+    if (isNew) removeEmpty(to);
+  }
+}
+
+function shapeOf({ like, layers }: Flags): ModelConfig {
+  const folder = modelFolder(like);
+  if (!existsSync(folder)) {
+    const names = [...knownShapes().keys()].join(", ");
+    throw new ScenarioError(`--like ${like}: expected ${names}, or a folder with a config.json`);
+  }
+  const { config } = openModel(folder);
+  if (config.vocabulary < byteTokenizer.vocabulary) {
+    const wanted = `expected at least ${byteTokenizer.vocabulary}, the tokens of the tokenizer of bytes`;
+    throw new ScenarioError(`--like ${like} has a vocabulary of ${config.vocabulary}, ${wanted}`);
+  }
+  if (layers === undefined) return config;
+  if (layers > config.layers) throw new ScenarioError(`--layers is ${layers}, but ${like} has ${config.layers}`);
+  return { ...config, layers };
+}
+
+/** What a synthesis left that was killed is written over. */
+const requireFree = (to: string): void =>
+  requireEmpty(to, "", (name) => name.startsWith("lock") || name.endsWith(unfinished));
+
+async function write(config: ModelConfig, { like, to, seed }: Flags): Promise<void> {
+  const total = synthesizedBytes(config);
+  const progress = new ProgressLine("byte", total);
+  const stop = new AbortController();
+  const listening = await onInterrupt((exitCode) => stop.abort(exitCode));
+  listening.leave({ words: "ended at once; the same command writes over what is left" });
+  try {
+    const onProgress = (done: number) => progress.update(done, "written");
+    await synthesize(to, config, { seed, signal: stop.signal, onProgress });
+  } catch (error) {
+    if (error !== stop.signal.reason) throw error;
+  } finally {
+    progress.close();
+    listening.deafen();
+  }
+  if (stop.signal.aborted) {
+    terminal.err.write(`stopped; nothing is left in ${to}\n`);
+    process.exitCode = stop.signal.reason as number;
+    return;
+  }
+  const parameters = countParameters(config).total.toLocaleString("en-US");
+  const { layers } = config;
+  const shape = `${layers} ${layers === 1 ? "layer" : "layers"}, ${parameters} parameters, ${formatBytes(total)}`;
+  terminal.out.write(`${colors.bold(to)}: random weights in the shape of ${like}, ${shape}; reads bytes\n`);
+}
+
+function removeEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // The model is there.
+  }
+}
