@@ -322,6 +322,12 @@ export function declareCommands(program: Command): void {
     .action(async (name, field) => (await import("./commands/help.ts")).help(program, name, field));
 
   program
+    .command("complete")
+    .description("prints the script that makes a shell complete flame at the tab key")
+    .argument("<words...>", "bash, zsh, fish or powershell")
+    .action(async (words) => (await import("./commands/complete.ts")).complete(program, words));
+
+  program
     .command("doctor")
     .description("says which executors and how many cores this machine offers, and why something is missing")
     .option("--json", "print one JSON object")

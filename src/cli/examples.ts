@@ -14,5 +14,6 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   inspect: ["olmoe-1b-7b --rank 16", "path/to/model --budget 8,1"],
   synthesize: ["--like olmoe-1b-7b --layers 2 --to twin"],
   init: ["my-study"],
+  complete: ["bash >> ~/.bashrc", "zsh > ~/.zfunc/_flame"],
   help: ["run", "scenario", "scenario world.network"],
 };

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { loadScenario } from "../../src/study/load-scenario.ts";
 import { runFlame } from "../support/command-line.ts";
+import { start } from "../support/command-process.ts";
 import { folderOfFile } from "../support/folders.ts";
 
 const folder = folderOfFile();
@@ -54,4 +55,27 @@ test("flame help says what a field of a scenario may be, and names those there a
   );
   assert.match((await runFlame("help", "run")).out, /Usage: flame run[\s\S]*Examples:\n {2}npx flame run quickstart/);
   assert.match((await runFlame("help", "runn")).err, /no command runn; did you mean run\?/);
+});
+
+test("a shell is told at the tab key what may come next", async () => {
+  const offered = async (...words: string[]): Promise<string[]> => {
+    const { out, code } = await start(["complete", "--", ...words]).ended;
+    assert.equal(code, 0);
+    return out.split("\n").map((line) => line.split("\t")[0]!);
+  };
+  const [command, scenario, strategies, field, script] = await Promise.all([
+    offered("comp"),
+    offered("run", "quick"),
+    offered("compare", "quickstart", "--strategies", "flame,fedp"),
+    offered("run", "quickstart", "--set", "world.net"),
+    start(["complete", "bash"]).ended,
+  ]);
+  assert.deepEqual(command.slice(0, 2), ["compare", "complete"]);
+  assert.equal(scenario[0], "quickstart");
+  assert.equal(strategies[0], "flame,fedprox");
+  assert.equal(field[0], "world.network");
+  assert.match(script.out, /^complete .*flame$/m);
+  const unknown = await start(["complete", "tcsh"]).ended;
+  assert.equal(unknown.code, 2);
+  assert.match(unknown.err, /expected one of bash, zsh, fish, powershell, got tcsh/);
 });
