@@ -2,7 +2,7 @@
  * Random federations with everything switched on at random, judged by rules that know nothing of how they are met.
  *
  *   npm run swarm -- --minutes 10                            for so long, from seed 1 on
- *   npm run swarm -- --count 5000 --from 1 --kind timing     so many seeds; kinds are timing, toy, training
+ *   npm run swarm -- --count 5000 --from 1 --kind timing     so many seeds; kinds are timing, toy, training, disk
  *   npm run swarm -- --count 1000 --all                      with everything switched on at once, in milder worlds
  *   npm run swarm -- --seed 17 --without churn               one case again, with its scenario on request (--print)
  *   npm run swarm -- --seed 17 --keep                        one case again, shrunk and kept where it fails
@@ -20,6 +20,7 @@ import {
   caseOf,
   featuresOf,
   type Kind,
+  kinds,
   type Regression,
   regressionOf,
   scenarioOf,
@@ -47,7 +48,7 @@ const { values } = parseArgs({
 });
 
 const kind = (values.training ? "training" : values.kind) as Kind;
-if (!["timing", "toy", "training"].includes(kind)) throw new Error(`--kind ${kind}: expected timing, toy or training`);
+if (!kinds.includes(kind)) throw new Error(`--kind ${kind}: expected ${kinds.join(", ")}`);
 
 if (values.child) serve();
 else if (values.seed !== undefined) await showOne(Number(values.seed));

@@ -21,7 +21,7 @@ import { isRunning } from "./processes.ts";
 import { formatBytes } from "./units.ts";
 
 /**
- * Makes a folder and those above it that are missing; one that is there is left as it is. Node's own way with
+ * Makes a folder and those above it that are missing, durably; one that is there is left as it is. Node's own way with
  * `recursive` never returns where a system says of every new folder that it does not exist, as Linux does in /proc, and
  * says so itself of folders on a read-only file system.
  *
@@ -40,6 +40,7 @@ export function makeFolder(path: string): void {
     makeFolder(dirname(path));
     if (!isFolder(path)) mkdirSync(path);
   }
+  syncFolder(dirname(path));
 }
 
 function isFolder(path: string): boolean {
@@ -134,20 +135,17 @@ function sweep(path: string): void {
   }
 }
 
-/** Makes a rename durable. Not every file system can; those that cannot say so and lose nothing else. */
+/** Makes names in a folder durable. Not every file system can; those that cannot say so and lose nothing else. */
 export function syncFolder(path: string): void {
-  let folder: number;
+  let folder: number | null = null;
   try {
     folder = openSync(path, "r");
-  } catch {
-    return;
-  }
-  try {
     fsyncSync(folder);
   } catch (error) {
-    if (!["EINVAL", "EPERM", "EBADF"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (!["EINVAL", "EPERM", "EBADF", "EACCES", "EISDIR"].includes(code)) throw error;
   } finally {
-    closeSync(folder);
+    if (folder !== null) closeSync(folder);
   }
 }
 

@@ -9,7 +9,7 @@ import { closeSync, linkSync, lstatSync, openSync, readFileSync, renameSync, rmS
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { onDisk } from "../base/disk.ts";
+import { onDisk, writeFully } from "../base/disk.ts";
 import { MachineError } from "../base/errors.ts";
 import { readBytes, unguessable } from "../base/open.ts";
 import { isRunning } from "../base/processes.ts";
@@ -115,11 +115,11 @@ function hold(path: string, self: Owner, file: number): Lock {
 function create(path: string, owner: Owner): number | null {
   // Nobody can have put a link there before.
   const temporary = `${path}-${owner.process}-${unguessable()}.tmp`;
-  return onDisk("cannot lock the run folder", () => {
+  return onDisk(`cannot lock the run folder ${dirname(path)}`, () => {
     const file = openSync(temporary, "wx");
     let isOurs = false;
     try {
-      writeSync(file, JSON.stringify(owner));
+      writeFully(file, Buffer.from(JSON.stringify(owner)));
       linkSync(temporary, path);
       isOurs = true;
       return file;
@@ -139,7 +139,7 @@ function create(path: string, owner: Owner): number | null {
 function createInPlace(path: string, owner: Owner): number | null {
   try {
     const file = openSync(path, "wx");
-    writeSync(file, JSON.stringify(owner));
+    writeFully(file, Buffer.from(JSON.stringify(owner)));
     return file;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") return null;

@@ -3,7 +3,7 @@
 import type { RoundMetrics } from "../records/metrics.ts";
 import type { ParticipationRow } from "../records/participation.ts";
 import type { TraceSink } from "../sim/kernel/trace.ts";
-import { emptyFile, LineFile } from "./line-file.ts";
+import { emptyFile, flawOfFile, LineFile } from "./line-file.ts";
 import type { RunFolder } from "./run-folder.ts";
 import type { Checkpoint } from "./saved-state.ts";
 
@@ -50,4 +50,13 @@ export function openRunFiles(folder: RunFolder, marks: Checkpoint["files"] = not
       if (problems.length > 0) throw problems[0];
     },
   };
+}
+
+/** Why the files do not begin as the marks say, where a disk lost their ends or garbled them; null when they do. */
+export function flawOfFiles(folder: RunFolder, marks: Checkpoint["files"]): string | null {
+  for (const name of ["events", "metrics", "participations"] as const) {
+    const flaw = flawOfFile(folder[name], marks[name]);
+    if (flaw !== null) return flaw;
+  }
+  return null;
 }

@@ -11,9 +11,9 @@ import { openToAppend } from "../base/open.ts";
 import { show } from "../base/problem.ts";
 import { readText } from "../base/text.ts";
 import { whileHeld } from "../folder/held.ts";
-import { flawOfFile } from "../folder/line-file.ts";
 import { awaitLock } from "../folder/lock.ts";
 import { differences, type Places, remarkOn } from "../folder/provenance.ts";
+import { flawOfFiles } from "../folder/run-files.ts";
 import {
   largestScenario,
   openRunFolder,
@@ -22,7 +22,7 @@ import {
   readResult,
   removeHalfWritten,
 } from "../folder/run-folder.ts";
-import { type Checkpoint, newestCheckpoint, setAside } from "../folder/saved-state.ts";
+import { newestCheckpoint, setAside } from "../folder/saved-state.ts";
 import { hasCode, type Scenario, scenarioFromJson, scenarioToJson } from "../scenario/define.ts";
 import { withPaths } from "../scenario/paths.ts";
 import { pathOf } from "../tasks/sources.ts";
@@ -116,10 +116,13 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
         diagnostics.note("checkpoint", damage);
         note(`${damage}; the one before it is tried`);
       },
-      (found) => flawOf(found, folder),
+      // Where files that grow have lost their ends, an older one may still hold.
+      ({ files }) => flawOfFiles(folder, files),
     );
     if (checkpoint === null && damaged.length > 0) note("no good checkpoint is left: the run begins again");
-    const made = checkpoint === null ? [] : differences(checkpoint.made, now, placesOf(scenario, chosen));
+    // A run that begins again may do so with another program, and not as another run.
+    const before = checkpoint?.made ?? { ...now, scenario: record?.made.scenario ?? now.scenario };
+    const made = differences(before, now, placesOf(scenario, chosen));
     const changes = [...run.changed, ...made];
     if (changes.length > 0 && options.force !== true) {
       throw new InputError(
@@ -143,15 +146,6 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
 /** A run has finished with a claim that could not be judged: mended, it is judged by going on from the last checkpoint. */
 export const awaitsJudgement = (folder: RunFolder): boolean =>
   readResult(folder)?.expectations.some(({ threw }) => threw === true) === true;
-
-/** A checkpoint speaks of files that grow; where a disk lost their ends or garbled them, an older one may still hold. */
-function flawOf({ files }: Checkpoint, folder: RunFolder): string | null {
-  for (const name of ["events", "metrics", "participations"] as const) {
-    const flaw = flawOfFile(folder[name], files[name]);
-    if (flaw !== null) return flaw;
-  }
-  return null;
-}
 
 function placesOf({ data }: Scenario, { source, startedIn = "." }: RunOptions): Places {
   const { model, warmStart, data: examples } = withPaths(data, startedIn);

@@ -6,7 +6,7 @@
 import { availableParallelism } from "node:os";
 import { setImmediate as macrotask } from "node:timers/promises";
 import { writeAtomically } from "../base/disk.ts";
-import { messageOf, ScenarioError } from "../base/errors.ts";
+import { MachineError, messageOf, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { parseInput, throwProblems } from "../base/problem.ts";
 import { chooseEngine, requireEngine } from "../engine/create.ts";
@@ -15,7 +15,7 @@ import { engineNameOf } from "../engine/names.ts";
 import { whileHeld } from "../folder/held.ts";
 import { readLines } from "../folder/line-file.ts";
 import { awaitLock, type Lock } from "../folder/lock.ts";
-import { noFiles, openRunFiles } from "../folder/run-files.ts";
+import { flawOfFiles, noFiles, openRunFiles } from "../folder/run-files.ts";
 import {
   createRunFolder,
   defaultCommand,
@@ -344,11 +344,15 @@ export async function playRun({
     }
     const state = federation.hasFinished ? "finished" : "interrupted";
     federation.trace.flush();
+    // A run that says that it has finished is never resumed.
+    const marks = files.sync();
     files.close();
     if (state === "finished") {
       for (const text of neverCame(data.world.timeline, federation.kernel.now)) listen({ type: "note", text });
     }
     const leaves = state === "finished" ? folder : null;
+    const flaw = leaves && flawOfFiles(leaves, marks);
+    if (flaw) throw new MachineError(`${flaw}: the disk is damaged, or somebody else writes there`);
     if (leaves !== null) await writeLearned(leaves, { scenario, prepared, federation, engine });
     const result = resultOf(scenario, prepared, federation, { state, folder, rows, diagnostics, pool });
     if (leaves !== null) writeResult(leaves, result, { made, continuedDespite: from?.despite ?? [] });

@@ -30,6 +30,9 @@ test("with everything switched on at once there is somebody left to count", asyn
 test("with everything switched on at once the rules are kept", () =>
   judgeSeeds(workshop, { kind: "timing", count: 20, all: true, ...after12 }));
 
+test("on a disk that fails random federations come to the same bytes, or say what is damaged", () =>
+  judgeSeeds(workshop, { kind: "disk", count: 25, skip: 4 }));
+
 test("random federations with a toy engine keep the rules, whichever task is ready first", () =>
   judgeSeeds(workshop, { kind: "toy", count: 12, ...after12 }));
 

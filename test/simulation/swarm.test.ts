@@ -14,6 +14,9 @@ test("fleets, networks and faults at random keep the rules, resumed anywhere", (
 test("with everything switched on at once the rules are kept", () =>
   judgeSeeds(workshop, { kind: "timing", count: 2, all: true }));
 
+test("on a disk that fails random federations come to the same bytes, or say what is damaged", () =>
+  judgeSeeds(workshop, { kind: "disk", count: 2 }));
+
 test("random federations with a toy engine keep the rules, whichever task is ready first", () =>
   judgeSeeds(workshop, { kind: "toy", count: 2 }));
 

@@ -8,9 +8,13 @@ import { worldFeatures } from "./world-features.ts";
 
 /**
  * `timing`: fleet, network and rounds alone. `toy`: trains an engine without a model. `training`: trains a tiny model
- * with the real engine.
+ * with the real engine. `disk`: as `timing`, in a folder on a disk that fails.
  */
-export type Kind = "timing" | "toy" | "training";
+export type Kind = (typeof kinds)[number];
+
+export const kinds = ["timing", "toy", "training", "disk"] as const;
+
+const isTimed = (kind: Kind): boolean => kind === "timing" || kind === "disk";
 
 /** Everything that makes a swarm scenario; plain data. */
 export interface Case {
@@ -58,7 +62,7 @@ const densities = [0.05, 0.15, 0.3, 0.6, 1];
 const featuresFor = (kind: Kind): Readonly<Record<string, Feature>> => ({
   ...worldFeatures,
   ...roundFeatures,
-  ...(kind === "timing" ? {} : trainingFeatures),
+  ...(isTimed(kind) ? {} : trainingFeatures),
   ...(kind === "training" ? taskFeatures : {}),
 });
 
@@ -114,19 +118,20 @@ function sketch({ kind, scale, all }: Case, severity: number, draws: Draws): Dra
   const tiers = all ? 3 : whole(draws, 1, 3);
   const fleet = ["phone", "laptop", "edge"].slice(0, tiers).map((name, at) => ({
     name,
-    clients: scaled(2, kind === "timing" ? 14 : 6),
+    clients: scaled(2, isTimed(kind) ? 14 : 6),
     budget: [1, 2, 4][at]!,
     tokensPerSecond: spread(draws, 100, 5_000),
     uplink: spread(draws, 10_000, 1e6),
   }));
   const clients = fleet.reduce((sum, tier) => sum + tier.clients, 0);
   const rounds = {
-    count: scaled(1, kind === "timing" ? 8 : 4),
-    cohort: Math.min(clients, scaled(1, kind === "timing" ? 10 : 5)),
+    count: scaled(1, isTimed(kind) ? 8 : 4),
+    cohort: Math.min(clients, scaled(1, isTimed(kind) ? 10 : 5)),
     deadline: Math.ceil(spread(draws, 2_000, 600_000)),
     patience: Math.ceil(spread(draws, 60_000, 3_600_000)),
+    // A command refuses a world in which nobody can be counted.
+    ...(kind === "disk" ? { mayStayEmpty: true } : {}),
   };
-  const isTimed = kind === "timing";
   return {
     fleet,
     regions: [],
@@ -137,11 +142,11 @@ function sketch({ kind, scale, all }: Case, severity: number, draws: Draws): Dra
     timeline: [],
     world: {},
     rounds,
-    training: isTimed ? {} : { batchSize: 4, learningRate: 1e-2, maxSteps: 2 },
-    data: isTimed
+    training: isTimed(kind) ? {} : { batchSize: 4, learningRate: 1e-2, maxSteps: 2 },
+    data: isTimed(kind)
       ? { sizes: { examplesPerClient: { type: "log-normal", mean: 40, cv: 0.5 }, tokensPerExample: 60 } }
       : { source: { type: "instructions", examples: 150 }, partition: { type: "dirichlet", alpha: 1 }, maxTokens: 96 },
-    rest: isTimed ? { model: shape, timingOnly: true } : { lora: { rank: 2, alpha: 4 }, evaluationExamples: 8 },
+    rest: isTimed(kind) ? { model: shape, timingOnly: true } : { lora: { rank: 2, alpha: 4 }, evaluationExamples: 8 },
     clients,
     severity,
   };

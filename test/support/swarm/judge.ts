@@ -1,6 +1,6 @@
 /** Decides about one swarm case: plays it straight under the rules, then again in other ways that must not show. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { trainingHandlers } from "../../../actors/training.ts";
@@ -19,6 +19,7 @@ import { checkersFor } from "./checkers.ts";
 import { firstSeed } from "./commit-seed.ts";
 import { type Played, play } from "./drive.ts";
 import { type Case, caseOf, featuresOf, type Kind, scenarioOf } from "./generate.ts";
+import { fatesOf, playLives, playStraight } from "./judge-disk.ts";
 
 export interface Verdict {
   readonly swarm: Case;
@@ -39,6 +40,11 @@ export class Workshop {
     return prepare(scenario, { embedded: this.#model, cache: join(this.#folder, "cache") });
   }
 
+  /** An empty folder. */
+  place(): string {
+    return mkdtempSync(join(this.#folder, "disk-"));
+  }
+
   close(): void {
     rmSync(this.#folder, { recursive: true, force: true });
   }
@@ -48,6 +54,7 @@ export async function judge(swarm: Case, workshop: Workshop): Promise<Verdict> {
   let straight: Played | null = null;
   try {
     const scenario = scenarioOf(swarm);
+    if (swarm.kind === "disk") return { swarm, failure: null, ...(await judgeOnDisk(scenario, workshop.place())) };
     const prepared = await workshop.prepare(scenario);
     const [pool, otherPool] = poolsFor(swarm.kind);
     straight = await play(scenario, { prepared, pool, checkers: checkersFor(scenario) });
@@ -94,11 +101,23 @@ export async function judgeSoundly(workshop: Workshop, swarm: Case, remark = "")
   return verdict;
 }
 
-const sizeOf = (played: Played | null): Pick<Verdict, "virtualHours" | "events" | "counted"> => ({
+type Size = Pick<Verdict, "virtualHours" | "events" | "counted">;
+
+const sizeOf = (played: Pick<Played, "virtualTime" | "eventCount" | "participations"> | null): Size => ({
   virtualHours: (played?.virtualTime ?? 0) / 3_600_000,
   events: played?.eventCount ?? 0,
   counted: played?.participations.match(/"outcome":"counted"/g)?.length ?? 0,
 });
+
+async function judgeOnDisk(scenario: Scenario, folder: string): Promise<Size> {
+  const { seed } = scenario.data;
+  const straight = await playStraight(scenario, folder);
+  await playLives(scenario, straight, join(folder, "lives"), fatesOf(seed, straight.operations), seed);
+  const { virtualTime, eventCount } = straight;
+  const participations = readFileSync(join(straight.out, "participations.jsonl"), "utf8");
+  rmSync(folder, { recursive: true });
+  return sizeOf({ virtualTime, eventCount, participations });
+}
 
 type MakePool = (prepared: Prepared) => WorkPool;
 
