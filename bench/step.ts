@@ -33,9 +33,13 @@ export async function randomWeights(folder: string, config = benchConfig): Promi
   return prepareBaseWeights(loadCheckpoint(`${folder}/model`), folder);
 }
 
-export function benchEngine(weights: BaseWeights, form = loraFormFor(weights.config)): TaskEngine {
+export function benchEngine(
+  weights: BaseWeights,
+  form = loraFormFor(weights.config),
+  executor = new OnnxExecutor(),
+): TaskEngine {
   const task = llmTask({ config: weights.config, lora: { rank: benchRank, alpha: 16 }, form });
-  return new TaskEngine(new OnnxExecutor(), task, weights);
+  return new TaskEngine(executor, task, weights);
 }
 
 /** Ten steps over full rows with loss on every token, as the peers do. */

@@ -1,6 +1,8 @@
 /** `diagnostics.log`: wall-clock things, in the only file that may differ between two identical runs. */
 import { closeSync, writeFileSync } from "node:fs";
+import { sum } from "simple-statistics";
 import { openToAppend } from "../base/open.ts";
+import type { WorkPool } from "../runtime/pools/pool.ts";
 
 export interface Diagnostics {
   /** One line: seconds since the run began, a topic, and what there is to say. */
@@ -39,6 +41,29 @@ export function openDiagnostics(path: string | null): Diagnostics {
       for (const [name, value] of counters) note("total", `${name} ${Number(value.toFixed(3))}`);
       flush();
     },
+  };
+}
+
+/**
+ * Notes at the end of each round which share of the time the workers had something to do.
+ *
+ * @returns to be called when a round has closed
+ */
+export function watchWorkers(
+  pool: Pick<WorkPool, "workers" | "diagnostics">,
+  diagnostics: Pick<Diagnostics, "elapsed" | "note">,
+): (round: number) => void {
+  let [seen, since] = [0, diagnostics.elapsed()];
+  return (round) => {
+    const { busy } = pool.diagnostics;
+    if (busy === undefined) return;
+    const [total, now] = [sum([0, ...Object.values(busy)]), diagnostics.elapsed()];
+    const share = (total - seen) / (pool.workers * (now - since));
+    diagnostics.note(
+      "workers",
+      `${(100 * share).toFixed(0)} % busy until round ${round} closed, ${(now - since).toFixed(2)} s`,
+    );
+    [seen, since] = [total, now];
   };
 }
 

@@ -34,7 +34,7 @@ import type { WorkPool } from "../runtime/pools/pool.ts";
 import { type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
 import { checkQuorum } from "../scenario/quorum.ts";
 import { neverCame } from "../sim/script/timeline.ts";
-import { type Diagnostics, openDiagnostics } from "./diagnostics.ts";
+import { type Diagnostics, openDiagnostics, watchWorkers } from "./diagnostics.ts";
 import { Federation, type Invited } from "./federation.ts";
 import { guardScenario } from "./guard.ts";
 import { strategyProblems } from "./method.ts";
@@ -212,6 +212,7 @@ export async function playRun({
       ? makePool(prepared, workers, equipment)
       : elsewhere(workers, equipment, { title: data.name, mixedHardware, note });
   const pool = haltable(options.pool?.(prepared) ?? (await make()));
+  const noteWorkers = watchWorkers(pool, diagnostics);
   const made = provenanceOf(scenario, options, prepared);
   let counted = 0;
   let hasDiverged = divergenceOf(rows) !== null;
@@ -263,6 +264,7 @@ export async function playRun({
     },
     onRoundClosed: (round) => {
       closed = round;
+      noteWorkers(round);
     },
   });
   const save = () => {
@@ -372,8 +374,12 @@ export async function playRun({
     for (const problem of pool.diagnostics.problems) diagnostics.note("worker", problem);
     for (const problem of federation.diagnostics.onlookers) diagnostics.note("onlooker", problem);
     diagnostics.count("tasks", pool.diagnostics.completed);
+    for (const [work, time] of Object.entries(pool.diagnostics.busy ?? {}))
+      diagnostics.count(`seconds of ${work}`, time);
     diagnostics.count("retries", pool.diagnostics.retries);
     diagnostics.count("events", federation.kernel.processed);
+    const { user, system } = process.cpuUsage();
+    diagnostics.count("cpu seconds", (user + system) / 1e6);
     diagnostics.count("peak memory bytes", 1_024 * process.resourceUsage().maxRSS);
     diagnostics.close();
     await pool.close();

@@ -178,6 +178,9 @@ describe("pools", { concurrency: true }, () => {
     assert.equal(dying.begun(), 2);
     assert.equal(pool.diagnostics.retries, 1);
     assert.match(pool.diagnostics.problems.join(), /worker lost under "die" \(attempt 1\): worker exited with code: 3/);
+    const { busy } = pool.diagnostics;
+    assert.deepEqual(Object.keys(busy ?? {}).sort(), ["die", "square"]);
+    assert.ok(Object.values(busy!).every((seconds) => seconds > 0));
     await pool.close();
   });
 

@@ -46,6 +46,7 @@ const readsTheClock = [
   "src/base/open.ts",
   /** Says how long a task took there. */
   "src/runtime/pools/nats-worker.ts",
+  "src/runtime/pools/piscina-pool.ts",
   "src/study/",
   "src/cli/",
   "src/report/",

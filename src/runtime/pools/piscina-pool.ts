@@ -45,6 +45,8 @@ interface Order {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
   attempts: number;
+  /** When it was last begun, by the stopwatch. */
+  begun: number;
 }
 
 export class PiscinaPool implements WorkPool {
@@ -56,6 +58,8 @@ export class PiscinaPool implements WorkPool {
   readonly #kindOf: (task: Task) => string | null;
   readonly #waiting = new WaitingTasks<Order>();
   readonly #running = new Set<Order>();
+  /** Seconds of tasks that have ended, by kind of work. */
+  readonly #busy = new Map<string, number>();
   /** Threads that have finished a task and not been given another. */
   readonly #idle: number[] = [];
   /** The thread that the next task is meant for. */
@@ -99,6 +103,7 @@ export class PiscinaPool implements WorkPool {
       retries: this.#retries,
       stuck: this.#stuck,
       problems: this.#problems,
+      busy: this.#busyUntilNow(),
     };
   }
 
@@ -106,7 +111,7 @@ export class PiscinaPool implements WorkPool {
     invariant(!this.#closed, () => `"${task.work}" came to a pool that is closed`);
     const encoded = encodeTask(task);
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ kind: this.#kindOf(task), task: encoded, isWanted, resolve, reject, attempts: 0 });
+      this.#waiting.push({ kind: this.#kindOf(task), task: encoded, isWanted, resolve, reject, attempts: 0, begun: 0 });
       this.#dispatch();
     });
   }
@@ -138,6 +143,7 @@ export class PiscinaPool implements WorkPool {
   #begin(order: Order): void {
     const { task } = order;
     order.attempts++;
+    order.begun = performance.now();
     this.#running.add(order);
     const watchdog = new AbortController();
     const pulse = newPulse();
@@ -166,7 +172,7 @@ export class PiscinaPool implements WorkPool {
   }
 
   #settle(order: Order, reply: Uint8Array, pulse: Pulse): void {
-    this.#running.delete(order);
+    this.#ended(order);
     const thread = pulse[1]!;
     this.#waiting.prepared(thread, order.kind);
     this.#idle.push(thread);
@@ -180,9 +186,22 @@ export class PiscinaPool implements WorkPool {
     }
   }
 
+  /** @returns false for one that was not running */
+  #ended(order: Order): boolean {
+    if (!this.#running.delete(order)) return false;
+    addTime(this.#busy, order);
+    return true;
+  }
+
+  #busyUntilNow(): Record<string, number> {
+    const busy = new Map(this.#busy);
+    for (const order of this.#running) addTime(busy, order);
+    return Object.fromEntries(busy);
+  }
+
   /** The worker died, or the task never reached it. */
   #retry(order: Order, reason: string, cause: unknown): void {
-    if (!this.#running.delete(order)) return;
+    if (!this.#ended(order)) return;
     const { work } = order.task;
     remember(this.#problems, `worker lost under "${work}" (attempt ${order.attempts}): ${reason}`);
     if (order.attempts < this.#attempts) {
@@ -210,4 +229,8 @@ export class PiscinaPool implements WorkPool {
     }
     this.#dispatch();
   }
+}
+
+function addTime(busy: Map<string, number>, { task: { work }, begun }: Order): void {
+  busy.set(work, (busy.get(work) ?? 0) + (performance.now() - begun) / 1_000);
 }

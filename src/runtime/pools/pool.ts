@@ -42,6 +42,8 @@ export interface PoolDiagnostics {
   readonly stuck: number;
   /** What went wrong with workers, in words, most recent last; at most 100 lines. */
   readonly problems: readonly string[];
+  /** Real seconds that workers were at each kind of work, by name; absent where nobody measures. */
+  readonly busy?: Readonly<Record<string, number>>;
   /** Who has done how much, where workers are elsewhere. */
   readonly summary?: string;
 }
