@@ -26,6 +26,8 @@ export const forecastSchema = z.object({
         uploadBytes: bytes,
         /** Median milliseconds of virtual time from invitation to arrival; null where no update arrived. */
         part: instant.nullable(),
+        /** Real seconds in which one core of this machine trains such a part, in the median; null where no step was timed. */
+        seconds: z.number().min(0).nullable(),
       }),
     )
     .readonly(),

@@ -5,6 +5,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import type { z } from "zod";
+import { shortForecast } from "../../src/cli/screen/forecast.ts";
 import { forecastSchema } from "../../src/records/forecast.ts";
 import { scenarioToJson } from "../../src/scenario/define.ts";
 import { runFlame } from "../support/command-line.ts";
@@ -50,11 +51,42 @@ test("a run sends and takes what was forecast of it, to the byte and the millise
     }
     if (name === "trained") assert.deepEqual(forecast.warnings, []);
     assert.equal(forecast.seconds !== null, name === "trained");
+    // Every tier has a client whose training was timed.
+    for (const { seconds } of forecast.tiers) assert.equal(seconds !== null && seconds > 0, name === "trained");
     assert.equal(
       /expects .* of virtual time, .* a round \(phone .*\), a minute or so here/.test(said),
       name === "trained",
     );
   }
+});
+
+test("what a step takes is guessed where timing one would be a long wait, and said to be rough", () => {
+  const base = {
+    virtualTime: 0,
+    round: 0,
+    tiers: [],
+    downloadBytes: 0,
+    uploadBytes: 0,
+    steps: 4,
+    memory: 0,
+    whole: true,
+  };
+  const line = (seconds: number | null, timed: boolean) =>
+    shortForecast({
+      ...base,
+      clients: 2,
+      rounds: 1,
+      invited: 2,
+      counted: 2,
+      workers: 1,
+      together: [],
+      warnings: [],
+      seconds,
+      timed,
+    })[0];
+  assert.match(line(7_200, false)!, /, very roughly 2h00m here$/);
+  assert.match(line(7_200, true)!, /, about 2h00m here$/);
+  assert.match(line(40, false)!, /, a minute or so here$/);
 });
 
 const code = (fields: string): string => `

@@ -16,6 +16,9 @@ export async function forecastScenario(name: string, flags: RunFlags): Promise<v
   const { engine, merge, workers } = flags;
   for (const each of scenarios) {
     const scenario = guardScenario(configure(each, flags));
+    // Weights are converted and steps timed: minutes on a large model.
+    if (!scenario.data.timingOnly)
+      terminal.err.write(colors.dim("preparing the model and timing steps on this machine\n"));
     const prepared = await prepareRun(scenario, given({ engine, workers }));
     const found = await forecast(scenario, prepared, { ...given({ engine, merge, workers }), thorough: true });
     if (flags.json === true) {

@@ -20,7 +20,8 @@ export function shortForecast(forecast: Forecast): string[] {
 
 function here({ seconds, timed }: Forecast): string {
   if (seconds === null) return "";
-  return timed ? `, about ${duration(seconds)} here` : ", a minute or so here";
+  if (timed) return `, about ${duration(seconds)} here`;
+  return seconds <= 60 ? ", a minute or so here" : `, very roughly ${duration(seconds)} here`;
 }
 
 /** The tier whose updates take longest. */
@@ -53,13 +54,14 @@ export function longForecast(forecast: Forecast, symbol: string): string {
     ...(together.every(({ clients }) => clients === 1) ? [] : [["one call", shared] as [string, string]]),
   ];
   const table = formatTable(
-    ["tier", "clients", "down", "up", "a part takes"],
-    tiers.map(({ tier, clients, downloadBytes, uploadBytes, part }) => [
+    ["tier", "clients", "down", "up", "a part takes", ...(timed ? ["on a core here"] : [])],
+    tiers.map(({ tier, clients, downloadBytes, uploadBytes, part, seconds }) => [
       tier,
       clients,
       formatBytes(downloadBytes),
       formatBytes(uploadBytes),
       part === null ? "·" : formatTime(part),
+      ...(timed ? [seconds === null ? "·" : duration(seconds)] : []),
     ]),
     1,
   );

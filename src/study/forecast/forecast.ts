@@ -49,8 +49,10 @@ export async function forecast(scenario: Scenario, prepared: Prepared, options: 
   const workers =
     training === null ? 1 : isGpu ? 1 : Math.max(1, Math.min(asked, max([1, ...work.map((parts) => parts.length)])));
   const rough = training === null ? 0 : roughSeconds(played, prepared) * rest;
-  const isTimed = hasPlainStep(prepared) && (options.thorough || rough / workers > 60);
   const largest = [Math.max(...budgetsOf(prepared))];
+  // Nobody waits for minutes to hear how long it will take.
+  const isWorthIt = rough / workers > 60 && roughStep(prepared, largest[0]!) < longestStep;
+  const isTimed = hasPlainStep(prepared) && (options.thorough || isWorthIt);
   const pace = isTimed ? await paceOf(prepared, engine, options.thorough ? undefined : largest) : null;
   const evaluated = 1 + Math.ceil(data.rounds.count / data.evaluateEvery);
   return {
@@ -62,7 +64,7 @@ export async function forecast(scenario: Scenario, prepared: Prepared, options: 
     uploadBytes: whole(last.uploadBytes),
     virtualTime: whole(last.closedAt),
     round: closed.length === 0 ? 0 : median(closed.map(({ startedAt, closedAt }) => closedAt - startedAt)),
-    tiers: tiersOf(scenario, prepared, played),
+    tiers: tiersOf(scenario, prepared, played, pace),
     steps: whole(sum([0, ...work.flat().map(({ steps }) => steps)])),
     seconds:
       training === null ? null : pace === null ? rough / workers : secondsOf(pace, played, rest, workers, evaluated),
@@ -85,19 +87,29 @@ export async function forecast(scenario: Scenario, prepared: Prepared, options: 
   };
 }
 
-function tiersOf(scenario: Scenario, prepared: Prepared, { partsOf }: Played): Forecast["tiers"] {
+function tiersOf(
+  scenario: Scenario,
+  prepared: Prepared,
+  { partsOf, work }: Played,
+  pace: Pace | null,
+): Forecast["tiers"] {
   const { fleet } = prepared;
   const chargeOf = firstPart(scenario, prepared);
   return fleet.tierNames.map((tier, at) => {
     const someone = fleet.tier.findIndex((of, client) => of === at && fleet.examples[client]! > 0);
     const charge = someone < 0 ? null : chargeOf(clientId(someone)).charge;
     const parts = partsOf[at]!;
+    const trained = work.flat().filter(({ tier }) => tier === at);
     return {
       tier,
       clients: fleet.tier.reduce((size, of) => size + (of === at ? 1 : 0), 0),
       downloadBytes: charge?.download ?? 0,
       uploadBytes: charge?.upload ?? 0,
       part: parts.length === 0 ? null : median([...parts]),
+      seconds:
+        pace === null || trained.length === 0
+          ? null
+          : median(trained.map(({ steps, budget }) => steps * pace.step.get(budget)!)) / 1_000,
     };
   });
 }
@@ -109,11 +121,16 @@ const hasPlainStep = ({ task, training }: Pick<Prepared, "task" | "training">): 
 /** FLOP a second of one core at programs of this kind, to within a factor: what is known before a step was timed. */
 const usualCore = 1e10;
 
-function roughSeconds({ work }: Played, { task: { task }, training }: Prepared): number {
+/** Seconds of a step, by FLOPs alone, from which on none is timed unasked. */
+const longestStep = 10;
+
+function roughStep({ task: { task }, training }: Prepared, budget: number): number {
   const { batchSize, length } = training!.setup;
-  const flops = (budget: number) => batchSize * length * task.cost(task.budget.variant(budget)).training;
-  return sum([0, ...work.flat().map(({ steps, budget }) => steps * flops(budget))]) / usualCore;
+  return (batchSize * length * task.cost(task.budget.variant(budget)).training) / usualCore;
 }
+
+const roughSeconds = ({ work }: Played, prepared: Prepared): number =>
+  sum([0, ...work.flat().map(({ steps, budget }) => steps * roughStep(prepared, budget))]);
 
 function secondsOf(
   { start, step, evaluation }: Pace,

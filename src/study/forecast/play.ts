@@ -26,6 +26,8 @@ interface Work {
   /** As many steps of an ordinary local training as take as long: probes and more models than one are in it. */
   readonly steps: number;
   readonly budget: number;
+  /** Number of the client's tier. */
+  readonly tier: number;
 }
 
 /** @param limit real milliseconds after which the rounds played so far have to do; one is played in any case */
@@ -51,7 +53,7 @@ export async function playAhead(scenario: Scenario, prepared: Prepared, limit = 
       if (outcome !== "counted") return;
       const steps = (takes / trainingTimeOf(fleet, data, client)) * allSteps(fleet, data, client);
       work[round] ??= [];
-      work[round].push({ steps, budget });
+      work[round].push({ steps, budget, tier: fleet.tier[client]! });
     },
     onRow: (row) => void rows.push(row),
     onRoundClosed() {},
