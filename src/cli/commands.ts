@@ -34,7 +34,7 @@ export function declareCommands(program: Command): void {
       wholeNumber,
     )
     .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
-    .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
+    .option("--model <folder>", "a base model's Hugging Face folder: OLMoE or a relative")
     .option("--engine <name>", "what trains: auto, onnx, …")
     .option(...mixedHardware)
     .option("--merge <clients>", "how many clients share a call of the device: auto, 8, … (default: auto)", mergeOption)
@@ -59,7 +59,7 @@ export function declareCommands(program: Command): void {
     .option("--rounds <number>", "how many rounds", wholeNumber)
     .option("--workers <number>", "worker threads (default: one per core)", positiveNumber)
     .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
-    .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
+    .option("--model <folder>", "a base model's Hugging Face folder: OLMoE or a relative")
     .option("--engine <name>", "what trains: auto, onnx, …")
     .option("--merge <clients>", "how many clients share a call of the device: auto, 8, … (default: auto)", mergeOption)
     .option("--timing-only", "of a run that simulates fleet, network and rounds without training")
@@ -154,7 +154,7 @@ export function declareCommands(program: Command): void {
     .option("--repeats <number>", "measurements at each budget; the median counts", positiveNumber, 5)
     .option("--engine <name>", "what trains: auto, onnx, …", "auto")
     .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
-    .option("--model <folder>", "a base model in Hugging Face OLMoE layout")
+    .option("--model <folder>", "a base model's Hugging Face folder: OLMoE or a relative")
     .option("--json", "print the calibration as JSON")
     .action(async (scenario, flags) => (await import("./commands/calibrate.ts")).calibrate(scenario, flags));
 

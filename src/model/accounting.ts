@@ -11,7 +11,7 @@
  */
 
 import { type AdapterLayout, adapterLayout, type LoraConfig } from "./adapter.ts";
-import { attentionWidths } from "./base-weights.ts";
+import { attentionWidths, qkNormWidths } from "./base-weights.ts";
 import type { BesideConfig } from "./beside.ts";
 import type { ModelConfig } from "./config.ts";
 
@@ -35,11 +35,12 @@ export interface ParameterCount {
 export function countParameters(config: ModelConfig): ParameterCount {
   const { vocabulary, width: d, layers, experts, expertWidth: f, attentionBias, tiedEmbeddings } = config;
   const { query, keyValue } = attentionWidths(config);
-  const biases = attentionBias ? query + 2 * keyValue + d : 0;
+  const biases = (attentionBias ? query + 2 * keyValue : 0) + (attentionBias === true ? d : 0);
+  const onHeads = qkNormWidths(config);
   const embedding = vocabulary * d;
   const head = tiedEmbeddings ? 0 : embedding;
   const attention = 2 * d * query + 2 * d * keyValue + biases;
-  const norms = 2 * d + query + keyValue;
+  const norms = 2 * d + onHeads.query + onHeads.keyValue;
   const router = experts * d;
   const expert = 3 * d * f;
   const layer = attention + norms + router + experts * expert;

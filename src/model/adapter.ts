@@ -42,6 +42,8 @@ interface Range {
 }
 
 export interface AdapterLayout {
+  /** The base that it adapts. */
+  readonly model: ModelConfig;
   readonly lora: LoraConfig;
   readonly shape: AdapterShape;
   readonly layers: number;
@@ -101,6 +103,7 @@ export function adapterLayout(model: ModelConfig, lora: LoraConfig, shape: Adapt
   });
   const pool = shape.beside === undefined ? null : besideLayout(model, shape.beside);
   return {
+    model,
     lora,
     shape,
     layers,

@@ -2,7 +2,7 @@
  * The frozen base weights as the executors read them: one little-endian float32 file that every session maps.
  *
  * Every matrix is stored `[in, out]`, so that a linear map is `x · W` without a transpose; q, k and v are one matrix, and
- * so are gate and up. With d = width, hd = d ÷ heads, H heads, KV key/value heads, M experts of width f, V tokens:
+ * so are gate and up. With d = width, heads hd wide, H heads, KV key/value heads, M experts of width f, V tokens:
  *
  *   embed                [V, d]
  *   head                 [d, V]                 a copy of `embed`, transposed, when the embeddings are tied
@@ -11,17 +11,17 @@
  *   layers.l.postNorm    [d]
  *   layers.l.qkv         [d, (H + 2·KV)·hd]     columns q | k | v
  *   layers.l.qkvBias     [(H + 2·KV)·hd]        only with `attentionBias`
- *   layers.l.qNorm       [H·hd]
- *   layers.l.kNorm       [KV·hd]
+ *   layers.l.qNorm       [H·hd]                 [hd] where `qkNorm` is head by head, absent where there is none
+ *   layers.l.kNorm       [KV·hd]                the same
  *   layers.l.o           [H·hd, d]
- *   layers.l.oBias       [d]                    only with `attentionBias`
+ *   layers.l.oBias       [d]                    only with `attentionBias` on all four
  *   layers.l.router      [d, M]
  *   layers.l.gateUp      [M, d, 2·f]            columns gate | up
  *   layers.l.down        [M, f, d]
  */
 import { invariant } from "../base/errors.ts";
 import { sizeOf } from "../tensor/graph/shape.ts";
-import type { ModelConfig } from "./config.ts";
+import { headWidthOf, type ModelConfig } from "./config.ts";
 
 export interface BaseTensor {
   /** First byte in the file; a multiple of {@link tensorAlignment}. */
@@ -53,9 +53,17 @@ export interface WeightSource {
 const tensorAlignment = 4096;
 
 /** Columns of q and of k (or v): heads · hd and keyValueHeads · hd. */
-export function attentionWidths({ width, heads, keyValueHeads }: ModelConfig): { query: number; keyValue: number } {
-  const headWidth = width / heads;
-  return { query: heads * headWidth, keyValue: keyValueHeads * headWidth };
+export function attentionWidths(config: ModelConfig): { query: number; keyValue: number } {
+  const headWidth = headWidthOf(config);
+  return { query: config.heads * headWidth, keyValue: config.keyValueHeads * headWidth };
+}
+
+/** Numbers in the norms on q and k; 0 without. */
+export function qkNormWidths(config: ModelConfig): { query: number; keyValue: number } {
+  const { qkNorm } = config;
+  if (qkNorm === undefined) return attentionWidths(config);
+  const each = qkNorm === "heads" ? headWidthOf(config) : 0;
+  return { query: each, keyValue: each };
 }
 
 /** Name and shape of every tensor of the executor layout, in file order. */
@@ -63,6 +71,7 @@ export function baseWeightShapes(config: ModelConfig): Map<string, readonly numb
   const { vocabulary, layers, width: d, experts, expertWidth: f, attentionBias } = config;
   const { query, keyValue } = attentionWidths(config);
   const qkv = query + 2 * keyValue;
+  const norms = qkNormWidths(config);
   const shapes = new Map<string, readonly number[]>([
     ["embed", [vocabulary, d]],
     ["head", [d, vocabulary]],
@@ -74,10 +83,12 @@ export function baseWeightShapes(config: ModelConfig): Map<string, readonly numb
     set("postNorm", d);
     set("qkv", d, qkv);
     if (attentionBias) set("qkvBias", qkv);
-    set("qNorm", query);
-    set("kNorm", keyValue);
+    if (norms.query > 0) {
+      set("qNorm", norms.query);
+      set("kNorm", norms.keyValue);
+    }
     set("o", query, d);
-    if (attentionBias) set("oBias", d);
+    if (attentionBias === true) set("oBias", d);
     set("router", d, experts);
     set("gateUp", experts, d, 2 * f);
     set("down", experts, f, d);

@@ -20,11 +20,23 @@ export interface ModelConfig {
   /** Divides the kept routing weights by their sum. OLMoE: false. */
   readonly normTopK: boolean;
   readonly tiedEmbeddings: boolean;
-  /** Biases on the attention projections q, k, v, o. OLMoE: false. */
-  readonly attentionBias: boolean;
+  /** Biases on the attention projections q, k, v, o, or on the first three. OLMoE: false. */
+  readonly attentionBias: boolean | "qkv";
   /** Clamps q, k and v to ±c after their norms; null leaves them alone. */
   readonly clipQkv: number | null;
+
+  // What relatives of OLMoE do otherwise. Absent where they do as OLMoE does.
+
+  /** How Hugging Face calls the architecture; OLMoE unless given. */
+  readonly modelType?: RelativeType;
+  /** Width of a head, where it is not width ÷ heads. */
+  readonly headWidth?: number;
+  /** Norms on q and k head by head, or none; of the whole projection unless given. */
+  readonly qkNorm?: "heads" | "none";
 }
+
+/** Relatives of OLMoE whose folders are read and written. */
+export type RelativeType = "mixtral";
 
 /** What small models leave as OLMoE has it. */
 export const plainSettings = {
@@ -35,3 +47,5 @@ export const plainSettings = {
   attentionBias: false,
   clipQkv: null,
 } as const satisfies Partial<ModelConfig>;
+
+export const headWidthOf = ({ headWidth, width, heads }: ModelConfig): number => headWidth ?? width / heads;

@@ -10,6 +10,7 @@ import { gatherRows } from "../tensor/ops/index-ops.ts";
 import { halves, reshape } from "../tensor/ops/layout.ts";
 import { matmul } from "../tensor/ops/matrix.ts";
 import { rmsNorm } from "../tensor/ops/nn.ts";
+import { attentionWidths } from "./base-weights.ts";
 import type { ModelConfig } from "./config.ts";
 import { attention, type ForwardOptions } from "./transformer.ts";
 
@@ -47,7 +48,9 @@ export function denseForward(
 }
 
 /** FLOP of a token's forward pass, matrix products only, where it keeps so many channels of each layer. */
-export function denseFlops({ layers, width, heads, keyValueHeads, vocabulary }: ModelConfig, channels: number): number {
-  const attention = 2 * width * width * (1 + keyValueHeads / heads);
+export function denseFlops(config: ModelConfig, channels: number): number {
+  const { layers, width, vocabulary } = config;
+  const { query, keyValue } = attentionWidths(config);
+  const attention = 2 * width * (query + keyValue);
   return 2 * (layers * (attention + 3 * width * channels) + width * vocabulary);
 }

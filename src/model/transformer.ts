@@ -18,7 +18,7 @@ import { matmul } from "../tensor/ops/matrix.ts";
 import { causalAttention, rmsNorm, rotary, softmax } from "../tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../tensor/ops/ragged.ts";
 import type { BesideOutput } from "./beside.ts";
-import type { ModelConfig } from "./config.ts";
+import { headWidthOf, type ModelConfig } from "./config.ts";
 
 /** What the router sent to the experts of one layer. */
 export interface Dispatched {
@@ -118,19 +118,25 @@ export function attention(
   of: (name: string) => Tensor,
 ): Tensor {
   const { config, rows, length } = options;
-  const { width, heads, keyValueHeads, normEpsilon, clipQkv, attentionBias, ropeTheta } = config;
-  const size = width / heads;
+  const { heads, keyValueHeads, normEpsilon, clipQkv, attentionBias, ropeTheta, qkNorm } = config;
+  const size = headWidthOf(config);
   const sharing = heads / keyValueHeads;
   const tokens = rows * length;
 
   const projected = matmul(x, of("qkv"));
   const qkv = attentionBias ? add(projected, of("qkvBias")) : projected;
-  const [q, k, v] = split(qkv, 1, [width, keyValueHeads * size, keyValueHeads * size]) as [Tensor, Tensor, Tensor];
+  const [q, k, v] = split(qkv, 1, [heads * size, keyValueHeads * size, keyValueHeads * size]) as [
+    Tensor,
+    Tensor,
+    Tensor,
+  ];
   const clamp = (t: Tensor) => (clipQkv === null ? t : clip(t, -clipQkv, clipQkv));
-  const position = (t: Tensor, norm: string, count: number) => {
-    const normed = clamp(rmsNorm(t, of(norm), normEpsilon));
-    return rotary(reshape(normed, [rows, length, count * size]), count, ropeTheta);
+  const normed = (t: Tensor, norm: string, count: number) => {
+    if (qkNorm === "none") return t;
+    return rmsNorm(qkNorm === "heads" ? reshape(t, [tokens * count, size]) : t, of(norm), normEpsilon);
   };
+  const position = (t: Tensor, norm: string, count: number) =>
+    rotary(reshape(clamp(normed(t, norm, count)), [rows, length, count * size]), count, ropeTheta);
   // Queries that share a key/value head lie under one another, so the product with the keys is one matrix product.
   const grouped = reshape(position(q, "qNorm", heads), [rows, length, keyValueHeads, sharing, size]);
   const queries = reshape(transpose(grouped, [0, 2, 3, 1, 4]), [rows, keyValueHeads, sharing * length, size]);
@@ -138,9 +144,9 @@ export function attention(
   const keys = perHead(position(k, "kNorm", keyValueHeads));
   const heard = causalAttention(queries, keys, perHead(clamp(v)), 1 / Math.sqrt(size));
   const attended = reshape(heard, [rows, keyValueHeads, sharing, length, size]);
-  const merged = reshape(transpose(attended, [0, 3, 1, 2, 4]), [tokens, width]);
+  const merged = reshape(transpose(attended, [0, 3, 1, 2, 4]), [tokens, heads * size]);
   const output = matmul(merged, of("o"));
-  return attentionBias ? add(output, of("oBias")) : output;
+  return attentionBias === true ? add(output, of("oBias")) : output;
 }
 
 /** @param h `[tokens, width]`; the output is `h` and what the experts add to it */

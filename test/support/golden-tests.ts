@@ -5,7 +5,7 @@ import { before, describe, test } from "node:test";
 import { idsOf } from "../../src/data/batches.ts";
 import type { LoraForm } from "../../src/model/adapted-experts.ts";
 import { executors } from "./executors.ts";
-import { type Golden, loadGolden, optimizer, relativeError } from "./golden.ts";
+import { type Golden, goldenFolder, loadGolden, optimizer, relativeError, relativeFolder } from "./golden.ts";
 import { LlmEngine } from "./llm-engine.ts";
 import { evaluationOf, gradientStep, restingFeeds } from "./llm-programs.ts";
 
@@ -23,17 +23,30 @@ interface GoldenCase {
 export const isQuick = ({ name, form, k }: GoldenCase): boolean =>
   form === "factored" && (name.startsWith("ONNX") ? k === 1 || k === 8 : k === 2);
 
+/** Architectures with a small model in `test/golden/data/relatives`, and their experts per token. */
+export const relatives = { mixtral: 2 };
+
+/** The same tests of each relative of OLMoE. */
+export function relativeTests(isChosen: (golden: GoldenCase) => boolean): void {
+  for (const [type, topK] of Object.entries(relatives)) {
+    goldenTests(isChosen, { what: `a small ${type}`, folder: relativeFolder(type), budgets: [1, topK] });
+  }
+}
+
 /** Three or four tests of each chosen case. */
-export const goldenTests = (isChosen: (golden: GoldenCase) => boolean) =>
-  describe("the reference checkpoint", () => {
+export const goldenTests = (
+  isChosen: (golden: GoldenCase) => boolean,
+  { what = "the reference checkpoint", folder = goldenFolder, budgets = [1, 2, 4, 8] } = {},
+) =>
+  describe(what, () => {
     let golden: Golden;
     before(async () => {
-      golden = await loadGolden();
+      golden = await loadGolden(folder);
     });
 
     for (const { name, create } of executors) {
       for (const form of forms) {
-        for (const k of [1, 2, 4, 8]) {
+        for (const k of budgets) {
           if (!isChosen({ name, form, k })) continue;
           const where = `${name}, ${form} LoRA, k = ${k}`;
 

@@ -37,12 +37,15 @@ export interface Golden {
   adapter(prefix: string): Float32Array;
 }
 
-export async function loadGolden(): Promise<Golden> {
-  const expected = JSON.parse(readFileSync(join(goldenFolder, "expected.json"), "utf8"));
-  const file = SafetensorsFile.open(join(goldenFolder, "expected.safetensors"));
+/** Small models of OLMoE's relatives, each with what transformers makes of it. */
+export const relativeFolder = (type: string): string => join(import.meta.dirname, "../golden/data/relatives", type);
+
+export async function loadGolden(source: string = goldenFolder): Promise<Golden> {
+  const expected = JSON.parse(readFileSync(join(source, "expected.json"), "utf8"));
+  const file = SafetensorsFile.open(join(source, "expected.safetensors"));
   const folder = mkdtempSync(join(tmpdir(), "flame-golden-"));
   process.once("exit", () => rmSync(folder, { recursive: true }));
-  const weights = await prepareBaseWeights(loadCheckpoint(goldenFolder), folder);
+  const weights = await prepareBaseWeights(loadCheckpoint(source), folder);
   const layout = adapterLayout(weights.config, { rank: expected.rank, alpha: expected.alpha });
   const read = (name: string) => {
     const values = new Float32Array(file.entry(name).size);
@@ -56,7 +59,7 @@ export async function loadGolden(): Promise<Golden> {
     batch: batchOf(expected),
     rescaler: read("rescaler"),
     read,
-    adapter: (prefix) => flatAdapter(layout, prefix, read),
+    adapter: (prefix) => (source === goldenFolder ? flatAdapter : stackedAdapter)(layout, prefix, read),
   };
 }
 
@@ -106,6 +109,27 @@ function flatAdapter(layout: AdapterLayout, prefix: string, read: (name: string)
       flat.set(of("up", "B"), ranges[2]!.start);
       flat.set(of("down", "A"), ranges[3]!.start);
       flat.set(of("down", "B"), ranges[4]!.start);
+    }
+  }
+  return flat;
+}
+
+/** The relatives' factors lie together by mixture and projection, `[experts, rows, columns]`. */
+function stackedAdapter(layout: AdapterLayout, prefix: string, read: (name: string) => Float32Array): Float32Array {
+  const flat = new Float32Array(layout.size);
+  for (let layer = 0; layer < layout.layers; layer++) {
+    const [gateA, gateB, upA, upB, downA, downB] = ["gate", "up", "down"].flatMap((projection) =>
+      ["A", "B"].map((factor) => read(`${prefix}.${layer}.${projection}.${factor}`)),
+    ) as [Float32Array, Float32Array, Float32Array, Float32Array, Float32Array, Float32Array];
+    for (let expert = 0; expert < layout.experts; expert++) {
+      const part = (stack: Float32Array) => {
+        const each = stack.length / layout.experts;
+        return stack.subarray(expert * each, (expert + 1) * each);
+      };
+      const ranges = layout.ranges(layer * layout.experts + expert);
+      flat.set(part(gateA), ranges[0]!.start);
+      flat.set(part(upA), ranges[0]!.start + gateA.length / layout.experts);
+      for (const [at, stack] of [gateB, upB, downA, downB].entries()) flat.set(part(stack), ranges[at + 1]!.start);
     }
   }
   return flat;

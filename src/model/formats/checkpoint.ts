@@ -1,5 +1,5 @@
 /**
- * A Hugging Face OLMoE folder, opened and checked: `config.json` and safetensors, one file or several, experts stored
+ * A Hugging Face folder, opened and checked: `config.json` and safetensors, one file or several, experts stored
  * one by one or fused. Nothing is read beyond the headers until someone asks for a tensor.
  */
 
@@ -8,17 +8,11 @@ import { InputError } from "../../base/errors.ts";
 import { throwMistakes } from "../../base/problem.ts";
 import { quoted } from "../../base/text.ts";
 import type { ModelConfig } from "../config.ts";
+import { architectureOf } from "./architectures/all.ts";
 import { type HuggingFaceConfig, readHuggingFaceConfig } from "./hf-config.ts";
 import { floatDtypes } from "./safetensors.ts";
 import { TensorFolder } from "./tensor-folder.ts";
-import {
-  type ExpertForms,
-  embedName,
-  fusedDownName,
-  fusedGateUpName,
-  headName,
-  huggingFaceShapes,
-} from "./weight-table.ts";
+import { type ExpertForms, embedName, headName, huggingFaceShapes, mixtureNames } from "./weight-table.ts";
 
 export interface Checkpoint {
   readonly folder: string;
@@ -51,11 +45,12 @@ export function loadCheckpoint(folder: string): Checkpoint {
   }
 }
 
-function expertForms({ layers }: ModelConfig, { tensors }: TensorFolder): ExpertForms {
-  const numbers = Array.from({ length: layers }, (_, layer) => layer);
+function expertForms(config: ModelConfig, { tensors }: TensorFolder): ExpertForms {
+  const isAlways = architectureOf(config).names.leaves === null;
+  const names = Array.from({ length: config.layers }, (_, layer) => mixtureNames(config, layer));
   return {
-    gateUpFused: numbers.map((layer) => tensors.has(fusedGateUpName(layer))),
-    downFused: numbers.map((layer) => tensors.has(fusedDownName(layer))),
+    gateUpFused: names.map(({ gateUp }) => isAlways || tensors.has(gateUp)),
+    downFused: names.map(({ down }) => isAlways || tensors.has(down)),
   };
 }
 
@@ -89,7 +84,7 @@ function unexpected(name: string, { attentionBias }: ModelConfig): string {
   if (!attentionBias && /\.self_attn\.[qkvo]_proj\.bias$/.test(name)) {
     return `tensor ${quoted(name)} is unexpected: attention_bias is false in config.json`;
   }
-  if (name.includes("shared_expert")) return `tensor ${quoted(name)} is unexpected: OLMoE has no shared expert`;
+  if (name.includes("shared_expert")) return `tensor ${quoted(name)} is unexpected: this model has no shared expert`;
   if (name.includes("lora_")) return `tensor ${quoted(name)} is unexpected: this is an adapter, not a model`;
   return `tensor ${quoted(name)} is unexpected`;
 }

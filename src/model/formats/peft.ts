@@ -4,6 +4,7 @@
  *
  *   base_model.model.model.layers.{l}.mlp.experts.{e}.{gate,up,down}_proj.lora_{A,B}.weight
  *
+ * and so in other architectures, by the names that these have: `block_sparse_moe.experts.{e}.{w1,w3,w2}` in Mixtral.
  * "model" stands there twice because PEFT wraps a causal LM, which wraps the transformer. All experts of all layers are
  * written, also those never trained: PEFT refuses a layer with a gap. Both directions are exact in float32. Routers that
  * train are saved as whole modules; see `peft-routers.ts`.
@@ -21,21 +22,27 @@ import { show, throwMistakes } from "../../base/problem.ts";
 import { type AdapterLayout, adapterLayout, type BlockName, type LoraConfig } from "../adapter.ts";
 import type { WeightSource } from "../base-weights.ts";
 import type { ModelConfig } from "../config.ts";
+import { architectureOf } from "./architectures/all.ts";
 import { checkTensors, type FlatTensor, namedTensors, readTensor } from "./flat-tensors.ts";
 import { changedRouter, routerModule, routersFile, routersName, routerTensors } from "./peft-routers.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 import { writeSafetensors } from "./safetensors-writer.ts";
 
-/** What PEFT adapts by these leaf names; gate and up go together, and without down PEFT 0.21 ignores both. */
-const targetModules = ["gate_proj", "up_proj", "down_proj"] as const;
+/** What PEFT adapts by leaf names; gate and up go together, and without down PEFT 0.21 ignores both. */
+const targetModules = (model: ModelConfig): readonly string[] => {
+  const { gate, up, down } = architectureOf(model).names.leaves!;
+  return [gate, up, down];
+};
 
 const configName = "adapter_config.json";
 const weightsName = "adapter_model.safetensors";
 
 /** Every tensor of the file, and where it lies in the flat vector: the table of both directions. */
 function* adapterTensors(layout: AdapterLayout): Generator<FlatTensor> {
-  const { layers, experts, lora, blocks } = layout;
+  const { model, layers, experts, lora, blocks } = layout;
   const { rank } = lora;
+  const names = architectureOf(model).names;
+  const { gate, up, down } = names.leaves!;
   const block = (name: BlockName) => blocks.find((candidate) => candidate.name === name)!;
   const width = block("gateUpA").columns;
   const expertWidth = block("gateB").rows;
@@ -45,14 +52,14 @@ function* adapterTensors(layout: AdapterLayout): Generator<FlatTensor> {
   };
   for (let layer = 0; layer < layers; layer++) {
     for (let local = 0; local < experts; local++) {
-      const prefix = `base_model.model.model.layers.${layer}.mlp.experts.${local}`;
+      const prefix = `base_model.model.model.layers.${layer}.${names.block}.experts.${local}`;
       const expert = layer * experts + local;
-      yield tensor(prefix, "gate_proj.lora_A", [rank, width], "gateUpA", expert);
-      yield tensor(prefix, "gate_proj.lora_B", [expertWidth, rank], "gateB", expert);
-      yield tensor(prefix, "up_proj.lora_A", [rank, width], "gateUpA", expert, rank * width);
-      yield tensor(prefix, "up_proj.lora_B", [expertWidth, rank], "upB", expert);
-      yield tensor(prefix, "down_proj.lora_A", [rank, expertWidth], "downA", expert);
-      yield tensor(prefix, "down_proj.lora_B", [width, rank], "downB", expert);
+      yield tensor(prefix, `${gate}.lora_A`, [rank, width], "gateUpA", expert);
+      yield tensor(prefix, `${gate}.lora_B`, [expertWidth, rank], "gateB", expert);
+      yield tensor(prefix, `${up}.lora_A`, [rank, width], "gateUpA", expert, rank * width);
+      yield tensor(prefix, `${up}.lora_B`, [expertWidth, rank], "upB", expert);
+      yield tensor(prefix, `${down}.lora_A`, [rank, expertWidth], "downA", expert);
+      yield tensor(prefix, `${down}.lora_B`, [width, rank], "downB", expert);
     }
   }
 }
@@ -117,7 +124,7 @@ export function requirePlainRescaler(rescaler: ArrayLike<number>): void {
 }
 
 /** The least that PEFT needs. `lora_dropout` other than 0 makes loading fail on transformers 5. */
-const adapterConfig = (baseModelName: string, { lora: { rank, alpha }, routers }: AdapterLayout) => ({
+const adapterConfig = (baseModelName: string, { model, lora: { rank, alpha }, routers }: AdapterLayout) => ({
   peft_type: "LORA",
   task_type: "CAUSAL_LM",
   base_model_name_or_path: baseModelName,
@@ -125,7 +132,7 @@ const adapterConfig = (baseModelName: string, { lora: { rank, alpha }, routers }
   lora_alpha: alpha,
   lora_dropout: 0,
   bias: "none",
-  target_modules: targetModules,
+  target_modules: targetModules(model),
   fan_in_fan_out: false,
   init_lora_weights: true,
   modules_to_save: routers.length > 0 ? [routerModule] : null,
@@ -147,7 +154,7 @@ export interface ImportedAdapter {
  *   the first element that is not a finite number
  */
 export function importPeft(folder: string, model: ModelConfig): ImportedAdapter {
-  const { lora, routers, baseModelName } = readAdapterConfig(join(folder, configName));
+  const { lora, routers, baseModelName } = readAdapterConfig(join(folder, configName), targetModules(model));
   const path = join(folder, weightsName);
   if (!existsSync(path) && existsSync(join(folder, "adapter_model.bin"))) {
     throw new InputError(
@@ -202,10 +209,13 @@ const indifferent: ReadonlySet<string> = new Set([
 /** Ways to begin that leave the base weights as they are. The others take B·A off them, or put other weights there. */
 const plainStarts: readonly unknown[] = [null, true, false, "gaussian", "eva", "orthogonal"];
 
-function readAdapterConfig(path: string): { lora: LoraConfig; routers: boolean; baseModelName: string | null } {
+function readAdapterConfig(
+  path: string,
+  modules: readonly string[],
+): { lora: LoraConfig; routers: boolean; baseModelName: string | null } {
   const fields = readJsonAs(schema, path);
   const problems: string[] = [];
-  checkKind(fields, problems);
+  checkKind(fields, modules, problems);
   throwMistakes(path, problems);
   const { r: rank, lora_alpha, use_rslora, base_model_name_or_path } = fields;
   // Rank-stabilised LoRA scales by alpha ÷ √rank; as alpha ÷ rank that is a larger alpha.
@@ -214,16 +224,16 @@ function readAdapterConfig(path: string): { lora: LoraConfig; routers: boolean; 
   return { lora: { rank, alpha }, routers, baseModelName: base_model_name_or_path ?? null };
 }
 
-function checkKind(fields: z.infer<typeof schema>, problems: string[]): void {
+function checkKind(fields: z.infer<typeof schema>, modules: readonly string[], problems: string[]): void {
   const { target_modules: targets, target_parameters, modules_to_save } = fields;
   if (target_parameters != null && target_parameters.length > 0) {
     problems.push(
       `target_parameters is ${JSON.stringify(target_parameters)}: that is PEFT's fused form, whose factors are not one ` +
-        "A and B per projection; expected target_modules with gate_proj, up_proj and down_proj",
+        `A and B per projection; expected target_modules with ${modules.slice(0, 2).join(", ")} and ${modules[2]}`,
     );
-  } else if (!Array.isArray(targets) || [...targets].sort().join() !== [...targetModules].sort().join()) {
+  } else if (!Array.isArray(targets) || [...targets].sort().join() !== [...modules].sort().join()) {
     problems.push(
-      `target_modules is ${JSON.stringify(targets)}, expected exactly ${targetModules.join(", ")}: LoRA is on experts only`,
+      `target_modules is ${JSON.stringify(targets)}, expected exactly ${modules.join(", ")}: LoRA is on experts only`,
     );
   }
   if (modules_to_save?.some((name) => name !== routerModule)) {
@@ -246,7 +256,7 @@ function checkKind(fields: z.infer<typeof schema>, problems: string[]): void {
 
 const remedies: Readonly<Record<string, string>> = {
   use_dora: ": DoRA has magnitudes that LoRA has not",
-  fan_in_fan_out: ", expected false: OLMoE stores weights as [out, in]",
+  fan_in_fan_out: ", expected false: models store weights as [out, in]",
   rank_pattern: ", expected one rank for all experts",
   alpha_pattern: ", expected one alpha for all experts",
   layers_to_transform: ", expected LoRA on the experts of all layers",

@@ -1,13 +1,14 @@
 /**
- * Which tensors of a Hugging Face OLMoE folder make up which tensor of the executor layout. Both directions of the
+ * Which tensors of a Hugging Face folder make up which tensor of the executor layout. Both directions of the
  * conversion walk this one table, so what one writes the other reads.
  *
  * Hugging Face stores a linear map as `[out, in]`, executors read `[in, out]`: a block is the transposes of its sources
- * side by side. Names are exactly those of transformers: `mlp.gate` is the router and
- * `gate_proj` a part of an expert.
+ * side by side. Names are exactly those of transformers, in OLMoE's case: `mlp.gate` is
+ * the router and `gate_proj` a part of an expert.
  */
-import { attentionWidths } from "../base-weights.ts";
+import { attentionWidths, qkNormWidths } from "../base-weights.ts";
 import type { ModelConfig } from "../config.ts";
+import { architectureOf } from "./architectures/all.ts";
 
 export interface BlockSource {
   readonly name: string;
@@ -38,21 +39,31 @@ export interface ExpertForms {
   readonly downFused: readonly boolean[];
 }
 
-const perExpert = ({ layers }: ModelConfig): ExpertForms => ({
-  gateUpFused: new Array<boolean>(layers).fill(false),
-  downFused: new Array<boolean>(layers).fill(false),
-});
+/** As transformers writes the architecture. */
+function usualForms(config: ModelConfig): ExpertForms {
+  const fused = new Array<boolean>(config.layers).fill(architectureOf(config).names.leaves === null);
+  return { gateUpFused: fused, downFused: fused };
+}
 
 export const embedName = "model.embed_tokens.weight";
 export const headName = "lm_head.weight";
-const expertsOf = (layer: number) => `model.layers.${layer}.mlp.experts`;
-export const fusedGateUpName = (layer: number): string => `${expertsOf(layer)}.gate_up_proj`;
-export const fusedDownName = (layer: number): string => `${expertsOf(layer)}.down_proj`;
-const expertName = (layer: number, expert: number, projection: "gate" | "up" | "down") =>
-  `${expertsOf(layer)}.${expert}.${projection}_proj.weight`;
+
+/** Names of one layer's router and experts. */
+export function mixtureNames(config: ModelConfig, layer: number) {
+  const { block, router, leaves, fused } = architectureOf(config).names;
+  const prefix = `model.layers.${layer}.${block}`;
+  return {
+    router: `${prefix}.${router}`,
+    gateUp: `${prefix}.${fused.gateUp}`,
+    down: `${prefix}.${fused.down}`,
+    /** Of one expert; only where the architecture stores them so. */
+    expert: (expert: number, projection: "gate" | "up" | "down") =>
+      `${prefix}.experts.${expert}.${leaves?.[projection]}.weight`,
+  };
+}
 
 /** The whole table, in the order of the executor layout. */
-export function* weightTable(config: ModelConfig, forms: ExpertForms = perExpert(config)): Generator<Block> {
+export function* weightTable(config: ModelConfig, forms: ExpertForms = usualForms(config)): Generator<Block> {
   const { vocabulary, width: d, tiedEmbeddings } = config;
   yield copy("embed", [embedName, vocabulary * d]);
   yield transpose("head", d, [tiedEmbeddings ? embedName : headName, vocabulary]);
@@ -78,28 +89,32 @@ function* attentionBlocks(config: ModelConfig, layer: number): Generator<Block> 
   ];
   yield transpose(to("qkv"), d, ...qkv("weight"));
   if (attentionBias) yield copy(to("qkvBias"), ...qkv("bias"));
-  yield copy(to("qNorm"), [attention("q_norm.weight"), query]);
-  yield copy(to("kNorm"), [attention("k_norm.weight"), keyValue]);
+  const norms = qkNormWidths(config);
+  if (norms.query > 0) {
+    yield copy(to("qNorm"), [attention("q_norm.weight"), norms.query]);
+    yield copy(to("kNorm"), [attention("k_norm.weight"), norms.keyValue]);
+  }
   yield transpose(to("o"), query, [attention("o_proj.weight"), d]);
-  if (attentionBias) yield copy(to("oBias"), [attention("o_proj.bias"), d]);
-  yield transpose(to("router"), d, [from("mlp.gate.weight"), experts]);
+  if (attentionBias === true) yield copy(to("oBias"), [attention("o_proj.bias"), d]);
+  yield transpose(to("router"), d, [mixtureNames(config, layer).router, experts]);
 }
 
 function* expertBlocks(config: ModelConfig, layer: number, forms: ExpertForms): Generator<Block> {
   const { width: d, experts, expertWidth: f } = config;
+  const names = mixtureNames(config, layer);
   for (let expert = 0; expert < experts; expert++) {
     const size = 2 * f * d;
     const sources = forms.gateUpFused[layer]
       ? // Rows 0 … f − 1 of an expert are gate, the rest up.
-        [{ name: fusedGateUpName(layer), start: expert * size, outputs: 2 * f }]
-      : [whole(expertName(layer, expert, "gate"), f), whole(expertName(layer, expert, "up"), f)];
+        [{ name: names.gateUp, start: expert * size, outputs: 2 * f }]
+      : [whole(names.expert(expert, "gate"), f), whole(names.expert(expert, "up"), f)];
     yield { tensor: `layers.${layer}.gateUp`, start: expert * size, inputs: d, sources };
   }
   for (let expert = 0; expert < experts; expert++) {
     const size = f * d;
     const source = forms.downFused[layer]
-      ? { name: fusedDownName(layer), start: expert * size, outputs: d }
-      : whole(expertName(layer, expert, "down"), d);
+      ? { name: names.down, start: expert * size, outputs: d }
+      : whole(names.expert(expert, "down"), d);
     yield { tensor: `layers.${layer}.down`, start: expert * size, inputs: f, sources: [source] };
   }
 }
@@ -123,10 +138,11 @@ const transpose = (tensor: string, inputs: number, ...sources: [name: string, ou
 /** Name and shape of every tensor that a folder of this configuration holds. */
 export function huggingFaceShapes(
   config: ModelConfig,
-  forms: ExpertForms = perExpert(config),
+  forms: ExpertForms = usualForms(config),
 ): Map<string, readonly number[]> {
   const { vocabulary, layers, width: d, experts, expertWidth: f, attentionBias, tiedEmbeddings } = config;
   const { query, keyValue } = attentionWidths(config);
+  const norms = qkNormWidths(config);
   const shapes = new Map<string, readonly number[]>([[embedName, [vocabulary, d]]]);
   for (let layer = 0; layer < layers; layer++) {
     const set = (name: string, ...shape: number[]) => shapes.set(`model.layers.${layer}.${name}`, shape);
@@ -140,19 +156,22 @@ export function huggingFaceShapes(
       set("self_attn.q_proj.bias", query);
       set("self_attn.k_proj.bias", keyValue);
       set("self_attn.v_proj.bias", keyValue);
-      set("self_attn.o_proj.bias", d);
+      if (attentionBias === true) set("self_attn.o_proj.bias", d);
     }
-    set("self_attn.q_norm.weight", query);
-    set("self_attn.k_norm.weight", keyValue);
-    set("mlp.gate.weight", experts, d);
-    if (forms.gateUpFused[layer]) shapes.set(fusedGateUpName(layer), [experts, 2 * f, d]);
-    if (forms.downFused[layer]) shapes.set(fusedDownName(layer), [experts, d, f]);
+    if (norms.query > 0) {
+      set("self_attn.q_norm.weight", norms.query);
+      set("self_attn.k_norm.weight", norms.keyValue);
+    }
+    const names = mixtureNames(config, layer);
+    shapes.set(names.router, [experts, d]);
+    if (forms.gateUpFused[layer]) shapes.set(names.gateUp, [experts, 2 * f, d]);
+    if (forms.downFused[layer]) shapes.set(names.down, [experts, d, f]);
     for (let expert = 0; expert < experts; expert++) {
       if (!forms.gateUpFused[layer]) {
-        shapes.set(expertName(layer, expert, "gate"), [f, d]);
-        shapes.set(expertName(layer, expert, "up"), [f, d]);
+        shapes.set(names.expert(expert, "gate"), [f, d]);
+        shapes.set(names.expert(expert, "up"), [f, d]);
       }
-      if (!forms.downFused[layer]) shapes.set(expertName(layer, expert, "down"), [d, f]);
+      if (!forms.downFused[layer]) shapes.set(names.expert(expert, "down"), [d, f]);
     }
   }
   shapes.set("model.norm.weight", [d]);

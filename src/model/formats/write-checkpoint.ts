@@ -1,6 +1,6 @@
 /**
- * Writes base weights as a Hugging Face OLMoE folder that transformers 4 and 5 load: `config.json` and one
- * `model.safetensors` with the experts one by one. The inverse of reading one; exact when stored as float32.
+ * Writes base weights as a Hugging Face folder that transformers 4 and 5 load: `config.json` and one
+ * `model.safetensors` with the experts one by one where the architecture has them so. The inverse of reading one; exact when stored as float32.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";

@@ -25,7 +25,7 @@ const modelShape = z
 
 /** The fields `model` and `lora` of a scenario. */
 export const llmFields = {
-  /** `embedded`, or a folder in Hugging Face OLMoE layout. */
+  /** `embedded`, or a Hugging Face model folder, of OLMoE or a relative. */
   model: z.union([z.string().min(1), modelShape]).default("embedded"),
   lora: z.strictObject({ rank: count.max(2 ** 16).default(8), alpha: positive.default(16) }).prefault({}),
 };

@@ -116,7 +116,7 @@ function modelOf(model: LlmFields["model"], { name, timingOnly, embedded }: Open
   if (!existsSync(join(folder, "config.json"))) {
     throw new ScenarioError(
       `scenario "${name}": model is ${JSON.stringify(model)}, but ${join(folder, "config.json")} does not exist; ` +
-        `expected "embedded" or a folder in Hugging Face OLMoE layout`,
+        `expected "embedded" or a Hugging Face model folder`,
     );
   }
   return openModel(folder);

@@ -25,14 +25,14 @@ export interface OpenedModel {
 }
 
 /**
- * Opens a folder in Hugging Face OLMoE layout. Only its configuration is read until more is asked for.
+ * Opens a folder in Hugging Face layout. Only its configuration is read until more is asked for.
  *
- * @throws InputError when there is no configuration, or one that is not OLMoE's
+ * @throws InputError when there is no configuration, or one of an architecture that is not read
  */
 export function openModel(folder: string): OpenedModel {
   const path = join(folder, "config.json");
   if (!existsSync(path)) {
-    throw new InputError(`${path} does not exist; expected a folder in Hugging Face OLMoE layout, or "embedded"`);
+    throw new InputError(`${path} does not exist; expected a Hugging Face model folder, or "embedded"`);
   }
   const description = readHuggingFaceConfig(path);
   const config = description.model;

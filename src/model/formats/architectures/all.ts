@@ -1,0 +1,47 @@
+/** The architectures that are read and written, and why others are not. */
+import { InputError } from "../../../base/errors.ts";
+import { show } from "../../../base/problem.ts";
+import type { ModelConfig, RelativeType } from "../../config.ts";
+import type { Architecture } from "./architecture.ts";
+import { mixtral } from "./mixtral.ts";
+import { olmoe } from "./olmoe.ts";
+
+const relatives: Readonly<Record<RelativeType, Architecture>> = { mixtral };
+
+/** By `model_type`. */
+const architectures: Readonly<Record<string, Architecture>> = { olmoe, ...relatives };
+
+/** Why a model that looks similar is not the same mathematics. */
+const refusals: Readonly<Record<string, string>> = {
+  qwen2_moe: "Qwen2-MoE has a shared expert with a gate of its own, and no norms on q and k",
+  qwen3_moe: "Qwen3-MoE norms q and k head by head, where OLMoE norms the whole projection",
+  qwen3_next: "Qwen3-Next has linear-attention layers",
+  flex_olmo: "FlexOlmo norms after attention and experts, where OLMoE norms before them",
+  deepseek_v2: "DeepSeek has latent attention",
+  deepseek_v3: "DeepSeek has latent attention",
+  gpt_oss: "GPT-OSS has attention sinks and a clamped, biased expert",
+  olmo: "OLMo is dense: it has no experts to choose from",
+  olmo2: "OLMo 2 is dense: it has no experts to choose from",
+  olmo3: "OLMo 3 is dense: it has no experts to choose from",
+  llama: "Llama is dense: it has no experts to choose from",
+};
+
+/** @throws InputError naming the architecture and, where it is known, what sets it apart */
+export function readArchitecture(
+  { model_type: type, architectures: classes }: Readonly<Record<string, unknown>>,
+  where: string,
+): { readonly modelType?: RelativeType; readonly architecture: Architecture } {
+  const isOlmoe =
+    type === "olmoe" || (type === undefined && Array.isArray(classes) && classes.includes(olmoe.className));
+  if (isOlmoe) return { architecture: olmoe };
+  const modelType = Object.keys(relatives).find((name): name is RelativeType => name === type);
+  if (modelType !== undefined) return { modelType, architecture: relatives[modelType] };
+  const reason = typeof type === "string" && Object.hasOwn(refusals, type) ? `: ${refusals[type]}` : "";
+  const known = Object.keys(architectures).map((name) => `"${name}"`);
+  const expected = `${known.slice(0, -1).join(", ")} or ${known.at(-1)}`;
+  throw new InputError(`${where}: model_type is ${show(type)}, expected ${expected}${reason}`);
+}
+
+export const modelTypeOf = ({ modelType }: ModelConfig): string => modelType ?? "olmoe";
+
+export const architectureOf = (config: ModelConfig): Architecture => architectures[modelTypeOf(config)]!;
