@@ -31,6 +31,11 @@ export const textSourceSchema = z.discriminatedUnion("type", [
     /** The scenario's seed by default. */
     seed: z.number().int().min(0).optional(),
     families: z.array(z.enum(FAMILY_NAMES)).min(1).optional(),
+    /** Share of an instruction's characters that are mistyped, by level; a level is a category of data. */
+    typos: z
+      .record(z.string().min(1).max(64), z.number().min(0).max(1))
+      .refine((levels) => Object.keys(levels).length > 0, "a level at least")
+      .exactOptional(),
   }),
   z.strictObject({
     type: z.literal("file"),
@@ -47,7 +52,12 @@ export const textSourceSchema = z.discriminatedUnion("type", [
 export type TextSource = Readonly<z.infer<typeof textSourceSchema>>;
 
 /** Eight task families with exact answers; see `families.ts`. */
-export const instructions = (options: { examples: number; seed?: number; families?: string[] }): TextSource => ({
+export const instructions = (options: {
+  examples: number;
+  seed?: number;
+  families?: string[];
+  typos?: Record<string, number>;
+}): TextSource => ({
   type: "instructions",
   ...options,
 });

@@ -35,19 +35,27 @@ export interface AdapterSharing {
   readonly layout: AdapterLayout;
   readonly clients: number;
   readonly form: LoraForm;
+  /** What each rank of a layer counts for each copy of a token, `[copies, rank]`; 1 unless given. Not in the form `merged`. */
+  readonly gates?: (layer: number, positions: Tensor) => Tensor;
 }
 
 /** @param layers the factors of each layer */
-export function adaptedExperts({ layout, clients, form }: AdapterSharing, layers: readonly LayerAdapter[]): Experts {
+export function adaptedExperts(
+  { layout, clients, form, gates }: AdapterSharing,
+  layers: readonly LayerAdapter[],
+): Experts {
   const alpha = layout.lora.alpha / layout.lora.rank;
   if (clients === 1 && form !== "padded") {
-    const product = form === "merged" ? mergedProduct : factoredProduct;
-    return (layer, rows, gateUp, down) => ({ outputs: through(product, layers[layer]!, alpha, rows, gateUp, down) });
+    return (layer, rows, gateUp, down) => {
+      const product = form === "merged" ? mergedProduct : factoredProduct(gates?.(layer, rows.positions));
+      return { outputs: through(product, layers[layer]!, alpha, rows, gateUp, down) };
+    };
   }
   const throughSlots = form === "padded" ? throughPadded : throughRagged;
   return (layer, rows, gateUp, down) => {
     const slots = groupSlots(rows.positions, rows.labels, { groups: layout.experts, parts: clients });
-    const outputs = throughSlots(layers[layer]!, alpha, rows, slots, gateUp, down);
+    const gated = gatedBy(gates && padGroups(gates(layer, rows.positions), slots));
+    const outputs = throughSlots(layers[layer]!, alpha, rows, slots, gateUp, down, gated);
     return { outputs, ...(clients > 1 && { counts: slots.counts }) };
   };
 }
@@ -56,10 +64,21 @@ type Product = (x: Tensor, weights: Tensor, a: Tensor, b: Tensor, alpha: number)
 
 const mergedProduct: Product = (x, weights, a, b, alpha) => groupedMatmul(x, mergeFactors(weights, a, b, alpha));
 
-const factoredProduct: Product = (x, weights, a, b, alpha) => {
-  const low = groupedMatmul(x, a, { transposed: true });
-  return groupedMatmul(low, b, { transposed: true, alpha, base: groupedMatmul(x, weights) });
+const factoredProduct = (gates?: Tensor): Product => {
+  const gated = gatedBy(gates);
+  return (x, weights, a, b, alpha) => {
+    const low = gated(groupedMatmul(x, a, { transposed: true }));
+    return groupedMatmul(low, b, { transposed: true, alpha, base: groupedMatmul(x, weights) });
+  };
 };
+
+/** What A gave, rank by rank or those of two A side by side, each times what its rank counts. */
+const gatedBy =
+  (gates: Tensor | undefined) =>
+  (low: Tensor): Tensor => {
+    if (gates === undefined) return low;
+    return mul(low, low.shape.at(-1) === gates.shape.at(-1) ? gates : concat([gates, gates], gates.shape.length - 1));
+  };
 
 function through(
   product: Product,
@@ -86,19 +105,20 @@ type ThroughSlots = (
   slots: Slots,
   gateUp: Tensor,
   down: Tensor,
+  gated: (low: Tensor) => Tensor,
 ) => Tensor;
 
-const throughRagged: ThroughSlots = (factors, alpha, { x, weight }, slots, gateUp, down) => {
+const throughRagged: ThroughSlots = (factors, alpha, { x, weight }, slots, gateUp, down, gated) => {
   const { gateB, upB, downB } = factors;
   const adapted = (product: Tensor, low: Tensor, b: Tensor) => add(product, unpadGroups(times(low, b, alpha), slots));
-  const [lowGate, lowUp] = halves(times(padGroups(x, slots), factors.gateUpA), 2);
+  const [lowGate, lowUp] = halves(gated(times(padGroups(x, slots), factors.gateUpA)), 2);
   const [gate, up] = halves(groupedMatmul(x, gateUp), 1);
   const hidden = mul(swiglu(adapted(gate, lowGate, gateB), adapted(up, lowUp, upB)), weight);
-  const lowDown = times(padGroups(hidden, slots), factors.downA);
+  const lowDown = gated(times(padGroups(hidden, slots), factors.downA));
   return adapted(groupedMatmul(hidden, down), lowDown, downB);
 };
 
-const throughPadded: ThroughSlots = (factors, alpha, { x, weight }, slots, gateUp, down) => {
+const throughPadded: ThroughSlots = (factors, alpha, { x, weight }, slots, gateUp, down, gated) => {
   const { groups, parts, size } = slots;
   const { gateB, upB, downB } = factors;
   const columns = (t: Tensor) => t.shape[2] as number;
@@ -109,10 +129,10 @@ const throughPadded: ThroughSlots = (factors, alpha, { x, weight }, slots, gateU
     return reshape(product, [parts * groups, size, columns(matrices)]);
   };
   const rows = padGroups(x, slots);
-  const [lowGate, lowUp] = halves(times(rows, factors.gateUpA), 2);
+  const [lowGate, lowUp] = halves(gated(times(rows, factors.gateUpA)), 2);
   const [gate, up] = halves(based(rows, gateUp), 2);
   const activated = swiglu(adapted(gate, lowGate, gateB), adapted(up, lowUp, upB));
-  const lowDown = times(activated, factors.downA);
+  const lowDown = gated(times(activated, factors.downA));
   return mul(unpadGroups(adapted(based(activated, down), lowDown, downB), slots), weight);
 };
 

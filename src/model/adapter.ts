@@ -13,6 +13,9 @@
  * Experts are numbered through: layer · experts + expert. Where routers train too, a change of each layer's router
  * weights follows, `[experts, width]` as in Hugging Face files; 0 is the base model's router.
  *
+ * Where a router chooses among ranks, B lie transposed, so that a rank is a row of each factor, shared ranks first, and
+ * a router for each layer follows, `[candidates, 2]`: its weight on how degraded an input is, and its bias.
+ *
  * Le et al., "FLAME", 2025, https://arxiv.org/abs/2506.16600; Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685.
  */
 import { type BesideConfig, type BesideLayout, besideLayout } from "./beside.ts";
@@ -23,6 +26,17 @@ export interface LoraConfig {
   readonly rank: number;
   /** Numerator of the scale alpha ÷ rank. */
   readonly alpha: number;
+  /** Which of the ranks a router chooses for each input; all are always on unless given. */
+  readonly slices?: SliceConfig;
+}
+
+export interface SliceConfig {
+  /** n, the last of the ranks. */
+  readonly routed: number;
+  /** n_0, candidates that hold nothing. */
+  readonly zero: number;
+  /** k, candidates that an input is given at the full budget. */
+  readonly topK: number;
 }
 
 const blockNames = ["gateUpA", "gateB", "upB", "downA", "downB"] as const;
@@ -59,6 +73,8 @@ export interface AdapterLayout {
   readonly blocks: readonly AdapterBlock[];
   /** Where the change of each layer's router lies; empty where routers rest. */
   readonly routers: readonly Range[];
+  /** Where what chooses each layer's ranks lies; empty where nothing does. */
+  readonly rankRouters: readonly Range[];
   /** Where one matrix of expert number `expert` lies. */
   matrix(name: BlockName, expert: number): Range;
   /** The five stretches that belong to expert number `expert`, in the order of `blocks`. */
@@ -76,12 +92,15 @@ export interface AdapterShape {
 
 export function adapterLayout(model: ModelConfig, lora: LoraConfig, shape: AdapterShape = {}): AdapterLayout {
   const { width: d, expertWidth: f, layers, experts } = model;
+  const { rank, slices } = lora;
+  const ofB = (name: BlockName, outputs: number): AdapterBlock =>
+    slices === undefined ? { name, rows: outputs, columns: rank } : { name, rows: rank, columns: outputs };
   const blocks: AdapterBlock[] = [
-    { name: "gateUpA", rows: 2 * lora.rank, columns: d },
-    { name: "gateB", rows: f, columns: lora.rank },
-    { name: "upB", rows: f, columns: lora.rank },
-    { name: "downA", rows: lora.rank, columns: f },
-    { name: "downB", rows: d, columns: lora.rank },
+    { name: "gateUpA", rows: 2 * rank, columns: d },
+    ofB("gateB", f),
+    ofB("upB", f),
+    { name: "downA", rows: rank, columns: f },
+    ofB("downB", d),
   ];
   const expertSize = blocks.reduce((sum, { rows, columns }) => sum + rows * columns, 0);
   const factors = layers * experts * expertSize;
@@ -101,6 +120,11 @@ export function adapterLayout(model: ModelConfig, lora: LoraConfig, shape: Adapt
       return { start, end: start + rows * columns };
     });
   });
+  const perRouter = slices === undefined ? 0 : 2 * (slices.routed + slices.zero);
+  const rankRouters = Array.from({ length: slices === undefined ? 0 : layers }, (_, layer) => ({
+    start: factors + layer * perRouter,
+    end: factors + (layer + 1) * perRouter,
+  }));
   const pool = shape.beside === undefined ? null : besideLayout(model, shape.beside);
   return {
     model,
@@ -108,11 +132,12 @@ export function adapterLayout(model: ModelConfig, lora: LoraConfig, shape: Adapt
     shape,
     layers,
     experts,
-    size: pool?.size ?? factors + routers.length * experts * d,
+    size: pool?.size ?? factors + routers.length * experts * d + rankRouters.length * perRouter,
     members: shape.members ?? 1,
     pool,
     blocks,
     routers,
+    rankRouters,
     matrix: (name, expert) => ranges[expert]![blockNames.indexOf(name)]!,
     ranges: (expert) => ranges[expert]!,
   };

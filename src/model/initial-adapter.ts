@@ -14,7 +14,7 @@ export function initialAdapter(layout: AdapterLayout, rng: Rng): Float32Array {
   return adapter;
 }
 
-/** Members differ by their A, or by U and R of their small experts. */
+/** Members differ by their A, or by U and R of their small experts. What chooses ranks is a small normal. */
 export function initialMember(layout: AdapterLayout, rng: Rng, member: number): Float32Array {
   if (layout.pool !== null) return initialBeside(layout.pool, rng, member);
   const adapter = new Float32Array(layout.size);
@@ -26,6 +26,10 @@ export function initialMember(layout: AdapterLayout, rng: Rng, member: number): 
       const { start, end } = layout.matrix(name, expert);
       for (let i = start; i < end; i++) adapter[i] = bound * (2 * draws.uniform() - 1);
     }
+  }
+  for (const [layer, { start, end }] of layout.rankRouters.entries()) {
+    const draws = rng.at("adapter rank router", member).at(layer);
+    for (let i = start; i < end; i++) adapter[i] = 0.1 * draws.normal();
   }
   return adapter;
 }

@@ -33,7 +33,7 @@ import { decodeUntrusted } from "../runtime/messages/codec.ts";
 import { systemSchema } from "../runtime/system-state.ts";
 import { withPaths } from "../scenario/paths.ts";
 import { scenarioSchema } from "../scenario/schema.ts";
-import { parameterLayout } from "../tasks/llm/task.ts";
+import { parameterLayout, variantAt } from "../tasks/llm/task.ts";
 import { lensOf, seenThrough } from "../tasks/scope.ts";
 import { activeIn } from "../tasks/task.ts";
 import type { EvaluationJob } from "../tasks/training-engine.ts";
@@ -106,18 +106,15 @@ export function readAdapter(folder: string, config: ModelConfig, strategy: Strat
 }
 
 /** What runs at a budget, as the strategy that trained it says; without one, the one model there is. */
-function deployed(
-  trained: Omit<TrainedAdapter, "at">,
-  { topK: full }: ModelConfig,
-  strategy: Strategy | null,
-): TrainedAdapter {
+function deployed(trained: Omit<TrainedAdapter, "at">, config: ModelConfig, strategy: Strategy | null): TrainedAdapter {
   const { layout, adapter, rescaler } = trained;
   const isPlain = layout.members === 1 && layout.pool === null;
   return {
     ...trained,
     at(topK) {
       if (strategy?.deploy === undefined) {
-        if (isPlain) return { models: [{ parameters: adapter, personal: rescaler(topK), variant: { topK } }] };
+        const variant = variantAt(config, layout.lora, topK);
+        if (isPlain) return { models: [{ parameters: adapter, personal: rescaler(topK), variant }] };
         const what = layout.pool === null ? "members of an ensemble" : "small experts";
         throw new ScenarioError(
           `the adapter does not say how many ${what} a budget affords; expected the folder of the run that trained it` +
@@ -127,8 +124,8 @@ function deployed(
       const parametersAt = parameterLayout(layout);
       const setting = {
         layout: parametersAt,
-        budgets: [full],
-        variant: (budget: number) => ({ topK: budget }),
+        budgets: [config.topK],
+        variant: (budget: number) => variantAt(config, layout.lora, budget),
       };
       const { models, mix } = strategy.deploy(topK, { parameters: adapter, vectors: {}, notes: null }, setting);
       return {

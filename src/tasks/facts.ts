@@ -46,7 +46,7 @@ const accuracy = (meaning: string): Metric => ({
 });
 
 const llm: TaskFacts = {
-  abilities: ["low-rank", "experts", "routers", "beside", "members", "blocks"],
+  abilities: ["low-rank", "experts", "routers", "beside", "members", "blocks", "slices"],
   budget: { name: "experts per token", symbol: "k" },
   target: "response token",
   metrics: [

@@ -146,6 +146,12 @@ export interface RankPass {
   readonly routed: number;
 }
 
+/** 1 for each routed rank that a row chose, `[rows, routed]`. */
+export function realOf({ selected, routed }: RankPass): Tensor {
+  const zero = (selected.shape[1] as number) - routed;
+  return zero === 0 ? selected : split(selected, 1, [routed, zero])[0]!;
+}
+
 export interface RankChoice {
   readonly ranks: Ranks;
   /** What the change is multiplied by. */
@@ -204,8 +210,15 @@ export function rankedChanges(
   });
 }
 
-/** @returns with gates of all ranks, 1 for shared ones, `[rows, ranks]` */
-function route({ ranks, most, gateNorm, clients }: RankChoice, router: Tensor, degradation: Tensor) {
+/**
+ * @param router R and r of one product, or of each client's
+ * @returns with gates of all ranks, 1 for shared ones, `[rows, ranks]`
+ */
+export function route(
+  { ranks, most, gateNorm, clients }: Omit<RankChoice, "scale">,
+  router: Tensor,
+  degradation: Tensor,
+): RankPass & { readonly gates: Tensor } {
   const [rows, scores] = degradation.shape as [number, number];
   const { shared, routed, zero } = ranks;
   const lead = clients === 1 ? [] : [clients];

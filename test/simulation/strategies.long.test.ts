@@ -28,11 +28,12 @@ const folder = folderOfFile();
 const model = tinyModel(folder);
 const reproduce = "npx flame run strategies";
 const lora = { rank: 2, alpha: 4 };
+const slices = { routed: 1, zero: 1, topK: 1 };
 
 /** What the fleet and the rank here ask for where the default is another. */
 const fitting: Readonly<Record<string, object>> = { "split-mix": { bases: 2, minOne: true } };
 
-/** Methods that need what no language model has; they have cases with their tasks below. */
+/** Methods that need what a plain language model has not; they have cases of their own below. */
 const elsewhere = ["bmsfed", "fl-games", "mixture-of-ranks", "read-me"];
 
 const ofText: readonly Spec[] = [
@@ -59,6 +60,7 @@ const ofText: readonly Spec[] = [
   { type: "embracingfl", layers: { 1: 1, 2: 2 }, downloads: "model", experts: "own", compress: { keep: 0.5 } },
   { type: "split-mix", bases: 2, minOne: true, use: "merged", temperature: 2, compress: { keep: 0.5 } },
   { type: "split-mix", bases: 2, minOne: true, order: "best", validation: 0.3 },
+  { type: "mixture-of-ranks", zeroPenalty: "input" },
   { type: "flame", flood: {}, compress: { keep: 0.2, levels: 15 }, clipNorm: 1 },
 ];
 
@@ -76,7 +78,7 @@ const scenario = (strategy: Strategy, task: string, policy: keyof typeof policie
   const most = small?.budgets ?? Number.POSITIVE_INFINITY;
   return training(model, {
     strategy,
-    lora,
+    lora: strategy.spec.type === "mixture-of-ranks" ? { ...lora, slices } : lora,
     ...small?.fields(clients),
     fleet: threeTiers.map((tier) => ({ ...tier, dropout: 0.5, budget: Math.min(tier.budget, most) })),
     rounds: {
@@ -96,7 +98,12 @@ function shared(workers: number): (prepared: Prepared) => WorkPool {
   after(() => pool?.close());
   return (prepared) => {
     const { data: _, partition: __, evaluation: ___, ...settings } = prepared.training!.setup;
-    const wanted = JSON.stringify([prepared.task.type, prepared.training!.spec.shape, settings]);
+    const wanted = JSON.stringify([
+      prepared.task.type,
+      prepared.task.layout.size,
+      prepared.training!.spec.shape,
+      settings,
+    ]);
     if (made !== wanted) {
       pool?.close();
       pool = makePool(prepared, workers, { engine: "auto" });

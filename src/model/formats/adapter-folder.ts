@@ -1,6 +1,6 @@
 /**
- * What a run trained, as a folder: an adapter as PEFT stores it, or pools of small experts, which PEFT does not know. An
- * ensemble has a folder of that kind for each member: `member-0`, `member-1`, …
+ * What a run trained, as a folder: an adapter as PEFT stores it, or pools of small experts or ranks that a router chooses, which
+ * PEFT does not know. An ensemble has a folder of that kind for each member: `member-0`, `member-1`, …
  */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -9,6 +9,7 @@ import { type AdapterLayout, type AdapterShape, adapterLayout, type LoraConfig }
 import type { ModelConfig } from "../config.ts";
 import { type ExportOptions, exportPeft, importPeft } from "./peft.ts";
 import { exportPools, importPools, isPoolsFolder } from "./pools.ts";
+import { exportSlices, importSlices, isSlicesFolder } from "./slices.ts";
 
 export interface ReadAdapter {
   readonly layout: AdapterLayout;
@@ -29,8 +30,9 @@ export function writeAdapterFolder(
   for (let member = 0; member < members; member++) {
     const to = members === 1 ? folder : memberFolder(folder, member);
     const own = adapter.subarray(member * size, (member + 1) * size);
-    if (pool === null) exportPeft(to, layout, own, options);
-    else exportPools(to, pool, own, options);
+    if (pool !== null) exportPools(to, pool, own, options);
+    else if (layout.lora.slices !== undefined) exportSlices(to, layout, own, options);
+    else exportPeft(to, layout, own, options);
   }
 }
 
@@ -76,6 +78,10 @@ function readPart(folder: string, config: ModelConfig): Part {
     const { layout, parameters } = importPools(folder, config);
     return { values: parameters, lora: { rank: 1, alpha: 1 }, shape: { beside: layout.beside } };
   }
+  if (isSlicesFolder(folder)) {
+    const { layout, parameters } = importSlices(folder, config);
+    return { values: parameters, lora: layout.lora, shape: {} };
+  }
   const other = existsSync(join(folder, "adapter_config.json")) ? undefined : otherTensors(folder);
   if (other !== undefined) {
     throw new InputError(
@@ -94,5 +100,10 @@ const otherTensors = (folder: string): string | undefined =>
 
 const kindOf = ({ lora, shape: { beside, routers } }: Pick<Part, "lora" | "shape">): string =>
   beside === undefined
-    ? `LoRA of rank ${lora.rank} and alpha ${lora.alpha}${routers === true ? " with routers" : ""}`
+    ? `LoRA of rank ${lora.rank} and alpha ${lora.alpha}${routers === true ? " with routers" : ""}${routed(lora)}`
     : `pools of ${beside.experts} small experts of width ${beside.width}`;
+
+const routed = ({ slices }: LoraConfig): string =>
+  slices === undefined
+    ? ""
+    : `, ${slices.topK} of ${slices.routed} ranks and ${slices.zero} zero slots chosen for each input`;

@@ -29,6 +29,12 @@ export function costOf({ config, adapter }: Model, variant: Variant, scope?: Sco
     const base = forwardFlops(config, k);
     return { training: 2 * base + 3 * added, forward: base + added };
   }
+  if (lora.slices !== undefined) {
+    const active = Math.min(variant.ranks as number, lora.slices.routed) + lora.rank - lora.slices.routed;
+    // How surprised the base model is by a prompt does not change while a client trains.
+    const once = forwardFlops(config, config.topK);
+    return { training: trainingFlops(config, k, active), forward: adaptedFlops(config, k, active), once };
+  }
   const rank = (scope && rankOf(scope)) ?? lora.rank;
   return { training: trainingFlops(config, k, rank), forward: adaptedFlops(config, k, rank) };
 }

@@ -59,16 +59,19 @@ export async function* generate(
     const length = Math.min(contextTokens, Math.ceil(text.length / lengthStep) * lengthStep);
     const ids = new Int32Array(length);
     ids.set(text);
+    // Where a prompt chooses ranks, what was written since is no part of it.
+    const positions = model.variant.ranks === undefined ? 1 : 1 + written;
     const batch = {
       rows: 1,
       length,
       inputs: { ids },
       lengths: Int32Array.of(text.length),
-      lossPositions: Int32Array.of(text.length - 1),
-      targets: Int32Array.of(0),
+      lossPositions: Int32Array.from({ length: positions }, (_, at) => text.length - positions + at),
+      targets: new Int32Array(positions),
     };
     const logits = await source.logits({ ...model, batch });
-    const token = chooseToken(logits.subarray(0, vocabulary), sampling, () => draws.at(written).uniform());
+    const last = logits.subarray(-logits.length / positions);
+    const token = chooseToken(last.subarray(0, vocabulary), sampling, () => draws.at(written).uniform());
     if (end.has(token)) return "end";
     text.push(token);
     yield token;

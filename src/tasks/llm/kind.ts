@@ -63,7 +63,7 @@ async function open({ model: given, lora, sharedRescaler }: Fields, options: Ope
     layout: parameterLayout(adapter),
     members: adapter.members,
     layers: config.layers,
-    experts: adapter.pool?.beside.experts ?? config.experts,
+    experts: adapter.pool?.beside.experts ?? config.experts * (lora.slices?.routed ?? 1),
     mixture: {
       topK: config.topK,
       expert: expert + countLora(config, lora.rank).expert,

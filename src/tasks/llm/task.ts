@@ -17,7 +17,7 @@ import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { add, cast, mul, reduceSum } from "../../tensor/ops/arithmetic.ts";
 import { detach, integerDivide, less } from "../../tensor/ops/discrete.ts";
-import { concat, reshape, split } from "../../tensor/ops/layout.ts";
+import { concat, reshape, split, transpose } from "../../tensor/ops/layout.ts";
 import { matmul } from "../../tensor/ops/matrix.ts";
 import { crossEntropy } from "../../tensor/ops/nn.ts";
 import { factsOf } from "../facts.ts";
@@ -28,6 +28,7 @@ import { costOf, expectedSize } from "./cost.ts";
 import { checkTokens, countProblem } from "./counts.ts";
 import { deltaInput } from "./delta.ts";
 import { choiceOf, poolCounts, poolLayout } from "./pools.ts";
+import { candidatesAt, type SlicePass, sliceCountProblem, sliceCounts, slicePass, slicesLayout } from "./slices.ts";
 
 export interface LlmOptions {
   readonly config: ModelConfig;
@@ -51,8 +52,8 @@ export function llmTask({ config, lora, form, shape, sharedRescaler = false }: L
     config,
     adapter,
     layout: memberLayout(adapter),
-    abilities: factsOf("llm").abilities,
-    budget: { full: config.topK, variant: (topK) => ({ topK }) },
+    abilities: factsOf("llm").abilities.filter((ability) => (ability === "slices") === (lora.slices !== undefined)),
+    budget: { full: config.topK, variant: (topK) => variantAt(config, lora, topK) },
     padding: config.experts,
     personal: sharedRescaler ? 1 : config.layers,
     initial: (rng, member) => initialMember(adapter, rng, member),
@@ -64,12 +65,19 @@ export function llmTask({ config, lora, form, shape, sharedRescaler = false }: L
       invariant(possible, () => `topK: expected 1 to ${config.experts}, got ${topK}`);
     },
     checkBatch: (batch) => checkTokens(batch, config),
-    countProblem: (counts, units, variant) => countProblem(counts, units, variant, adapter),
+    countProblem: (counts, units, variant) =>
+      lora.slices ? sliceCountProblem(counts, units) : countProblem(counts, units, variant, adapter),
     pass(graph, { parameters, personal }, variant, shape) {
       return llmPass({ config, adapter, form }, graph, parameters, personal!, variant, shape);
     },
   };
 }
+
+/** What a budget runs: so many experts for a token, and where ranks are chosen so many candidates for a prompt. */
+export const variantAt = (config: ModelConfig, { slices }: LoraConfig, topK: number): Variant => ({
+  topK,
+  ...(slices && { ranks: candidatesAt(slices, topK, config) }),
+});
 
 /** Of all members. */
 export const parameterLayout = (adapter: AdapterLayout): ParameterLayout =>
@@ -78,6 +86,7 @@ export const parameterLayout = (adapter: AdapterLayout): ParameterLayout =>
 /** A group an expert, each with three pairs: gate, up and down; then a group a router where routers train. */
 function memberLayout(adapter: AdapterLayout): ParameterLayout {
   if (adapter.pool !== null) return poolLayout(adapter.pool);
+  if (adapter.lora.slices !== undefined) return slicesLayout(adapter);
   const { layers, experts, size, routers, lora } = adapter;
   const { rank } = lora;
   const columns = new Map(adapter.blocks.map((block) => [block.name, block.columns]));
@@ -122,7 +131,11 @@ function llmPass(
   const batch = tokenInputs(graph, clients * rows, length);
   const { pool } = adapter;
   const from = ((variant.from as number | undefined) ?? 1) - 1;
-  const { layers, routers: changes } = pool === null ? partsOf(parameters, adapter, clients, from) : noParts;
+  const {
+    layers,
+    routers: changes,
+    rankRouters,
+  } = pool === null ? partsOf(parameters, adapter, clients, from) : noParts;
   const bias = variant.masked === undefined ? null : biasInput(graph, adapter, clients);
   const delta = variant.delta === undefined ? null : deltaInput(graph, config, clients);
   const each = Array.from({ length: config.layers }, () => 1);
@@ -133,7 +146,7 @@ function llmPass(
     return reshape(mul(scale, ones), [clients * rows * length, 1]);
   };
   const weights = baseWeightShapes(config);
-  const options: ForwardOptions = {
+  const base: ForwardOptions = {
     config,
     rows: clients * rows,
     length,
@@ -142,10 +155,15 @@ function llmPass(
       const frozen = graph.weight(name, weights.get(name)!);
       return delta === null ? frozen : delta.onto(name, frozen);
     },
+  };
+  const sliced =
+    adapter.lora.slices === undefined ? null : slicePass(base, adapter, batch, rankRouters, clients, variant);
+  const options: ForwardOptions = {
+    ...base,
     adapted: {
       rescaler: clients === 1 ? scales : scales.map(forEachToken),
       ...(pool === null
-        ? { experts: adaptedExperts({ layout: adapter, clients, form }, layers) }
+        ? { experts: adaptedExperts({ layout: adapter, clients, ...loraOf(form, sliced) }, layers) }
         : { beside: besideLayers(choiceOf(pool, clients, variant), parameters, batch.padding) }),
       ...((changes.length > 0 || bias !== null) && {
         logits: (layer, logits, x) => routed(logits, x, changes[layer] ?? null, bias?.layers[layer] ?? null),
@@ -168,11 +186,14 @@ function llmPass(
     counts:
       pool !== null
         ? poolCounts(beside, tokens(), clients)
-        : changes.length === 0
-          ? activations
-          : concat([activations, ...passed()], 0),
+        : sliced !== null
+          ? sliceCounts(adapter, routers, sliced, tokens(), clients, options.topK)
+          : changes.length === 0
+            ? activations
+            : concat([activations, ...passed()], 0),
     routers,
     ...(pool !== null && { pools: beside }),
+    ...(sliced && { ranks: { products: sliced.routings, severity: sliced.severity } }),
     tokens,
   };
 }
@@ -193,27 +214,39 @@ export function tokenInputs(graph: Graph, rows: number, length: number) {
   };
 }
 
-const noParts = { layers: [], routers: [] };
+const noParts = { layers: [], routers: [], rankRouters: [] };
+
+/** Gates differ from row to row, so that nothing can be merged. */
+const loraOf = (form: LoraForm, sliced: SlicePass | null) =>
+  sliced === null ? { form } : { form: form === "merged" ? ("factored" as const) : form, gates: sliced.gates };
 
 /**
  * The layers' factors as parts of the flat adapters, and what changes their routers, `[clients, experts, width]`. Those of
  * layers below `from` are constants.
  */
-function partsOf(flat: Tensor, { layers, experts, blocks, routers }: AdapterLayout, clients: number, from: number) {
+function partsOf(
+  flat: Tensor,
+  { layers, experts, blocks, routers, rankRouters }: AdapterLayout,
+  clients: number,
+  from: number,
+) {
   const resting = (part: Tensor, layer: number) => (layer < from ? detach(part) : part);
   const sizes = blocks.map(({ rows, columns }) => experts * rows * columns);
-  const ofRouters = routers.map(({ start, end }) => end - start);
+  const ofRouters = [...routers, ...rankRouters].map(({ start, end }) => end - start);
   const parts = split(flat, -1, [...Array.from({ length: layers }, () => sizes).flat(), ...ofRouters]);
   const factors = Array.from({ length: layers }, (_, layer): LayerAdapter => {
     const [gateUpA, gateB, upB, downA, downB] = blocks.map(({ rows, columns }, index) =>
       reshape(resting(parts[layer * blocks.length + index]!, layer), [clients * experts, rows, columns]),
     ) as [Tensor, Tensor, Tensor, Tensor, Tensor];
-    return { gateUpA, gateB, upB, downA, downB };
+    if (rankRouters.length === 0) return { gateUpA, gateB, upB, downA, downB };
+    const [gate, up, down] = [gateB, upB, downB].map((b) => transpose(b, [0, 2, 1])) as [Tensor, Tensor, Tensor];
+    return { gateUpA, gateB: gate, upB: up, downA, downB: down };
   });
-  const changes = ofRouters.map((size, layer) =>
-    reshape(resting(parts[layers * blocks.length + layer]!, layer), [clients, experts, size / experts]),
+  const rest = parts.slice(layers * blocks.length);
+  const changes = routers.map(({ start, end }, layer) =>
+    reshape(resting(rest[layer]!, layer), [clients, experts, (end - start) / experts]),
   );
-  return { layers: factors, routers: changes };
+  return { layers: factors, routers: changes, rankRouters: rest.slice(routers.length) };
 }
 
 /** What is added to the logits of a variant that masks experts: 0, or so little that an expert is out of the question. */

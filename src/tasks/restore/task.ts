@@ -11,7 +11,7 @@ import type { Tensor } from "../../tensor/graph/ir.ts";
 import { add, cast, clip, mul, reduceMean, reduceSum, scale, square, sub } from "../../tensor/ops/arithmetic.ts";
 import { integerDivide, less } from "../../tensor/ops/discrete.ts";
 import { gatherRows, scatterAddRows } from "../../tensor/ops/index-ops.ts";
-import { concat, reshape, split, transpose } from "../../tensor/ops/layout.ts";
+import { concat, reshape, transpose } from "../../tensor/ops/layout.ts";
 import { factsOf } from "../facts.ts";
 import {
   initialRanks,
@@ -21,6 +21,7 @@ import {
   type Ranks,
   rankedChanges,
   ranksLayout,
+  realOf,
 } from "../ranks.ts";
 import type { BatchShape, Pass, Task, Variant } from "../task.ts";
 import { decibels } from "./decibels.ts";
@@ -68,7 +69,7 @@ export function restoreTask(shape: RestoreShape): Task {
     evaluation: {
       outputs: ({ restored, ranks: routed, present }) => ({
         restored: restored!,
-        ...(routed && { chosen: realOf(ranks, routed.products, present()) }),
+        ...(routed && { chosen: rankCount(routed.products, present()) }),
       }),
       sums({ restored, chosen }, { inputs: { high }, lossPositions }) {
         const pixels = 4 * side ** 2;
@@ -152,20 +153,16 @@ function countsOf(ranks: Ranks, routings: readonly RankPass[], present: Tensor, 
   const [rows] = present.shape as [number];
   const column = reshape(present, [rows, 1]);
   const all = (has: boolean): Tensor[] => (has ? products.map(() => column) : []);
-  const chosen = routings.map((routing) => mul(real(ranks, routing), column));
+  const chosen = routings.map((routing) => mul(realOf(routing), column));
   const used = concat([...chosen, ...all(ranks.shared > 0), ...all(ranks.routed > 0)], 1);
   const groups = used.shape[1] as number;
   const ofClients = reduceSum(reshape(used, [clients, rows / clients, groups]), [1]);
   return cast(reshape(transpose(ofClients, [1, 0]), [groups * clients]), "int64");
 }
 
-/** 1 for each routed rank that a row chose, `[rows, routed]`. */
-const real = ({ routed, zero }: Ranks, { selected }: RankPass): Tensor =>
-  zero === 0 ? selected : split(selected, 1, [routed, zero])[0]!;
-
 /** How many routed ranks all rows chose, over all products, `[1]`. */
-function realOf(ranks: Ranks, routings: readonly RankPass[], present: Tensor): Tensor {
+function rankCount(routings: readonly RankPass[], present: Tensor): Tensor {
   const [rows] = present.shape as [number];
-  const chosen = routings.map((routing) => reduceSum(real(ranks, routing), [1], true)).reduce(add);
+  const chosen = routings.map((routing) => reduceSum(realOf(routing), [1], true)).reduce(add);
   return reduceSum(mul(reshape(chosen, [rows]), present), [0], true);
 }

@@ -74,6 +74,19 @@ test("a family's examples do not depend on which other families take part", () =
   assert.deepEqual(alone, examples.filter(({ category }) => category === "sorting").slice(0, 50));
 });
 
+test("typos spoil so many of an instruction's characters, level by level, and leave question and answer alone", () => {
+  const typed = generateExamples({ examples: 2_000, seed: 1, typos: { careful: 0, hasty: 0.4 } });
+  const kept = { careful: [] as number[], hasty: [] as number[] };
+  for (const [at, { category, instruction, ...rest }] of typed.entries()) {
+    const { category: _, instruction: meant, ...same } = examples[at]!;
+    assert.deepEqual(rest, same);
+    kept[category as keyof typeof kept].push(Number(instruction === meant));
+  }
+  assert.ok(kept.careful.every((is) => is === 1) && kept.careful.length > 900 && kept.hasty.length > 900);
+  // Of 15 characters and more each stays with a probability of 0.6.
+  assert.ok(kept.hasty.filter((is) => is === 1).length < 20);
+});
+
 test("more examples than a family has is a mistake that names both numbers", () => {
   assert.throws(
     () => generateExamples({ examples: 100_000, seed: 1 }),

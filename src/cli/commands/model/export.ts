@@ -40,7 +40,7 @@ export async function exportRun(run: string, flags: ExportFlags): Promise<void> 
 async function exportAdapter({ model, trained, remarks }: Subject, topK: number, to: string): Promise<void> {
   const { lora, members, pool, layers, routers } = trained.layout;
   // What cannot be merged keeps its rescalers beside it, as the run does.
-  const isPlain = members === 1 && pool === null;
+  const isPlain = members === 1 && pool === null && lora.slices === undefined;
   const baseModelName = resolve(model.folder);
   const rescaler = isPlain ? trained.rescaler(topK) : new Float32Array(layers).fill(1);
   // Converting the weights of a large model takes a while; only whole routers need them.
@@ -58,7 +58,7 @@ async function exportAdapter({ model, trained, remarks }: Subject, topK: number,
   }
   const what =
     pool === null
-      ? `rank ${lora.rank}, alpha ${lora.alpha}, for PEFT`
+      ? `rank ${lora.rank}, alpha ${lora.alpha}, ${lora.slices === undefined ? "for PEFT" : "whose ranks a router chooses, which PEFT does not know"}`
       : `${pool.beside.experts} small experts beside each mixture, which PEFT does not know`;
   const folders = members === 1 ? "" : `; a folder for each of ${members} members`;
   say(`${colors.bold(to)}: adapter of round ${trained.round}, ${what}${folders}`);
@@ -76,11 +76,13 @@ async function exportMerged(
   topK: number,
   { to, dtype }: ExportFlags,
 ): Promise<void> {
-  const { members, pool } = trained.layout;
+  const { lora, members, pool } = trained.layout;
   if (members > 1)
     throw new ScenarioError(`--merge makes one model, but the run trained ${members}; export its members without it`);
   if (pool !== null)
     throw new ScenarioError("--merge cannot fold small experts beside a mixture into the experts of the base");
+  if (lora.slices !== undefined)
+    throw new ScenarioError("--merge cannot fold ranks that differ from prompt to prompt into the experts of the base");
   const rescaler = trained.rescaler(topK);
   const { endTokens, padToken } = model.description;
   const weights = await model.weights();
