@@ -298,7 +298,9 @@ export async function playRun({
       });
   };
   const workersNow = () => (elsewhere === null ? null : pool.workers);
-  const ticker = setInterval(() => listen({ type: "status", ...federation.status, workers: workersNow() }), 200);
+  const stepsNow = () => pool.diagnostics.steps ?? null;
+  const statusNow = () => ({ ...federation.status, workers: workersNow(), steps: stepsNow() });
+  const ticker = setInterval(() => listen({ type: "status", ...statusNow() }), 200);
   ticker.unref();
   try {
     record("running");

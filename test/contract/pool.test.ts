@@ -169,6 +169,14 @@ describe("pools", { concurrency: true }, () => {
     await threads.close();
   });
 
+  test("the steps of all tasks are counted, also of those that take a worker's life", async () => {
+    const pool = new PiscinaPool({ worker, workers: 2 });
+    await Promise.all([pool.run(task("steps", { count: 3 })), pool.run(task("steps", { count: 4 }))]);
+    await pool.run(counted("die", 1).task);
+    assert.equal(pool.diagnostics.steps, 7);
+    await pool.close();
+  });
+
   test("a worker that dies costs a retry and nothing else", async () => {
     const pool = new PiscinaPool({ worker, workers: 1 });
     const dying = counted("die", 1);

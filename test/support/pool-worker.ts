@@ -2,7 +2,7 @@
 import { appendFileSync, statSync } from "node:fs";
 import type { BlobReader } from "../../src/runtime/messages/blobs.ts";
 import type { BlobRef } from "../../src/runtime/messages/refs.ts";
-import { hostWorker } from "../../src/runtime/pools/worker-host.ts";
+import { beat, hostWorker } from "../../src/runtime/pools/worker-host.ts";
 
 interface Attempts {
   /** A file that has a byte for every time that the task was begun: all kinds of workers see it. */
@@ -30,6 +30,10 @@ export const handlers = {
   wait: ({ n, milliseconds }: { n: number; milliseconds: number }) =>
     new Promise((resolve) => setTimeout(resolve, milliseconds, { n })),
   scribble: ({ values }: { values: Float32Array }) => values.fill(7).length,
+  steps: ({ count }: { count: number }) => {
+    for (let step = 0; step < count; step++) beat();
+    return count;
+  },
   count: ({ begun }: { begun: string }) => begin(begun),
   unwieldy: () => new Map(),
   fail: ({ message }: { message: string }) => {

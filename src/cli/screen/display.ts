@@ -9,6 +9,9 @@ import { shortForecast } from "./forecast.ts";
 import { duration, type Evaluated, header, roundLine, statusLine } from "./table.ts";
 import { type Terminal, terminal, wrapped } from "./terminal.ts";
 
+/** A log hears of work that takes longer, a line at a time. */
+const quietMs = 60_000;
+
 export interface DisplayOptions {
   readonly json: boolean;
   readonly quiet: boolean;
@@ -23,8 +26,10 @@ export interface Display {
 export function openDisplay({ json, quiet }: DisplayOptions, { out }: Terminal = terminal): Display {
   if (json) return { listen: (progress) => void out.write(`${jsonLine(progress)}\n`), close: () => {} };
   const live = out.isTTY && !quiet ? createLogUpdate(process.stdout) : null;
+  let spoke = performance.now();
   const print = (text: string) => {
     live?.clear();
+    spoke = performance.now();
     out.write(`${text}\n`);
   };
   const say = (text: string) => print(wrapped(text));
@@ -40,7 +45,8 @@ export function openDisplay({ json, quiet }: DisplayOptions, { out }: Terminal =
           if (!quiet) for (const line of opening(progress)) say(line);
           break;
         case "status":
-          live?.(statusLine({ ...progress, rounds }));
+          if (live) live(statusLine({ ...progress, rounds }));
+          else if (!quiet && performance.now() - spoke > quietMs) print(statusLine({ ...progress, rounds }));
           break;
         case "round":
           if (quiet) break;

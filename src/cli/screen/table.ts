@@ -120,10 +120,12 @@ export function statusLine(status: {
   readonly accepted: number;
   readonly evaluating: number;
   readonly workers: number | null;
+  readonly steps: number | null;
 }): string {
-  const { round, rounds, time, invited, accepted, evaluating, workers } = status;
+  const { round, rounds, time, invited, accepted, evaluating, workers, steps } = status;
   const parts = [`round ${round}/${rounds}`, formatTime(time), `${accepted}/${invited} updates`];
   if (evaluating > 0) parts.push(`evaluating ${evaluating}`);
+  if (steps !== null) parts.push(`${steps.toLocaleString("en-US")} steps`);
   if (workers !== null) parts.push(`${workers} workers`);
   return colors.dim(parts.join("  "));
 }

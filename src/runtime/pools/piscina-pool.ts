@@ -19,7 +19,7 @@ import {
   type WorkPool,
 } from "./pool.ts";
 import { WaitingTasks } from "./waiting.ts";
-import { newPulse, type Pulse, watch } from "./watchdog.ts";
+import { newPulse, type Pulse, stepsOf, watch } from "./watchdog.ts";
 import type { WatchedTask } from "./worker-host.ts";
 
 export interface PiscinaPoolOptions {
@@ -64,6 +64,9 @@ export class PiscinaPool implements WorkPool {
   readonly #idle: number[] = [];
   /** The thread that the next task is meant for. */
   #next: number | null = null;
+  /** Of tasks under way; and the steps of those that have ended. */
+  readonly #pulses = new Set<Pulse>();
+  #steps = 0;
   #completed = 0;
   #retries = 0;
   #stuck = 0;
@@ -104,6 +107,7 @@ export class PiscinaPool implements WorkPool {
       stuck: this.#stuck,
       problems: this.#problems,
       busy: this.#busyUntilNow(),
+      steps: Array.from(this.#pulses, stepsOf).reduce((sum, steps) => sum + steps, this.#steps),
     };
   }
 
@@ -147,6 +151,7 @@ export class PiscinaPool implements WorkPool {
     this.#running.add(order);
     const watchdog = new AbortController();
     const pulse = newPulse();
+    this.#pulses.add(pulse);
     const stopWatching = watch(pulse, this.#stuckAfter, {
       quiet: () => remember(this.#problems, `"${task.work}" has finished no step for ${this.#stuckAfter / 2_000} s`),
       stuck: () => {
@@ -167,6 +172,8 @@ export class PiscinaPool implements WorkPool {
       )
       .finally(() => {
         stopWatching();
+        this.#pulses.delete(pulse);
+        this.#steps += stepsOf(pulse);
         this.#dispatch();
       });
   }

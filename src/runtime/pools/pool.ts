@@ -44,6 +44,8 @@ export interface PoolDiagnostics {
   readonly problems: readonly string[];
   /** Real seconds that workers were at each kind of work, by name; absent where nobody measures. */
   readonly busy?: Readonly<Record<string, number>>;
+  /** Training steps and batches of evaluations that workers have done; absent where nobody counts. */
+  readonly steps?: number;
   /** Who has done how much, where workers are elsewhere. */
   readonly summary?: string;
 }

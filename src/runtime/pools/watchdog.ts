@@ -38,3 +38,6 @@ export function watch(pulse: Pulse, limit: number, { quiet, stuck }: WatchdogEve
   }
   return () => clearTimeout(timer);
 }
+
+/** Steps of the task so far; its first beat says that it has begun. */
+export const stepsOf = (pulse: Pulse): number => Math.max(0, Atomics.load(pulse, 0) - 1);

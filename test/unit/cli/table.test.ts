@@ -73,6 +73,19 @@ test("a log gets plain lines and a script one JSON object per line", () => {
   }
 });
 
+test("a log of a long round has a line a minute", (t) => {
+  let now = 0;
+  t.mock.method(performance, "now", () => now);
+  const lines: string[] = [];
+  const out = { isTTY: false, write: (text: string) => lines.push(text) > 0 };
+  const display = openDisplay({ json: false, quiet: false }, { out, err: out });
+  const status = { round: 1, time: 0, invited: 2, accepted: 1, evaluating: 0, workers: null } as const;
+  for (now = 0; now <= 150_000; now += 200) display.listen({ type: "status", ...status, steps: now / 1_000 });
+  display.close();
+  const shown = lines.map((line) => stripVTControlCharacters(line).trim());
+  assert.deepEqual(shown, ["round 1/0  0ms  1/2 updates  60.2 steps", "round 1/0  0ms  1/2 updates  120.4 steps"]);
+});
+
 test("the command line that runs a scenario again leaves out what cannot change the result", () => {
   assert.equal(reproduce("scenarios/quickstart.ts", {}), "npx flame run scenarios/quickstart.ts");
   assert.equal(
