@@ -78,7 +78,7 @@ const scenario = (strategy: Strategy, task: string, policy: keyof typeof policie
   const most = small?.budgets ?? Number.POSITIVE_INFINITY;
   return training(model, {
     strategy,
-    lora: strategy.spec.type === "mixture-of-ranks" ? { ...lora, slices } : lora,
+    lora: strategy.needs?.includes("slices") === true ? { ...lora, slices } : lora,
     ...small?.fields(clients),
     fleet: threeTiers.map((tier) => ({ ...tier, dropout: 0.5, budget: Math.min(tier.budget, most) })),
     rounds: {

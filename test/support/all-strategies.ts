@@ -2,6 +2,7 @@
 
 import {
   bmsfed,
+  bulyan,
   ccfao,
   coordinateMedian,
   embracingfl,
@@ -21,6 +22,7 @@ import {
   flGames,
   flora,
   fslora,
+  geometricMedian,
   hetlora,
   hfedmoe,
   krum,
@@ -64,6 +66,9 @@ export const allStrategies: readonly (readonly [make: () => Strategy, promises: 
   [() => krum({ malicious: 1 }), { ...mean, reproducesFrom: 5 }],
   [() => krum({ malicious: 1, scope: "adapter" }), { ...mean, reproducesFrom: 5 }],
   [() => multiKrum({ malicious: 0 }), { ...mean, reproducesFrom: 3 }],
+  [() => bulyan(), { ...mean, reproducesFrom: 3 }],
+  [() => geometricMedian(), mean],
+  [() => geometricMedian({ scope: "adapter", weighting: "examples", iterations: 20 }), mean],
   [() => fedprox({ mu: 0.1 }), mean],
   [() => scaffold(), { agreesFrom: 1, bytes: (size) => ({ down: 8 * size, up: 8 * size }) }],
   [() => scaffold({ control: "gradient" }), { agreesFrom: 1 }],

@@ -1,7 +1,6 @@
 /** The aggregation strategies, a line each. */
 
 export { ccfao } from "./ccfao.ts";
-export { coordinateMedian } from "./coordinate-median.ts";
 export { ewwa } from "./ewwa.ts";
 export { fedavg } from "./fedavg.ts";
 export { fedavgm } from "./fedavgm.ts";
@@ -12,7 +11,6 @@ export { fedprox } from "./fedprox.ts";
 export { fedvra } from "./fedvra.ts";
 export { flame } from "./flame.ts";
 export { hfedmoe } from "./hfedmoe.ts";
-export { krum, multiKrum } from "./krum.ts";
 export { mix } from "./mix.ts";
 export { bmsfed } from "./modalities/bmsfed.ts";
 export { otaffl } from "./otaffl.ts";
@@ -25,10 +23,14 @@ export { loraFair } from "./ranks/lora-fair.ts";
 export { mixtureOfRanks } from "./ranks/mixture-of-ranks.ts";
 export { trivial } from "./ranks/trivial.ts";
 export { readMe } from "./read-me/read-me.ts";
+export { bulyan } from "./robust/bulyan.ts";
+export { coordinateMedian } from "./robust/coordinate-median.ts";
+export { geometricMedian } from "./robust/geometric-median.ts";
+export { krum, multiKrum } from "./robust/krum.ts";
+export { trimmedMean } from "./robust/trimmed-mean.ts";
 export { scaffold } from "./scaffold.ts";
 export { embracingfl } from "./shapes/embracingfl.ts";
 export { fftMoe } from "./shapes/fft-moe.ts";
 export { flGames } from "./shapes/fl-games.ts";
 export { shefl } from "./shapes/shefl.ts";
 export { splitMix } from "./shapes/split-mix.ts";
-export { trimmedMean } from "./trimmed-mean.ts";

@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { krumScores } from "../../../src/fl/strategies/krum.ts";
-import { coordinateMedian, fedavg, krum, multiKrum, trimmedMean } from "../../../src/fl/strategies/registry.ts";
+import {
+  bulyan,
+  coordinateMedian,
+  fedavg,
+  geometricMedian,
+  krum,
+  multiKrum,
+  trimmedMean,
+} from "../../../src/fl/strategies/registry.ts";
+import { krumScores } from "../../../src/fl/strategies/robust/krum.ts";
 import type { Strategy } from "../../../src/fl/strategy.ts";
 import { aggregate, assertClose, at, makeUpdate, zeros } from "../../support/fl-updates.ts";
 
@@ -46,6 +54,71 @@ test("Krum sees small differences beside large common deltas", () => {
   assert.equal(result(krum({ malicious: 1 }), far), 8_388_601);
 });
 
+test("Bulyan hears 2, 3.5, 1, 4.5 and 0, and averages the three nearest to their median", () => {
+  assertClose(result(bulyan({ malicious: 1 }), [0, 1, 2, 3.5, 4.5, 6, 1_000]), 13 / 6, 1e-6);
+  // Six are too few for one liar: the trimmed mean of 1, 2, 3.5 and 4.5. Two change nothing.
+  assertClose(result(bulyan({ malicious: 1 }), [0, 1, 2, 3.5, 4.5, 1_000]), 11 / 4, 1e-6);
+  assert.deepEqual(aggregate(bulyan({ malicious: 1 }), zeros, clients([1, 1])), zeros);
+  assertClose(result(bulyan({ malicious: 0 }), oneLiar), 21.2, 2e-6);
+});
+
+/** Deltas in the plane: a client's first two parameters of expert 0, nothing else. */
+const planar = (points: readonly (readonly [number, number])[], examples: readonly number[] = []) =>
+  points.map(([x, y], client) => {
+    const values = zeros.parameters.slice();
+    values.set([x, y]);
+    const active = [5, 0, 0, 0, 0, 0];
+    return makeUpdate({
+      client,
+      values,
+      active,
+      ...(examples[client] !== undefined && { examples: examples[client] }),
+    });
+  });
+const medianOf = (points: Parameters<typeof planar>[0], options: Parameters<typeof geometricMedian>[0] = {}) => {
+  const [whole, own] = (["adapter", "expert"] as const).map(
+    (scope) => aggregate(geometricMedian({ ...options, scope }), zeros, planar(points)).parameters,
+  );
+  assert.deepEqual(whole, own);
+  return [own![0]!, own![1]!] as const;
+};
+const four = [
+  [0, 0],
+  [4, 0],
+  [0, 3],
+  [50, 50],
+] as const;
+
+test("the geometric median of three near points and a far one is (12/7, 12/7), wherever on its ray the far one lies", () => {
+  // In float32 parameters; the figures are those of the closed form, where the diagonals of the four cross.
+  const whole = { iterations: 10_000, tolerance: 1e-12 };
+  for (const far of [50, 500, 5_000]) {
+    const [x, y] = medianOf([...four.slice(0, 3), [far, far]], whole);
+    assertClose(x, 12 / 7, 1e-5);
+    assertClose(y, 12 / 7, 1e-5);
+  }
+  const [x, y] = medianOf(four);
+  assertClose(x, 2.388, 5e-4);
+  assertClose(y, 1.873, 5e-4);
+});
+
+test("no step of the geometric median raises the sum of distances; equal deltas are theirs, and half the weight decides", () => {
+  const total = ([x, y]: readonly [number, number]) => four.reduce((sum, [a, b]) => sum + Math.hypot(x - a, y - b), 0);
+  const sums = [0, 1, 2, 3, 5, 8, 13, 21].map((iterations) => total(medianOf(four, { iterations })));
+  for (const [at, sum] of sums.slice(1).entries()) assert.ok(sum <= sums[at]! + 1e-6, `${sum} after ${sums[at]}`);
+  assert.deepEqual(
+    medianOf([
+      [2, 3],
+      [2, 3],
+      [2, 3],
+    ]),
+    [2, 3],
+  );
+  const heavy = geometricMedian({ iterations: 10_000, weighting: "examples" });
+  const { parameters } = aggregate(heavy, zeros, planar(four, [1, 1, 1, 30]));
+  assertClose(parameters[0]!, 50, 1e-3);
+});
+
 test("with too few clients for its promise Krum changes nothing", () => {
   for (const scope of ["expert", "adapter"] as const) {
     assert.deepEqual(aggregate(krum({ malicious: 1, scope }), zeros, clients([1, 1, 1, 1])), zeros);
@@ -71,7 +144,7 @@ test("an expert trained by fewer clients than asked for keeps its values", () =>
 });
 
 test("clients cannot buy influence on a robust strategy by claiming examples", () => {
-  for (const strategy of [coordinateMedian(), trimmedMean(), krum(), multiKrum()]) {
+  for (const strategy of [coordinateMedian(), trimmedMean(), krum(), multiKrum(), bulyan(), geometricMedian()]) {
     const modest = clients(oneLiar);
     const boastful = modest.map((update, client) => (client === 4 ? { ...update, examples: 1e9 } : update));
     assert.deepEqual(

@@ -1,11 +1,11 @@
 /** Krum and Multi-Krum: trust the updates that have the closest neighbours. */
 import { z } from "zod";
-import type { Range } from "../../tasks/layout.ts";
-import { addDelta } from "../averaging.ts";
-import { deltaFactor, keeping, perGroup } from "../kept-updates.ts";
-import type { Method } from "../strategy.ts";
-import { hasTrained, type Update } from "../update.ts";
-import { defineStrategy } from "../wrappers/define-strategy.ts";
+import type { Range } from "../../../tasks/layout.ts";
+import { addDelta } from "../../averaging.ts";
+import { deltaFactor, keeping, perGroup } from "../../kept-updates.ts";
+import type { Method } from "../../strategy.ts";
+import { hasTrained, type Update } from "../../update.ts";
+import { defineStrategy } from "../../wrappers/define-strategy.ts";
 
 const blanchard = {
   by: "Blanchard et al.",
@@ -120,22 +120,30 @@ function lowest(updates: readonly Update[], ranges: readonly Range[], malicious:
 
 /** @internal One score per update: summed squared distances to its n − f − 2 nearest others. */
 export function krumScores(updates: readonly Update[], ranges: readonly Range[], malicious: number): Float64Array {
+  const distances = squaredDistances(updates, ranges);
+  return Float64Array.from(updates, (_, a) => nearness(distances[a]!, updates.length - malicious - 2));
+}
+
+/** The sum of the `count` smallest distances to others; the first of all is that to itself, 0. */
+export const nearness = (distances: Float64Array, count: number): number =>
+  distances
+    .slice()
+    .sort()
+    .subarray(1, 1 + Math.max(0, count))
+    .reduce((sum, distance) => sum + distance, 0);
+
+/** Of each update to each, ‖Δ_a − Δ_b‖² over `ranges`. */
+export function squaredDistances(updates: readonly Update[], ranges: readonly Range[]): Float64Array[] {
   const n = updates.length;
-  const distances = new Float64Array(n * n);
+  const distances = updates.map(() => new Float64Array(n));
   for (let a = 0; a < n; a++) {
     for (let b = a + 1; b < n; b++) {
       const distance = squaredDistance(updates[a]!, updates[b]!, ranges);
-      distances[a * n + b] = distance;
-      distances[b * n + a] = distance;
+      distances[a]![b] = distance;
+      distances[b]![a] = distance;
     }
   }
-  return Float64Array.from({ length: n }, (_, a) => {
-    const others = distances.slice(a * n, (a + 1) * n).sort();
-    let score = 0;
-    // The first is the distance to itself, 0.
-    for (let nearest = 1; nearest <= n - malicious - 2; nearest++) score += others[nearest]!;
-    return score;
-  });
+  return distances;
 }
 
 /** By explicit differences: |x|² + |y|² − 2·x·y cancels for close vectors. */

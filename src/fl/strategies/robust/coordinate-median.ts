@@ -1,7 +1,7 @@
 /** The median of the clients' deltas, coordinate by coordinate. */
 
-import { eachCoordinate, meanOf, minTrainersField, perGroup } from "../kept-updates.ts";
-import { defineStrategy } from "../wrappers/define-strategy.ts";
+import { eachCoordinate, meanOf, minTrainersField, perGroup } from "../../kept-updates.ts";
+import { defineStrategy } from "../../wrappers/define-strategy.ts";
 
 export const coordinateMedian = defineStrategy({
   type: "coordinate-median",
