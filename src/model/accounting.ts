@@ -5,6 +5,7 @@
  *
  *   forward multiply-adds per token   L · (2·d·q + 2·d·kv + M·d + 3·d·f·k) + V·d
  *
+ * A layer with a shared expert of width s adds 3·d·s + d; a dense one has 3·d·m in the place of M·d + 3·d·f·k.
  * which is L·(4d² + Md + 3dfk) + Vd where every head has its own keys. One multiply-add is 2 FLOP. Norms, RoPE,
  * softmax and look-ups are left out, and so are attention scores unless a context length is given. Figures for
  * OLMoE-1B-7B: Muennighoff et al., "OLMoE", https://arxiv.org/abs/2409.02060.
@@ -13,7 +14,7 @@
 import { type AdapterLayout, adapterLayout, type LoraConfig } from "./adapter.ts";
 import { attentionWidths, qkNormWidths } from "./base-weights.ts";
 import type { BesideConfig } from "./beside.ts";
-import type { ModelConfig } from "./config.ts";
+import { type ModelConfig, sparseLayers } from "./config.ts";
 
 export interface ParameterCount {
   readonly embedding: number;
@@ -27,13 +28,18 @@ export interface ParameterCount {
   /** Of one layer. */
   readonly router: number;
   readonly expert: number;
-  /** Of one layer, experts included. */
+  /** Of one layer: the expert that all tokens share, and its gate; 0 without. */
+  readonly shared: number;
+  /** Of one layer with experts, them included. */
   readonly layer: number;
+  /** Of one dense layer; 0 where there is none. */
+  readonly dense: number;
   readonly total: number;
 }
 
 export function countParameters(config: ModelConfig): ParameterCount {
   const { vocabulary, width: d, layers, experts, expertWidth: f, attentionBias, tiedEmbeddings } = config;
+  const { sharedWidth, dense } = config;
   const { query, keyValue } = attentionWidths(config);
   const biases = (attentionBias ? query + 2 * keyValue : 0) + (attentionBias === true ? d : 0);
   const onHeads = qkNormWidths(config);
@@ -43,7 +49,10 @@ export function countParameters(config: ModelConfig): ParameterCount {
   const norms = 2 * d + onHeads.query + onHeads.keyValue;
   const router = experts * d;
   const expert = 3 * d * f;
-  const layer = attention + norms + router + experts * expert;
+  const shared = sharedWidth === undefined ? 0 : 3 * d * sharedWidth + d;
+  const layer = attention + norms + router + experts * expert + shared;
+  const denseLayer = dense === undefined ? 0 : attention + norms + 3 * d * dense.width;
+  const sparse = sparseLayers(config).length;
   return {
     embedding,
     head,
@@ -52,15 +61,17 @@ export function countParameters(config: ModelConfig): ParameterCount {
     norms,
     router,
     expert,
+    shared,
     layer,
-    total: embedding + head + d + layers * layer,
+    dense: denseLayer,
+    total: embedding + head + d + sparse * layer + (layers - sparse) * denseLayer,
   };
 }
 
 /** Parameters that take part in one token at budget `k`, embedding and head included. */
 export function activeParameters(config: ModelConfig, k: number): number {
   const { total, expert } = countParameters(config);
-  return total - config.layers * (config.experts - k) * expert;
+  return total - sparseLayers(config).length * (config.experts - k) * expert;
 }
 
 /** LoRA numbers at a rank: what the adapter has, and what other targets would have. */
@@ -79,19 +90,25 @@ export function countLora(config: ModelConfig, rank: number): LoraCount {
   const { layers, width: d, experts, expertWidth: f } = config;
   const { query, keyValue } = attentionWidths(config);
   const expert = 3 * rank * (d + f);
+  const sparse = sparseLayers(config).length;
   return {
     expert,
-    experts: layers * experts * expert,
+    experts: sparse * experts * expert,
     attention: layers * rank * (2 * (d + query) + 2 * (d + keyValue)),
-    router: layers * rank * (d + experts),
+    router: sparse * rank * (d + experts),
   };
 }
 
 /** FLOP of one token's forward pass through the base weights at budget `k`, matrix multiplications only. */
 export function forwardFlops(config: ModelConfig, k: number): number {
-  const { layers, width: d, experts, expertWidth: f, vocabulary } = config;
+  const { layers, width: d, experts, expertWidth: f, vocabulary, dense } = config;
   const { query, keyValue } = attentionWidths(config);
-  return 2 * (layers * (2 * d * query + 2 * d * keyValue + experts * d + 3 * d * f * k) + vocabulary * d);
+  const sparse = sparseLayers(config).length;
+  const mixture = experts * d + 3 * d * f * k + countParameters(config).shared;
+  const mlp = 3 * d * (dense?.width ?? 0);
+  return (
+    2 * (layers * (2 * d * query + 2 * d * keyValue) + sparse * mixture + (layers - sparse) * mlp + vocabulary * d)
+  );
 }
 
 /** FLOP per token that q·kᵀ and P·v add at a context of `tokens`; the causal half is not skipped. */
@@ -101,7 +118,7 @@ export function attentionScoreFlops(config: ModelConfig, tokens: number): number
 
 /** FLOP per token that the LoRA of `k` experts adds to a forward pass. */
 export function loraFlops(config: ModelConfig, k: number, rank: number): number {
-  return 2 * config.layers * k * countLora(config, rank).expert;
+  return 2 * sparseLayers(config).length * k * countLora(config, rank).expert;
 }
 
 /** FLOP of one token's forward pass with its LoRA. */
@@ -118,8 +135,8 @@ export function trainingFlops(config: ModelConfig, k: number, rank: number): num
 }
 
 /** FLOP per token that small experts beside each mixture, of which it keeps `kept`, add to a forward pass. */
-export const poolFlops = ({ layers, width }: ModelConfig, pool: BesideConfig, kept: number): number =>
-  2 * layers * (pool.experts * width + kept * 2 * width * pool.width);
+export const poolFlops = (config: ModelConfig, pool: BesideConfig, kept: number): number =>
+  2 * sparseLayers(config).length * config.width * (pool.experts + kept * 2 * pool.width);
 
 export interface RoundBytes {
   /** The whole adapter, server to client; full rank whatever the budget. */
@@ -152,7 +169,7 @@ export interface TrainingMemory {
 /**
  * Float32 adapter, gradient and moments; per token and layer the activations are the two norms' inputs and outputs, q,
  * k and v before and after norm and RoPE, the attention output, the router's probabilities, and per active expert its
- * gate, up and product, the weighted output and the three LoRA middles; once the final norm and the logits. Attention
+ * gate, up and product, the weighted output and the three LoRA middles, of an MLP that all tokens pass as much without LoRA; once the final norm and the logits. Attention
  * scores are left out.
  *
  * @param tokens in one batch, padding included
@@ -163,11 +180,16 @@ export function trainingMemory(
   lora: LoraConfig,
   { k, tokens, bytesPerWeight }: { readonly k: number; readonly tokens: number; readonly bytesPerWeight: 2 | 4 },
 ): TrainingMemory {
-  const { layers, width: d, experts, expertWidth: f, vocabulary } = config;
+  const { layers, width: d, experts, expertWidth: f, vocabulary, sharedWidth, dense } = config;
   const { query, keyValue } = attentionWidths(config);
   const adapter = adapterLayout(config, lora).size * 4;
-  const perLayer = 4 * d + 2 * (query + 2 * keyValue) + query + experts + k * (3 * f + d + 3 * lora.rank);
-  const activations = 4 * tokens * (layers * perLayer + 2 * d + vocabulary);
+  const sparse = sparseLayers(config).length;
+  const perLayer = 4 * d + 2 * (query + 2 * keyValue) + query;
+  const shared = sharedWidth === undefined ? 0 : 3 * sharedWidth + d;
+  const mixture = experts + k * (3 * f + d + 3 * lora.rank) + shared;
+  const mlp = 3 * (dense?.width ?? 0);
+  const inLayers = layers * perLayer + sparse * mixture + (layers - sparse) * mlp;
+  const activations = 4 * tokens * (inLayers + 2 * d + vocabulary);
   const weights = countParameters(config).total * bytesPerWeight;
   return {
     weights,

@@ -10,8 +10,9 @@
  *   downA    [experts, rank, expertWidth]
  *   downB    [experts, width, rank]
  *
- * Experts are numbered through: layer · experts + expert. Where routers train too, a change of each layer's router
- * weights follows, `[experts, width]` as in Hugging Face files; 0 is the base model's router.
+ * Experts are numbered through: layer · experts + expert, where layers without experts are passed over. Where routers
+ * train too, a change of each layer's router weights follows, `[experts, width]` as in Hugging Face files; 0 is the base
+ * model's router.
  *
  * Where a router chooses among ranks, B lie transposed, so that a rank is a row of each factor, shared ranks first, and
  * a router for each layer follows, `[candidates, 2]`: its weight on how degraded an input is, and its bias.
@@ -19,7 +20,7 @@
  * Le et al., "FLAME", 2025, https://arxiv.org/abs/2506.16600; Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685.
  */
 import { type BesideConfig, type BesideLayout, besideLayout } from "./beside.ts";
-import type { ModelConfig } from "./config.ts";
+import { type ModelConfig, sparseLayers } from "./config.ts";
 
 export interface LoraConfig {
   /** Rank of every A and B, the same for all clients. */
@@ -60,6 +61,7 @@ export interface AdapterLayout {
   readonly model: ModelConfig;
   readonly lora: LoraConfig;
   readonly shape: AdapterShape;
+  /** Layers with experts. */
   readonly layers: number;
   /** Experts per layer. */
   readonly experts: number;
@@ -91,7 +93,8 @@ export interface AdapterShape {
 }
 
 export function adapterLayout(model: ModelConfig, lora: LoraConfig, shape: AdapterShape = {}): AdapterLayout {
-  const { width: d, expertWidth: f, layers, experts } = model;
+  const { width: d, expertWidth: f, experts } = model;
+  const layers = sparseLayers(model).length;
   const { rank, slices } = lora;
   const ofB = (name: BlockName, outputs: number): AdapterBlock =>
     slices === undefined ? { name, rows: outputs, columns: rank } : { name, rows: rank, columns: outputs };

@@ -18,6 +18,14 @@
  *   layers.l.router      [d, M]
  *   layers.l.gateUp      [M, d, 2·f]            columns gate | up
  *   layers.l.down        [M, f, d]
+ *   layers.l.sharedGateUp  [d, 2·s]             a shared expert of width s beside the others: columns gate | up
+ *   layers.l.sharedDown    [s, d]
+ *   layers.l.sharedGate    [d, 1]
+ *
+ * In the place of the last six, a dense layer has an MLP of width m:
+ *
+ *   layers.l.mlpGateUp   [d, 2·m]               columns gate | up
+ *   layers.l.mlpDown     [m, d]
  */
 import { invariant } from "../base/errors.ts";
 import { sizeOf } from "../tensor/graph/shape.ts";
@@ -68,7 +76,7 @@ export function qkNormWidths(config: ModelConfig): { query: number; keyValue: nu
 
 /** Name and shape of every tensor of the executor layout, in file order. */
 export function baseWeightShapes(config: ModelConfig): Map<string, readonly number[]> {
-  const { vocabulary, layers, width: d, experts, expertWidth: f, attentionBias } = config;
+  const { vocabulary, layers, width: d, experts, expertWidth: f, attentionBias, sharedWidth, dense } = config;
   const { query, keyValue } = attentionWidths(config);
   const qkv = query + 2 * keyValue;
   const norms = qkNormWidths(config);
@@ -89,9 +97,18 @@ export function baseWeightShapes(config: ModelConfig): Map<string, readonly numb
     }
     set("o", query, d);
     if (attentionBias === true) set("oBias", d);
+    if (dense?.layers.includes(layer)) {
+      set("mlpGateUp", d, 2 * dense.width);
+      set("mlpDown", dense.width, d);
+      continue;
+    }
     set("router", d, experts);
     set("gateUp", experts, d, 2 * f);
     set("down", experts, f, d);
+    if (sharedWidth === undefined) continue;
+    set("sharedGateUp", d, 2 * sharedWidth);
+    set("sharedDown", sharedWidth, d);
+    set("sharedGate", d, 1);
   }
   return shapes;
 }

@@ -28,7 +28,7 @@ import { scatterColumns, topK } from "../tensor/ops/index-ops.ts";
 import { reshape, split, transpose } from "../tensor/ops/layout.ts";
 import { matmul } from "../tensor/ops/matrix.ts";
 import { softmax } from "../tensor/ops/nn.ts";
-import type { ModelConfig } from "./config.ts";
+import { type ModelConfig, sparseLayers } from "./config.ts";
 
 export interface BesideConfig {
   /** M, small experts of a layer. */
@@ -57,7 +57,9 @@ export interface BesideLayout {
   range(name: BlockName, expert: number): Range;
 }
 
-export function besideLayout({ width: d, layers }: ModelConfig, beside: BesideConfig): BesideLayout {
+export function besideLayout(model: ModelConfig, beside: BesideConfig): BesideLayout {
+  const d = model.width;
+  const layers = sparseLayers(model).length;
   const { experts, width: hidden } = beside;
   const blocks: BesideLayout["blocks"] = [
     { name: "up", rows: experts * hidden, columns: d },

@@ -33,10 +33,14 @@ export interface ModelConfig {
   readonly headWidth?: number;
   /** Norms on q and k head by head, or none; of the whole projection unless given. */
   readonly qkNorm?: "heads" | "none";
+  /** Width of an expert that every token passes beside those it is routed to, times the sigmoid of a gate of its own. */
+  readonly sharedWidth?: number;
+  /** Layers, from 0, that have one MLP in the place of experts. */
+  readonly dense?: { readonly layers: readonly number[]; readonly width: number };
 }
 
 /** Relatives of OLMoE whose folders are read and written. */
-export type RelativeType = "mixtral";
+export type RelativeType = "mixtral" | "qwen2_moe" | "qwen3_moe";
 
 /** What small models leave as OLMoE has it. */
 export const plainSettings = {
@@ -49,3 +53,7 @@ export const plainSettings = {
 } as const satisfies Partial<ModelConfig>;
 
 export const headWidthOf = ({ headWidth, width, heads }: ModelConfig): number => headWidth ?? width / heads;
+
+/** Layers with a mixture of experts, in order. What adapts or counts experts numbers these through, and passes others over. */
+export const sparseLayers = ({ layers, dense }: ModelConfig): readonly number[] =>
+  Array.from({ length: layers }, (_, layer) => layer).filter((layer) => dense?.layers.includes(layer) !== true);

@@ -11,12 +11,13 @@
 import { invariant } from "../base/errors.ts";
 import type { AdapterLayout, BlockName } from "./adapter.ts";
 import type { WeightSource } from "./base-weights.ts";
+import { sparseLayers } from "./config.ts";
 
 /**
  * A view: experts are merged when they are read, one at a time, so a merge needs no more memory than its largest expert.
  *
  * @param adapter flat vector in `layout`
- * @param rescaler s, `[layers]`
+ * @param rescaler s, `[layers with experts]`
  */
 export function mergedWeights(
   base: WeightSource,
@@ -24,7 +25,10 @@ export function mergedWeights(
   adapter: Float32Array,
   rescaler: ArrayLike<number>,
 ): WeightSource {
-  const { width: d, expertWidth: f, layers, experts } = base.config;
+  const { width: d, expertWidth: f, experts } = base.config;
+  /** By the number of a layer its place among those with experts. */
+  const places = new Map(sparseLayers(base.config).map((layer, place) => [layer, place]));
+  const layers = places.size;
   invariant(layout.layers === layers && layout.experts === experts, "the adapter is for another model");
   invariant(
     adapter.length === layout.size,
@@ -66,15 +70,16 @@ export function mergedWeights(
       base.read(name, target, first);
       const match = /^layers\.(\d+)\.(gateUp|down|router)$/.exec(name);
       if (match === null) return;
+      const layer = places.get(Number(match[1]))!;
       if (match[2] === "router") {
-        changeRouter(target, first, Number(match[1]));
+        changeRouter(target, first, layer);
         return;
       }
       const isDown = match[2] === "down";
       const size = isDown ? f * d : 2 * f * d;
       invariant(first % size === 0 && target.length % size === 0, () => `${name} is read in parts of an expert`);
       for (let at = 0; at < target.length; at += size) {
-        const expert = Number(match[1]) * experts + (first + at) / size;
+        const expert = layer * experts + (first + at) / size;
         const values = target.subarray(at, at + size);
         if (isDown) mergeDown(values, expert);
         else mergeGateUp(values, expert);

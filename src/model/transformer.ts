@@ -19,6 +19,7 @@ import { causalAttention, rmsNorm, rotary, softmax } from "../tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../tensor/ops/ragged.ts";
 import type { BesideOutput } from "./beside.ts";
 import { headWidthOf, type ModelConfig } from "./config.ts";
+import { denseMlp, sharedExpert } from "./feed-forward.ts";
 
 /** What the router sent to the experts of one layer. */
 export interface Dispatched {
@@ -39,6 +40,7 @@ interface Mixed {
   readonly counts?: Tensor;
 }
 
+/** @param layer among those with experts */
 export type Experts = (layer: number, rows: Dispatched, gateUp: Tensor, down: Tensor) => Mixed;
 
 export interface ForwardOptions {
@@ -65,9 +67,9 @@ export interface ForwardOptions {
 export interface Forward {
   /** `[rows · length, width]`, before the final norm. */
   readonly hidden: Tensor;
-  /** Non-padding tokens routed to each expert, `[layers · experts]` int64, or as {@link Mixed} counts them. */
+  /** Non-padding tokens routed to each expert, `[layers with experts · experts]` int64, or as {@link Mixed} counts them. */
   readonly activations: Tensor;
-  /** Router logits and probabilities of each layer, `[rows · length, experts]`. */
+  /** Router logits and probabilities of each layer with experts, `[rows · length, experts]`. */
   readonly routers: readonly { readonly logits: Tensor; readonly probabilities: Tensor; readonly counts: Tensor }[];
   /** Of each layer; none without small experts beside the mixture. */
   readonly beside: readonly BesideOutput[];
@@ -86,7 +88,11 @@ export function forward(options: ForwardOptions, ids: Tensor, padding: Tensor): 
   for (let layer = 0; layer < config.layers; layer++) {
     const of = (name: string) => weight(`layers.${layer}.${name}`);
     h = add(h, attention(options, rmsNorm(h, of("inputNorm"), config.normEpsilon), of));
-    const mixed = mixture(options, layer, h, padding, of);
+    if (config.dense?.layers.includes(layer)) {
+      h = add(h, denseMlp(rmsNorm(h, of("postNorm"), config.normEpsilon), of));
+      continue;
+    }
+    const mixed = mixture(options, routers.length, h, padding, of);
     routers.push(mixed.router);
     if (mixed.beside) beside.push(mixed.beside);
     h = mixed.output;
@@ -149,7 +155,8 @@ export function attention(
   return attentionBias === true ? add(output, of("oBias")) : output;
 }
 
-/** @param h `[tokens, width]`; the output is `h` and what the experts add to it */
+/** @param layer among those with experts
+ * @param h `[tokens, width]`; the output is `h` and what the experts add to it */
 function mixture(options: ForwardOptions, layer: number, h: Tensor, padding: Tensor, of: (name: string) => Tensor) {
   const { config, rows, length, topK: k, adapted } = options;
   const normed = rmsNorm(h, of("postNorm"), config.normEpsilon);
@@ -171,8 +178,9 @@ function mixture(options: ForwardOptions, layer: number, h: Tensor, padding: Ten
   const experts = adapted?.experts ?? baseExperts;
   const mixed = experts(layer, { x, weight, positions, labels }, of("gateUp"), of("down"));
   const beside = adapted?.beside?.[layer]?.(normed);
+  const shared = config.sharedWidth === undefined ? h : add(h, sharedExpert(normed, of));
   return {
-    output: scatterAddRows(mixed.outputs, token, tokens, beside ? add(h, beside.output) : h),
+    output: scatterAddRows(mixed.outputs, token, tokens, beside ? add(shared, beside.output) : shared),
     beside,
     router: { logits, probabilities, counts: mixed.counts ?? counts },
   };

@@ -27,7 +27,7 @@ import {
 import { type Checkpoint, readCheckpoint } from "../folder/saved-state.ts";
 import { requireSealedAdapter } from "../folder/seal.ts";
 import { type AdapterLayout, adapterLayout } from "../model/adapter.ts";
-import type { ModelConfig } from "../model/config.ts";
+import { type ModelConfig, sparseLayers } from "../model/config.ts";
 import { readAdapterFolder } from "../model/formats/adapter-folder.ts";
 import { decodeUntrusted } from "../runtime/messages/codec.ts";
 import { systemSchema } from "../runtime/system-state.ts";
@@ -100,7 +100,7 @@ export function noAdapter(config: ModelConfig): TrainedAdapter {
  */
 export function readAdapter(folder: string, config: ModelConfig, strategy: Strategy | null = null): TrainedAdapter {
   const read = readAdapterFolder(folder, config);
-  const known = readRescalers(folder, config.layers);
+  const known = readRescalers(folder, sparseLayers(config).length);
   const rescalers = known === null ? { budgets: null, rescaler: ones(config) } : lookedUp(known, folder);
   return deployed({ ...read, round: null, ...rescalers }, config, strategy);
 }
@@ -187,10 +187,7 @@ function lookedUp(known: ReadonlyMap<number, Float32Array>, folder: string): Res
   };
 }
 
-const ones =
-  ({ layers }: ModelConfig) =>
-  (): Float32Array =>
-    new Float32Array(layers).fill(1);
+const ones = (config: ModelConfig) => (): Float32Array => new Float32Array(sparseLayers(config).length).fill(1);
 
 const finalResult = (folder: RunFolder): ResultRecord | null =>
   existsSync(rescalersIn(folder.adapter)) ? readResult(folder) : null;
@@ -226,7 +223,8 @@ function fromCheckpoint({ round, parts }: Checkpoint, path: string, config: Mode
     const sizes = layouts.map(sizeOf).join(", or with routers ");
     throw new InputError(`${path}: the adapter has ${adapter.length} values, but the model's has ${sizes}`);
   }
-  const { layers, topK } = config;
+  const { topK } = config;
+  const layers = sparseLayers(config).length;
   const { init, scope, shared } = rescaler;
   const book = new RescalerBook({ layers: shared ? 1 : layers, topK, init, scope });
   if (rescalers !== null) book.restore(rescalers);

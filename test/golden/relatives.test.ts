@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
+import { countParameters } from "../../src/model/accounting.ts";
 import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
 import { exportPeft, importPeft } from "../../src/model/formats/peft.ts";
 import { BaseWeightsFile } from "../../src/model/formats/prepare-weights.ts";
@@ -28,6 +29,12 @@ function tensorsOf(folder: string): Map<string, Float32Array> {
 }
 
 for (const type of Object.keys(relatives)) {
+  test(`a small ${type} is counted to have the parameters that its file has`, async () => {
+    const { config } = (await loadGolden(relativeFolder(type))).weights;
+    const stored = [...tensorsOf(relativeFolder(type)).values()].reduce((sum, { length }) => sum + length, 0);
+    assert.equal(countParameters(config).total, stored);
+  });
+
   test(`a small ${type} becomes the executor layout and a folder again, bit for bit`, async (t) => {
     const { weights } = await loadGolden(relativeFolder(type));
     const folder = temporaryFolder(t);

@@ -43,7 +43,7 @@ export function parseHuggingFaceConfig(parsed: unknown, where: string): HuggingF
   const problems: string[] = [];
   const model = { ...toModel(fields, architecture, problems), ...(modelType && { modelType }) };
   checkSizes(model, fields, architecture, problems);
-  checkSwitches(fields, problems);
+  checkSwitches(fields, architecture, problems);
   throwMistakes(where, problems);
   const end = fields.eos_token_id ?? [];
   return {
@@ -119,13 +119,15 @@ function checkSizes(model: ModelConfig, { head_dim: given }: Fields, how: Archit
   if (topK > experts) problems.push(`num_experts_per_tok is ${topK}, but the model has ${experts} experts`);
 }
 
-function checkSwitches(fields: Fields, problems: string[]): void {
-  const { hidden_act: activation, sliding_window: sliding } = fields;
+function checkSwitches(fields: Fields, { slidingWindow }: Architecture, problems: string[]): void {
+  const { hidden_act: activation, sliding_window: sliding, use_sliding_window: slides = slidingWindow } = fields;
   // transformers knows the same function under both names.
   if (activation !== "silu" && activation !== "swish") problems.push(`hidden_act is "${activation}", expected "silu"`);
-  if (sliding != null && fields.use_sliding_window !== false) {
+  if (sliding != null && slides) {
     problems.push(`sliding_window is ${sliding}, and attention here sees the whole sequence (null)`);
   }
+  const other = fields.layer_types?.find((type) => type !== "full_attention");
+  if (other !== undefined) problems.push(`layer_types has "${other}", expected "full_attention" everywhere`);
   if (fields.quantization_config != null) {
     problems.push("quantization_config is set: expected unquantised float32, float16 or bfloat16 weights");
   }

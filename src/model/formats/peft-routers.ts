@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { InputError } from "../../base/errors.ts";
 import type { AdapterLayout } from "../adapter.ts";
 import type { WeightSource } from "../base-weights.ts";
+import { sparseLayers } from "../config.ts";
 
 /** How modules are called that PEFT saves whole. */
 export const routerModule = "gate";
@@ -27,10 +28,10 @@ interface RouterTensor {
   readonly size: number;
 }
 
-export const routerTensors = ({ routers, experts }: AdapterLayout): readonly RouterTensor[] =>
-  routers.map(({ start, end }, layer) => ({
-    module: `base_model.model.model.layers.${layer}.mlp.${routerModule}.weight`,
-    name: `layers.${layer}.router`,
+export const routerTensors = ({ model, routers, experts }: AdapterLayout): readonly RouterTensor[] =>
+  routers.map(({ start, end }, place) => ({
+    module: `base_model.model.model.layers.${sparseLayers(model)[place]}.mlp.${routerModule}.weight`,
+    name: `layers.${sparseLayers(model)[place]}.router`,
     shape: [experts, (end - start) / experts],
     start,
     size: end - start,

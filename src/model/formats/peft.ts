@@ -4,7 +4,8 @@
  *
  *   base_model.model.model.layers.{l}.mlp.experts.{e}.{gate,up,down}_proj.lora_{A,B}.weight
  *
- * and so in other architectures, by the names that these have: `block_sparse_moe.experts.{e}.{w1,w3,w2}` in Mixtral.
+ * and so in other architectures, by the names that these have: `block_sparse_moe.experts.{e}.{w1,w3,w2}` in Mixtral. Where PEFT does not know
+ * experts one by one, see `peft-fused.ts`.
  * "model" stands there twice because PEFT wraps a causal LM, which wraps the transformer. All experts of all layers are
  * written, also those never trained: PEFT refuses a layer with a gap. Both directions are exact in float32. Routers that
  * train are saved as whole modules; see `peft-routers.ts`.
@@ -21,9 +22,10 @@ import { readJsonAs } from "../../base/json.ts";
 import { show, throwMistakes } from "../../base/problem.ts";
 import { type AdapterLayout, adapterLayout, type BlockName, type LoraConfig } from "../adapter.ts";
 import type { WeightSource } from "../base-weights.ts";
-import type { ModelConfig } from "../config.ts";
+import { type ModelConfig, sparseLayers } from "../config.ts";
 import { architectureOf } from "./architectures/all.ts";
 import { checkTensors, type FlatTensor, namedTensors, readTensor } from "./flat-tensors.ts";
+import { fusedProblems, fusedTargets, fusedTensors, fusedValues, readFused } from "./peft-fused.ts";
 import { changedRouter, routerModule, routersFile, routersName, routerTensors } from "./peft-routers.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 import { writeSafetensors } from "./safetensors-writer.ts";
@@ -43,6 +45,7 @@ function* adapterTensors(layout: AdapterLayout): Generator<FlatTensor> {
   const { rank } = lora;
   const names = architectureOf(model).names;
   const { gate, up, down } = names.leaves!;
+  const numbers = sparseLayers(model);
   const block = (name: BlockName) => blocks.find((candidate) => candidate.name === name)!;
   const width = block("gateUpA").columns;
   const expertWidth = block("gateB").rows;
@@ -52,7 +55,7 @@ function* adapterTensors(layout: AdapterLayout): Generator<FlatTensor> {
   };
   for (let layer = 0; layer < layers; layer++) {
     for (let local = 0; local < experts; local++) {
-      const prefix = `base_model.model.model.layers.${layer}.${names.block}.experts.${local}`;
+      const prefix = `base_model.model.model.layers.${numbers[layer]}.${names.block}.experts.${local}`;
       const expert = layer * experts + local;
       yield tensor(prefix, `${gate}.lora_A`, [rank, width], "gateUpA", expert);
       yield tensor(prefix, `${gate}.lora_B`, [expertWidth, rank], "gateB", expert);
@@ -98,7 +101,10 @@ export function exportPeft(
     return { name: router.module, shape: router.shape, values: changedRouter(base, router, adapter) };
   });
   onDisk(`cannot write ${folder}`, () => makeFolder(folder));
-  writeSafetensors(join(folder, weightsName), [...namedTensors(adapterTensors(layout), adapter), ...whole]);
+  const factors = architectureOf(layout.model).fusedAdapters
+    ? [...fusedTensors(layout)].map((tensor) => fusedValues(tensor, adapter))
+    : namedTensors(adapterTensors(layout), adapter);
+  writeSafetensors(join(folder, weightsName), [...factors, ...whole]);
   if (routers.length > 0) writeSafetensors(join(folder, routersName), namedTensors(routers, adapter));
   const text = `${JSON.stringify(adapterConfig(baseModelName, layout), null, 2)}\n`;
   writeAtomically(join(folder, configName), text);
@@ -124,15 +130,15 @@ export function requirePlainRescaler(rescaler: ArrayLike<number>): void {
 }
 
 /** The least that PEFT needs. `lora_dropout` other than 0 makes loading fail on transformers 5. */
-const adapterConfig = (baseModelName: string, { model, lora: { rank, alpha }, routers }: AdapterLayout) => ({
+const adapterConfig = (baseModelName: string, { model, lora, routers }: AdapterLayout) => ({
   peft_type: "LORA",
   task_type: "CAUSAL_LM",
   base_model_name_or_path: baseModelName,
-  r: rank,
-  lora_alpha: alpha,
+  r: lora.rank,
+  lora_alpha: lora.alpha,
   lora_dropout: 0,
   bias: "none",
-  target_modules: targetModules(model),
+  ...(architectureOf(model).fusedAdapters ? fusedTargets(lora) : { target_modules: targetModules(model) }),
   fan_in_fan_out: false,
   init_lora_weights: true,
   modules_to_save: routers.length > 0 ? [routerModule] : null,
@@ -154,7 +160,7 @@ export interface ImportedAdapter {
  *   the first element that is not a finite number
  */
 export function importPeft(folder: string, model: ModelConfig): ImportedAdapter {
-  const { lora, routers, baseModelName } = readAdapterConfig(join(folder, configName), targetModules(model));
+  const { lora, routers, baseModelName } = readAdapterConfig(join(folder, configName), model);
   const path = join(folder, weightsName);
   if (!existsSync(path) && existsSync(join(folder, "adapter_model.bin"))) {
     throw new InputError(
@@ -164,12 +170,14 @@ export function importPeft(folder: string, model: ModelConfig): ImportedAdapter 
   const file = SafetensorsFile.open(path);
   try {
     const layout = adapterLayout(model, lora, { routers });
-    const factors = [...adapterTensors(layout)];
+    const isFused = architectureOf(model).fusedAdapters;
+    const [factors, fused] = [[...(isFused ? [] : adapterTensors(layout))], [...(isFused ? fusedTensors(layout) : [])]];
     const changes = routerTensors(layout);
     const whole = changes.map(({ module, shape }) => ({ name: module, shape }));
-    checkTensors(file, [...factors, ...whole]);
+    checkTensors(file, [...factors, ...fused, ...whole]);
     const adapter = new Float32Array(layout.size);
     for (const tensor of factors) readTensor(file, tensor, adapter);
+    for (const tensor of fused) readFused(file, tensor, adapter);
     if (routers) readRouters(folder, changes, adapter);
     return { layout, adapter, baseModelName };
   } finally {
@@ -211,11 +219,11 @@ const plainStarts: readonly unknown[] = [null, true, false, "gaussian", "eva", "
 
 function readAdapterConfig(
   path: string,
-  modules: readonly string[],
+  model: ModelConfig,
 ): { lora: LoraConfig; routers: boolean; baseModelName: string | null } {
   const fields = readJsonAs(schema, path);
   const problems: string[] = [];
-  checkKind(fields, modules, problems);
+  checkKind(fields, model, problems);
   throwMistakes(path, problems);
   const { r: rank, lora_alpha, use_rslora, base_model_name_or_path } = fields;
   // Rank-stabilised LoRA scales by alpha ÷ √rank; as alpha ÷ rank that is a larger alpha.
@@ -224,18 +232,11 @@ function readAdapterConfig(
   return { lora: { rank, alpha }, routers, baseModelName: base_model_name_or_path ?? null };
 }
 
-function checkKind(fields: z.infer<typeof schema>, modules: readonly string[], problems: string[]): void {
-  const { target_modules: targets, target_parameters, modules_to_save } = fields;
-  if (target_parameters != null && target_parameters.length > 0) {
-    problems.push(
-      `target_parameters is ${JSON.stringify(target_parameters)}: that is PEFT's fused form, whose factors are not one ` +
-        `A and B per projection; expected target_modules with ${modules.slice(0, 2).join(", ")} and ${modules[2]}`,
-    );
-  } else if (!Array.isArray(targets) || [...targets].sort().join() !== [...modules].sort().join()) {
-    problems.push(
-      `target_modules is ${JSON.stringify(targets)}, expected exactly ${modules.join(", ")}: LoRA is on experts only`,
-    );
-  }
+function checkKind(given: z.infer<typeof schema>, model: ModelConfig, problems: string[]): void {
+  const fields = architectureOf(model).fusedAdapters
+    ? checkFused(given, problems)
+    : checkModules(given, model, problems);
+  const { modules_to_save } = fields;
   if (modules_to_save?.some((name) => name !== routerModule)) {
     const expected = `expected none, or ${routerModule}: but for routers the base stays frozen`;
     problems.push(`modules_to_save is ${JSON.stringify(modules_to_save)}, ${expected}`);
@@ -252,6 +253,34 @@ function checkKind(fields: z.infer<typeof schema>, modules: readonly string[], p
     if (name in schema.shape || indifferent.has(name) || isUnset(value)) continue;
     problems.push(`${name} is ${show(value)}${remedies[name] ?? ", which is not known to leave plain LoRA as it is"}`);
   }
+}
+
+type Given = z.infer<typeof schema>;
+
+/** @returns the fields that are not looked at here */
+function checkModules(fields: Given, model: ModelConfig, problems: string[]): Given {
+  const { target_modules: targets, target_parameters } = fields;
+  const modules = targetModules(model);
+  if (target_parameters != null && target_parameters.length > 0) {
+    problems.push(
+      `target_parameters is ${JSON.stringify(target_parameters)}: that is PEFT's fused form, whose factors are not one ` +
+        `A and B per projection; expected target_modules with ${modules.slice(0, 2).join(", ")} and ${modules[2]}`,
+    );
+  } else if (!Array.isArray(targets) || [...targets].sort().join() !== [...modules].sort().join()) {
+    problems.push(
+      `target_modules is ${JSON.stringify(targets)}, expected exactly ${modules.join(", ")}: LoRA is on experts only`,
+    );
+  }
+  return fields;
+}
+
+function checkFused(
+  { target_modules, target_parameters, rank_pattern, alpha_pattern, ...others }: Given,
+  problems: string[],
+): Given {
+  const lora = { rank: others.r, alpha: others.lora_alpha };
+  problems.push(...fusedProblems({ target_modules, target_parameters, rank_pattern, alpha_pattern }, lora));
+  return others;
 }
 
 const remedies: Readonly<Record<string, string>> = {

@@ -48,6 +48,9 @@ function usualForms(config: ModelConfig): ExpertForms {
 export const embedName = "model.embed_tokens.weight";
 export const headName = "lm_head.weight";
 
+const sharedExpert = (layer: number) => `model.layers.${layer}.mlp.shared_expert`;
+const sharedGate = (layer: number) => `model.layers.${layer}.mlp.shared_expert_gate.weight`;
+
 /** Names of one layer's router and experts. */
 export function mixtureNames(config: ModelConfig, layer: number) {
   const { block, router, leaves, fused } = architectureOf(config).names;
@@ -70,12 +73,19 @@ export function* weightTable(config: ModelConfig, forms: ExpertForms = usualForm
   yield copy("norm", ["model.norm.weight", d]);
   for (let layer = 0; layer < config.layers; layer++) {
     yield* attentionBlocks(config, layer);
+    if (config.dense?.layers.includes(layer)) {
+      yield* mlpBlocks(config, `layers.${layer}.mlp`, `model.layers.${layer}.mlp`, config.dense.width);
+      continue;
+    }
     yield* expertBlocks(config, layer, forms);
+    if (config.sharedWidth === undefined) continue;
+    yield* mlpBlocks(config, `layers.${layer}.shared`, sharedExpert(layer), config.sharedWidth);
+    yield transpose(`layers.${layer}.sharedGate`, config.width, [sharedGate(layer), 1]);
   }
 }
 
 function* attentionBlocks(config: ModelConfig, layer: number): Generator<Block> {
-  const { width: d, experts, attentionBias } = config;
+  const { width: d, attentionBias } = config;
   const { query, keyValue } = attentionWidths(config);
   const to = (name: string) => `layers.${layer}.${name}`;
   const from = (name: string) => `model.layers.${layer}.${name}`;
@@ -96,12 +106,12 @@ function* attentionBlocks(config: ModelConfig, layer: number): Generator<Block> 
   }
   yield transpose(to("o"), query, [attention("o_proj.weight"), d]);
   if (attentionBias === true) yield copy(to("oBias"), [attention("o_proj.bias"), d]);
-  yield transpose(to("router"), d, [mixtureNames(config, layer).router, experts]);
 }
 
 function* expertBlocks(config: ModelConfig, layer: number, forms: ExpertForms): Generator<Block> {
   const { width: d, experts, expertWidth: f } = config;
   const names = mixtureNames(config, layer);
+  yield transpose(`layers.${layer}.router`, d, [names.router, experts]);
   for (let expert = 0; expert < experts; expert++) {
     const size = 2 * f * d;
     const sources = forms.gateUpFused[layer]
@@ -117,6 +127,12 @@ function* expertBlocks(config: ModelConfig, layer: number, forms: ExpertForms): 
       : whole(names.expert(expert, "down"), d);
     yield { tensor: `layers.${layer}.down`, start: expert * size, inputs: f, sources: [source] };
   }
+}
+
+/** An MLP that every token passes. */
+function* mlpBlocks({ width: d }: ModelConfig, to: string, from: string, inner: number): Generator<Block> {
+  yield transpose(`${to}GateUp`, d, [`${from}.gate_proj.weight`, inner], [`${from}.up_proj.weight`, inner]);
+  yield transpose(`${to}Down`, inner, [`${from}.down_proj.weight`, d]);
 }
 
 const whole = (name: string, outputs: number): BlockSource => ({ name, start: 0, outputs });
@@ -141,6 +157,7 @@ export function huggingFaceShapes(
   forms: ExpertForms = usualForms(config),
 ): Map<string, readonly number[]> {
   const { vocabulary, layers, width: d, experts, expertWidth: f, attentionBias, tiedEmbeddings } = config;
+  const { dense, sharedWidth } = config;
   const { query, keyValue } = attentionWidths(config);
   const norms = qkNormWidths(config);
   const shapes = new Map<string, readonly number[]>([[embedName, [vocabulary, d]]]);
@@ -162,8 +179,21 @@ export function huggingFaceShapes(
       set("self_attn.q_norm.weight", norms.query);
       set("self_attn.k_norm.weight", norms.keyValue);
     }
+    const setMlp = (prefix: string, inner: number) => {
+      shapes.set(`${prefix}.gate_proj.weight`, [inner, d]);
+      shapes.set(`${prefix}.up_proj.weight`, [inner, d]);
+      shapes.set(`${prefix}.down_proj.weight`, [d, inner]);
+    };
+    if (dense?.layers.includes(layer)) {
+      setMlp(`model.layers.${layer}.mlp`, dense.width);
+      continue;
+    }
     const names = mixtureNames(config, layer);
     shapes.set(names.router, [experts, d]);
+    if (sharedWidth !== undefined) {
+      setMlp(sharedExpert(layer), sharedWidth);
+      shapes.set(sharedGate(layer), [1, d]);
+    }
     if (forms.gateUpFused[layer]) shapes.set(names.gateUp, [experts, 2 * f, d]);
     if (forms.downFused[layer]) shapes.set(names.down, [experts, d, f]);
     for (let expert = 0; expert < experts; expert++) {

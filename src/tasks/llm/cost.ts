@@ -1,7 +1,7 @@
 /** What a step of the language model costs by formula: see `model/accounting.ts`. */
 import { adaptedFlops, forwardFlops, poolFlops, trainingFlops } from "../../model/accounting.ts";
 import type { AdapterLayout } from "../../model/adapter.ts";
-import type { ModelConfig } from "../../model/config.ts";
+import { type ModelConfig, sparseLayers } from "../../model/config.ts";
 import type { SymbolicDim } from "../../tensor/graph/shape.ts";
 import { rankOf, type Scope } from "../scope.ts";
 import type { BatchShape, Cost, Variant } from "../task.ts";
@@ -16,7 +16,7 @@ export function costOf({ config, adapter }: Model, variant: Variant, scope?: Sco
   if ((from as number) > 1) {
     // What layers below put out is kept for the whole round.
     const whole = { ...variant, from: 1 };
-    const upper = { ...config, layers: config.layers + 1 - (from as number) };
+    const upper = upperLayers(config, (from as number) - 1);
     const { training, forward } = costOf({ config: upper, adapter }, whole, scope);
     const all = costOf({ config, adapter }, whole, scope).forward;
     return { training, forward: all, once: all - forward };
@@ -37,6 +37,14 @@ export function costOf({ config, adapter }: Model, variant: Variant, scope?: Sco
   }
   const rank = (scope && rankOf(scope)) ?? lora.rank;
   return { training: trainingFlops(config, k, rank), forward: adaptedFlops(config, k, rank) };
+}
+
+/** The layers from that one on which is at a place among those with experts. */
+function upperLayers(config: ModelConfig, place: number): ModelConfig {
+  const first = sparseLayers(config)[place]!;
+  const { dense } = config;
+  const above = dense?.layers.filter((layer) => layer > first).map((layer) => layer - first);
+  return { ...config, layers: config.layers - first, ...(dense && { dense: { ...dense, layers: above! } }) };
 }
 
 /** What the sizes known at run time can be expected to be: all loss, no padding. */

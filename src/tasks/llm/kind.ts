@@ -56,13 +56,13 @@ async function open({ model: given, lora, sharedRescaler }: Fields, options: Ope
   const { config } = model;
   const adapter = adapterLayout(config, lora, shape);
   const { total, expert } = countParameters(config);
-  const experts = config.layers * config.experts;
+  const experts = adapter.layers * config.experts;
   return {
     type: "llm",
     task: llmTask({ config, lora, form: "factored", shape, sharedRescaler }),
     layout: parameterLayout(adapter),
     members: adapter.members,
-    layers: config.layers,
+    layers: adapter.layers,
     experts: adapter.pool?.beside.experts ?? config.experts * (lora.slices?.routed ?? 1),
     mixture: {
       topK: config.topK,
@@ -77,7 +77,7 @@ async function open({ model: given, lora, sharedRescaler }: Fields, options: Ope
         writeAdapterFolder(folder, adapter, parameters, {
           baseModelName: name,
           // The factors of each budget lie beside the adapter: PEFT has no place for them.
-          rescaler: new Float32Array(config.layers).fill(1),
+          rescaler: new Float32Array(adapter.layers).fill(1),
           base,
         });
       } finally {

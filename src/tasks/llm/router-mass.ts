@@ -36,7 +36,7 @@ export async function routerMasses(
   );
   const program = { digest, text: () => text };
   const inputs = { parameters: new Float32Array(task.layout.size), personal: new Float32Array(task.personal).fill(1) };
-  const masses = Array.from({ length: config.layers }, () => new Array<number>(config.topK).fill(0));
+  const masses = Array.from({ length: task.adapter.layers }, () => new Array<number>(config.topK).fill(0));
   const engine = new StepEngine(executor, weights);
   try {
     for (const batch of batches) {

@@ -1,6 +1,6 @@
 /**
  * The language-model task: per-expert LoRA on a frozen sparse mixture of experts. A budget is how many experts a token
- * activates; groups are experts, numbered through the layers; personal is one rescaler s_l a layer. A variant
+ * activates; groups are experts, numbered through the layers that have some; personal is one rescaler s_l a layer. A variant
  * `{ from: q }` trains layers q to the last, counted from 1, and no gradient goes below.
  */
 
@@ -10,7 +10,7 @@ import { adaptedExperts, type LayerAdapter, type LoraForm } from "../../model/ad
 import { type AdapterLayout, adapterLayout, type LoraConfig } from "../../model/adapter.ts";
 import { baseWeightShapes } from "../../model/base-weights.ts";
 import { besideLayers, isToken } from "../../model/beside.ts";
-import type { ModelConfig } from "../../model/config.ts";
+import { type ModelConfig, sparseLayers } from "../../model/config.ts";
 import { initialMember } from "../../model/initial-adapter.ts";
 import { type ForwardOptions, forward, logitsAt } from "../../model/transformer.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
@@ -55,7 +55,7 @@ export function llmTask({ config, lora, form, shape, sharedRescaler = false }: L
     abilities: factsOf("llm").abilities.filter((ability) => (ability === "slices") === (lora.slices !== undefined)),
     budget: { full: config.topK, variant: (topK) => variantAt(config, lora, topK) },
     padding: config.experts,
-    personal: sharedRescaler ? 1 : config.layers,
+    personal: sharedRescaler ? 1 : adapter.layers,
     initial: (rng, member) => initialMember(adapter, rng, member),
     cost: (variant, scope) => costOf({ config, adapter }, variant, scope),
     memory: ({ topK }, tokens) => trainingMemory(config, lora, { k: topK as number, tokens, bytesPerWeight: 4 }).total,
@@ -91,8 +91,9 @@ function memberLayout(adapter: AdapterLayout): ParameterLayout {
   const { rank } = lora;
   const columns = new Map(adapter.blocks.map((block) => [block.name, block.columns]));
   const rows = new Map(adapter.blocks.map((block) => [block.name, block.rows]));
+  const numbers = sparseLayers(adapter.model);
   const groups = Array.from({ length: layers * experts }, (_, expert) => ({
-    name: `layer ${Math.floor(expert / experts)}, expert ${expert % experts}`,
+    name: `layer ${numbers[Math.floor(expert / experts)]}, expert ${expert % experts}`,
     ranges: adapter.ranges(expert),
   }));
   const pairOf = (group: number, nameOfA: "gateUpA" | "downA", nameOfB: "gateB" | "upB" | "downB"): LowRankPair => {
@@ -106,7 +107,7 @@ function memberLayout(adapter: AdapterLayout): ParameterLayout {
     pairOf(group, "gateUpA", "upB"),
     pairOf(group, "downA", "downB"),
   ]);
-  const ofRouters = routers.map((range, layer) => ({ name: `layer ${layer}, router`, ranges: [range] }));
+  const ofRouters = routers.map((range, layer) => ({ name: `layer ${numbers[layer]}, router`, ranges: [range] }));
   const mixtures = Array.from({ length: layers }, (_, layer) => ({
     experts: Array.from({ length: experts }, (_, expert) => layer * experts + expert),
     router: routers.length === 0 ? null : layers * experts + layer,
@@ -138,7 +139,7 @@ function llmPass(
   } = pool === null ? partsOf(parameters, adapter, clients, from) : noParts;
   const bias = variant.masked === undefined ? null : biasInput(graph, adapter, clients);
   const delta = variant.delta === undefined ? null : deltaInput(graph, config, clients);
-  const each = Array.from({ length: config.layers }, () => 1);
+  const each = Array.from({ length: adapter.layers }, () => 1);
   const own = personal.shape.at(-1) === each.length ? split(personal, -1, each) : each.map(() => personal);
   const scales = own.map((scale, layer) => (layer < from ? detach(scale) : scale));
   const forEachToken = (scale: Tensor) => {

@@ -16,6 +16,11 @@ export const refactor: TaskKind<RefactorFields, RefactorOptions> = { open, make:
 async function open({ type, model: given, ...fields }: RefactorFields, options: OpenOptions): Promise<OpenedTask> {
   const model = openModel(given === "dense" ? join(packageRoot(), "assets", "dense") : given);
   const { config } = model;
+  if (config.modelType !== undefined) {
+    throw new ScenarioError(
+      `scenario "${options.name}": task.model is a ${config.modelType}, expected an olmoe with one expert a layer`,
+    );
+  }
   if (config.experts !== 1) {
     throw new ScenarioError(
       `scenario "${options.name}": task.model has ${config.experts} experts a layer, expected a dense model, which has one`,

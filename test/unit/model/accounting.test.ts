@@ -17,6 +17,7 @@ import {
 } from "../../../src/model/accounting.ts";
 import { adapterLayout } from "../../../src/model/adapter.ts";
 import { type ModelConfig, plainSettings } from "../../../src/model/config.ts";
+import { parseHuggingFaceConfig } from "../../../src/model/formats/hf-config.ts";
 import { huggingFaceShapes } from "../../../src/model/formats/weight-table.ts";
 import { sizeOf } from "../../../src/tensor/graph/shape.ts";
 
@@ -46,6 +47,8 @@ test("OLMoE-1B-7B has 6,919,161,856 parameters in 3,219 tensors", () => {
     norms: 8192,
     router: 131_072,
     expert: 6_291_456,
+    shared: 0,
+    dense: 0,
     layer: 419_569_664,
     total: 6_919_161_856,
   });
@@ -145,5 +148,39 @@ test("the paper's drop from 342.8 to 158.0 GFLOP is 128 tokens' experts and thei
     assert.ok(Math.abs(paper - adapted! - 36.1) < 0.11, `k = ${k}: ${paper} against ${adapted}`);
     const row = [k, ...[base!, adapted!, paper, paper - adapted!].map((value) => value.toFixed(1))];
     assert.ok(page.includes(`| ${row.join(" | ")} |`), `docs/paper.md has no row | ${row.join(" | ")} |`);
+  }
+});
+
+test("relatives have the parameters that are published of them", () => {
+  const published = (own: Record<string, unknown>) => parseHuggingFaceConfig(own, "config.json").model;
+  const mixtral = published({
+    model_type: "mixtral",
+    ...{ vocab_size: 32_000, hidden_size: 4096, intermediate_size: 14_336, num_hidden_layers: 32 },
+    ...{ num_attention_heads: 32, num_key_value_heads: 8, num_local_experts: 8 },
+  });
+  assert.equal(countParameters(mixtral).total, 46_702_792_704);
+  assert.equal(activeParameters(mixtral, 2), 12_879_925_248);
+  const qwen3 = published({
+    model_type: "qwen3_moe",
+    ...{ vocab_size: 151_936, hidden_size: 2048, intermediate_size: 6144, moe_intermediate_size: 768 },
+    ...{ num_hidden_layers: 48, num_attention_heads: 32, num_key_value_heads: 4, head_dim: 128, num_experts: 128 },
+  });
+  assert.equal(countParameters(qwen3).total, 30_532_122_624);
+  const qwen2 = published({
+    model_type: "qwen2_moe",
+    ...{ vocab_size: 151_936, hidden_size: 2048, intermediate_size: 5632, moe_intermediate_size: 1408 },
+    ...{ shared_expert_intermediate_size: 5632, num_hidden_layers: 24, num_attention_heads: 16, num_experts: 60 },
+  });
+  assert.equal(countParameters(qwen2).total, 14_315_784_192);
+});
+
+test("a forward pass multiplies by every active number of a matrix once, whatever lies between the experts", () => {
+  const dense = { layers: [0, 3], width: 4096 };
+  const config: ModelConfig = { ...olmoe, qkNorm: "none", sharedWidth: 512, dense, headWidth: 96 };
+  for (const k of [1, 8]) {
+    // The embedding is looked up, and norms are no products.
+    const { embedding, finalNorm, norms } = countParameters(config);
+    const inMatrices = activeParameters(config, k) - embedding - finalNorm - config.layers * norms;
+    assert.equal(forwardFlops(config, k), 2 * inMatrices);
   }
 });

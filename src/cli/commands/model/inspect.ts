@@ -14,7 +14,7 @@ import {
   trainingMemory,
 } from "../../../model/accounting.ts";
 import { adapterLayout } from "../../../model/adapter.ts";
-import type { ModelConfig } from "../../../model/config.ts";
+import { type ModelConfig, sparseLayers } from "../../../model/config.ts";
 import { loadCheckpoint } from "../../../model/formats/checkpoint.ts";
 import { formatTable } from "../../../report/table.ts";
 import { openModel } from "../../../tasks/llm/load-model.ts";
@@ -91,15 +91,20 @@ function describe(
   { parameters, lora, scoreFlopsPerToken, budgets }: Figures,
   { sequence }: InspectFlags,
 ): string {
-  const { layers, experts, expertWidth, width, heads, keyValueHeads, topK, vocabulary, maxTokens } = config;
+  const { experts, expertWidth, width, heads, keyValueHeads, topK, vocabulary, maxTokens } = config;
   const attention = keyValueHeads === heads ? `${heads} heads` : `${heads} heads over ${keyValueHeads} key/value heads`;
+  const sparse = sparseLayers(config).length;
   const facts = [
-    ["shape", `${layers} layers of ${experts} experts, width ${width}, experts ${expertWidth} wide, top-${topK}`],
+    ["shape", `${sparse} layers of ${experts} experts, width ${width}, experts ${expertWidth} wide, top-${topK}`],
+    ...besides(config).map((text) => ["", text]),
     ["", `${attention}, ${count(vocabulary)} tokens, at most ${count(maxTokens)} in a row`],
     ["parameters", count(parameters.total)],
-    ["  expert", `${count(parameters.expert)}, ${count(layers * experts)} of them`],
-    ["  other", `${count(parameters.total - layers * experts * parameters.expert)}`],
-    ["LoRA", `rank ${lora.rank} on every expert: ${count(lora.parameters)} (${count(lora.perExpert)} an expert)`],
+    ["  expert", `${count(parameters.expert)}, ${count(sparse * experts)} of them`],
+    ["  other", `${count(parameters.total - sparse * experts * parameters.expert)}`],
+    [
+      "LoRA",
+      `rank ${lora.rank} on every ${config.sharedWidth === undefined ? "" : "routed "}expert: ${count(lora.parameters)} (${count(lora.perExpert)} an expert)`,
+    ],
     ["weights", stored === null ? "none here: figures are from config.json alone" : storage(stored)],
   ];
   const isLarge = parameters.total >= 1e8;
@@ -134,6 +139,14 @@ function describe(
     "",
     colors.dim(notes),
   ].join("\n");
+}
+
+/** What there is beside routed experts. */
+function besides({ sharedWidth, dense }: ModelConfig): string[] {
+  const facts: string[] = [];
+  if (sharedWidth !== undefined) facts.push(`each with an expert that all tokens share, ${sharedWidth} wide`);
+  if (dense) facts.push(`${dense.layers.length} dense layers in between, ${dense.width} wide`);
+  return facts;
 }
 
 const storage = ({ files, tensors, bytes, dtypes }: Stored): string =>

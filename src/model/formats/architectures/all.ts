@@ -5,16 +5,19 @@ import type { ModelConfig, RelativeType } from "../../config.ts";
 import type { Architecture } from "./architecture.ts";
 import { mixtral } from "./mixtral.ts";
 import { olmoe } from "./olmoe.ts";
+import { qwen2Moe, qwen3Moe } from "./qwen-moe.ts";
 
-const relatives: Readonly<Record<RelativeType, Architecture>> = { mixtral };
+const relatives: Readonly<Record<RelativeType, Architecture>> = {
+  mixtral,
+  qwen2_moe: qwen2Moe,
+  qwen3_moe: qwen3Moe,
+};
 
 /** By `model_type`. */
 const architectures: Readonly<Record<string, Architecture>> = { olmoe, ...relatives };
 
 /** Why a model that looks similar is not the same mathematics. */
 const refusals: Readonly<Record<string, string>> = {
-  qwen2_moe: "Qwen2-MoE has a shared expert with a gate of its own, and no norms on q and k",
-  qwen3_moe: "Qwen3-MoE norms q and k head by head, where OLMoE norms the whole projection",
   qwen3_next: "Qwen3-Next has linear-attention layers",
   flex_olmo: "FlexOlmo norms after attention and experts, where OLMoE norms before them",
   deepseek_v2: "DeepSeek has latent attention",

@@ -27,11 +27,15 @@ export interface Architecture {
   };
   /** Whether `head_dim` may differ from width ÷ heads. */
   readonly freeHeadWidth: boolean;
+  /** Whether a `sliding_window` counts where `use_sliding_window` says nothing. */
+  readonly slidingWindow: boolean;
   /** What of a model is not as in all others, from its file; problems are added to. */
   read(fields: Fields, problems: string[]): Partial<ModelConfig>;
   /** The fields of its file that others do not have, or have otherwise. */
   write(model: ModelConfig): Readonly<Record<string, unknown>>;
   readonly names: ExpertNames;
+  /** Whether PEFT knows adapters of all experts together only; else one by one. */
+  readonly fusedAdapters: boolean;
 }
 
 /** As OLMoE and Qwen have them. */

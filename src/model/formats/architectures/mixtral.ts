@@ -8,6 +8,7 @@ export const mixtral: Architecture = {
   className: "MixtralForCausalLM",
   defaults: { topK: 2, maxTokens: 131_072, ropeTheta: 1e6, normEpsilon: 1e-5 },
   freeHeadWidth: true,
+  slidingWindow: true,
   read: () => ({ normTopK: true, qkNorm: "none" }),
   write: ({ experts }) => ({ num_local_experts: experts, sliding_window: null }),
   names: {
@@ -16,4 +17,5 @@ export const mixtral: Architecture = {
     leaves: { gate: "w1", up: "w3", down: "w2" },
     fused: { gateUp: "experts.gate_up_proj", down: "experts.down_proj" },
   },
+  fusedAdapters: false,
 };

@@ -8,6 +8,7 @@ export const olmoe: Architecture = {
   className: "OlmoeForCausalLM",
   defaults: { topK: 8, maxTokens: 4096, ropeTheta: 10_000, normEpsilon: 1e-5 },
   freeHeadWidth: false,
+  slidingWindow: true,
   read: ({ norm_topk_prob, attention_bias, clip_qkv }) => ({
     normTopK: norm_topk_prob,
     attentionBias: attention_bias,
@@ -21,4 +22,5 @@ export const olmoe: Architecture = {
     router_aux_loss_coef: 0.01,
   }),
   names: projectionNames,
+  fusedAdapters: false,
 };
