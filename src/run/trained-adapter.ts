@@ -28,7 +28,7 @@ import { type Checkpoint, readCheckpoint } from "../folder/saved-state.ts";
 import { requireSealedAdapter } from "../folder/seal.ts";
 import { type AdapterLayout, adapterLayout } from "../model/adapter.ts";
 import { type ModelConfig, sparseLayers } from "../model/config.ts";
-import { readAdapterFolder } from "../model/formats/adapter-folder.ts";
+import { readAdapterFolder } from "../model/formats/adapters/adapter-folder.ts";
 import { decodeUntrusted } from "../runtime/messages/codec.ts";
 import { systemSchema } from "../runtime/system-state.ts";
 import { withPaths } from "../scenario/paths.ts";

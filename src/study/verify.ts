@@ -18,7 +18,7 @@ import {
 } from "../folder/run-folder.ts";
 import { readCheckpoint } from "../folder/saved-state.ts";
 import { broken } from "../folder/seal.ts";
-import { readAdapterFolder } from "../model/formats/adapter-folder.ts";
+import { readAdapterFolder } from "../model/formats/adapters/adapter-folder.ts";
 import { readHuggingFaceConfig } from "../model/formats/hf-config.ts";
 import { noCounts, outcomes, sumOf } from "../records/counts.ts";
 import { roundMetricsSchema } from "../records/metrics.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { exportPeft } from "../../src/model/formats/peft.ts";
+import { exportPeft } from "../../src/model/formats/adapters/peft.ts";
 import { runFlame } from "../support/command-line.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { goldenFolder, loadGolden } from "../support/golden.ts";

@@ -7,7 +7,7 @@ import { countLora, countParameters, roundBytes } from "../../model/accounting.t
 import { adapterLayout, type LoraConfig } from "../../model/adapter.ts";
 import type { BaseWeights } from "../../model/base-weights.ts";
 import { type ModelConfig, plainSettings } from "../../model/config.ts";
-import { readAdapterLike, writeAdapterFolder } from "../../model/formats/adapter-folder.ts";
+import { readAdapterLike, writeAdapterFolder } from "../../model/formats/adapters/adapter-folder.ts";
 import { BaseWeightsFile } from "../../model/formats/prepare-weights.ts";
 import { initialAdapter } from "../../model/initial-adapter.ts";
 import type { OpenedTask, OpenOptions, TaskKind, TaskSpec } from "../kind.ts";

@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { InputError } from "../../../src/base/errors.ts";
-import { readAdapterFolder } from "../../../src/model/formats/adapter-folder.ts";
+import { readAdapterFolder } from "../../../src/model/formats/adapters/adapter-folder.ts";
 import { temporaryFolder } from "../../support/folders.ts";
 import { smallModel } from "../../support/small-model.ts";
 

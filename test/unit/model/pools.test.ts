@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { InputError } from "../../../src/base/errors.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { besideLayout } from "../../../src/model/beside.ts";
-import { exportPools, importPools } from "../../../src/model/formats/pools.ts";
+import { exportPools, importPools } from "../../../src/model/formats/adapters/pools.ts";
 import { SafetensorsFile } from "../../../src/model/formats/safetensors.ts";
 import { folderOfFile } from "../../support/folders.ts";
 import { smallModel } from "../../support/small-model.ts";

@@ -7,7 +7,11 @@ import { InputError } from "../../../src/base/errors.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { type Batch, idsOf } from "../../../src/data/batches.ts";
 import { adapterLayout, type LoraConfig } from "../../../src/model/adapter.ts";
-import { readAdapterFolder, readAdapterLike, writeAdapterFolder } from "../../../src/model/formats/adapter-folder.ts";
+import {
+  readAdapterFolder,
+  readAdapterLike,
+  writeAdapterFolder,
+} from "../../../src/model/formats/adapters/adapter-folder.ts";
 import { initialMember } from "../../../src/model/initial-adapter.ts";
 import { llmTask } from "../../../src/tasks/llm/task.ts";
 import { evaluationProgram, probeProgram, trainingStep } from "../../../src/tasks/training-step.ts";

@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { ScenarioError } from "../../../base/errors.ts";
 import { given } from "../../../base/given.ts";
 import { writeRescalers } from "../../../folder/rescalers.ts";
-import { writeAdapterFolder } from "../../../model/formats/adapter-folder.ts";
+import { writeAdapterFolder } from "../../../model/formats/adapters/adapter-folder.ts";
 import { BaseWeightsFile } from "../../../model/formats/prepare-weights.ts";
 import type { StoredDtype } from "../../../model/formats/safetensors-writer.ts";
 import { writeCheckpoint } from "../../../model/formats/write-checkpoint.ts";

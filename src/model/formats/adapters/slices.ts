@@ -9,16 +9,16 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
-import { InputError } from "../../base/errors.ts";
-import { fieldDifferences } from "../../base/field-differences.ts";
-import { readJsonAs } from "../../base/json.ts";
-import { show } from "../../base/problem.ts";
-import { type AdapterLayout, adapterLayout } from "../adapter.ts";
-import type { ModelConfig } from "../config.ts";
-import { type FlatTensor, namedTensors, readFlatTensors } from "./flat-tensors.ts";
+import { makeFolder, onDisk, writeAtomically } from "../../../base/disk.ts";
+import { InputError } from "../../../base/errors.ts";
+import { fieldDifferences } from "../../../base/field-differences.ts";
+import { readJsonAs } from "../../../base/json.ts";
+import { show } from "../../../base/problem.ts";
+import { type AdapterLayout, adapterLayout } from "../../adapter.ts";
+import type { ModelConfig } from "../../config.ts";
+import { type FlatTensor, namedTensors, readFlatTensors } from "../flat-tensors.ts";
+import { writeSafetensors } from "../safetensors-writer.ts";
 import { type ExportOptions, requirePlainRescaler } from "./peft.ts";
-import { writeSafetensors } from "./safetensors-writer.ts";
 
 const configName = "ranks_config.json";
 const weightsName = "ranks_model.safetensors";

@@ -4,9 +4,9 @@
  */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { InputError } from "../../base/errors.ts";
-import { type AdapterLayout, type AdapterShape, adapterLayout, type LoraConfig } from "../adapter.ts";
-import type { ModelConfig } from "../config.ts";
+import { InputError } from "../../../base/errors.ts";
+import { type AdapterLayout, type AdapterShape, adapterLayout, type LoraConfig } from "../../adapter.ts";
+import type { ModelConfig } from "../../config.ts";
 import { type ExportOptions, exportPeft, importPeft } from "./peft.ts";
 import { exportPools, importPools, isPoolsFolder } from "./pools.ts";
 import { exportSlices, importSlices, isSlicesFolder } from "./slices.ts";

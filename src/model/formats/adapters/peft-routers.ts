@@ -8,10 +8,10 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { InputError } from "../../base/errors.ts";
-import type { AdapterLayout } from "../adapter.ts";
-import type { WeightSource } from "../base-weights.ts";
-import { sparseLayers } from "../config.ts";
+import { InputError } from "../../../base/errors.ts";
+import type { AdapterLayout } from "../../adapter.ts";
+import type { WeightSource } from "../../base-weights.ts";
+import { sparseLayers } from "../../config.ts";
 
 /** How modules are called that PEFT saves whole. */
 export const routerModule = "gate";

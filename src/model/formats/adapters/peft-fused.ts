@@ -9,13 +9,13 @@
  *
  * PEFT 0.21.0, `ParamWrapper`.
  */
-import { InputError } from "../../base/errors.ts";
-import { show } from "../../base/problem.ts";
-import type { AdapterLayout, BlockName } from "../adapter.ts";
-import { sparseLayers } from "../config.ts";
-import { architectureOf } from "./architectures/all.ts";
-import type { SafetensorsFile } from "./safetensors.ts";
-import type { NamedTensor } from "./safetensors-writer.ts";
+import { InputError } from "../../../base/errors.ts";
+import { show } from "../../../base/problem.ts";
+import type { AdapterLayout, BlockName } from "../../adapter.ts";
+import { sparseLayers } from "../../config.ts";
+import { architectureOf } from "../architectures/all.ts";
+import type { SafetensorsFile } from "../safetensors.ts";
+import type { NamedTensor } from "../safetensors-writer.ts";
 
 const gateUpParameter = "experts.gate_up_proj";
 const gateUpPattern = ".*\\.gate_up_proj";

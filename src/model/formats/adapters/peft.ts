@@ -16,19 +16,19 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
-import { InputError, invariant, ScenarioError } from "../../base/errors.ts";
-import { readJsonAs } from "../../base/json.ts";
-import { show, throwMistakes } from "../../base/problem.ts";
-import { type AdapterLayout, adapterLayout, type BlockName, type LoraConfig } from "../adapter.ts";
-import type { WeightSource } from "../base-weights.ts";
-import { type ModelConfig, sparseLayers } from "../config.ts";
-import { architectureOf } from "./architectures/all.ts";
-import { checkTensors, type FlatTensor, namedTensors, readTensor } from "./flat-tensors.ts";
+import { makeFolder, onDisk, writeAtomically } from "../../../base/disk.ts";
+import { InputError, invariant, ScenarioError } from "../../../base/errors.ts";
+import { readJsonAs } from "../../../base/json.ts";
+import { show, throwMistakes } from "../../../base/problem.ts";
+import { type AdapterLayout, adapterLayout, type BlockName, type LoraConfig } from "../../adapter.ts";
+import type { WeightSource } from "../../base-weights.ts";
+import { type ModelConfig, sparseLayers } from "../../config.ts";
+import { architectureOf } from "../architectures/all.ts";
+import { checkTensors, type FlatTensor, namedTensors, readTensor } from "../flat-tensors.ts";
+import { SafetensorsFile } from "../safetensors.ts";
+import { writeSafetensors } from "../safetensors-writer.ts";
 import { fusedProblems, fusedTargets, fusedTensors, fusedValues, readFused } from "./peft-fused.ts";
 import { changedRouter, routerModule, routersFile, routersName, routerTensors } from "./peft-routers.ts";
-import { SafetensorsFile } from "./safetensors.ts";
-import { writeSafetensors } from "./safetensors-writer.ts";
 
 /** What PEFT adapts by leaf names; gate and up go together, and without down PEFT 0.21 ignores both. */
 const targetModules = (model: ModelConfig): readonly string[] => {

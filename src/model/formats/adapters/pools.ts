@@ -10,14 +10,14 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
-import { InputError, invariant } from "../../base/errors.ts";
-import { readJsonAs } from "../../base/json.ts";
-import { type BesideLayout, besideLayout } from "../beside.ts";
-import type { ModelConfig } from "../config.ts";
-import { type FlatTensor, namedTensors, readFlatTensors } from "./flat-tensors.ts";
+import { makeFolder, onDisk, writeAtomically } from "../../../base/disk.ts";
+import { InputError, invariant } from "../../../base/errors.ts";
+import { readJsonAs } from "../../../base/json.ts";
+import { type BesideLayout, besideLayout } from "../../beside.ts";
+import type { ModelConfig } from "../../config.ts";
+import { type FlatTensor, namedTensors, readFlatTensors } from "../flat-tensors.ts";
+import { writeSafetensors } from "../safetensors-writer.ts";
 import { type ExportOptions, requirePlainRescaler } from "./peft.ts";
-import { writeSafetensors } from "./safetensors-writer.ts";
 
 const configName = "pools_config.json";
 const weightsName = "pools_model.safetensors";
