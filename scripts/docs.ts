@@ -68,6 +68,7 @@ const scenarios: Readonly<Record<string, string>> = {
   "fl-games": "coloured",
   "mixture-of-ranks": "restore",
   "read-me": "refactor",
+  "read-me-gates": "pregating",
   "split-mix": "split-mix",
 };
 

@@ -80,6 +80,21 @@ const scenarios = {
     evaluateAt: [4, 1],
     evaluationExamples: 100,
   },
+  pregating: {
+    task: { type: "pregating" },
+    data: {
+      source: instructions({ examples: 800 }),
+      partition: dirichlet({ alpha: 0.3 }),
+      heldOut: 0.1,
+      maxTokens: 48,
+    },
+    fleet: fleetOf(8, 4, 1),
+    rounds: { count: 8, cohort: 4 },
+    evaluateEvery: 2,
+    training: { maxSteps: 8, batchSize: 16, learningRate: 3e-3 },
+    evaluateAt: [8, 1],
+    evaluationExamples: 64,
+  },
   refactor: {
     task: { type: "refactor", experts: 4, share: 0.5 },
     data: {
@@ -119,12 +134,12 @@ const fitting: Readonly<Record<string, object>> = {
   "split-mix": { type: "split-mix", bases: 4, minOne: true },
 };
 
-const first = ["refactor", "restore", "two-view", "coloured"] as const;
+const first = ["pregating", "refactor", "restore", "two-view", "coloured"] as const;
 
 /** Where a method is shown: on the task that it alone is for, else on digits, else on text. */
 function taskOf({ tasks, wraps }: MethodFacts): Shown {
   if (wraps) return "vision";
-  const own = first.find((task) => tasks.includes(task) && !tasks.includes("llm") && !tasks.includes("vision"));
+  const own = first.find((task) => tasks.includes(task) && !tasks.includes("vision"));
   return own ?? (tasks.includes("vision") ? "vision" : "llm");
 }
 
@@ -164,7 +179,8 @@ export async function drawPicture(method: MethodFacts): Promise<void> {
   const spec = (fitting[name] ?? { type: name }) as { readonly type: string };
   const rows = await rowsOf(task, spec);
   // Nothing else learns on a model that is cut.
-  const others = task === "refactor" || name === "fedavg" ? [] : await rowsOf(task, { type: "fedavg" });
+  const others =
+    task === "refactor" || task === "pregating" || name === "fedavg" ? [] : await rowsOf(task, { type: "fedavg" });
   const by = metric.form === "share" ? 100 : 1;
   const pointsAt = (of: readonly RoundMetrics[], budget: number) =>
     of.flatMap(({ round, evaluations }) =>

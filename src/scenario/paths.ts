@@ -30,12 +30,15 @@ export function rebased(scenario: Scenario, from: string, to: string): Scenario 
   return { ...scenario, data: mapPaths(scenario.data, moved) };
 }
 
+/** Models that are named and not where they lie. */
+const withProgram = ["dense", "embedded"];
+
 function mapPaths<Fields extends NamesFiles>(fields: Fields, map: (path: string) => string): Fields {
   const { model, task, warmStart, data } = fields;
   return {
     ...fields,
     ...(typeof model === "string" && model !== "embedded" && { model: map(model) }),
-    ...(task.model !== undefined && task.model !== "dense" && { task: { ...task, model: map(task.model) } }),
+    ...(task.model !== undefined && !withProgram.includes(task.model) && { task: { ...task, model: map(task.model) } }),
     ...(warmStart !== undefined && { warmStart: map(warmStart) }),
     data: { ...data, source: mapSource(data.source, map) },
   };

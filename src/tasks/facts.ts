@@ -126,6 +126,32 @@ const refactor: TaskFacts = {
   ],
 };
 
+const pregating: TaskFacts = {
+  abilities: ["gates"],
+  demands: "gates",
+  budget: llm.budget,
+  target: "response token",
+  metrics: [
+    {
+      key: "gap",
+      title: "gap",
+      meaning: "Held-out loss above that of the mixture by its own routers: the price of choosing ahead, in nats.",
+      form: "number",
+      better: "low",
+      of: ({ loss, more }) => loss - more!.own! / more!.targets!,
+    },
+    {
+      key: "agreement",
+      title: "agreement",
+      meaning: "Share of the experts that the layers' own routers choose for held-out tokens which were chosen ahead.",
+      form: "share",
+      better: "high",
+      of: ({ more }) => more!.agreed! / more!.tokens!,
+    },
+    llm.metrics[0],
+  ],
+};
+
 const twoView: TaskFacts = {
   abilities: ["modalities"],
   budget: { name: "views", symbol: "b" },
@@ -149,10 +175,16 @@ const tabular: TaskFacts = {
   metrics: [accuracy("Share of held-out rows whose class is predicted.")],
 };
 
-const taskFacts = { coloured, llm, refactor, restore, tabular, "two-view": twoView, vision } as const satisfies Record<
-  string,
-  TaskFacts
->;
+const taskFacts = {
+  coloured,
+  llm,
+  pregating,
+  refactor,
+  restore,
+  tabular,
+  "two-view": twoView,
+  vision,
+} as const satisfies Record<string, TaskFacts>;
 
 export type TaskType = keyof typeof taskFacts;
 

@@ -35,7 +35,8 @@ export type Ability =
   | "heads"
   | "modalities"
   | "slices"
-  | "cut";
+  | "cut"
+  | "gates";
 
 /** What a strategy has a task train besides its usual parameters, or in their place; and how many times. */
 export interface TaskShape {
@@ -92,6 +93,10 @@ export interface Pass {
   channels?(): readonly Tensor[];
   /** 1 where a router chose the expert that covers most of what these say, `[tokens, 1]`. */
   agreed?(): Tensor;
+  /** Where a mixture's routers are to be replaced: what they say, `[tokens, experts]` of each layer. */
+  teachers?(): readonly Tensor[];
+  /** The losses of the mixture by its own routers, and which share of their choices the new one has made, `[tokens, 1]`. */
+  ownGates?(): { readonly losses: Tensor; readonly agreed: Tensor };
   /** 1 at a token and 0 at padding, `[tokens, 1]`, where routers are. */
   tokens?(): Tensor;
   /** What the encoder of modality 0, 1 … makes of each target's example, `[targets, features]`, where there are several. */

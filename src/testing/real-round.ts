@@ -39,6 +39,7 @@ function subjectOf({ needs = [] }: Strategy) {
   if (needs.includes("slices")) return restoring;
   if (needs.includes("heads")) return playing;
   if (needs.includes("cut")) return { ...speaking, task: { type: "refactor" as const } };
+  if (needs.includes("gates")) return { ...speaking, task: { type: "pregating" as const } };
   return needs.includes("modalities") ? seeing : speaking;
 }
 

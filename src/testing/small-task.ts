@@ -15,6 +15,7 @@ import { countParameters } from "../model/accounting.ts";
 import { type ModelConfig, plainSettings } from "../model/config.ts";
 import { colouredTask } from "../tasks/coloured/task.ts";
 import { llmTask, parameterLayout } from "../tasks/llm/task.ts";
+import { pregatingTask } from "../tasks/pregating/task.ts";
 import { refactorTask } from "../tasks/refactor/task.ts";
 import { restorerSize } from "../tasks/restore/restorer.ts";
 import { restoreTask } from "../tasks/restore/task.ts";
@@ -70,6 +71,11 @@ export function smallTask({ shape, needs = [] }: Pick<Strategy, "shape" | "needs
     const router = { blocks: 1, heads: 1, hidden: 2 };
     const cut = { experts: 4, active: 2, share: 0.5, combine: "sum", router } as const;
     const task = refactorTask({ config: { ...config, experts: 1, expertWidth: 6, topK: 1 }, ...cut });
+    const { layout, abilities, budget } = task;
+    return { task, setting: { ...common, layout, abilities, budgets: [1, 2, 4], variant: budget.variant } };
+  }
+  if (needs.includes("gates")) {
+    const task = pregatingTask({ config, heads: "perLayer", router: { blocks: 1, heads: 1, hidden: 2 } });
     const { layout, abilities, budget } = task;
     return { task, setting: { ...common, layout, abilities, budgets: [1, 2, 4], variant: budget.variant } };
   }

@@ -51,7 +51,7 @@ test("a method is listed with the tasks that have what it needs", async () => {
   assert.equal(tasks.get("shefl"), "llm vision");
   assert.equal(tasks.get("bmsfed"), "two-view");
   const { out } = await runFlame("methods");
-  assert.match(out, /^fedavg .*\n +tasks: any but refactor ·/m);
+  assert.match(out, /^fedavg .*\n +tasks: any but pregating and refactor ·/m);
   assert.match(out, /^split-mix .*\n +tasks: llm, vision ·/m);
 });
 

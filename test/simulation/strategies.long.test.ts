@@ -34,7 +34,7 @@ const slices = { routed: 1, zero: 1, topK: 1 };
 const fitting: Readonly<Record<string, object>> = { "split-mix": { bases: 2, minOne: true } };
 
 /** Methods that need what a plain language model has not; they have cases of their own below. */
-const elsewhere = ["bmsfed", "fl-games", "mixture-of-ranks", "read-me"];
+const elsewhere = ["bmsfed", "fl-games", "mixture-of-ranks", "read-me", "read-me-gates"];
 
 const ofText: readonly Spec[] = [
   ...[...strategies.entries.keys()]

@@ -66,6 +66,14 @@ export const smallTasks: Readonly<Record<string, SmallTask>> = {
       data: { ...byHand, source: instructions({ examples: 240 }), maxTokens: 48 },
     }),
   },
+  pregating: {
+    budgets: 4,
+    strategies: [{ type: "read-me-gates" }],
+    fields: () => ({
+      task: { type: "pregating", heads: "shared", router: { heads: 1, hidden: 8 } },
+      data: { ...byHand, source: instructions({ examples: 240 }), maxTokens: 48 },
+    }),
+  },
   tabular: {
     budgets: 1,
     strategies: [{ type: "fedavg" }, { type: "fedadam", compress: { keep: 0.5 } }],

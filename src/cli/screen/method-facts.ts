@@ -38,11 +38,11 @@ export function allMethods(): MethodFacts[] {
 /** The mark before the colon says how close a method is to its source. */
 export const markOf = ({ certainty }: About): string => certainty.split(":")[0]!;
 
-/** `llm, vision`, or `any but refactor` */
+/** `llm, vision`, or `any but pregating and refactor` */
 export function tasksInWords({ tasks }: Pick<MethodFacts, "tasks">): string {
   const others = taskTypes.filter((type) => !tasks.includes(type));
   if (others.length === 0) return "any";
-  return others.length === 1 ? `any but ${others[0]}` : tasks.join(", ");
+  return others.length <= 2 ? `any but ${others.join(" and ")}` : tasks.join(", ");
 }
 
 /** What it is under which options: `fedavg with mu=0: same program`. */

@@ -22,6 +22,7 @@ export { hetlora } from "./ranks/hetlora.ts";
 export { loraFair } from "./ranks/lora-fair.ts";
 export { mixtureOfRanks } from "./ranks/mixture-of-ranks.ts";
 export { trivial } from "./ranks/trivial.ts";
+export { readMeGates } from "./read-me/gates.ts";
 export { readMe } from "./read-me/read-me.ts";
 export { bulyan } from "./robust/bulyan.ts";
 export { coordinateMedian } from "./robust/coordinate-median.ts";

@@ -1,6 +1,7 @@
 /** The field `task` of a scenario. What describes a language model lies in fields of its own, `model` and `lora`. */
 import { z } from "zod";
 import { colouredFields } from "../coloured/fields.ts";
+import { pregatingSchema } from "../pregating/fields.ts";
 import { refactorSchema } from "../refactor/fields.ts";
 import { restoreFields } from "../restore/fields.ts";
 import { twoViewFields } from "../two-view/fields.ts";
@@ -11,6 +12,7 @@ export const taskSchema = z.discriminatedUnion("type", [
   visionFields,
   restoreFields,
   refactorSchema,
+  pregatingSchema,
   twoViewFields,
   colouredFields,
   z.strictObject({ type: z.literal("tabular") }),

@@ -4,6 +4,7 @@ import { colouredKind } from "../coloured/kind.ts";
 import type { TaskType } from "../facts.ts";
 import type { TaskKind, TaskSpec } from "../kind.ts";
 import { llm } from "../llm/kind.ts";
+import { pregating } from "../pregating/kind.ts";
 import { refactor } from "../refactor/kind.ts";
 import { restore } from "../restore/kind.ts";
 import { tabular } from "../tabular/kind.ts";
@@ -14,6 +15,7 @@ import { vision } from "../vision/kind.ts";
 const kinds: Readonly<Record<TaskType, TaskKind<unknown, unknown>>> = {
   coloured: colouredKind,
   llm,
+  pregating,
   refactor,
   restore,
   tabular,

@@ -17,6 +17,7 @@ folderOfFile();
 const scenarios = {
   llm: "quickstart",
   coloured: "coloured",
+  pregating: "pregating",
   refactor: "refactor",
   restore: "restore",
   tabular: "tabular",

@@ -33,6 +33,7 @@ for (const [name, task, source, shape] of [
   ["two-view", { type: "two-view" }, digits()],
   ["restore", { type: "restore" }, pictures({ examples: 4, side: 8 })],
   ["refactor", { type: "refactor" }, text],
+  ["pregating", { type: "pregating" }, text],
 ] as [string, object, DataSource, TaskShape?][]) {
   test(`parameters come back to the bit: ${name}`, async (t) => {
     const folder = temporaryFolder(t);
