@@ -1,5 +1,5 @@
 /**
- * The frozen base weights as the executors read them: one little-endian float32 file that every session maps.
+ * The frozen base weights as the executors read them: one little-endian file that every session maps.
  *
  * Every matrix is stored `[in, out]`, so that a linear map is `x · W` without a transpose; q, k and v are one matrix, and
  * so are gate and up. With d = width, heads hd wide, H heads, KV key/value heads, M experts of width f, V tokens:
@@ -26,26 +26,34 @@
  *
  *   layers.l.mlpGateUp   [d, 2·m]               columns gate | up
  *   layers.l.mlpDown     [m, d]
+ *
+ * Stored as float32, or narrower; then everything is widened where it is used, one matrix at a time:
+ *
+ *   f32    all of it
+ *   half   matrices in 16 bits: those of the checkpoint where it has 16, else float16; vectors and routers stay float32
+ *   int8   the same, and the matrices of attention and experts in blocks of 8 bits, 8.5 with their scales
+ *   int4   the same in 4 bits, 4.5 with their scales
  */
 import { invariant } from "../base/errors.ts";
 import { sizeOf } from "../tensor/graph/shape.ts";
+import { bytesOf, isQuantised, type NarrowType, type StoredTensor, scalesShape } from "../tensor/stored/stored.ts";
 import { headWidthOf, type ModelConfig } from "./config.ts";
 
-export interface BaseTensor {
-  /** First byte in the file; a multiple of {@link tensorAlignment}. */
-  readonly offset: number;
-  readonly shape: readonly number[];
-}
+export const baseForms = ["f32", "half", "int8", "int4"] as const;
+export type BaseForm = (typeof baseForms)[number];
 
 /** A converted model on disk. It names bytes; whoever computes maps or reads them. */
 export interface BaseWeights {
-  /** The file of float32 values. */
+  /** The file of its tensors. */
   readonly path: string;
-  /** SHA-256 over the configuration and every source tensor, in hexadecimal. */
+  /** SHA-256 over the configuration, every source tensor and the form, in hexadecimal. */
   readonly digest: string;
+  readonly form: BaseForm;
+  /** Root mean square of what narrowing changed, as a share of what it changed; 0 where it was exact. */
+  readonly error: number;
   readonly config: ModelConfig;
   /** In file order, which is the order of {@link baseWeightShapes}. */
-  readonly tensors: ReadonlyMap<string, BaseTensor>;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
   /** Length of the file. */
   readonly bytes: number;
 }
@@ -113,15 +121,42 @@ export function baseWeightShapes(config: ModelConfig): Map<string, readonly numb
   return shapes;
 }
 
-/** Offset of every tensor in the file, and the file's length. */
-export function baseWeightPlan(config: ModelConfig): { tensors: Map<string, BaseTensor>; bytes: number } {
-  const tensors = new Map<string, BaseTensor>();
-  let offset = 0;
+/** How a tensor is stored in a form; undefined is float32. */
+function storedType(
+  name: string,
+  shape: readonly number[],
+  form: BaseForm,
+  half: (name: string) => "bfloat16" | "float16",
+): NarrowType | undefined {
+  if (form === "f32" || shape.length === 1 || /\.(router|sharedGate)$/.test(name)) return undefined;
+  const isTable = name === "embed" || name === "head";
+  return form === "half" || isTable ? half(name) : form;
+}
+
+/**
+ * Where every tensor and its scales lie in the file, and the file's length.
+ *
+ * @param half what 16 bits are, by tensor
+ */
+export function baseWeightPlan(
+  config: ModelConfig,
+  form: BaseForm = "f32",
+  half: (name: string) => "bfloat16" | "float16" = () => "bfloat16",
+): { tensors: Map<string, StoredTensor>; bytes: number } {
+  const tensors = new Map<string, StoredTensor>();
+  let end = 0;
+  const place = (bytes: number): number => {
+    const offset = end;
+    end = Math.ceil((offset + bytes) / tensorAlignment) * tensorAlignment;
+    return offset;
+  };
   for (const [name, shape] of baseWeightShapes(config)) {
-    tensors.set(name, { offset, shape });
-    offset = Math.ceil((offset + sizeOf(shape) * 4) / tensorAlignment) * tensorAlignment;
+    const type = storedType(name, shape, form, half);
+    const offset = place(bytesOf(type, sizeOf(shape)));
+    const scales = isQuantised(type) ? place(2 * sizeOf(scalesShape(shape))) : undefined;
+    tensors.set(name, { offset, shape, ...(type && { type }), ...(scales !== undefined && { scales }) });
   }
-  return { tensors, bytes: offset };
+  return { tensors, bytes: end };
 }
 
 /**

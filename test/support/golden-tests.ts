@@ -2,10 +2,9 @@
 
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import { idsOf } from "../../src/data/batches.ts";
 import type { LoraForm } from "../../src/model/adapted-experts.ts";
 import { executors } from "./executors.ts";
-import { type Golden, goldenFolder, loadGolden, optimizer, relativeError, relativeFolder } from "./golden.ts";
+import { feeds, type Golden, goldenFolder, loadGolden, optimizer, relativeError, relativeFolder } from "./golden.ts";
 import { LlmEngine } from "./llm-engine.ts";
 import { evaluationOf, gradientStep, restingFeeds } from "./llm-programs.ts";
 
@@ -150,10 +149,3 @@ export const goldenTests = (
       }
     }
   });
-
-function feeds({ batch, weights }: Golden) {
-  const padding = new Int32Array(batch.rows * batch.length).fill(weights.config.experts);
-  for (let row = 0; row < batch.rows; row++)
-    padding.fill(0, row * batch.length, row * batch.length + batch.lengths[row]!);
-  return { ids: idsOf(batch), padding, positions: batch.lossPositions, targets: batch.targets };
-}

@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Batch } from "../../src/data/batches.ts";
+import { type Batch, idsOf } from "../../src/data/batches.ts";
 import { type AdapterLayout, adapterLayout } from "../../src/model/adapter.ts";
 import type { BaseWeights } from "../../src/model/base-weights.ts";
 import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
@@ -144,4 +144,12 @@ export function relativeError(a: Float32Array, b: Float32Array): number {
     norm += value ** 2;
   }
   return Math.sqrt(difference / norm);
+}
+
+/** What the programs of the reference's model are fed besides parameters. */
+export function feeds({ batch, weights }: Pick<Golden, "batch" | "weights">) {
+  const padding = new Int32Array(batch.rows * batch.length).fill(weights.config.experts);
+  for (let row = 0; row < batch.rows; row++)
+    padding.fill(0, row * batch.length, row * batch.length + batch.lengths[row]!);
+  return { ids: idsOf(batch), padding, positions: batch.lossPositions, targets: batch.targets };
 }

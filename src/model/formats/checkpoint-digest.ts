@@ -9,6 +9,8 @@ import { join } from "node:path";
 import { z } from "zod";
 import { writeAtomically } from "../../base/disk.ts";
 import { readText } from "../../base/text.ts";
+import { blockRows } from "../../tensor/stored/stored.ts";
+import type { BaseForm } from "../base-weights.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { TensorFolder } from "./tensor-folder.ts";
 
@@ -20,11 +22,16 @@ const rememberedBytes = 1 << 27;
 
 const chunkBytes = 1 << 22;
 
-/** Digest in hexadecimal. `cache` is a folder where the digests of large files are remembered. */
-export function checkpointDigest({ config, weights }: Checkpoint, cache: string): string {
+/**
+ * Digest in hexadecimal, of the weights in a form.
+ *
+ * @param cache a folder where the digests of large files are remembered
+ */
+export function checkpointDigest({ config, weights }: Checkpoint, cache: string, form: BaseForm = "f32"): string {
   const contents = rememberedDigest(weights, cache);
+  const stored = form === "f32" ? "" : `\n${form}, blocks of ${blockRows}`;
   return createHash("sha256")
-    .update(`${layoutVersion}\n${JSON.stringify(config)}\n${contents}`)
+    .update(`${layoutVersion}\n${JSON.stringify(config)}\n${contents}${stored}`)
     .digest("hex");
 }
 

@@ -1,11 +1,14 @@
 /**
- * Writes the tensors of a checkpoint into the executor layout, one float32 file. No tensor is ever whole in memory: a
+ * Writes the tensors of a checkpoint into the executor layout, narrowed as they come. No tensor is ever whole in memory: a
  * scratch of 64 MB passes over the file, and a matrix that does not fit is transposed in strips.
  */
 import { setImmediate } from "node:timers/promises";
 import { writeFully } from "../../base/disk.ts";
-import { InputError } from "../../base/errors.ts";
-import { type BaseTensor, baseWeightPlan } from "../base-weights.ts";
+import { InputError, invariant } from "../../base/errors.ts";
+import { sizeOf } from "../../tensor/graph/shape.ts";
+import { narrowBfloat, narrowHalf, widenBfloat, widenHalf } from "../../tensor/stored/half.ts";
+import { quantise } from "../../tensor/stored/quantise.ts";
+import { blockRows, bytesOf, isQuantised, type StoredTensor } from "../../tensor/stored/stored.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { TensorFolder } from "./tensor-folder.ts";
 import { transposeInto } from "./transpose.ts";
@@ -24,20 +27,35 @@ export interface ConversionOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-/** Fills an open file as {@link baseWeightPlan} lays it out. */
+/** What 16 bits are in a tensor of the executor layout: those of the checkpoint, or float16 where it has others. */
+export function halfTypes({ config, forms, weights }: Checkpoint): (name: string) => "bfloat16" | "float16" {
+  const others = new Set<string>();
+  for (const { tensor, sources } of weightTable(config, forms)) {
+    if (sources.some(({ name }) => weights.tensors.get(name)!.dtype !== "BF16")) others.add(tensor);
+  }
+  return (name) => (others.has(name) ? "float16" : "bfloat16");
+}
+
+/**
+ * Fills an open file.
+ *
+ * @param tensors where everything belongs
+ * @returns what narrowing changed, as a share of what it narrowed: the root of the sums of squares
+ */
 export async function convertWeights(
   { config, forms, weights }: Checkpoint,
   descriptor: number,
+  tensors: ReadonlyMap<string, StoredTensor>,
   { signal, onProgress }: ConversionOptions = {},
-): Promise<void> {
-  const { tensors, bytes } = baseWeightPlan(config);
-  const total = bytes / 4;
+): Promise<number> {
+  const total = [...tensors.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  const file: Target = { descriptor, lost: 0, narrowed: 0 };
   let done = 0;
   let reported = 0;
   for (const block of weightTable(config, forms)) {
-    const { offset } = tensors.get(block.tensor) as BaseTensor;
-    if (block.inputs === null) done += copyBlock(weights, descriptor, offset, block);
-    else done += transposeBlock(weights, descriptor, offset, block, block.inputs);
+    const tensor = tensors.get(block.tensor)!;
+    if (block.inputs === null) done += copyBlock(weights, file, tensor, block);
+    else done += transposeBlock(weights, file, tensor, block, block.inputs);
     if (done - reported > sliceSize) {
       reported = done;
       onProgress?.(done, total);
@@ -46,9 +64,15 @@ export async function convertWeights(
     }
   }
   onProgress?.(total, total);
+  return file.narrowed === 0 ? 0 : Math.sqrt(file.lost / file.narrowed);
 }
 
-const bytesOf = (values: Float32Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+interface Target {
+  readonly descriptor: number;
+  /** Sums of squares: of what narrowing changed, and of what was narrowed. */
+  lost: number;
+  narrowed: number;
+}
 
 /** @throws InputError at a weight that is not a finite number: every loss would be NaN, and nobody would know why */
 function readWeights(weights: TensorFolder, name: string, target: Float32Array, first: number): void {
@@ -63,41 +87,44 @@ function readWeights(weights: TensorFolder, name: string, target: Float32Array, 
   );
 }
 
-function copyBlock(weights: TensorFolder, descriptor: number, offset: number, block: Block): number {
+function copyBlock(weights: TensorFolder, file: Target, tensor: StoredTensor, block: Block): number {
+  invariant(!isQuantised(tensor.type), () => `${block.tensor} is copied as a vector, which has no blocks of rows`);
   let position = block.start;
   for (const { name, start, outputs } of block.sources) {
     for (let first = 0; first < outputs; first += scratchSize) {
       const chunk = new Float32Array(Math.min(scratchSize, outputs - first));
       readWeights(weights, name, chunk, start + first);
-      writeFully(descriptor, bytesOf(chunk), offset + position * 4);
+      write(file, { tensor, name, start: position, columns: chunk.length, column: 0, count: chunk.length }, chunk);
       position += chunk.length;
     }
   }
   return position - block.start;
 }
 
+/** The sources side by side, each transposed: in one piece if they fit, else strip by strip. */
 function transposeBlock(
   weights: TensorFolder,
-  descriptor: number,
-  offset: number,
+  file: Target,
+  tensor: StoredTensor,
   { start, sources }: Block,
   inputs: number,
 ): number {
   const columns = sources.reduce((sum, { outputs }) => sum + outputs, 0);
-  const fits = inputs * columns <= scratchSize;
-  const whole = fits ? new Float32Array(inputs * columns) : undefined;
+  const whole = inputs * columns <= scratchSize ? new Float32Array(inputs * columns) : undefined;
   let column = 0;
   for (const source of sources) {
-    const rows = Math.max(1, Math.floor(scratchSize / inputs));
+    // An even number, so that a strip of int4 ends with a byte.
+    const rows = Math.max(2, 2 * Math.floor(scratchSize / inputs / 2));
     for (let first = 0; first < source.outputs; first += rows) {
       const count = Math.min(rows, source.outputs - first);
       const strip = readRows(weights, source, first, count, inputs);
-      if (whole !== undefined) transposeInto(strip, inputs, 0, whole, columns, column + first, count, inputs);
-      else writeStrip(descriptor, offset + start * 4, strip, inputs, count, columns, column + first);
+      const turned = whole ?? new Float32Array(inputs * count);
+      transposeInto(strip, inputs, 0, turned, whole ? columns : count, whole ? column + first : 0, count, inputs);
+      if (!whole) write(file, { tensor, name: source.name, start, columns, column: column + first, count }, turned);
     }
     column += source.outputs;
   }
-  if (whole !== undefined) writeFully(descriptor, bytesOf(whole), offset + start * 4);
+  if (whole) write(file, { tensor, name: sources[0]!.name, start, columns, column: 0, count: columns }, whole);
   return inputs * columns;
 }
 
@@ -113,20 +140,62 @@ function readRows(
   return strip;
 }
 
-/** Writes `count` columns of a matrix that lies in the file, one stretch per row. */
-function writeStrip(
-  descriptor: number,
-  offset: number,
-  strip: Float32Array,
-  inputs: number,
-  count: number,
-  columns: number,
-  column: number,
-): void {
-  const turned = new Float32Array(inputs * count);
-  transposeInto(strip, inputs, 0, turned, count, 0, count, inputs);
-  for (let row = 0; row < inputs; row++) {
-    const stretch = turned.subarray(row * count, (row + 1) * count);
-    writeFully(descriptor, bytesOf(stretch), offset + (row * columns + column) * 4);
+/** All rows of `count` columns, from `column` on, of the matrix with `columns` that begins at element `start` of a tensor. */
+interface Part {
+  readonly tensor: StoredTensor;
+  /** Where its values are from, for errors. */
+  readonly name: string;
+  readonly start: number;
+  readonly columns: number;
+  readonly column: number;
+  readonly count: number;
+}
+
+/** @param values `[rows, count]` */
+function write(file: Target, { tensor, name, start, columns, column, count }: Part, values: Float32Array): void {
+  const { offset, type, scales } = tensor;
+  const at = offset + bytesOf(type, start + column);
+  const rows = values.length / count;
+  if (type === undefined) {
+    writeRows(file, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), rows, at, 4 * columns);
+    return;
   }
+  const widened = new Float32Array(values.length);
+  if (isQuantised(type)) {
+    if (type === "int4" && [values.length, ...(count === columns ? [] : [columns, column, count])].some((n) => n % 2)) {
+      throw new InputError(`${name} has an odd number of rows, which int4 cannot put two to a byte; int8 can`);
+    }
+    const { integers, scales: factors } = quantise(values, count, type, widened);
+    writeRows(file, integers, rows, at, bytesOf(type, columns));
+    const blocks = Math.ceil(rows / blockRows);
+    const first = (start / rows) * blocks + column;
+    writeRows(file, new Uint8Array(factors.buffer), blocks, scales! + 2 * first, 2 * columns);
+  } else {
+    const patterns = new Uint16Array(values.length);
+    if (type === "bfloat16") narrowBfloat(values, patterns);
+    else narrowHalf(values, patterns);
+    if (type === "bfloat16") widenBfloat(patterns, widened);
+    else widenHalf(patterns, widened);
+    writeRows(file, new Uint8Array(patterns.buffer), rows, at, 2 * columns);
+  }
+  let [lost, narrowed] = [0, 0];
+  for (let i = 0; i < values.length; i++) {
+    lost += (values[i]! - widened[i]!) ** 2;
+    narrowed += values[i]! ** 2;
+  }
+  if (!Number.isFinite(lost)) {
+    const value = values.find((each, i) => !Number.isFinite(each - widened[i]!));
+    throw new InputError(`${name} has a weight of ${value}, which ${type} cannot hold; float32 can: --base f32`);
+  }
+  file.lost += lost;
+  file.narrowed += narrowed;
+}
+
+/** Rows of equal length, `stride` bytes from one to the next. */
+function writeRows({ descriptor }: Target, bytes: Uint8Array, rows: number, position: number, stride: number): void {
+  const each = bytes.length / rows;
+  if (each === stride) writeFully(descriptor, bytes, position);
+  else
+    for (let row = 0; row < rows; row++)
+      writeFully(descriptor, bytes.subarray(row * each, (row + 1) * each), position + row * stride);
 }

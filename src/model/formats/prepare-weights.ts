@@ -23,16 +23,17 @@ import {
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { threadId } from "node:worker_threads";
-import { diskError, makeFolder, onDisk, readFully, syncFolder, writeFully } from "../../base/disk.ts";
+import { diskError, makeFolder, onDisk, syncFolder, writeFully } from "../../base/disk.ts";
 import { InvariantError, invariant } from "../../base/errors.ts";
 import { largestJson, openToRead } from "../../base/open.ts";
 import { isRunning } from "../../base/processes.ts";
 import { readText } from "../../base/text.ts";
 import { sizeOf } from "../../tensor/graph/shape.ts";
-import { type BaseWeights, baseWeightPlan, type WeightSource } from "../base-weights.ts";
+import { blockRows, readStored } from "../../tensor/stored/stored.ts";
+import { type BaseForm, type BaseWeights, baseWeightPlan, type WeightSource } from "../base-weights.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { checkpointDigest } from "./checkpoint-digest.ts";
-import { type ConversionOptions, convertWeights } from "./convert-weights.ts";
+import { type ConversionOptions, convertWeights, halfTypes } from "./convert-weights.ts";
 
 /** Where converted weights are kept unless the user says otherwise. */
 export function defaultWeightsCache(environment: Readonly<Record<string, string | undefined>> = process.env): string {
@@ -48,20 +49,27 @@ export function defaultWeightsCache(environment: Readonly<Record<string, string 
 export async function prepareBaseWeights(
   checkpoint: Checkpoint,
   cache: string = defaultWeightsCache(),
-  options: ConversionOptions = {},
+  { form = "f32", ...options }: PreparationOptions = {},
 ): Promise<BaseWeights> {
   const { config } = checkpoint;
   const digest = onDisk(`cannot write ${cache}`, () => {
     makeFolder(cache);
     removeLeftovers(cache);
-    return checkpointDigest(checkpoint, cache);
+    return checkpointDigest(checkpoint, cache, form);
   });
   const folder = join(cache, digest);
-  const plan = baseWeightPlan(config);
-  const weights: BaseWeights = { path: join(folder, "weights.bin"), digest, config, ...plan };
-  if (!isComplete(folder, weights)) await convertInto(cache, folder, checkpoint, weights, options);
-  return weights;
+  const plan = baseWeightPlan(config, form, halfTypes(checkpoint));
+  const planned: Planned = { path: join(folder, "weights.bin"), digest, form, config, ...plan };
+  return complete(folder, planned) ?? (await convertInto(cache, folder, checkpoint, planned, options));
 }
+
+interface PreparationOptions extends ConversionOptions {
+  /** Float32 unless given. */
+  readonly form?: BaseForm;
+}
+
+/** Base weights before they are there. */
+type Planned = Omit<BaseWeights, "error">;
 
 /** Base weights as a file that pieces are read from. */
 export class BaseWeightsFile implements WeightSource {
@@ -76,11 +84,13 @@ export class BaseWeightsFile implements WeightSource {
   }
 
   read(name: string, target: Float32Array, first = 0): void {
-    const { offset, shape } = this.#weights.tensors.get(name) ?? unknownTensor(name);
-    invariant(first + target.length <= sizeOf(shape), () => `elements up to ${first + target.length} of ${name}`);
+    const tensor = this.#weights.tensors.get(name) ?? unknownTensor(name);
+    invariant(
+      first + target.length <= sizeOf(tensor.shape),
+      () => `elements up to ${first + target.length} of ${name}`,
+    );
     invariant(this.#descriptor !== null, "base weights are read after they were closed");
-    const bytes = new Uint8Array(target.buffer, target.byteOffset, target.byteLength);
-    readFully(this.#descriptor, bytes, offset + first * 4, this.#weights.path);
+    readStored(this.#descriptor, this.#weights.path, tensor, target, first);
   }
 
   /** Closes the file; a second call does nothing. */
@@ -95,18 +105,19 @@ function unknownTensor(name: string): never {
 }
 
 /** The name was given last, so that a folder of this name is whole; what is checked is that nobody cut it since. */
-function isComplete(folder: string, { path, bytes, ...weights }: BaseWeights): boolean {
+function complete(folder: string, planned: Planned): BaseWeights | null {
   try {
-    return (
-      statSync(path).size === bytes && readText(join(folder, "weights.json"), largestJson) === sidecar(weights, bytes)
-    );
+    const text = readText(join(folder, "weights.json"), largestJson);
+    const weights = { ...planned, error: Number(JSON.parse(text).error ?? 0) };
+    return statSync(planned.path).size === planned.bytes && text === sidecar(weights) ? weights : null;
   } catch {
-    return false;
+    return null;
   }
 }
 
-function sidecar({ digest, config, tensors }: Omit<BaseWeights, "path" | "bytes">, bytes: number): string {
-  return `${JSON.stringify({ digest, dtype: "float32", config, bytes, tensors: Object.fromEntries(tensors) })}\n`;
+function sidecar({ digest, form, error, config, bytes, tensors }: BaseWeights): string {
+  const stored = form === "f32" ? { dtype: "float32" } : { form, block: blockRows, error };
+  return `${JSON.stringify({ digest, ...stored, config, bytes, tensors: Object.fromEntries(tensors) })}\n`;
 }
 
 /** Conversions under way in this thread. */
@@ -117,10 +128,10 @@ async function convertInto(
   cache: string,
   folder: string,
   checkpoint: Checkpoint,
-  weights: BaseWeights,
+  planned: Planned,
   options: ConversionOptions,
-): Promise<void> {
-  const name = `${weights.digest}.${process.pid}.${threadId}.${conversions++}.partial`;
+): Promise<BaseWeights> {
+  const name = `${planned.digest}.${process.pid}.${threadId}.${conversions++}.partial`;
   const partial = join(cache, name);
   const remove = () => rmSync(partial, { recursive: true, force: true });
   active.add(name);
@@ -128,16 +139,18 @@ async function convertInto(
   process.once("exit", remove);
   try {
     mkdirSync(partial);
-    await writeSynced(join(partial, "weights.bin"), async (descriptor) => {
+    const error = await writeSynced(join(partial, "weights.bin"), (descriptor) => {
       // The gaps between tensors are zeros.
-      ftruncateSync(descriptor, weights.bytes);
-      await convertWeights(checkpoint, descriptor, options);
+      ftruncateSync(descriptor, planned.bytes);
+      return convertWeights(checkpoint, descriptor, planned.tensors, options);
     });
+    const weights = { ...planned, error };
     await writeSynced(join(partial, "weights.json"), async (descriptor) => {
-      writeFully(descriptor, new TextEncoder().encode(sidecar(weights, weights.bytes)));
+      writeFully(descriptor, new TextEncoder().encode(sidecar(weights)));
     });
     syncFolder(partial);
-    publish(partial, folder, weights);
+    publish(partial, folder, planned);
+    return weights;
   } catch (error) {
     throw diskError(`cannot write ${folder}`, error);
   } finally {
@@ -147,24 +160,25 @@ async function convertInto(
   }
 }
 
-async function writeSynced(path: string, write: (descriptor: number) => Promise<void>): Promise<void> {
+async function writeSynced<Result>(path: string, write: (descriptor: number) => Promise<Result>): Promise<Result> {
   const descriptor = openSync(path, "wx");
   try {
-    await write(descriptor);
+    const result = await write(descriptor);
     fsyncSync(descriptor);
+    return result;
   } finally {
     closeSync(descriptor);
   }
 }
 
 /** Gives the finished folder its name. If somebody else finished first, theirs has the same bytes and stays. */
-function publish(partial: string, folder: string, weights: BaseWeights): void {
-  if (isComplete(folder, weights)) return;
+function publish(partial: string, folder: string, planned: Planned): void {
+  if (complete(folder, planned) !== null) return;
   rmSync(folder, { recursive: true, force: true });
   try {
     renameSync(partial, folder);
   } catch (error) {
-    if (!isComplete(folder, weights)) throw error;
+    if (complete(folder, planned) === null) throw error;
   }
   syncFolder(join(folder, ".."));
 }

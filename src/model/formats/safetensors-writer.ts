@@ -5,7 +5,7 @@
  */
 import { writeAtomically, writeFully } from "../../base/disk.ts";
 import { InputError, invariant } from "../../base/errors.ts";
-import { narrowBfloat, narrowHalf } from "./half.ts";
+import { narrowBfloat, narrowHalf } from "../../tensor/stored/half.ts";
 import { type Dtype, dtypeBytes } from "./safetensors-header.ts";
 
 /** How float32 values are stored. float16 and bfloat16 round to nearest, ties to even. */

@@ -9,7 +9,7 @@ import { endianness } from "node:os";
 import { readFully } from "../../base/disk.ts";
 import { InputError, invariant, MachineError, messageOf } from "../../base/errors.ts";
 import { openToRead } from "../../base/open.ts";
-import { widenBfloat, widenHalf } from "./half.ts";
+import { widenBfloat, widenHalf } from "../../tensor/stored/half.ts";
 import { type Dtype, dtypeBytes, headerLength, parseHeader, type TensorEntry } from "./safetensors-header.ts";
 
 export type { Dtype, TensorEntry } from "./safetensors-header.ts";

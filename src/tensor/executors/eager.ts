@@ -3,13 +3,14 @@
  * resort where no native executor loads. Ragged tensors are whole here, with their counts beside them.
  */
 
-import { closeSync, readSync } from "node:fs";
+import { closeSync } from "node:fs";
 import type * as Tf from "@tensorflow/tfjs-core";
 import { InvariantError, invariant } from "../../base/errors.ts";
 import { openToRead } from "../../base/open.ts";
 import { constantOp, inputOp, reachable, weightOp, zerosOp } from "../graph/graph.ts";
 import type { EagerLowering, Node, Program, Tensor } from "../graph/ir.ts";
 import { type DType, type SymbolicDim, sizeOf } from "../graph/shape.ts";
+import { readStored } from "../stored/stored.ts";
 import { type Executable, type Executor, sizesOf, type TensorData, type WeightSource } from "./executor.ts";
 
 declare module "../graph/ir.ts" {
@@ -162,7 +163,7 @@ function readWeight(tf: typeof Tf, node: Node, weights: WeightSource | null): Tf
   const values = new Float32Array(sizeOf(entry.shape));
   const file = openToRead(weights.path);
   try {
-    readSync(file, values, 0, values.byteLength, entry.offset);
+    readStored(file, weights.path, entry, values);
   } finally {
     closeSync(file);
   }

@@ -2,15 +2,15 @@
 import { InvariantError } from "../../base/errors.ts";
 import type { Program, TensorType } from "../graph/ir.ts";
 import { formatShape } from "../graph/shape.ts";
+import type { StoredTensor } from "../stored/stored.ts";
 
 export type TensorData = Float32Array | Int32Array | BigInt64Array;
 
-/** Frozen tensors in one little-endian float32 file that all executables map or read. */
+/** Frozen tensors in one little-endian file that all executables map or read. */
 export interface WeightSource {
   /** Absolute path of the file. */
   readonly path: string;
-  /** Byte offset and shape of each tensor in the file. */
-  readonly tensors: ReadonlyMap<string, { readonly offset: number; readonly shape: readonly number[] }>;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
 }
 
 export interface Executable {

@@ -4,12 +4,19 @@
  * A ragged tensor lives here in one piece (`whole`), as one tensor per group (`pieces`), or both; each form is made from
  * the other when somebody asks, once. Matrix products go by group. Elementwise work is done on the whole while that stays
  * in the cache, since a copy costs less than a node per group for every operation, and by group beyond.
+ *
+ * A base weight that is stored narrower than float32 is widened anew at every use, so that no widened matrix lives longer
+ * than the product it is for. ONNX Runtime would undo that: `onnx.ts` takes the two optimisations from it that do. And it
+ * runs nodes depth first, of a node's inputs the one first that was written down last: hence all widening nodes come first
+ * in the file, and each runs just before its product. Forty products of 2048 × 2048 and their transposes: 20 MB more than
+ * nothing, against 700 MB where any of this is missing.
  */
 import { basename } from "node:path";
 import { InvariantError, invariant } from "../../base/errors.ts";
 import { constantOp, inputOp, reachable, staticSize, weightOp, zerosOp } from "../graph/graph.ts";
 import type { Node, OnnxAttributes, OnnxLimits, OnnxLowering, Program, Tensor } from "../graph/ir.ts";
 import { type DType, groupsOf, isRagged, type Shape, type SymbolicDim, sizeOf } from "../graph/shape.ts";
+import { blockRows, bytesOf, isQuantised, type StoredTensor, type StoredType, scalesShape } from "../stored/stored.ts";
 import type { WeightSource } from "./executor.ts";
 import { attributeProtos, elementTypes, encodeModel, type NodeProto, type TensorProto } from "./onnx-proto.ts";
 
@@ -41,6 +48,7 @@ const mostBytes = ([rows, ...rest]: Shape): number =>
 
 export class OnnxEmitter implements OnnxLowering {
   readonly #nodes: NodeProto[] = [];
+  readonly #widenings: NodeProto[] = [];
   readonly #initializers: TensorProto[] = [];
   readonly #literals = new Map<string, string>();
   readonly #values = new Map<string, Value>();
@@ -52,6 +60,11 @@ export class OnnxEmitter implements OnnxLowering {
   constructor(weights: WeightSource | null, limits: OnnxLimits = {}) {
     this.#weights = weights;
     this.limits = limits;
+  }
+
+  /** Whether the program reads weights that are stored narrower than float32; known once it was emitted. */
+  get widens(): boolean {
+    return this.#widenings.length > 0;
   }
 
   /** The serialised model of `program`. */
@@ -67,7 +80,7 @@ export class OnnxEmitter implements OnnxLowering {
     });
     return encodeModel({
       name: program.name,
-      nodes: this.#nodes,
+      nodes: [...this.#widenings, ...this.#nodes],
       initializers: this.#initializers,
       inputs: Object.values(program.inputs).map((tensor) => describe(tensor.node.attributes.name as string, tensor)),
       outputs: outputs.map(([name, tensor]) => describe(outputName(name), tensor)),
@@ -77,7 +90,7 @@ export class OnnxEmitter implements OnnxLowering {
   /** Adds a node and returns the names of its outputs. */
   node(opType: string, inputs: readonly string[], attributes: OnnxAttributes = {}, outputs = 1, domain = ""): string[] {
     const names = Array.from({ length: outputs }, () => `t${this.#names++}`);
-    this.#push(opType, inputs, attributes, names, domain);
+    this.#push(this.#nodes, opType, inputs, attributes, names, domain);
     return names;
   }
 
@@ -154,9 +167,8 @@ export class OnnxEmitter implements OnnxLowering {
   /** The tensor as one value. */
   whole(tensor: Tensor): string {
     const value = this.#value(tensor);
-    if (tensor.node.op === weightOp) {
-      value.whole ??= this.#weight(tensor.node.attributes.name as string, tensor.shape, 0);
-    } else if (value.whole === undefined) {
+    if (tensor.node.op === weightOp) return this.#weight(tensor.node.attributes.name as string, tensor.shape, 0);
+    if (value.whole === undefined) {
       value.whole = value.pieces
         ? this.node("Concat", value.pieces, { axis: 0 })[0]!
         : this.stack(value.matrices!, tensor.shape.slice(1) as number[]);
@@ -183,15 +195,14 @@ export class OnnxEmitter implements OnnxLowering {
   /** The matrices of a `[groups, a, b]` tensor. Those of a base weight are read in place. */
   matrices(tensor: Tensor): readonly string[] {
     const value = this.#value(tensor);
+    const [groups, a, b] = tensor.shape as [number, number, number];
+    if (tensor.node.op === weightOp) {
+      const name = tensor.node.attributes.name as string;
+      return Array.from({ length: groups }, (_, group) => this.#weight(name, [a, b], group));
+    }
     if (!value.matrices) {
-      const [groups, a, b] = tensor.shape as [number, number, number];
-      if (tensor.node.op === weightOp) {
-        const name = tensor.node.attributes.name as string;
-        value.matrices = Array.from({ length: groups }, (_, group) => this.#weight(name, [a, b], group * a * b));
-      } else {
-        const [flat] = this.node("Reshape", [this.whole(tensor), this.integers([groups * a, b])]);
-        value.matrices = groups === 1 ? [flat!] : this.cut(flat!, new Array<number>(groups).fill(a), 0);
-      }
+      const [flat] = this.node("Reshape", [this.whole(tensor), this.integers([groups * a, b])]);
+      value.matrices = groups === 1 ? [flat!] : this.cut(flat!, new Array<number>(groups).fill(a), 0);
     }
     return value.matrices;
   }
@@ -204,6 +215,7 @@ export class OnnxEmitter implements OnnxLowering {
     else if (op === constantOp) {
       this.define(node, [this.#literal(attributes.values as number[], attributes.shape as number[], output.dtype)]);
     } else if (op === zerosOp) this.define(node, [this.filled(attributes.shape as number[])]);
+    else if (op.name === "gatherRows" && this.#isHalf(node.inputs[0]!)) this.define(node, this.#gatherHalves(node));
     else if (op.onnxGrouped) op.onnxGrouped(this, node);
     else if (!op.onnx) throw new InvariantError(`onnx: ${op.name} has no lowering`);
     else if (this.#inPieces(node)) this.#lowerPieces(node);
@@ -248,26 +260,68 @@ export class OnnxEmitter implements OnnxLowering {
     return value;
   }
 
-  /** An initializer that points into the weights file. */
-  #weight(name: string, shape: Shape, firstElement: number): string {
+  /** A base weight, or one matrix of a stack, in float32. */
+  #weight(name: string, shape: Shape, group: number): string {
+    const { type, scales } = this.#storedTensor(name);
+    const dims = shape as readonly number[];
+    const stored = this.#stored(name, dims, group);
+    if (type === undefined) return stored;
+    if (!isQuantised(type)) return this.#widen("Cast", [stored], { to: elementTypes.float32 });
+    const each = scalesShape(dims);
+    const narrow = this.#external(`${stored}.scales`, "bfloat16", scales! + 2 * group * sizeOf(each), each);
+    const factors = this.#widen("Cast", [narrow], { to: elementTypes.float32 });
+    return this.#widen("DequantizeLinear", [stored, factors], { axis: dims.length - 2, block_size: blockRows });
+  }
+
+  #widen(opType: string, inputs: readonly string[], attributes: OnnxAttributes): string {
+    const output = `t${this.#names++}`;
+    this.#push(this.#widenings, opType, inputs, attributes, [output]);
+    return output;
+  }
+
+  #isHalf({ node }: Tensor): boolean {
+    if (node.op !== weightOp) return false;
+    const { type } = this.#storedTensor(node.attributes.name as string);
+    return type === "bfloat16" || type === "float16";
+  }
+
+  /** Of a table in 16 bits, only the rows that are asked for are widened. */
+  #gatherHalves({ inputs: [table, index] }: Node): string[] {
+    const { node, shape } = table!;
+    const stored = this.#stored(node.attributes.name as string, shape as readonly number[], 0);
+    const [rows] = this.node("Gather", [stored, this.whole(index!)], { axis: 0 });
+    return this.cast(rows!, "float32");
+  }
+
+  #storedTensor(name: string): StoredTensor {
     const entry = this.#weights?.tensors.get(name);
-    if (!entry || !this.#weights) throw new InvariantError(`onnx: the base weights have no tensor "${name}"`);
+    if (!entry) throw new InvariantError(`onnx: the base weights have no tensor "${name}"`);
+    return entry;
+  }
+
+  /** A tensor as it lies in the weights file, or one matrix of it. */
+  #stored(name: string, shape: readonly number[], group: number): string {
+    const { offset, type } = this.#storedTensor(name);
     // The whole of a stack and its first matrix begin at one place.
-    const id = `w.${name}.${shape.join("x")}.${firstElement}`;
-    if (!this.#literals.has(id)) {
-      this.#literals.set(id, id);
-      this.#initializers.push({
-        name: id,
-        dims: shape as readonly number[],
-        dataType: elementTypes.float32,
-        dataLocation: 1,
-        externalData: [
-          { key: "location", value: basename(this.#weights.path) },
-          { key: "offset", value: String(entry.offset + 4 * firstElement) },
-          { key: "length", value: String(4 * sizeOf(shape)) },
-        ],
-      });
-    }
+    const id = `w.${name}.${shape.join("x")}.${group * sizeOf(shape)}`;
+    return this.#external(id, type ?? "float32", offset + bytesOf(type, group * sizeOf(shape)), shape);
+  }
+
+  /** An initializer that points into the weights file. */
+  #external(id: string, type: StoredType, offset: number, dims: readonly number[]): string {
+    if (this.#literals.has(id)) return id;
+    this.#literals.set(id, id);
+    this.#initializers.push({
+      name: id,
+      dims,
+      dataType: elementTypes[type],
+      dataLocation: 1,
+      externalData: [
+        { key: "location", value: basename(this.#weights!.path) },
+        { key: "offset", value: String(offset) },
+        { key: "length", value: String(bytesOf(type, sizeOf(dims))) },
+      ],
+    });
     return id;
   }
 
@@ -304,7 +358,7 @@ export class OnnxEmitter implements OnnxLowering {
     const renamed = new Map<string, string>();
     for (const [value, output] of outputs) {
       if (made.has(value) && !renamed.has(value)) renamed.set(value, output);
-      else this.#push("Identity", [value], {}, [output], "");
+      else this.#push(this.#nodes, "Identity", [value], {}, [output]);
     }
     const rename = (name: string) => renamed.get(name) ?? name;
     for (const [i, node] of this.#nodes.entries()) {
@@ -313,19 +367,14 @@ export class OnnxEmitter implements OnnxLowering {
   }
 
   #push(
+    to: NodeProto[],
     opType: string,
     input: readonly string[],
     attributes: OnnxAttributes,
     output: readonly string[],
-    domain: string,
-  ) {
-    this.#nodes.push({
-      name: `${opType}.${this.#nodes.length}`,
-      opType,
-      domain,
-      input,
-      output,
-      attribute: attributeProtos(attributes),
-    });
+    domain = "",
+  ): void {
+    const name = `${to === this.#nodes ? opType : `Widen${opType}`}.${to.length}`;
+    to.push({ name, opType, domain, input, output, attribute: attributeProtos(attributes) });
   }
 }

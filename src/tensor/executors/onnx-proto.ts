@@ -40,7 +40,16 @@ message ModelProto {
 
 const modelType = protobuf.parse(schema).root.lookupType("onnx.ModelProto");
 
-export const elementTypes = { float32: 1, int32: 6, int64: 7, bool: 9 } as const;
+export const elementTypes = {
+  float32: 1,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  bfloat16: 16,
+  int4: 22,
+} as const;
 
 export interface NodeProto {
   readonly name: string;

@@ -2,7 +2,7 @@
  * Runs programs on ONNX Runtime (onnxruntime-node), one session per program.
  *
  * Base weights are external data in one file that every session of every worker maps, and prepacking is off, so that
- * the pages are in memory once. `run()` blocks its thread: parallelism is one worker per core with one intra-op thread.
+ * the pages are in memory once, in the form they are stored in. `run()` blocks its thread: parallelism is one worker per core with one intra-op thread.
  */
 import { createRequire } from "node:module";
 import { dirname } from "node:path";
@@ -45,6 +45,9 @@ export interface OnnxOptions {
  */
 const webgpuLimits = { parts: 7, whole: true, plainNorms: true } as const;
 
+/** Folding would widen every weight when the session is made, and merging would keep what is widened for the next use. */
+const keepsNarrow = { disable_specified_optimizers: "ConstantFolding;CommonSubexpressionElimination" };
+
 export class OnnxExecutor implements Executor {
   readonly name: string;
   readonly pads: boolean;
@@ -58,7 +61,8 @@ export class OnnxExecutor implements Executor {
 
   async compile(program: Program, weights: WeightSource | null): Promise<Executable> {
     const ort = loadOrt();
-    const model = new OnnxEmitter(weights, this.pads ? webgpuLimits : {}).emit(program);
+    const emitter = new OnnxEmitter(weights, this.pads ? webgpuLimits : {});
+    const model = emitter.emit(program);
     const { provider = "cpu", threads = 1, profilePrefix } = this.#options;
     const session: Record<string, string> = { disable_prepacking: "1" };
     if (weights) session.model_external_initializers_file_folder_path = dirname(weights.path);
@@ -73,7 +77,7 @@ export class OnnxExecutor implements Executor {
       // no time, and eight merged clients took 1.7 GB instead of 0.95.
       enableMemPattern: false,
       logSeverityLevel: 3,
-      extra: { session },
+      extra: { session, ...(emitter.widens && { optimization: keepsNarrow }) },
       ...(profilePrefix !== undefined && { enableProfiling: true, profileFilePrefix: profilePrefix }),
     };
     try {

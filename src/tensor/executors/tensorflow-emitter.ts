@@ -273,6 +273,7 @@ export class TensorflowEmitter implements TensorflowLowering {
   #weight(name: string, shape: Shape): string {
     const entry = this.#weights?.tensors.get(name);
     if (!entry || !this.#weights) throw new InvariantError(`tensorflow: the base weights have no tensor "${name}"`);
+    invariant(entry.type === undefined, () => `tensorflow: base weight "${name}" is ${entry.type}, expected float32`);
     const dtype = { type: dataTypes.float32 };
     const handle = this.#variable(`weight.${name}`, shape as number[]);
     const start = this.#literal([entry.offset / 4], [1], "int64");

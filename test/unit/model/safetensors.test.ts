@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from "node:path";
 import { test } from "node:test";
 import { InputError, InvariantError, MachineError } from "../../../src/base/errors.ts";
-import { narrowBfloat, narrowHalf, widenBfloat, widenHalf } from "../../../src/model/formats/half.ts";
+import { narrowBfloat, narrowHalf, widenBfloat, widenHalf } from "../../../src/tensor/stored/half.ts";
 import { SafetensorsFile } from "../../../src/model/formats/safetensors.ts";
 import {
   type StoredDtype,
