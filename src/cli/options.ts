@@ -1,6 +1,7 @@
 /** What the values of options are: each function reads one, and says what was expected. */
 import { InvalidArgumentError } from "commander";
 import type { MergeLimit } from "../engine/merge-limit.ts";
+import type { BaseForm } from "../model/base-weights.ts";
 import type { StoredDtype } from "../model/formats/safetensors-writer.ts";
 import type { Target } from "../study/cell.ts";
 import type { Sample } from "../study/matrix/planned.ts";
@@ -117,6 +118,21 @@ export function targetLoss(text: string): Target {
   }
   return { budget: budget === "mean" ? null : Number(budget), loss: Number(loss) };
 }
+
+const baseForms: readonly BaseForm[] = ["f32", "half", "int8", "int4"];
+
+function baseForm(name: string): BaseForm {
+  const found = baseForms.find((form) => form === name);
+  if (found === undefined) throw new InvalidArgumentError(`expected ${baseForms.join(", ")}.`);
+  return found;
+}
+
+/** The form of base weights, wherever a model is named. */
+export const baseOption = [
+  "--base <form>",
+  "how the base weights are kept: f32, half, int8 or int4 (default: f32)",
+  baseForm,
+] as const;
 
 const dtypes: Readonly<Record<string, StoredDtype>> = { float32: "F32", bfloat16: "BF16", float16: "F16" };
 

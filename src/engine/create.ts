@@ -68,6 +68,20 @@ export function requireEngine(name: string): EngineName {
 
 const working = new Set<ChosenEngine>();
 
+/**
+ * TensorFlow maps float32 alone, and WebGPU has no bfloat16.
+ *
+ * @throws ScenarioError where the engine does not read base weights in this form
+ */
+export function requireBase(form: string | undefined, engine: EngineName): void {
+  if (form === undefined || form === "f32") return;
+  const chosen = chooseEngine(engine).engine;
+  if (chosen !== "tensorflow" && chosen !== "onnx-webgpu") return;
+  throw new ScenarioError(
+    `base is ${form}, but ${chosen} reads base weights in float32 alone; expected --engine onnx, or --base f32`,
+  );
+}
+
 /** Which of the packages cannot be loaded. */
 function missing(...names: readonly string[]): string | null {
   const { resolve } = createRequire(import.meta.url);

@@ -17,11 +17,11 @@ import { probit } from "simple-statistics";
 import { diskError, syncFolder, writeAtomically } from "../base/disk.ts";
 import { byteTokenizer } from "../data/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { narrowBfloat } from "../model/formats/half.ts";
 import { huggingFaceConfigText } from "../model/formats/hf-config.ts";
 import { encodeHeader, type TensorSpec } from "../model/formats/safetensors-writer.ts";
 import { huggingFaceShapes } from "../model/formats/weight-table.ts";
 import { sizeOf } from "../tensor/graph/shape.ts";
+import { narrowBfloat } from "../tensor/stored/half.ts";
 import { byteTokenizerFiles } from "./byte-tokenizer.ts";
 
 export interface SynthesisOptions {

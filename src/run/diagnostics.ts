@@ -2,6 +2,7 @@
 import { closeSync, writeFileSync } from "node:fs";
 import { sum } from "simple-statistics";
 import { openToAppend } from "../base/open.ts";
+import { formatTime } from "../base/units.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 
 export interface Diagnostics {
@@ -75,3 +76,24 @@ function append(path: string, text: string): void {
     closeSync(file);
   }
 }
+
+/** Milliseconds between two notes; a small model is converted before the first. */
+const every = 5_000;
+
+/** Says how far the conversion of base weights is, for those who wait. */
+export function conversionNotes(say: (text: string) => void): (done: number, total: number) => void {
+  const begun = performance.now();
+  let said = begun;
+  return (done, total) => {
+    const now = performance.now();
+    if (now - said < every) return;
+    said = now;
+    const perSecond = (1_000 * done) / (now - begun);
+    const left = formatTime(Math.round((1_000 * (total - done)) / perSecond));
+    say(
+      `converting base weights, once: ${Math.floor((100 * done) / total)} %, ${millions(perSecond)} a second, ${left} left`,
+    );
+  };
+}
+
+const millions = (weights: number): string => `${(weights / 1e6).toFixed(0)} million weights`;

@@ -6,9 +6,6 @@ import { isImageSource, loadImages } from "../data/images/source.ts";
 import { changedInputs, type Digests, type Input, mixedRemark, type Places } from "../folder/provenance.ts";
 import { openRunFolder, readRecord, readResult } from "../folder/run-folder.ts";
 import { digestOfWarmStart } from "../folder/warm-start.ts";
-import { loadCheckpoint } from "../model/formats/checkpoint.ts";
-import { checkpointDigest } from "../model/formats/checkpoint-digest.ts";
-import { defaultWeightsCache } from "../model/formats/prepare-weights.ts";
 import { ownCodeDigest } from "../scenario/own-code.ts";
 import { openModel, shapeDigest } from "../tasks/llm/load-model.ts";
 import { pathOf } from "../tasks/sources.ts";
@@ -41,7 +38,7 @@ export async function lookAtInputs(path: string): Promise<string[]> {
   const record = readRecord(folder);
   const made = (readResult(folder) ?? record)?.made;
   if (made === undefined) return [];
-  const { task, model, warmStart, data } = recordedScenario(path);
+  const { task, model, base, warmStart, data } = recordedScenario(path);
   const now: { -readonly [Key in Input]?: string | null } = {};
   const places: Partial<Record<Input, string>> = {};
   const unknown: string[] = [];
@@ -61,17 +58,12 @@ export async function lookAtInputs(path: string): Promise<string[]> {
   const { source } = data;
   await look("data", pathOf(source), isImageSource(source) ? () => loadImages(source, { seed: 0 }).digest : hashed);
   await look("source", record?.source?.file, ownCodeDigest);
-  await look("model", home, made.engine === null ? (at) => shapeDigest(openModel(at).config) : weightsDigest);
+  await look(
+    "model",
+    home,
+    made.engine === null ? (at) => shapeDigest(openModel(at).config) : (at) => openModel(at, base).digest(),
+  );
   await look("warmStart", warmStart, digestOfWarmStart);
   await look("tokenizer", home, async (at) => (await openModel(at).tokenizer()).digest);
   return [...remarksOn(path, now, places), ...unknown];
-}
-
-function weightsDigest(folder: string): string {
-  const checkpoint = loadCheckpoint(folder);
-  try {
-    return checkpointDigest(checkpoint, defaultWeightsCache());
-  } finally {
-    checkpoint.close();
-  }
 }

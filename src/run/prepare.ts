@@ -21,6 +21,7 @@ import { buildFleet, type PartitionSizes } from "../sim/fleet/devices.ts";
 import type { Fleet } from "../sim/fleet/fleet.ts";
 import type { OpenedTask, TaskSpec } from "../tasks/kind.ts";
 import { kindOf } from "../tasks/open/kinds.ts";
+import { conversionNotes } from "./diagnostics.ts";
 import { traitsOf } from "./traits.ts";
 
 export interface Prepared {
@@ -52,10 +53,12 @@ export interface PrepareOptions {
   readonly startedIn?: string;
   /** Mistakes that are known already, to be said with those that are found here. */
   readonly problems?: readonly Problem[];
+  /** Told how far the conversion of a large base model is. */
+  readonly say?: (text: string) => void;
 }
 
 export async function prepare(scenario: Scenario, options: PrepareOptions): Promise<Prepared> {
-  const { embedded, cache = defaultWeightsCache(), startedIn = ".", problems = [] } = options;
+  const { embedded, cache = defaultWeightsCache(), startedIn = ".", problems = [], say } = options;
   const data = withPaths(scenario.data, startedIn);
   const rng = new Rng(data.seed);
   const { shape = {}, validation = 0 } = strategyOf(scenario);
@@ -67,6 +70,7 @@ export async function prepare(scenario: Scenario, options: PrepareOptions): Prom
     timingOnly: data.timingOnly,
     embedded,
     cache,
+    ...(say && { onConversion: conversionNotes(say) }),
   });
   throwProblems(data.name, [...problems, ...checkAgainstTask(data, task)]);
   const { budget, cost } = task.task;
@@ -121,7 +125,7 @@ export async function prepare(scenario: Scenario, options: PrepareOptions): Prom
     rounds: data.rounds.count,
     validation,
   };
-  const { spec, digest } = await task.spec();
+  const { spec, digest, notes: specNotes = [] } = await task.spec();
   const start = data.warmStart === undefined ? null : readWarmStart(data.warmStart, task);
   const budgets = data.evaluateAt ?? [...fleet.budget, budget.full];
   return {
@@ -130,7 +134,7 @@ export async function prepare(scenario: Scenario, options: PrepareOptions): Prom
     budgets: [...new Set(budgets)].sort((a, b) => b - a),
     training: { setup, spec, start },
     traits,
-    notes,
+    notes: [...notes, ...specNotes],
     inputs: { ...read, model: digest },
   };
 }
@@ -145,4 +149,10 @@ function drawnSizes({ data }: ScenarioData, clients: number, rng: Rng): Partitio
     { clients, examples: Math.round(examplesPerClient * clients), tokensPerExample },
     rng,
   );
+}
+
+/** Clients that would have nothing to train on. */
+export function withoutData({ fleet: { examples, size } }: Prepared): string[] {
+  const empty = examples.reduce((count, own) => count + (own === 0 ? 1 : 0), 0);
+  return empty === 0 ? [] : [`${empty} of ${size} clients have no data and are never invited; see data.partition`];
 }

@@ -9,7 +9,7 @@ import { writeAtomically } from "../base/disk.ts";
 import { MachineError, messageOf, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { parseInput, throwProblems } from "../base/problem.ts";
-import { chooseEngine, requireEngine } from "../engine/create.ts";
+import { chooseEngine, requireBase, requireEngine } from "../engine/create.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import { engineNameOf } from "../engine/names.ts";
 import { whileHeld } from "../folder/held.ts";
@@ -41,7 +41,7 @@ import { strategyProblems } from "./method.ts";
 import { writeLearned, writeResult } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
 import type { OpenElsewhere } from "./pools/elsewhere.ts";
-import { type Prepared, prepare } from "./prepare.ts";
+import { type Prepared, prepare, withoutData } from "./prepare.ts";
 import type { ProgressListener } from "./progress.ts";
 import { provenanceOf, recordOf, type ScenarioSource } from "./provenance.ts";
 import { checkReach } from "./reach.ts";
@@ -148,24 +148,22 @@ export async function run(given: Scenario, options: RunOptions = {}): Promise<Ru
 /** Checks that the engine trains here, builds the fleet, reads the data, converts the base model. */
 export async function prepareRun(
   scenario: Scenario,
-  { engine = "auto", startedIn = ".", workers, nats }: Pick<RunOptions, "engine" | "startedIn" | "workers" | "nats">,
+  options: Pick<RunOptions, "engine" | "startedIn" | "workers" | "nats" | "listen">,
 ): Promise<Prepared> {
-  if (scenario.data.timingOnly) engineNameOf(engine);
-  else requireEngine(engine);
+  const { engine = "auto", workers, nats, startedIn, listen } = options;
+  const { name, base, timingOnly, stop } = scenario.data;
+  if (timingOnly) engineNameOf(engine);
+  else requireBase(base, requireEngine(engine));
   if (workers === 0 && nats === undefined) throw new ScenarioError("workers is 0, expected at least 1");
-  const prepared = await prepare(scenario, { embedded: embeddedModel(), startedIn, problems: checkQuorum(scenario) });
-  throwProblems(scenario.data.name, [
-    ...stopProblems(scenario.data.stop, prepared.task.type, prepared.training && prepared.budgets),
+  const [embedded, problems] = [embeddedModel(), checkQuorum(scenario)];
+  const say = listen && ((text: string) => listen({ type: "note", text }));
+  const prepared = await prepare(scenario, { ...given({ startedIn, say }), embedded, problems });
+  throwProblems(name, [
+    ...stopProblems(stop, prepared.task.type, prepared.training && prepared.budgets),
     ...strategyProblems(scenario, prepared),
     ...checkReach(scenario, prepared),
   ]);
   return { ...prepared, notes: [...prepared.notes, ...withoutData(prepared), ...unusedFields(scenario)] };
-}
-
-/** They would have nothing to train on. */
-function withoutData({ fleet: { examples, size } }: Prepared): string[] {
-  const empty = examples.reduce((count, own) => count + (own === 0 ? 1 : 0), 0);
-  return empty === 0 ? [] : [`${empty} of ${size} clients have no data and are never invited; see data.partition`];
 }
 
 interface PlayedRun {

@@ -65,6 +65,7 @@ const recordSchema = z.object({
   seed: shape.seed,
   task: shape.task,
   model: shape.model,
+  base: shape.base,
   lora: shape.lora,
   warmStart: shape.warmStart,
   rescaler: shape.rescaler,

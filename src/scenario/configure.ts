@@ -11,6 +11,7 @@ export const changesSchema = z.strictObject({
   /** A file of instructions. */
   data: z.string().exactOptional(),
   model: z.string().exactOptional(),
+  base: z.string().exactOptional(),
   timingOnly: z.boolean().exactOptional(),
   /** A file of `flame calibrate`. */
   calibration: z.string().exactOptional(),
@@ -21,12 +22,13 @@ export const changesSchema = z.strictObject({
 export type ScenarioChanges = Readonly<z.output<typeof changesSchema>>;
 
 export function configure(scenario: Scenario, changes: ScenarioChanges): Scenario {
-  const { seed, rounds, data, model, timingOnly, calibration, set = [] } = changes;
+  const { seed, rounds, data, model, base, timingOnly, calibration, set = [] } = changes;
   const assignments: [path: string, value: unknown][] = [];
   if (seed !== undefined) assignments.push(["seed", seed]);
   if (rounds !== undefined) assignments.push(["rounds.count", rounds]);
   if (data !== undefined) assignments.push(["data.source", { ...fileOptions(scenario), path: data }]);
   if (model !== undefined) assignments.push(["model", model]);
+  if (base !== undefined) assignments.push(["base", base]);
   if (timingOnly === true) assignments.push(["timingOnly", true]);
   if (calibration !== undefined) assignments.push(["calibration", calibrationFrom(calibration)]);
   for (const text of set) assignments.push(parseAssignment(text));

@@ -190,7 +190,7 @@ export function unusedFields(scenario: Scenario): string[] {
   if (strategy.sampler !== undefined && isNamed) {
     unused.push(`rounds.sampler is not used: strategy ${strategy.name} chooses its clients itself`);
   }
-  for (const field of ["warmStart", "stop"] as const) {
+  for (const field of ["base", "warmStart", "stop"] as const) {
     if (data.timingOnly && data[field] !== undefined) unused.push(`${field} is not used: nothing is trained`);
   }
   if (policy === undefined && own.policy === undefined) return unused;

@@ -3,6 +3,7 @@
  */
 import { z } from "zod";
 import { count, positive, probability } from "../base/fields.ts";
+import { given } from "../base/given.ts";
 import { partitionSchema } from "../data/partition.ts";
 import { templateSchema } from "../data/template.ts";
 import type { Spec } from "../fl/define.ts";
@@ -193,7 +194,8 @@ export const policySpecOf = ({ rounds }: ScenarioData): Spec =>
 export const taskFieldsOf = ({
   task,
   model,
+  base,
   lora,
   rescaler,
-}: Pick<ScenarioData, "task" | "model" | "lora" | "rescaler">): unknown =>
-  task.type === "llm" ? { model, lora, sharedRescaler: rescaler.shared } : task;
+}: Pick<ScenarioData, "task" | "model" | "base" | "lora" | "rescaler">): unknown =>
+  task.type === "llm" ? { model, ...given({ base }), lora, sharedRescaler: rescaler.shared } : task;

@@ -47,6 +47,8 @@ export interface OpenOptions {
   /** Where the base model lies that comes with the program, and where converted weights are kept. */
   readonly embedded: string;
   readonly cache: string;
+  /** Told of the conversion of base weights: elements that are done, and all. */
+  readonly onConversion?: (done: number, total: number) => void;
 }
 
 /** What of a scenario's `data` a task reads. */
@@ -104,7 +106,7 @@ export interface OpenedTask {
   /** Reads the examples. */
   load(): Promise<Loaded>;
   /** What workers make it from, and the digest of what is in it. Converts base weights unless that was done before. */
-  spec(): Promise<{ readonly spec: TaskSpec; readonly digest: string }>;
+  spec(): Promise<{ readonly spec: TaskSpec; readonly digest: string; readonly notes?: readonly string[] }>;
 }
 
 export interface Loaded {

@@ -12,10 +12,10 @@ import { after, test } from "node:test";
 import fc from "fast-check";
 import { InputError } from "../../src/base/errors.ts";
 import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
-import { narrowBfloat, narrowHalf, widenBfloat, widenHalf } from "../../src/tensor/stored/half.ts";
 import { floatDtypes, SafetensorsFile } from "../../src/model/formats/safetensors.ts";
 import { dtypeBytes } from "../../src/model/formats/safetensors-header.ts";
 import { writeSafetensors } from "../../src/model/formats/safetensors-writer.ts";
+import { narrowBfloat, narrowHalf, widenBfloat, widenHalf } from "../../src/tensor/stored/half.ts";
 import { plainSafetensors, randomTensors, smallConfig, withHeader, writeFolder } from "../support/model-folder.ts";
 
 const cases = Number(process.env.FUZZ_CASES ?? 2_000);

@@ -24,6 +24,7 @@ interface CalibrateFlags {
   readonly engine: string;
   readonly data?: string;
   readonly model?: string;
+  readonly base?: string;
   readonly json?: boolean;
 }
 
@@ -37,7 +38,7 @@ export async function calibrate(
   const engine = requireEngine(asked);
   const loaded = (await loadScenario(name)).scenarios[0]!;
   const scenario = configure(loaded, {
-    ...given({ data: flags.data, model: flags.model }),
+    ...given({ data: flags.data, model: flags.model, base: flags.base }),
     ...(loaded.data.timingOnly ? { set: ["timingOnly=false"] } : {}),
   });
   const prepared = await prepareRun(scenario, { engine });

@@ -88,12 +88,13 @@ type Asked = ScenarioChanges & { readonly engine?: string; readonly merge?: "aut
 
 /** The command line that gives this run again; flags that cannot change the result are left out. */
 export function reproduce(path: string, asked: Asked): string {
-  const { seed, rounds, data, model, timingOnly, calibration, set = [], engine = "auto", merge = "auto" } = asked;
+  const { seed, rounds, data, model, base, timingOnly, calibration, set = [], engine = "auto", merge = "auto" } = asked;
   const words = ["npx flame run", quote(path)];
   if (seed !== undefined) words.push(`--seed ${seed}`);
   if (rounds !== undefined) words.push(`--rounds ${rounds}`);
   if (data !== undefined) words.push(`--data ${quote(data)}`);
   if (model !== undefined) words.push(`--model ${quote(model)}`);
+  if (base !== undefined) words.push(`--base ${quote(base)}`);
   if (timingOnly === true) words.push("--timing-only");
   if (calibration !== undefined) words.push(`--calibration ${quote(calibration)}`);
   if (engine !== "auto") words.push(`--engine ${engine}`);

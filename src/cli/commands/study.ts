@@ -40,6 +40,7 @@ interface StudyFlags extends NatsFlags {
   readonly rounds?: number;
   readonly workers?: number;
   readonly engine: string;
+  readonly base?: string;
   readonly timingOnly?: boolean;
   readonly calibration?: string;
   readonly target?: Target;
@@ -153,7 +154,7 @@ function axesOf(flags: StudyFlags, defaults: Defaults, planned: PlannedStudy | n
     variants: planned?.variants ?? [],
     conditions: planned?.conditions ?? [],
     seeds: [...(seeds ?? smoke?.seeds ?? planned?.seeds ?? defaults.seeds)],
-    set: [...(smoke?.set ?? []), ...flags.set],
+    set: [...(smoke?.set ?? []), ...(flags.base === undefined ? [] : [`base=${flags.base}`]), ...flags.set],
     ...given({ rounds: rounds ?? smoke?.rounds, timingOnly, calibration }),
   };
 }
@@ -268,6 +269,7 @@ function commandLine(path: string, flags: StudyFlags, { command }: Defaults): st
   add("rounds", flags.rounds);
   if (flags.timingOnly === true) words.push("--timing-only");
   add("calibration", flags.calibration);
+  add("base", flags.base);
   add("engine", flags.engine === "auto" ? "" : flags.engine);
   add("target", target === undefined ? "" : `${target.budget ?? "mean"}:${target.loss}`);
   add("against", flags.against);

@@ -9,6 +9,7 @@ import { encode } from "../../runtime/messages/codec.ts";
 import { read } from "../../runtime/pools/nats-wire.ts";
 import { taskTypes } from "../../tasks/facts.ts";
 import type { TaskSpec } from "../../tasks/kind.ts";
+import { narrowTypes } from "../../tensor/stored/stored.ts";
 import { type Parts, partsOf, partsSchema } from "./weights.ts";
 
 export interface Chosen {
@@ -22,6 +23,13 @@ export interface PackedSetup {
   readonly contents: ReadonlyMap<string, () => Uint8Array>;
 }
 
+const storedSchema = z.strictObject({
+  offset: z.int().min(0),
+  shape: z.array(z.int().min(1)),
+  type: z.enum(narrowTypes).exactOptional(),
+  scales: z.int().min(0).exactOptional(),
+});
+
 const setupSchema = z.strictObject({
   engine: z.enum(engineNames).exclude(["auto"]),
   merge: z.union([z.strictObject({ clients: z.int().min(1) }), z.strictObject({ bytes: z.int().min(0) })]),
@@ -29,9 +37,7 @@ const setupSchema = z.strictObject({
   weights: z
     .strictObject({
       file: partsSchema,
-      tensors: z.array(
-        z.tuple([z.string(), z.strictObject({ offset: z.int().min(0), shape: z.array(z.int().min(1)) })]),
-      ),
+      tensors: z.array(z.tuple([z.string(), storedSchema])),
     })
     .nullable(),
   setup: z.custom<TrainingSetup>(isRecord),

@@ -1,6 +1,7 @@
 /** What a scenario says of the language model it trains. */
 import { z } from "zod";
 import { count, positive } from "../../base/fields.ts";
+import { baseForms } from "../../model/base-weights.ts";
 
 const size = count.max(2 ** 20);
 
@@ -34,6 +35,8 @@ const slices = z.strictObject({
 export const llmFields = {
   /** `embedded`, or a Hugging Face model folder, of OLMoE or a relative. */
   model: z.union([z.string().min(1), modelShape]).default("embedded"),
+  /** How its weights are stored and mapped: `f32`, `half`, `int8` or `int4`; that of its folder, or `f32`, unless given. */
+  base: z.enum(baseForms).exactOptional(),
   lora: z
     .strictObject({
       rank: count.max(2 ** 16).default(8),

@@ -50,9 +50,9 @@ export const llmSpec = (
 /** Of a language model; every one has some. */
 export const baseWeightsOf = ({ weights }: TaskSpec): BaseWeights => weights as BaseWeights;
 
-async function open({ model: given, lora, sharedRescaler }: Fields, options: OpenOptions): Promise<OpenedTask> {
-  const { shape, cache } = options;
-  const model = modelOf(given, options);
+async function open({ model: given, base, lora, sharedRescaler }: Fields, options: OpenOptions): Promise<OpenedTask> {
+  const { shape, cache, onConversion } = options;
+  const model = modelOf(given, base, options);
   const { config } = model;
   const adapter = adapterLayout(config, lora, shape);
   const { total, expert } = countParameters(config);
@@ -93,15 +93,24 @@ async function open({ model: given, lora, sharedRescaler }: Fields, options: Ope
     },
     load: () => loadInstructions(model, options),
     async spec() {
-      const weights = await model.weights(cache);
-      return { spec: llmSpec(weights, lora, shape, sharedRescaler), digest: weights.digest };
+      const weights = await model.weights(cache, onConversion && { onProgress: onConversion });
+      const { digest, form, error } = weights;
+      const notes = form === "f32" ? [] : [`base weights in ${form}: ${lossOf(error)}`];
+      return { spec: llmSpec(weights, lora, shape, sharedRescaler), digest, notes };
     },
   };
 }
 
 type Model = Pick<OpenedModel, "config" | "tokenizer" | "weights">;
 
-function modelOf(model: LlmFields["model"], { name, timingOnly, embedded }: OpenOptions): Model {
+/** What narrowing took from the weights, in words. */
+const lossOf = (error: number): string =>
+  error === 0
+    ? "exactly those of the model"
+    : `each differs from the model's by ${Number((100 * error).toPrecision(2))} % (root mean square)`;
+
+function modelOf(model: LlmFields["model"], base: LlmFields["base"], options: OpenOptions): Model {
+  const { name, timingOnly, embedded } = options;
   if (typeof model !== "string") {
     if (!timingOnly) {
       throw new ScenarioError(
@@ -119,7 +128,7 @@ function modelOf(model: LlmFields["model"], { name, timingOnly, embedded }: Open
         `expected "embedded" or a Hugging Face model folder`,
     );
   }
-  return openModel(folder);
+  return openModel(folder, base);
 }
 
 const shapeDefaults = {

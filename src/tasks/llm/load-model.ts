@@ -5,9 +5,11 @@ import { sha256 } from "../../base/digest.ts";
 import { InputError } from "../../base/errors.ts";
 import { loadHuggingFaceTokenizer } from "../../data/hf-tokenizer.ts";
 import { byteTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
-import type { BaseWeights } from "../../model/base-weights.ts";
+import type { BaseForm, BaseWeights } from "../../model/base-weights.ts";
 import type { ModelConfig } from "../../model/config.ts";
-import { loadCheckpoint } from "../../model/formats/checkpoint.ts";
+import { type Checkpoint, loadCheckpoint } from "../../model/formats/checkpoint.ts";
+import { checkpointDigest } from "../../model/formats/checkpoint-digest.ts";
+import type { ConversionOptions } from "../../model/formats/convert-weights.ts";
 import { type HuggingFaceConfig, readHuggingFaceConfig } from "../../model/formats/hf-config.ts";
 import { defaultWeightsCache, prepareBaseWeights } from "../../model/formats/prepare-weights.ts";
 
@@ -21,30 +23,42 @@ export interface OpenedModel {
   /** @throws InputError when the folder has no tokenizer and the model does not read bytes */
   tokenizer(): Promise<Tokenizer>;
   /** Converts the weights unless that was done before. @throws InputError naming every tensor that is wrong */
-  weights(cache?: string): Promise<BaseWeights>;
+  weights(cache?: string, options?: ConversionOptions): Promise<BaseWeights>;
+  /** That of the weights, without converting them. */
+  digest(cache?: string): Promise<string>;
 }
 
 /**
  * Opens a folder in Hugging Face layout. Only its configuration is read until more is asked for.
  *
+ * @param form of the weights; float32 unless given
  * @throws InputError when there is no configuration, or one of an architecture that is not read
  */
-export function openModel(folder: string): OpenedModel {
+export function openModel(folder: string, form: BaseForm = "f32"): OpenedModel {
   const path = join(folder, "config.json");
   if (!existsSync(path)) {
     throw new InputError(`${path} does not exist; expected a Hugging Face model folder, or "embedded"`);
   }
   const description = readHuggingFaceConfig(path);
   const config = description.model;
-  return { folder, config, description, tokenizer: () => openTokenizer(folder, config), weights };
+  return {
+    folder,
+    config,
+    description,
+    tokenizer: () => openTokenizer(folder, config),
+    weights: (cache = defaultWeightsCache(), options = {}) =>
+      withCheckpoint(folder, (checkpoint) => prepareBaseWeights(checkpoint, cache, { form, ...options })),
+    digest: (cache = defaultWeightsCache()) =>
+      withCheckpoint(folder, async (checkpoint) => checkpointDigest(checkpoint, cache, form)),
+  };
+}
 
-  async function weights(cache = defaultWeightsCache()): Promise<BaseWeights> {
-    const checkpoint = loadCheckpoint(folder);
-    try {
-      return await prepareBaseWeights(checkpoint, cache);
-    } finally {
-      checkpoint.close();
-    }
+async function withCheckpoint<Result>(folder: string, use: (checkpoint: Checkpoint) => Promise<Result>) {
+  const checkpoint = loadCheckpoint(folder);
+  try {
+    return await use(checkpoint);
+  } finally {
+    checkpoint.close();
   }
 }
 

@@ -3,7 +3,6 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from "node:path";
 import { test } from "node:test";
 import { InputError, InvariantError, MachineError } from "../../../src/base/errors.ts";
-import { narrowBfloat, narrowHalf, widenBfloat, widenHalf } from "../../../src/tensor/stored/half.ts";
 import { SafetensorsFile } from "../../../src/model/formats/safetensors.ts";
 import {
   type StoredDtype,
@@ -11,6 +10,7 @@ import {
   writeSafetensors,
 } from "../../../src/model/formats/safetensors-writer.ts";
 import { TensorFolder } from "../../../src/model/formats/tensor-folder.ts";
+import { narrowBfloat, narrowHalf, widenBfloat, widenHalf } from "../../../src/tensor/stored/half.ts";
 import { temporaryFolder } from "../../support/folders.ts";
 import { plainSafetensors, randomTensors, smallConfig, withHeader, writeFolder } from "../../support/model-folder.ts";
 

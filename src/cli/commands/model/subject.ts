@@ -3,6 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { InputError, ScenarioError } from "../../../base/errors.ts";
 import type { Digests } from "../../../folder/provenance.ts";
+import type { BaseForm } from "../../../model/base-weights.ts";
 import type { ModelConfig } from "../../../model/config.ts";
 import { remarksOn } from "../../../run/inputs.ts";
 import { embeddedModel, knownShapes } from "../../../run/package.ts";
@@ -45,7 +46,8 @@ export function modelAt(trained: TrainedAdapter, topK: number): EvaluationModel 
 }
 
 /** `embedded` or a folder. */
-const openNamedModel = (name: string): OpenedModel => openModel(name === "embedded" ? embeddedModel() : name);
+const openNamedModel = (name: string, form?: BaseForm): OpenedModel =>
+  openModel(name === "embedded" ? embeddedModel() : name, form);
 
 /** Where the configuration of a model is: of `embedded`, a published shape's name, a folder, or its `config.json`. */
 export function modelFolder(name: string): string {
@@ -64,20 +66,21 @@ export interface Subject {
 
 export interface SubjectFlags {
   readonly model?: string;
+  readonly base?: BaseForm;
   readonly adapter?: string;
   readonly round?: number;
 }
 
 /** The model and adapter that a command is about: a run names its model, anything else is about the embedded one. */
-export function openSubject({ model: name, adapter: folder, round }: SubjectFlags): Subject {
+export function openSubject({ model: name, base, adapter: folder, round }: SubjectFlags): Subject {
   if (folder === undefined || !isRunFolder(folder)) {
     if (round !== undefined) throw new ScenarioError("--round is given, but --adapter is not the folder of a run");
-    const model = openNamedModel(name ?? "embedded");
+    const model = openNamedModel(name ?? "embedded", base);
     const trained = folder === undefined ? noAdapter(model.config) : readAdapter(folder, model.config);
     return { model, trained, run: null, remarks: () => [] };
   }
   const run = recordedScenario(folder);
-  const model = openNamedModel(name ?? modelOf(run, folder));
+  const model = openNamedModel(name ?? modelOf(run, folder), base ?? run.base);
   const trained = readRunAdapter(folder, model.config, round ?? null);
   return { model, trained, run, remarks: (now) => remarksOn(folder, now, { model: model.folder }) };
 }
