@@ -37,10 +37,21 @@ export interface ModelConfig {
   readonly sharedWidth?: number;
   /** Layers, from 0, that have one MLP in the place of experts. */
   readonly dense?: { readonly layers: readonly number[]; readonly width: number };
+  /** Factors at four places, where others have 1, and 1 ÷ √(width of a head) in attention. */
+  readonly multipliers?: {
+    /** On the embedding of a token. */
+    readonly embedding: number;
+    /** On what attention and experts add to h. */
+    readonly residual: number;
+    /** On q·k. */
+    readonly attention: number;
+    /** What logits are divided by. */
+    readonly logitsDivisor: number;
+  };
 }
 
 /** Relatives of OLMoE whose folders are read and written. */
-export type RelativeType = "mixtral" | "qwen2_moe" | "qwen3_moe";
+export type RelativeType = "granitemoe" | "mixtral" | "qwen2_moe" | "qwen3_moe";
 
 /** What small models leave as OLMoE has it. */
 export const plainSettings = {

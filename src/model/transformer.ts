@@ -10,7 +10,7 @@
  * Le et al., "FLAME", 2025, https://arxiv.org/abs/2506.16600.
  */
 import type { Tensor } from "../tensor/graph/ir.ts";
-import { add, cast, clip, div, mul, reduceSum, swiglu } from "../tensor/ops/arithmetic.ts";
+import { add, cast, clip, div, mul, reduceSum, scale, swiglu } from "../tensor/ops/arithmetic.ts";
 import { integerDivide } from "../tensor/ops/discrete.ts";
 import { gatherRows, scatterAddRows, topK } from "../tensor/ops/index-ops.ts";
 import { concat, halves, reshape, split, transpose } from "../tensor/ops/layout.ts";
@@ -84,12 +84,13 @@ export function forward(options: ForwardOptions, ids: Tensor, padding: Tensor): 
   const tokens = rows * length;
   const routers: Forward["routers"][number][] = [];
   const beside: BesideOutput[] = [];
-  let h = gatherRows(weight("embed"), reshape(ids, [tokens]));
+  const { embedding = 1, residual = 1 } = config.multipliers ?? {};
+  let h = scale(gatherRows(weight("embed"), reshape(ids, [tokens])), embedding);
   for (let layer = 0; layer < config.layers; layer++) {
     const of = (name: string) => weight(`layers.${layer}.${name}`);
-    h = add(h, attention(options, rmsNorm(h, of("inputNorm"), config.normEpsilon), of));
+    h = add(h, scale(attention(options, rmsNorm(h, of("inputNorm"), config.normEpsilon), of), residual));
     if (config.dense?.layers.includes(layer)) {
-      h = add(h, denseMlp(rmsNorm(h, of("postNorm"), config.normEpsilon), of));
+      h = add(h, scale(denseMlp(rmsNorm(h, of("postNorm"), config.normEpsilon), of), residual));
       continue;
     }
     const mixed = mixture(options, routers.length, h, padding, of);
@@ -114,7 +115,9 @@ export function logitsAt(
   hidden: Tensor,
   positions: Tensor,
 ): Tensor {
-  return matmul(rmsNorm(gatherRows(hidden, positions), weight("norm"), config.normEpsilon), weight("head"));
+  const normed = rmsNorm(gatherRows(hidden, positions), weight("norm"), config.normEpsilon);
+  // On what is narrower than logits.
+  return matmul(scale(normed, 1 / (config.multipliers?.logitsDivisor ?? 1)), weight("head"));
 }
 
 /** @param of the layer's tensors by name */
@@ -148,7 +151,7 @@ export function attention(
   const queries = reshape(transpose(grouped, [0, 2, 3, 1, 4]), [rows, keyValueHeads, sharing * length, size]);
   const perHead = (t: Tensor) => transpose(reshape(t, [rows, length, keyValueHeads, size]), [0, 2, 1, 3]);
   const keys = perHead(position(k, "kNorm", keyValueHeads));
-  const heard = causalAttention(queries, keys, perHead(clamp(v)), 1 / Math.sqrt(size));
+  const heard = causalAttention(queries, keys, perHead(clamp(v)), config.multipliers?.attention ?? 1 / Math.sqrt(size));
   const attended = reshape(heard, [rows, keyValueHeads, sharing, length, size]);
   const merged = reshape(transpose(attended, [0, 3, 1, 2, 4]), [tokens, heads * size]);
   const output = matmul(merged, of("o"));
@@ -168,7 +171,8 @@ function mixture(options: ForwardOptions, layer: number, h: Tensor, padding: Ten
   const { values, indices } = topK(probabilities, k);
   const shares = config.normTopK ? div(values, reduceSum(values, [1], true)) : values;
   // The rescaler multiplies the weights of a token's experts, which are fewer numbers than their outputs.
-  const routed = adapted ? mul(shares, adapted.rescaler[layer]!) : shares;
+  const { residual = 1 } = config.multipliers ?? {};
+  const routed = scale(adapted ? mul(shares, adapted.rescaler[layer]!) : shares, residual);
   const labels = reshape(add(indices, reshape(cast(padding, "int64"), [tokens, 1])), [tokens * k]);
   const { positions, counts } = sortByGroup(labels, config.experts);
   const token = integerDivide(positions, k);
@@ -178,9 +182,9 @@ function mixture(options: ForwardOptions, layer: number, h: Tensor, padding: Ten
   const experts = adapted?.experts ?? baseExperts;
   const mixed = experts(layer, { x, weight, positions, labels }, of("gateUp"), of("down"));
   const beside = adapted?.beside?.[layer]?.(normed);
-  const shared = config.sharedWidth === undefined ? h : add(h, sharedExpert(normed, of));
+  const shared = config.sharedWidth === undefined ? h : add(h, scale(sharedExpert(normed, of), residual));
   return {
-    output: scatterAddRows(mixed.outputs, token, tokens, beside ? add(shared, beside.output) : shared),
+    output: scatterAddRows(mixed.outputs, token, tokens, beside ? add(shared, scale(beside.output, residual)) : shared),
     beside,
     router: { logits, probabilities, counts: mixed.counts ?? counts },
   };

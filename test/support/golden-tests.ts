@@ -23,7 +23,7 @@ export const isQuick = ({ name, form, k }: GoldenCase): boolean =>
   form === "factored" && (name.startsWith("ONNX") ? k === 1 || k === 8 : k === 2);
 
 /** Architectures with a small model in `test/golden/data/relatives`, and their experts per token. */
-export const relatives = { mixtral: 2, qwen2_moe: 4, qwen3_moe: 4 };
+export const relatives = { granitemoe: 4, mixtral: 2, qwen2_moe: 4, qwen3_moe: 4 };
 
 /** The same tests of each relative of OLMoE. */
 export function relativeTests(isChosen: (golden: GoldenCase) => boolean): void {

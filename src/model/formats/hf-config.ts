@@ -134,7 +134,8 @@ function checkSwitches(fields: Fields, { slidingWindow }: Architecture, problems
 }
 
 /** Fields that are floating-point in transformers, where 8 is not a float: transformers 5 refuses a `clip_qkv` of 8. */
-const floats = /^( *"(?:clip_qkv|initializer_range|rms_norm_eps|rope_theta|router_aux_loss_coef)": -?\d+)(,?)$/gm;
+const floats =
+  /^( *"(?:attention_multiplier|clip_qkv|embedding_multiplier|initializer_range|logits_scaling|residual_multiplier|rms_norm_eps|rope_theta|router_aux_loss_coef)": -?\d+)(,?)$/gm;
 
 /** The text of {@link toHuggingFaceConfig}. */
 export const huggingFaceConfigText = (...args: Parameters<typeof toHuggingFaceConfig>): string =>

@@ -51,8 +51,10 @@ function* storedBlocks({ config }: WeightSource) {
   for (const block of weightTable(config)) if (!(block.tensor === "head" && config.tiedEmbeddings)) yield block;
 }
 
-const tensorOrder = (weights: WeightSource): string[] =>
-  [...storedBlocks(weights)].flatMap(({ sources }) => sources.map(({ name }) => name));
+/** A tensor that holds all experts is named by each of them. */
+const tensorOrder = (weights: WeightSource): string[] => [
+  ...new Set([...storedBlocks(weights)].flatMap(({ sources }) => sources.map(({ name }) => name))),
+];
 
 /** All elements in the order of {@link tensorOrder}. */
 function* tensorChunks(weights: WeightSource): Generator<Float32Array> {

@@ -11,10 +11,12 @@ import { join } from "node:path";
 import { InputError } from "../../../base/errors.ts";
 import type { AdapterLayout } from "../../adapter.ts";
 import type { WeightSource } from "../../base-weights.ts";
-import { sparseLayers } from "../../config.ts";
+import { type ModelConfig, sparseLayers } from "../../config.ts";
+import { architectureOf } from "../architectures/all.ts";
 
-/** How modules are called that PEFT saves whole. */
-export const routerModule = "gate";
+/** How modules are called that PEFT saves whole: all whose names end so. */
+export const routerModule = (model: ModelConfig): string =>
+  model.modelType === undefined ? "gate" : architectureOf(model).names.routerModule;
 
 export const routersName = "routers.safetensors";
 
@@ -30,7 +32,7 @@ interface RouterTensor {
 
 export const routerTensors = ({ model, routers, experts }: AdapterLayout): readonly RouterTensor[] =>
   routers.map(({ start, end }, place) => ({
-    module: `base_model.model.model.layers.${sparseLayers(model)[place]}.mlp.${routerModule}.weight`,
+    module: `base_model.model.model.layers.${sparseLayers(model)[place]}.${architectureOf(model).names.routerModule}.weight`,
     name: `layers.${sparseLayers(model)[place]}.router`,
     shape: [experts, (end - start) / experts],
     start,

@@ -141,7 +141,7 @@ const adapterConfig = (baseModelName: string, { model, lora, routers }: AdapterL
   ...(architectureOf(model).fusedAdapters ? fusedTargets(lora) : { target_modules: targetModules(model) }),
   fan_in_fan_out: false,
   init_lora_weights: true,
-  modules_to_save: routers.length > 0 ? [routerModule] : null,
+  modules_to_save: routers.length > 0 ? [routerModule(model)] : null,
   inference_mode: true,
 });
 
@@ -237,8 +237,8 @@ function checkKind(given: z.infer<typeof schema>, model: ModelConfig, problems: 
     ? checkFused(given, problems)
     : checkModules(given, model, problems);
   const { modules_to_save } = fields;
-  if (modules_to_save?.some((name) => name !== routerModule)) {
-    const expected = `expected none, or ${routerModule}: but for routers the base stays frozen`;
+  if (modules_to_save?.some((name) => name !== routerModule(model))) {
+    const expected = `expected none, or ${routerModule(model)}: but for routers the base stays frozen`;
     problems.push(`modules_to_save is ${JSON.stringify(modules_to_save)}, ${expected}`);
   }
   const { bias, init_lora_weights: start = null, ...others } = fields;

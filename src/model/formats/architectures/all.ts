@@ -3,11 +3,13 @@ import { InputError } from "../../../base/errors.ts";
 import { show } from "../../../base/problem.ts";
 import type { ModelConfig, RelativeType } from "../../config.ts";
 import type { Architecture } from "./architecture.ts";
+import { graniteMoe } from "./granite-moe.ts";
 import { mixtral } from "./mixtral.ts";
 import { olmoe } from "./olmoe.ts";
 import { qwen2Moe, qwen3Moe } from "./qwen-moe.ts";
 
 const relatives: Readonly<Record<RelativeType, Architecture>> = {
+  granitemoe: graniteMoe,
   mixtral,
   qwen2_moe: qwen2Moe,
   qwen3_moe: qwen3Moe,
@@ -22,6 +24,12 @@ const refusals: Readonly<Record<string, string>> = {
   flex_olmo: "FlexOlmo norms after attention and experts, where OLMoE norms before them",
   deepseek_v2: "DeepSeek has latent attention",
   deepseek_v3: "DeepSeek has latent attention",
+  granitemoehybrid: "Granite 4 has Mamba layers",
+  granitemoeshared: "Granite-MoE-Shared has a shared expert without a gate",
+  dbrx: "DBRX has layer norms with a mean, and clips before it norms",
+  phimoe: "Phi-MoE chooses experts by its own sampler, and has layer norms with biases",
+  jamba: "Jamba has Mamba layers",
+  glm4_moe: "GLM-4-MoE scores experts by sigmoids, and turns half of each head",
   gpt_oss: "GPT-OSS has attention sinks and a clamped, biased expert",
   olmo: "OLMo is dense: it has no experts to choose from",
   olmo2: "OLMo 2 is dense: it has no experts to choose from",

@@ -9,6 +9,8 @@ import type { Fields } from "./fields.ts";
 export interface ExpertNames {
   readonly block: string;
   readonly router: string;
+  /** The router as a module of transformers 5, behind `model.layers.{l}.`. */
+  readonly routerModule: string;
   /** Leaf names of one expert's projections; null where a tensor always holds all experts. */
   readonly leaves: { readonly gate: string; readonly up: string; readonly down: string } | null;
   /** All experts in one tensor: rows of gate, then of up, `[experts, 2·f, d]`; and `[experts, d, f]`. */
@@ -42,6 +44,7 @@ export interface Architecture {
 export const projectionNames: ExpertNames = {
   block: "mlp",
   router: "gate.weight",
+  routerModule: "mlp.gate",
   leaves: { gate: "gate_proj", up: "up_proj", down: "down_proj" },
   fused: { gateUp: "experts.gate_up_proj", down: "experts.down_proj" },
 };

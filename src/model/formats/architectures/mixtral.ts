@@ -14,6 +14,7 @@ export const mixtral: Architecture = {
   names: {
     block: "block_sparse_moe",
     router: "gate.weight",
+    routerModule: "mlp.gate",
     leaves: { gate: "w1", up: "w3", down: "w2" },
     fused: { gateUp: "experts.gate_up_proj", down: "experts.down_proj" },
   },
