@@ -17,7 +17,9 @@ export const qwen2Moe: Architecture = {
   slidingWindow: false,
   read(fields, problems) {
     const { qkv_bias: bias = true, shared_expert_intermediate_size: sharedWidth } = fields;
-    if (sharedWidth === undefined) problems.push("shared_expert_intermediate_size is missing");
+    if (sharedWidth === undefined) {
+      problems.push("shared_expert_intermediate_size is missing, expected the width of the shared expert");
+    }
     return {
       ...readQwen(fields, problems),
       attentionBias: bias ? "qkv" : false,
@@ -52,7 +54,7 @@ export const qwen3Moe: Architecture = {
 
 function readQwen(fields: Fields, problems: string[]): Partial<ModelConfig> {
   const { moe_intermediate_size: expertWidth, decoder_sparse_step: step, mlp_only_layers: only } = fields;
-  if (expertWidth === undefined) problems.push("moe_intermediate_size is missing");
+  if (expertWidth === undefined) problems.push("moe_intermediate_size is missing, expected the width of one expert");
   const count = fields.num_hidden_layers;
   const layers = Array.from({ length: count }, (_, layer) => layer).filter(
     (layer) => only?.includes(layer) === true || (layer + 1) % step !== 0,
