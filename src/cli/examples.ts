@@ -11,7 +11,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   eval: ["--adapter runs/quickstart-42-20260310T141503 --budget 8,1"],
   generate: ['--adapter runs/quickstart-42-20260310T141503 --prompt "Sort the letters." --input dbca'],
   export: ["runs/quickstart-42-20260310T141503 --to adapter", "runs/quickstart-42-20260310T141503 --to model --merge"],
-  inspect: ["olmoe-1b-7b --rank 16", "path/to/model --budget 8,1"],
+  inspect: ["olmoe-1b-7b --rank 16", "olmoe-1b-7b --time --budget 8,1", "path/to/model --budget 8,1"],
   synthesize: ["--like olmoe-1b-7b --layers 2 --to twin"],
   init: ["my-study"],
   complete: ["bash >> ~/.bashrc", "zsh > ~/.zfunc/_flame"],

@@ -86,6 +86,9 @@ export function declareModelCommands(program: Command): void {
     )
     .option("--adapter-bytes <number>", "bytes of an adapter's number on the network, 4 or 2", adapterBytes, 4)
     .option("--sequence <tokens>", "length of the sequence that is counted as a whole", positiveNumber, 128)
+    .option("--batch <tokens>", "tokens of a training batch", positiveNumber, 512)
+    .option("--time", "measure how many tokens a second this machine trains")
+    .option("--tokens <number>", "tokens that a client trains on in a round", positiveNumber, 10_000)
     .option("--json", "print one JSON object")
     .action(async (model, flags) => (await import("./commands/model/inspect.ts")).inspect(model, flags));
 

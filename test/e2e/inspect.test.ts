@@ -51,6 +51,32 @@ test("OLMoE-1B-7B's figures follow from its config.json alone", async (t) => {
   assert.equal(asFile.parameters.total, 6_919_161_856);
 });
 
+test("weights and memory follow from the form of the base weights, and a machine's pace is measured where that is asked for", async (t) => {
+  const formsOf = async (...words: string[]) => JSON.parse((await runFlame("inspect", ...words, "--json")).out).forms;
+  const forms = await formsOf("olmoe-1b-7b", "--budget", "8");
+  // Bits of a weight, scales included: tables of 2 · 50,304 · 2048 numbers are never narrower than 16.
+  const [tables, rest] = [2 * 50_304 * 2048, 6_919_161_856 - 2 * 50_304 * 2048];
+  for (const [at, [form, bits]] of Object.entries({ f32: 32, half: 16, int8: 8.5, int4: 4.5 }).entries()) {
+    const expected = (tables * Math.max(16, form === "f32" ? 32 : 16) + rest * bits) / 8;
+    assert.equal(forms[at].form, form);
+    // Vectors, routers and the gaps between pages.
+    assert.ok(Math.abs(forms[at].weightBytes / expected - 1) < 2e-3, `${form}: ${forms[at].weightBytes}`);
+    assert.equal(forms[at].budgets[0].stepSeconds, null);
+  }
+  // The head is the widest matrix that is widened.
+  const worker = forms.map(({ budgets }: { budgets: { workerBytes: number }[] }) => budgets[0]!.workerBytes);
+  assert.deepEqual(worker.slice(1), new Array(3).fill(worker[0] + 4 * 50_304 * 2048));
+
+  const folder = tinyModel(temporaryFolder(t));
+  const timed = await formsOf(folder, "--time", "--budget", "1", "--batch", "4");
+  for (const { budgets } of timed) assert.ok(budgets[0].stepSeconds > 0);
+  const { out } = await runFlame("inspect", folder, "--time", "--budget", "4", "--batch", "1", "--tokens", "3000");
+  assert.match(
+    out,
+    /--base +weights +k +a worker +tokens\/s +3,000 tokens\n.*\nf32 +[\d.]+ kB +4 .*\nhalf .*\nint8 .*\nint4 /,
+  );
+});
+
 test("weights that are there are checked against the configuration", async (t) => {
   const whole = await runFlame("inspect", tinyModel(temporaryFolder(t)));
   assert.equal(whole.code, 0);

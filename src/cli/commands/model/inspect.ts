@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { formatBytes } from "../../../base/units.ts";
+import { chooseEngine } from "../../../engine/create.ts";
 import {
   activeParameters,
   attentionScoreFlops,
@@ -11,7 +12,6 @@ import {
   loraFlops,
   roundBytes,
   trainingFlops,
-  trainingMemory,
 } from "../../../model/accounting.ts";
 import { adapterLayout } from "../../../model/adapter.ts";
 import { type ModelConfig, sparseLayers } from "../../../model/config.ts";
@@ -20,6 +20,7 @@ import { formatTable } from "../../../report/table.ts";
 import { openModel } from "../../../tasks/llm/load-model.ts";
 import { colors } from "../../screen/colors.ts";
 import { terminal } from "../../screen/terminal.ts";
+import { describeForms, type FormFigures, formFigures } from "./base-forms.ts";
 import { checkBudget, modelFolder, usualBudgets } from "./subject.ts";
 
 interface InspectFlags {
@@ -27,19 +28,22 @@ interface InspectFlags {
   readonly budget?: readonly number[];
   readonly adapterBytes: 2 | 4;
   readonly sequence: number;
+  readonly batch: number;
+  readonly tokens: number;
+  readonly time?: boolean;
   readonly json?: boolean;
 }
 
-/** Tokens of the training batch behind the memory column. */
-const batchTokens = 512;
-
-export function inspect(name: string, flags: InspectFlags): void {
+export async function inspect(name: string, flags: InspectFlags): Promise<void> {
   const folder = modelFolder(name);
   const { config } = openModel(folder);
   const stored = storedWeights(folder);
   const figures = figuresOf(config, flags);
-  if (flags.json === true) terminal.out.write(`${JSON.stringify({ model: folder, config, stored, ...figures })}\n`);
-  else terminal.out.write(`${describe(folder, config, stored, figures, flags)}\n`);
+  const budgets = figures.budgets.map(({ topK }) => topK);
+  const { rank, batch, time = false, json = false } = flags;
+  const forms = await formFigures(config, budgets, { tokens: batch, rank }, time);
+  if (json) terminal.out.write(`${JSON.stringify({ model: folder, config, stored, ...figures, forms })}\n`);
+  else terminal.out.write(`${describe(folder, config, stored, figures, flags)}\n\n${ofForms(forms, flags)}\n`);
 }
 
 interface Stored {
@@ -77,7 +81,6 @@ function figuresOf(config: ModelConfig, { rank, budget, adapterBytes, sequence }
       forwardFlopsPerSequence: sequence * forwardFlops(config, k),
       loraFlopsPerToken: loraFlops(config, k, rank),
       trainingFlopsPerToken: trainingFlops(config, k, rank),
-      trainingBytes: trainingMemory(config, lora, { k, tokens: batchTokens, bytesPerWeight: 4 }).total,
       downloadBytes: bytes.download,
       uploadBytes: bytes.upload,
     })),
@@ -110,7 +113,7 @@ function describe(
   const isLarge = parameters.total >= 1e8;
   const [unit, unitName] = isLarge ? [1e9, "GFLOP"] : [1e6, "MFLOP"];
   const perSequence = `${unitName}/${sequence}`;
-  const titles = ["k", "active", `${unitName}/token`, perSequence, "LoRA adds", "training", "memory", "down", "up"];
+  const titles = ["k", "active", `${unitName}/token`, perSequence, "LoRA adds", "training", "down", "up"];
   const table = formatTable(
     titles,
     budgets.map((row) => [
@@ -120,7 +123,6 @@ function describe(
       (row.forwardFlopsPerSequence / unit).toFixed(1),
       (row.loraFlopsPerToken / unit).toFixed(3),
       (row.trainingFlopsPerToken / unit).toFixed(3),
-      formatBytes(row.trainingBytes),
       formatBytes(row.downloadBytes),
       formatBytes(row.uploadBytes),
     ]),
@@ -128,7 +130,7 @@ function describe(
   const scores = ((sequence * scoreFlopsPerToken) / unit).toFixed(1);
   const notes = [
     `${unitName} of a forward pass through the matrices, for one token and for ${sequence}; attention scores add ${scores} to those.`,
-    `LoRA adds and training: ${unitName} a token. Memory of training: float32, AdamW, ${batchTokens} tokens in a batch.`,
+    `LoRA adds and training: ${unitName} a token.`,
     "Down and up: what a client receives and sends in a round; the adapter's rank does not depend on k.",
   ].join("\n");
   return [
@@ -147,6 +149,19 @@ function besides({ sharedWidth, dense }: ModelConfig): string[] {
   if (sharedWidth !== undefined) facts.push(`each with an expert that all tokens share, ${sharedWidth} wide`);
   if (dense) facts.push(`${dense.layers.length} dense layers in between, ${dense.width} wide`);
   return facts;
+}
+
+function ofForms(forms: readonly FormFigures[], { batch, tokens, time = false }: InspectFlags): string {
+  const { gpu, reason } = chooseEngine("auto");
+  const notes = [
+    `What a run takes, by formula: weights, which all workers share, and for each worker LoRA, gradients, AdamW and a batch of ${batch}`,
+    "tokens; attention scores are left out, and what layers that are computed again save.",
+    time
+      ? `Tokens a second ${gpu ? "on the GPU" : "on one core"}: products of these sizes were timed (${reason}), and what else a`
+      : "--time measures how fast this machine is at it, in some seconds.",
+    ...(time ? ["step does is left out. On a model with weights, flame forecast times real steps."] : []),
+  ].join("\n");
+  return `${describeForms(forms, batch, tokens)}\n\n${colors.dim(notes)}`;
 }
 
 const storage = ({ files, tensors, bytes, dtypes }: Stored): string =>
