@@ -2,9 +2,10 @@
  * How long this machine takes for a training step of a model, without its weights: products of the model's own sizes are
  * timed, on made-up numbers stored as the base weights would be.
  *
- *   step = (L·(E·3·d·f·τ(T·k ÷ E) + (2·d·q + 2·d·kv + M·d)·τ(T)) + V·d·τ(T)) · (FLOP with LoRA ÷ FLOP without)
+ *   step = (E·(F(1) − F(0)) ÷ 2·τ(T·k ÷ E) + F(0) ÷ 2·τ(T)) · (FLOP with LoRA ÷ FLOP without)
  *
  *   T      tokens of a batch
+ *   F(k)   FLOP of a token's forward pass at budget k: half of F(1) − F(0) is the weights of an expert in each layer
  *   E      experts of a layer that a batch is expected to reach, M·(1 − (1 − k ÷ M)^T), each with T·k ÷ E rows
  *   τ(r)   time in which r rows pass a weight and their gradients pass it back, measured
  *
@@ -16,7 +17,7 @@ import { join } from "node:path";
 import { scratchFolder, writeFully } from "../base/disk.ts";
 import { Rng } from "../base/random.ts";
 import { forwardFlops, trainingFlops } from "../model/accounting.ts";
-import { attentionWidths, type BaseForm } from "../model/base-weights.ts";
+import type { BaseForm } from "../model/base-weights.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Executor, WeightSource } from "../tensor/executors/executor.ts";
 import { Graph } from "../tensor/graph/graph.ts";
@@ -42,17 +43,15 @@ export async function stepSeconds(
   form: BaseForm,
   { tokens, rank }: StepSize,
 ): Promise<number[]> {
-  const { layers, width: d, experts, expertWidth: f, vocabulary } = config;
-  const { query, keyValue } = attentionWidths(config);
+  const { experts } = config;
   const reached = budgets.map((k) => experts * (1 - (1 - k / experts) ** tokens));
   const rows = budgets.map((k, at) => Math.max(1, Math.round((tokens * k) / reached[at]!)));
   const times = await secondsPerWeight(executor, config, form, [...new Set([tokens, ...rows])]);
-  const whole = times.get(tokens)!;
+  const others = forwardFlops(config, 0) / 2;
+  const expert = forwardFlops(config, 1) / 2 - others;
   return budgets.map((k, at) => {
-    const ofExperts = reached[at]! * 3 * d * f * times.get(rows[at]!)!;
-    const ofOthers = (2 * d * query + 2 * d * keyValue + experts * d) * whole;
     const withLora = trainingFlops(config, k, rank) / (2 * forwardFlops(config, k));
-    return (layers * (ofExperts + ofOthers) + vocabulary * d * whole) * withLora;
+    return (reached[at]! * expert * times.get(rows[at]!)! + others * times.get(tokens)!) * withLora;
   });
 }
 
