@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { knownShapes } from "../../src/run/package.ts";
 import { runFlame } from "../support/command-line.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { tinyModel } from "../support/tiny-model.ts";
@@ -75,6 +76,19 @@ test("weights and memory follow from the form of the base weights, and a machine
     out,
     /--base +weights +k +a worker +tokens\/s +3,000 tokens\n.*\nf32 +[\d.]+ kB +4 .*\nhalf .*\nint8 .*\nint4 /,
   );
+});
+
+test("the shapes of published models have as many parameters as their papers say", async () => {
+  const published: Readonly<Record<string, readonly [total: string, active: string]>> = {
+    "mixtral-8x7b": ["46.7", "12.9"],
+    "olmoe-1b-7b": ["6.9", "1.3"],
+  };
+  assert.deepEqual([...knownShapes().keys()], Object.keys(published));
+  for (const [name, [total, active]] of Object.entries(published)) {
+    const { parameters, budgets } = JSON.parse((await runFlame("inspect", name, "--json")).out);
+    const billions = [parameters.total, budgets[0].activeParameters].map((count: number) => (count / 1e9).toFixed(1));
+    assert.deepEqual(billions, [total, active], name);
+  }
 });
 
 test("weights that are there are checked against the configuration", async (t) => {

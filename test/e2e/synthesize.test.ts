@@ -95,6 +95,14 @@ test("shards hold what one file would, with an index as transformers writes it",
   for (const name of Object.keys(index.weight_map)) assert.deepEqual(valuesOf(parts, name), valuesOf(whole, name));
 });
 
+test("a relative has its own names and configuration", async () => {
+  const folder = empty("relative");
+  const mixtral = { ...tinyConfig, model_type: "mixtral", num_local_experts: 4, num_experts: undefined };
+  await synthesize(folder, parseHuggingFaceConfig(JSON.parse(JSON.stringify(mixtral)), "mixtral").model, { seed: 1 });
+  assert.match((await runFlame("inspect", folder)).out, /tensors, BF16, all as expected/);
+  assert.equal(valuesOf(folder, "model.layers.1.block_sparse_moe.experts.3.w2.weight").length, 16 * 8);
+});
+
 test("whoever is stopped leaves nothing, and what a killed synthesis left is removed", async () => {
   const folder = empty("stopped");
   const left = join(folder, "model-00001-of-00009.safetensors.partial");
@@ -120,7 +128,10 @@ test("a folder that holds something, a shape nobody knows and a disk without roo
   assert.match(await refused("--like", shape, "--to", full), /full already holds config\.json/);
   assert.equal(readFileSync(join(full, "config.json"), "utf8"), "dear to me");
   const to = join(parent, "not-made");
-  assert.match(await refused("--like", "olmo", "--to", to), /--like olmo: expected olmoe-1b-7b, or a folder/);
+  assert.match(
+    await refused("--like", "olmo", "--to", to),
+    /--like olmo: expected mixtral-8x7b, olmoe-1b-7b.*, or a folder/,
+  );
   assert.match(await refused("--like", "olmoe-1b-7b", "--layers", "17", "--to", to), /--layers is 17, .* has 16/);
   assert.ok(!existsSync(to));
   const tooMuch = () => requireSpace(parent, 1e18, "this");
