@@ -3,8 +3,9 @@
  * time and memory are estimates:
  *
  *   seconds = start + Σ over rounds max(Σ steps · step ÷ workers, longest client) + evaluations
- *   memory  = this process now + the updates of a round, some copies of each + workers · (thread + programs)
+ *   memory  = this process now + base weights + the updates of a round, some copies of each + workers · (thread + programs)
  */
+import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { max, median, sum } from "simple-statistics";
 import { clientId } from "../../base/ids.ts";
@@ -174,5 +175,7 @@ function memoryOf({ task, training, ...prepared }: Prepared, counted: number, { 
       : task.task.memory(variant, rows * length);
     return trained.has(budget) ? Math.min(most(variant), Math.ceil(counted / busy)) * bytes : forwardShare * bytes;
   });
-  return mainBytes + copies * counted * task.bytes.upload + threads * threadBytes + busy * sum(programs);
+  // Every page of it is read, by all workers from one file.
+  const base = training.spec.weights === null ? 0 : statSync(training.spec.weights.path).size;
+  return base + mainBytes + copies * counted * task.bytes.upload + threads * threadBytes + busy * sum(programs);
 }
