@@ -7,6 +7,7 @@ import { factorsIn, product } from "../support/low-rank.ts";
 import { close } from "../support/method-goldens.ts";
 import {
   beginningOf,
+  identity,
   learnedBy,
   matrixTask,
   type Play,
@@ -63,6 +64,45 @@ test("FSLoRA: of a loss that is linear in the weight the mean step over all inde
   // Float32 rounds each of the six to 6e-8.
   assert.ok((await gapOf("linear")) < 1e-7);
   assert.ok((await gapOf("square")) > 1e-4);
+});
+
+/** A target with these singular values. */
+const diagonal = (values: readonly number[]) =>
+  identity.map((row, i) => row.map((_, j) => (i === j ? (values[i] ?? 0) : 0)));
+
+/**
+ * What the mean sketched loss leaves of a target at best, as a share. With W = B·A, r·Σ|b_j|²|a_j|² is least at ‖W‖_*² (sum
+ * of singular values), so E‖B·S·A − T‖² is ‖W − T‖² + c·(‖W‖_*² − ‖W‖²), c = (r/k − 1) ÷ (r − 1): W has the target's
+ * singular vectors, and each value is its own less c times the sum of the others, or 0.
+ */
+function sketchedAtBest(sigma: readonly number[], r: number, k: number): number {
+  const c = (r / k - 1) / (r - 1);
+  const w = sigma.map(() => 0);
+  const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+  for (let sweep = 0; sweep < 1_000; sweep++)
+    for (const [at, value] of sigma.entries()) w[at] = Math.max(0, value - c * (sum(w) - w[at]!));
+  return sum(sigma.map((value, at) => (value - w[at]!) ** 2)) / sum(sigma.map((value) => value ** 2));
+}
+
+test("FSLoRA: for one upload a large rank in sketches beats a small one where singular values are alike, and not where they fall", async (t) => {
+  const strategy = fslora({ ranks: { 2: 2, 8: 2 } });
+  const leftOf = async (sigma: readonly number[], rank: number) => {
+    const target = diagonal(sigma);
+    const clients = [0, 1, 2, 3].map(() => ({ target, budget: 2 }));
+    const { server } = await playPlanted(strategy, { clients, rank, steps: 1, rate: 0.02 }, 350);
+    return squaredGap(learnedBy(server, rank), target) / squaredGap(diagonal([]), target);
+  };
+  for (const [sigma, small, wins] of [
+    [[2, 2, 2, 2], 0.5, true],
+    [[3, 2, 1, 0.5], 1.25 / 14.25, false],
+  ] as const) {
+    const [two, eight] = [await leftOf(sigma, 2), await leftOf(sigma, 8)];
+    const best = sketchedAtBest(sigma, 8, 2);
+    t.diagnostic(`${sigma}: rank 2 leaves ${two.toFixed(3)}, two of 8 ${eight.toFixed(3)}, at best ${best.toFixed(3)}`);
+    // What rank 2 leaves is the rest of the spectrum. Sketches are new in every round, which jitters.
+    assert.ok(Math.abs(two - small) < 0.01 && Math.abs(eight - best) < 0.02);
+    assert.equal(eight < two, wins);
+  }
 });
 
 test("HetLoRA: a client whose data need rank 1 ends with a lower rank than one that needs all", async (t) => {
