@@ -54,7 +54,7 @@ test("a run sends and takes what was forecast of it, to the byte and the millise
     // Every tier has a client whose training was timed.
     for (const { seconds } of forecast.tiers) assert.equal(seconds !== null && seconds > 0, name === "trained");
     assert.equal(
-      /expects .* of virtual time, .* a round \(phone .*\), a minute or so here/.test(said),
+      /expects .* of virtual time, .* a round \(phone .*\), within a minute or so here/.test(said),
       name === "trained",
     );
   }
@@ -86,7 +86,7 @@ test("what a step takes is guessed where timing one would be a long wait, and sa
     })[0];
   assert.match(line(7_200, false)!, /, very roughly 2h00m here$/);
   assert.match(line(7_200, true)!, /, about 2h00m here$/);
-  assert.match(line(40, false)!, /, a minute or so here$/);
+  assert.match(line(40, false)!, /, within a minute or so here$/);
 });
 
 const code = (fields: string): string => `

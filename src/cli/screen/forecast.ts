@@ -21,7 +21,7 @@ export function shortForecast(forecast: Forecast): string[] {
 function here({ seconds, timed }: Forecast): string {
   if (seconds === null) return "";
   if (timed) return `, about ${duration(seconds)} here`;
-  return seconds <= 60 ? ", a minute or so here" : `, very roughly ${duration(seconds)} here`;
+  return seconds <= 60 ? ", within a minute or so here" : `, very roughly ${duration(seconds)} here`;
 }
 
 /** The tier whose updates take longest. */

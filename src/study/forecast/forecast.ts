@@ -119,11 +119,14 @@ function tiersOf(
 const hasPlainStep = ({ task, training }: Pick<Prepared, "task" | "training">): boolean =>
   training !== null && factsOf(task.type).demands === undefined;
 
-/** FLOP a second of one core at programs of this kind, to within a factor: what is known before a step was timed. */
-const usualCore = 1e10;
+/**
+ * FLOP a second of one core at steps of language models, to within a factor: what is known before one was timed. To time one
+ * takes two programs and a second or two, while the workers of a run wait.
+ */
+const usualCore = 3e10;
 
 /** Seconds of a step, by FLOPs alone, from which on none is timed unasked. */
-const longestStep = 10;
+const longestStep = 3;
 
 function roughStep({ task: { task }, training }: Prepared, budget: number): number {
   const { batchSize, length } = training!.setup;
