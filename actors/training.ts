@@ -14,7 +14,8 @@ import type { BlobReader } from "../src/runtime/messages/blobs.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { GatheredJob, GatheredResult, Gathering } from "../src/runtime/pledges.ts";
 import type { Handler, Task } from "../src/runtime/pools/pool.ts";
-import type { Variant } from "../src/tasks/task.ts";
+import type { Nature } from "../src/runtime/pools/waiting.ts";
+import type { Task as Costs, Variant } from "../src/tasks/task.ts";
 import type {
   Evaluation,
   EvaluationModel,
@@ -103,16 +104,26 @@ export function trainingHandlers(
   };
 }
 
-/** The program that a worker makes ready for a task, once; null for one that needs none, or those of several clients. */
-export function programOf({ work, job }: Pick<Task, "work" | "job">): string | null {
-  if (work === "evaluate") {
-    const { models } = job as EvaluateRecipe;
-    return `evaluate ${JSON.stringify(models.map(({ variant }) => variant))}`;
-  }
-  if (work !== "train") return null;
-  const { variant, method } = job as TrainRecipe;
-  return `train ${method === undefined ? JSON.stringify(variant) : method.step[1]?.digest}`;
-}
+/**
+ * What is known of a task: the program that a worker makes ready for it, once, but for those of several clients; how long it
+ * takes, in batches times what a token costs; and that nobody waits for evaluations while clients train.
+ */
+export const natureOf =
+  (setup: TrainingSetup, costOf: Costs["cost"]) =>
+  ({ work, job }: Pick<Task, "work" | "job">): Nature => {
+    if (work === "evaluate") {
+      const { models, on } = job as EvaluateRecipe;
+      const variants = models.map(({ variant }) => variant);
+      const batches = "client" in on ? 1 : on.until - on.from;
+      const effort = variants.reduce((sum, variant) => sum + batches * costOf(variant).forward, 0);
+      return { kind: `evaluate ${JSON.stringify(variants)}`, effort, isPatient: true };
+    }
+    if (work !== "train") return { kind: null, effort: 0, isPatient: false };
+    const recipe = job as TrainRecipe;
+    const { variant, method } = recipe;
+    const kind = `train ${method === undefined ? JSON.stringify(variant) : method.step[1]?.digest}`;
+    return { kind, effort: stepsOf(recipe, setup) * costOf(variant).training, isPatient: false };
+  };
 
 /**
  * Has clients that can share a call train together: those of one variant, the ones with the most steps first.

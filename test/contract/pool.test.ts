@@ -128,7 +128,12 @@ describe("pools", { concurrency: true }, () => {
   poolContract("the pool with threads", () => new PiscinaPool({ worker, workers: 2 }));
   poolContract(
     "the pool with threads that do tasks of a kind first",
-    () => new PiscinaPool({ worker, workers: 2, kindOf: ({ work }) => work }),
+    () =>
+      new PiscinaPool({
+        worker,
+        workers: 2,
+        natureOf: ({ work }) => ({ kind: work, effort: work.length, isPatient: work === "sum" }),
+      }),
   );
 
   describe("with a NATS server", { skip: withoutNats }, () => {

@@ -1,12 +1,13 @@
 /** Worker threads of this machine that train. */
 import { extname } from "node:path";
-import { programOf } from "../../../actors/training.ts";
+import { natureOf } from "../../../actors/training.ts";
 import type { WorkerData } from "../../../actors/worker.ts";
 import { MachineError } from "../../base/errors.ts";
 import { addressesLeft } from "../../base/processes.ts";
 import { formatBytes } from "../../base/units.ts";
 import { PiscinaPool } from "../../runtime/pools/piscina-pool.ts";
 import type { WorkPool } from "../../runtime/pools/pool.ts";
+import { makeTask } from "../../tasks/open/kinds.ts";
 
 /** Bytes of addresses that a worker reserves: its JavaScript heap for the most part. */
 const addressesOfWorker = 0.75e9;
@@ -21,6 +22,7 @@ export function threadPool(workerData: WorkerData, workers: number, taskLimit?: 
     );
   }
   const worker = new URL(`../../../actors/worker${extname(import.meta.url)}`, import.meta.url);
+  const { cost } = makeTask(workerData.engine.task);
   const limit = taskLimit === undefined ? {} : { stuckAfter: taskLimit * 60_000 };
-  return new PiscinaPool({ worker, workers, workerData, kindOf: programOf, ...limit });
+  return new PiscinaPool({ worker, workers, workerData, natureOf: natureOf(workerData.setup, cost), ...limit });
 }

@@ -18,7 +18,7 @@ import {
   type Task,
   type WorkPool,
 } from "./pool.ts";
-import { WaitingTasks } from "./waiting.ts";
+import { type Nature, WaitingTasks } from "./waiting.ts";
 import { newPulse, type Pulse, stepsOf, watch } from "./watchdog.ts";
 import type { WatchedTask } from "./worker-host.ts";
 
@@ -34,12 +34,11 @@ export interface PiscinaPoolOptions {
   readonly stuckAfter?: number;
   /** JavaScript heap of a worker in megabytes; native memory does not count. Node's own limit unless given. */
   readonly heapLimit?: number;
-  /** What a worker prepares for when a task of this kind is its first; null for nothing, the default. */
-  readonly kindOf?: (task: Task) => string | null;
+  /** What is known of a task before it is done; nothing unless given. */
+  readonly natureOf?: (task: Task) => Nature;
 }
 
-interface Order {
-  readonly kind: string | null;
+interface Order extends Nature {
   readonly task: EncodedTask;
   readonly isWanted: () => boolean;
   readonly resolve: (value: unknown) => void;
@@ -49,13 +48,15 @@ interface Order {
   begun: number;
 }
 
+const unknown: Nature = { kind: null, effort: 0, isPatient: false };
+
 export class PiscinaPool implements WorkPool {
   readonly workers: number;
   readonly #piscina: Piscina<WatchedTask, Uint8Array>;
   readonly #attempts: number;
   readonly #stuckAfter: number;
   readonly #problems: string[] = [];
-  readonly #kindOf: (task: Task) => string | null;
+  readonly #natureOf: (task: Task) => Nature;
   readonly #waiting = new WaitingTasks<Order>();
   readonly #running = new Set<Order>();
   /** Seconds of tasks that have ended, by kind of work. */
@@ -72,16 +73,25 @@ export class PiscinaPool implements WorkPool {
   #stuck = 0;
   /** Workers that died before they took a task, since the last task that ended. */
   #stillborn = 0;
+  #isDispatching = false;
   #closed = false;
   #whenIdle: (() => void) | null = null;
 
   constructor(options: PiscinaPoolOptions) {
-    const { worker, workers, workerData, attempts = 3, stuckAfter = 600_000, heapLimit, kindOf = () => null } = options;
+    const {
+      worker,
+      workers,
+      workerData,
+      attempts = 3,
+      stuckAfter = 600_000,
+      heapLimit,
+      natureOf = () => unknown,
+    } = options;
     invariant(Number.isInteger(workers) && workers >= 1, () => `a pool of ${workers} workers, expected at least 1`);
     this.workers = workers;
     this.#attempts = attempts;
     this.#stuckAfter = stuckAfter;
-    this.#kindOf = kindOf;
+    this.#natureOf = natureOf;
     this.#piscina = new Piscina<WatchedTask, Uint8Array>({
       filename: fileURLToPath(worker),
       minThreads: workers,
@@ -115,8 +125,14 @@ export class PiscinaPool implements WorkPool {
     invariant(!this.#closed, () => `"${task.work}" came to a pool that is closed`);
     const encoded = encodeTask(task);
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ kind: this.#kindOf(task), task: encoded, isWanted, resolve, reject, attempts: 0, begun: 0 });
-      this.#dispatch();
+      this.#waiting.push({ ...this.#natureOf(task), task: encoded, isWanted, resolve, reject, attempts: 0, begun: 0 });
+      // A round's tasks come one right after the other, and which goes first is better chosen among all of them.
+      if (this.#isDispatching) return;
+      this.#isDispatching = true;
+      setImmediate(() => {
+        this.#isDispatching = false;
+        this.#dispatch();
+      });
     });
   }
 
