@@ -26,6 +26,7 @@ import {
   scenarioOf,
 } from "../test/support/swarm/generate.ts";
 import { commandFor, judge, shrink, type Verdict, Workshop } from "../test/support/swarm/judge.ts";
+import { addRare, neverTaken, type Rare } from "../test/support/swarm/rare.ts";
 
 const regressions = new URL("../test/support/swarm/regressions.json", import.meta.url);
 
@@ -84,7 +85,7 @@ async function swarm(): Promise<void> {
   const count = values.count === undefined ? (until === Infinity ? 100 : Infinity) : Number(values.count);
   const first = Number(values.from);
   const begun = performance.now();
-  const total: Total = { seeds: 0, hours: 0, events: 0, counted: 0, fruitful: 0 };
+  const total: Total = { seeds: 0, hours: 0, events: 0, counted: 0, fruitful: 0, rare: {} };
   const failed: Verdict[] = [];
   let next = first;
   const take = (): Case | null =>
@@ -96,6 +97,7 @@ async function swarm(): Promise<void> {
     total.events += verdict.events;
     total.counted += verdict.counted;
     if (verdict.counted > 0) total.fruitful++;
+    addRare(total.rare, verdict.rare);
     if (verdict.failure !== null) {
       failed.push(verdict);
       console.log(`seed ${verdict.swarm.seed} fails: ${verdict.failure.split("\n")[0]}`);
@@ -107,8 +109,12 @@ async function swarm(): Promise<void> {
   };
   await Promise.all(Array.from({ length: Number(values.workers) }, () => work(take, tell)));
   console.log(summary(total, begun, failed.length));
+  for (const [place, times] of Object.entries(total.rare)) console.log(`${String(times).padStart(9)} × ${place}`);
+  // A place has half of the seeds: with fewer of them one may be missing by chance.
+  const never = total.seeds < 100 ? [] : neverTaken(kind, total.rare);
+  for (const place of never) console.log(`    never × ${place}: the place is out of reach`);
   for (const verdict of failed) await record(verdict);
-  process.exitCode = failed.length === 0 ? 0 : 1;
+  process.exitCode = failed.length + never.length === 0 ? 0 : 1;
 }
 
 interface Total {
@@ -118,6 +124,7 @@ interface Total {
   counted: number;
   /** Seeds with an update that was counted. */
   fruitful: number;
+  rare: Rare;
 }
 
 function summary({ seeds, hours, events, counted, fruitful }: Total, begun: number, failed: number): string {
@@ -154,7 +161,7 @@ function ask(child: ChildProcess, swarm: Case): Promise<Verdict> {
     const died = (code: number | null, signal: string | null) => {
       child.off("message", answer as never);
       const failure = `the process ended with ${signal ?? `code ${code}`}`;
-      resolve({ swarm, failure, virtualHours: 0, events: 0, counted: 0 });
+      resolve({ swarm, failure, virtualHours: 0, events: 0, counted: 0, rare: {} });
     };
     child.once("message", answer as never);
     child.once("exit", died);

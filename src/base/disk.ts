@@ -1,4 +1,5 @@
 /** The machine's disk: folders, files that appear whole or not at all, and what to say when it refuses. */
+
 import {
   closeSync,
   fsyncSync,
@@ -15,6 +16,7 @@ import {
 } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
+import { buggify } from "./buggify.ts";
 import { InputError, MachineError, messageOf } from "./errors.ts";
 import { unguessable } from "./open.ts";
 import { isRunning } from "./processes.ts";
@@ -155,7 +157,8 @@ const largestCall = 1 << 30;
 /** Writes all bytes from `position` on, however many calls the system needs. */
 export function writeFully(file: number, bytes: Uint8Array, position = 0): void {
   for (let done = 0; done < bytes.length; ) {
-    done += writeSync(file, bytes, done, Math.min(largestCall, bytes.length - done), position + done);
+    const most = buggify("file: one call writes a few bytes") ? 7 : largestCall;
+    done += writeSync(file, bytes, done, Math.min(most, bytes.length - done), position + done);
   }
 }
 

@@ -5,6 +5,7 @@
  *
  * Whatever is wrong with the file itself is an {@link InputError}; what the system refuses is thrown as it comes.
  */
+
 import { createHash, type Hash, randomUUID } from "node:crypto";
 import {
   closeSync,
@@ -18,6 +19,7 @@ import {
   rmSync,
   type Stats,
 } from "node:fs";
+import { buggify } from "./buggify.ts";
 import { InputError } from "./errors.ts";
 import { formatBytes } from "./units.ts";
 
@@ -61,7 +63,8 @@ export function readBytes(path: string, most: number = largestBuffer, links: Lin
     const tooLarge = (found: string) => new InputError(`${path} has ${found}, expected at most ${formatBytes(most)}`);
     if (size > most) throw tooLarge(formatBytes(size));
     // One byte more shows the end. A file may grow meanwhile, and those of /proc say that they are empty.
-    let bytes = Buffer.allocUnsafe(Math.min(size + 1, largestBuffer));
+    const hasGrown = buggify("file: a file is longer than its size said");
+    let bytes = Buffer.allocUnsafe(hasGrown ? 1 : Math.min(size + 1, largestBuffer));
     for (let length = 0; ; ) {
       const count = readSync(file, bytes, length, Math.min(bytes.length - length, 2 ** 30), length);
       length += count;

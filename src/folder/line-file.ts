@@ -5,6 +5,7 @@
 
 import { createHash, type Hash } from "node:crypto";
 import { closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, writeSync } from "node:fs";
+import { buggify } from "../base/buggify.ts";
 import { onDisk } from "../base/disk.ts";
 import { parseJson } from "../base/json.ts";
 import { hashOfStart, openNew, openToChange, openToRead } from "../base/open.ts";
@@ -66,7 +67,7 @@ export class LineFile {
     if (this.#isClosed) return;
     this.#pending.push(text);
     this.#pendingLength += text.length;
-    if (this.#pendingLength >= flushAt) this.flush();
+    if (this.#pendingLength >= flushAt || buggify("file: a line is written at once")) this.flush();
   }
 
   /** Hands everything to the operating system. */

@@ -9,7 +9,9 @@
  * into a snapshot as they are; of work begun and not yet opened a snapshot has the recipe only, since how far it got
  * depends on the machine. Doing it again gives the same bytes.
  */
+
 import { z } from "zod";
+import { buggify } from "../base/buggify.ts";
 import { InputError, InvariantError, invariant } from "../base/errors.ts";
 import { whole } from "../base/fields.ts";
 import { none } from "../base/lists.ts";
@@ -159,6 +161,7 @@ export class PledgeStore implements Snapshot<PledgeState> {
   start(ref: PledgeRef): void {
     const pledge = this.#pledge(ref);
     const isFull = pledge.recipe.bytes > 0 && this.#ahead.size >= this.#mostAhead;
+    if (buggify("work: it begins only when somebody waits for it")) return;
     if (!isFull && pledge.recipe.work !== this.#gathering?.work) this.#begin(pledge);
   }
 

@@ -3,7 +3,9 @@
  * goes on. Between turns a device is bytes, and only if its state is no longer its first: a fleet of a million idle
  * clients takes no room here.
  */
+
 import { z } from "zod";
+import { buggify } from "../base/buggify.ts";
 import { InputError, InvariantError, invariant } from "../base/errors.ts";
 import { bytes, wholeAs } from "../base/fields.ts";
 import { type ClientId, clientName } from "../base/ids.ts";
@@ -71,7 +73,8 @@ export class Registry {
   /** Puts the state that a turn left behind in the place of the old one. */
   persist(entry: Entry, state: unknown): void {
     if (state === entry.state) return;
-    entry.state = state;
+    const isPutAway = buggify("run: an actor's state is put away and read back after its turn");
+    entry.state = isPutAway ? decode(encode(state)) : state;
     if (entry.kind.isDevice) entry.kind.states.set(entry.ref.id, encode(state));
   }
 

@@ -4,6 +4,7 @@ import { after, test } from "node:test";
 import { policySpecOf } from "../../src/scenario/schema.ts";
 import { caseOf, scenarioOf } from "../support/swarm/generate.ts";
 import { judgeSeeds, judgeSoundly, Workshop } from "../support/swarm/judge.ts";
+import { addRare, neverTaken, type Rare } from "../support/swarm/rare.ts";
 
 const workshop = new Workshop();
 after(() => workshop.close());
@@ -31,7 +32,16 @@ test("with everything switched on at once the rules are kept", () =>
   judgeSeeds(workshop, { kind: "timing", count: 20, all: true, ...after12 }));
 
 test("on a disk that fails random federations come to the same bytes, or say what is damaged", () =>
-  judgeSeeds(workshop, { kind: "disk", count: 25, skip: 4 }));
+  judgeSeeds(workshop, { kind: "disk", count: 15, skip: 2 }));
+
+test("every rare branch of the program is taken by some seed", async () => {
+  // The same seeds in every commit: with few of them, one may be missing by chance.
+  const taken: Rare = {};
+  for (let seed = 1; seed <= 16; seed++) addRare(taken, (await judgeSoundly(workshop, caseOf("disk", seed))).rare);
+  assert.deepEqual(neverTaken("disk", taken), []);
+  for (let seed = 1; seed <= 6; seed++) addRare(taken, (await judgeSoundly(workshop, caseOf("toy", seed))).rare);
+  assert.deepEqual(neverTaken("toy", taken), []);
+});
 
 test("random federations with a toy engine keep the rules, whichever task is ready first", () =>
   judgeSeeds(workshop, { kind: "toy", count: 12, ...after12 }));

@@ -2,6 +2,8 @@
  * The pool without threads: one task after the other, on the thread that asks. For small machines, for tests, and as
  * the reference for the pool with threads. Jobs and results are the same bytes as on the way to a thread.
  */
+import { setImmediate as macrotask } from "node:timers/promises";
+import { buggify } from "../../base/buggify.ts";
 import { invariant, messageOf } from "../../base/errors.ts";
 import {
   answer,
@@ -45,7 +47,9 @@ export class InlinePool implements WorkPool {
   }
 
   async #work(task: EncodedTask): Promise<unknown> {
+    if (buggify("work: it is done a second time, as after the death of its worker")) await answer(this.#handlers, task);
     const reply = await answer(this.#handlers, task);
+    if (buggify("work: its result is late")) await macrotask();
     try {
       const result = resultOf(reply);
       this.#completed++;

@@ -3,8 +3,10 @@
  * that anybody could see. A handler may do real work for seconds: virtual time stands still meanwhile, and nothing
  * that happens later depends on how long it took.
  */
+
 import { setImmediate as macrotask } from "node:timers/promises";
 import { z } from "zod";
+import { buggify } from "../../base/buggify.ts";
 import { InputError, InvariantError, invariant } from "../../base/errors.ts";
 import { whole, wholeAs } from "../../base/fields.ts";
 import { parseInput, show } from "../../base/problem.ts";
@@ -127,7 +129,8 @@ export class Kernel implements Snapshot<KernelState> {
         this.#processed++;
         const pending = handler(data, sequence);
         if (pending instanceof Promise) await pending;
-        if ((this.#processed - before) % eventsPerVisit === 0) await macrotask();
+        const isTime = (this.#processed - before) % eventsPerVisit === 0;
+        if (isTime || buggify("run: the event loop is let in after an event")) await macrotask();
       }
     } finally {
       this.#running = false;

@@ -20,6 +20,7 @@ import { firstSeed } from "./commit-seed.ts";
 import { type Played, play } from "./drive.ts";
 import { type Case, caseOf, featuresOf, type Kind, scenarioOf } from "./generate.ts";
 import { fatesOf, playLives, playStraight } from "./judge-disk.ts";
+import { type Rare, whileRare } from "./rare.ts";
 
 export interface Verdict {
   readonly swarm: Case;
@@ -29,6 +30,8 @@ export interface Verdict {
   readonly events: number;
   /** Updates that were counted: a world without any has little to break. */
   readonly counted: number;
+  /** Rare branches of the program that were taken; the straight run takes none. */
+  readonly rare: Rare;
 }
 
 /** Where swarm scenarios find their base model. Made once per process. */
@@ -52,30 +55,29 @@ export class Workshop {
 
 export async function judge(swarm: Case, workshop: Workshop): Promise<Verdict> {
   let straight: Played | null = null;
+  const rare: Rare = {};
   try {
     const scenario = scenarioOf(swarm);
-    if (swarm.kind === "disk") return { swarm, failure: null, ...(await judgeOnDisk(scenario, workshop.place())) };
+    if (swarm.kind === "disk") {
+      return { swarm, failure: null, rare, ...(await judgeOnDisk(scenario, workshop.place(), rare)) };
+    }
     const prepared = await workshop.prepare(scenario);
     const [pool, otherPool] = poolsFor(swarm.kind);
     straight = await play(scenario, { prepared, pool, checkers: checkersFor(scenario) });
     const draws = new Rng(swarm.seed).at("swarm interruptions").at(0);
     const stops = [draws.below(straight.eventCount + 1), draws.below(straight.eventCount + 1)];
     const interruptAfter = [...new Set(stops)].sort((a, b) => a - b);
-    const resumed = await play(scenario, {
-      prepared,
-      pool,
-      interruptAfter,
-      // The rules hold across the seam, too.
-      checkers: checkersFor(scenario),
-    });
+    // The rules hold across the seam, too.
+    const again = { prepared, pool, interruptAfter, checkers: checkersFor(scenario) };
+    const resumed = await whileRare(swarm.seed, rare, () => play(scenario, again));
     assertSame(resumed, straight, `resumed after event ${interruptAfter.join(" and ")}`);
     if (otherPool !== null) {
       assertSame(await play(scenario, { prepared, pool: otherPool }), straight, "with other workers");
     }
-    return { swarm, failure: null, ...sizeOf(straight) };
+    return { swarm, failure: null, rare, ...sizeOf(straight) };
   } catch (error) {
     const stack = error instanceof Error && error.name !== "RuleBroken" ? `\n${error.stack}` : "";
-    return { swarm, failure: `${messageOf(error)}${stack}`, ...sizeOf(straight) };
+    return { swarm, failure: `${messageOf(error)}${stack}`, rare, ...sizeOf(straight) };
   }
 }
 
@@ -109,10 +111,11 @@ const sizeOf = (played: Pick<Played, "virtualTime" | "eventCount" | "participati
   counted: played?.participations.match(/"outcome":"counted"/g)?.length ?? 0,
 });
 
-async function judgeOnDisk(scenario: Scenario, folder: string): Promise<Size> {
+async function judgeOnDisk(scenario: Scenario, folder: string, rare: Rare): Promise<Size> {
   const { seed } = scenario.data;
   const straight = await playStraight(scenario, folder);
-  await playLives(scenario, straight, join(folder, "lives"), fatesOf(seed, straight.operations), seed);
+  const fates = fatesOf(seed, straight.operations);
+  await whileRare(seed, rare, () => playLives(scenario, straight, join(folder, "lives"), fates, seed));
   const { virtualTime, eventCount } = straight;
   const participations = readFileSync(join(straight.out, "participations.jsonl"), "utf8");
   rmSync(folder, { recursive: true });
