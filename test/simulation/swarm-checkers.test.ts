@@ -1,7 +1,10 @@
 /** Each rule of the swarm is broken once, to see that it would show. */
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import type { Millis } from "../../src/base/units.ts";
+import { decodeCheckpoint, encodeCheckpoint } from "../../src/folder/saved-state.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
+import type { SimEvent } from "../../src/sim/kernel/event-queue.ts";
 import type { TraceRow } from "../../src/sim/kernel/trace.ts";
 import { checkersFor } from "../support/swarm/checkers.ts";
 import { type Checker, type Look, play } from "../support/swarm/drive.ts";
@@ -115,6 +118,30 @@ test("an update that is counted twice and was heard once", () =>
     ),
     /is counted at \d+, and no update of it was heard for that/,
   ));
+
+test("a run that is stuck says who waits for whom", async () => {
+  const scenario = scenarioOf(caseOf("timing", 7));
+  const prepared = await workshop.prepare(scenario);
+  const month = 30 * 86_400_000;
+  const stuck = play(scenario, {
+    prepared,
+    pool: () => new InlinePool({}),
+    checkers: checkersFor(scenario).filter(({ name }) => name === "a run goes on"),
+    interruptAfter: [20],
+    damage(bytes) {
+      const checkpoint = structuredClone(decodeCheckpoint(bytes, "to be damaged"));
+      const { kernel } = checkpoint.parts as { kernel: { queue: SimEvent[] } };
+      kernel.queue = kernel.queue.map((event) => ({ ...event, time: (event.time + month) as Millis }));
+      return encodeCheckpoint(checkpoint);
+    },
+  });
+  await assert.rejects(stuck, (error: Error) => {
+    assert.match(error.message, /^a run goes on: no round and no part in one has ended for \d+ events and 30d/);
+    assert.match(error.message, /at \d+ the server is open in round 1: .* out, .*; \d+ events are scheduled/);
+    assert.match(error.message, /the server waits for c-\d+ \(participation \d+, invited at \d+\): .+/);
+    return true;
+  });
+});
 
 test("bytes that come out of nothing", () =>
   lie(

@@ -13,6 +13,7 @@ import { digestOfLines, type TraceRow } from "../../../src/sim/kernel/trace.ts";
 import { EventRules } from "../../../src/study/event-rules.ts";
 import type { Checker, Look } from "./drive.ts";
 import { nothingLeaks } from "./holdings.ts";
+import { goesOn } from "./liveness.ts";
 
 export const checkersFor = (scenario: Scenario): Checker[] => [
   timeNeverGoesBack(),
@@ -26,6 +27,7 @@ export const checkersFor = (scenario: Scenario): Checker[] => [
   adapterIsFinite(),
   digestIsOfTheLines(),
   nothingLeaks(),
+  goesOn(scenario),
 ];
 
 const clientOf = (name: unknown): string => String(name).replace("client/", "");

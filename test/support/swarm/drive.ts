@@ -16,6 +16,7 @@ import type { WorkPool } from "../../../src/runtime/pools/pool.ts";
 import type { Scenario } from "../../../src/scenario/define.ts";
 import type { TraceRow } from "../../../src/sim/kernel/trace.ts";
 import { provenance } from "../provenance.ts";
+import { waiting } from "./liveness.ts";
 
 /** What has happened since the checkers last looked, and how things stand now. */
 export interface Look {
@@ -135,11 +136,14 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
   };
   try {
     for (const stop of [...interruptAfter, Number.POSITIVE_INFINITY]) {
-      await federation.advance(() => {
+      const advanced = federation.advance(() => {
         check();
         const { processed } = federation.kernel;
-        if (processed > mostEvents) throw new RuleBroken(`finishes: the run goes on after ${mostEvents} events`);
+        if (processed > mostEvents) throw neverEnds(federation, `the run goes on after ${mostEvents} events`);
         return processed >= stop;
+      });
+      await advanced.catch((error) => {
+        throw federation.kernel.pending === 0 ? neverEnds(federation, messageOf(error)) : error;
       });
       check();
       if (federation.hasFinished) break;
@@ -178,6 +182,9 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
     await pool.close();
   }
 }
+
+const neverEnds = (federation: Federation, why: string): RuleBroken =>
+  new RuleBroken(`a run ends: ${why}\n${waiting(federation)}`);
 
 /** What a rule throws says which rule it was. */
 const broken = ({ name }: Checker, cause: unknown): RuleBroken =>
