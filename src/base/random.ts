@@ -66,11 +66,25 @@ export class Rng {
   at(purpose: string, index = 0): Lane {
     let family = this.#families.get(purpose);
     if (family === undefined) {
-      family = { key: keyOf(this.seed, purpose), last: null };
+      family = { key: keyOf(this.seed, purpose), last: null, words: 0, sum: 0, told: 0 };
       this.#families.set(purpose, family);
     }
-    if (family.last?.index !== index) family.last = new PhiloxLane(family.key, index);
+    if (family.last?.index !== index) family.last = new PhiloxLane(family, index);
     return family.last;
+  }
+
+  /**
+   * For each purpose that was drawn from since this was last asked: how many words in all, and the sum of their blocks. Equal
+   * for two runs that drew the same, in whatever order.
+   */
+  drawn(): Record<string, string> {
+    const changed = [...this.#families].filter(([, { words, told }]) => words > told);
+    return Object.fromEntries(
+      changed.map(([purpose, family]) => {
+        family.told = family.words;
+        return [purpose, `${family.words}:${(family.sum >>> 0).toString(16).padStart(8, "0")}`];
+      }),
+    );
   }
 }
 
@@ -117,6 +131,10 @@ interface Key {
 interface Family {
   readonly key: Key;
   last: PhiloxLane | null;
+  /** 32-bit words that were drawn; the sum of the first word of each block, modulo 2³²; how many were told of. */
+  words: number;
+  sum: number;
+  told: number;
 }
 
 const words = new Int32Array(4);
@@ -136,21 +154,21 @@ function keyOf(seed: number, purpose: string): Key {
 
 class PhiloxLane implements Lane {
   readonly index: number;
-  readonly #key: Key;
+  readonly #family: Family;
   readonly #low: number;
   readonly #high: number;
 
-  constructor(key: Key, index: number) {
+  constructor(family: Family, index: number) {
     assertCoordinate("index", index);
     this.index = index;
-    this.#key = key;
+    this.#family = family;
     this.#low = index | 0;
     this.#high = Math.floor(index / 2 ** 32);
   }
 
   at(item: number): Draws {
     assertCoordinate("item", item);
-    return new PhiloxDraws(this.#key, item | 0, this.#low, this.#high | (Math.floor(item / 2 ** 32) << 16));
+    return new PhiloxDraws(this.#family, item | 0, this.#low, this.#high | (Math.floor(item / 2 ** 32) << 16));
   }
 }
 
@@ -162,7 +180,7 @@ function assertCoordinate(name: string, value: number): void {
 }
 
 class PhiloxDraws implements Draws {
-  readonly #key: Key;
+  readonly #family: Family;
   readonly #c1: number;
   readonly #c2: number;
   readonly #c3: number;
@@ -173,8 +191,8 @@ class PhiloxDraws implements Draws {
   #w2 = 0;
   #w3 = 0;
 
-  constructor(key: Key, c1: number, c2: number, c3: number) {
-    this.#key = key;
+  constructor(family: Family, c1: number, c2: number, c3: number) {
+    this.#family = family;
     this.#c1 = c1;
     this.#c2 = c2;
     this.#c3 = c3;
@@ -284,6 +302,7 @@ class PhiloxDraws implements Draws {
   }
 
   #word(): number {
+    this.#family.words++;
     switch (this.#used++) {
       case 1:
         return this.#w1;
@@ -298,7 +317,9 @@ class PhiloxDraws implements Draws {
   }
 
   #refill(): void {
-    philox4x32(this.#block, this.#c1, this.#c2, this.#c3, this.#key.k0, this.#key.k1, words);
+    const { k0, k1 } = this.#family.key;
+    philox4x32(this.#block, this.#c1, this.#c2, this.#c3, k0, k1, words);
+    this.#family.sum = (this.#family.sum + words[0]!) | 0;
     this.#w0 = words[0]!;
     this.#w1 = words[1]!;
     this.#w2 = words[2]!;

@@ -55,6 +55,8 @@ export interface FederationOptions {
   readonly programs?: TaskPrograms | null;
   /** The run is only played ahead: see `Learning`. */
   readonly isAhead?: boolean;
+  /** Of the scenario's seed; made unless given. */
+  readonly rng?: Rng;
   /** How many clients of a variant share a call at most; 1 unless given. */
   readonly most?: (variant: Variant) => number;
   onParticipation(ended: Ended): void;
@@ -85,10 +87,9 @@ export class Federation implements Snapshot<FederationState> {
   constructor(options: FederationOptions) {
     this.#options = options;
     const { scenario, prepared, pool, events, gathering = null, reproduce, programs = null, most = alone } = options;
-    const { isAhead = false } = options;
+    const { isAhead = false, rng = new Rng(scenario.data.seed) } = options;
     const { data } = scenario;
     const { task, fleet, training } = prepared;
-    const rng = new Rng(data.seed);
     this.trace = new Trace(events === null ? { mode: "digest" } : { mode: "full", sink: events });
     this.world = createWorld({
       kernel: this.kernel,
@@ -356,13 +357,12 @@ export class Federation implements Snapshot<FederationState> {
   }
 
   #arrived({ client, participation, round }: Order, stage: Stage, condition: Condition): void {
-    const { now } = this.kernel;
     // A client does not hear what it cannot read, and its part ends there.
     if (condition === "corrupted" && stages[stage].is === "down") {
-      this.#lose({ client, participation, round, phase: stage, reason: "corrupted", at: now });
+      this.#lose({ client, participation, round, phase: stage, reason: "corrupted", at: this.kernel.now });
       return;
     }
-    this.#participations.passed(stage, participation, now);
+    this.#participations.passed(stage, participation, this.kernel.now);
     // Also when the server has given up on it: a straggler that has reported has nothing left to do.
     if (stage === "upload" || condition === "corrupted") this.#roster.released(client, participation);
   }

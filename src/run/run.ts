@@ -10,6 +10,7 @@ import { writeAtomically } from "../base/disk.ts";
 import { MachineError, messageOf, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { parseInput, throwProblems } from "../base/problem.ts";
+import { Rng } from "../base/random.ts";
 import { chooseEngine, requireBase, requireEngine } from "../engine/create.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import { engineNameOf } from "../engine/names.ts";
@@ -192,7 +193,6 @@ export async function playRun({
   const { data } = scenario;
   const { listen = () => {}, signal, reproduce = defaultCommand } = options;
   const checkpoint = from?.checkpoint ?? null;
-  const begunAfter = checkpoint?.round ?? 0;
   const engine = engineNameOf(options.engine ?? "auto");
   const files = folder === null ? noFiles : openRunFiles(folder, checkpoint?.files);
   const kept = checkpoint && folder ? readLines<unknown>(folder.metrics) : [];
@@ -228,7 +228,9 @@ export async function playRun({
     listen({ type: "note", text: problem });
   });
   const books = options.bookkeeper?.(prepared);
+  const rng = new Rng(data.seed);
   const federation = new Federation({
+    rng,
     scenario,
     prepared,
     pool,
@@ -251,7 +253,7 @@ export async function playRun({
       counted += row.counted;
       const seconds = diagnostics.elapsed();
       const rate = counted / seconds;
-      const done = row.round - begunAfter;
+      const done = row.round - (checkpoint?.round ?? 0);
       const remaining = done > 0 ? (seconds / done) * (data.rounds.count - row.round) : null;
       diagnostics.note("round", `${row.round} ${row.counted}/${row.invited} counted, ${rate.toFixed(2)} updates/s`);
       listen({ type: "round", row, seconds, rate, remaining });
@@ -264,6 +266,7 @@ export async function playRun({
     onRoundClosed: (round) => {
       closed = round;
       noteWorkers(round);
+      if (from === null) diagnostics.note("draws", JSON.stringify({ round, draws: rng.drawn() }));
     },
   });
   const save = () => {

@@ -1,6 +1,7 @@
 /** Where two runs part: the first event, the first row of metrics, and what else is not the same. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
 import { type FieldDifference, fieldDifferences, isObject } from "../base/field-differences.ts";
 import { digestOfFile } from "../base/open.ts";
 import { linesOf, readText } from "../base/text.ts";
@@ -23,6 +24,15 @@ export interface Parting {
   readonly b: string | null;
 }
 
+/** The stream of a purpose, and what was drawn from it when a round closed: words, and the sum of their blocks. */
+export interface DrawParting {
+  readonly round: number;
+  readonly purpose: string;
+  /** Null where nothing was drawn since the round before. */
+  readonly a: string | null;
+  readonly b: string | null;
+}
+
 export interface RunDifference {
   /** Fields of scenario.json. */
   readonly scenario: readonly FieldDifference[];
@@ -31,6 +41,8 @@ export interface RunDifference {
   /** What differs within that row of metrics. */
   readonly metricsFields: readonly FieldDifference[];
   readonly participations: Parting | null;
+  /** Where they first drew differently, in rounds before they were interrupted. Draws of workers are not among these. */
+  readonly draws: DrawParting | null;
   /** Other files that are not the same, or of only one of the runs: of the adapter, and what was found. */
   readonly files: readonly string[];
 }
@@ -57,6 +69,7 @@ export function compareRuns(a: string, b: string): RunDifference {
         ? []
         : fieldDifferences(parsed(metrics.a), parsed(metrics.b)),
     participations: partingOf(first.participations, second.participations),
+    draws: drawPartingOf(first.diagnostics, second.diagnostics),
     files,
   };
 }
@@ -74,6 +87,32 @@ export function partingOf(a: string, b: string): Parting | null {
     if (before.length > 3) before.shift();
   }
 }
+
+function drawPartingOf(a: string, b: string): DrawParting | null {
+  const theirs = drawsIn(b);
+  for (const [at, { round, draws }] of drawsIn(a).entries()) {
+    const other = theirs[at];
+    if (other?.round !== round) return null;
+    const purpose = Object.keys({ ...draws, ...other.draws }).find((name) => draws[name] !== other.draws[name]);
+    if (purpose !== undefined) return { round, purpose, a: draws[purpose] ?? null, b: other.draws[purpose] ?? null };
+  }
+  return null;
+}
+
+/** A row for each round, of the process that began the run: one that resumes it draws some numbers again and tells none. */
+function drawsIn(diagnostics: string): DrawsRow[] {
+  const rows: DrawsRow[] = [];
+  if (!existsSync(diagnostics)) return rows;
+  for (const line of linesOf(diagnostics, "refused")) {
+    const [, text] = /^ *[\d.]+ {2}draws +(\{.*\})$/.exec(line) ?? [];
+    const { success, data } = drawsSchema.safeParse(text === undefined ? null : parsed(text));
+    if (success) rows.push(data);
+  }
+  return rows;
+}
+
+const drawsSchema = z.strictObject({ round: z.int(), draws: z.record(z.string(), z.string()) });
+type DrawsRow = z.output<typeof drawsSchema>;
 
 const sameBytes = (a: string, b: string): boolean => {
   if (!existsSync(a) || !existsSync(b)) return existsSync(a) === existsSync(b);

@@ -92,11 +92,12 @@ export async function verifyByRerun(path: string, options: RunOptions, reload?: 
     if (state === "interrupted") return { name, holds: null, found: "it was interrupted" };
     const difference = compareRuns(path, again);
     if (isSame(difference)) return { name, holds: true, found: "events, metrics, participations and adapter" };
-    const { events, metrics, participations, files } = difference;
+    const { events, metrics, participations, draws, files } = difference;
     const parts = [
       ...(events === null ? [] : [`event ${events.line}`]),
       ...(metrics === null ? [] : [`row ${metrics.line} of metrics`]),
       ...(participations === null ? [] : [`participation row ${participations.line}`]),
+      ...(draws === null ? [] : [`draws of "${draws.purpose}" in round ${draws.round}`]),
       ...files,
     ];
     return { name, holds: false, found: `first differences: ${parts.join(", ")}` };

@@ -15,7 +15,7 @@ export function diff(a: string, b: string, { json }: { readonly json?: boolean }
 
 function report(difference: RunDifference, a: string, b: string): string {
   if (isSame(difference)) return "the runs are the same: scenario, events, metrics, participations, adapter\n";
-  const { scenario, events, metrics, metricsFields, participations, files } = difference;
+  const { scenario, events, metrics, metricsFields, participations, draws, files } = difference;
   const lines = [`a ${a}`, `b ${b}`];
   if (scenario.length > 0) lines.push("", colors.bold("scenario"), ...fields(scenario));
   if (events !== null) {
@@ -30,6 +30,10 @@ function report(difference: RunDifference, a: string, b: string): string {
   if (metrics !== null) {
     lines.push("", colors.bold(`first row of metrics that differs: round ${metrics.line - 1}`));
     lines.push(...(metricsFields.length > 0 ? fields(metricsFields) : sides(metrics)));
+  }
+  if (draws !== null) {
+    const told = `${colors.red(draws.a ?? "none")} → ${colors.green(draws.b ?? "none")}`;
+    lines.push("", `${colors.bold(`first draws that differ: of "${draws.purpose}" in round ${draws.round}`)}  ${told}`);
   }
   if (events === null && participations !== null) {
     lines.push(
