@@ -9,12 +9,12 @@ import { buggify } from "../base/buggify.ts";
 import { InputError, InvariantError, invariant } from "../base/errors.ts";
 import { bytes, wholeAs } from "../base/fields.ts";
 import { type ClientId, clientName } from "../base/ids.ts";
-import { none } from "../base/lists.ts";
 import { NumberMap } from "../base/number-map.ts";
 import { parseInput } from "../base/problem.ts";
 import type { Registration } from "./actor.ts";
 import type { ActorKind, Entry } from "./entry.ts";
 import { decode, decodeUntrusted, encode } from "./messages/codec.ts";
+import { none } from "./messages/lists.ts";
 import type { Ref } from "./messages/refs.ts";
 
 /** Kind, number, state as msgpack. */

@@ -2,12 +2,12 @@
 import { z } from "zod";
 import { InputError } from "../base/errors.ts";
 import { bytes, whole } from "../base/fields.ts";
-import { appended } from "../base/lists.ts";
 import type { NumberMap } from "../base/number-map.ts";
 import { parseInput } from "../base/problem.ts";
 import { type Entry, outside, putOn, Transit } from "./entry.ts";
 import { blobRecordSchema } from "./messages/blobs.ts";
 import { type Envelope, open, seal } from "./messages/envelope.ts";
+import { appended } from "./messages/lists.ts";
 import { type Ref, refFields } from "./messages/refs.ts";
 import { pledgesSchema } from "./pledges.ts";
 import { type Registry, registrySchema } from "./registry.ts";

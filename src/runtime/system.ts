@@ -10,7 +10,6 @@
 import { InputError, invariant } from "../base/errors.ts";
 import { whole } from "../base/fields.ts";
 import type { ClientId } from "../base/ids.ts";
-import { appended } from "../base/lists.ts";
 import { NumberMap } from "../base/number-map.ts";
 import type { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
@@ -24,6 +23,7 @@ import { EventLog } from "./event-log.ts";
 import { runFailure } from "./failure.ts";
 import type { BlobStore } from "./messages/blobs.ts";
 import type { Envelope } from "./messages/envelope.ts";
+import { appended } from "./messages/lists.ts";
 import { inspect } from "./messages/plain.ts";
 import { type Held, type PledgeRef, type Protocol, type Ref, refSchema } from "./messages/refs.ts";
 import { Observer } from "./observer.ts";

@@ -1,9 +1,9 @@
 /** The context of one turn. What it holds and releases takes effect when the turn commits; afterwards it is dead. */
 import { invariant } from "../base/errors.ts";
-import { appended, none } from "../base/lists.ts";
 import type { Rng } from "../base/random.ts";
 import type { Millis } from "../base/units.ts";
 import type { ActorEvent, TurnContext } from "./actor.ts";
+import { appended, none } from "./messages/lists.ts";
 import type { BlobRef, Held, PledgeRef, Ref } from "./messages/refs.ts";
 import type { Recipe } from "./pledges.ts";
 import type { References } from "./references.ts";

@@ -25,7 +25,7 @@ export interface Parting {
 }
 
 /** The stream of a purpose, and what was drawn from it when a round closed: words, and the sum of their blocks. */
-export interface DrawParting {
+interface DrawParting {
   readonly round: number;
   readonly purpose: string;
   /** Null where nothing was drawn since the round before. */

@@ -3,7 +3,7 @@
  * objects without a class, and typed arrays up to float64; anything else would come back from bytes as something else.
  */
 import { InvariantError } from "../../base/errors.ts";
-import { appended, none } from "../../base/lists.ts";
+import { appended, none } from "./lists.ts";
 import { type Held, sameRef } from "./refs.ts";
 
 /** Deepest nesting of arrays and objects; a cycle is deeper than any. */
