@@ -370,8 +370,12 @@ export async function playRun({
     return result;
   } catch (error) {
     diagnostics.note("failure", error instanceof Error ? (error.stack ?? error.message) : messageOf(error));
-    // Whatever has been decided so far stays readable; a disk that is full keeps what it has.
-    attempt(() => files.close());
+    try {
+      // Whatever has been decided so far stays readable.
+      files.close();
+    } catch {
+      // The error that is being reported matters more; a disk that is full keeps what it has.
+    }
     throw checkpoint === null ? error : blamed(error, checkpoint);
   } finally {
     clearInterval(ticker);
@@ -388,13 +392,5 @@ export async function playRun({
     diagnostics.count("peak memory bytes", 1_024 * process.resourceUsage().maxRSS);
     diagnostics.close();
     await pool.close();
-  }
-}
-
-function attempt(action: () => void): void {
-  try {
-    action();
-  } catch {
-    // The error that is being reported matters more.
   }
 }
