@@ -8,11 +8,19 @@ export interface FieldDifference {
 
 const mostFields = 20;
 
-/** In the order of the first object's fields; at most twenty. */
-export function fieldDifferences(a: unknown, b: unknown): FieldDifference[] {
+/**
+ * In the order of the first object's fields; at most twenty.
+ *
+ * @param isSame for what holds no fields
+ */
+export function fieldDifferences(
+  a: unknown,
+  b: unknown,
+  isSame: (x: unknown, y: unknown) => boolean = Object.is,
+): FieldDifference[] {
   const found: FieldDifference[] = [];
   const visit = (x: unknown, y: unknown, path: string): void => {
-    if (found.length >= mostFields || Object.is(x, y)) return;
+    if (found.length >= mostFields || isSame(x, y)) return;
     if (!isObject(x) || !isObject(y) || Array.isArray(x) !== Array.isArray(y)) {
       found.push({ path, a: x, b: y });
       return;

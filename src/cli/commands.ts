@@ -137,6 +137,7 @@ export function declareCommands(program: Command): void {
     .description("shows the first event and the first metric in which two runs part")
     .argument("<runA>", "a run's folder")
     .argument("<runB>", "another one's")
+    .option("--tolerance <share>", "largest relative difference of trained numbers that counts as none", share)
     .option("--json", "print one JSON object")
     .action(async (runA, runB, flags) => (await import("./commands/diff.ts")).diff(runA, runB, flags));
 

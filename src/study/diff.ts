@@ -1,17 +1,20 @@
 /** Where two runs part: the first event, the first row of metrics, and what else is not the same. */
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
 import { type FieldDifference, fieldDifferences, isObject } from "../base/field-differences.ts";
 import { digestOfFile } from "../base/open.ts";
 import { linesOf, readText } from "../base/text.ts";
 import {
+  filesIn,
   largestRecord,
   largestScenario,
+  memberFolders,
   openRunFolder,
   type ResultRecord,
   type RunFolder,
 } from "../folder/run-folder.ts";
+import { SafetensorsFile } from "../model/formats/safetensors.ts";
 
 /** The first line in which two files differ. */
 export interface Parting {
@@ -50,16 +53,22 @@ export interface RunDifference {
 export const isSame = ({ scenario, events, metrics, participations, files }: RunDifference): boolean =>
   scenario.length + files.length === 0 && events === null && metrics === null && participations === null;
 
-const adapterFiles = ["adapter_config.json", "adapter_model.safetensors", "rescalers.json", "routers.safetensors"];
-
-/** @throws InputError when one of the folders holds no run */
-export function compareRuns(a: string, b: string): RunDifference {
+/**
+ * @param tolerance largest relative difference of two trained numbers that counts as none, for runs of unlike machines: of
+ *   one that is no whole number to the larger of both, of a tensor's to its largest. 0: the bytes are compared
+ * @throws InputError when one of the folders holds no run
+ */
+export function compareRuns(a: string, b: string, tolerance = 0): RunDifference {
   const [first, second] = [openRunFolder(a), openRunFolder(b)];
-  const metrics = partingOf(first.metrics, second.metrics);
-  const files = adapterFiles
-    .filter((name) => !sameBytes(join(first.adapter, name), join(second.adapter, name)))
-    .map((name) => `adapter/${name}`);
-  if (fieldDifferences(foundBy(first), foundBy(second)).length > 0) files.push("result.json");
+  const isNear = (x: unknown, y: unknown) => Object.is(x, y) || (tolerance > 0 && areNear(x, y, tolerance));
+  const isSameRow = (x: string, y: string) =>
+    x === y || (tolerance > 0 && fieldDifferences(parsed(x), parsed(y), isNear).length === 0);
+  const metrics = partingOf(first.metrics, second.metrics, isSameRow);
+  const files = [...new Set([...learnedIn(first), ...learnedIn(second)])].filter(
+    (name) => !isSameFile(join(first.path, name), join(second.path, name), tolerance, isSameRow),
+  );
+  const found = [first, second].map((folder) => foundBy(folder, tolerance > 0));
+  if (fieldDifferences(found[0], found[1]).length > 0) files.push("result.json");
   return {
     scenario: fieldDifferences(jsonOf(first), jsonOf(second)),
     events: partingOf(first.events, second.events),
@@ -67,23 +76,23 @@ export function compareRuns(a: string, b: string): RunDifference {
     metricsFields:
       metrics === null || metrics.a === null || metrics.b === null
         ? []
-        : fieldDifferences(parsed(metrics.a), parsed(metrics.b)),
-    participations: partingOf(first.participations, second.participations),
+        : fieldDifferences(parsed(metrics.a), parsed(metrics.b), isNear),
+    participations: partingOf(first.participations, second.participations, isSameRow),
     draws: drawPartingOf(first.diagnostics, second.diagnostics),
     files,
   };
 }
 
 /** @internal Null when the files are the same, or neither is there. */
-export function partingOf(a: string, b: string): Parting | null {
+export function partingOf(a: string, b: string, isSame = (x: string, y: string): boolean => x === y): Parting | null {
   const [ours, theirs] = [a, b].map((path) => (existsSync(path) ? linesOf(path, "refused") : [][Symbol.iterator]()));
   const before: string[] = [];
   for (let line = 1; ; line++) {
     const [x, y] = [ours!.next(), theirs!.next()];
     if (x.done === true && y.done === true) return null;
     const [left, right] = [x.done === true ? null : x.value, y.done === true ? null : y.value];
-    if (left !== right) return { line, before, a: left, b: right };
-    before.push(left!);
+    if (left === null || right === null || !isSame(left, right)) return { line, before, a: left, b: right };
+    before.push(left);
     if (before.length > 3) before.shift();
   }
 }
@@ -114,17 +123,54 @@ function drawsIn(diagnostics: string): DrawsRow[] {
 const drawsSchema = z.strictObject({ round: z.int(), draws: z.record(z.string(), z.string()) });
 type DrawsRow = z.output<typeof drawsSchema>;
 
-const sameBytes = (a: string, b: string): boolean => {
-  if (!existsSync(a) || !existsSync(b)) return existsSync(a) === existsSync(b);
-  return digestOfFile(a, "refused") === digestOfFile(b, "refused");
-};
+/** Names of files, from the run's folder on. */
+const learnedIn = ({ adapter, best }: RunFolder): string[] =>
+  [adapter, best].flatMap((place) =>
+    ["", ...memberFolders(place)].flatMap((member) =>
+      [".json", ".safetensors"].flatMap((ending) =>
+        filesIn(join(place, member), ending).map((name) => join(basename(place), member, name)),
+      ),
+    ),
+  );
 
-/** What the run came to, without the command that began it; nothing while it has not finished. */
-function foundBy({ result }: RunFolder): unknown {
+function isSameFile(a: string, b: string, tolerance: number, isSameText: (x: string, y: string) => boolean): boolean {
+  if (!existsSync(a) || !existsSync(b)) return false;
+  if (digestOfFile(a, "refused") === digestOfFile(b, "refused")) return true;
+  if (tolerance === 0) return false;
+  if (a.endsWith(".safetensors")) return areNearTensors(a, b, tolerance);
+  return isSameText(readText(a, largestRecord, "refused"), readText(b, largestRecord, "refused"));
+}
+
+function areNearTensors(a: string, b: string, tolerance: number): boolean {
+  const [first, second] = [SafetensorsFile.open(a), SafetensorsFile.open(b)];
+  try {
+    const names = [...first.tensors.keys()];
+    if (fieldDifferences(names, [...second.tensors.keys()]).length > 0) return false;
+    return names.every((name) => {
+      if (first.entry(name).size !== second.entry(name).size) return false;
+      const [ours, theirs] = [first.floats(name), second.floats(name)];
+      const largest = ours.reduce((most, value, at) => Math.max(most, Math.abs(value), Math.abs(theirs[at]!)), 0);
+      return ours.every((value, at) => Math.abs(value - theirs[at]!) <= tolerance * largest);
+    });
+  } finally {
+    first.close();
+    second.close();
+  }
+}
+
+/** Counts, bytes and times are the same on every machine. */
+function areNear(x: unknown, y: unknown, tolerance: number): boolean {
+  if (typeof x !== "number" || typeof y !== "number" || (Number.isInteger(x) && Number.isInteger(y))) return false;
+  return Math.abs(x - y) <= tolerance * Math.max(Math.abs(x), Math.abs(y));
+}
+
+/** What the run came to, without the command that began it and, roughly, without digits; nothing while it has not finished. */
+function foundBy({ result }: RunFolder, roughly: boolean): unknown {
   if (!existsSync(result)) return null;
   const found = parsed(readText(result, largestRecord, "refused"));
   if (!isObject(found)) return found;
   const { digest, adapterDigest, rounds, expectations } = found as unknown as ResultRecord;
+  if (roughly) return { digest, rounds, expectations: expectations.map(({ name, held }) => ({ name, held })) };
   return { digest, adapterDigest, rounds, expectations };
 }
 

@@ -6,15 +6,20 @@ import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
 import { terminal } from "../screen/terminal.ts";
 
-export function diff(a: string, b: string, { json }: { readonly json?: boolean }): void {
-  const difference = compareRuns(a, b);
+/** @param flags `tolerance`: see {@link compareRuns} */
+export function diff(a: string, b: string, flags: { readonly json?: boolean; readonly tolerance?: number }): void {
+  const { json, tolerance } = flags;
+  const difference = compareRuns(a, b, tolerance);
   if (json === true) terminal.out.write(`${JSON.stringify({ same: isSame(difference), ...difference })}\n`);
-  else terminal.out.write(report(difference, a, b));
+  else terminal.out.write(report(difference, a, b, tolerance));
   if (!isSame(difference)) process.exitCode = exitCodes.failed;
 }
 
-function report(difference: RunDifference, a: string, b: string): string {
-  if (isSame(difference)) return "the runs are the same: scenario, events, metrics, participations, adapter\n";
+function report(difference: RunDifference, a: string, b: string, tolerance?: number): string {
+  if (isSame(difference)) {
+    const roughly = tolerance === undefined ? "" : `, trained numbers within ${tolerance} of each other`;
+    return `the runs are the same: scenario, events, metrics, participations, adapter${roughly}\n`;
+  }
   const { scenario, events, metrics, metricsFields, participations, draws, files } = difference;
   const lines = [`a ${a}`, `b ${b}`];
   if (scenario.length > 0) lines.push("", colors.bold("scenario"), ...fields(scenario));
