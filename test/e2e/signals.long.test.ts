@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { runFlame } from "../support/command-line.ts";
@@ -46,9 +46,9 @@ before(async () => {
 });
 
 let runs = 0;
-async function underWay(how: string): Promise<Started & { out: string }> {
+async function underWay(how: string, env: NodeJS.ProcessEnv = {}): Promise<Started & { out: string }> {
   const out = join(folder, `run-${runs++}`);
-  const run = start(["run", file, "--out", out], { FLAME_TEST_HOW: how }, "built");
+  const run = start(["run", file, "--out", out], { ...env, FLAME_TEST_HOW: how }, "built");
   await once(run.process.stderr!, "data");
   return { ...run, out };
 }
@@ -110,6 +110,33 @@ test("a signal that a launcher passes on once more is one signal; another one is
   hurried.process.kill("SIGTERM");
   assert.ok(["SIGINT", "SIGTERM"].includes((await hurried.ended).signal!));
   await assertGoesOn(hurried.out);
+});
+
+/** As a Node without the flag: the thread that shall listen does not find with what. */
+const withoutInternals = `import { writeFileSync } from "node:fs";
+import threads from "node:worker_threads";
+import { syncBuiltinESMExports } from "node:module";
+const { Worker } = threads;
+threads.Worker = class extends Worker {
+  constructor(file, options) {
+    const execArgv = options?.execArgv?.filter((word) => word !== "--expose-internals");
+    if (execArgv?.length !== options?.execArgv?.length) writeFileSync(new URL("asked", import.meta.url), "");
+    super(file, execArgv === undefined ? options : { ...options, execArgv });
+  }
+};
+syncBuiltinESMExports();
+`;
+
+test("where Node keeps from a thread what it would listen with, the main thread listens", { skip }, async () => {
+  const preload = join(folder, "without-internals.mjs");
+  writeFileSync(preload, withoutInternals);
+  const run = await underWay("slow", { NODE_OPTIONS: `--import ${preload}` });
+  run.process.kill("SIGTERM");
+  const { code, out: said, err } = await run.ended;
+  assert.ok(existsSync(join(folder, "asked")), "the thread was begun");
+  assert.equal(code, 143, err);
+  assert.match(said, /continue with: npx flame resume/);
+  await assertGoesOn(run.out);
 });
 
 test("a main thread that hears nothing is ended by one signal after 20 s", { skip }, async () => {
