@@ -53,7 +53,8 @@ const dataSchema = dataFields.transform((data) =>
 );
 
 const roundsSchema = z.strictObject({
-  count: z.int().min(0),
+  /** The names of checkpoints have six digits for it. */
+  count: z.int().min(0).max(999_999),
   /** Updates a round is made of. */
   cohort: count,
   /** Virtual milliseconds from the start of a round to its end; see `minutes`. Without one a round waits for everyone. */

@@ -24,7 +24,8 @@ export const worldSchema = z.strictObject({
   availability: z.array(availabilitySchema).readonly().default([]),
   onIneligible: onIneligibleSchema.default("abort"),
   faults: faultsSchema.prefault({}),
-  timeline: z.array(timelineEntrySchema).readonly().default([]),
+  /** Longer scripts repeat themselves: see `every`. */
+  timeline: z.array(timelineEntrySchema).max(10_000).readonly().default([]),
   churn: churnSchema.exactOptional(),
   battery: batterySchema.exactOptional(),
 });
