@@ -1,6 +1,6 @@
 /**
  * Run folders of earlier versions: each command opens one as it should, or refuses it and names what it cannot read.
- * `test/golden/data/runs` has a run that finished and one that was interrupted for formats that were in use; whoever changes a
+ * `test/golden/data/run-folders` has a run that finished and one that was interrupted for formats that were in use; whoever changes a
  * format adds them as the last version wrote them.
  */
 import assert from "node:assert/strict";
@@ -18,7 +18,7 @@ type After = { after(then: () => void): void };
 
 function copyOf(name: string, t: After): string {
   const path = join(temporaryFolder(t), "run");
-  cpSync(join(import.meta.dirname, "..", "golden", "data", "runs", name), path, { recursive: true });
+  cpSync(join(import.meta.dirname, "..", "golden", "data", "run-folders", name), path, { recursive: true });
   return path;
 }
 
