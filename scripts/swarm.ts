@@ -5,6 +5,7 @@
  *   npm run swarm -- --count 5000 --from 1 --kind timing     so many seeds; kinds are timing, toy, training, disk
  *   npm run swarm -- --count 1000 --all                      with everything switched on at once, in milder worlds
  *   npm run swarm -- --seed 17 --without churn               one case again, with its scenario on request (--print)
+ *   npm run swarm -- --count 1000 --first                    to the first seed that fails, which is not kept
  *   npm run swarm -- --seed 17 --keep                        one case again, shrunk and kept where it fails
  *
  * Seeds go to one process per core; a process that dies is a failing seed, too. A failing seed is shrunk, printed with
@@ -44,6 +45,7 @@ const { values } = parseArgs({
     workers: { type: "string", default: String(availableParallelism()) },
     print: { type: "boolean", default: false },
     keep: { type: "boolean", default: false },
+    first: { type: "boolean", default: false },
     child: { type: "boolean", default: false },
   },
 });
@@ -89,7 +91,9 @@ async function swarm(): Promise<void> {
   const failed: Verdict[] = [];
   let next = first;
   const take = (): Case | null =>
-    next - first < count && performance.now() < until ? caseOf(kind, next++, values.all) : null;
+    next - first < count && performance.now() < until && !(values.first && failed.length > 0)
+      ? caseOf(kind, next++, values.all)
+      : null;
   let told = begun;
   const tell = (verdict: Verdict): void => {
     total.seeds++;
@@ -113,7 +117,7 @@ async function swarm(): Promise<void> {
   // A place has half of the seeds: with fewer of them one may be missing by chance.
   const never = total.seeds < 100 ? [] : neverTaken(kind, total.rare);
   for (const place of never) console.log(`    never × ${place}: the place is out of reach`);
-  for (const verdict of failed) await record(verdict);
+  if (!values.first) for (const verdict of failed) await record(verdict);
   process.exitCode = failed.length + never.length === 0 ? 0 : 1;
 }
 

@@ -1,0 +1,176 @@
+/**
+ * Plants one fault after the other in a copy of the program, and lets the swarm look for it: each has to be found by some seed.
+ *
+ *   npm run mutants                              all of them, up to 100 seeds each; an hour on two cores
+ *   npm run mutants -- --only fsync --count 30   those with the word in their name
+ */
+import { spawnSync } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import type { Kind } from "../test/support/swarm/generate.ts";
+
+type Mutant = readonly [name: string, kind: Kind, file: string, text: string, fault: string];
+
+const mutants: readonly Mutant[] = [
+  ["a file is renamed before its bytes are durable", "disk", "src/base/disk.ts", "        fsyncSync(file);", ""],
+  ["no fsync after a rename", "disk", "src/base/disk.ts", "    syncFolder(dirname(path));\n  });", "  });"],
+  ["no fsync after a new folder", "disk", "src/base/disk.ts", "  syncFolder(dirname(path));\n}", "}"],
+  [
+    "a short write is a whole one",
+    "disk",
+    "src/base/disk.ts",
+    "for (let done = 0; done < bytes.length; ) {\n    const most",
+    "for (let done = 0; done === 0; ) {\n    const most",
+  ],
+  ["a file is written in its place", "disk", "src/base/disk.ts", "const temporary = `", "const temporary = path || `"],
+  ["logs are not durable at a checkpoint", "disk", "src/folder/line-file.ts", "fsyncSync(this.#file)", "undefined"],
+  [
+    "a log is not cut where the checkpoint was",
+    "disk",
+    "src/folder/line-file.ts",
+    "ftruncateSync(this.#file, bytes)",
+    "undefined",
+  ],
+  ["a damaged log goes unnoticed", "disk", "src/folder/run-files.ts", "if (flaw !== null) return flaw;", ""],
+  [
+    "a damaged checkpoint goes unnoticed",
+    "disk",
+    "src/folder/saved-state.ts",
+    "if (!digest.equals(",
+    "if (digest.length === 0 && !digest.equals(",
+  ],
+  [
+    "the lock is written in one call",
+    "disk",
+    "src/folder/lock.ts",
+    "      writeFully(file, Buffer.from(JSON.stringify(owner)));\n      linkSync",
+    "      writeSync(file, JSON.stringify(owner));\n      linkSync",
+  ],
+  [
+    "a finished run is not durable",
+    "disk",
+    "src/run/run.ts",
+    "const marks = files.sync();",
+    "const marks = null as never;",
+  ],
+  [
+    "a checkpoint forgets the next event's number",
+    "timing",
+    "src/sim/kernel/kernel.ts",
+    "nextSequence: this.#nextSequence,",
+    "nextSequence: this.#nextSequence + 1,",
+  ],
+  [
+    "of two events at a time the later comes first",
+    "timing",
+    "src/sim/kernel/event-queue.ts",
+    "sequences[parent]! < sequence)) break;",
+    "sequences[parent]! > sequence)) break;",
+  ],
+  [
+    "time goes back",
+    "timing",
+    "src/sim/kernel/kernel.ts",
+    "this.#now = time;\n",
+    "this.#now = Math.max(0, time - 1) as Millis;\n",
+  ],
+  [
+    "a second copy of a message is heard",
+    "timing",
+    "src/runtime/router.ts",
+    "transit !== undefined && !transit.hasArrived",
+    "transit !== undefined",
+  ],
+  [
+    "what a message holds is not let go",
+    "toy",
+    "src/runtime/router.ts",
+    "for (const content of envelope.refs) this.#references.release(content);",
+    "",
+  ],
+  [
+    "a client that has answered stays busy",
+    "timing",
+    "actors/server.ts",
+    "  roster.released(client, participation);\n",
+    "\n",
+  ],
+  [
+    "late updates count",
+    "timing",
+    "src/fl/policies/synchronous.ts",
+    "if (round !== view.round && !usesLate)",
+    "if (round > view.round && !usesLate)",
+  ],
+  [
+    "a state loses what it learned when it is put away",
+    "timing",
+    "src/runtime/registry.ts",
+    "entry.state = isPutAway ? decode(encode(state)) : state;",
+    "if (!isPutAway) entry.state = state;",
+  ],
+  [
+    "a result of work begun is forgotten by a checkpoint",
+    "toy",
+    "src/runtime/pledges.ts",
+    "...(result === null ? {} : { result }),",
+    "",
+  ],
+  [
+    "a resumed trace repeats a chunk",
+    "timing",
+    "src/sim/kernel/trace.ts",
+    "this.#written = this.#chain.pending.length;",
+    "this.#written = 0;",
+  ],
+  ["a draw depends on all draws before", "timing", "src/base/random.ts", "  #block = 0;", "  #block = ++drawn;"],
+];
+
+const { values } = parseArgs({
+  options: { only: { type: "string", default: "" }, count: { type: "string", default: "100" } },
+});
+const root = join(import.meta.dirname, "..");
+let missed = 0;
+for (const mutant of mutants.filter(([name]) => name.includes(values.only))) {
+  const seed = hunt(mutant);
+  if (seed === null) missed++;
+  console.log(`${seed === null ? "NOT FOUND" : seed.padEnd(9)}  ${mutant[0]}`);
+}
+process.exitCode = missed === 0 ? 0 : 1;
+
+/** What found it; null where nothing did. */
+function hunt([name, kind, file, text, fault]: Mutant): string | null {
+  const copy = mkdtempSync(join(tmpdir(), "flame-mutant-"));
+  try {
+    for (const part of [
+      "src",
+      "actors",
+      "assets",
+      "bin",
+      "scripts",
+      "test/support",
+      "scenarios",
+      "package.json",
+      "tsconfig.json",
+    ]) {
+      cpSync(join(root, part), join(copy, part), { recursive: true });
+    }
+    symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
+    const sound = readFileSync(join(copy, file), "utf8");
+    if (sound.split(text).length !== 2) throw new Error(`${name}: ${file} has not once ${JSON.stringify(text)}`);
+    const draws = fault.includes("drawn") ? "let drawn = 0;\n" : "";
+    writeFileSync(join(copy, file), `${draws}${sound.replace(text, () => fault)}`);
+    const words = ["scripts/swarm.ts", "--kind", kind, "--count", values.count, "--first"];
+    const { stdout, stderr } = spawnSync(process.execPath, ["--import", "tsx", ...words], {
+      cwd: copy,
+      encoding: "utf8",
+    });
+    const [, seed] = /^seed (\d+) fails/m.exec(stdout) ?? [];
+    if (seed === undefined && !/ 0 failed/.test(stdout)) throw new Error(`${name}: ${stdout}${stderr}`);
+    return seed === undefined ? null : `${kind} ${seed}`;
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+  }
+}
