@@ -141,6 +141,6 @@ export function fatesOf(seed: number, operations: number): Fate[] {
     isSlow: draws.bernoulli(0.3),
     hasNoLinks: draws.bernoulli(0.1),
     lies: draws.bernoulli(0.1),
-    rots: draws.bernoulli(0.15),
+    rots: draws.bernoulli(0.3),
   }));
 }
