@@ -12,7 +12,7 @@ import { invariant } from "../../base/errors.ts";
 import { countParameters, forwardFlops } from "../../model/accounting.ts";
 import { baseWeightShapes } from "../../model/base-weights.ts";
 import { isToken } from "../../model/beside.ts";
-import type { ModelConfig } from "../../model/config.ts";
+import { type ModelConfig, sparseLayers } from "../../model/config.ts";
 import type { FlatTensor } from "../../model/formats/flat-tensors.ts";
 import { type ForwardOptions, forward, logitsAt } from "../../model/transformer.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
@@ -47,7 +47,8 @@ export interface PregatingTask extends Task {
 }
 
 export function pregatingTask({ config, heads, router }: PregatingOptions): PregatingTask {
-  const { layers, experts, width, topK: full } = config;
+  const { experts, width, topK: full } = config;
+  const layers = sparseLayers(config).length;
   const shape = routerShape(config, heads === "shared" ? experts : layers * experts, router);
   let start = 0;
   const tensors = shape.shapes.map(([name, dims]): FlatTensor => {
@@ -115,7 +116,8 @@ function passOf(
   variant: Variant,
   { clients, rows, length }: BatchShape,
 ): Pass {
-  const { layers, experts } = config;
+  const { experts } = config;
+  const layers = sparseLayers(config).length;
   const batch = tokenInputs(graph, clients * rows, length);
   const shapes = baseWeightShapes(config);
   const weight = (name: string) => graph.weight(name, shapes.get(name)!);

@@ -7,7 +7,7 @@
  */
 import type { Rng } from "../../base/random.ts";
 import { baseWeightShapes } from "../../model/base-weights.ts";
-import type { ModelConfig } from "../../model/config.ts";
+import { type ModelConfig, plainSettings } from "../../model/config.ts";
 import { denseFlops, denseForward } from "../../model/dense.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { sizeOf } from "../../tensor/graph/shape.ts";
@@ -34,17 +34,16 @@ export interface RouterShape {
 }
 
 export function routerShape(base: ModelConfig, experts: number, { blocks, heads, hidden }: RouterOptions): RouterShape {
+  const { vocabulary, width, maxTokens, ropeTheta, normEpsilon } = base;
   const config: ModelConfig = {
-    ...base,
+    ...plainSettings,
+    ...{ vocabulary, width, maxTokens, ropeTheta, normEpsilon },
     layers: blocks,
     heads,
     keyValueHeads: heads,
     experts: 1,
     expertWidth: hidden,
     topK: 1,
-    tiedEmbeddings: false,
-    attentionBias: false,
-    clipQkv: null,
   };
   const shapes = [...baseWeightShapes(config)]
     .filter(([name]) => !name.endsWith(".router"))
