@@ -1,17 +1,19 @@
 /** OLMoE's relatives compute what they do in transformers and PyTorch, and their files go there and back. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { countParameters } from "../../src/model/accounting.ts";
 import { exportPeft, importPeft } from "../../src/model/formats/adapters/peft.ts";
 import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
-import { BaseWeightsFile } from "../../src/model/formats/prepare-weights.ts";
+import { BaseWeightsFile, prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
 import { SafetensorsFile } from "../../src/model/formats/safetensors.ts";
 import { writeCheckpoint } from "../../src/model/formats/write-checkpoint.ts";
 import { mergedWeights } from "../../src/model/merge.ts";
 import { temporaryFolder } from "../support/folders.ts";
 import { loadGolden, relativeFolder } from "../support/golden.ts";
 import { relatives, relativeTests } from "../support/golden-tests.ts";
+import { type PlainTensor, writeFolder } from "../support/model-folder.ts";
 
 relativeTests(({ name, form, k }) => form === "factored" && name.startsWith("ONNX") && k > 1);
 
@@ -19,10 +21,8 @@ relativeTests(({ name, form, k }) => form === "factored" && name.startsWith("ONN
 function tensorsOf(folder: string): Map<string, Float32Array> {
   const file = SafetensorsFile.open(join(folder, "model.safetensors"));
   const tensors = new Map<string, Float32Array>();
-  for (const [name, { size }] of [...file.tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const values = new Float32Array(size);
-    file.readFloats(name, values);
-    tensors.set(name, values);
+  for (const name of [...file.tensors.keys()].sort()) {
+    tensors.set(name, tensorOf(file, name));
   }
   file.close();
   return tensors;
@@ -62,4 +62,50 @@ for (const type of Object.keys(relatives)) {
       assert.equal(values.join() !== before.get(name)!.join(), isExpert, name);
     }
   });
+}
+
+/** Names as transformers 5 has them in memory, and writes them with `save_original_format=False`. */
+function inMemory(name: string): string {
+  return name
+    .replace("input_linear.weight", "experts.gate_up_proj")
+    .replace("output_linear.weight", "experts.down_proj")
+    .replace("router.layer.weight", "router.weight")
+    .replace(/block_sparse_moe\.(gate|experts\.\d)/, "mlp.$1");
+}
+
+test("folders with the names that transformers 5 has in memory are the same models", async (t) => {
+  for (const type of ["granitemoe", "mixtral"]) {
+    const { weights } = await loadGolden(relativeFolder(type));
+    const { width: d, expertWidth: f, experts } = weights.config;
+    const file = SafetensorsFile.open(join(relativeFolder(type), "model.safetensors"));
+    const tensors = new Map<string, PlainTensor>();
+    for (const [name, values] of tensorsOf(relativeFolder(type))) {
+      const [, block, projection] = /^(.*experts)\.\d+\.(w[123])\.weight$/.exec(inMemory(name)) ?? [];
+      if (block === undefined) tensors.set(inMemory(name), { shape: file.entry(name).shape, values });
+      else if (projection === "w1") {
+        // Sorted by name, experts come one after the other, each with its w1 first.
+        const [w3, w2] = ["w3", "w2"].map((other) => tensorOf(file, name.replace("w1", other)));
+        append(tensors, `${block}.gate_up_proj`, [experts, 2 * f, d], [...values, ...w3!]);
+        append(tensors, `${block}.down_proj`, [experts, d, f], w2!);
+      }
+    }
+    file.close();
+    const folder = temporaryFolder(t);
+    const config = JSON.parse(readFileSync(join(relativeFolder(type), "config.json"), "utf8"));
+    writeFolder(folder, config, tensors);
+    const checkpoint = loadCheckpoint(folder);
+    const converted = await prepareBaseWeights(checkpoint, temporaryFolder(t));
+    checkpoint.close();
+    assert.ok(readFileSync(converted.path).equals(readFileSync(weights.path)), type);
+  }
+});
+
+function tensorOf(file: SafetensorsFile, name: string): Float32Array {
+  const values = new Float32Array(file.entry(name).size);
+  file.readFloats(name, values);
+  return values;
+}
+
+function append(tensors: Map<string, PlainTensor>, name: string, shape: number[], more: Iterable<number>): void {
+  tensors.set(name, { shape, values: Float32Array.from([...(tensors.get(name)?.values ?? []), ...more]) });
 }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { InputError } from "../../base/errors.ts";
 import { throwMistakes } from "../../base/problem.ts";
 import { quoted } from "../../base/text.ts";
-import type { ModelConfig } from "../config.ts";
+import { type ModelConfig, sparseLayers } from "../config.ts";
 import { architectureOf } from "./architectures/all.ts";
 import { type HuggingFaceConfig, readHuggingFaceConfig } from "./hf-config.ts";
 import { floatDtypes } from "./safetensors.ts";
@@ -46,11 +46,16 @@ export function loadCheckpoint(folder: string): Checkpoint {
 }
 
 function expertForms(config: ModelConfig, { tensors }: TensorFolder): ExpertForms {
-  const isAlways = architectureOf(config).names.leaves === null;
-  const names = Array.from({ length: config.layers }, (_, layer) => mixtureNames(config, layer));
+  const { names: usual, inMemory } = architectureOf(config);
+  const asInMemory = inMemory && { ...usual, ...inMemory };
+  const first = sparseLayers(config)[0]!;
+  const names = asInMemory && tensors.has(mixtureNames(asInMemory, first).gateUp) ? asInMemory : usual;
+  const isAlways = names.leaves === null;
+  const ofLayers = Array.from({ length: config.layers }, (_, layer) => mixtureNames(names, layer));
   return {
-    gateUpFused: names.map(({ gateUp }) => isAlways || tensors.has(gateUp)),
-    downFused: names.map(({ down }) => isAlways || tensors.has(down)),
+    names,
+    gateUpFused: ofLayers.map(({ gateUp }) => isAlways || tensors.has(gateUp)),
+    downFused: ofLayers.map(({ down }) => isAlways || tensors.has(down)),
   };
 }
 

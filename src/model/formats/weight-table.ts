@@ -9,6 +9,7 @@
 import { attentionWidths, qkNormWidths } from "../base-weights.ts";
 import type { ModelConfig } from "../config.ts";
 import { architectureOf } from "./architectures/all.ts";
+import type { ExpertNames } from "./architectures/architecture.ts";
 
 export interface BlockSource {
   readonly name: string;
@@ -33,6 +34,7 @@ export interface Block {
  * or `gate_up_proj` and `down_proj` with all experts in one (transformers 5 in memory).
  */
 export interface ExpertForms {
+  readonly names: ExpertNames;
   /** `[layers]` */
   readonly gateUpFused: readonly boolean[];
   /** `[layers]` */
@@ -41,8 +43,9 @@ export interface ExpertForms {
 
 /** As transformers writes the architecture. */
 function usualForms(config: ModelConfig): ExpertForms {
-  const fused = new Array<boolean>(config.layers).fill(architectureOf(config).names.leaves === null);
-  return { gateUpFused: fused, downFused: fused };
+  const { names } = architectureOf(config);
+  const fused = new Array<boolean>(config.layers).fill(names.leaves === null);
+  return { names, gateUpFused: fused, downFused: fused };
 }
 
 export const embedName = "model.embed_tokens.weight";
@@ -52,8 +55,7 @@ const sharedExpert = (layer: number) => `model.layers.${layer}.mlp.shared_expert
 const sharedGate = (layer: number) => `model.layers.${layer}.mlp.shared_expert_gate.weight`;
 
 /** Names of one layer's router and experts. */
-export function mixtureNames(config: ModelConfig, layer: number) {
-  const { block, router, leaves, fused } = architectureOf(config).names;
+export function mixtureNames({ block, router, leaves, fused }: ExpertNames, layer: number) {
   const prefix = `model.layers.${layer}.${block}`;
   return {
     router: `${prefix}.${router}`,
@@ -110,7 +112,7 @@ function* attentionBlocks(config: ModelConfig, layer: number): Generator<Block> 
 
 function* expertBlocks(config: ModelConfig, layer: number, forms: ExpertForms): Generator<Block> {
   const { width: d, experts, expertWidth: f } = config;
-  const names = mixtureNames(config, layer);
+  const names = mixtureNames(forms.names, layer);
   yield transpose(`layers.${layer}.router`, d, [names.router, experts]);
   for (let expert = 0; expert < experts; expert++) {
     const size = 2 * f * d;
@@ -188,7 +190,7 @@ export function huggingFaceShapes(
       setMlp(`model.layers.${layer}.mlp`, dense.width);
       continue;
     }
-    const names = mixtureNames(config, layer);
+    const names = mixtureNames(forms.names, layer);
     shapes.set(names.router, [experts, d]);
     if (sharedWidth !== undefined) {
       setMlp(sharedExpert(layer), sharedWidth);

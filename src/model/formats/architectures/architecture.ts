@@ -36,6 +36,8 @@ export interface Architecture {
   /** The fields of its file that others do not have, or have otherwise. */
   write(model: ModelConfig): Readonly<Record<string, unknown>>;
   readonly names: ExpertNames;
+  /** Where transformers 5 has other names in memory, and in folders that it saves as they are there. */
+  readonly inMemory?: Pick<ExpertNames, "block" | "router" | "fused">;
   /** Whether PEFT knows adapters of all experts together only; else one by one. */
   readonly fusedAdapters: boolean;
 }

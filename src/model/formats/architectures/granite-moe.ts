@@ -37,5 +37,10 @@ export const graniteMoe: Architecture = {
     leaves: null,
     fused: { gateUp: "input_linear.weight", down: "output_linear.weight" },
   },
+  inMemory: {
+    block: "block_sparse_moe",
+    router: "router.weight",
+    fused: { gateUp: "experts.gate_up_proj", down: "experts.down_proj" },
+  },
   fusedAdapters: true,
 };

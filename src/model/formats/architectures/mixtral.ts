@@ -18,5 +18,10 @@ export const mixtral: Architecture = {
     leaves: { gate: "w1", up: "w3", down: "w2" },
     fused: { gateUp: "experts.gate_up_proj", down: "experts.down_proj" },
   },
+  inMemory: {
+    block: "mlp",
+    router: "gate.weight",
+    fused: { gateUp: "experts.gate_up_proj", down: "experts.down_proj" },
+  },
   fusedAdapters: false,
 };
