@@ -43,10 +43,13 @@ export function benchEngine(
 }
 
 /** Ten steps over full rows with loss on every token, as the peers do. */
-export function benchJob(adapterSize: number, topK: number): TrainJob {
+export function benchJob(
+  adapterSize: number,
+  topK: number,
+  { rows = 4, length = 128, layers = benchConfig.layers } = {},
+): TrainJob {
   const draws = new Rng(2).at("bench").at(topK);
   const adapter = Float32Array.from({ length: adapterSize }, () => 0.05 * draws.normal());
-  const [rows, length] = [4, 128];
   const batches = Array.from({ length: 10 }, (): Batch => {
     const ids = Int32Array.from({ length: rows * length }, () => draws.below(benchConfig.vocabulary));
     const lossPositions = Int32Array.from(ids.keys()).filter((position) => (position + 1) % length !== 0);
@@ -64,7 +67,7 @@ export function benchJob(adapterSize: number, topK: number): TrainJob {
   };
   return {
     parameters: adapter,
-    personal: new Float32Array(benchConfig.layers).fill(1),
+    personal: new Float32Array(layers).fill(1),
     variant: { topK },
     batches,
     optimizer,

@@ -1,5 +1,6 @@
 /** Processes of this machine: others, and what this one may still use. */
 import { readFileSync } from "node:fs";
+import { totalmem } from "node:os";
 
 /** Whether a process has this number; it need not be the one that once had it. */
 export function isRunning(pid: number): boolean {
@@ -31,3 +32,7 @@ function factsOf(name: "limits" | "status"): string {
     return "";
   }
 }
+
+/** Bytes of memory that this process may use: all there are, or what its container allows. */
+export const machineMemory = (): number =>
+  Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);

@@ -1,6 +1,7 @@
 /** Chooses what trains, and says why. */
 import { createRequire } from "node:module";
 import { MachineError, messageOf, ScenarioError } from "../base/errors.ts";
+import { machineMemory } from "../base/processes.ts";
 import type { Executor } from "../tensor/executors/executor.ts";
 import { OnnxExecutor } from "../tensor/executors/onnx.ts";
 import { TensorflowExecutor } from "../tensor/executors/tensorflow.ts";
@@ -166,6 +167,17 @@ export function mergeLimit(
 ): MergeLimit {
   if (asked !== "auto") return asked;
   return gpu ? { bytes: Math.floor((memory() ?? unknownMemory) / 2) } : alone;
+}
+
+/**
+ * Bytes that a training step may take before it computes layers again: a quarter of what base weights leave of the
+ * device's memory, shared by its workers. Each of them has programs for several budgets, and executors keep what they had.
+ *
+ * @param weights bytes of the base weights, which all workers share
+ */
+export function stepMemory(gpu: boolean, weights: number, workers: number): number {
+  const memory = gpu ? (gpuMemory() ?? unknownMemory) : machineMemory();
+  return Math.max(0, memory - weights) / (4 * workers);
 }
 
 /** What is taken for a GPU's memory where no driver tells: laptops have as much. */

@@ -6,6 +6,7 @@
  *
  *   embed                [V, d]
  *   head                 [d, V]                 a copy of `embed`, transposed, when the embeddings are tied
+ *   head.c               [d, V ÷ C]             in its place C panels of its columns, where it is large
  *   norm                 [d]
  *   layers.l.inputNorm   [d]
  *   layers.l.postNorm    [d]
@@ -82,17 +83,31 @@ export function qkNormWidths(config: ModelConfig): { query: number; keyValue: nu
   return { query: each, keyValue: each };
 }
 
+/** Bytes that a panel of the head has in float32 at most. */
+const panelBytes = 64 * 2 ** 20;
+
+/**
+ * Names of the matrices that make up the head, from the first token to the last: one, or as few of equal size as keep
+ * within 64 MB, so that neither a widened head nor all logits need be in memory at once. A vocabulary that cannot be cut
+ * so stays whole.
+ */
+export function headPanels({ vocabulary, width }: ModelConfig): readonly string[] {
+  const least = Math.ceil((4 * vocabulary * width) / panelBytes);
+  let count = least;
+  while (count > 1 && vocabulary % count !== 0) count = count === 8 * least ? 1 : count + 1;
+  return count === 1 ? ["head"] : Array.from({ length: count }, (_, panel) => `head.${panel}`);
+}
+
 /** Name and shape of every tensor of the executor layout, in file order. */
 export function baseWeightShapes(config: ModelConfig): Map<string, readonly number[]> {
   const { vocabulary, layers, width: d, experts, expertWidth: f, attentionBias, sharedWidth, dense } = config;
   const { query, keyValue } = attentionWidths(config);
   const qkv = query + 2 * keyValue;
   const norms = qkNormWidths(config);
-  const shapes = new Map<string, readonly number[]>([
-    ["embed", [vocabulary, d]],
-    ["head", [d, vocabulary]],
-    ["norm", [d]],
-  ]);
+  const shapes = new Map<string, readonly number[]>([["embed", [vocabulary, d]]]);
+  const panels = headPanels(config);
+  for (const name of panels) shapes.set(name, [d, vocabulary / panels.length]);
+  shapes.set("norm", [d]);
   for (let layer = 0; layer < layers; layer++) {
     const set = (name: string, ...shape: number[]) => shapes.set(`layers.${layer}.${name}`, shape);
     set("inputNorm", d);
@@ -129,7 +144,7 @@ function storedType(
   half: (name: string) => "bfloat16" | "float16",
 ): NarrowType | undefined {
   if (form === "f32" || shape.length === 1 || /\.(router|sharedGate)$/.test(name)) return undefined;
-  const isTable = name === "embed" || name === "head";
+  const isTable = name === "embed" || name.startsWith("head");
   return form === "half" || isTable ? half(name) : form;
 }
 

@@ -17,6 +17,7 @@ import { concat, halves, reshape, split, transpose } from "../tensor/ops/layout.
 import { matmul } from "../tensor/ops/matrix.ts";
 import { causalAttention, rmsNorm, rotary, softmax } from "../tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../tensor/ops/ragged.ts";
+import { headPanels } from "./base-weights.ts";
 import type { BesideOutput } from "./beside.ts";
 import { headWidthOf, type ModelConfig } from "./config.ts";
 import { denseMlp, sharedExpert } from "./feed-forward.ts";
@@ -88,12 +89,18 @@ export function forward(options: ForwardOptions, ids: Tensor, padding: Tensor): 
   let h = scale(gatherRows(weight("embed"), reshape(ids, [tokens])), embedding);
   for (let layer = 0; layer < config.layers; layer++) {
     const of = (name: string) => weight(`layers.${layer}.${name}`);
-    h = add(h, scale(attention(options, rmsNorm(h, of("inputNorm"), config.normEpsilon), of), residual));
+    const { graph } = h.node;
+    const attend = () =>
+      add(h, scale(attention(options, rmsNorm(h, of("inputNorm"), config.normEpsilon), of), residual));
     if (config.dense?.layers.includes(layer)) {
-      h = add(h, scale(denseMlp(rmsNorm(h, of("postNorm"), config.normEpsilon), of), residual));
+      h = graph.segment(() => {
+        const attended = attend();
+        const normed = rmsNorm(attended, of("postNorm"), config.normEpsilon);
+        return add(attended, scale(denseMlp(normed, of), residual));
+      });
       continue;
     }
-    const mixed = mixture(options, routers.length, h, padding, of);
+    const mixed = graph.segment(() => mixture(options, routers.length, attend(), padding, of));
     routers.push(mixed.router);
     if (mixed.beside) beside.push(mixed.beside);
     h = mixed.output;
@@ -109,15 +116,28 @@ export function forward(options: ForwardOptions, ids: Tensor, padding: Tensor): 
   };
 }
 
-/** Logits at chosen positions only: `[positions, vocabulary]`. */
-export function logitsAt(
+/** What the head reads at chosen positions: `[positions, width]`. */
+export function headInput(
   { config, weight }: Pick<ForwardOptions, "config" | "weight">,
   hidden: Tensor,
   positions: Tensor,
 ): Tensor {
   const normed = rmsNorm(gatherRows(hidden, positions), weight("norm"), config.normEpsilon);
   // On what is narrower than logits.
-  return matmul(scale(normed, 1 / (config.multipliers?.logitsDivisor ?? 1)), weight("head"));
+  return scale(normed, 1 / (config.multipliers?.logitsDivisor ?? 1));
+}
+
+/** Logits at chosen positions only, all of them at once: `[positions, vocabulary]`. */
+export function logitsAt(
+  { config, weight }: Pick<ForwardOptions, "config" | "weight">,
+  hidden: Tensor,
+  positions: Tensor,
+): Tensor {
+  const x = headInput({ config, weight }, hidden, positions);
+  return concat(
+    headPanels(config).map((panel) => matmul(x, weight(panel))),
+    1,
+  );
 }
 
 /** @param of the layer's tensors by name */

@@ -3,7 +3,8 @@
 import type { RowShape } from "../engine/engine.ts";
 import { baseWeightShapes } from "../model/base-weights.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { type Forward, type ForwardOptions, forward, logitsAt } from "../model/transformer.ts";
+import { headAt } from "../model/head.ts";
+import { type Forward, type ForwardOptions, forward } from "../model/transformer.ts";
 import { tokenInputs } from "../tasks/llm/task.ts";
 import { gradients } from "../tensor/autodiff.ts";
 import { Graph } from "../tensor/graph/graph.ts";
@@ -23,7 +24,6 @@ import {
   sub,
 } from "../tensor/ops/arithmetic.ts";
 import { concat, reshape, split, transpose } from "../tensor/ops/layout.ts";
-import { crossEntropy } from "../tensor/ops/nn.ts";
 import { type AdamWOptions, type AdamWStep, adamW, clipFactor } from "../tensor/optimizer.ts";
 
 export interface PretrainOptions extends AdamWOptions {
@@ -58,7 +58,7 @@ export function pretrainStep(
   const forwardOptions: ForwardOptions = { config, rows, length, topK, weight };
   const result = forward(forwardOptions, batch.ids, batch.padding);
   const inverseCount = graph.input("inverseCount", "float32", [1]);
-  const losses = crossEntropy(logitsAt(forwardOptions, result.hidden, batch.positions), batch.targets);
+  const losses = headAt(forwardOptions, result.hidden, batch.positions, batch.targets).losses();
   const loss = mul(reduceSum(losses, [0], true), inverseCount);
   const router = routerLosses(result, rows * length * topK);
   const objective = add(loss, add(scale(router.balance, options.balance), scale(router.z, options.z)));

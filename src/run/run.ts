@@ -50,7 +50,7 @@ import { checkReach } from "./reach.ts";
 import { blamed, restore } from "./restore.ts";
 import { type RunResult, resultOf } from "./result.ts";
 import { breathing, haltable, stoppedInTime } from "./stop.ts";
-import { gatheringOf, makePool, massesOf, mostTogether, programsOf, reach } from "./workforce.ts";
+import { gatheringOf, makePool, massesOf, mostTogether, programsOf, reach, tooLarge } from "./workforce.ts";
 
 export interface RunOptions {
   /** Worker threads; with `nats` it may be 0. One per core unless given, on a GPU always one. The result does not depend on it. */
@@ -237,7 +237,7 @@ export async function playRun({
     events: data.trace === "full" ? files.events : null,
     reproduce,
     gathering,
-    programs: programsOf(prepared, equipment),
+    programs: programsOf(prepared, equipment, workers),
     most,
     onParticipation(ended) {
       files.participation(rowOf(ended, prepared.fleet));
@@ -324,6 +324,9 @@ export async function playRun({
     });
     const why = made.engine === null ? [] : [chooseEngine(engine).reason];
     if (gathering !== null) why.push(`clients share calls: ${made.merge}`);
+    const large = tooLarge(prepared, equipment, workers);
+    for (const text of large) diagnostics.note("memory", text);
+    why.push(...large);
     for (const text of [...why, ...prepared.notes, ...(from?.despite ?? [])]) listen({ type: "note", text });
     if (from === null && options.forecast) listen({ type: "forecast", ...(await options.forecast(prepared)) });
     if (checkpoint === null) federation.begin(await massesOf(scenario, prepared, engine));

@@ -2,6 +2,7 @@
 import { checkResult } from "../../actors/check-result.ts";
 import { gatherTraining } from "../../actors/training.ts";
 import { type ClientId, clientName } from "../base/ids.ts";
+import { formatBytes } from "../base/units.ts";
 import { evaluationBatches } from "../data/batches.ts";
 import { chooseEngine, createExecutor, mergeLimit } from "../engine/create.ts";
 import { isAlone } from "../engine/merge-limit.ts";
@@ -14,13 +15,15 @@ import type { NatsAddress } from "../runtime/pools/nats-address.ts";
 import { connectNats, type NatsServer } from "../runtime/pools/nats-server.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import type { Scenario } from "../scenario/define.ts";
-import { clientsPerCall } from "../tasks/client-memory.ts";
+import { clientsPerCall, fittingStep } from "../tasks/client-memory.ts";
 import { baseWeightsOf } from "../tasks/llm/kind.ts";
 import { routerMasses } from "../tasks/llm/router-mass.ts";
 import { makeTask } from "../tasks/open/kinds.ts";
 import { TaskPrograms } from "../tasks/programs.ts";
 import type { Variant } from "../tasks/task.ts";
+import { stepOptionsOf } from "../tasks/training-step.ts";
 import type { Equipment, OpenElsewhere } from "./pools/elsewhere.ts";
+import { memoryPerStep } from "./pools/memory.ts";
 import { packSetup } from "./pools/setup.ts";
 import { threadPool } from "./pools/threads.ts";
 import type { Prepared } from "./prepare.ts";
@@ -31,7 +34,8 @@ export function makePool({ training }: Prepared, workers: number, equipment: Equ
   // Without training there is nothing to do elsewhere.
   if (training === null) return new InlinePool({});
   const { gpu, ...chosen } = chosenOf(equipment);
-  const workerData = { setup: training.setup, engine: { task: training.spec, ...chosen } };
+  const memory = memoryPerStep(training.spec, { gpu, workers });
+  const workerData = { setup: training.setup, engine: { task: training.spec, ...chosen, memory } };
   return threadPool(workerData, gpu ? 1 : workers, equipment.taskLimit);
 }
 
@@ -71,9 +75,26 @@ function taskLine(work: string, job: unknown, { worker, took, attempt }: Paramet
 type OnDone = NonNullable<NatsPoolOptions["onDone"]>;
 
 /** What a strategy's own steps are made of; null in runs without training. */
-export function programsOf({ training }: Prepared, { engine }: Equipment): TaskPrograms | null {
+export function programsOf({ training }: Prepared, { engine }: Equipment, workers: number): TaskPrograms | null {
   if (training === null) return null;
-  return new TaskPrograms(makeTask(training.spec, { pads: chooseEngine(engine).engine === "onnx-webgpu" }));
+  const { engine: chosen, gpu } = chooseEngine(engine);
+  const memory = memoryPerStep(training.spec, { gpu, workers });
+  return new TaskPrograms(makeTask(training.spec, { pads: chosen === "onnx-webgpu" }), memory);
+}
+
+/** What is said of the budgets whose plain steps take more memory than a worker has for one. */
+export function tooLarge({ training, task, fleet }: Prepared, { engine }: Equipment, workers: number): string[] {
+  if (training === null) return [];
+  const { optimizer, batchSize: rows, length } = training.setup;
+  const memory = memoryPerStep(training.spec, { gpu: chooseEngine(engine).gpu, workers });
+  const shape = { clients: 1, rows, length };
+  return [...new Set(fleet.budget)].flatMap((budget) => {
+    const variant = task.task.budget.variant(budget);
+    const { tooLarge } = fittingStep(task.task, variant, shape, stepOptionsOf(optimizer), memory);
+    if (tooLarge === null) return [];
+    const [all, has] = [tooLarge, memory].map(formatBytes);
+    return [`a step at budget ${budget} would keep ${all} and a worker has ${has} for it: layers are computed again`];
+  });
 }
 
 /** How many clients of a variant share a call at most. */

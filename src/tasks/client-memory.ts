@@ -1,10 +1,46 @@
-/** How many clients share a call, and what each adds to it. */
+/**
+ * What a training step keeps in memory, and what follows: how many clients share a call, and whether layers are computed
+ * again for the backward pass because the whole forward pass would be too much to keep. The numbers are the same to the bit.
+ */
 import type { RowShape } from "../engine/engine.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import { powerOfTwoBelow } from "../engine/merging.ts";
 import { peakBytes } from "../tensor/graph/footprint.ts";
-import type { Task, Variant } from "./task.ts";
-import { trainingStep } from "./training-step.ts";
+import type { Program } from "../tensor/graph/ir.ts";
+import type { Steps } from "./steps.ts";
+import type { BatchShape, Task, Variant } from "./task.ts";
+import { type StepOptions, trainingStep } from "./training-step.ts";
+
+/** Bytes alive at one time at most, base weights left out; sizes known only at run time are what can be expected. */
+export function stepBytes(program: Program, task: Task, variant: Variant, shape: BatchShape): number {
+  const all = shape.clients * shape.rows * shape.length;
+  return peakBytes(program, (dim) => task.expected?.(dim, variant, shape) ?? all);
+}
+
+export interface FittingStep {
+  readonly program: Program;
+  /** Bytes of the step that keeps its forward pass, where that is too much and layers are computed again. */
+  readonly tooLarge: number | null;
+}
+
+/** @param memory bytes that a step may take before it computes layers again */
+export function fittingStep(
+  task: Task,
+  variant: Variant,
+  shape: BatchShape,
+  options: StepOptions,
+  memory: number,
+  steps: Steps = {},
+): FittingStep {
+  const program = trainingStep(task, variant, shape, options, steps);
+  if (memory === Number.POSITIVE_INFINITY) return { program, tooLarge: null };
+  const bytes = stepBytes(program, task, variant, shape);
+  if (bytes <= memory) return { program, tooLarge: null };
+  const again = trainingStep(task, variant, shape, { ...options, recomputes: true }, steps);
+  // With few tokens the optimizer's vectors are most of it, and to compute anything again gains nothing.
+  const gains = stepBytes(again, task, variant, shape) <= 0.9 * bytes;
+  return gains ? { program: again, tooLarge: bytes } : { program, tooLarge: null };
+}
 
 /** No call is larger: beyond it, devices gain nothing and programs take long to build. */
 const mostClients = 256;
@@ -27,10 +63,14 @@ export function clientsPerCall(limit: MergeLimit, task: Task): (variant: Variant
   };
 }
 
-/** Bytes that one client adds to a step that is shared: its state, and what lies between forward and backward pass. */
-export function clientBytes(task: Task, variant: Variant, { rows, length }: RowShape): number {
+/**
+ * Bytes that one client adds to a step that is shared: its state, and what lies between forward and backward pass.
+ *
+ * @param memory bytes that it may take before layers are computed again
+ */
+export function clientBytes(task: Task, variant: Variant, { rows, length }: RowShape, memory = Infinity): number {
   const shape = { clients: 2, rows, length };
-  const program = trainingStep(task, variant, shape, { beta1: 0, beta2: 0, epsilon: 1, clip: true, decay: true });
-  const all = shape.clients * rows * length;
-  return peakBytes(program, (dim) => task.expected?.(dim, variant, shape) ?? all) / shape.clients;
+  const options = { beta1: 0, beta2: 0, epsilon: 1, clip: true, decay: true };
+  const { program } = fittingStep(task, variant, shape, options, shape.clients * memory);
+  return stepBytes(program, task, variant, shape) / shape.clients;
 }

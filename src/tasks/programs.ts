@@ -2,22 +2,27 @@
 import type { ProgramSource } from "../engine/engine.ts";
 import { encodeProgram } from "../tensor/codec.ts";
 import type { Program } from "../tensor/graph/ir.ts";
+import { fittingStep } from "./client-memory.ts";
 import { inOrder, type Steps } from "./steps.ts";
 import type { BatchShape, Task, Variant } from "./task.ts";
-import { evaluationProgram, probeProgram, type StepOptions, trainingStep } from "./training-step.ts";
+import { evaluationProgram, probeProgram, type StepOptions } from "./training-step.ts";
 
 export class TaskPrograms {
   readonly task: Task;
+  readonly #memory: number;
   readonly #encoded = new Map<string, ProgramSource>();
 
-  constructor(task: Task) {
+  /** @param memory bytes that a step may take before it computes layers again */
+  constructor(task: Task, memory = Number.POSITIVE_INFINITY) {
     this.task = task;
+    this.#memory = memory;
   }
 
   /** @param kind names the method's pieces: the same name, the same `steps` */
   step(variant: Variant, shape: BatchShape, options: StepOptions, kind = "", steps: Steps = {}): ProgramSource {
-    return this.#of(["step", kind, variant, shape, options], () =>
-      trainingStep(this.task, variant, shape, options, steps),
+    return this.#of(
+      ["step", kind, variant, shape, options],
+      () => fittingStep(this.task, variant, shape, options, this.#memory, steps).program,
     );
   }
 

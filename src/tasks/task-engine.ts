@@ -28,6 +28,8 @@ export interface LogitsJob extends EvaluationModel {
 export interface TaskEngineOptions {
   /** How many clients of a variant train in one call; one by one unless given. */
   readonly most?: (variant: Variant, shape: RowShape) => number;
+  /** Bytes that a step may take before it computes layers again; any number unless given. */
+  readonly memory?: number | undefined;
   /** Called after every step of training and every batch of an evaluation. */
   readonly onStep?: () => void;
 }
@@ -41,10 +43,10 @@ export class TaskEngine implements TrainingEngine {
 
   /** @param weights what of the task does not train; null where everything does */
   constructor(executor: Executor, task: Task, weights: WeightSource | null, options: TaskEngineOptions = {}) {
-    const { most, onStep } = options;
+    const { most, memory, onStep } = options;
     this.name = executor.name;
     this.task = task;
-    this.#programs = new TaskPrograms(task);
+    this.#programs = new TaskPrograms(task, memory);
     this.#engine = new StepEngine(executor, weights, {
       ...(onStep && { onStep }),
       ...(most && { most: (job: StepJob) => most(variantOf.get(job)!, job.batches[0]!) }),

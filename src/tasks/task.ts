@@ -75,6 +75,8 @@ export interface Pass {
   example(): Tensor;
   /** `[targets, classes]` */
   readonly logits: Tensor;
+  /** The likeliest class, `[targets]` int64, where that can be told without all logits at once. */
+  predicted?(): Tensor;
   /** 1 for a row that is an example and 0 for one that fills up the batch, `[rows]`. */
   present(): Tensor;
   /** How often each group was used, `[groups · clients]` int64. */

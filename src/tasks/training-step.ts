@@ -26,6 +26,8 @@ export interface StepOptions extends AdamWOptions {
   readonly decay: boolean;
   /** Whether parameters enter through the input `lens`, one number each, and rest where it is 0. */
   readonly scoped?: boolean;
+  /** Whether layers are computed again for the backward pass, rather than all of them kept from the forward pass. */
+  readonly recomputes?: boolean;
 }
 
 /** What of an optimizer is in the program and not among its inputs. */
@@ -44,11 +46,12 @@ const formatVariant = (variant: Variant): string =>
 
 /** Inputs are made when something first asks for them, and only those belong to the program. */
 class Inputs {
-  readonly graph = new Graph();
+  readonly graph: Graph;
   readonly made: Record<string, Tensor> = {};
   readonly #clients: number;
 
-  constructor(clients: number) {
+  constructor(clients: number, recomputes = false) {
+    this.graph = new Graph({ recomputes });
     this.#clients = clients;
   }
 
@@ -72,7 +75,7 @@ export function trainingStep(
   steps: Steps = {},
 ): Program {
   const { clients } = shape;
-  const inputs = new Inputs(clients);
+  const inputs = new Inputs(clients, options.recomputes);
   const { pass, context, lens } = open(task, variant, shape, inputs, steps, options.scoped);
   const { parameters } = context;
   // Pieces of a method may pull at coordinates that the client does not have.
@@ -143,15 +146,15 @@ export function evaluationProgram(
 ): Program {
   const inputs = new Inputs(1);
   const { pass } = open(task, variant, { ...shape, clients: 1 }, inputs, {});
-  const { losses, logits, counts } = pass;
+  const { losses, counts } = pass;
   return {
     name: `evaluate ${shape.rows}x${shape.length} ${formatVariant(variant)}`,
     inputs: { ...inputs.made, ...pass.batch },
     outputs: {
       losses,
-      predicted: argMax(logits),
+      predicted: pass.predicted?.() ?? argMax(pass.logits),
       counts,
-      ...(withLogits && { logits }),
+      ...(withLogits && { logits: pass.logits }),
       ...task.evaluation?.outputs(pass),
     },
   };

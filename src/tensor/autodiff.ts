@@ -1,13 +1,15 @@
 /**
  * Reverse-mode differentiation that emits more graph (Griewank and Walther, "Evaluating Derivatives", 2008, ch. 3).
  *
- * Only nodes on a path from a parameter to the loss are visited: nothing is computed below the lowest trainable.
+ * Only nodes on a path from a parameter to the loss are visited: nothing is computed below the lowest trainable. What lies
+ * within a segment is computed again instead of kept where the graph wants that: see `recomputation.ts`.
  */
 import { InvariantError, invariant } from "../base/errors.ts";
 import { reachable } from "./graph/graph.ts";
 import type { Node, Tensor } from "./graph/ir.ts";
 import { sameShape, shapeError, sizeOf } from "./graph/shape.ts";
 import { add } from "./ops/arithmetic.ts";
+import { Recomputation } from "./recomputation.ts";
 
 /**
  * Gradients of the scalar `loss` with respect to `parameters`, in the same order and shapes.
@@ -24,6 +26,7 @@ export function gradients(loss: Tensor, parameters: readonly Tensor[]): Tensor[]
     if (node.op.stopsGradients !== true && node.inputs.some((input) => active.has(input.node))) active.add(node);
   }
 
+  const recomputation = new Recomputation(order);
   const adjoints = new Map<Node, (Tensor | null)[]>();
   const accumulate = (tensor: Tensor, gradient: Tensor) => {
     if (!sameShape(tensor.shape, gradient.shape)) {
@@ -41,9 +44,11 @@ export function gradients(loss: Tensor, parameters: readonly Tensor[]): Tensor[]
     const incoming = adjoints.get(node);
     if (!incoming || !node.inputs.some((input) => active.has(input.node))) continue;
     if (!node.op.backward) throw new InvariantError(`gradients: ${node.op.name} has no derivative`);
-    for (const [i, gradient] of node.op.backward(node, incoming).entries()) {
+    for (const [i, gradient] of node.op.backward(recomputation.of(node, incoming), incoming).entries()) {
       const input = node.inputs[i]!;
-      if (gradient && active.has(input.node)) accumulate(input, gradient);
+      if (!gradient || !active.has(input.node)) continue;
+      recomputation.passed(node, input.node, gradient);
+      accumulate(input, gradient);
     }
   }
   return parameters.map((parameter) => {

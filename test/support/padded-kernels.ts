@@ -1,7 +1,7 @@
 /** The reference's padded groups, from their definitions in `src/tensor/ops/padded.ts`. */
 import type { Node } from "../../src/tensor/graph/ir.ts";
 import type { Dim, SymbolicDim } from "../../src/tensor/graph/shape.ts";
-import { type Value, value } from "./reference-value.ts";
+import { build, type Value, value } from "./reference-value.ts";
 
 /** What the kernels ask of a run. */
 interface Run {
@@ -42,4 +42,10 @@ export const unpadGroups: Kernel<unknown> = ([blocks, slots]) => {
   const columns = blocks!.shape[2]!;
   const rows = [...slots!.data].map((slot) => [...blocks!.data.subarray(slot * columns, (slot + 1) * columns)]);
   return [value([rows.length, columns], rows.flat())];
+};
+
+/** Of each row the entries in its columns. */
+export const gatherColumns: Kernel<unknown> = ([x, columns]) => {
+  const [width, count] = [x!.shape.at(-1)!, columns!.shape.at(-1)!];
+  return [build(columns!.shape, (_, i) => x!.data[Math.floor(i / count) * width + columns!.data[i]!]!)];
 };

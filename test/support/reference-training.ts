@@ -2,11 +2,10 @@
 import type { Batch } from "../../src/data/batches.ts";
 import type { AdapterLayout } from "../../src/model/adapter.ts";
 import { baseWeightShapes } from "../../src/model/base-weights.ts";
-import { forward, logitsAt } from "../../src/model/transformer.ts";
+import { headAt } from "../../src/model/head.ts";
+import { forward } from "../../src/model/transformer.ts";
 import type { TrainJob } from "../../src/tasks/training-engine.ts";
 import { Graph } from "../../src/tensor/graph/graph.ts";
-import { argMax } from "../../src/tensor/ops/arithmetic.ts";
-import { crossEntropy } from "../../src/tensor/ops/nn.ts";
 import { evaluationOf, stepOf } from "./llm-programs.ts";
 import { interpret, type Numbers } from "./reference.ts";
 import { batchNumbers, smallModel as config, type Tensors } from "./small-model.ts";
@@ -26,8 +25,8 @@ export function baseModel(tensors: Tensors, batch: Batch): Record<string, Float6
     targets: graph.input("targets", "int32", [symbol]),
   };
   const { hidden, activations } = forward(options, inputs.ids, inputs.padding);
-  const logits = logitsAt(options, hidden, inputs.positions);
-  const outputs = { losses: crossEntropy(logits, inputs.targets), predicted: argMax(logits), activations };
+  const said = headAt(options, hidden, inputs.positions, inputs.targets);
+  const outputs = { losses: said.losses(), predicted: said.predicted(), activations };
   return interpret({ name: "base", inputs, outputs }, batchNumbers(batch, config.experts), Object.fromEntries(tensors));
 }
 

@@ -9,7 +9,7 @@ import { reachable } from "../../src/tensor/graph/graph.ts";
 import type { Node, Program, Tensor } from "../../src/tensor/graph/ir.ts";
 import type { Dim, DType, Shape, SymbolicDim } from "../../src/tensor/graph/shape.ts";
 import { fold, patches } from "./image-kernels.ts";
-import { groupSlots, padGroups, unpadGroups } from "./padded-kernels.ts";
+import { gatherColumns, groupSlots, padGroups, unpadGroups } from "./padded-kernels.ts";
 import { build, coordinates, read, sizeOf, type Value, value } from "./reference-value.ts";
 
 export type { Value } from "./reference-value.ts";
@@ -207,6 +207,7 @@ export const kernels: Readonly<Record<string, Kernel>> = {
   minimum: binary(Math.min),
   less: binary((a, b) => (a < b ? 1 : 0)),
   detach: unary((x) => x),
+  after: unary((x) => x),
   /** The product, and σ(gate) and gate · σ(gate) with it. */
   swiglu: ([gate, up]) =>
     [(g: number, u: number) => g * sigmoid(g) * u, (g: number) => sigmoid(g), (g: number) => g * sigmoid(g)].map((f) =>
@@ -295,6 +296,7 @@ export const kernels: Readonly<Record<string, Kernel>> = {
     for (const [i, column] of indices!.data.entries()) out[Math.floor(i / k) * columns + column] = values!.data[i]!;
     return [value(values!.shape.with(-1, columns), out)];
   },
+  gatherColumns,
   minusOneAt: ([x, column]) => [
     build(
       x!.shape,

@@ -1,6 +1,7 @@
 /** `flame doctor`: what this machine offers, and why something is missing. */
 import { createRequire } from "node:module";
-import { availableParallelism, cpus, freemem, totalmem } from "node:os";
+import { availableParallelism, cpus, freemem } from "node:os";
+import { machineMemory } from "../../base/processes.ts";
 import { formatBytes } from "../../base/units.ts";
 import { chooseEngine, engineFault, mergeLimit } from "../../engine/create.ts";
 import { findGpus } from "../../engine/gpu.ts";
@@ -37,7 +38,7 @@ function describeMachine(): Finding[] {
   const isSupported = major > 22 || (major === 22 && minor >= 2) || (major === 20 && minor >= 15);
   const cores = availableParallelism();
   const { vendors } = findGpus();
-  const total = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
+  const total = machineMemory();
   return [
     {
       what: "node",

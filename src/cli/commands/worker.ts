@@ -4,6 +4,7 @@ import { given } from "../../base/given.ts";
 import { chooseEngine } from "../../engine/create.ts";
 import { defaultWeightsCache } from "../../model/formats/prepare-weights.ts";
 import { formatTable } from "../../report/table.ts";
+import { memoryPerStep } from "../../run/pools/memory.ts";
 import { openSetup } from "../../run/pools/setup.ts";
 import { threadPool } from "../../run/pools/threads.ts";
 import { fetchWeights } from "../../run/pools/weights.ts";
@@ -59,7 +60,8 @@ export async function serveAsWorker(flags: WorkerFlags): Promise<void> {
       const data = await openSetup(setup, (file) => fetchWeights(file, cache, fetch));
       // Says why, where this machine does not have the engine.
       const { gpu } = chooseEngine(data.engine.engine ?? "auto");
-      return threadPool(data, gpu ? 1 : workers, taskLimit);
+      const memory = memoryPerStep(data.engine.task, { gpu, workers });
+      return threadPool({ ...data, engine: { ...data.engine, memory } }, gpu ? 1 : workers, taskLimit);
     },
   });
   note(

@@ -6,7 +6,7 @@
  * side by side. Names are exactly those of transformers, in OLMoE's case: `mlp.gate` is
  * the router and `gate_proj` a part of an expert.
  */
-import { attentionWidths, qkNormWidths } from "../base-weights.ts";
+import { attentionWidths, headPanels, qkNormWidths } from "../base-weights.ts";
 import type { ModelConfig } from "../config.ts";
 import { architectureOf } from "./architectures/all.ts";
 import type { ExpertNames } from "./architectures/architecture.ts";
@@ -69,9 +69,9 @@ export function mixtureNames({ block, router, leaves, fused }: ExpertNames, laye
 
 /** The whole table, in the order of the executor layout. */
 export function* weightTable(config: ModelConfig, forms: ExpertForms = usualForms(config)): Generator<Block> {
-  const { vocabulary, width: d, tiedEmbeddings } = config;
+  const { vocabulary, width: d } = config;
   yield copy("embed", [embedName, vocabulary * d]);
-  yield transpose("head", d, [tiedEmbeddings ? embedName : headName, vocabulary]);
+  yield* headBlocks(config);
   yield copy("norm", ["model.norm.weight", d]);
   for (let layer = 0; layer < config.layers; layer++) {
     yield* attentionBlocks(config, layer);
@@ -83,6 +83,16 @@ export function* weightTable(config: ModelConfig, forms: ExpertForms = usualForm
     if (config.sharedWidth === undefined) continue;
     yield* mlpBlocks(config, `layers.${layer}.shared`, sharedExpert(layer), config.sharedWidth);
     yield transpose(`layers.${layer}.sharedGate`, config.width, [sharedGate(layer), 1]);
+  }
+}
+
+function* headBlocks(config: ModelConfig): Generator<Block> {
+  const name = config.tiedEmbeddings ? embedName : headName;
+  const panels = headPanels(config);
+  const outputs = config.vocabulary / panels.length;
+  for (const [panel, tensor] of panels.entries()) {
+    const source = { name, start: panel * outputs * config.width, outputs };
+    yield { tensor, start: 0, inputs: config.width, sources: [source] };
   }
 }
 

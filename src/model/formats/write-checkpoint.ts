@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import { largestJson, readBytes } from "../../base/open.ts";
-import type { WeightSource } from "../base-weights.ts";
+import { headPanels, type WeightSource } from "../base-weights.ts";
 import { huggingFaceConfigText } from "./hf-config.ts";
 import { dtypeNames, type StoredDtype, streamSafetensors } from "./safetensors-writer.ts";
 import { transposeInto } from "./transpose.ts";
@@ -48,10 +48,11 @@ export function writeCheckpoint(folder: string, weights: WeightSource, options: 
 
 /** The blocks to write: a tied head is the embedding and is not stored again. */
 function* storedBlocks({ config }: WeightSource) {
-  for (const block of weightTable(config)) if (!(block.tensor === "head" && config.tiedEmbeddings)) yield block;
+  const tied = new Set(config.tiedEmbeddings ? headPanels(config) : []);
+  for (const block of weightTable(config)) if (!tied.has(block.tensor)) yield block;
 }
 
-/** A tensor that holds all experts is named by each of them. */
+/** A tensor that holds all experts is named by each of them, and a head in panels by each panel. */
 const tensorOrder = (weights: WeightSource): string[] => [
   ...new Set([...storedBlocks(weights)].flatMap(({ sources }) => sources.map(({ name }) => name))),
 ];

@@ -13,6 +13,7 @@ import { chooseEngine } from "../../engine/create.ts";
 import { engineNameOf } from "../../engine/names.ts";
 import type { Forecast } from "../../records/forecast.ts";
 import { firstPart } from "../../run/method.ts";
+import { memoryPerStep } from "../../run/pools/memory.ts";
 import type { Prepared } from "../../run/prepare.ts";
 import type { RunOptions } from "../../run/run.ts";
 import { mostTogether } from "../../run/workforce.ts";
@@ -71,7 +72,8 @@ export async function forecast(scenario: Scenario, prepared: Prepared, options: 
       training === null ? null : pace === null ? rough / workers : secondsOf(pace, played, rest, workers, evaluated),
     timed: pace !== null,
     memory: Math.round(
-      resident + memoryOf(prepared, Math.max(1, perRound), { threads: isGpu ? 1 : asked, busy: workers, most }),
+      resident +
+        memoryOf(prepared, Math.max(1, perRound), { threads: isGpu ? 1 : asked, busy: workers, most, gpu: isGpu }),
     ),
     workers,
     together:
@@ -165,16 +167,21 @@ interface Crew {
   readonly threads: number;
   readonly busy: number;
   readonly most: ReturnType<typeof mostTogether>;
+  readonly gpu: boolean;
 }
 
-function memoryOf({ task, training, ...prepared }: Prepared, counted: number, { threads, busy, most }: Crew): number {
+function memoryOf(
+  { task, training, ...prepared }: Prepared,
+  counted: number,
+  { threads, busy, most, gpu }: Crew,
+): number {
   if (training === null) return untrainedBytes;
   const { batchSize: rows, length } = training.setup;
   const trained = new Set(prepared.fleet.budget);
   const programs = budgetsOf(prepared).map((budget) => {
     const variant = task.task.budget.variant(budget);
     const bytes = hasPlainStep({ task, training })
-      ? clientBytes(task.task, variant, { rows, length })
+      ? clientBytes(task.task, variant, { rows, length }, memoryPerStep(training.spec, { gpu, workers: threads }))
       : task.task.memory(variant, rows * length);
     return trained.has(budget) ? Math.min(most(variant), Math.ceil(counted / busy)) * bytes : forwardShare * bytes;
   });

@@ -11,14 +11,14 @@
 import type { AdapterLayout, BlockName, SliceConfig } from "../../model/adapter.ts";
 import { isToken } from "../../model/beside.ts";
 import type { ModelConfig } from "../../model/config.ts";
-import { type ForwardOptions, forward, logitsAt } from "../../model/transformer.ts";
+import { headAt } from "../../model/head.ts";
+import { type ForwardOptions, forward } from "../../model/transformer.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { addScalar, cast, clip, div, exp, mul, reduceSum, scale, sub } from "../../tensor/ops/arithmetic.ts";
 import { integerDivide, less } from "../../tensor/ops/discrete.ts";
 import { gatherRows, scatterAddRows, scatterColumns, topK } from "../../tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../tensor/ops/layout.ts";
 import { matmul } from "../../tensor/ops/matrix.ts";
-import { crossEntropy } from "../../tensor/ops/nn.ts";
 import type { LowRankPair, ParameterLayout } from "../layout.ts";
 import { type RankPass, type Ranks, realOf, route } from "../ranks.ts";
 import type { RouterPass, Variant } from "../task.ts";
@@ -118,12 +118,12 @@ function degradation({ adapted: _, ...base }: ForwardOptions, batch: Parameters<
     [rows * length],
     "int32",
   );
-  const logits = logitsAt(whole, forward(whole, ids, padding).hidden, everywhere);
+  const { hidden } = forward(whole, ids, padding);
   /** Of each token, what the next one has; `last` where there is none. */
   const next = (t: Tensor, last: Tensor) =>
     length === 1 ? last : concat([split(reshape(t, [rows, length]), 1, [1, length - 1])[1]!, last], 1);
   const first = length === 1 ? ids : split(ids, 1, [1, length - 1])[0]!;
-  const surprise = crossEntropy(logits, reshape(next(ids, first), [rows * length]));
+  const surprise = headAt(whole, hidden, everywhere, reshape(next(ids, first), [rows * length])).losses();
   const ones = less(graph.constant([-1], [1]), cast(positions, "float32"));
   const isAnswer = reshape(scatterAddRows(ones, positions, rows * length), [rows, length]);
   const isRead = sub(next(isToken(padding), graph.zeros([rows, 1])), isAnswer);

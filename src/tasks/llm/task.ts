@@ -11,15 +11,15 @@ import { type AdapterLayout, adapterLayout, type LoraConfig } from "../../model/
 import { baseWeightShapes } from "../../model/base-weights.ts";
 import { besideLayers, isToken } from "../../model/beside.ts";
 import { type ModelConfig, sparseLayers } from "../../model/config.ts";
+import { headAt } from "../../model/head.ts";
 import { initialMember } from "../../model/initial-adapter.ts";
-import { type ForwardOptions, forward, logitsAt } from "../../model/transformer.ts";
+import { type ForwardOptions, forward } from "../../model/transformer.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { add, cast, mul, reduceSum } from "../../tensor/ops/arithmetic.ts";
 import { detach, integerDivide, less } from "../../tensor/ops/discrete.ts";
 import { concat, reshape, split, transpose } from "../../tensor/ops/layout.ts";
 import { matmul } from "../../tensor/ops/matrix.ts";
-import { crossEntropy } from "../../tensor/ops/nn.ts";
 import { factsOf } from "../facts.ts";
 import type { LowRankPair, ParameterLayout } from "../layout.ts";
 import { membersOf } from "../members.ts";
@@ -172,15 +172,18 @@ function llmPass(
     },
   };
   const { hidden, activations, routers, beside } = forward(options, batch.ids, batch.padding);
-  const logits = logitsAt(options, hidden, batch.positions);
+  const said = headAt(options, hidden, batch.positions, batch.targets);
   const tokens = () => isToken(batch.padding);
   const passed = () => routers.map(({ counts }) => tokensOf(counts, config.experts, options.topK));
   return {
     batch: { ...batch, ...(bias && { routerBias: bias.input }), ...(delta && { delta: delta.input }) },
-    losses: crossEntropy(logits, batch.targets),
+    losses: said.losses(),
     client: () => integerDivide(batch.positions, rows * length),
     example: () => integerDivide(batch.positions, length),
-    logits,
+    get logits() {
+      return said.logits();
+    },
+    predicted: said.predicted,
     // A row that is an example has a token at its first place, where padding is 0.
     present: () =>
       less(cast(firstOfRows(batch.padding, clients * rows, length), "float32"), graph.constant([0.5], [1])),

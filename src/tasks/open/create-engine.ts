@@ -16,6 +16,8 @@ export interface EngineOptions {
   readonly onStep?: () => void;
   /** How many clients of one shape share a call; one by one unless given. */
   readonly merge?: MergeLimit;
+  /** Bytes that a step may take before it computes layers again; any number unless given. */
+  readonly memory?: number;
 }
 
 export async function createEngine({
@@ -23,12 +25,14 @@ export async function createEngine({
   engine = "auto",
   threads = 1,
   merge = alone,
+  memory,
   onStep = () => {},
 }: EngineOptions): Promise<TaskEngine> {
   const chosen = engine === "auto" ? chooseEngine(engine, threads).engine : engine;
   const executor = await createExecutor(chosen, threads);
   return new TaskEngine(executor, makeTask(task, executor), task.weights, {
     onStep,
+    memory,
     ...(!isAlone(merge) && { most: clientsPerCall(merge, makeTask(task)) }),
   });
 }

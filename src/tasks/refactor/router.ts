@@ -46,8 +46,11 @@ export function routerShape(base: ModelConfig, experts: number, { blocks, heads,
     topK: 1,
   };
   const shapes = [...baseWeightShapes(config)]
-    .filter(([name]) => !name.endsWith(".router"))
-    .map(([name, shape]) => [name, name === "head" ? [base.width, experts] : shape] as const);
+    // Of a head in panels, the first stands for all.
+    .filter(([name]) => !name.endsWith(".router") && !/^head\.[1-9]/.test(name))
+    .map(([name, shape]): readonly [string, readonly number[]] =>
+      name.startsWith("head") ? ["head", [base.width, experts]] : [name, shape],
+    );
   return { config, experts, shapes, size: shapes.reduce((sum, [, shape]) => sum + sizeOf(shape), 0) };
 }
 

@@ -16,7 +16,7 @@ import { isToken } from "../../model/beside.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { denseFlops, denseForward } from "../../model/dense.ts";
 import type { FlatTensor } from "../../model/formats/flat-tensors.ts";
-import { logitsAt } from "../../model/transformer.ts";
+import { headAt } from "../../model/head.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { sizeOf } from "../../tensor/graph/shape.ts";
@@ -25,7 +25,7 @@ import { detach, integerDivide } from "../../tensor/ops/discrete.ts";
 import { scatterColumns, topK } from "../../tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../tensor/ops/layout.ts";
 import { matmul } from "../../tensor/ops/matrix.ts";
-import { crossEntropy, softmax } from "../../tensor/ops/nn.ts";
+import { softmax } from "../../tensor/ops/nn.ts";
 import { factsOf } from "../facts.ts";
 import type { ParameterLayout } from "../layout.ts";
 import { checkTokens } from "../llm/counts.ts";
@@ -172,7 +172,7 @@ function refactorPass(
   const { hidden, channels } = denseForward(options, batch.ids, isDense ? undefined : kept);
   // Of experts, only when somebody asks what the dense model would have said.
   const dense = () => (isDense ? channels : denseForward(options, batch.ids).channels);
-  const predicted = logitsAt(options, hidden, batch.positions);
+  const said = headAt(options, hidden, batch.positions, batch.targets);
   const present = isToken(batch.padding);
   const counted = (perToken: Tensor, columns: number) => {
     const sums = reduceSum(reshape(perToken, [clients, rows * length, columns]), [1]);
@@ -184,10 +184,13 @@ function refactorPass(
   const passed = counted(present, 1);
   return {
     batch,
-    losses: crossEntropy(predicted, batch.targets),
+    losses: said.losses(),
     client: () => integerDivide(batch.positions, rows * length),
     example: () => integerDivide(batch.positions, length),
-    logits: predicted,
+    get logits() {
+      return said.logits();
+    },
+    predicted: said.predicted,
     // A row that is an example has a token at its first place.
     present: () => reshape(firstOf(reshape(present, [clients * rows, length]), 1, 1), [clients * rows]),
     counts: concat(slots < experts ? [counts, idle, passed] : [counts, passed], 0),

@@ -12,7 +12,27 @@ import { type Dim, type DType, type Shape, type SymbolicDim, sizeOf } from "./sh
 export class Graph implements GraphBuilder {
   readonly nodes: Node[] = [];
   readonly #known = new Map<string, Node>();
+  readonly #recomputes: boolean;
   #symbols = 0;
+  #segments = 0;
+  #segment: number | null = null;
+
+  /** @param recomputes whether gradients compute segments again, rather than keep what is in them */
+  constructor({ recomputes = false }: { readonly recomputes?: boolean } = {}) {
+    this.#recomputes = recomputes;
+  }
+
+  /** A stretch of a forward pass, a layer for example, of which only what leaves it is worth keeping for gradients. */
+  segment<Built>(build: () => Built): Built {
+    if (!this.#recomputes) return build();
+    const outer = this.#segment;
+    this.#segment = this.#segments++;
+    try {
+      return build();
+    } finally {
+      this.#segment = outer;
+    }
+  }
 
   /** A fresh size known only at run time. */
   symbol(name: string, stretches: Omit<SymbolicDim, "symbol"> = {}): SymbolicDim {
@@ -25,7 +45,7 @@ export class Graph implements GraphBuilder {
     const existing = this.#known.get(key);
     if (existing) return existing;
     const outputs: Tensor[] = [];
-    const node: Node = { id: this.nodes.length, graph: this, op, inputs, attributes, outputs };
+    const node: Node = { id: this.nodes.length, graph: this, op, inputs, attributes, outputs, segment: this.#segment };
     for (const [index, type] of op.infer(inputs, attributes).entries()) outputs.push({ ...type, node, index });
     this.nodes.push(node);
     this.#known.set(key, node);

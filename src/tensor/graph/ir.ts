@@ -25,6 +25,8 @@ export interface Node {
   readonly inputs: readonly Tensor[];
   readonly attributes: Attributes;
   readonly outputs: readonly Tensor[];
+  /** Which stretch of a graph that recomputes it belongs to: see `Graph.segment`. */
+  readonly segment: number | null;
 }
 
 /** What operations need of the graph they are applied in; `Graph` is the one implementation. */
@@ -33,6 +35,7 @@ export interface GraphBuilder {
   symbol(name: string, stretches?: Omit<SymbolicDim, "symbol">): SymbolicDim;
   constant(values: readonly number[], shape: readonly number[], dtype?: DType): Tensor;
   zeros(shape: readonly number[]): Tensor;
+  segment<Built>(build: () => Built): Built;
 }
 
 /**

@@ -1,4 +1,4 @@
-/** Elementwise operations that carry no gradient: choices, comparisons, whole numbers, and values taken as constants. */
+/** Operations on values as they are: choices, comparisons, whole numbers, constants, and when something is computed. */
 import { apply } from "../graph/graph.ts";
 import type { Op, Tensor } from "../graph/ir.ts";
 import { binaryType } from "./arithmetic.ts";
@@ -53,4 +53,29 @@ const integerDivideOp: Op = {
 export const integerDivide = (x: Tensor, divisor: number): Tensor =>
   divisor === 1 ? x : apply(integerDivideOp, [x], { divisor });
 
-export const discreteOps: readonly Op[] = [minimumOp, lessOp, detachOp, integerDivideOp];
+const afterOp: Op = {
+  name: "after",
+  infer: ([x]) => [{ shape: x!.shape, dtype: "float32" }],
+  backward: (node, [g]) => node.inputs.map((_, index) => (index === 0 ? g! : null)),
+  onnx(emit, [x, ...awaited], { inputs }) {
+    // ONNX has no order but that of data: a⁰ = 1 whatever a is, and x · 1 = x. A 1 stands in for what has no numbers.
+    const firsts = awaited.map((name, at) => {
+      const [flat] = emit.node("Reshape", [name, emit.integers([-1])]);
+      const [first] = emit.node("Slice", [flat!, emit.integers([0]), emit.integers([1])]);
+      return inputs[at + 1]!.dtype === "float32" ? first! : emit.cast(first!, "float32")[0]!;
+    });
+    const [joined] = emit.node("Concat", [...firsts, emit.floats([1])], { axis: 0 });
+    const [ones] = emit.node("Pow", [joined!, emit.scalar(0)]);
+    const [one] = emit.node("ReduceMax", [ones!, emit.integers([0])], { keepdims: 1 });
+    return emit.node("Mul", [x!, one!]);
+  },
+  tensorflow: (emit, [x, ...awaited]) => emit.node("Identity", [x!, ...awaited.map(controlOf)], { T: "float32" }),
+  eager: (run, node) => run.set(node, run.tf.clone(run.get(node.inputs[0]!))),
+};
+
+const controlOf = (name: string): string => `^${name.split(":")[0]}`;
+
+/** `x`, bit for bit, but not before `awaited` have been computed, and never merged with the computation of `x` before. */
+export const after = (x: Tensor, awaited: readonly Tensor[]): Tensor => apply(afterOp, [x, ...awaited]);
+
+export const discreteOps: readonly Op[] = [minimumOp, lessOp, detachOp, integerDivideOp, afterOp];

@@ -1,8 +1,8 @@
 /** Operations that choose by index: gather, scatter-add, top-k, one-hot. */
 import type * as Tf from "@tensorflow/tfjs-core";
 import { apply } from "../graph/graph.ts";
-import type { EagerLowering, Op, Tensor } from "../graph/ir.ts";
-import { type Dim, isRagged, sameShape, shapeError, sizeOf } from "../graph/shape.ts";
+import type { EagerLowering, OnnxLowering, Op, Tensor } from "../graph/ir.ts";
+import { type Dim, isRagged, type Shape, sameShape, shapeError, sizeOf } from "../graph/shape.ts";
 
 /** `[.., columns]` with a 1 in column `index[..]`, for eager runs; TensorFlow.js's own refuses a single column. */
 export function eagerOneHot(run: EagerLowering, index: Tensor, columns: number): Tf.Tensor {
@@ -105,6 +105,15 @@ export function topK(x: Tensor, k: number): { values: Tensor; indices: Tensor } 
   return { values: outputs[0]!, indices: outputs[1]! };
 }
 
+/** @param like a value whose axes but the last are those of `shape` */
+function zerosOf(emit: OnnxLowering, shape: Shape, like: string): string {
+  if (shape.every((dim) => typeof dim === "number")) return emit.filled(shape as readonly number[]);
+  const [sizes] = emit.node("Shape", [like]);
+  const [lead] = emit.node("Slice", [sizes!, emit.integers([0]), emit.integers([-1])]);
+  const [whole] = emit.node("Concat", [lead!, emit.integers([shape.at(-1) as number])], { axis: 0 });
+  return emit.node("ConstantOfShape", [whole!])[0]!;
+}
+
 /** Puts `values[r, c]` into column `indices[r, c]` of a zero matrix. Indices within a row are distinct. */
 const scatterColumnsOp: Op = {
   name: "scatterColumns",
@@ -112,8 +121,8 @@ const scatterColumnsOp: Op = {
     { shape: [...values!.shape.slice(0, -1), attributes.columns as number], dtype: values!.dtype },
   ],
   onnx(emit, [values, indices], node) {
-    const zeros = emit.filled(node.outputs[0]!.shape as readonly number[]);
-    return emit.node("ScatterElements", [zeros, indices!, values!], { axis: -1 });
+    const [{ shape }] = node.outputs as [Tensor];
+    return emit.node("ScatterElements", [zerosOf(emit, shape, values!), indices!, values!], { axis: -1 });
   },
   tensorflow(emit, [values, indices], node) {
     const chosen = emit.oneHot(indices!, node.inputs[1]!.dtype, node.attributes.columns as number);
@@ -130,6 +139,35 @@ const scatterColumnsOp: Op = {
 /** The values of each row in the columns `indices` of zeros. Carries no gradient. */
 export const scatterColumns = (values: Tensor, indices: Tensor, columns: number): Tensor =>
   apply(scatterColumnsOp, [values, indices], { columns });
+
+const gatherColumnsOp: Op = {
+  name: "gatherColumns",
+  infer([x, indices]) {
+    if (!sameShape(x!.shape.slice(0, -1), indices!.shape.slice(0, -1))) {
+      throw shapeError("gatherColumns", "columns for every row", x!.shape, indices!.shape);
+    }
+    return [{ shape: indices!.shape, dtype: x!.dtype }];
+  },
+  backward(node, [g]) {
+    const [x, indices] = node.inputs as [Tensor, Tensor];
+    return [scatterColumns(g!, indices, x.shape.at(-1) as number), null];
+  },
+  onnx: (emit, inputs) => emit.node("GatherElements", inputs, { axis: -1 }),
+  tensorflow: (emit, inputs, { inputs: [x, indices] }) =>
+    emit.node("GatherV2", [...inputs, emit.scalar(-1, "int32")], {
+      Tparams: x!.dtype,
+      Tindices: indices!.dtype,
+      Taxis: "int32",
+      batch_dims: x!.shape.length - 1,
+    }),
+  eager(run, node) {
+    const [x, indices] = node.inputs as [Tensor, Tensor];
+    const chosen = eagerOneHot(run, indices, x.shape.at(-1) as number);
+    run.set(node, run.tf.sum(run.tf.mul(chosen, run.tf.expandDims(run.get(x), -2)), -1));
+  },
+};
+/** The entries of each row in the columns `indices`, `[.., k]`, of which no two in a row are equal. */
+export const gatherColumns = (x: Tensor, indices: Tensor): Tensor => apply(gatherColumnsOp, [x, indices]);
 
 const minusOneAtOp: Op = {
   name: "minusOneAt",
@@ -158,4 +196,11 @@ const minusOneAtOp: Op = {
 /** `x` with 1 taken off in column `column[i]` of each row. Carries no gradient. */
 export const minusOneAt = (x: Tensor, column: Tensor): Tensor => apply(minusOneAtOp, [x, column]);
 
-export const indexOps: readonly Op[] = [gatherRowsOp, scatterAddRowsOp, topKOp, scatterColumnsOp, minusOneAtOp];
+export const indexOps: readonly Op[] = [
+  gatherRowsOp,
+  scatterAddRowsOp,
+  topKOp,
+  scatterColumnsOp,
+  gatherColumnsOp,
+  minusOneAtOp,
+];

@@ -88,7 +88,7 @@ export async function play(scenario: Scenario, options: PlayOptions): Promise<Pl
       pool,
       events: sink,
       reproduce: "",
-      programs: programsOf(prepared, { engine: "onnx" }),
+      programs: programsOf(prepared, { engine: "onnx" }, 1),
       onParticipation(ended) {
         const row = rowOf(ended, prepared.fleet);
         texts.participations += `${JSON.stringify(row)}\n`;

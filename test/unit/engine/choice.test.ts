@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { totalmem } from "node:os";
 import { test } from "node:test";
 import { MachineError } from "../../../src/base/errors.ts";
-import { chooseEngine, type Machine, mergeLimit } from "../../../src/engine/create.ts";
+import { chooseEngine, type Machine, mergeLimit, stepMemory } from "../../../src/engine/create.ts";
 
 /** A machine with an NVIDIA GPU, and nothing that works on it. */
 const broken: Machine = {
@@ -70,6 +71,14 @@ test("an engine that was asked for by name fails rather than be replaced", () =>
 test("TensorFlow that was asked for may run on the CPU, and says so", () => {
   const tensorflow = () => ({ description: "tfjs-node 4.22.0", gpu: false });
   assert.match(choose({ tensorflow }, "tensorflow").reason, /sees no GPU/);
+});
+
+test("a step may take a quarter of what base weights leave of the memory, shared by the workers", () => {
+  const all = 4 * stepMemory(false, 0, 1);
+  assert.ok(all > 0 && all <= totalmem());
+  assert.equal(stepMemory(false, 0, 2), all / 8);
+  assert.equal(stepMemory(false, all / 2, 1), all / 8);
+  assert.equal(stepMemory(false, 2 * all, 1), 0);
 });
 
 test("clients share calls of a GPU as far as half of its memory goes, and on a CPU each has its own", () => {

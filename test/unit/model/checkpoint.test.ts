@@ -310,8 +310,8 @@ test("two conversions at once end in one result", async (context) => {
 test("a matrix larger than the scratch is transposed in strips", async (context) => {
   const folder = temporaryFolder(context);
   const model = join(folder, "model");
-  // The head has 2²⁴ + 8 elements, one row more than the scratch holds.
-  const rows = 2_097_153;
+  // The head has 2²⁴ + 136 elements, a few rows more than the scratch holds; no number up to 16 divides its columns.
+  const rows = 2_097_169;
   const config = { ...smallConfig, vocab_size: rows, num_hidden_layers: 1, tie_word_embeddings: true };
   const embed = { shape: [rows, 8], values: Float32Array.from({ length: rows * 8 }, (_, i) => i) };
   const source = randomTensors({ ...config, vocab_size: 1 }).set("model.embed_tokens.weight", embed);
@@ -329,6 +329,44 @@ test("a matrix larger than the scratch is transposed in strips", async (context)
   for (let i = 0; i < 8; i++) {
     for (const o of [0, 1, 1000, rows - 2, rows - 1]) assert.equal(head[i * rows + o], embed.values[o * 8 + i]);
   }
+});
+
+test("a head of more than 64 MB is in panels, and comes back as it was", async (context) => {
+  const folder = temporaryFolder(context);
+  const model = join(folder, "model");
+  // Three times 699,051 tokens; 2²⁴ + 8 elements.
+  const rows = 2_097_153;
+  const config = { ...smallConfig, vocab_size: rows, num_hidden_layers: 1 };
+  const source = randomTensors({ ...config, vocab_size: 1 });
+  for (const [name, first] of [
+    ["model.embed_tokens.weight", 0],
+    ["lm_head.weight", 1],
+  ] as const) {
+    source.set(name, { shape: [rows, 8], values: Float32Array.from({ length: rows * 8 }, (_, i) => first + i) });
+  }
+  mkdirSync(model);
+  writeFileSync(join(model, "config.json"), JSON.stringify(config));
+  const tensors = [...source].map(([name, tensor]) => ({ name, ...tensor }));
+  writeSafetensors(join(model, "model.safetensors"), tensors);
+  const weights = await prepared(model, join(folder, "cache"));
+  const file = new BaseWeightsFile(weights);
+  const head = source.get("lm_head.weight")!.values;
+  for (const panel of [0, 1, 2]) {
+    const values = new Float32Array((rows / 3) * 8);
+    file.read(`head.${panel}`, values);
+    for (let i = 0; i < 8; i++) {
+      for (const o of [0, 1, 1000, rows / 3 - 1]) {
+        assert.equal(values[(i * rows) / 3 + o], head[((panel * rows) / 3 + o) * 8 + i]);
+      }
+    }
+  }
+  writeCheckpoint(join(folder, "copy"), file);
+  file.close();
+  const copy = loadCheckpoint(join(folder, "copy"));
+  const got = new Float32Array(head.length);
+  copy.weights.readFloats("lm_head.weight", got);
+  copy.close();
+  assert.ok(Buffer.from(got.buffer).equals(Buffer.from(head.buffer)));
 });
 
 test("the cache lies where the user's caches lie", () => {
