@@ -12,6 +12,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   generate: ['--adapter runs/quickstart-42-20260310T141503 --prompt "Sort the letters." --input dbca'],
   export: ["runs/quickstart-42-20260310T141503 --to adapter", "runs/quickstart-42-20260310T141503 --to model --merge"],
   inspect: ["olmoe-1b-7b --rank 16", "olmoe-1b-7b --time --budget 8,1", "path/to/model --budget 8,1"],
+  quantize: ["path/to/model --to model-int4", "path/to/model --base half --to model-half"],
   synthesize: ["--like olmoe-1b-7b --layers 2 --to twin"],
   init: ["my-study"],
   complete: ["bash >> ~/.bashrc", "zsh > ~/.zfunc/_flame"],

@@ -105,6 +105,14 @@ export function declareModelCommands(program: Command): void {
     .action(async (flags) => (await import("./commands/model/synthesize.ts")).synthesizeModel(flags));
 
   program
+    .command("quantize")
+    .description("writes a model whose weights are stored narrower: they take less memory, and need no conversion")
+    .argument("<model>", "a Hugging Face folder, or embedded")
+    .requiredOption("--to <folder>", "where it goes; made if missing, and must be empty")
+    .option(base[0], "how the base weights are kept: half, int8 or int4 (default: int4)", base[2])
+    .action(async (model, flags) => (await import("./commands/model/quantize.ts")).quantizeModel(model, flags));
+
+  program
     .command("pretrain")
     .description("pre-trains a small base model on generated text; goes on where an interrupted run stopped")
     .requiredOption("--to <folder>", "where the Hugging Face OLMoE folder goes")

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { writeAtomically } from "../../base/disk.ts";
+import { makeFolder, writeAtomically } from "../../base/disk.ts";
 import { readText } from "../../base/text.ts";
 import { blockRows } from "../../tensor/stored/stored.ts";
 import type { BaseForm } from "../base-weights.ts";
@@ -28,22 +28,28 @@ const chunkBytes = 1 << 22;
  * @param cache a folder where the digests of large files are remembered
  */
 export function checkpointDigest({ config, weights }: Checkpoint, cache: string, form: BaseForm = "f32"): string {
-  const contents = rememberedDigest(weights, cache);
+  const contents = rememberedDigest(weights, cache, () => contentDigest(weights));
   const stored = form === "f32" ? "" : `\n${form}, blocks of ${blockRows}`;
   return createHash("sha256")
     .update(`${layoutVersion}\n${JSON.stringify(config)}\n${contents}${stored}`)
     .digest("hex");
 }
 
-function rememberedDigest(weights: TensorFolder, cache: string): string {
+/** What `hash` finds, or found when the files were last as they are now. */
+export function rememberedDigest(
+  { files, bytes }: Pick<TensorFolder, "files" | "bytes">,
+  cache: string,
+  hash: () => string,
+): string {
   // Taken before hashing: a file that changes meanwhile will not match its stamp.
-  const stamps = weights.files.map(stampOf);
-  if (weights.bytes < rememberedBytes) return contentDigest(weights);
-  const key = createHash("sha256").update(weights.files.map((path) => realpathSync(path)).join("\n"));
+  const stamps = files.map(stampOf);
+  if (bytes < rememberedBytes) return hash();
+  const key = createHash("sha256").update(files.map((path) => realpathSync(path)).join("\n"));
   const path = join(cache, `seen-${key.digest("hex").slice(0, 24)}.json`);
   const seen = readSeen(path);
   if (seen !== undefined && JSON.stringify(seen.stamps) === JSON.stringify(stamps)) return seen.digest;
-  const digest = contentDigest(weights);
+  const digest = hash();
+  makeFolder(cache);
   writeAtomically(path, JSON.stringify({ stamps, digest }));
   return digest;
 }

@@ -23,7 +23,12 @@ export interface WriteCheckpointOptions {
   readonly tokenizerFrom?: string;
 }
 
-const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
+export const tokenizerFiles = [
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "chat_template.jinja",
+];
 
 /** Elements handed over at a time. */
 const chunkSize = 1 << 22;

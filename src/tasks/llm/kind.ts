@@ -104,7 +104,7 @@ async function open({ model: given, base, lora, sharedRescaler }: Fields, option
 type Model = Pick<OpenedModel, "config" | "tokenizer" | "weights">;
 
 /** What narrowing took from the weights, in words. */
-const lossOf = (error: number): string =>
+export const lossOf = (error: number): string =>
   error === 0
     ? "exactly those of the model"
     : `each differs from the model's by ${Number((100 * error).toPrecision(2))} % (root mean square)`;

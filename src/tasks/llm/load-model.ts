@@ -3,10 +3,12 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { sha256 } from "../../base/digest.ts";
 import { InputError } from "../../base/errors.ts";
+import { given } from "../../base/given.ts";
 import { loadHuggingFaceTokenizer } from "../../data/hf-tokenizer.ts";
 import { byteTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
 import type { BaseForm, BaseWeights } from "../../model/base-weights.ts";
 import type { ModelConfig } from "../../model/config.ts";
+import { isBaseFolder, openBaseFolder } from "../../model/formats/base-folder.ts";
 import { type Checkpoint, loadCheckpoint } from "../../model/formats/checkpoint.ts";
 import { checkpointDigest } from "../../model/formats/checkpoint-digest.ts";
 import type { ConversionOptions } from "../../model/formats/convert-weights.ts";
@@ -31,10 +33,10 @@ export interface OpenedModel {
 /**
  * Opens a folder in Hugging Face layout. Only its configuration is read until more is asked for.
  *
- * @param form of the weights; float32 unless given
+ * @param form of the weights; that of the folder, else float32, unless given
  * @throws InputError when there is no configuration, or one of an architecture that is not read
  */
-export function openModel(folder: string, form: BaseForm = "f32"): OpenedModel {
+export function openModel(folder: string, form?: BaseForm): OpenedModel {
   const path = join(folder, "config.json");
   if (!existsSync(path)) {
     throw new InputError(`${path} does not exist; expected a Hugging Face model folder, or "embedded"`);
@@ -46,10 +48,16 @@ export function openModel(folder: string, form: BaseForm = "f32"): OpenedModel {
     config,
     description,
     tokenizer: () => openTokenizer(folder, config),
-    weights: (cache = defaultWeightsCache(), options = {}) =>
-      withCheckpoint(folder, (checkpoint) => prepareBaseWeights(checkpoint, cache, { form, ...options })),
-    digest: (cache = defaultWeightsCache()) =>
-      withCheckpoint(folder, async (checkpoint) => checkpointDigest(checkpoint, cache, form)),
+    async weights(cache = defaultWeightsCache(), options = {}) {
+      if (isBaseFolder(folder)) return openBaseFolder(folder, config, form, cache);
+      return withCheckpoint(folder, (checkpoint) =>
+        prepareBaseWeights(checkpoint, cache, { ...given({ form }), ...options }),
+      );
+    },
+    async digest(cache = defaultWeightsCache()) {
+      if (isBaseFolder(folder)) return openBaseFolder(folder, config, form, cache).digest;
+      return withCheckpoint(folder, async (checkpoint) => checkpointDigest(checkpoint, cache, form));
+    },
   };
 }
 

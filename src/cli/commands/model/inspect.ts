@@ -15,7 +15,9 @@ import {
 } from "../../../model/accounting.ts";
 import { adapterLayout } from "../../../model/adapter.ts";
 import { type ModelConfig, sparseLayers } from "../../../model/config.ts";
+import { isBaseFolder, openBaseFolder } from "../../../model/formats/base-folder.ts";
 import { loadCheckpoint } from "../../../model/formats/checkpoint.ts";
+import { defaultWeightsCache } from "../../../model/formats/prepare-weights.ts";
 import { formatTable } from "../../../report/table.ts";
 import { openModel } from "../../../tasks/llm/load-model.ts";
 import { colors } from "../../screen/colors.ts";
@@ -37,7 +39,7 @@ interface InspectFlags {
 export async function inspect(name: string, flags: InspectFlags): Promise<void> {
   const folder = modelFolder(name);
   const { config } = openModel(folder);
-  const stored = storedWeights(folder);
+  const stored = storedWeights(folder, config);
   const figures = figuresOf(config, flags);
   const budgets = figures.budgets.map(({ topK }) => topK);
   const { rank, batch, time = false, json = false } = flags;
@@ -54,7 +56,11 @@ interface Stored {
 }
 
 /** Null for a configuration without weights. Weights that are there are checked, their values excepted. */
-function storedWeights(folder: string): Stored | null {
+function storedWeights(folder: string, config: ModelConfig): Stored | null {
+  if (isBaseFolder(folder)) {
+    const { form, bytes, tensors } = openBaseFolder(folder, config, undefined, defaultWeightsCache());
+    return { files: 1, tensors: tensors.size, bytes, dtypes: [form] };
+  }
   if (!["model.safetensors", "model.safetensors.index.json"].some((file) => existsSync(join(folder, file))))
     return null;
   const checkpoint = loadCheckpoint(folder);

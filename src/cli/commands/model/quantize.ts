@@ -1,0 +1,42 @@
+/** `flame quantize`: a model folder with the same weights in 16, 8 or 4 bits. */
+import { makeFolder, onDisk, requireSpace } from "../../../base/disk.ts";
+import { ScenarioError } from "../../../base/errors.ts";
+import { formatBytes } from "../../../base/units.ts";
+import { type BaseForm, baseWeightPlan } from "../../../model/base-weights.ts";
+import { isBaseFolder, writeBaseFolder } from "../../../model/formats/base-folder.ts";
+import { loadCheckpoint } from "../../../model/formats/checkpoint.ts";
+import { lossOf } from "../../../tasks/llm/kind.ts";
+import { colors } from "../../screen/colors.ts";
+import { ProgressLine } from "../../screen/progress-line.ts";
+import { terminal } from "../../screen/terminal.ts";
+import { requireEmpty } from "./empty-folder.ts";
+import { modelFolder } from "./subject.ts";
+
+interface Flags {
+  readonly to: string;
+  readonly base?: BaseForm;
+}
+
+export async function quantizeModel(name: string, { to, base = "int4" }: Flags): Promise<void> {
+  const folder = modelFolder(name);
+  if (isBaseFolder(folder)) {
+    throw new ScenarioError(`${folder} was quantised before; expected the model it was made from`);
+  }
+  const checkpoint = loadCheckpoint(folder);
+  try {
+    // What a killed conversion left is removed by the next.
+    requireEmpty(to, "", (file) => file.endsWith(".partial") || /^seen-\w+\.json$/.test(file));
+    onDisk(`cannot write to ${to}`, () => makeFolder(to));
+    const { bytes } = baseWeightPlan(checkpoint.config, base);
+    requireSpace(to, bytes, `${name} in ${base}`);
+    const progress = new ProgressLine("byte", bytes);
+    const weights = await writeBaseFolder(checkpoint, to, base, {
+      onProgress: (done, total) => progress.update(Math.round((bytes * done) / total), "written"),
+    }).finally(() => progress.close());
+    terminal.out.write(
+      `${colors.bold(to)}: ${name} in ${base}, ${formatBytes(weights.bytes)}; ${lossOf(weights.error)}\n`,
+    );
+  } finally {
+    checkpoint.close();
+  }
+}
