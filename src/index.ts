@@ -62,9 +62,10 @@ export type { AskForWork, WorkInput, WorkName, WorkResult, Works } from "./fl/wo
 export { clipped } from "./fl/wrappers/clipped.ts";
 export type { BudgetMetrics, RoundMetrics, TierMetrics } from "./records/metrics.ts";
 export { type RunRecord, readRun } from "./report/run-folder.ts";
+export type { RunOptions } from "./run/options.ts";
 export type { RunResult } from "./run/result.ts";
 export { loadRun, resume } from "./run/resume.ts";
-export { type RunOptions, run } from "./run/run.ts";
+export { run } from "./run/run.ts";
 export { type Calibration, calibrationFrom } from "./scenario/calibration.ts";
 export { defineScenario, type Scenario, type ScenarioInput } from "./scenario/define.ts";
 export {

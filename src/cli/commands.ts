@@ -47,6 +47,7 @@ export function declareCommands(program: Command): void {
     .option("--timing-only", "simulate fleet, network and rounds without training")
     .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")
     .option("--out <folder>", "where the results go (default: runs/<name>-<seed>-<time>)")
+    .option("--force", "begin although the memory will not last")
     .option("--set <key=value>", "change a field, as in --set rounds.deadline=600000 (may be repeated)", collect, [])
     .option("--json", "print one JSON object per line")
     .option("--quiet", "print only the verdict")

@@ -4,7 +4,8 @@ import type { TrainingSetup } from "../../actors/training.ts";
 import { given } from "../base/given.ts";
 import { type Problem, throwProblems } from "../base/problem.ts";
 import { Rng } from "../base/random.ts";
-import { sizesOf } from "../data/deal.ts";
+import { examplesOf, type Partition, sizesOf } from "../data/deal.ts";
+import type { Examples } from "../data/examples.ts";
 import { notesOnPartition, partition, partitionSizes } from "../data/partition.ts";
 import { split } from "../data/split.ts";
 import type { Provenance } from "../folder/provenance.ts";
@@ -22,7 +23,6 @@ import type { Fleet } from "../sim/fleet/fleet.ts";
 import type { OpenedTask, TaskSpec } from "../tasks/kind.ts";
 import { kindOf } from "../tasks/open/kinds.ts";
 import { conversionNotes } from "./diagnostics.ts";
-import { traitsOf } from "./traits.ts";
 
 export interface Prepared {
   readonly task: OpenedTask;
@@ -155,4 +155,23 @@ function drawnSizes({ data }: ScenarioData, clients: number, rng: Rng): Partitio
 export function withoutData({ fleet: { examples, size } }: Prepared): string[] {
   const empty = examples.reduce((count, own) => count + (own === 0 ? 1 : 0), 0);
   return empty === 0 ? [] : [`${empty} of ${size} clients have no data and are never invited; see data.partition`];
+}
+
+/** @internal What the labels of each client's data are, for availability that goes with them; a client without examples has the first. */
+export function traitsOf({ category, categoryNames }: Examples, dealt: Partition): DataTraits {
+  const { clients } = dealt;
+  const traits = {
+    labels: Math.max(1, categoryNames.length),
+    minLabel: new Uint16Array(clients),
+    maxLabel: new Uint16Array(clients),
+    labelCount: new Uint16Array(clients),
+  };
+  for (let client = 0; client < clients; client++) {
+    const own = new Set<number>();
+    for (const example of examplesOf(dealt, client)) own.add(category[example]!);
+    traits.minLabel[client] = own.size === 0 ? 0 : Math.min(...own);
+    traits.maxLabel[client] = Math.max(0, ...own);
+    traits.labelCount[client] = own.size;
+  }
+  return traits;
 }

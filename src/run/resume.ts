@@ -28,10 +28,11 @@ import { withPaths } from "../scenario/paths.ts";
 import { pathOf } from "../tasks/sources.ts";
 import { openDiagnostics } from "./diagnostics.ts";
 import { guardScenario } from "./guard.ts";
+import type { RunOptions } from "./options.ts";
 import { provenanceOf, type ScenarioSource } from "./provenance.ts";
 import type { RunResult } from "./result.ts";
-import { playRun, prepareRun, type RunOptions } from "./run.ts";
-import { reach } from "./workforce.ts";
+import { playRun, prepareRun } from "./run.ts";
+import { reach, requireMemory } from "./workforce.ts";
 
 export interface ResumeOptions extends Omit<RunOptions, "out"> {
   /** Continues although program, scenario, model or engine have changed, and marks the run. */
@@ -105,6 +106,7 @@ export async function resume(run: LoadedRun, options: ResumeOptions = {}): Promi
       ...given("startedIn", options.startedIn ?? record?.startedIn),
     };
     const prepared = await prepareRun(scenario, chosen);
+    if (options.force !== true) requireMemory(prepared, chosen);
     const { elsewhere, close } = await reach(prepared, chosen);
     closeRemote = close;
     const now = provenanceOf(scenario, chosen, prepared);

@@ -12,7 +12,6 @@ import { given } from "../base/given.ts";
 import { parseInput, throwProblems } from "../base/problem.ts";
 import { Rng } from "../base/random.ts";
 import { chooseEngine, requireBase, requireEngine } from "../engine/create.ts";
-import type { MergeLimit } from "../engine/merge-limit.ts";
 import { engineNameOf } from "../engine/names.ts";
 import { whileHeld } from "../folder/held.ts";
 import { readLines } from "../folder/line-file.ts";
@@ -27,92 +26,36 @@ import {
   writeRecord,
 } from "../folder/run-folder.ts";
 import { type Checkpoint, writeCheckpoint } from "../folder/saved-state.ts";
-import type { Forecast } from "../records/forecast.ts";
 import { divergenceOf, metricsOf, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
-import { type Ended, rowOf } from "../records/participation.ts";
+import { rowOf } from "../records/participation.ts";
 import { reasonOf, stopProblems } from "../records/stopping.ts";
-import type { NatsAddress } from "../runtime/pools/nats-address.ts";
-import type { WorkPool } from "../runtime/pools/pool.ts";
 import { type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
 import { checkQuorum } from "../scenario/quorum.ts";
 import { neverCame } from "../sim/script/timeline.ts";
 import { type Diagnostics, openDiagnostics, watchWorkers } from "./diagnostics.ts";
-import { Federation, type Invited } from "./federation.ts";
+import { Federation } from "./federation.ts";
 import { guardScenario } from "./guard.ts";
 import { strategyProblems } from "./method.ts";
+import { type RunOptions, refuseUnknown } from "./options.ts";
 import { writeLearned, writeResult } from "./outputs.ts";
 import { embeddedModel } from "./package.ts";
 import type { OpenElsewhere } from "./pools/elsewhere.ts";
 import { type Prepared, prepare, withoutData } from "./prepare.ts";
-import type { ProgressListener } from "./progress.ts";
-import { provenanceOf, recordOf, type ScenarioSource } from "./provenance.ts";
+import { provenanceOf, recordOf } from "./provenance.ts";
 import { checkReach } from "./reach.ts";
 import { blamed, restore } from "./restore.ts";
 import { type RunResult, resultOf } from "./result.ts";
 import { breathing, haltable, stoppedInTime } from "./stop.ts";
-import { gatheringOf, makePool, massesOf, mostTogether, programsOf, reach, tooLarge } from "./workforce.ts";
-
-export interface RunOptions {
-  /** Worker threads; with `nats` it may be 0. One per core unless given, on a GPU always one. The result does not depend on it. */
-  readonly workers?: number;
-  readonly engine?: string;
-  /** How many clients share a call; `auto`, the default, is one on a CPU, and on a GPU as many as its memory holds. */
-  readonly merge?: "auto" | MergeLimit;
-  /** The run's folder; null leaves nothing on disk. */
-  readonly out?: string | null;
-  /** The command line that runs this scenario and seed again. */
-  readonly reproduce?: string;
-  /** Ends the run after the present event, with a checkpoint. */
-  readonly signal?: AbortSignal;
-  readonly listen?: ProgressListener;
-  /** Made once the run is prepared; told of every part a client has in it, since the last checkpoint where it goes on. */
-  readonly bookkeeper?: (prepared: Prepared) => Bookkeeper;
-  /** What is said of a run that has been prepared, before it begins. */
-  readonly forecast?: (prepared: Prepared) => Promise<Forecast>;
-  /** Stands in for the pool that would be made. The run closes it. */
-  readonly pool?: (prepared: Prepared) => WorkPool;
-  /** Real minutes without a finished step after which a worker is held to be stuck; 10 unless given. */
-  readonly taskLimit?: number;
-  /** A NATS server: workers that are there train as well. */
-  readonly nats?: NatsAddress;
-  /** Workers elsewhere may have any processor; otherwise that of this machine. Marks the run. */
-  readonly mixedHardware?: boolean;
-  /** Where the scenario came from, when that was a file with code. */
-  readonly source?: ScenarioSource;
-  /** Where the scenario's relative paths begin; the working folder unless given. */
-  readonly startedIn?: string;
-}
-
-const optionNames: Readonly<Record<keyof RunOptions, true>> = {
-  workers: true,
-  engine: true,
-  merge: true,
-  out: true,
-  reproduce: true,
-  signal: true,
-  listen: true,
-  bookkeeper: true,
-  forecast: true,
-  pool: true,
-  taskLimit: true,
-  nats: true,
-  mixedHardware: true,
-  source: true,
-  startedIn: true,
-};
-
-/** @throws ScenarioError that names them */
-function refuseUnknown(options: RunOptions): void {
-  const unknown = Object.keys(options).filter((name) => !Object.hasOwn(optionNames, name));
-  if (unknown.length === 0) return;
-  const known = Object.keys(optionNames).join(", ");
-  throw new ScenarioError(`run: ${unknown.join(", ")} is no option of a run, expected some of ${known}`);
-}
-
-export interface Bookkeeper {
-  invited(invited: Invited): void;
-  ended(ended: Ended): void;
-}
+import {
+  gatheringOf,
+  makePool,
+  massesOf,
+  mostTogether,
+  programsOf,
+  reach,
+  requireMemory,
+  tooLarge,
+} from "./workforce.ts";
 
 /** Where a run goes on. */
 interface Continuation {
@@ -127,6 +70,7 @@ export async function run(given: Scenario, options: RunOptions = {}): Promise<Ru
   const { data } = scenario;
   const diagnostics = openDiagnostics(null);
   const prepared = await prepareRun(scenario, options);
+  if (options.force !== true) requireMemory(prepared, options);
   const out = options.out === undefined ? defaultFolder(data.name, data.seed, new Date()) : options.out;
   const { elsewhere, close } = await reach(prepared, options);
   try {

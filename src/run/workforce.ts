@@ -1,12 +1,14 @@
 /** Who trains: worker threads, workers elsewhere, and how clients share the calls they make. */
+import { availableParallelism, totalmem } from "node:os";
 import { checkResult } from "../../actors/check-result.ts";
 import { gatherTraining } from "../../actors/training.ts";
+import { ScenarioError } from "../base/errors.ts";
 import { type ClientId, clientName } from "../base/ids.ts";
 import { formatBytes } from "../base/units.ts";
 import { evaluationBatches } from "../data/batches.ts";
 import { chooseEngine, createExecutor, mergeLimit } from "../engine/create.ts";
 import { isAlone } from "../engine/merge-limit.ts";
-import type { EngineName } from "../engine/names.ts";
+import { type EngineName, engineNameOf } from "../engine/names.ts";
 import type { RouterMasses } from "../fl/rescaler.ts";
 import type { Gathering } from "../runtime/pledges.ts";
 import { InlinePool } from "../runtime/pools/inline-pool.ts";
@@ -15,7 +17,7 @@ import type { NatsAddress } from "../runtime/pools/nats-address.ts";
 import { connectNats, type NatsServer } from "../runtime/pools/nats-server.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import type { Scenario } from "../scenario/define.ts";
-import { clientsPerCall, fittingStep } from "../tasks/client-memory.ts";
+import { clientBytes, clientsPerCall, fittingStep, frozenBytes } from "../tasks/client-memory.ts";
 import { baseWeightsOf } from "../tasks/llm/kind.ts";
 import { routerMasses } from "../tasks/llm/router-mass.ts";
 import { makeTask } from "../tasks/open/kinds.ts";
@@ -116,6 +118,36 @@ export function gatheringOf(
 ): Gathering | null {
   if (training === null || isAlone(mergeLimit(merge, chooseEngine(engine).gpu))) return null;
   return gatherTraining(training.setup, most, onProblem);
+}
+
+/**
+ * Refuses a run that would fill the memory and stand still: base weights, mapped once for all workers, and for each worker
+ * the largest step with the matrix that it widens are needed at the least. On a GPU nobody asks: its memory is another.
+ *
+ * @throws ScenarioError with both figures
+ */
+export function requireMemory(
+  { training, task, fleet }: Prepared,
+  { engine = "auto", workers = availableParallelism() }: { readonly engine?: string; readonly workers?: number },
+  there = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY),
+): void {
+  if (!training?.spec.weights || workers === 0 || chooseEngine(engineNameOf(engine)).gpu) return;
+  const { batchSize: rows, length } = training.setup;
+  const { mapped, widened } = frozenBytes(training.spec.weights);
+  // Of a small base nothing has to be worked out.
+  if (mapped < there / 8) return;
+  const busy = Math.min(workers, fleet.size);
+  const memory = memoryPerStep(training.spec, { gpu: false, workers: busy });
+  const steps = [...new Set(fleet.budget)].map((budget) =>
+    clientBytes(task.task, task.task.budget.variant(budget), { rows, length }, memory),
+  );
+  const each = widened + Math.max(...steps);
+  if (mapped + busy * each <= there) return;
+  throw new ScenarioError(
+    `the run needs ${formatBytes(mapped + busy * each)} of memory at the least: ${formatBytes(mapped)} of base weights and ` +
+      `${formatBytes(each)} for each of ${busy} workers; there are ${formatBytes(there)}. Expected a narrower base ` +
+      "(--base half, int8 or int4), fewer workers, smaller batches; --force begins all the same",
+  );
 }
 
 /** What rescalers with the init `mass` start from; null for any other. */

@@ -2,8 +2,8 @@
 import { z } from "zod";
 import type { ParticipationId } from "../base/ids.ts";
 import type { Invited } from "../run/federation.ts";
+import type { Bookkeeper } from "../run/options.ts";
 import type { Prepared } from "../run/prepare.ts";
-import type { Bookkeeper } from "../run/run.ts";
 
 export const costsSchema = z.object({
   /** Of a client's part in a round, in the mean over all that got to the end of their training. Null when nobody did. */

@@ -2,11 +2,15 @@
  * What a training step keeps in memory, and what follows: how many clients share a call, and whether layers are computed
  * again for the backward pass because the whole forward pass would be too much to keep. The numbers are the same to the bit.
  */
+import { sum } from "simple-statistics";
 import type { RowShape } from "../engine/engine.ts";
 import type { MergeLimit } from "../engine/merge-limit.ts";
 import { powerOfTwoBelow } from "../engine/merging.ts";
+import type { WeightSource } from "../tensor/executors/executor.ts";
 import { peakBytes } from "../tensor/graph/footprint.ts";
 import type { Program } from "../tensor/graph/ir.ts";
+import { sizeOf } from "../tensor/graph/shape.ts";
+import { bytesOf, scalesShape } from "../tensor/stored/stored.ts";
 import type { Steps } from "./steps.ts";
 import type { BatchShape, Task, Variant } from "./task.ts";
 import { type StepOptions, trainingStep } from "./training-step.ts";
@@ -61,6 +65,16 @@ export function clientsPerCall(limit: MergeLimit, task: Task): (variant: Variant
     known.set(key, most);
     return most;
   };
+}
+
+/** What of a task does not train: bytes that are mapped once for all workers, and of the largest matrix that is widened. */
+export function frozenBytes(weights: WeightSource | null): { readonly mapped: number; readonly widened: number } {
+  const [sizes, widened] = [[0], [0]];
+  for (const { shape, type, scales } of weights?.tensors.values() ?? []) {
+    sizes.push(bytesOf(type, sizeOf(shape)), scales === undefined ? 0 : 2 * sizeOf(scalesShape(shape)));
+    if (type !== undefined) widened.push(4 * sizeOf(shape.slice(-2)));
+  }
+  return { mapped: sum(sizes), widened: Math.max(...widened) };
 }
 
 /**

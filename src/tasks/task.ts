@@ -137,7 +137,7 @@ export interface Task {
   /** Parameters of round 0, of one member. */
   initial(rng: Rng, member: number): Float32Array;
   cost(variant: Variant, scope?: Scope): Cost;
-  /** Bytes of a device while it trains on a batch of so many units. */
+  /** Bytes of a device while it trains on a batch of so many units, besides what of the task does not train. */
   memory(variant: Variant, units: number): number;
   /** More to evaluate than the loss and how many targets are right. */
   readonly evaluation?: {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { prepareRun, run } from "../../src/run/run.ts";
+import { requireMemory } from "../../src/run/workforce.ts";
 import { embeddedScenario } from "../support/embedded-scenario.ts";
 import { folderOfFile } from "../support/folders.ts";
 import { assertSameRun, interruptAfter } from "../support/run-folders.ts";
@@ -40,4 +41,21 @@ test("a run whose form was changed is not resumed, and what narrowing took from 
     notes.join("\n"),
     /base weights in int4: each differs from the model's by [78]\.\d % \(root mean square\)/,
   );
+});
+
+test("a run that cannot fit is refused with what it needs, and a narrower base needs less", async () => {
+  const needs = async (base: "f32" | "half" | "int4"): Promise<number> => {
+    const prepared = await prepareRun(embeddedScenario({ base }), {});
+    requireMemory(prepared, { engine: "onnx", workers: 1 }, 1e9);
+    try {
+      requireMemory(prepared, { engine: "onnx", workers: 1 }, 1e6);
+    } catch (error) {
+      const [, bytes] = /needs (\d+(?:\.\d+)?) MB of memory at the least/.exec((error as Error).message) ?? [];
+      assert.match((error as Error).message, /there are 1 MB.*--base half, int8 or int4.*--force/);
+      return Number(bytes);
+    }
+    return Number.NaN;
+  };
+  const [wide, half, int4] = [await needs("f32"), await needs("half"), await needs("int4")];
+  assert.ok(int4 < half && half < wide, `${int4}, ${half}, ${wide}`);
 });

@@ -2,8 +2,9 @@
 import { trainingHandlers } from "../../actors/training.ts";
 import { dirichlet } from "../../src/data/partition.ts";
 import { table } from "../../src/data/tables/source.ts";
+import type { RunOptions } from "../../src/run/options.ts";
 import type { Prepared } from "../../src/run/prepare.ts";
-import { type RunOptions, run } from "../../src/run/run.ts";
+import { run } from "../../src/run/run.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import { defineScenario, type Scenario, type ScenarioInput } from "../../src/scenario/define.ts";
 import { createEngine } from "../../src/tasks/open/create-engine.ts";

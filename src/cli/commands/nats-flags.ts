@@ -1,7 +1,7 @@
 /** What commands are told of workers elsewhere. */
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
-import type { RunOptions } from "../../run/run.ts";
+import type { RunOptions } from "../../run/options.ts";
 
 export interface NatsFlags {
   readonly nats?: string;

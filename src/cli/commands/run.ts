@@ -21,6 +21,7 @@ export interface RunFlags extends ScenarioChanges, NatsFlags {
   readonly merge?: "auto" | MergeLimit;
   readonly taskLimit?: number;
   readonly out?: string;
+  readonly force?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
@@ -39,7 +40,13 @@ export async function runScenario(name: string, flags: RunFlags): Promise<void> 
       scenario,
       startedIn: home,
       reproduce: reproduce(loaded.path, flags),
-      ...given({ workers: flags.workers, engine: flags.engine, merge: flags.merge, taskLimit: flags.taskLimit }),
+      ...given({
+        workers: flags.workers,
+        engine: flags.engine,
+        merge: flags.merge,
+        taskLimit: flags.taskLimit,
+        force: flags.force,
+      }),
       ...natsOf(flags),
       ...(source === null ? {} : { source }),
       ...outOf(flags, scenario, scenarios.length),
@@ -70,6 +77,7 @@ function changesOf(flags: RunFlags): ScenarioChanges {
     "merge",
     "taskLimit",
     "out",
+    "force",
     "json",
     "quiet",
     "nats",

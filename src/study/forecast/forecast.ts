@@ -5,7 +5,6 @@
  *   seconds = start + Σ over rounds max(Σ steps · step ÷ workers, longest client) + evaluations
  *   memory  = this process now + base weights + the updates of a round, some copies of each + workers · (thread + programs)
  */
-import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { max, median, sum } from "simple-statistics";
 import { clientId } from "../../base/ids.ts";
@@ -13,12 +12,12 @@ import { chooseEngine } from "../../engine/create.ts";
 import { engineNameOf } from "../../engine/names.ts";
 import type { Forecast } from "../../records/forecast.ts";
 import { firstPart } from "../../run/method.ts";
+import type { RunOptions } from "../../run/options.ts";
 import { memoryPerStep } from "../../run/pools/memory.ts";
 import type { Prepared } from "../../run/prepare.ts";
-import type { RunOptions } from "../../run/run.ts";
 import { mostTogether } from "../../run/workforce.ts";
 import type { Scenario } from "../../scenario/define.ts";
-import { clientBytes } from "../../tasks/client-memory.ts";
+import { clientBytes, frozenBytes } from "../../tasks/client-memory.ts";
 import { factsOf } from "../../tasks/facts.ts";
 import { budgetsOf, type Pace, paceOf } from "../estimate.ts";
 import { type Played, playAhead } from "./play.ts";
@@ -185,7 +184,8 @@ function memoryOf(
       : task.task.memory(variant, rows * length);
     return trained.has(budget) ? Math.min(most(variant), Math.ceil(counted / busy)) * bytes : forwardShare * bytes;
   });
-  // Every page of it is read, by all workers from one file.
-  const base = training.spec.weights === null ? 0 : statSync(training.spec.weights.path).size;
-  return base + mainBytes + copies * counted * task.bytes.upload + threads * threadBytes + busy * sum(programs);
+  const { mapped, widened } = frozenBytes(training.spec.weights);
+  // Where weights are widened no memory is kept from one program for the next.
+  const working = widened > 0 ? widened + Math.max(...programs) : sum(programs);
+  return mainBytes + copies * counted * task.bytes.upload + threads * threadBytes + busy * working + mapped;
 }

@@ -58,7 +58,10 @@ export function llmTask({ config, lora, form, shape, sharedRescaler = false }: L
     personal: sharedRescaler ? 1 : adapter.layers,
     initial: (rng, member) => initialMember(adapter, rng, member),
     cost: (variant, scope) => costOf({ config, adapter }, variant, scope),
-    memory: ({ topK }, tokens) => trainingMemory(config, lora, { k: topK as number, tokens, bytesPerWeight: 4 }).total,
+    memory({ topK }, tokens) {
+      const { total, weights } = trainingMemory(config, lora, { k: topK as number, tokens, bytesPerWeight: 4 });
+      return total - weights;
+    },
     expected: (dim, variant, shape) => expectedSize(config, dim, variant, shape),
     checkVariant({ topK }) {
       const possible = Number.isInteger(topK) && Number(topK) >= 1 && Number(topK) <= config.experts;

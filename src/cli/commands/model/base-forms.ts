@@ -6,7 +6,7 @@ import { type BaseForm, baseForms, baseWeightPlan } from "../../../model/base-we
 import type { ModelConfig } from "../../../model/config.ts";
 import { formatTable } from "../../../report/table.ts";
 import { type StepSize, stepSeconds } from "../../../study/product-times.ts";
-import { sizeOf } from "../../../tensor/graph/shape.ts";
+import { frozenBytes } from "../../../tasks/client-memory.ts";
 
 export interface FormFigures {
   readonly form: BaseForm;
@@ -32,8 +32,7 @@ export async function formFigures(
   const figures: FormFigures[] = [];
   for (const form of baseForms) {
     const { tensors, bytes } = baseWeightPlan(config, form);
-    // Widened one at a time; experts are matrices of their own.
-    const widest = Math.max(...Array.from(tensors.values(), ({ type, shape }) => (type ? sizeOf(shape.slice(-2)) : 0)));
+    const { widened } = frozenBytes({ path: "", tensors });
     const isRead = form === "f32" || engine.startsWith("onnx");
     const seconds = executor !== null && isRead ? await stepSeconds(executor, config, budgets, form, size) : null;
     figures.push({
@@ -42,7 +41,7 @@ export async function formFigures(
       budgets: budgets.map((topK, at) => {
         const lora = { rank: size.rank, alpha: size.rank };
         const { total, weights } = trainingMemory(config, lora, { k: topK, tokens: size.tokens, bytesPerWeight: 4 });
-        return { topK, workerBytes: total - weights + 4 * widest, stepSeconds: seconds?.[at] ?? null };
+        return { topK, workerBytes: total - weights + widened, stepSeconds: seconds?.[at] ?? null };
       }),
     });
   }
