@@ -38,7 +38,7 @@ test("gradients are the slopes of the program", () => {
         );
       }
     }),
-    { seed: 20_240_612, numRuns: 120, includeErrorInReport: true },
+    { seed: 20_240_612, numRuns: 150, includeErrorInReport: true },
   );
   const unseen = Object.keys(kernels).filter(
     (name) => !seen.has(name) && !["minimum", "cast", "argMax"].includes(name),

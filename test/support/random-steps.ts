@@ -23,9 +23,9 @@ import {
   sub,
   swiglu,
 } from "../../src/tensor/ops/arithmetic.ts";
-import { detach, integerDivide, less, minimum } from "../../src/tensor/ops/discrete.ts";
+import { after, detach, integerDivide, less, minimum } from "../../src/tensor/ops/discrete.ts";
 import { averagePool, conv, pixelShuffle, stopsOf } from "../../src/tensor/ops/images.ts";
-import { gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
+import { gatherColumns, gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
 import { mergeFactors } from "../../src/tensor/ops/merge-factors.ts";
@@ -220,6 +220,19 @@ const gathered: Grow = (growth, { a, b, c }) => {
   return isStatic(table) ? [gatherRows(table, index)] : [];
 };
 
+const picked: Grow = (growth, { a, b }) => {
+  const x = pick(growth, a, (t) => t.shape.length > 1 && last(t) !== undefined && !isRagged(t.shape));
+  if (!x) return [];
+  const count = growth.value(x).data.length / last(x)!;
+  const type = b % 2 === 0 ? "int32" : "int64";
+  return [gatherColumns(x, growth.labels([...x.shape.slice(0, -1), 1], count, last(x)!, type))];
+};
+
+const awaited: Grow = (growth, { a, b, c }) => {
+  const [x, first, second] = [a, b, c].map((choice) => pick(growth, choice, () => true)!) as [Tensor, Tensor, Tensor];
+  return [after(x, c % 2 === 0 ? [first] : [first, second])];
+};
+
 const scattered: Grow = (growth, { a, b }) => {
   const values = pick(growth, a, ({ shape }) => shape.length > 0 && shape.every((dim) => typeof dim === "number"))!;
   const rows = 1 + (b % 4);
@@ -386,6 +399,8 @@ const steps: readonly Grow[] = [
   rotated,
   entropy,
   gathered,
+  picked,
+  awaited,
   scattered,
   largest,
   integral,

@@ -31,7 +31,7 @@ export function complete(program: Command, words: readonly string[]): void {
     if (words.length > 1 || !shells.includes(shell)) {
       throw new ScenarioError(`expected one of ${shells.join(", ")}, got ${words.join(" ")}`);
     }
-    tab.setup("flame", "flame", shell);
+    tab.setup(program.name(), program.name(), shell);
     return;
   }
   const typed = words.at(-1) ?? "";

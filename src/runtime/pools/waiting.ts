@@ -7,8 +7,11 @@
  * for yet is done when there is nothing else, which is at the end of every round.
  */
 
-/** How many tasks a worker chooses from, and how many are done ahead of one that came before them. */
+/** How many tasks a worker chooses from: what comes much later is not done ahead of what is asked for now. */
 const lookAhead = 64;
+
+/** How many tasks go ahead of one that nobody waits for: people want to see a round's results soon after it. */
+const mostAhead = 8;
 
 /** What is known of a task beforehand. */
 export interface Nature {
@@ -53,7 +56,7 @@ export class WaitingTasks<Order extends Nature> {
   /** The next task for a thread, null for one that has done nothing yet; undefined where none waits. */
   takeFor(thread: number | null): Order | undefined {
     const [first] = this.#patient;
-    const isDue = first !== undefined && this.#taken - this.#came.get(first)! >= lookAhead;
+    const isDue = first !== undefined && this.#taken - this.#came.get(first)! >= mostAhead;
     const from = isDue || this.#orders.length === 0 ? this.#patient : this.#orders;
     const own = thread === null ? undefined : this.#done.get(thread);
     const rankOf = ({ kind }: Order) => (kind === null || own?.has(kind) ? 0 : this.#begun.has(kind) ? 2 : 1);

@@ -4,7 +4,7 @@ import type { Range } from "../../../tasks/layout.ts";
 import { eachCoordinate, meanOf, perGroup } from "../../kept-updates.ts";
 import type { Update } from "../../update.ts";
 import { defineStrategy } from "../../wrappers/define-strategy.ts";
-import { nearness, squaredDistances } from "./krum.ts";
+import { nearness, squaredDistances } from "./nearness.ts";
 
 export const bulyan = defineStrategy({
   type: "bulyan",
