@@ -18,6 +18,7 @@ import { connectNats, type NatsServer } from "../runtime/pools/nats-server.ts";
 import type { WorkPool } from "../runtime/pools/pool.ts";
 import type { Scenario } from "../scenario/define.ts";
 import { clientBytes, clientsPerCall, fittingStep, frozenBytes } from "../tasks/client-memory.ts";
+import { hasPlainStep } from "../tasks/facts.ts";
 import { baseWeightsOf } from "../tasks/llm/kind.ts";
 import { routerMasses } from "../tasks/llm/router-mass.ts";
 import { makeTask } from "../tasks/open/kinds.ts";
@@ -86,12 +87,14 @@ export function programsOf({ training }: Prepared, { engine }: Equipment, worker
 
 /** What is said of the budgets whose plain steps take more memory than a worker has for one. */
 export function tooLarge({ training, task, fleet }: Prepared, { engine }: Equipment, workers: number): string[] {
-  if (training === null) return [];
+  if (training === null || !hasPlainStep(task.type)) return [];
   const { optimizer, batchSize: rows, length } = training.setup;
   const memory = memoryPerStep(training.spec, { gpu: chooseEngine(engine).gpu, workers });
   const shape = { clients: 1, rows, length };
   return [...new Set(fleet.budget)].flatMap((budget) => {
     const variant = task.task.budget.variant(budget);
+    // Far from it, by formula: to build the step takes a tenth of a second, while workers wait.
+    if (8 * task.task.memory(variant, rows * length) < memory) return [];
     const { tooLarge } = fittingStep(task.task, variant, shape, stepOptionsOf(optimizer), memory);
     if (tooLarge === null) return [];
     const [all, has] = [tooLarge, memory].map(formatBytes);
@@ -138,9 +141,11 @@ export function requireMemory(
   if (mapped < there / 8) return;
   const busy = Math.min(workers, fleet.size);
   const memory = memoryPerStep(training.spec, { gpu: false, workers: busy });
-  const steps = [...new Set(fleet.budget)].map((budget) =>
-    clientBytes(task.task, task.task.budget.variant(budget), { rows, length }, memory),
-  );
+  const steps = [...new Set(fleet.budget)].map((budget) => {
+    const variant = task.task.budget.variant(budget);
+    if (!hasPlainStep(task.type)) return task.task.memory(variant, rows * length);
+    return clientBytes(task.task, variant, { rows, length }, memory);
+  });
   const each = widened + Math.max(...steps);
   if (mapped + busy * each <= there) return;
   throw new ScenarioError(

@@ -192,6 +192,9 @@ export const taskTypes = Object.keys(taskFacts) as [TaskType, ...TaskType[]];
 
 export const factsOf = (type: TaskType): TaskFacts => taskFacts[type];
 
+/** Whether a step can be built without asking the strategy. On some tasks nothing would train in it. */
+export const hasPlainStep = (type: TaskType): boolean => factsOf(type).demands === undefined;
+
 /** Those that have what a strategy needs, and train with it. */
 export const tasksWith = (needs: readonly Ability[] = []): TaskType[] =>
   taskTypes.filter((type) => {

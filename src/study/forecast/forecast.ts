@@ -18,7 +18,7 @@ import type { Prepared } from "../../run/prepare.ts";
 import { mostTogether } from "../../run/workforce.ts";
 import type { Scenario } from "../../scenario/define.ts";
 import { clientBytes, frozenBytes } from "../../tasks/client-memory.ts";
-import { factsOf } from "../../tasks/facts.ts";
+import { hasPlainStep } from "../../tasks/facts.ts";
 import { budgetsOf, type Pace, paceOf } from "../estimate.ts";
 import { type Played, playAhead } from "./play.ts";
 import { warningsOf } from "./warnings.ts";
@@ -53,7 +53,7 @@ export async function forecast(scenario: Scenario, prepared: Prepared, options: 
   const largest = [Math.max(...budgetsOf(prepared))];
   // Nobody waits for minutes to hear how long it will take.
   const isWorthIt = rough / workers > 60 && roughStep(prepared, largest[0]!) < longestStep;
-  const isTimed = hasPlainStep(prepared) && (options.thorough || isWorthIt);
+  const isTimed = prepared.training !== null && hasPlainStep(prepared.task.type) && (options.thorough || isWorthIt);
   const pace = isTimed ? await paceOf(prepared, engine, options.thorough ? undefined : largest) : null;
   const evaluated = 1 + Math.ceil(data.rounds.count / data.evaluateEvery);
   return {
@@ -116,10 +116,6 @@ function tiersOf(
   });
 }
 
-/** Is there a step that can be built without asking the strategy? On some tasks nothing would train in it. */
-const hasPlainStep = ({ task, training }: Pick<Prepared, "task" | "training">): boolean =>
-  training !== null && factsOf(task.type).demands === undefined;
-
 /**
  * FLOP a second of one core at steps of language models, to within a factor: what is known before one was timed. To time one
  * takes two programs and a second or two, while the workers of a run wait.
@@ -179,7 +175,7 @@ function memoryOf(
   const trained = new Set(prepared.fleet.budget);
   const programs = budgetsOf(prepared).map((budget) => {
     const variant = task.task.budget.variant(budget);
-    const bytes = hasPlainStep({ task, training })
+    const bytes = hasPlainStep(task.type)
       ? clientBytes(task.task, variant, { rows, length }, memoryPerStep(training.spec, { gpu, workers: threads }))
       : task.task.memory(variant, rows * length);
     return trained.has(budget) ? Math.min(most(variant), Math.ceil(counted / busy)) * bytes : forwardShare * bytes;
