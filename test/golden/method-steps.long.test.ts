@@ -268,11 +268,12 @@ test("SCAFFOLD's gradient and the losses of q-FFL and OTA-FFL are those of the r
 
 test("every strategy that changes a client's step is among these", () => {
   // Pieces that read routers are checked in methods-moe.test.ts, those of other tasks beside these: modalities in
-  // bmsfed.test.ts, routed ranks in methods-mixture-of-ranks.test.ts, heads in methods-games.test.ts, cuts in refactor.test.ts.
+  // bmsfed.test.ts, routed ranks in methods-mixture-of-ranks.test.ts, heads in methods-games.test.ts, cuts in refactor.test.ts,
+  // gates in pregating.test.ts.
   const checked = new Set(["fedmoe", "fft-moe", "hfedmoe", ...cases.map(([{ spec }]) => spec.type)]);
   const changed = [...strategies.entries.values()].filter((entry) => {
     const strategy = entry.fromSpec({ type: entry.type });
-    if (strategy.needs?.some((need) => ["modalities", "slices", "heads", "cut"].includes(need))) return false;
+    if (strategy.needs?.some((need) => ["modalities", "slices", "heads", "cut", "gates"].includes(need))) return false;
     const {
       before: _before,
       after: _after,

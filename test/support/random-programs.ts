@@ -20,6 +20,8 @@ import { Reference, type Value } from "./reference.ts";
 /** Distance from every kink. Finite differences move inputs by 1e-5, and programs amplify that by far less than 1000. */
 export const margin = 1e-2;
 
+export type Grow = (growth: Growth, step: Step) => readonly Tensor[];
+
 /** One growth step: which operation, and numbers it chooses operands and options with. */
 export interface Step {
   readonly op: number;

@@ -25,17 +25,16 @@ import {
 } from "../../src/tensor/ops/arithmetic.ts";
 import { after, detach, integerDivide, less, minimum } from "../../src/tensor/ops/discrete.ts";
 import { averagePool, conv, pixelShuffle, stopsOf } from "../../src/tensor/ops/images.ts";
-import { gatherColumns, gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
+import { gatherRows, minusOneAt, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
 import { concat, reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
 import { mergeFactors } from "../../src/tensor/ops/merge-factors.ts";
 import { causalAttention, crossEntropy, rmsNorm, rotary, softmax } from "../../src/tensor/ops/nn.ts";
 import { groupSlots, padGroups, unpadGroups } from "../../src/tensor/ops/padded.ts";
 import { groupedMatmul, sortByGroup } from "../../src/tensor/ops/ragged.ts";
+import { gathered, picked, scattered } from "./random-lookups.ts";
 import { alphaOf, any, bitsOf, isMatrix, isStatic, last, mayJump, pick } from "./random-picks.ts";
-import { type Growth, margin, type Step } from "./random-programs.ts";
-
-type Grow = (growth: Growth, step: Step) => readonly Tensor[];
+import { type Grow, type Growth, margin } from "./random-programs.ts";
 
 export const grow: Grow = (growth, step) => steps[step.op % steps.length]!(growth, step);
 
@@ -209,37 +208,9 @@ const entropy: Grow = (growth, { a, b }) => {
   return [crossEntropy(x, growth.labels(shape, count, last(x)!, b % 2 === 0 ? "int32" : "int64"))];
 };
 
-const gathered: Grow = (growth, { a, b, c }) => {
-  const table = pick(growth, a, (t) => typeof t.shape[0] === "number")!;
-  const rows = table.shape[0] as number;
-  const index =
-    c % 4 === 0
-      ? growth.labels([growth.graph.symbol("picked")], 2 + (b % 3), rows, "int32")
-      : growth.labels(c % 4 === 1 ? [3] : [2, 2], c % 4 === 1 ? 3 : 4, rows, c % 4 === 2 ? "int64" : "int32");
-  growth.integers.push({ tensor: index, limit: rows });
-  return isStatic(table) ? [gatherRows(table, index)] : [];
-};
-
-const picked: Grow = (growth, { a, b }) => {
-  const x = pick(growth, a, (t) => t.shape.length > 1 && last(t) !== undefined && !isRagged(t.shape));
-  if (!x) return [];
-  const count = growth.value(x).data.length / last(x)!;
-  const type = b % 2 === 0 ? "int32" : "int64";
-  return [gatherColumns(x, growth.labels([...x.shape.slice(0, -1), 1], count, last(x)!, type))];
-};
-
 const awaited: Grow = (growth, { a, b, c }) => {
   const [x, first, second] = [a, b, c].map((choice) => pick(growth, choice, () => true)!) as [Tensor, Tensor, Tensor];
   return [after(x, c % 2 === 0 ? [first] : [first, second])];
-};
-
-const scattered: Grow = (growth, { a, b }) => {
-  const values = pick(growth, a, ({ shape }) => shape.length > 0 && shape.every((dim) => typeof dim === "number"))!;
-  const rows = 1 + (b % 4);
-  const lead = values.shape.length > 2 && b % 2 === 0 ? 2 : 1;
-  const index = growth.labels(values.shape.slice(0, lead), sizeOf(values.shape.slice(0, lead)), rows, "int64");
-  const sums = scatterAddRows(values, index, rows);
-  return [b % 3 === 0 ? scatterAddRows(values, index, rows, sums) : sums];
 };
 
 /** Whether the `k` largest of each row stand clear of each other and of the rest. */

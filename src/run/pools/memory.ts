@@ -1,6 +1,6 @@
 /** What a worker has for a step. */
-import { statSync } from "node:fs";
 import { stepMemory } from "../../engine/create.ts";
+import { frozenBytes } from "../../tasks/client-memory.ts";
 import type { TaskSpec } from "../../tasks/kind.ts";
 
 /**
@@ -11,4 +11,4 @@ import type { TaskSpec } from "../../tasks/kind.ts";
 export const memoryPerStep = (
   { weights }: Pick<TaskSpec, "weights">,
   { gpu, workers }: { readonly gpu: boolean; readonly workers: number },
-): number => stepMemory(gpu, weights === null ? 0 : statSync(weights.path).size, gpu ? 1 : Math.max(1, workers));
+): number => stepMemory(gpu, frozenBytes(weights).mapped, gpu ? 1 : Math.max(1, workers));
