@@ -64,10 +64,19 @@ const ofText: readonly Spec[] = [
   { type: "flame", flood: {}, compress: { keep: 0.2, levels: 15 }, clipNorm: 1 },
 ];
 
-const cases: readonly (readonly [spec: Spec, task: string])[] = [
+const all: readonly (readonly [spec: Spec, task: string])[] = [
   ...ofText.map((spec) => [spec, "llm"] as const),
   ...Object.entries(smallTasks).flatMap(([task, { strategies: own }]) => own.map((spec) => [spec, task] as const)),
 ];
+
+const { seed } = firstSeed();
+
+/** Each strategy on each task with every commit; of further options one half, and the other half two commits later. */
+const cases = all.filter(
+  ([{ type }, task], at) =>
+    all.findIndex((other) => other[0].type === type && other[1] === task) === at ||
+    (at + Math.floor(seed / 2)) % 2 === 0,
+);
 
 const policies = { synchronous: undefined, buffered: fedbuff({ concurrency: 8, buffer: 4 }) };
 
@@ -126,9 +135,10 @@ const resultsIn = (out: string): string[] => [
 ];
 
 let late = 0;
-const { seed } = firstSeed();
 
-for (const [number, [spec, task]] of cases.entries()) {
+for (const each of cases) {
+  const [spec, task] = each;
+  const number = all.indexOf(each);
   // The other policy is the next strategy's, and this one's with another commit.
   const policy = (number + seed) % 2 === 0 ? "synchronous" : "buffered";
   const at = (name: string) => join(folder, `${number}-${policy}-${name}`);
