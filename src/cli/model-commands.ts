@@ -15,7 +15,7 @@ export function declareModelCommands(program: Command): void {
   program
     .command("eval")
     .description("measures a model, with or without an adapter, on held-out data at every budget")
-    .option("--model <folder>", "a Hugging Face OLMoE folder, or embedded (default: the run's, else embedded)")
+    .option("--model <folder>", "a Hugging Face folder, or embedded (default: the run's, else embedded)")
     .option(...base)
     .option("--adapter <folder>", "a run, or a PEFT adapter of the experts")
     .option("--round <number>", "the adapter after this round of the run", wholeNumber)
@@ -40,7 +40,7 @@ export function declareModelCommands(program: Command): void {
     .requiredOption("--prompt <text>", "the instruction")
     .option("--input <text>", "what the instruction is about", "")
     .option("--raw", "continue the prompt as plain text, without the template of instructions")
-    .option("--model <folder>", "a Hugging Face OLMoE folder, or embedded (default: the run's, else embedded)")
+    .option("--model <folder>", "a Hugging Face folder, or embedded (default: the run's, else embedded)")
     .option(...base)
     .option("--adapter <folder>", "a run, or a PEFT adapter of the experts")
     .option("--round <number>", "the adapter after this round of the run", wholeNumber)
@@ -75,7 +75,7 @@ export function declareModelCommands(program: Command): void {
     .description("prints a model's parameters, and its cost and traffic at every budget")
     .argument(
       "[model]",
-      "a Hugging Face OLMoE folder, its config.json alone, a published shape such as olmoe-1b-7b, or embedded",
+      "a Hugging Face folder, its config.json alone, a published shape such as olmoe-1b-7b, or embedded",
       "embedded",
     )
     .option("--rank <number>", "LoRA rank", positiveNumber, 8)

@@ -17,7 +17,6 @@ import { concat, halves, reshape, split, transpose } from "../tensor/ops/layout.
 import { matmul } from "../tensor/ops/matrix.ts";
 import { causalAttention, rmsNorm, rotary, softmax } from "../tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../tensor/ops/ragged.ts";
-import { headPanels } from "./base-weights.ts";
 import type { BesideOutput } from "./beside.ts";
 import { headWidthOf, type ModelConfig } from "./config.ts";
 import { denseMlp, sharedExpert } from "./feed-forward.ts";
@@ -125,19 +124,6 @@ export function headInput(
   const normed = rmsNorm(gatherRows(hidden, positions), weight("norm"), config.normEpsilon);
   // On what is narrower than logits.
   return scale(normed, 1 / (config.multipliers?.logitsDivisor ?? 1));
-}
-
-/** Logits at chosen positions only, all of them at once: `[positions, vocabulary]`. */
-export function logitsAt(
-  { config, weight }: Pick<ForwardOptions, "config" | "weight">,
-  hidden: Tensor,
-  positions: Tensor,
-): Tensor {
-  const x = headInput({ config, weight }, hidden, positions);
-  return concat(
-    headPanels(config).map((panel) => matmul(x, weight(panel))),
-    1,
-  );
 }
 
 /** @param of the layer's tensors by name */

@@ -157,7 +157,10 @@ export function withoutData({ fleet: { examples, size } }: Prepared): string[] {
   return empty === 0 ? [] : [`${empty} of ${size} clients have no data and are never invited; see data.partition`];
 }
 
-/** @internal What the labels of each client's data are, for availability that goes with them; a client without examples has the first. */
+/**
+ * @internal What the labels of each client's data are, for availability that goes with them; a client without examples
+ * has the first.
+ */
 export function traitsOf({ category, categoryNames }: Examples, dealt: Partition): DataTraits {
   const { clients } = dealt;
   const traits = {

@@ -12,6 +12,7 @@ import { engineNames } from "../../engine/names.ts";
 import { policies } from "../../fl/policies/registry.ts";
 import { samplers } from "../../fl/samplers/registry.ts";
 import { strategies } from "../../fl/strategies/registry.ts";
+import { baseForms } from "../../model/base-weights.ts";
 import { scenarioSchema } from "../../scenario/schema.ts";
 import { scenarioFiles, withoutEnding } from "../../study/load-scenario.ts";
 import { fieldAt, fieldsOf } from "../screen/schema-fields.ts";
@@ -109,6 +110,7 @@ const values: Readonly<Record<string, Values>> = {
   vary: fields,
   words: () => shells,
   engine: engines,
+  base: () => baseForms,
   strategies: listOf(() => strategies.entries.keys()),
   strategy: listOf(() => strategies.entries.keys()),
   policy: listOf(() => policies.entries.keys()),

@@ -14,7 +14,8 @@ import { baseWeightShapes } from "../../model/base-weights.ts";
 import { isToken } from "../../model/beside.ts";
 import { type ModelConfig, sparseLayers } from "../../model/config.ts";
 import type { FlatTensor } from "../../model/formats/flat-tensors.ts";
-import { type ForwardOptions, forward, logitsAt } from "../../model/transformer.ts";
+import { headAt } from "../../model/head.ts";
+import { type ForwardOptions, forward } from "../../model/transformer.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { sizeOf } from "../../tensor/graph/shape.ts";
@@ -22,7 +23,7 @@ import { add, addScalar, cast, mul, reduceSum, scale } from "../../tensor/ops/ar
 import { integerDivide } from "../../tensor/ops/discrete.ts";
 import { scatterColumns, topK } from "../../tensor/ops/index-ops.ts";
 import { concat, reshape, split } from "../../tensor/ops/layout.ts";
-import { crossEntropy, softmax } from "../../tensor/ops/nn.ts";
+import { softmax } from "../../tensor/ops/nn.ts";
 import { factsOf } from "../facts.ts";
 import { checkTokens } from "../llm/counts.ts";
 import { tokenInputs } from "../llm/task.ts";
@@ -139,16 +140,19 @@ function passOf(
   /** The mixture by its own routers, with as many experts. */
   const own = () => forward(options, batch.ids, batch.padding);
   const { hidden } = variant.teacher === 1 ? own() : forward(gated, batch.ids, batch.padding);
-  const logits = logitsAt(options, hidden, batch.positions);
+  const head = headAt(options, hidden, batch.positions, batch.targets);
   const present = isToken(batch.padding);
   const ofClients = cast(reduceSum(reshape(present, [clients, rows * length]), [1]), "int64");
   const counts = concat([ofClients, ofClients], 0);
   return {
     batch,
-    losses: crossEntropy(logits, batch.targets),
+    losses: head.losses(),
     client: () => integerDivide(batch.positions, rows * length),
     example: () => integerDivide(batch.positions, length),
-    logits,
+    get logits() {
+      return head.logits();
+    },
+    predicted: head.predicted,
     present: () => {
       const firsts = reshape(present, [clients * rows, length]);
       return reshape(length === 1 ? firsts : split(firsts, 1, [1, length - 1])[0]!, [clients * rows]);
@@ -167,7 +171,7 @@ function passOf(
         return reduceSum(mul(chosen(probabilities), chosen(pre)), [1], true);
       });
       return {
-        losses: crossEntropy(logitsAt(options, hidden, batch.positions), batch.targets),
+        losses: headAt(options, hidden, batch.positions, batch.targets).losses(),
         agreed: scale(both.reduce(add), 1 / (layers * active)),
       };
     },

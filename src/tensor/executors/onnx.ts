@@ -2,7 +2,8 @@
  * Runs programs on ONNX Runtime (onnxruntime-node), one session per program.
  *
  * Base weights are external data in one file that every session of every worker maps, and prepacking is off, so that
- * the pages are in memory once, in the form they are stored in. `run()` blocks its thread: parallelism is one worker per core with one intra-op thread.
+ * the pages are in memory once, in the form they are stored in. `run()` blocks its thread: parallelism is one worker per
+ * core with one intra-op thread.
  */
 import { createRequire } from "node:module";
 import { dirname } from "node:path";

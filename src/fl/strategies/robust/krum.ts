@@ -15,6 +15,11 @@ const blanchard = {
   url: "https://arxiv.org/abs/1703.02757",
 };
 
+const notes = `
+  With f malicious clients among n it needs n ≥ 2f + 3; below that, nothing changes. "scope" is what a vector is:
+  each expert over the clients that trained it, or the whole adapter with untrained experts as zeros.
+`;
+
 const krumFields = {
   malicious: z.int().min(0).default(1).describe("f, the number of malicious clients to withstand"),
   scope: z.enum(["expert", "adapter"]).default("expert").describe("what a vector is"),
@@ -28,10 +33,7 @@ export const krum = defineStrategy({
       score_i = Σ ‖Δ_i − Δ_l‖² over the n − f − 2 updates l nearest to i
       Δ = that with the lowest score; ties go to the lower client
     `,
-    notes: `
-      With f malicious clients among n it needs n ≥ 2f + 3; below that, nothing changes. "scope" is what a vector is:
-      each expert over the clients that trained it, or the whole adapter with untrained experts as zeros.
-    `,
+    notes,
     sends: null,
     keeps: null,
     sources: [blanchard],
@@ -51,10 +53,7 @@ export const multiKrum = defineStrategy({
       score_i = Σ ‖Δ_i − Δ_l‖² over the n − f − 2 updates l nearest to i
       Δ = mean of the m with the lowest scores; ties go to the lower clients
     `,
-    notes: `
-      With f malicious clients among n it needs n ≥ 2f + 3; below that, nothing changes. "scope" is what a vector is:
-      each expert over the clients that trained it, or the whole adapter with untrained experts as zeros.
-    `,
+    notes,
     sends: null,
     keeps: null,
     sources: [blanchard],
