@@ -1,10 +1,11 @@
-"""Makes test/golden/data/relatives/: small random models of OLMoE's relatives, and what transformers and PyTorch compute from them.
+"""Makes test/golden/data/relatives/: small random models of OLMoE's relatives, and what transformers and PyTorch compute from them;
+and test/golden/data/narrow/: an OLMoE saved in bfloat16, and what they compute in float32 from its weights in 16, 8 and 4 bits.
 
     python3 -m venv .cache/torch && .cache/torch/bin/pip install torch==2.13.0 transformers==5.18.0
-    .cache/torch/bin/python scripts/relative-goldens.py [model_type ...]
+    .cache/torch/bin/python scripts/relative-goldens.py [model_type | half | int8 | int4 ...]
 
 A folder each: the model as transformers saves it, and beside it `expected.json` (token ids, mask, labels, LoRA, losses) and
-`expected.safetensors`, for k = 1 and for the model's own k:
+`expected.safetensors`, for k = 1 and for the model's own k; `narrow` has these two of each form, as `expected-int4.json`:
 
     base.logits.k1, lora.logits.k1        [rows, length, vocabulary]
     activations.k1                        [mixtures, experts]: tokens that are no padding
@@ -23,7 +24,7 @@ import torch
 from safetensors.torch import save_file
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, GraniteMoeConfig, MixtralConfig, Qwen2MoeConfig, Qwen3MoeConfig
+from transformers import AutoModelForCausalLM, GraniteMoeConfig, MixtralConfig, OlmoeConfig, Qwen2MoeConfig, Qwen3MoeConfig
 
 common = dict(vocab_size=64, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
               bos_token_id=None, eos_token_id=63, pad_token_id=0)
@@ -37,14 +38,18 @@ models = {
                    tie_word_embeddings=True, embedding_multiplier=3.0, residual_multiplier=0.22, attention_multiplier=0.2,
                    logits_scaling=1.5)),
 }
+# Rows of 48 and of 20: blocks of 32 that are not whole.
+narrow = (OlmoeConfig, dict(hidden_size=48, num_hidden_layers=2, intermediate_size=20, num_experts=6, num_experts_per_tok=3))
+forms = ('half', 'int8', 'int4')
+eager = dict(attn_implementation='eager', experts_implementation='eager')
 rank, alpha, steps = 2, 4, 3
 rows, length = 2, 12
 
 
 def build(kind, draws):
-    config_class, own = models[kind]
-    config = config_class(**common, **own)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation='eager', experts_implementation='eager')
+    config_class, own = models.get(kind, narrow)
+    config = config_class(**common | own)
+    model = AutoModelForCausalLM.from_config(config, **eager)
     with torch.no_grad():
         for name, p in model.named_parameters():
             noise = torch.randn(p.shape, generator=draws)
@@ -57,6 +62,27 @@ def build(kind, draws):
             else:
                 p.copy_(noise / p.shape[-1] ** 0.5)
     return model.float().eval()
+
+
+def quantised(weight, form):
+    """What integers in blocks of 32 inputs stand for, whose scale is a bfloat16 rounded away from 0."""
+    weight = weight.detach()
+    inputs = weight.shape[-1]
+    blocks = torch.nn.functional.pad(weight, (0, -inputs % 32)).unflatten(-1, (-1, 32))
+    largest = blocks.gather(-1, blocks.abs().argmax(-1, keepdim=True))
+    low, high = (-127, 127) if form == 'int8' else (-8, 7)
+    scale = largest / (127 if form == 'int8' else -8)
+    scale = ((scale.view(torch.int32) + 0xffff) & -0x10000).view(torch.float32)
+    levels = torch.floor(blocks.double() / scale.double() + 0.5).clamp(low, high).float()
+    return (levels * scale).flatten(-2)[..., :inputs].contiguous()
+
+
+def narrowed(model, form):
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if form != 'half' and ('.experts.' in name or name.endswith('_proj.weight')):
+                p.copy_(quantised(p, form))
+    return model
 
 
 def expert_modules(model):
@@ -112,12 +138,18 @@ class Adapted:
 
 
 def make(kind):
-    draws = torch.Generator().manual_seed(20_250_616)
+    # Two seeds with which no two experts are nearly tied.
+    draws = torch.Generator().manual_seed(20_250_623 if kind in forms else 20_250_616)
     model = build(kind, draws)
-    folder = pathlib.Path(__file__).parent.parent / 'test/golden/data/relatives' / kind
+    data = pathlib.Path(__file__).parent.parent / 'test/golden/data'
+    folder = data / 'narrow' if kind in forms else data / 'relatives' / kind
     folder.mkdir(parents=True, exist_ok=True)
+    if kind in forms:
+        model.bfloat16()
     model.save_pretrained(folder)
     (folder / 'generation_config.json').unlink(missing_ok=True)
+    if kind in forms:
+        model = narrowed(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **eager).eval(), kind)
 
     ids = torch.randint(1, 63, (rows, length), generator=draws)
     mask = torch.ones_like(ids)
@@ -160,10 +192,11 @@ def make(kind):
         expected['loss_lora'][k] = losses[0]
         expected['losses_training'][k] = losses
         print(kind, k, expected['loss_base'][k], losses)
-    save_file({name: t.contiguous() for name, t in tensors.items()}, folder / 'expected.safetensors')
-    (folder / 'expected.json').write_text(json.dumps(expected) + '\n')
+    name = f'expected-{kind}' if kind in forms else 'expected'
+    save_file({name: t.contiguous() for name, t in tensors.items()}, folder / f'{name}.safetensors')
+    (folder / f'{name}.json').write_text(json.dumps(expected) + '\n')
 
 
 torch.set_num_threads(1)
-for kind in sys.argv[1:] or models:
+for kind in sys.argv[1:] or (*models, *forms):
     make(kind)

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Batch, idsOf } from "../../src/data/batches.ts";
 import { type AdapterLayout, adapterLayout } from "../../src/model/adapter.ts";
-import type { BaseWeights } from "../../src/model/base-weights.ts";
+import type { BaseForm, BaseWeights } from "../../src/model/base-weights.ts";
 import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
 import { prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
 import { SafetensorsFile } from "../../src/model/formats/safetensors.ts";
@@ -40,12 +40,16 @@ export interface Golden {
 /** Small models of OLMoE's relatives, each with what transformers makes of it. */
 export const relativeFolder = (type: string): string => join(import.meta.dirname, "../golden/data/relatives", type);
 
-export async function loadGolden(source: string = goldenFolder): Promise<Golden> {
-  const expected = JSON.parse(readFileSync(join(source, "expected.json"), "utf8"));
-  const file = SafetensorsFile.open(join(source, "expected.safetensors"));
+/** A small OLMoE in bfloat16, with what transformers makes of its weights in each narrow form. */
+export const narrowFolder = join(import.meta.dirname, "../golden/data/narrow");
+
+export async function loadGolden(source: string = goldenFolder, form: BaseForm = "f32"): Promise<Golden> {
+  const name = form === "f32" ? "expected" : `expected-${form}`;
+  const expected = JSON.parse(readFileSync(join(source, `${name}.json`), "utf8"));
+  const file = SafetensorsFile.open(join(source, `${name}.safetensors`));
   const folder = mkdtempSync(join(tmpdir(), "flame-golden-"));
   process.once("exit", () => rmSync(folder, { recursive: true }));
-  const weights = await prepareBaseWeights(loadCheckpoint(source), folder);
+  const weights = await prepareBaseWeights(loadCheckpoint(source), folder, { form });
   const layout = adapterLayout(weights.config, { rank: expected.rank, alpha: expected.alpha });
   const read = (name: string) => {
     const values = new Float32Array(file.entry(name).size);
@@ -133,6 +137,16 @@ function stackedAdapter(layout: AdapterLayout, prefix: string, read: (name: stri
     }
   }
   return flat;
+}
+
+/** What of a flat adapter, or of its gradient, is one tensor in each layer: all its experts' A or B of a projection. */
+export function adapterTensors({ layers, experts, blocks, ranges }: AdapterLayout) {
+  return Array.from({ length: layers }, (_, layer) =>
+    blocks.map(({ name }, at) => {
+      const [first, last] = [ranges(layer * experts)[at]!, ranges((layer + 1) * experts - 1)[at]!];
+      return { name: `${layer}.${name}`, start: first.start, end: last.end };
+    }),
+  ).flat();
 }
 
 /** ‖a − b‖ ÷ ‖b‖. */
