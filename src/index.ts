@@ -37,11 +37,22 @@ export { file, instructions, type RecordsSource, records, type TextSource } from
 export { csv, type TableSource, table } from "./data/tables/source.ts";
 export { compact, custom, headings, type PromptTemplate } from "./data/template.ts";
 export type { Loss } from "./data/tokenized.ts";
-export type { Named, Spec } from "./fl/define.ts";
+export type { MergeLimit } from "./engine/merge-limit.ts";
+export type { About, Paper, Reduction } from "./fl/about.ts";
+export type { Definition, Factory, Named, Spec } from "./fl/define.ts";
 export type { DeployedModel, Deployment } from "./fl/deployment.ts";
 export type { ClientMemory, ClientView, Invited, Kind, Plain, Plan, Vectors } from "./fl/plan.ts";
 export * from "./fl/policies/all.ts";
-export type { Arrival, Decision, PolicyBehaviour, PolicyFacts, PolicyView, RoundPolicy } from "./fl/policy.ts";
+export type {
+  Arrival,
+  Decision,
+  PolicyBehaviour,
+  PolicyDefinition,
+  PolicyFacts,
+  PolicyView,
+  RoundPolicy,
+  RoundSize,
+} from "./fl/policy.ts";
 export type { Candidates, ClientSampler, History, SamplerBehaviour } from "./fl/sampler.ts";
 export * from "./fl/samplers/all.ts";
 export * from "./fl/strategies/all.ts";
@@ -61,14 +72,18 @@ export type { Trained, Update } from "./fl/update.ts";
 export type { AskForWork, WorkInput, WorkName, WorkResult, Works } from "./fl/works.ts";
 export { clipped } from "./fl/wrappers/clipped.ts";
 export type { BudgetMetrics, RoundMetrics, TierMetrics } from "./records/metrics.ts";
-export { type RunRecord, readRun } from "./report/run-folder.ts";
+export { type JudgedExpectation, type RunRecord, readRun, type TierFacts } from "./report/run-folder.ts";
 export type { RunOptions } from "./run/options.ts";
+export type { Progress, ProgressListener } from "./run/progress.ts";
+export type { ScenarioSource } from "./run/provenance.ts";
 export type { RunResult } from "./run/result.ts";
-export { loadRun, resume } from "./run/resume.ts";
+export { type LoadedRun, loadRun, type Reload, type ResumeOptions, resume, type StoredCode } from "./run/resume.ts";
 export { run } from "./run/run.ts";
+export type { NatsAddress } from "./runtime/pools/nats-address.ts";
 export { type Calibration, calibrationFrom } from "./scenario/calibration.ts";
-export { defineScenario, type Scenario, type ScenarioInput } from "./scenario/define.ts";
+export { defineScenario, type OwnParts, type Scenario, type ScenarioInput } from "./scenario/define.ts";
 export {
+  type AtBudget,
   accuracyReaches,
   accuracyRises,
   type Expectation,
@@ -82,7 +97,12 @@ export {
   participationAtLeast,
   type Verdict,
 } from "./scenario/expect.ts";
-export { availabilityFrom, devicesFrom } from "./scenario/recorded.ts";
+export {
+  type AvailabilityFileOptions,
+  availabilityFrom,
+  type DevicesFileOptions,
+  devicesFrom,
+} from "./scenario/recorded.ts";
 export type { TraceSpec } from "./sim/availability/availability-windows.ts";
 export type { Fleet } from "./sim/fleet/fleet.ts";
 export type { DeviceTrace } from "./sim/fleet/fleet-spec.ts";
@@ -105,11 +125,13 @@ export {
   setDropout,
   setMessageLoss,
   slowdown,
+  type Target,
 } from "./sim/script/effects.ts";
 export { at, between, every, type TimelineEntry } from "./sim/script/timeline.ts";
 export type { Cell, StoredCell } from "./study/cell.ts";
 export type { Axes, Study } from "./study/matrix/planned.ts";
 export { readStudy, type StudyCell, type StudyOptions, type StudyRecord, study } from "./study/study.ts";
+export type { Metric, Scores, TaskFacts } from "./tasks/facts.ts";
 export type {
   Activations,
   Cut,
@@ -138,7 +160,7 @@ export type {
   Variant,
 } from "./tasks/task.ts";
 export type { Graph } from "./tensor/graph/graph.ts";
-export type { Node, Tensor, TensorType } from "./tensor/graph/ir.ts";
-export type { Dim, DType, Shape } from "./tensor/graph/shape.ts";
+export type { Attributes, AttributeValue, GraphBuilder, Node, Op, Tensor, TensorType } from "./tensor/graph/ir.ts";
+export type { Dim, DType, Shape, SymbolicDim } from "./tensor/graph/shape.ts";
 export * as ops from "./tensor/ops/arithmetic.ts";
-export { type Finding, type Promises, testStrategy } from "./testing/strategy.ts";
+export { type Finding, type Make, type Promises, testStrategy } from "./testing/strategy.ts";

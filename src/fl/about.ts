@@ -1,7 +1,7 @@
 /** What is said of a method: beside its code, once, for `flame methods`, the documentation and the tests. */
 import type { Spec } from "./define.ts";
 
-interface Paper {
+export interface Paper {
   /** `Li et al.` */
   readonly by: string;
   readonly title: string;
@@ -10,7 +10,7 @@ interface Paper {
 }
 
 /** Options under which a method is another one. */
-interface Reduction {
+export interface Reduction {
   readonly options: Readonly<Record<string, unknown>>;
   /** The other one; for a wrapper, what it is wrapped around. */
   readonly to?: Spec;

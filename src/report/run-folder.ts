@@ -18,14 +18,14 @@ import { factsOf, type TaskFacts, taskTypes } from "../tasks/facts.ts";
 import { type PictureSheet, picturesSchema } from "../tasks/pictures.ts";
 
 /** A claim of the scenario and whether the run bore it out. */
-interface Expectation {
+export interface JudgedExpectation {
   readonly name: string;
   readonly held: boolean;
   /** What was measured, in a sentence. */
   readonly detail: string;
 }
 
-interface TierFacts {
+export interface TierFacts {
   readonly name: string;
   readonly clients: number;
   /** Null where the budget is a law or follows from the device. */
@@ -51,7 +51,7 @@ export interface RunRecord {
   readonly digest: string | null;
   /** Held-out examples of every evaluation; null without training, and in runs of earlier versions. */
   readonly heldOut: number | null;
-  readonly expectations: readonly Expectation[];
+  readonly expectations: readonly JudgedExpectation[];
   readonly pictures: readonly PictureSheet[];
   /** What had changed when the run was continued all the same. */
   readonly continuedDespite: readonly string[];

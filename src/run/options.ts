@@ -23,11 +23,11 @@ export interface RunOptions {
   /** Ends the run after the present event, with a checkpoint. */
   readonly signal?: AbortSignal;
   readonly listen?: ProgressListener;
-  /** Made once the run is prepared; told of every part a client has in it, since the last checkpoint where it goes on. */
+  /** @internal Made once the run is prepared; told of every part a client has in it, since the last checkpoint where it goes on. */
   readonly bookkeeper?: (prepared: Prepared) => Bookkeeper;
-  /** What is said of a run that has been prepared, before it begins. */
+  /** @internal What is said of a run that has been prepared, before it begins. */
   readonly forecast?: (prepared: Prepared) => Promise<Forecast>;
-  /** Stands in for the pool that would be made. The run closes it. */
+  /** @internal Stands in for the pool that would be made. The run closes it. */
   readonly pool?: (prepared: Prepared) => WorkPool;
   /** Real minutes without a finished step after which a worker is held to be stuck; 10 unless given. */
   readonly taskLimit?: number;
@@ -35,7 +35,7 @@ export interface RunOptions {
   readonly nats?: NatsAddress;
   /** Workers elsewhere may have any processor; otherwise that of this machine. Marks the run. */
   readonly mixedHardware?: boolean;
-  /** Where the scenario came from, when that was a file with code. */
+  /** @internal Where the scenario came from, when that was a file with code. */
   readonly source?: ScenarioSource;
   /** Where the scenario's relative paths begin; the working folder unless given. */
   readonly startedIn?: string;

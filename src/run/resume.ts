@@ -40,6 +40,7 @@ export interface ResumeOptions extends Omit<RunOptions, "out"> {
 }
 
 export interface LoadedRun {
+  /** @internal */
   readonly folder: RunFolder;
   readonly scenario: Scenario;
   /** Where the scenario was loaded from again, when its scenario.json does not hold all of it. */
@@ -52,7 +53,8 @@ export interface LoadedRun {
 export type Reload = (run: StoredCode) => Promise<{ scenario: Scenario; source: ScenarioSource }>;
 
 /** What a run's folder says of code that it does not hold. */
-interface StoredCode {
+export interface StoredCode {
+  /** @internal */
   readonly folder: RunFolder;
   readonly source: ScenarioSource;
   /** Of the scenario, among those of its file. */

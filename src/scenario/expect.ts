@@ -56,7 +56,7 @@ export const expectationSpecSchema = z.discriminatedUnion("type", [
 ]);
 export type ExpectationSpec = z.infer<typeof expectationSpecSchema>;
 
-interface AtBudget {
+export interface AtBudget {
   readonly by: number;
   /** One budget k; without it, every evaluated budget. */
   readonly at?: number;

@@ -23,7 +23,7 @@ import { readTable } from "./table.ts";
 
 const columns = ["tokensPerSecond", "downlink", "uplink"] as const;
 
-interface DevicesFileOptions {
+export interface DevicesFileOptions {
   readonly assignment?: DeviceTrace["assignment"];
   /** FedScale's capacities are for samples of a size of their own: the tokens that take as long as one of them. */
   readonly tokensPerSample?: number;
@@ -94,7 +94,7 @@ function capacityOf(capacity: unknown, where: string, tokensPerSample: number | 
   return { tokensPerSecond: (1_000 * tokensPerSample) / (3 * computation), downlink: link, uplink: link };
 }
 
-interface AvailabilityFileOptions {
+export interface AvailabilityFileOptions {
   /** When the records begin again, in milliseconds; the end of the last window unless given or in the file. */
   readonly period?: Millis;
   readonly assignment?: TraceSpec["assignment"];

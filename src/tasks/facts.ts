@@ -2,7 +2,7 @@
 import type { Ability } from "./task.ts";
 
 /** What is known of a model after an evaluation. */
-interface Scores {
+export interface Scores {
   /** Mean over targets, in nats. */
   readonly loss: number;
   /** Share of targets predicted right: of response tokens, of images. */

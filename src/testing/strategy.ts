@@ -49,7 +49,7 @@ export interface Finding {
   readonly problem: string | null;
 }
 
-type Make = () => Strategy;
+export type Make = () => Strategy;
 type Check = (make: Make, promises: Promises) => void | Promise<void>;
 
 /**

@@ -51,15 +51,15 @@ export interface Op {
   backward?(node: Node, gradients: readonly (Tensor | null)[]): readonly (Tensor | null)[];
   /** What comes out counts as a constant. */
   readonly stopsGradients?: boolean;
-  /** Emits ONNX nodes and returns the names of the outputs. */
+  /** @internal Emits ONNX nodes and returns the names of the outputs. */
   onnx?(emit: OnnxLowering, inputs: readonly string[], node: Node): readonly string[];
-  /** Lowering of an op that handles all groups itself, through `emit.pieces` and `emit.define…`. */
+  /** @internal Lowering of an op that handles all groups itself, through `emit.pieces` and `emit.define…`. */
   onnxGrouped?(emit: OnnxLowering, node: Node): void;
-  /** Emits TensorFlow nodes and returns the names of the outputs; ragged tensors are whole here. */
+  /** @internal Emits TensorFlow nodes and returns the names of the outputs; ragged tensors are whole here. */
   tensorflow?(emit: TensorflowLowering, inputs: readonly string[], node: Node): readonly string[];
-  /** Lowering of an op that handles all groups itself, through `emit.pieces` and `emit.define…`. */
+  /** @internal Lowering of an op that handles all groups itself, through `emit.pieces` and `emit.define…`. */
   tensorflowGrouped?(emit: TensorflowLowering, node: Node): void;
-  /** Runs eagerly on TensorFlow.js; ragged tensors are whole here. */
+  /** @internal Runs eagerly on TensorFlow.js; ragged tensors are whole here. */
   eager?(run: EagerLowering, node: Node): void;
 }
 
