@@ -81,4 +81,6 @@ export interface Compiled {
   readonly wants: ReadonlySet<string>;
   /** Vectors that are both inputs and outputs, and their sizes. */
   readonly state: ReadonlyMap<string, number>;
+  /** Those of them that a run may write over. */
+  readonly overwritable: ReadonlySet<string>;
 }

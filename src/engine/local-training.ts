@@ -31,7 +31,7 @@ export async function trainTogether(
   if (first.batches.length === 0) return jobs.map(untouched);
   let program = await compile(clients, first.batches[0]!);
   let state = new StepState(startOf(jobs, program));
-  let given = constantsOf(jobs);
+  let given = constantsOf(jobs, program);
   const finish = (vectors: StateVectors, from: number) => {
     for (let client = from; client < clients; client++) {
       ends[client] = Object.fromEntries(kept.map((name) => [name, part(vectors[name]!, client, clients)]));
@@ -44,7 +44,7 @@ export async function trainTogether(
       finish(vectors, clients / 2);
       clients /= 2;
       state = new StepState(firstHalf(vectors));
-      given = constantsOf(jobs.slice(0, clients));
+      given = constantsOf(jobs.slice(0, clients), program);
     }
     program = await compile(clients, shape);
     const batches = jobs.slice(0, clients).map((job) => job.batches[step] ?? null);
@@ -53,7 +53,7 @@ export async function trainTogether(
       ...batchFeeds(shape, batches, first.padding),
       ...stepFeeds(first.optimizer, step + 1, batches),
     };
-    const out = await state.step(program.executable, withoutOthers(feeds, program.wants));
+    const out = await state.step(program, withoutOthers(feeds, program.wants));
     onStep();
     for (const [client, batch] of batches.entries()) if (batch) losses[client]![step] = Number(out.loss![client]);
     addCounts(out.counts!, counts, clients);
@@ -77,9 +77,11 @@ const untouched = ({ state }: StepJob): StepResult => ({
 });
 
 /** What every step is fed the same: where training started, if a program asks, and the method's own inputs. */
-const constantsOf = (jobs: readonly StepJob[]) =>
+const constantsOf = (jobs: readonly StepJob[], { wants }: Compiled) =>
   // A copy: native executors on Node 20 refuse shared memory.
-  vectorsOf(jobs.map(({ state, inputs }) => ({ start: state.parameters!.slice(), ...inputs })));
+  vectorsOf(
+    jobs.map(({ state, inputs }) => ({ ...(wants.has("start") && { start: state.parameters!.slice() }), ...inputs })),
+  );
 
 /** The clients' vectors, one after the other; moments start at 0. */
 function startOf(jobs: readonly StepJob[], program: Compiled): StateVectors {

@@ -3,6 +3,7 @@ import { InvariantError, invariant, messageOf } from "../base/errors.ts";
 import type { Batch } from "../data/batches.ts";
 import { decodeProgram } from "../tensor/codec.ts";
 import type { Executor, TensorData, WeightSource } from "../tensor/executors/executor.ts";
+import { overwritable } from "../tensor/graph/overwritable.ts";
 import {
   type Compiled,
   foundPrefix,
@@ -210,6 +211,7 @@ export class StepEngine {
       executable: await this.#executor.compile(program, this.#weights),
       wants: new Set(Object.keys(inputs)),
       state: new Map(state.map((name) => [name, sizeOf(name)])),
+      overwritable: overwritable(program),
     };
   }
 }
