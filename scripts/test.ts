@@ -5,11 +5,11 @@
  *   npm run test:all              the others
  *   npm run test:only -- <file>   one file, by Node's own runner
  *
- * Several files share a process, each as a suite with hooks of its own: to start Node and to load what they all import
- * takes longer than most of them. A skip for a reason that `test/support/needs.ts` does not know is a failure, and so is a
- * file without a test.
+ * There is a process for each core, and each takes the next file that nobody has taken, as a suite with hooks of its own: to
+ * start Node and to load what they all import takes longer than most of them. A skip for a reason that
+ * `test/support/needs.ts` does not know is a failure, and so is a file without a test.
  */
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { type EventData, run } from "node:test";
@@ -28,43 +28,49 @@ const files = readdirSync(join(root, "test"), { recursive: true, encoding: "utf8
 // Simulations are the longest: none of them shall be what all others wait for in the end.
 if (isLong) files.reverse();
 
-/** Long ones have a process each. */
-const filesPerProcess = isLong ? 1 : 12;
-
-/** Where `test/support/trained-run.ts` keeps what files have in common. */
+/** Where processes say which files they take, and `test/support/trained-run.ts` keeps what files have in common. */
 const shared = mkdtempSync(join(tmpdir(), "flame-test-shared-"));
 process.env.FLAME_TEST_SHARED = shared;
 
-/** What Node is given to run → the files of tests that are in it. */
-const processes = new Map(
-  Array.from({ length: Math.ceil(files.length / filesPerProcess) }, (_, i) => {
-    const group = files.slice(i * filesPerProcess, (i + 1) * filesPerProcess);
-    const entry = join(shared, `${i}.test.mjs`);
-    const imports = group.map((name) => {
-      const url = pathToFileURL(join(root, name)).href;
-      return `describe(${JSON.stringify(name)}, async () => { await import(${JSON.stringify(url)}); });\n`;
-    });
-    writeFileSync(entry, `import { describe } from "node:test";\n${imports.join("")}`);
-    return [entry, group];
-  }),
-);
+const urls = files.map((name) => [name, pathToFileURL(join(root, name)).href]);
+/** A file is taken by whoever makes this one. */
+const mark = (name: string) => join(shared, `${files.indexOf(name)}.taken`);
+/** What each process runs. The test between two files makes the second wait for the last hook of the first. */
+const taking = `
+import { writeFileSync } from "node:fs";
+import { describe, test } from "node:test";
+for (const [i, [name, url]] of ${JSON.stringify(urls)}.entries()) {
+  try {
+    writeFileSync(new URL(\`\${i}.taken\`, import.meta.url), "", { flag: "wx" });
+  } catch (error) {
+    if (error.code === "EEXIST") continue;
+    throw error;
+  }
+  describe(name, { timeout: 10 * 60_000 }, () => import(url));
+  await test("the next file", () => {});
+}
+`;
+const processes = Array.from({ length: availableParallelism() }, (_, i) => join(shared, `${i}.test.mjs`));
+for (const entry of processes) writeFileSync(entry, taking);
 
 const reasons: ReadonlySet<string> = new Set(Object.values(needs));
 const skipped = new Map<string, number>();
 const failures: string[] = [];
 const printed = new Map<string, string>();
 const awaited = new Set(files);
-/** Processes that ended badly, other than by a test that failed. */
+/** Milliseconds that files took, and processes that ended badly, other than by a test that failed. */
+const durations = new Map<string, number>();
 const broken = new Set<string>();
 let passed = 0;
 /** Tests that were told of since a file ended. */
 let told = 0;
 
 const { seed, from } = firstSeed();
-console.log(`${files.length} files in ${processes.size} processes; the seeds of the swarm begin at ${seed} (${from})`);
+console.log(
+  `${files.length} files in ${processes.length} processes; the seeds of the swarm begin at ${seed} (${from})`,
+);
 
-// Node's own choice leaves one core free, which is half of two.
-const tests = run({ files: [...processes.keys()], concurrency: availableParallelism(), timeout: 10 * 60_000 });
+const tests = run({ files: processes, concurrency: processes.length, timeout: 60 * 60_000 });
 tests.on("test:pass", (test) => {
   const reason = test.skip ?? test.todo;
   if (reason !== undefined) skip(test, String(reason));
@@ -76,7 +82,7 @@ tests.on("test:fail", (test) => {
   const error = test.details.error as Error & { failureType?: string };
   // Told already, by the test inside.
   if (error.failureType === "subtestsFailed") count(test);
-  else if (processes.has(test.name)) broken.add(test.name);
+  else if (processes.includes(test.name)) broken.add(test.name);
   else {
     fail(test, error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : error.message);
     count(test);
@@ -88,13 +94,15 @@ for (const stream of ["test:stdout", "test:stderr"] as const) {
   });
 }
 tests.on("end", () => {
-  rmSync(shared, { recursive: true });
-  for (const [entry, group] of processes) {
-    const lost = group.filter((name) => awaited.has(name));
-    if (lost.length === 0 && !broken.has(entry)) continue;
-    const which = lost.length === 0 ? group : lost;
-    failures.push(`✖ ${which.join(", ")}\n  the process ended badly\n${printed.get(entry) ?? ""}`);
+  if (broken.size > 0 || awaited.size > 0) {
+    const begun = [...awaited].filter((name) => existsSync(mark(name)));
+    const last = processes.map((entry) => printed.get(entry) ?? "").join("");
+    const which = `during ${begun.join(", ") || "no file"}; ${awaited.size - begun.length} files were not begun`;
+    failures.push(`✖ a process ended badly, ${which}\n${last}`);
   }
+  rmSync(shared, { recursive: true });
+  const slowest = [...durations].sort(([, a], [, b]) => b - a).slice(0, 10);
+  for (const [name, duration] of slowest) console.log(`${(duration / 1000).toFixed(1).padStart(6)} s  ${name}`);
   for (const [reason, count] of skipped) console.log(`${count} skipped: ${reason}`);
   for (const failure of failures) console.log(`\n${failure}`);
   console.log(`${passed} passed, ${failures.length} failed`);
@@ -107,6 +115,7 @@ function count(test: Told): void {
   if (test.nesting > 0) told++;
   else if (awaited.delete(test.name)) {
     console.log(test.name);
+    durations.set(test.name, test.details.duration_ms);
     told = 0;
   }
 }
