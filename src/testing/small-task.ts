@@ -45,11 +45,22 @@ const tokens = 100;
 
 const headed = colouredTask({ inputs: 4, representation: [3, 2], hidden: 0, heads: clients });
 
-/** The task that a strategy needs, as it shapes it. */
-export function smallTask({ shape, needs = [] }: Pick<Strategy, "shape" | "needs">): {
+interface SmallTask {
   readonly task: Task;
   readonly setting: Setting;
-} {
+}
+
+const smallTasks = new Map<string, SmallTask>();
+
+/** The task that a strategy needs, as it shapes it. */
+export function smallTask({ shape, needs = [] }: Pick<Strategy, "shape" | "needs">): SmallTask {
+  const key = JSON.stringify([shape, needs]);
+  const task = smallTasks.get(key) ?? newTask(shape, needs);
+  smallTasks.set(key, task);
+  return task;
+}
+
+function newTask(shape: Strategy["shape"], needs: NonNullable<Strategy["needs"]>): SmallTask {
   const common = {
     clients,
     rate: 0.1,
@@ -245,18 +256,30 @@ function trainedOf(
 
 /** What probes and tallies might have come to: numbers of their shapes, between 1 and 2. */
 function foundBy(strategy: Strategy, plan: Plan, draws: Draws): Record<string, Float64Array> {
+  const known = foundSizes.get(strategy) ?? new Map<string, FoundSizes>();
+  foundSizes.set(strategy, known);
+  const key = JSON.stringify([plan.kind, plan.scope !== undefined]);
+  const sizes = known.get(key) ?? sizesOfFound(strategy, plan);
+  known.set(key, sizes);
+  const numbers = (size: number) => Float64Array.from({ length: size }, () => 1 + draws.uniform());
+  return Object.fromEntries(sizes.map(([name, size]) => [name, numbers(size)]));
+}
+
+type FoundSizes = readonly (readonly [name: string, size: number])[];
+
+/** By strategy and kind of plan: to build its programs takes longer than to play a round. */
+const foundSizes = new WeakMap<Strategy, Map<string, FoundSizes>>();
+
+function sizesOfFound(strategy: Strategy, plan: Plan): FoundSizes {
   const steps = strategy.steps?.(plan.kind, smallTask(strategy).setting) ?? {};
   const probed = probesOf(strategy, plan, steps).flatMap(({ outputs }) => Object.entries(outputs));
   const step = steps.tallies && stepOf(strategy, plan, steps, 1);
   const tallied = Object.entries(step?.outputs ?? {}).filter(([name]) => name.startsWith(tallyPrefix));
-  const numbers = ({ shape: dims }: Tensor) => {
-    const size = dims.reduce<number>((product, dim) => product * (dim as number), 1);
-    return Float64Array.from({ length: size }, () => 1 + draws.uniform());
-  };
-  return Object.fromEntries([
-    ...probed.map(([name, output]) => [name, numbers(output)]),
-    ...tallied.map(([name, output]) => [name.slice(tallyPrefix.length), numbers(output)]),
-  ]);
+  const size = ({ shape: dims }: Tensor) => dims.reduce<number>((product, dim) => product * (dim as number), 1);
+  return [
+    ...probed.map(([name, output]) => [name, size(output)] as const),
+    ...tallied.map(([name, output]) => [name.slice(tallyPrefix.length), size(output)] as const),
+  ];
 }
 
 /** The server's part of a round. */

@@ -41,7 +41,7 @@ export class Graph implements GraphBuilder {
 
   node(op: Op, inputs: readonly Tensor[], attributes: Attributes = {}): Node {
     for (const { node } of inputs) invariant(node.graph === this, `${op.name}: input belongs to another graph`);
-    const key = `${op.name}(${inputs.map((t) => `${t.node.id}.${t.index}`).join()})${JSON.stringify(attributes, exact)}`;
+    const key = `${op.name}(${inputs.map((t) => `${t.node.id}.${t.index}`).join()})${textOf(attributes)}`;
     const existing = this.#known.get(key);
     if (existing) return existing;
     const outputs: Tensor[] = [];
@@ -72,7 +72,12 @@ export class Graph implements GraphBuilder {
   }
 }
 
-/** JSON writes numbers that are not finite as null; here they must differ. */
+/** JSON writes numbers that are not finite as null; here they must differ. What it calls for each value takes time. */
+function textOf(attributes: Attributes): string {
+  const text = JSON.stringify(attributes);
+  return text.includes("null") ? JSON.stringify(attributes, exact) : text;
+}
+
 const exact = (_: string, value: unknown): unknown =>
   typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
 
