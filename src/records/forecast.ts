@@ -35,7 +35,7 @@ export const forecastSchema = z.object({
   steps: count,
   /** Real seconds on this machine; null where nothing is trained. */
   seconds: z.number().min(0).nullable(),
-  /** Where those come from: steps that were timed here, or FLOPs alone, which may be wrong by a factor. */
+  /** Where those come from: steps that were timed here, or a formula, which may be wrong by a factor. */
   timed: z.boolean(),
   /** Bytes of the process at its largest. */
   memory: bytes,

@@ -70,20 +70,27 @@ export function clientsPerCall(limit: MergeLimit, task: Task): (variant: Variant
 /** What of a task does not train: bytes that are mapped once for all workers, and of the largest matrix that is widened. */
 export function frozenBytes(weights: WeightSource | null): { readonly mapped: number; readonly widened: number } {
   const [sizes, widened] = [[0], [0]];
-  for (const { shape, type, scales } of weights?.tensors.values() ?? []) {
+  for (const [name, { shape, type, scales }] of weights?.tensors ?? []) {
     sizes.push(bytesOf(type, sizeOf(shape)), scales === undefined ? 0 : 2 * sizeOf(scalesShape(shape)));
-    if (type !== undefined) widened.push(4 * sizeOf(shape.slice(-2)));
+    // Rows of an embedding are widened as they are looked up.
+    if (type !== undefined && name !== "embed") widened.push(4 * sizeOf(shape.slice(-2)));
   }
   return { mapped: sum(sizes), widened: Math.max(...widened) };
 }
 
 /**
- * Bytes that one client adds to a step that is shared: its state, and what lies between forward and backward pass.
+ * Bytes that one client adds to a step that is shared, by two unless said otherwise: its state, and what lies between forward
+ * and backward pass.
  *
  * @param memory bytes that it may take before layers are computed again
  */
-export function clientBytes(task: Task, variant: Variant, { rows, length }: RowShape, memory = Infinity): number {
-  const shape = { clients: 2, rows, length };
+export function clientBytes(
+  task: Task,
+  variant: Variant,
+  { clients = 2, rows, length }: RowShape & { readonly clients?: number },
+  memory = Infinity,
+): number {
+  const shape = { clients, rows, length };
   const options = { beta1: 0, beta2: 0, epsilon: 1, clip: true, decay: true };
   const { program } = fittingStep(task, variant, shape, options, shape.clients * memory);
   return stepBytes(program, task, variant, shape) / shape.clients;

@@ -43,12 +43,7 @@ export function longForecast(forecast: Forecast, symbol: string): string {
     ["training", `${about}${steps} steps`],
     ...(seconds === null
       ? []
-      : [
-          ["real time", `about ${duration(seconds)} ${timed ? "on this machine" : "by FLOPs alone"}`] as [
-            string,
-            string,
-          ],
-        ]),
+      : [["real time", `about ${duration(seconds)} ${timed ? "on this machine" : "by formula"}`] as [string, string]]),
     ["memory", `about ${formatBytes(memory)}`],
     ...(seconds === null ? [] : [["workers", `${workers} have something to do`] as [string, string]]),
     ...(together.every(({ clients }) => clients === 1) ? [] : [["one call", shared] as [string, string]]),

@@ -3,7 +3,7 @@
  * time and memory are estimates:
  *
  *   seconds = start + Σ over rounds max(Σ steps · step ÷ workers, longest client) + evaluations
- *   memory  = this process now + base weights + the updates of a round, some copies of each + workers · (thread + programs)
+ *   memory  = this process now + base weights + the model and the updates of a round + workers · (thread + programs)
  */
 import { availableParallelism } from "node:os";
 import { max, median, sum } from "simple-statistics";
@@ -21,6 +21,7 @@ import { clientBytes, frozenBytes } from "../../tasks/client-memory.ts";
 import { hasPlainStep } from "../../tasks/facts.ts";
 import { budgetsOf, type Pace, paceOf } from "../estimate.ts";
 import { type Played, playAhead } from "./play.ts";
+import { roughSeconds, roughStep } from "./rough.ts";
 import { warningsOf } from "./warnings.ts";
 
 export interface ForecastOptions extends Pick<RunOptions, "engine" | "merge" | "workers"> {
@@ -49,13 +50,13 @@ export async function forecast(scenario: Scenario, prepared: Prepared, options: 
   const { task } = prepared.task;
   const workers =
     training === null ? 1 : isGpu ? 1 : Math.max(1, Math.min(asked, max([1, ...work.map((parts) => parts.length)])));
-  const rough = training === null ? 0 : roughSeconds(played, prepared) * rest;
+  const evaluated = 1 + Math.ceil(data.rounds.count / data.evaluateEvery);
+  const rough = training === null ? 0 : roughSeconds(prepared, played, rest, evaluated);
   const largest = [Math.max(...budgetsOf(prepared))];
   // Nobody waits for minutes to hear how long it will take.
   const isWorthIt = rough / workers > 60 && roughStep(prepared, largest[0]!) < longestStep;
   const isTimed = prepared.training !== null && hasPlainStep(prepared.task.type) && (options.thorough || isWorthIt);
   const pace = isTimed ? await paceOf(prepared, engine, options.thorough ? undefined : largest) : null;
-  const evaluated = 1 + Math.ceil(data.rounds.count / data.evaluateEvery);
   return {
     clients: fleet.size,
     rounds: data.rounds.count,
@@ -116,22 +117,8 @@ function tiersOf(
   });
 }
 
-/**
- * FLOP a second of one core at steps of language models, to within a factor: what is known before one was timed. To time one
- * takes two programs and a second or two, while the workers of a run wait.
- */
-const usualCore = 3e10;
-
-/** Seconds of a step, by FLOPs alone, from which on none is timed unasked. */
+/** Seconds of a step, by formula alone, from which on none is timed unasked. */
 const longestStep = 3;
-
-function roughStep({ task: { task }, training }: Prepared, budget: number): number {
-  const { batchSize, length } = training!.setup;
-  return (batchSize * length * task.cost(task.budget.variant(budget)).training) / usualCore;
-}
-
-const roughSeconds = ({ work }: Played, prepared: Prepared): number =>
-  sum([0, ...work.flat().map(({ steps, budget }) => steps * roughStep(prepared, budget))]);
 
 function secondsOf(
   { start, step, evaluation }: Pace,
@@ -151,8 +138,12 @@ function secondsOf(
 const threadBytes = 27e6;
 const mainBytes = 80e6;
 const untrainedBytes = 25e6;
-/** Of an update, while a round is aggregated, evaluated and written down. */
-const copies = 11;
+/** Of a model's size: parameters and a method's sums in float64; and of an update's: as it came, and as it is read. */
+const modelCopies = 3;
+const updateCopies = 2;
+/** Further copies of updates that nobody needs any more, until there is so much of it that it is collected. */
+const garbageCopies = 9;
+const mostGarbage = 128e6;
 
 /** Of a training step's memory, what an evaluation needs. */
 const forwardShare = 0.2;
@@ -175,13 +166,18 @@ function memoryOf(
   const trained = new Set(prepared.fleet.budget);
   const programs = budgetsOf(prepared).map((budget) => {
     const variant = task.task.budget.variant(budget);
+    const together = most(variant);
+    const memory = memoryPerStep(training.spec, { gpu, workers: threads });
     const bytes = hasPlainStep(task.type)
-      ? clientBytes(task.task, variant, { rows, length }, memoryPerStep(training.spec, { gpu, workers: threads }))
+      ? clientBytes(task.task, variant, { rows, length, clients: Math.min(2, together) }, memory)
       : task.task.memory(variant, rows * length);
-    return trained.has(budget) ? Math.min(most(variant), Math.ceil(counted / busy)) * bytes : forwardShare * bytes;
+    return trained.has(budget) ? Math.min(together, Math.ceil(counted / busy)) * bytes : forwardShare * bytes;
   });
   const { mapped, widened } = frozenBytes(training.spec.weights);
   // Where weights are widened no memory is kept from one program for the next.
   const working = widened > 0 ? widened + Math.max(...programs) : sum(programs);
-  return mainBytes + copies * counted * task.bytes.upload + threads * threadBytes + busy * working + mapped;
+  const { upload } = task.bytes;
+  const main =
+    (modelCopies + updateCopies * counted) * upload + Math.min(mostGarbage, garbageCopies * counted * upload);
+  return mainBytes + main + threads * threadBytes + busy * working + mapped;
 }
