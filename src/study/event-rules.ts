@@ -16,6 +16,9 @@ interface Standing {
   /** Updates of it that the server has heard, and those that it has counted. */
   heard: number;
   counted: number;
+  /** Number of the last message that it has heard, and of its last that the server has. */
+  lastTo: number;
+  lastFrom: number;
 }
 
 export class EventRules {
@@ -30,6 +33,7 @@ export class EventRules {
     if (row.type === "sent") this.#sent(row);
     else if (row.type === "turn") this.#turn(row);
     else if ((row.type === "lost" || row.type === "corrupted") && row.message !== "acknowledge") {
+      this.#senders.delete(row.n);
       this.#of(isClient(row.to) ? row.to : row.from).busySince = null;
     } else if (row.type === "ended" && row.outcome === "counted") {
       const standing = this.#of(row.client);
@@ -39,20 +43,30 @@ export class EventRules {
     }
   }
 
+  /** Has the client a part that it is at work on? */
+  isBusy(client: string): boolean {
+    return this.#of(client).busySince !== null;
+  }
+
   #sent({ message, n, from, to, t }: EventRow): void {
     if (message === "train") this.#invited.push({ client: nameOf(to), at: t });
     else if (message === "answer") this.#of(to).isAnswered = true;
     else if (message === "update" || message === "report") this.#senders.set(n, nameOf(from));
   }
 
-  #turn({ message, n }: EventRow): void {
+  #turn({ message, n, actor, t }: EventRow): void {
     const sender = this.#senders.get(n);
+    if (isClient(actor)) this.#hear(actor, "lastTo", n, t);
+    else if (sender !== undefined) this.#hear(sender, "lastFrom", n, t);
+    else if (message === "update" || message === "report") {
+      throw new InputError(`"${message}" ${n} is heard at ${t}, and is not on its way`);
+    }
     if (sender !== undefined) {
+      this.#senders.delete(n);
       const standing = this.#of(sender);
       if (message === "update") standing.heard++;
       // Who has reported, and is told nothing, has been given up.
       if (message === "update" || !standing.isAnswered) standing.busySince = null;
-      standing.isAnswered = false;
     }
     for (const { client, at } of this.#invited) {
       const standing = this.#of(client);
@@ -60,15 +74,26 @@ export class EventRules {
         throw new InputError(`${client} is invited at ${at}, and busy since ${standing.busySince}`);
       }
       standing.busySince = at;
+      standing.isAnswered = false;
     }
     this.#invited = [];
+  }
+
+  /** In the order of sending, and once. */
+  #hear(client: unknown, which: "lastTo" | "lastFrom", n: unknown, t: number): void {
+    const standing = this.#of(client);
+    if (!(Number(n) > standing[which])) {
+      const whose = which === "lastTo" ? "to" : "from";
+      throw new InputError(`message ${n} ${whose} ${nameOf(client)} is heard at ${t}, after ${standing[which]}`);
+    }
+    standing[which] = Number(n);
   }
 
   #of(name: unknown): Standing {
     const client = nameOf(name);
     let standing = this.#clients.get(client);
     if (standing === undefined) {
-      standing = { busySince: null, isAnswered: false, heard: 0, counted: 0 };
+      standing = { busySince: null, isAnswered: false, heard: 0, counted: 0, lastTo: 0, lastFrom: 0 };
       this.#clients.set(client, standing);
     }
     return standing;

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import type { Millis } from "../../src/base/units.ts";
 import { decodeCheckpoint, encodeCheckpoint } from "../../src/folder/saved-state.ts";
+import type { Federation } from "../../src/run/federation.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import type { SimEvent } from "../../src/sim/kernel/event-queue.ts";
 import type { TraceRow } from "../../src/sim/kernel/trace.ts";
@@ -107,6 +108,37 @@ test("a client that is invited while it is busy", () =>
       (row) => [row, row],
     ),
     /is invited at \d+, and busy since 0/,
+  ));
+
+test("a message that is heard after a later one", () =>
+  lie(
+    "the event log keeps its rules",
+    once(
+      ({ type, actor }) => type === "turn" && String(actor).startsWith("client/"),
+      (row) => [{ ...row, n: 1e6 }],
+    ),
+    /message \d+ to c-\d+ is heard at \d+, after 1000000/,
+  ));
+
+test("an update that is heard twice", () =>
+  lie(
+    "the event log keeps its rules",
+    once(
+      ({ type, message }) => type === "turn" && message === "update",
+      (row) => [row, row],
+    ),
+    /"update" \d+ is heard at \d+, and is not on its way/,
+  ));
+
+test("a client that is held to be busy after its update was heard", () =>
+  lie(
+    "the event log keeps its rules",
+    (look) => {
+      const { roster, ...parts } = look.federation.snapshot();
+      const snapshot = () => ({ ...parts, roster: { ...roster, current: roster.current.fill(1) } });
+      return { ...look, federation: Object.create(look.federation, { snapshot: { value: snapshot } }) as Federation };
+    },
+    /c-\d+ is held to be busy, and has nothing to do/,
   ));
 
 test("an update that is counted twice and was heard once", () =>

@@ -121,7 +121,7 @@ export class SimulatedDisk {
     const survived = new Map<Content, Buffer>();
     real.rmSync(this.root, { recursive: true });
     real.mkdirSync(this.root);
-    const files: string[] = [];
+    const files: { readonly path: string; readonly size: number }[] = [];
     for (const [path, named] of [...this.#kept].sort(([a], [b]) => (a < b ? -1 : 1))) {
       // Its folder may be gone.
       if (!real.existsSync(dirname(path))) continue;
@@ -135,14 +135,9 @@ export class SimulatedDisk {
       const text = bytes.toString("latin1");
       const isLock = /^\{"process":\d+,"started":/.test(text);
       real.writeFileSync(place, isLock ? Buffer.from(text.replace(/\d+/, nobody), "latin1") : bytes);
-      if (bytes.length > 0) files.push(place);
+      files.push({ path: place, size: bytes.length });
     }
-    const rotten = rots && files.length > 0 ? files[this.#draws.below(files.length)]! : null;
-    if (rotten !== null) {
-      const bytes = real.readFileSync(rotten);
-      bytes[this.#draws.below(bytes.length)]! ^= 1 << this.#draws.below(8);
-      real.writeFileSync(rotten, bytes);
-    }
+    const rotten = rots ? this.#rot(files) : null;
     this.#kept = new Map(
       real.readdirSync(this.root, { recursive: true, withFileTypes: true }).map((entry) => {
         const path = join(entry.parentPath, entry.name);
@@ -152,6 +147,26 @@ export class SimulatedDisk {
     this.#seen = new Map(this.#kept);
     this.#open.clear();
     return rotten;
+  }
+
+  /** Turns one bit of all. @returns the path of its file; null where there are only empty ones */
+  #rot(files: readonly { readonly path: string; readonly size: number }[]): string | null {
+    let at = this.#draws.below(
+      Math.max(
+        1,
+        files.reduce((sum, { size }) => sum + size, 0),
+      ),
+    );
+    for (const { path, size } of files) {
+      if (at < size) {
+        const bytes = real.readFileSync(path);
+        bytes[at]! ^= 1 << this.#draws.below(8);
+        real.writeFileSync(path, bytes);
+        return path;
+      }
+      at -= size;
+    }
+    return null;
   }
 
   /** Of each folder's changes of names some first ones survive. */

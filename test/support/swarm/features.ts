@@ -20,9 +20,9 @@ export interface Draft {
   readonly world: Fields;
   readonly rounds: Fields & { cohort: number };
   readonly training: Fields;
-  readonly data: Fields;
+  data: Fields;
   /** Everything else. */
-  readonly rest: Fields;
+  rest: Fields;
   readonly clients: number;
   /** In (0, 1]: how hard the world is on its clients. Where everything is on at once, someone has to be left to count. */
   readonly severity: number;

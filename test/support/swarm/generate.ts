@@ -3,12 +3,12 @@ import { type Draws, Rng } from "../../../src/base/random.ts";
 import { defineScenario, type Scenario, type ScenarioInput } from "../../../src/scenario/define.ts";
 import { shape } from "../scenarios.ts";
 import { type Draft, type Feature, pick, spread, whole } from "./features.ts";
-import { roundFeatures, taskFeatures, trainingFeatures } from "./round-features.ts";
+import { folderFeatures, roundFeatures, taskFeatures, trainingFeatures } from "./round-features.ts";
 import { worldFeatures } from "./world-features.ts";
 
 /**
  * `timing`: fleet, network and rounds alone. `toy`: trains an engine without a model. `training`: trains a tiny model
- * with the real engine. `disk`: as `timing`, in a folder on a disk that fails.
+ * with the real engine. `disk`: as `timing`, or a small table that is learned from, in a folder on a disk that fails.
  */
 export type Kind = (typeof kinds)[number];
 
@@ -64,6 +64,7 @@ const featuresFor = (kind: Kind): Readonly<Record<string, Feature>> => ({
   ...roundFeatures,
   ...(isTimed(kind) ? {} : trainingFeatures),
   ...(kind === "training" ? taskFeatures : {}),
+  ...(kind === "disk" ? folderFeatures : {}),
 });
 
 /** A round has one policy: each of these takes the place of the others. */

@@ -13,7 +13,7 @@ import { type Held, keyOf } from "../../../src/runtime/messages/refs.ts";
 import type { Checker, Look } from "./drive.ts";
 
 /** Snapshots cost time, so the books are audited now and then, and at the end. */
-const everyEvents = 97;
+export const everyEvents = 97;
 
 export function nothingLeaks(): Checker {
   return {
@@ -37,8 +37,9 @@ function audit({ federation }: Look): void {
   for (const content of envelopes) for (const held of open(content).refs) hold(held);
   for (const [kind, , bytes] of system.registry.residents) {
     if (kind !== "server") continue;
-    const { adapter, vectors, memories, outstanding, accepted } = decode(bytes) as ServerState;
+    const { adapter, vectors, memories, outstanding, accepted, course } = decode(bytes) as ServerState;
     if (adapter.ref === "pledge" || adapter.digest !== "") hold(adapter);
+    if (course?.best) hold(course.best.adapter);
     for (const stored of [vectors, ...Object.values(memories).map((memory) => memory.vectors)]) {
       for (const content of contentsOf(stored)) hold(content);
     }

@@ -7,7 +7,9 @@ import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join, relative } from "node:path";
 import { InputError, MachineError, ScenarioError } from "../../../src/base/errors.ts";
 import { Rng } from "../../../src/base/random.ts";
-import { openRunFolder, readRecord } from "../../../src/folder/run-folder.ts";
+import { flawOfFiles } from "../../../src/folder/run-files.ts";
+import { filesIn, openRunFolder, readRecord } from "../../../src/folder/run-folder.ts";
+import { readCheckpoint } from "../../../src/folder/saved-state.ts";
 import type { RunOptions } from "../../../src/run/options.ts";
 import { loadRun, type Reload, resume } from "../../../src/run/resume.ts";
 import { run } from "../../../src/run/run.ts";
@@ -18,6 +20,9 @@ import { noTrouble, SimulatedDisk, type Trouble } from "./disk.ts";
 
 /** Power-ons before the disk is sound for good. */
 const mostLives = 4;
+
+const hadFinished = "had finished";
+const logs = ["events.jsonl", "metrics.jsonl", "participations.jsonl"];
 
 /** What befalls the disk in one life. */
 export type Fate = Trouble & {
@@ -63,10 +68,14 @@ export async function playLives(
   const told = () => `${story.join("; ")}: `;
   /** Nobody can promise anything then but to say so. */
   let isExcused = false;
+  /** No life has brought the run to its end since. */
+  let isSpoilt = false;
   for (const fate of [...fates, calm, calm]) {
     isExcused ||= fate.lies;
     const { said, error } = await disk.whileOn(fate, () => live(scenario, out, optionsFor(options)));
     story.push(said);
+    const hasFinished = error === null && !disk.isOff;
+    if (said !== hadFinished) isSpoilt = fate.lies;
     const isRefused = disk.operations > fate.refuseAt;
     if (error !== null && !disk.isOff) {
       assert.ok(
@@ -81,16 +90,32 @@ export async function playLives(
     const rotten = disk.restart(fate.rots);
     if (rotten !== null) {
       isExcused = true;
+      isSpoilt = true;
       story.push(`a bit of ${relative(disk.root, rotten)} turned`);
     }
     if (fate.lies) story.push("the disk has lied");
+    if (isExcused) continue;
+    assertCheckpointsHold(out, told());
+    if (hasFinished) assertSameRun(out, straight.out, `${told()}it had finished before the power failed`);
   }
   // Of a process that is gone; whoever comes next takes it over.
   rmSync(join(out, "lock"), { force: true });
   if (!isExcused) assertSameFolder(out, straight.out, told());
+  // What was damaged before the run went on has been found, or is of no use to it.
+  else if (!isSpoilt) assertSameRun(out, straight.out, told(), logs);
   // The seal has the digests of all other files.
   else if (holds(await verifyRun(out))) assertSameRun(out, straight.out, `${told()}verified`, ["result.json"]);
   return "same bytes";
+}
+
+/** A checkpoint that has its name is whole, and the logs come as far as it says. */
+function assertCheckpointsHold(out: string, told: string): void {
+  if (!existsSync(join(out, "scenario.json"))) return;
+  const folder = openRunFolder(out);
+  for (const name of filesIn(folder.checkpoints, ".ckpt")) {
+    const flaw = flawOfFiles(folder, readCheckpoint(folder.checkpoints, name).files);
+    assert.equal(flaw, null, `${told}checkpoint ${name}`);
+  }
 }
 
 /** What a user does after a power cut: the same command, or `flame resume`. */
@@ -105,7 +130,7 @@ async function live(
       await run(scenario, { ...options, out });
       return { said: "ran to its end", error: null };
     }
-    if (readRecord(openRunFolder(out))?.state === "finished") return { said: "had finished", error: null };
+    if (readRecord(openRunFolder(out))?.state === "finished") return { said: hadFinished, error: null };
     await resume(await loadRun(out, reloadOf(scenario)), options);
     return { said: "resumed to its end", error: null };
   } catch (thrown) {

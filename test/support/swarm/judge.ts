@@ -13,6 +13,7 @@ import { PiscinaPool } from "../../../src/runtime/pools/piscina-pool.ts";
 import type { WorkPool } from "../../../src/runtime/pools/pool.ts";
 import type { Scenario } from "../../../src/scenario/define.ts";
 import { createEngine } from "../../../src/tasks/open/create-engine.ts";
+import { onThisThread } from "../tabular-run.ts";
 import { tinyModel } from "../tiny-model.ts";
 import { scrambledPool, toyPool } from "../toy-engine.ts";
 import { checkersFor } from "./checkers.ts";
@@ -113,9 +114,10 @@ const sizeOf = (played: Pick<Played, "virtualTime" | "eventCount" | "participati
 
 async function judgeOnDisk(scenario: Scenario, folder: string, rare: Rare): Promise<Size> {
   const { seed } = scenario.data;
-  const straight = await playStraight(scenario, folder);
+  const options = { pool: onThisThread };
+  const straight = await playStraight(scenario, folder, options);
   const fates = fatesOf(seed, straight.operations);
-  await whileRare(seed, rare, () => playLives(scenario, straight, join(folder, "lives"), fates, seed));
+  await whileRare(seed, rare, () => playLives(scenario, straight, join(folder, "lives"), fates, seed, options));
   const { virtualTime, eventCount } = straight;
   const participations = readFileSync(join(straight.out, "participations.jsonl"), "utf8");
   rmSync(folder, { recursive: true });

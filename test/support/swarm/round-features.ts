@@ -1,7 +1,8 @@
 /** Features of the server's rounds, and of training. */
 import type { Draws } from "../../../src/base/random.ts";
-import { smallTasks } from "../task-scenarios.ts";
+import { type SmallTask, smallTasks } from "../task-scenarios.ts";
 import {
+  type Draft,
   type Feature,
   type Fields,
   hour,
@@ -152,6 +153,9 @@ export const trainingFeatures: Readonly<Record<string, Feature>> = {
   evaluateAt: ({ rest }, draws) => {
     rest.evaluateAt = [pick(draws, [1, 2, 4])];
   },
+  stop: ({ rest }, draws) => {
+    rest.stop = { patience: whole(draws, 1, 3), minDelta: pick(draws, [0, 0.01]) };
+  },
   epochs: ({ training }, draws) => {
     training.epochs = 2;
     training.maxSteps = whole(draws, 1, 3);
@@ -173,19 +177,32 @@ export const trainingFeatures: Readonly<Record<string, Feature>> = {
 
 /** Only with a real engine: another task than the language model's, with a method made for it. */
 export const taskFeatures: Readonly<Record<string, Feature>> = {
-  task: ({ rest, data, fleet, clients }, draws) => {
-    const { budgets, strategies, fields } = pick(draws, Object.values(smallTasks));
-    const { task, data: own } = fields(clients);
-    for (const tier of fleet) tier.budget = 1 + draws.below(budgets);
-    const { clipNorm } = (rest.strategy as Fields | undefined) ?? {};
-    // A calibration is of another model.
-    const { rescaler: _, evaluateAt: __, lora: ___, calibration: ____, ...others } = rest;
-    for (const name of Object.keys(rest)) delete rest[name];
-    Object.assign(rest, others, {
-      task,
-      strategy: { ...pick(draws, strategies), ...(clipNorm !== undefined && { clipNorm }) },
-    });
-    for (const name of Object.keys(data)) delete data[name];
-    Object.assign(data, own);
+  task: (draft, draws) => otherTask(draft, pick(draws, Object.values(smallTasks)), draws),
+};
+
+/** Only in a folder. */
+export const folderFeatures: Readonly<Record<string, Feature>> = {
+  /** On a disk whose clock stands still between its operations, hardly any checkpoint is due by itself. */
+  checkpoints: ({ rest }, draws) => {
+    rest.checkpoints = { every: whole(draws, 1, 2), keep: whole(draws, 1, 3) };
+  },
+  /** In one world of a few something is learned, and an adapter left behind. */
+  table(draft, draws) {
+    if (draws.bernoulli(0.6)) return;
+    const { model: _, timingOnly: __, ...rest } = draft.rest;
+    draft.rest = rest;
+    Object.assign(draft.training, { batchSize: 16, learningRate: 0.1, maxSteps: 2 });
+    otherTask(draft, smallTasks.tabular!, draws);
   },
 };
+
+function otherTask(draft: Draft, { budgets, strategies, fields }: SmallTask, draws: Draws): void {
+  const { task, data } = fields(draft.clients);
+  for (const tier of draft.fleet) tier.budget = 1 + draws.below(budgets);
+  const { clipNorm } = (draft.rest.strategy as Fields | undefined) ?? {};
+  // A calibration is of another model.
+  const { rescaler: _, evaluateAt: __, lora: ___, calibration: ____, ...others } = draft.rest;
+  const strategy = { ...pick(draws, strategies), ...(clipNorm !== undefined && { clipNorm }) };
+  draft.rest = { ...others, task, strategy };
+  draft.data = { ...data };
+}
