@@ -24,7 +24,18 @@ const mutants: readonly Mutant[] = [
     "for (let done = 0; done < bytes.length; ) {\n    const most",
     "for (let done = 0; done === 0; ) {\n    const most",
   ],
-  ["a file is written in its place", "disk", "src/base/disk.ts", "const temporary = `", "const temporary = path || `"],
+  [
+    "a file is copied to its place",
+    "disk",
+    "src/base/disk.ts",
+    "      renameSync(temporary, path);\n",
+    `const place = openSync(path, "w");
+     if (typeof contents === "function") contents(place);
+     else writeFully(place, typeof contents === "string" ? Buffer.from(contents) : contents);
+     fsyncSync(place);
+     closeSync(place);
+     rmSync(temporary);\n`,
+  ],
   ["logs are not durable at a checkpoint", "disk", "src/folder/line-file.ts", "fsyncSync(this.#file)", "undefined"],
   [
     "a log is not cut where the checkpoint was",
@@ -49,11 +60,11 @@ const mutants: readonly Mutant[] = [
     "      writeSync(file, JSON.stringify(owner));\n      linkSync",
   ],
   [
-    "a finished run is not durable",
+    "a run says that it has finished before it has a result",
     "disk",
     "src/run/run.ts",
-    "const marks = files.sync();",
-    "const marks = null as never;",
+    "    const result = resultOf(",
+    "    record(state);\n    const result = resultOf(",
   ],
   [
     "a checkpoint forgets what time it is",

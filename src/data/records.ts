@@ -16,7 +16,7 @@ import { printable } from "../base/text.ts";
 import type { Example } from "./example.ts";
 import { type Naming, shown, toExample } from "./fields.ts";
 import { type Chunks, linePieces, type Opening, openText, type Piece, wholeLines } from "./lines.ts";
-import { isParquet, parquetRows } from "./parquet.ts";
+import { isParquet, parquetRows } from "./parquet/rows.ts";
 import { Reading } from "./reading.ts";
 
 /** @internal */

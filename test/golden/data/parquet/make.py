@@ -14,6 +14,9 @@ alpaca = pa.table({
 for codec in ["none", "snappy", "gzip", "brotli", "zstd", "lz4"]:
     pq.write_table(alpaca, f"alpaca-{codec}.parquet", compression=codec, row_group_size=3)
 pq.write_table(alpaca, "alpaca-v2.parquet", data_page_version="2.0", use_dictionary=False, version="2.6")
+texts = ["instruction", "input", "output", "category", "note"]
+pq.write_table(alpaca, "alpaca-delta.parquet", compression="none", row_group_size=3, use_dictionary=False,
+               column_encoding=dict.fromkeys(texts, "DELTA_BYTE_ARRAY"))
 pq.write_table(alpaca, "alpaca-checked.parquet", compression="none", write_page_checksum=True)
 
 turn = lambda role, content: {"role": role, "content": content}

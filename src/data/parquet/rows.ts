@@ -4,28 +4,24 @@
  * The file is hostile until parsed: what a page says of its size is looked at before anything of that size is made.
  */
 import { closeSync, fstatSync, readSync, statSync } from "node:fs";
-import { brotliDecompressSync, crc32, gunzipSync } from "node:zlib";
-import { decompress as unpackZstd } from "fzstd";
 import {
   type AsyncBuffer,
-  type Compressors,
   parquetMetadataAsync,
   parquetReadObjects,
   parquetSchema,
   type RowGroup,
   type SchemaTree,
 } from "hyparquet";
-import { parquetHeader } from "hyparquet/src/column.js";
-import { InputError, messageOf } from "../base/errors.ts";
-import { occursTwice } from "../base/json.ts";
-import { openToRead } from "../base/open.ts";
-import { show } from "../base/problem.ts";
-import { quoted } from "../base/text.ts";
+import { InputError, messageOf } from "../../base/errors.ts";
+import { occursTwice } from "../../base/json.ts";
+import { openToRead } from "../../base/open.ts";
+import { quoted } from "../../base/text.ts";
+import { compressors, sizesOf } from "./pages.ts";
 
-/** Of a page and of a group of rows, unpacked. Writers make pages of 1 MiB, and groups of some 100 MiB at most. */
-const MOST_PAGE_BYTES = 2 ** 28;
+/** Of a group of rows, unpacked. Writers make groups of some 100 MiB at most. */
 const MOST_GROUP_BYTES = 2 ** 30;
-const MOST_PAGE_VALUES = 2 ** 22;
+const MOST_GROUP_VALUES = 2 ** 26;
+const MOST_FOOTER_BYTES = 2 ** 24;
 
 const beginning = Buffer.from("PAR1");
 
@@ -58,7 +54,10 @@ export async function* parquetRows(
   const descriptor = openToRead(path);
   try {
     const file = bufferOf(descriptor);
-    const metadata = await explained(name, () => parquetMetadataAsync(file));
+    const metadata = await explained(name, () => {
+      checkFooter(descriptor);
+      return parquetMetadataAsync(file);
+    });
     const schema = await explained(name, () => parquetSchema(metadata));
     const twice = repeatedColumn(schema);
     if (twice !== null) throw new InputError(`${name}: ${occursTwice(twice)}`);
@@ -107,53 +106,47 @@ function bytesOf(descriptor: number, start: number, end: number): Uint8Array<Arr
  * What a group says of its columns, and the pages of themselves: one column for each of the schema, sizes that can be made,
  * as many values as the group has. What the reader then finds to be wrong, it finds in columns that it waits for.
  */
-function checkGroup(descriptor: number, { columns, num_rows }: RowGroup, leaves: readonly string[]): void {
+function checkGroup(descriptor: number, { columns, num_rows }: RowGroup, leaves: readonly SchemaTree[][]): void {
   const paths = columns.map(({ meta_data }) => meta_data?.path_in_schema.join("\0"));
-  if (paths.length !== leaves.length || leaves.some((leaf, at) => leaf !== paths[at])) {
+  if (paths.length !== leaves.length || leaves.some((leaf, at) => leaf.at(-1)!.path.join("\0") !== paths[at])) {
     throw new Error("a group of rows has other columns than the schema");
   }
-  let groupBytes = 0;
-  for (const { meta_data: column } of columns) {
+  let [bytes, values] = [0, 0];
+  for (const [at, { meta_data: column }] of columns.entries()) {
     if (column === undefined) throw new Error("it has a column without a description");
+    const leaf = leaves[at]!;
     const start = Number(column.dictionary_page_offset || column.data_page_offset);
-    const bytes = bytesOf(descriptor, start, start + Number(column.total_compressed_size));
-    const reader = { view: new DataView(bytes.buffer), offset: 0 };
-    let values = 0;
-    while (reader.offset < bytes.length) {
-      const page = parquetHeader(reader);
-      const { compressed_page_size: packed, uncompressed_page_size: unpacked, data_page_header: data } = page;
-      if (!pageTypes.includes(page.type)) throw new Error(`it has a page of the type ${show(page.type)}`);
-      const inData = data?.num_values ?? page.data_page_header_v2?.num_values ?? 0;
-      const inPage = inData + (page.dictionary_page_header?.num_values ?? 0);
-      groupBytes += unpacked;
-      values += inData;
-      if (!(packed >= 0 && reader.offset + packed <= bytes.length)) throw new Error("it has a page that does not end");
-      if (!(unpacked >= 0 && unpacked <= MOST_PAGE_BYTES) || !(inPage >= 0 && inPage <= MOST_PAGE_VALUES)) {
-        throw new Error(`it has a page of ${unpacked} bytes and ${inPage} values`);
-      }
-      const stored = bytes.subarray(reader.offset, reader.offset + packed);
-      if (page.crc !== undefined && crc32(stored) !== page.crc >>> 0) throw new Error("a page has another checksum");
-      reader.offset += packed;
+    const stored = Number(column.total_compressed_size);
+    if (stored > MOST_GROUP_BYTES) throw new Error(`it has a column of ${stored} bytes in a group of rows`);
+    const found = sizesOf(bytesOf(descriptor, start, start + stored), column, leaf);
+    bytes += found.bytes;
+    // Each value brings the lists that it is in.
+    values += found.values * (leaf.length - 1);
+    if (bytes > MOST_GROUP_BYTES || values > MOST_GROUP_VALUES) {
+      throw new Error(`it has a group of rows of ${bytes} bytes and ${values} values, lists included`);
     }
-    if (groupBytes > MOST_GROUP_BYTES) throw new Error(`it has a group of rows of more than ${MOST_GROUP_BYTES} bytes`);
     const isFlat = column.path_in_schema.length === 1;
-    if (values !== Number(column.num_values) || (isFlat && values !== Number(num_rows))) {
-      throw new Error(`column ${quoted(column.path_in_schema.join("."))} has ${values} values in ${num_rows} rows`);
+    if (found.values !== Number(column.num_values) || (isFlat && found.values !== Number(num_rows))) {
+      throw new Error(
+        `column ${quoted(column.path_in_schema.join("."))} has ${found.values} values in ${num_rows} rows`,
+      );
     }
   }
 }
 
-const pageTypes: readonly unknown[] = ["DATA_PAGE", "DATA_PAGE_V2", "DICTIONARY_PAGE"];
-
-const leavesOf = ({ children, path }: SchemaTree): string[] =>
-  children.length === 0 ? [path.join("\0")] : children.flatMap(leavesOf);
-
-/** Beside Snappy, which comes with the reader. */
-const compressors: Compressors = {
-  GZIP: (input, length) => gunzipSync(input, { maxOutputLength: Math.max(length, 1) }),
-  BROTLI: (input, length) => brotliDecompressSync(input, { maxOutputLength: Math.max(length, 1) }),
-  ZSTD: (input, length) => unpackZstd(input, new Uint8Array(length)),
+/** Of each column, from the root on. */
+const leavesOf = (schema: SchemaTree, above: readonly SchemaTree[] = []): SchemaTree[][] => {
+  const path = [...above, schema];
+  return schema.children.length === 0 ? [path] : schema.children.flatMap((child) => leavesOf(child, path));
 };
+
+/** It is made into objects as a whole. */
+function checkFooter(descriptor: number): void {
+  const { size } = fstatSync(descriptor);
+  const length = Buffer.from(bytesOf(descriptor, Math.max(0, size - 8), size)).readUInt32LE();
+  if (length > MOST_FOOTER_BYTES)
+    throw new Error(`its description has ${length} bytes, expected at most ${MOST_FOOTER_BYTES}`);
+}
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
