@@ -311,8 +311,9 @@ export async function playRun({
     const result = resultOf(scenario, prepared, federation, { state, folder, rows, diagnostics, pool });
     if (leaves !== null) writeResult(leaves, result, { made, continuedDespite: from?.despite ?? [] });
     record(state);
-    const { summary } = pool.diagnostics;
-    if (summary !== undefined) note("workers", summary);
+    const { summary, completed } = pool.diagnostics;
+    const rate = (completed / diagnostics.elapsed()).toFixed(1);
+    if (summary !== undefined) note("workers", `${summary}; ${rate} a second`);
     listen({ type: "ended", result });
     return result;
   } catch (error) {

@@ -1,5 +1,6 @@
 /** The pool with workers anywhere and a server of the tests' own: what goes wrong on the way, and who does not play fair. */
 import assert from "node:assert/strict";
+import { EventEmitter, once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -9,7 +10,7 @@ import { BlobStore } from "../../src/runtime/messages/blobs.ts";
 import { encode } from "../../src/runtime/messages/codec.ts";
 import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import { NatsPool, type NatsPoolOptions } from "../../src/runtime/pools/nats.ts";
-import { listWorkers } from "../../src/runtime/pools/nats-attendance.ts";
+import { Attendance, listWorkers } from "../../src/runtime/pools/nats-attendance.ts";
 import { connectNats, type NatsServer } from "../../src/runtime/pools/nats-server.ts";
 import { type Parcel, read, streamOf, subjects, taskSchema } from "../../src/runtime/pools/nats-wire.ts";
 import type { Task } from "../../src/runtime/pools/pool.ts";
@@ -60,9 +61,18 @@ class Stranger {
     const { id } = read(taskSchema, message!.data, "a task");
     const said = say(id);
     if (said instanceof Uint8Array) await this.#publish(said);
-    else if (said !== null)
-      await this.#publish(encode({ attempt: 1, worker: this.#self, took: 1, id, ...(said as object) }));
+    else await this.#publish(encode({ attempt: 1, worker: this.#self, took: 1, id, ...(said as object) }));
     message!.ack();
+  }
+
+  /** Puts something else into the store than what its name says. */
+  async place(digest: string, content: Uint8Array): Promise<void> {
+    await (await this.#server.store(streamOf(this.#run), "open")).put(digest, content);
+  }
+
+  /** Asks for content. @returns what is wrong with that */
+  async want(name: string): Promise<string> {
+    return (await this.#server.connection.request(subjects.of(this.#run, "want"), name)).string();
   }
 
   async leave(): Promise<void> {
@@ -141,7 +151,7 @@ describe("a NATS server", { skip: withoutNats, concurrency: true }, () => {
     const pool = await openPool(server.url);
     await assert.rejects(pool.run(task("sum", { values: new Float32Array(3e5) })), {
       name: "MachineError",
-      message: /giving up: .*(resource|limit|storage|space)/,
+      message: /takes no more: .*(resource|limit|storage|space)/,
     });
     await pool.close();
     await stop();
@@ -206,12 +216,17 @@ describe("the pool with workers anywhere", { skip: withoutNats }, () => {
     const reply = parcel({ ok: true, value: { n: 1 } });
     await good.answer(() => ({ reply: { ...reply, digest: "0".repeat(64) } }));
     await good.answer(() => ({ reply: { ...reply, inside: null } }));
+    await good.place(reply.digest, new Uint8Array(1e5));
+    await good.answer(() => ({ reply: { ...reply, inside: null } }));
+    await good.place("1".repeat(64), new Uint8Array(1e5));
+    await good.answer(() => ({ reply: { digest: "1".repeat(64), bytes: 1e5, inside: null } }));
+    assert.match(await good.want("\x1b[31m"), /no digest/);
+    assert.match(await good.want("2".repeat(64)), /does not have it/);
     await good.answer(() => ({ reply: parcel({ ok: true, value: 7 }) }));
     await good.answer(() => ({ reply: parcel({ no: "reply" }) }));
     await other.answer(() => ({ reply }));
     // Of garbage nobody knows whose it was: the queue is found empty.
-    await good.answer(() => Buffer.from("\x93garbage"));
-    await good.answer(() => null);
+    await good.answer(() => encode({ "\x1b[31m": 1 }));
     await good.answer((id) => ({ id: id + 1_000, reply }));
     await good.answer(() => ({ reply: parcel({ ok: true, value: { n: 9 } }) }));
     assert.deepEqual(await result, { n: 9 });
@@ -219,6 +234,8 @@ describe("the pool with workers anywhere", { skip: withoutNats }, () => {
     for (const expected of [
       /has the digest/,
       /is not in the object store/,
+      /has 100000 bytes in the object store, expected/,
+      /content 111111111111 has the digest/,
       /number/,
       /reply from stranger is not what it claims to be/,
       /from stranger: the run needs processor a, the worker has none/,
@@ -227,8 +244,9 @@ describe("the pool with workers anywhere", { skip: withoutNats }, () => {
     ]) {
       assert.match(problems, expected);
     }
+    assert.ok(!problems.includes("\x1b"));
     assert.equal(pool.diagnostics.completed, 1);
-    assert.equal(pool.diagnostics.retries, 8);
+    assert.equal(pool.diagnostics.retries, 9);
     await good.leave();
     await other.leave();
     await pool.close();
@@ -245,6 +263,43 @@ describe("the pool with workers anywhere", { skip: withoutNats }, () => {
     await lies;
     await bad.leave();
     await pool.close();
+  });
+
+  test("whoever claims to be very many workers is believed a few thousand", () => {
+    const notes: string[] = [];
+    const attendance = new Attendance("run", { processor: "a" }, (text) => notes.push(text));
+    const say = (id: string, processor: string) =>
+      attendance.hear(
+        encode({
+          worker: { id, host: "lab", is: { processor } },
+          ...{ cores: 1, slots: 1, done: 0, serving: "run", refuses: null },
+        }),
+      );
+    for (let i = 0; i < 4_096; i++) say(`a${i}`, "a");
+    assert.throws(() => say("more", "a"), /too many workers/);
+    for (let i = 0; i < 5_000; i++) say(`b${i}`, "b");
+    assert.equal(attendance.slots, 4_096);
+    assert.equal(notes.length, 2 * 4_096);
+  });
+
+  test("two runs at a time share the workers that are there", async () => {
+    const silence = 500;
+    const changes = new EventEmitter();
+    const note = () => setImmediate(() => changes.emit("change"));
+    const stops = await Promise.all([1, 2].map(() => startWorker(server.url, { open, silence })));
+    const serving = async (pool: NatsPool, count: number) => {
+      while (pool.workers !== count) await once(changes, "change");
+    };
+    const first = await openPool(server.url, { title: "first", silence, note });
+    await serving(first, 2);
+    const second = await openPool(server.url, { title: "second", silence, note });
+    await serving(second, 1);
+    const results = await Promise.all([first, second].map((pool) => pool.run(square)));
+    assert.deepEqual(results, [{ n: 9 }, { n: 9 }]);
+    await first.close();
+    await serving(second, 2);
+    await second.close();
+    for (const stop of stops) await stop();
   });
 
   test("what a run that was killed has left goes once its queue is forgotten", async () => {

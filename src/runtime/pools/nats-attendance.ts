@@ -1,8 +1,18 @@
 /** Which workers serve a run, by what they say of themselves every few seconds. */
 
+import { InputError } from "../../base/errors.ts";
 import type { NatsServer } from "./nats-server.ts";
 import { isMissing } from "./nats-stream.ts";
-import { misfit, type Presence, presenceSchema, read, subjects, type Traits, workersStream } from "./nats-wire.ts";
+import {
+  type Identity,
+  misfit,
+  type Presence,
+  presenceSchema,
+  read,
+  subjects,
+  type Traits,
+  workersStream,
+} from "./nats-wire.ts";
 
 interface Known extends Presence {
   /** Beats since it was heard. */
@@ -12,11 +22,16 @@ interface Known extends Presence {
 /** Beats without a word after which a worker is held to be gone. */
 export const mostQuiet = 10;
 
+/** Workers that are known at a time, and told of as not used: whoever has the credentials of one may claim to be many. */
+const mostKnown = 4_096;
+
 export class Attendance {
   readonly #run: string;
   readonly #needs: Traits;
   readonly #note: (text: string) => void;
   readonly #workers = new Map<string, Known>();
+  /** Tasks that were done, by host. */
+  readonly #done = new Map<string, number>();
   /** Told of already. */
   readonly #refused = new Set<string>();
 
@@ -32,16 +47,26 @@ export class Attendance {
     return [...this.#workers.values()].reduce((sum, { slots }) => sum + slots, 0);
   }
 
+  /** `31 on lab-1`, for each that has done something. */
+  get done(): string[] {
+    return [...this.#done].map(([host, tasks]) => `${tasks} on ${host}`);
+  }
+
+  credit({ host }: Identity): void {
+    this.#done.set(host, (this.#done.get(host) ?? 0) + 1);
+  }
+
   /** @returns whether the worker looks for a run. @throws InputError */
   hear(data: Uint8Array): boolean {
     const presence = read(presenceSchema, data, "what a worker says of itself");
     const { worker, serving, slots, refuses } = presence;
     const problem = misfit(this.#needs, worker.is) ?? (serving === null ? refuses : null);
-    if (problem !== null && !this.#refused.has(`${worker.id} ${problem}`)) {
+    if (problem !== null && this.#refused.size < mostKnown && !this.#refused.has(`${worker.id} ${problem}`)) {
       this.#refused.add(`${worker.id} ${problem}`);
       this.#note(`the worker on ${worker.host} is not used: ${problem}`);
     }
     if (problem === null && serving === this.#run) {
+      if (!this.#workers.has(worker.id) && this.#workers.size === mostKnown) throw new InputError("too many workers");
       if (!this.#workers.has(worker.id)) this.#note(`the worker on ${worker.host} has come, with ${slots} at a time`);
       this.#workers.set(worker.id, { ...presence, quiet: 0 });
     } else this.#leave(worker.id, "has left");

@@ -1,8 +1,9 @@
 /** Contents of a run at a worker: asked for, fetched by their digest, and kept while there is room. */
 import { InputError } from "../../base/errors.ts";
+import { insist } from "./nats-insist.ts";
 import type { NatsServer } from "./nats-server.ts";
 import { beyond, type ContentStore } from "./nats-store.ts";
-import { type Content, mostAttempts, subjects } from "./nats-wire.ts";
+import { type Content, mostAttempts, type Parcel, subjects } from "./nats-wire.ts";
 
 /** Content of the run by its digest, fetched once. */
 export type Fetch = (content: Content) => Promise<Uint8Array>;
@@ -13,8 +14,8 @@ export interface ContentsOptions {
   readonly cache?: number;
 }
 
-/** Real milliseconds that a run may take to put content into the store. */
-const supplyTime = 120_000;
+/** Real milliseconds after which a run is asked again: the server may have lost the question when it was started again. */
+const supplyTime = 5_000;
 
 export class Contents {
   readonly #options: ContentsOptions;
@@ -33,13 +34,14 @@ export class Contents {
     return (content) => this.#store.pack(content);
   }
 
-  get unpack(): ContentStore["unpack"] {
-    return (parcel) => this.#store.unpack(parcel);
+  /** @param isOver whether nobody needs it any more */
+  unpack(parcel: Parcel, isOver: () => boolean): Promise<Uint8Array> {
+    return this.#store.unpack(parcel, (content) => this.get(content, isOver));
   }
 
-  /** @param isOver whether nobody needs it any more */
+  /** As {@link fetch}, and keeps it while there is room. */
   get({ digest, bytes }: Content, isOver: () => boolean): Promise<Uint8Array> {
-    const kept = this.#kept.get(digest) ?? { content: this.#fetch({ digest, bytes }, isOver), bytes };
+    const kept = this.#kept.get(digest) ?? { content: this.fetch({ digest, bytes }, isOver), bytes };
     this.#kept.delete(digest);
     this.#kept.set(digest, kept);
     kept.content.catch(() => this.#kept.delete(digest));
@@ -47,34 +49,20 @@ export class Contents {
     return kept.content;
   }
 
-  async #fetch(content: Content, isOver: () => boolean): Promise<Uint8Array> {
+  /** @param isOver whether nobody needs it any more */
+  fetch(content: Content, isOver: () => boolean): Promise<Uint8Array> {
     const { connection } = this.#options.server;
     let tries = 0;
-    // The server or the run may be on its way back.
+    // The server or the run may be on its way back: only what is answered counts as a try.
     return insist(
       async () => {
         const said = await connection.request(subjects.of(this.#run, "want"), content.digest, { timeout: supplyTime });
         const problem = said.string();
+        tries = problem === "" ? tries + 1 : mostAttempts;
         if (problem === "") return this.#store.get(content);
-        tries = mostAttempts;
         throw new InputError(`content ${content.digest.slice(0, 12)}: ${problem.slice(0, 200)}`);
       },
-      () => isOver() || ++tries >= mostAttempts,
+      () => isOver() || tries >= mostAttempts,
     );
   }
 }
-
-/** Tries until it works or is over. */
-export async function insist<Value>(action: () => Promise<Value>, isOver: () => boolean): Promise<Value> {
-  for (;;) {
-    try {
-      return await action();
-    } catch (error) {
-      if (isOver()) throw error;
-      await delay(300);
-    }
-  }
-}
-
-export const delay = (milliseconds: number): Promise<void> =>
-  new Promise((resolve) => setTimeout(resolve, milliseconds));

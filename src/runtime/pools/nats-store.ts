@@ -2,6 +2,8 @@
 import type { ObjectStore } from "@nats-io/obj";
 import { sha256 } from "../../base/digest.ts";
 import { InputError, messageOf } from "../../base/errors.ts";
+import { printable } from "../../base/text.ts";
+import { insist } from "./nats-insist.ts";
 import type { Content, Parcel } from "./nats-wire.ts";
 
 /** Real milliseconds without a byte after which a download is given up; it is asked for again. */
@@ -60,17 +62,28 @@ export class ContentStore {
     await this.#objects.destroy();
   }
 
-  /** As a part of a message: what is too large for it goes to the store first. */
-  async pack(content: Uint8Array<ArrayBuffer>): Promise<Parcel> {
-    const parcel = { digest: sha256(content), bytes: content.length };
-    if (content.length <= this.#largest) return { ...parcel, inside: content };
-    await this.put(parcel.digest, content);
-    return { ...parcel, inside: null };
+  /** As a part of a message, unless it is too large for one. */
+  wrap(content: Uint8Array<ArrayBuffer>): Parcel {
+    const inside = content.length <= this.#largest ? content : null;
+    return { digest: sha256(content), bytes: content.length, inside };
   }
 
-  /** @throws InputError when it is not what its digest says */
-  async unpack({ inside, ...content }: Parcel): Promise<Uint8Array> {
-    if (inside === null) return this.get(content);
+  /** The same; what is too large goes to the store first. */
+  async pack(content: Uint8Array<ArrayBuffer>): Promise<Parcel> {
+    const parcel = this.wrap(content);
+    if (parcel.inside === null) await this.put(parcel.digest, content);
+    return parcel;
+  }
+
+  /**
+   * @param fetch gets what is in no message
+   * @throws InputError when it is not what its digest says
+   */
+  async unpack(
+    { inside, ...content }: Parcel,
+    fetch = (content: Content): Promise<Uint8Array> => this.get(content),
+  ): Promise<Uint8Array> {
+    if (inside === null) return fetch(content);
     if (inside.length === content.bytes && sha256(inside) === content.digest) return inside;
     throw new InputError(`content ${content.digest.slice(0, 12)} has the digest ${sha256(inside).slice(0, 12)}`);
   }
@@ -79,35 +92,42 @@ export class ContentStore {
 /** Bytes of content in the store, beyond which the oldest goes; it is stored again when somebody asks. */
 const storeLimit = 2 ** 32;
 
+export interface SupplyOptions {
+  /** @throws where there is no such content, or no longer */
+  find(digest: string): Uint8Array;
+  onProblem(text: string, error: unknown): void;
+  /** Whether there is no server any more. */
+  isOver(): boolean;
+}
+
 /** Puts content into the store when a worker asks for it, once for all of them. */
 export class Supply {
   readonly #store: ContentStore;
-  readonly #find: (digest: string) => Uint8Array;
-  readonly #onProblem: (problem: string) => void;
+  readonly #options: SupplyOptions;
   /** By digest, the oldest first. */
   readonly #stored = new Map<string, { readonly done: Promise<void>; readonly bytes: number }>();
 
-  /** @param find throws where there is no such content, or no longer */
-  constructor(store: ContentStore, find: (digest: string) => Uint8Array, onProblem: (problem: string) => void) {
+  constructor(store: ContentStore, options: SupplyOptions) {
     this.#store = store;
-    this.#find = find;
-    this.#onProblem = onProblem;
+    this.#options = options;
   }
 
   /** @param respond is told nothing when the content is there, else what is wrong */
   async answer(digest: string, respond: (text: string) => void): Promise<void> {
     try {
+      if (!/^[0-9a-f]{64}$/.test(digest)) throw new InputError("it is no digest");
       await (this.#stored.get(digest)?.done ?? this.#upload(digest));
       respond("");
     } catch (error) {
-      this.#onProblem(`a worker asked for content ${digest.slice(0, 12)}: ${messageOf(error)}`);
+      const text = `a worker asked for content ${printable(digest.slice(0, 12))}: ${messageOf(error)}`;
+      this.#options.onProblem(text, error);
       respond(messageOf(error));
     }
   }
 
   #upload(digest: string): Promise<void> {
-    const content = this.#find(digest);
-    const done = this.#store.put(digest, content);
+    const content = this.#options.find(digest);
+    const done = insist(() => this.#store.put(digest, content), this.#options.isOver);
     this.#stored.set(digest, { done, bytes: content.length });
     done.catch(() => this.#stored.delete(digest));
     for (const oldest of beyond(this.#stored, storeLimit)) void this.#store.delete(oldest);

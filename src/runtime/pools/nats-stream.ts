@@ -36,6 +36,12 @@ export async function makeStream(
   await queue("task", "workers");
 }
 
+/** Whether a task or a result of the run is in its queue, or with somebody. */
+export async function isBusy({ consumers }: JetStreamManager, run: string): Promise<boolean> {
+  const queues = await Promise.all(["workers", "run"].map((name) => consumers.info(streamOf(run), name)));
+  return queues.some(({ num_pending, num_ack_pending }) => num_pending + num_ack_pending > 0);
+}
+
 /** Whether a stream, or the consumer that was asked for, is not there. */
 export const isMissing = (error: unknown): boolean => [10014, 10059].includes((error as { code?: number }).code ?? 0);
 

@@ -9,6 +9,7 @@
  */
 import { z } from "zod";
 import { InputError } from "../../base/errors.ts";
+import { printable } from "../../base/text.ts";
 import { decodeUntrusted } from "../messages/codec.ts";
 
 export const subjects = {
@@ -34,7 +35,7 @@ const text = z
   .string()
   .max(500)
   .regex(/^\P{Cc}*$/u);
-const printable = z.string().transform((text) => text.slice(0, 20_000).replaceAll(/[^\P{Cc}\n]/gu, ""));
+const words = z.string().transform((text) => text.slice(0, 20_000).replaceAll(/[^\P{Cc}\n]/gu, ""));
 const count = z.int().min(0);
 const content = { digest: z.string().regex(/^[0-9a-f]{64}$/), bytes: count.max(2 ** 32) };
 
@@ -88,7 +89,7 @@ export const resultSchema = z.strictObject({
 
 export const replySchema = z.discriminatedUnion("ok", [
   z.strictObject({ ok: z.literal(true), value: z.unknown() }),
-  z.strictObject({ ok: z.literal(false), name: text, message: printable, stack: printable.optional() }),
+  z.strictObject({ ok: z.literal(false), name: text, message: words, stack: words.optional() }),
 ]);
 
 /** Bytes by their SHA-256. */
@@ -107,7 +108,9 @@ export function read<Value>(schema: z.ZodType<Value>, bytes: Uint8Array, source:
   const { success, data, error } = schema.safeParse(decodeUntrusted(bytes, source));
   if (success) return data;
   const { path, message } = error.issues[0]!;
-  throw new InputError(`${source} is not what it claims to be: ${path.join(".")} ${message}`);
+  // Names of fields may be a stranger's.
+  const problem = printable(`${path.join(".")} ${message}`.slice(0, 500));
+  throw new InputError(`${source} is not what it claims to be: ${problem}`);
 }
 
 /** Why a worker that is so cannot do what needs that; null when it can. */

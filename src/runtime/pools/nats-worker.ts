@@ -5,9 +5,11 @@
 import type { Consumer, JsMsg } from "@nats-io/jetstream";
 import { sha256 } from "../../base/digest.ts";
 import { MachineError, messageOf } from "../../base/errors.ts";
+import { formatBytes } from "../../base/units.ts";
 import { decodeUntrusted, encode } from "../messages/codec.ts";
 import { mostQuiet } from "./nats-attendance.ts";
-import { Contents, type ContentsOptions, delay, type Fetch, insist } from "./nats-contents.ts";
+import { Contents, type ContentsOptions, type Fetch } from "./nats-contents.ts";
+import { delay, insist, isRefusal } from "./nats-insist.ts";
 import { noteInterruptions } from "./nats-server.ts";
 import {
   type Announcement,
@@ -16,6 +18,7 @@ import {
   type Identity,
   misfit,
   mostAttempts,
+  type Result,
   read,
   streamOf,
   subjects,
@@ -112,12 +115,15 @@ export class NatsWorker {
     const { signal } = this.#options;
     while (!signal.aborted) {
       const run = this.#choose();
-      if (run !== null) await this.#serve(run);
-      else
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
+      if (run === null) await this.#woken();
+      else await this.#serve(run);
     }
+  }
+
+  #woken(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
   }
 
   #hear(data: Uint8Array): void {
@@ -184,7 +190,7 @@ export class NatsWorker {
     try {
       contents = new Contents(this.#options, run, await server.store(streamOf(run), "open"));
       const isOver = () => signal.aborted || !this.#runs.has(run);
-      pool = await open(await contents.get(setup, isOver), (content) => contents.get(content, isOver));
+      pool = await open(await contents.fetch(setup, isOver), (content) => contents.fetch(content, isOver));
       consumer = await server.jetstream.consumers.get(streamOf(run), "workers");
     } catch (error) {
       if (!signal.aborted && this.#runs.has(run)) this.#refuse(run, title, messageOf(error));
@@ -192,21 +198,17 @@ export class NatsWorker {
     }
     note(`serves ${title}`);
     this.#serving = run;
+    this.#refuses = null;
     this.#slots = Math.min(this.#options.slots, pool.workers);
     this.#uneven = 0;
     this.#tell();
     const before = this.#done;
     const service = new Service(this.#options, { run, self: this.#self, pool, contents, consumer });
-    const taken = Array.from({ length: this.#slots }, () => service.takeTasks(() => this.#done++));
-    const goesOn = () => service.problem === null && !signal.aborted && !server.connection.isClosed();
-    while (goesOn() && this.#runs.has(run) && !this.#isNeededMore()) {
-      await Promise.race([
-        new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        }),
-        ...taken,
-      ]);
+    for (let slot = 0; slot < this.#slots; slot++) {
+      void service.takeTasks(() => this.#done++).finally(() => this.#wake());
     }
+    const goesOn = () => service.problem === null && !signal.aborted && !server.connection.isClosed();
+    while (goesOn() && this.#runs.has(run) && !this.#isNeededMore()) await this.#woken();
     this.#serving = null;
     this.#slots = this.#options.slots;
     this.#tell();
@@ -276,11 +278,11 @@ class Service {
   /** @throws when the task's content cannot be had, unless it was tried often enough to say so */
   async #do({ work, job, blobs }: TaskMessage, attempt: number): Promise<Uint8Array<ArrayBuffer>> {
     const { contents, pool } = this.#serving;
-    const giveUp = (reason: string) => replyOf(() => Promise.reject(new MachineError(reason)));
-    if (attempt > mostAttempts) return giveUp(`"${work}" was begun ${mostAttempts} times, and no worker came back`);
+    if (attempt > mostAttempts) return failed(`"${work}" was begun ${mostAttempts} times, and no worker came back`);
     const fetch = async () => {
       const views = blobs.map(async (blob) => [blob.digest, await contents.get(blob, () => this.#isOver)] as const);
-      return { job: decodeUntrusted(await contents.unpack(job), "a job"), blobs: await Promise.all(views) };
+      const unpacked = await contents.unpack(job, () => this.#isOver);
+      return { job: decodeUntrusted(unpacked, "a job"), blobs: await Promise.all(views) };
     };
     try {
       const fetched = await fetch();
@@ -295,36 +297,56 @@ class Service {
       });
     } catch (error) {
       if (attempt < mostAttempts) throw error;
-      return giveUp(messageOf(error));
+      return failed(messageOf(error));
     }
   }
 
   async #work(message: JsMsg, onDone: () => void): Promise<void> {
-    const { server, silence = defaultSilence } = this.#options;
-    const { contents, run, self } = this.#serving;
+    const { server, silence = defaultSilence, note } = this.#options;
+    const { connection } = server;
     const attempt = message.info.deliveryCount;
     const begun = performance.now();
-    const beat = setInterval(() => message.working(), silence / 5);
+    const beat = setInterval(() => {
+      if (!connection.isClosed()) message.working();
+    }, silence / 5);
     try {
       const task = read(taskSchema, message.data, "a task");
       const reply = await this.#do(task, attempt);
-      if (this.problem !== null) {
-        message.nak();
-        return;
-      }
-      const took = performance.now() - begun;
-      const result = { id: task.id, attempt, worker: self, took, reply: await contents.pack(reply) };
-      await insist(
-        () => server.jetstream.publish(subjects.of(run, "done"), encode(result)),
-        () => this.#stopped,
-      );
+      if (this.problem !== null) throw new MachineError(this.problem);
+      await this.#deliver(reply, { id: task.id, attempt, took: performance.now() - begun });
       message.ack();
       onDone();
     } catch (error) {
-      this.#options.note(`a task is handed back: ${messageOf(error)}`);
-      message.nak(silence / 30);
+      note(`a task is handed back: ${messageOf(error)}`);
+      if (!connection.isClosed()) message.nak(this.problem === null ? silence / 30 : 0);
     } finally {
       clearInterval(beat);
     }
   }
+
+  async #deliver(reply: Uint8Array<ArrayBuffer>, about: Pick<Result, "id" | "attempt" | "took">): Promise<void> {
+    const { jetstream } = this.#options.server;
+    const { run, self, contents } = this.#serving;
+    const publish = async (reply: Uint8Array<ArrayBuffer>) => {
+      const result = { ...about, worker: self, reply: await contents.pack(reply) };
+      await jetstream.publish(subjects.of(run, "done"), encode(result));
+    };
+    try {
+      await insist(
+        () => publish(reply),
+        () => this.#stopped,
+      );
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      // There may be room for this.
+      const reason = `the NATS server takes no result of ${formatBytes(reply.length)}: ${messageOf(error)}`;
+      await publish(await failed(reason)).catch(() => {
+        this.problem = reason;
+        throw error;
+      });
+    }
+  }
 }
+
+const failed = (reason: string): Promise<Uint8Array<ArrayBuffer>> =>
+  replyOf(() => Promise.reject(new MachineError(reason)));

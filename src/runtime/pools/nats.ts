@@ -7,21 +7,23 @@
  * for; a task nobody wants any more by then is not sent. Nothing that comes back is believed before it was checked, and
  * the worst that a worker can do is to let the run fail.
  *
- * The stream and the store of a run go when it ends; those of a run that was killed, when somebody else comes a day later.
+ * Its stream and store go when a run ends; those of a run that was killed, when somebody else comes a day later.
  */
 import type { JsMsg } from "@nats-io/jetstream";
 import { sha256 } from "../../base/digest.ts";
 import { InputError, invariant, MachineError, messageOf } from "../../base/errors.ts";
 import { encode } from "../messages/codec.ts";
 import { Attendance, mostQuiet } from "./nats-attendance.ts";
+import { insist, isRefusal } from "./nats-insist.ts";
 import { type NatsServer, noteInterruptions } from "./nats-server.ts";
 import { type ContentStore, Supply } from "./nats-store.ts";
-import { isMissing, makeStream, removeAbandoned } from "./nats-stream.ts";
+import { isBusy, isMissing, makeStream, removeAbandoned } from "./nats-stream.ts";
 import {
   type Content,
   defaultSilence,
   misfit,
   mostAttempts,
+  type Parcel,
   type Result,
   read,
   replySchema,
@@ -68,9 +70,13 @@ interface Order {
   readonly isWanted: () => boolean;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
+  /** Once it has been sent. */
+  job: Parcel | null;
   attempts: number;
   /** Whether the queue has confirmed it. */
   isQueued: boolean;
+  /** Whether a result is being read: there may be any number of them, of any size. */
+  isRead: boolean;
 }
 
 export class NatsPool implements WorkPool {
@@ -79,14 +85,12 @@ export class NatsPool implements WorkPool {
   readonly #store: ContentStore;
   readonly #setup: Content;
   readonly #beat: number;
-  readonly #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout | undefined;
   readonly #attendance: Attendance;
   readonly #waiting: Order[] = [];
   readonly #remote = new Map<number, Order>();
   readonly #supply: Supply;
   readonly #problems: string[] = [];
-  /** Tasks by host. */
-  readonly #done = new Map<string, number>();
   #longest = 0;
   #local = 0;
   #next = 0;
@@ -94,6 +98,8 @@ export class NatsPool implements WorkPool {
   #retries = 0;
   /** Beats without a result. */
   #quiet = 0;
+  /** Why the run cannot go on. */
+  #failure: Error | null = null;
   #closed = false;
   #whenIdle: (() => void) | null = null;
 
@@ -118,14 +124,19 @@ export class NatsPool implements WorkPool {
     this.#options = options;
     this.#run = run;
     this.#store = store;
-    const problem = (text: string) => remember(this.#problems, text);
-    this.#supply = new Supply(store, (digest) => this.#content(digest), problem);
+    this.#supply = new Supply(store, {
+      find: (digest) => this.#content(digest),
+      isOver: () => options.server.connection.isClosed(),
+      onProblem: (text, error) => {
+        remember(this.#problems, text);
+        this.#onRefusal(error);
+      },
+    });
     this.#attendance = new Attendance(run, options.needs, (text) => {
       if (!this.#closed) options.note?.(text);
     });
     this.#setup = { digest: sha256(options.setup), bytes: options.setup.length };
     this.#beat = (options.silence ?? defaultSilence) / 10;
-    this.#timer = setInterval(() => this.#onBeat(), this.#beat);
   }
 
   get workers(): number {
@@ -134,26 +145,23 @@ export class NatsPool implements WorkPool {
 
   get diagnostics(): PoolDiagnostics {
     const own = this.#options.local?.diagnostics ?? { completed: 0, retries: 0, stuck: 0, problems: [] };
+    const who = [...this.#attendance.done, ...(own.completed > 0 ? [`${own.completed} here`] : [])].join(", ");
     return {
       completed: own.completed + this.#completed,
       retries: own.retries + this.#retries,
       stuck: own.stuck,
       problems: [...own.problems, ...this.#problems],
-      summary: this.#summary(own.completed),
+      summary: `tasks: ${who || "none"}; ${this.#retries} begun again, at most ${this.#longest} in the queue`,
     };
-  }
-
-  #summary(here: number): string {
-    const hosts = [...this.#done].map(([host, tasks]) => `${tasks} on ${host}`);
-    const who = [...hosts, ...(here > 0 ? [`${here} here`] : [])].join(", ");
-    return `tasks: ${who || "none"}; ${this.#retries} begun again, at most ${this.#longest} in the queue`;
   }
 
   async run(task: Task, isWanted: () => boolean = () => true): Promise<unknown> {
     invariant(!this.#closed, () => `"${task.work}" came to a pool that is closed`);
+    if (this.#failure !== null) throw this.#failure;
     const encoded = encodeTask(task);
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ task, encoded, isWanted, resolve, reject, attempts: 0, isQueued: false });
+      const fresh = { job: null, attempts: 0, isQueued: false, isRead: false };
+      this.#waiting.push({ task, encoded, isWanted, resolve, reject, ...fresh });
       this.#dispatch();
       this.#longest = Math.max(this.#longest, this.#waiting.length);
     });
@@ -163,12 +171,10 @@ export class NatsPool implements WorkPool {
     if (this.#closed) return;
     this.#closed = true;
     const { local, server } = this.#options;
-    this.#forget();
-    if (!this.#isIdle) {
-      await new Promise<void>((resolve) => {
-        this.#whenIdle = resolve;
-      });
-    }
+    await new Promise<void>((resolve) => {
+      this.#whenIdle = resolve;
+      this.#forget();
+    });
     clearInterval(this.#timer);
     await local?.close();
     const { connection, manager } = server;
@@ -191,7 +197,7 @@ export class NatsPool implements WorkPool {
     const each = (subject: string, take: (data: Uint8Array, respond: (text: string) => void) => unknown) =>
       connection.subscribe(subject, {
         callback: (error, message) => {
-          if (error === null) take(message.data, (text) => void message.respond(text));
+          if (error === null) take(message.data, (text) => void (connection.isClosed() || message.respond(text)));
           else this.#fail(new MachineError(`the NATS server ${server.url} refuses ${subject}: ${error.message}`));
         },
       });
@@ -199,16 +205,14 @@ export class NatsPool implements WorkPool {
     each(subjects.of(this.#run, "want"), (data, respond) => this.#supply.answer(Buffer.from(data).toString(), respond));
     const consumer = await jetstream.consumers.get(streamOf(this.#run), "run");
     const results = await consumer.consume({ max_messages: 100 });
-    const take = async () => {
-      for await (const message of results) void this.#take(message);
-    };
-    take().catch((error: unknown) => this.#fail(error));
+    this.#takeAll(results).catch((cause: unknown) => this.#fail(new MachineError(messageOf(cause), { cause })));
     connection.closed().then((error) => {
       if (error) this.#fail(new MachineError(`the connection to ${server.url} ended: ${error.message}`));
     });
     void noteInterruptions(server, note);
     this.#announce();
     if (!this.#options.local) note(`waits for workers: npx flame worker --nats ${server.url}`);
+    this.#timer = setInterval(() => this.#onBeat(), this.#beat);
     void removeAbandoned(server.manager, { wait: 5 * this.#beat, isOver: () => this.#closed });
   }
 
@@ -233,8 +237,7 @@ export class NatsPool implements WorkPool {
   #hear(data: Uint8Array): void {
     try {
       const before = this.#attendance.slots;
-      const isFree = this.#attendance.hear(data);
-      if (isFree || this.#attendance.slots !== before) this.#announce();
+      if (this.#attendance.hear(data) || this.#attendance.slots !== before) this.#announce();
       this.#dispatch();
     } catch (error) {
       remember(this.#problems, messageOf(error));
@@ -281,39 +284,49 @@ export class NatsPool implements WorkPool {
 
   #send(order: Order): void {
     const id = this.#next++;
-    order.isQueued = false;
-    this.#remote.set(id, order);
-    this.#queue(id, order).catch((error: unknown) => this.#retry(id, messageOf(error)));
+    this.#remote.set(id, Object.assign(order, { isQueued: false, isRead: false }));
+    this.#queue(id, order).catch((error: unknown) => {
+      this.#onRefusal(error);
+      this.#retry(id, messageOf(error));
+    });
   }
 
   async #queue(id: number, order: Order): Promise<void> {
+    const { connection, jetstream } = this.#options.server;
     const { work, job, blobs } = order.encoded;
     const named = blobs.map(([digest, content]) => ({ digest, bytes: content.length }));
-    const message = encode({ id, work, job: await this.#store.pack(job), blobs: named });
-    while (this.#remote.get(id) === order) {
-      try {
-        // By its name the server knows a message that it has already.
-        await this.#options.server.jetstream.publish(subjects.of(this.#run, "task"), message, { msgID: `task ${id}` });
-        order.isQueued = true;
-        return;
-      } catch (error) {
-        if (this.#options.server.connection.isClosed()) throw error;
-        await new Promise((resolve) => setTimeout(resolve, this.#beat));
-      }
-    }
+    order.job ??= this.#store.wrap(job);
+    const message = encode({ id, work, job: order.job, blobs: named });
+    await insist(
+      // By its name the server knows a message that it has already.
+      () => jetstream.publish(subjects.of(this.#run, "task"), message, { msgID: `task ${id}` }),
+      () => connection.isClosed() || this.#remote.get(id) !== order,
+    );
+    order.isQueued = true;
+  }
+
+  /** A server that is full, or may hold no more of the run, ends it. */
+  #onRefusal(error: unknown): void {
+    if (!isRefusal(error)) return;
+    this.#fail(new MachineError(`the NATS server ${this.#options.server.url} takes no more: ${error.message}`));
+  }
+
+  async #takeAll(results: AsyncIterable<JsMsg>): Promise<void> {
+    for await (const message of results) void this.#take(message);
   }
 
   /** A result has come, or what claims to be one. */
   async #take(message: JsMsg): Promise<void> {
-    const { needs, check, onDone } = this.#options;
+    const { needs, check, onDone, server } = this.#options;
     let id = -1;
     try {
       const result = read(resultSchema, message.data, "a result");
       const { worker, reply, took, attempt } = result;
       const order = this.#remote.get(result.id);
       // Somebody else was faster.
-      if (order === undefined) return;
+      if (order === undefined || order.isRead) return;
       id = result.id;
+      order.isRead = true;
       const problem = misfit(needs, worker.is);
       if (problem !== null) throw new InputError(`from ${worker.host}: ${problem}`);
       const found = read(replySchema, await this.#store.unpack(reply), `the reply from ${worker.host}`);
@@ -323,7 +336,7 @@ export class NatsPool implements WorkPool {
       this.#retries += Math.max(0, attempt - 1);
       if (found.ok) {
         this.#completed++;
-        this.#done.set(worker.host, (this.#done.get(worker.host) ?? 0) + 1);
+        this.#attendance.credit(worker);
         order.resolve(found.value);
         onDone?.(order.task, { worker, took, attempt });
       } else {
@@ -335,7 +348,7 @@ export class NatsPool implements WorkPool {
       if (id === -1) remember(this.#problems, `a result was refused: ${messageOf(error)}`);
       else this.#retry(id, `its result was refused: ${messageOf(error)}`);
     } finally {
-      message.ack();
+      if (!server.connection.isClosed()) message.ack();
       this.#dispatch();
     }
   }
@@ -356,12 +369,8 @@ export class NatsPool implements WorkPool {
   /** Sees that what is awaited is still with somebody: a worker may have taken it off the queue without a result. */
   async #findLost(): Promise<void> {
     const before = [...this.#remote].filter(([, { isQueued }]) => isQueued);
-    const { consumers } = this.#options.server.manager;
     try {
-      for (const name of ["workers", "run"]) {
-        const { num_pending, num_ack_pending } = await consumers.info(streamOf(this.#run), name);
-        if (num_pending + num_ack_pending > 0) return;
-      }
+      if (await isBusy(this.#options.server.manager, this.#run)) return;
     } catch (error) {
       if (isMissing(error)) this.#fail(new MachineError(`the run is gone from the NATS server: ${messageOf(error)}`));
       return;
@@ -373,14 +382,16 @@ export class NatsPool implements WorkPool {
     if (digest === this.#setup.digest) return this.#options.setup;
     const make = this.#options.contents?.get(digest);
     if (make !== undefined) return make();
-    for (const { encoded } of this.#remote.values()) {
+    for (const { encoded, job } of this.#remote.values()) {
       const blob = encoded.blobs.find(([name]) => name === digest);
       if (blob !== undefined) return blob[1];
+      if (job?.digest === digest) return encoded.job;
     }
     throw new InputError("the run does not have it, or no longer");
   }
 
-  #fail(error: unknown): void {
+  #fail(error: Error): void {
+    this.#failure ??= error;
     const orders = [...this.#remote.values(), ...this.#waiting.splice(0)];
     this.#remote.clear();
     for (const { reject } of orders) reject(error);
