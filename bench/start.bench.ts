@@ -15,7 +15,7 @@ import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { median } from "simple-statistics";
 import { compiled } from "../bin/compiled.mjs";
-import { packageRoot } from "../src/base/package-root.ts";
+import { packageRoot } from "../src/base/places.ts";
 import { formatTable } from "../src/report/table.ts";
 
 export default async function bench(options: string[]): Promise<void> {

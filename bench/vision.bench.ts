@@ -12,7 +12,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { packageRoot } from "../src/base/package-root.ts";
+import { packageRoot } from "../src/base/places.ts";
 import { run as runScenario } from "../src/index.ts";
 import { formatTable } from "../src/report/table.ts";
 import { type VisionSetting, visionScenario } from "./vision-scenario.ts";

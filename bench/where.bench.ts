@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { compiled } from "../bin/compiled.mjs";
-import { packageRoot } from "../src/base/package-root.ts";
+import { packageRoot } from "../src/base/places.ts";
 import { formatTable } from "../src/report/table.ts";
 import { stepKinds } from "./step-kinds.ts";
 

@@ -12,7 +12,7 @@ import { pathToFileURL } from "node:url";
 import { z } from "zod";
 import { InputError, InvariantError, messageOf, ScenarioError } from "../base/errors.ts";
 import { parseJson } from "../base/json.ts";
-import { packageRoot } from "../base/package-root.ts";
+import { packageRoot } from "../base/places.ts";
 import { nearest } from "../base/spelling.ts";
 import { largestText, readText } from "../base/text.ts";
 import { openRunFolder, readRecord } from "../folder/run-folder.ts";

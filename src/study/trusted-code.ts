@@ -3,24 +3,20 @@
  * No run folder can vouch for code, since a stranger may have written it; this place is out of a stranger's reach.
  */
 import { chmodSync, closeSync, existsSync, openSync, realpathSync, statSync } from "node:fs";
-import { homedir } from "node:os";
-import { isAbsolute, join } from "node:path";
+import { join } from "node:path";
 import { sha256 } from "../base/digest.ts";
 import { makeFolder } from "../base/disk.ts";
+import { userFolder } from "../base/places.ts";
 
-/** `$XDG_STATE_HOME` counts when it is absolute, as its standard says: a relative one could lead into anybody's folder. */
-function trustFolder(): string {
-  const { XDG_STATE_HOME = "" } = process.env;
-  const state = isAbsolute(XDG_STATE_HOME) ? XDG_STATE_HOME : join(homedir(), ".local", "state");
-  return join(state, "flame-sim", "trusted-code");
-}
+/** A relative path could lead into anybody's folder; see `userFolder`. */
+const trustFolder = (): string => join(userFolder("state"), "trusted-code");
 
 const nameOf = (file: string, digest: string): string => sha256(`${realpathSync(file)}\0${digest}`);
 
 /** Remembers that the user has named this file to be run. Where that cannot be written down, a resume has to ask. */
 export function trustCode(file: string, digest: string): void {
-  const folder = trustFolder();
   try {
+    const folder = trustFolder();
     makeFolder(folder);
     chmodSync(folder, 0o700);
     closeSync(openSync(join(folder, nameOf(file, digest)), "a", 0o600));
@@ -31,8 +27,8 @@ export function trustCode(file: string, digest: string): void {
 
 /** Whether the user has run these very bytes from this very path. */
 export function isTrustedCode(file: string, digest: string): boolean {
-  const folder = trustFolder();
   try {
+    const folder = trustFolder();
     return isPrivate(folder) && existsSync(join(folder, nameOf(file, digest)));
   } catch {
     return false;

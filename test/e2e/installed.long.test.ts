@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 import { promisify } from "node:util";
 import { compile } from "../../bin/compiled.mjs";
-import { packageRoot } from "../../src/base/package-root.ts";
+import { packageRoot } from "../../src/base/places.ts";
 import { folderOfFile } from "../support/folders.ts";
 import { otherNodes } from "../support/nodes.ts";
 import { tinyModel } from "../support/tiny-model.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { packageRoot } from "../../src/base/package-root.ts";
+import { packageRoot } from "../../src/base/places.ts";
 import { runFlame } from "../support/command-line.ts";
 import { temporaryFolder } from "../support/folders.ts";
 

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { compiled } from "../../bin/compiled.mjs";
-import { packageRoot } from "../../src/base/package-root.ts";
+import { packageRoot } from "../../src/base/places.ts";
 import { codeDigest } from "../../src/run/package.ts";
 import { temporaryFolder } from "../support/folders.ts";
 

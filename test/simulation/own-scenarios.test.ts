@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { packageRoot } from "../../src/base/package-root.ts";
+import { packageRoot } from "../../src/base/places.ts";
 import { openRunFolder, readResult } from "../../src/folder/run-folder.ts";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { hasCode, scenarioToJson } from "../../src/scenario/define.ts";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import tab, { type Complete } from "@bomb.sh/tab";
 import type { Command } from "commander";
 import { ScenarioError } from "../../base/errors.ts";
-import { packageRoot } from "../../base/package-root.ts";
+import { packageRoot } from "../../base/places.ts";
 import { engineNames } from "../../engine/names.ts";
 import { policies } from "../../fl/policies/registry.ts";
 import { samplers } from "../../fl/samplers/registry.ts";

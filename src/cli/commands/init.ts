@@ -3,7 +3,7 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { makeFolder, onDisk } from "../../base/disk.ts";
 import { ScenarioError } from "../../base/errors.ts";
-import { packageRoot } from "../../base/package-root.ts";
+import { packageRoot } from "../../base/places.ts";
 import { terminal } from "../screen/terminal.ts";
 import { quote } from "./run.ts";
 

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { onDisk } from "../../base/disk.ts";
 import { InputError } from "../../base/errors.ts";
-import { packageRoot } from "../../base/package-root.ts";
+import { packageRoot } from "../../base/places.ts";
 import { largestText, readText } from "../../base/text.ts";
 import { openRunFolder, type ResultRecord, readRecord, readResult } from "../../folder/run-folder.ts";
 import { formatTable } from "../../report/table.ts";

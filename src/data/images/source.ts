@@ -3,7 +3,7 @@ import { extname, join } from "node:path";
 import { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
-import { packageRoot } from "../../base/package-root.ts";
+import { packageRoot } from "../../base/places.ts";
 import { Rng } from "../../base/random.ts";
 import { readIdx } from "./idx.ts";
 import { hashesOf, type ImageData, imageData } from "./labelled.ts";

@@ -9,7 +9,7 @@ import { mean, standardDeviation } from "simple-statistics";
 import { z } from "zod";
 import { InputError } from "../../base/errors.ts";
 import { digestOfFile } from "../../base/open.ts";
-import { packageRoot } from "../../base/package-root.ts";
+import { packageRoot } from "../../base/places.ts";
 import { show } from "../../base/problem.ts";
 import { owners, type RowData, shared } from "../examples.ts";
 import type { RecordsSource } from "../source.ts";

@@ -20,12 +20,12 @@ import {
   rmSync,
   statSync,
 } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { threadId } from "node:worker_threads";
 import { diskError, makeFolder, onDisk, syncFolder, writeFully } from "../../base/disk.ts";
 import { InvariantError, invariant } from "../../base/errors.ts";
 import { largestJson, openToRead } from "../../base/open.ts";
+import { userFolder } from "../../base/places.ts";
 import { isRunning } from "../../base/processes.ts";
 import { readText } from "../../base/text.ts";
 import { sizeOf } from "../../tensor/graph/shape.ts";
@@ -36,10 +36,7 @@ import { checkpointDigest } from "./checkpoint-digest.ts";
 import { type ConversionOptions, convertWeights, halfTypes } from "./convert-weights.ts";
 
 /** Where converted weights are kept unless the user says otherwise. */
-export function defaultWeightsCache(environment: Readonly<Record<string, string | undefined>> = process.env): string {
-  const base = environment.XDG_CACHE_HOME || join(homedir(), ".cache");
-  return join(base, "flame-sim", "weights");
-}
+export const defaultWeightsCache = (): string => join(userFolder("cache"), "weights");
 
 /**
  * The checkpoint in executor layout: from the cache if it was converted before, else converted now.

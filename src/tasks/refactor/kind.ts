@@ -1,7 +1,7 @@
 /** The refactoring task of a run: the folder of a dense model, instructions, and how the model is cut. */
 import { join } from "node:path";
 import { ScenarioError } from "../../base/errors.ts";
-import { packageRoot } from "../../base/package-root.ts";
+import { packageRoot } from "../../base/places.ts";
 import { expected, type Problem } from "../../base/problem.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { storedAs } from "../../model/formats/stored-tensors.ts";

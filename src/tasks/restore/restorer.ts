@@ -7,7 +7,7 @@
  * K are 3x3. Each is a product of patches, W·x, which ranks may change.
  */
 import { join } from "node:path";
-import { packageRoot } from "../../base/package-root.ts";
+import { packageRoot } from "../../base/places.ts";
 import { type FlatTensor, readFlatTensors } from "../../model/formats/flat-tensors.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { add, addScalar, scale, swiglu } from "../../tensor/ops/arithmetic.ts";

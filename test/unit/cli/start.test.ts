@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { packageRoot } from "../../../src/base/package-root.ts";
+import { packageRoot } from "../../../src/base/places.ts";
 
 /** Everything that loading `path` loads: files from the root, packages by name. Types and dynamic imports load nothing. */
 function loadedBy(path: string, known = new Set<string>()): Set<string> {
@@ -24,7 +24,7 @@ test("help and a mistyped option load no command and nothing of the simulator", 
     "commander",
     "picocolors",
     "src/base/errors.ts",
-    "src/base/package-root.ts",
+    "src/base/places.ts",
     "src/base/processes.ts",
     "src/base/units.ts",
     "src/cli/commands.ts",

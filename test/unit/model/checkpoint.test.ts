@@ -6,11 +6,7 @@ import { test } from "node:test";
 import { InputError } from "../../../src/base/errors.ts";
 import { baseWeightShapes } from "../../../src/model/base-weights.ts";
 import { loadCheckpoint } from "../../../src/model/formats/checkpoint.ts";
-import {
-  BaseWeightsFile,
-  defaultWeightsCache,
-  prepareBaseWeights,
-} from "../../../src/model/formats/prepare-weights.ts";
+import { BaseWeightsFile, prepareBaseWeights } from "../../../src/model/formats/prepare-weights.ts";
 import { writeSafetensors } from "../../../src/model/formats/safetensors-writer.ts";
 import { writeCheckpoint } from "../../../src/model/formats/write-checkpoint.ts";
 import { temporaryFolder } from "../../support/folders.ts";
@@ -367,10 +363,6 @@ test("a head of more than 64 MB is in panels, and comes back as it was", async (
   copy.weights.readFloats("lm_head.weight", got);
   copy.close();
   assert.ok(Buffer.from(got.buffer).equals(Buffer.from(head.buffer)));
-});
-
-test("the cache lies where the user's caches lie", () => {
-  assert.equal(defaultWeightsCache({ XDG_CACHE_HOME: "/caches" }), "/caches/flame-sim/weights");
 });
 
 test("a weight that is not a finite number is named, and nothing is left in the cache", async (context) => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { test } from "node:test";
-import { packageRoot } from "../../../src/base/package-root.ts";
+import { packageRoot } from "../../../src/base/places.ts";
 import { loadRun } from "../../../src/run/resume.ts";
 import { loadScenario, reload, sourceOf } from "../../../src/study/load-scenario.ts";
 import { temporaryFolder } from "../../support/folders.ts";
