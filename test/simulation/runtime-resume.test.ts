@@ -113,13 +113,13 @@ test("a run broken off after every single event goes on as if nothing had happen
   }
 });
 
-test("real threads give the same run: 1, 2 and 4 workers, resumed or not", async () => {
+test("real threads give the same run: 1 and 3 workers, resumed or not", async () => {
   const worker = new URL("../support/pool-worker.ts", import.meta.url);
-  const pools = [1, 2, 4].map((workers) => new PiscinaPool({ worker, workers }));
+  const pools = [1, 3].map((workers) => new PiscinaPool({ worker, workers }));
   const { lab } = await straight(5, new ScrambledPool(1, 0));
   const reference = outcome(lab);
   for (const pool of pools) assert.deepEqual(outcome((await straight(5, pool)).lab), reference);
-  const { resumed } = await interrupted(5, 150, pools[1]!, pools[2]!);
+  const { resumed } = await interrupted(5, 150, pools[1]!, pools[0]!);
   assert.deepEqual(resumed, reference);
   await Promise.all(pools.map((pool) => pool.close()));
 });

@@ -38,6 +38,21 @@ async function prepared(folder: string, cache: string) {
   }
 }
 
+/** A model with an embedding of this many rows and a head, whose numbers ascend: to draw as many takes seconds. */
+function writeTall(folder: string, rows: number, tied = false) {
+  const config = { ...smallConfig, vocab_size: rows, num_hidden_layers: 1, tie_word_embeddings: tied };
+  const embed = new Float32Array(rows * 8).map((_, i) => i);
+  const head = tied ? embed : embed.map((value) => value + 1);
+  const source = randomTensors({ ...config, vocab_size: 1 });
+  source.set("model.embed_tokens.weight", { shape: [rows, 8], values: embed });
+  if (!tied) source.set("lm_head.weight", { shape: [rows, 8], values: head });
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "config.json"), JSON.stringify(config));
+  const tensors = [...source].map(([name, tensor]) => ({ name, ...tensor }));
+  writeSafetensors(join(folder, "model.safetensors"), tensors);
+  return { embed, head };
+}
+
 async function converted(folder: string, cache: string) {
   const weights = await prepared(folder, cache);
   const file = new BaseWeightsFile(weights);
@@ -264,8 +279,7 @@ test("an aborted conversion leaves nothing, and the next one works", async (cont
   const folder = temporaryFolder(context);
   const cache = join(folder, "cache");
   // Large enough that the conversion looks at the signal before it ends.
-  const config = { ...smallConfig, hidden_size: 256, intermediate_size: 512, num_experts: 8 };
-  writeFolder(join(folder, "model"), config, randomTensors({ ...config }));
+  writeTall(join(folder, "model"), 600_000);
   const checkpoint = loadCheckpoint(join(folder, "model"));
   const abort = new AbortController();
   let reports = 0;
@@ -308,22 +322,14 @@ test("a matrix larger than the scratch is transposed in strips", async (context)
   const model = join(folder, "model");
   // The head has 2²⁴ + 136 elements, a few rows more than the scratch holds; no number up to 16 divides its columns.
   const rows = 2_097_169;
-  const config = { ...smallConfig, vocab_size: rows, num_hidden_layers: 1, tie_word_embeddings: true };
-  const embed = { shape: [rows, 8], values: Float32Array.from({ length: rows * 8 }, (_, i) => i) };
-  const source = randomTensors({ ...config, vocab_size: 1 }).set("model.embed_tokens.weight", embed);
-  mkdirSync(model);
-  writeFileSync(join(model, "config.json"), JSON.stringify(config));
-  writeSafetensors(
-    join(model, "model.safetensors"),
-    [...source].map(([name, tensor]) => ({ name, ...tensor })),
-  );
+  const { embed } = writeTall(model, rows, true);
   const weights = await prepared(model, join(folder, "cache"));
   const file = new BaseWeightsFile(weights);
   const head = new Float32Array(rows * 8);
   file.read("head", head);
   file.close();
   for (let i = 0; i < 8; i++) {
-    for (const o of [0, 1, 1000, rows - 2, rows - 1]) assert.equal(head[i * rows + o], embed.values[o * 8 + i]);
+    for (const o of [0, 1, 1000, rows - 2, rows - 1]) assert.equal(head[i * rows + o], embed[o * 8 + i]);
   }
 });
 
@@ -332,21 +338,9 @@ test("a head of more than 64 MB is in panels, and comes back as it was", async (
   const model = join(folder, "model");
   // Three times 699,051 tokens; 2²⁴ + 8 elements.
   const rows = 2_097_153;
-  const config = { ...smallConfig, vocab_size: rows, num_hidden_layers: 1 };
-  const source = randomTensors({ ...config, vocab_size: 1 });
-  for (const [name, first] of [
-    ["model.embed_tokens.weight", 0],
-    ["lm_head.weight", 1],
-  ] as const) {
-    source.set(name, { shape: [rows, 8], values: Float32Array.from({ length: rows * 8 }, (_, i) => first + i) });
-  }
-  mkdirSync(model);
-  writeFileSync(join(model, "config.json"), JSON.stringify(config));
-  const tensors = [...source].map(([name, tensor]) => ({ name, ...tensor }));
-  writeSafetensors(join(model, "model.safetensors"), tensors);
+  const { head } = writeTall(model, rows);
   const weights = await prepared(model, join(folder, "cache"));
   const file = new BaseWeightsFile(weights);
-  const head = source.get("lm_head.weight")!.values;
   for (const panel of [0, 1, 2]) {
     const values = new Float32Array((rows / 3) * 8);
     file.read(`head.${panel}`, values);
