@@ -175,7 +175,7 @@ describe("pools", { concurrency: true }, () => {
   });
 
   test("the steps of all tasks are counted, also of those that take a worker's life", async () => {
-    const pool = new PiscinaPool({ worker, workers: 2 });
+    const pool = new PiscinaPool({ worker, workers: 1 });
     await Promise.all([pool.run(task("steps", { count: 3 })), pool.run(task("steps", { count: 4 }))]);
     await pool.run(counted("die", 1).task);
     assert.equal(pool.diagnostics.steps, 7);

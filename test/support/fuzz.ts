@@ -11,6 +11,8 @@ export interface FuzzTarget {
   readonly allowed: readonly (new (...args: never[]) => Error)[];
   /** What the text of seeds is, for changes that keep it well-formed. */
   readonly form: "json" | "text" | "bytes";
+  /** Takes so long that tests are content with a quarter of the cases. */
+  readonly isSlow?: boolean;
 }
 
 export interface FuzzReport {
