@@ -72,7 +72,8 @@ export interface TensorProto {
 export interface ValueProto {
   readonly name: string;
   readonly elementType: number;
-  readonly dims: readonly (number | string)[];
+  /** Nothing is said of the shape where absent. */
+  readonly dims?: readonly (number | string)[];
 }
 
 /** `{ axis: 1 }` → the typed attribute messages of a node. */
@@ -91,7 +92,9 @@ const valueInfo = ({ name, elementType, dims }: ValueProto) => ({
   type: {
     tensorType: {
       elemType: elementType,
-      shape: { dim: dims.map((dim) => (typeof dim === "string" ? { dimParam: dim } : { dimValue: dim })) },
+      ...(dims && {
+        shape: { dim: dims.map((dim) => (typeof dim === "string" ? { dimParam: dim } : { dimValue: dim })) },
+      }),
     },
   },
 });

@@ -11,7 +11,7 @@ import type { InferenceSession, OnnxValue, Tensor as OrtTensor } from "onnxrunti
 import { InvariantError, MachineError, messageOf } from "../../base/errors.ts";
 import type { Program, TensorType } from "../graph/ir.ts";
 import { type Executable, type Executor, sizesOf, type TensorData, type WeightSource } from "./executor.ts";
-import { OnnxEmitter, outputName } from "./onnx-emitter.ts";
+import { keptShape, OnnxEmitter, outputName } from "./onnx-emitter.ts";
 
 type Ort = typeof import("onnxruntime-node");
 
@@ -44,7 +44,9 @@ export interface OnnxOptions {
  * On WebGPU every part of a cut is a buffer of its shader, of which some devices have eight, the input included; products
  * over no rows fail; and SimplifiedLayerNormalization leaves its second output unwritten (1.30).
  */
-const webgpuLimits = { parts: 7, whole: true, plainNorms: true } as const;
+const webgpuLimits = { parts: 7, whole: true, plainNorms: true, shapes: true } as const;
+
+const limits = { cpu: {}, webgpu: webgpuLimits, cuda: { shapes: true } } as const;
 
 /** Folding would widen every weight when the session is made, and merging would keep what is widened for the next use. */
 const keepsNarrow = { disable_specified_optimizers: "ConstantFolding;CommonSubexpressionElimination" };
@@ -62,9 +64,9 @@ export class OnnxExecutor implements Executor {
 
   async compile(program: Program, weights: WeightSource | null): Promise<Executable> {
     const ort = loadOrt();
-    const emitter = new OnnxEmitter(weights, this.pads ? webgpuLimits : {});
-    const model = emitter.emit(program);
     const { provider = "cpu", threads = 1, profilePrefix } = this.#options;
+    const emitter = new OnnxEmitter(weights, limits[provider]);
+    const model = emitter.emit(program);
     const session: Record<string, string> = { disable_prepacking: "1" };
     if (weights) session.model_external_initializers_file_folder_path = dirname(weights.path);
     const options: InferenceSession.SessionOptions = {
@@ -85,7 +87,8 @@ export class OnnxExecutor implements Executor {
       ...(profilePrefix !== undefined && { enableProfiling: true, profileFilePrefix: profilePrefix }),
     };
     try {
-      return new OnnxExecutable(ort, await ort.InferenceSession.create(model, options), program);
+      const fixed = emitter.hides ? { [keptShape.name]: new ort.Tensor("int64", keptShape.values, [2]) } : {};
+      return new OnnxExecutable(ort, await ort.InferenceSession.create(model, options), program, fixed);
     } catch (cause) {
       throw new MachineError(`${this.name}: session for "${program.name}" could not be created: ${messageOf(cause)}`, {
         cause,
@@ -98,11 +101,14 @@ class OnnxExecutable implements Executable {
   readonly #ort: Ort;
   #session: InferenceSession | null;
   readonly #program: Program;
+  readonly #fixed: Readonly<Record<string, OrtTensor>>;
 
-  constructor(ort: Ort, session: InferenceSession, program: Program) {
+  /** @param fixed inputs that are the same in every run */
+  constructor(ort: Ort, session: InferenceSession, program: Program, fixed: Readonly<Record<string, OrtTensor>>) {
     this.#ort = ort;
     this.#session = session;
     this.#program = program;
+    this.#fixed = fixed;
   }
 
   async run(
@@ -111,7 +117,7 @@ class OnnxExecutable implements Executable {
   ): Promise<Record<string, TensorData>> {
     const [session, program] = [this.#session, this.#program];
     if (!session) throw new InvariantError(`program "${program.name}" was disposed`);
-    const inputs: Record<string, OrtTensor> = {};
+    const inputs: Record<string, OrtTensor> = { ...this.#fixed };
     for (const [key, input] of Object.entries(program.inputs)) {
       inputs[input.node.attributes.name as string] = this.#tensor(key, feeds[key], input);
     }

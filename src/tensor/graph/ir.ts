@@ -73,6 +73,8 @@ export interface OnnxLimits {
   readonly whole?: boolean;
   /** Fused norms do not give the reciprocal deviation. */
   readonly plainNorms?: boolean;
+  /** No shape is hidden from it. */
+  readonly shapes?: boolean;
 }
 
 /** Emits ONNX nodes; values are names. */
@@ -88,6 +90,8 @@ export interface OnnxLowering {
   ): string[];
   /** The parts of these sizes along an axis. */
   cut(name: string, sizes: readonly number[], axis: number): string[];
+  /** The matrix, whose shape, and that of what is made of it, only a run knows. */
+  hidden(matrix: string): string;
   cast(name: string, dtype: DType): string[];
   /** An index as int64, the one type every kernel takes. */
   wide(name: string, dtype: DType): string;

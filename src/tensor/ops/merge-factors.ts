@@ -4,7 +4,7 @@ import { apply } from "../graph/graph.ts";
 import type { Op, Tensor } from "../graph/ir.ts";
 import { type Shape, sameShape, shapeError } from "../graph/shape.ts";
 import { matmul } from "./matrix.ts";
-import { outerOperands } from "./ragged.ts";
+import { outerOperands, productOf } from "./ragged.ts";
 
 /**
  * Gradients of the factors of a merged matrix that multiplied the rows `x` and got `dy` back, with nothing of the size of
@@ -22,9 +22,9 @@ const factorGradientsOp: Op = {
     // One tree per group: ONNX Runtime works a tree off before the next, while the rows of the group are in the cache.
     const trees = rows.map((row, group) => {
       const gradient = gradients[group]!;
-      const [low] = emit.node("Gemm", [row, as[group]!], { transB: 1 });
+      const low = productOf(emit, row, as[group]!, { transB: 1 });
       const [back] = emit.node("MatMul", [gradient, bs[group]!]);
-      return [emit.node("Gemm", [back!, row], outer)[0]!, emit.node("Gemm", [low!, gradient], outer)[0]!];
+      return [productOf(emit, back!, row, outer), productOf(emit, low, gradient, outer)];
     });
     // What is equally wide is stacked as it is.
     const same = input === output;

@@ -5,7 +5,7 @@
  * its weight gradient is zero.
  */
 import { apply } from "../graph/graph.ts";
-import type { Op, Tensor } from "../graph/ir.ts";
+import type { OnnxAttributes, OnnxLowering, Op, Tensor } from "../graph/ir.ts";
 import { groupsOf, isRagged, type Shape, shapeError } from "../graph/shape.ts";
 
 const sortByGroupOp: Op = {
@@ -28,7 +28,7 @@ const sortByGroupOp: Op = {
     const [member] = emit.node("Equal", [row!, numbers]);
     // NonZero walks row by row, so positions come out sorted by group and, within a group, in order.
     const [found] = emit.node("NonZero", [member!]);
-    const [positions] = emit.node("Gather", [found!, emit.integer(1)], { axis: 0 });
+    const [positions] = emit.node("Gather", [emit.hidden(found!), emit.integer(1)], { axis: 0 });
     const [count] = emit.node("ReduceSum", [emit.cast(member!, "int32")[0]!, emit.integers([1])], { keepdims: 0 });
     const [counts] = emit.cast(count!, "int64");
     emit.defineRagged(node.outputs[0]!, { whole: positions!, counts: counts! });
@@ -77,6 +77,16 @@ export function sortByGroup(labels: Tensor, groups: number): { positions: Tensor
   return { positions: outputs[0]!, counts: outputs[1]! };
 }
 
+/**
+ * The product that Gemm makes, to the bit; but of hidden shapes Gemm makes one that is known to have two axes.
+ *
+ * @param flags `transA`, `transB`, `alpha`
+ */
+export function productOf(emit: OnnxLowering, a: string, b: string, flags: OnnxAttributes): string {
+  const [op, domain] = emit.limits.shapes ? ["Gemm", ""] : ["FusedMatMul", "com.microsoft"];
+  return emit.node(op!, [a, b], flags, 1, domain)[0]!;
+}
+
 interface GroupedFlags {
   /** `weights` are `[groups, out, in]` instead of `[groups, in, out]`. */
   readonly transposed?: boolean;
@@ -115,12 +125,12 @@ const groupedMatmulOp: Op = {
     const { transposed, alpha } = node.attributes as { transposed: boolean; alpha: number };
     const matrices = emit.matrices(weights);
     const bases = base && emit.pieces(base);
-    const plain = !transposed && alpha === 1 && !bases;
+    const flags = { transB: transposed ? 1 : 0, alpha };
+    const plain = !transposed && alpha === 1;
     const pieces = emit.pieces(x).map((rows, group) => {
-      const inputs = [rows, matrices[group]!, ...(bases ? [bases[group]!] : [])];
-      return plain
-        ? emit.node("MatMul", inputs)[0]!
-        : emit.node("Gemm", inputs, { transB: transposed ? 1 : 0, alpha })[0]!;
+      const matrix = matrices[group]!;
+      if (bases) return emit.node("Gemm", [rows, matrix, bases[group]!], flags)[0]!;
+      return plain ? emit.node("MatMul", [rows, matrix])[0]! : productOf(emit, rows, matrix, flags);
     });
     emit.defineRagged(node.outputs[0]!, { pieces });
   },
@@ -171,7 +181,7 @@ const groupedOuterOp: Op = {
     const others = emit.pieces(right);
     const matrices = emit
       .pieces(left)
-      .map((rows, group) => emit.node("Gemm", [rows, others[group]!], { transA: 1, alpha })[0]!);
+      .map((rows, group) => productOf(emit, rows, others[group]!, { transA: 1, alpha }));
     if (left === a) emit.defineMatrices(node.outputs[0]!, matrices);
     else emit.define(node, emit.node("Transpose", [emit.stack(matrices, [n, m])], { perm: [0, 2, 1] }));
   },
