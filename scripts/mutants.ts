@@ -123,11 +123,11 @@ const mutants: readonly Mutant[] = [
     "if (!isPutAway) entry.state = state;",
   ],
   [
-    "a checkpoint takes each work for held once",
+    "a checkpoint takes each content for held once",
     "toy",
-    "src/runtime/pledges.ts",
-    "      recipe,\n      holders,\n",
-    "      recipe,\n      holders: 1,\n",
+    "src/runtime/messages/blobs.ts",
+    "return { digest, holders, content: bytes };",
+    "return { digest, holders: 1, content: bytes };",
   ],
   [
     "a resumed trace repeats a chunk",

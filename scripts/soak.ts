@@ -39,19 +39,26 @@ interface Sample {
   readonly heap: number;
   readonly buffers: number;
   readonly rss: number;
+  /** Milliseconds of CPU a round since the last sample. */
+  readonly time: number;
 }
 
 const samples: Sample[] = [];
 const every = Math.max(1, Math.floor(rounds / 20));
 const begun = performance.now();
+let since = { ...process.cpuUsage(), round: 0 };
 await run(scenario(), {
   out: join(folder, "run"),
   workers: Number(values.workers),
   listen: (progress) => {
     if (progress.type !== "round" || progress.row.round % every !== 0) return;
+    const { round } = progress.row;
+    const { user, system } = process.cpuUsage(since);
+    const time = (user + system) / 1_000 / Math.max(1, round - since.round);
     collect();
     const { heapUsed, arrayBuffers, rss } = process.memoryUsage();
-    const sample = { round: progress.row.round, heap: heapUsed, buffers: arrayBuffers, rss };
+    const sample = { round, heap: heapUsed, buffers: arrayBuffers, rss, time };
+    since = { ...process.cpuUsage(), round };
     samples.push(sample);
     console.log(show(sample));
   },
@@ -97,8 +104,9 @@ function scenario(): Scenario {
   });
 }
 
-function show({ round, heap, buffers, rss }: Sample): string {
-  const columns = [`heap ${formatBytes(heap)}`, `buffers ${formatBytes(buffers)}`, `RSS ${formatBytes(rss)}`];
+function show({ round, heap, buffers, rss, time }: Sample): string {
+  const memory = [`heap ${formatBytes(heap)}`, `buffers ${formatBytes(buffers)}`, `RSS ${formatBytes(rss)}`];
+  const columns = [...memory, `${time.toFixed(2)} ms of CPU a round`];
   return `round ${String(round).padStart(5)}  ${columns.map((text) => text.padEnd(18)).join("")}`;
 }
 

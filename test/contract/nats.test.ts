@@ -329,4 +329,17 @@ describe("the pool with workers anywhere", { skip: withoutNats }, () => {
     await pool.close();
     await stop();
   });
+
+  test("a server that has lost what was on its disk fails the run, and is named as the reason", async () => {
+    const pool = await openPool(server.url);
+    const idle = await Stranger.join(server.url);
+    const waiting = pool.run(square);
+    const other = await connectNats({ url: server.url }, "whoever loses a disk");
+    const { streams } = other.manager;
+    for await (const name of streams.names()) if (/^FLAME_(?!WORKERS)/.test(name)) await streams.delete(name);
+    await assert.rejects(waiting, /^MachineError: the run is gone from the NATS server: /);
+    await pool.close();
+    await idle.leave();
+    await other.connection.close();
+  });
 });
