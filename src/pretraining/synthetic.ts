@@ -19,6 +19,7 @@ import { byteTokenizer } from "../data/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { huggingFaceConfigText } from "../model/formats/hf-config.ts";
 import { encodeHeader, type TensorSpec } from "../model/formats/safetensors-writer.ts";
+import { indexName, indexText, shardsOf } from "../model/formats/shards.ts";
 import { huggingFaceShapes } from "../model/formats/weight-table.ts";
 import { sizeOf } from "../tensor/graph/shape.ts";
 import { narrowBfloat } from "../tensor/stored/half.ts";
@@ -61,8 +62,9 @@ export function synthesizedBytes(config: ModelConfig): number {
  * @throws MachineError if the disk refuses; nothing of it is left behind then, nor after an abort
  */
 export async function synthesize(folder: string, config: ModelConfig, options: SynthesisOptions): Promise<void> {
-  const { shardBytes = 5e9, signal, onProgress } = options;
-  const shards = shardsOf(config, shardBytes);
+  const { shardBytes, signal, onProgress } = options;
+  const specs = Array.from(huggingFaceShapes(config), ([name, shape]) => ({ name, shape }));
+  const shards = shardsOf(specs, bytesPerWeight, shardBytes);
   const made: string[] = [];
   let done = 0;
   try {
@@ -81,7 +83,7 @@ export async function synthesize(folder: string, config: ModelConfig, options: S
       writeAtomically(join(folder, name), text);
     };
     for (const [name, text] of byteTokenizerFiles()) write(name, text);
-    if (shards.size > 1) write("model.safetensors.index.json", indexText(shards, synthesizedBytes(config)));
+    if (shards.size > 1) write(indexName, indexText(shards, synthesizedBytes(config)));
     for (const file of shards.keys()) {
       await rename(join(folder, `${file}.partial`), join(folder, file));
       made.push(join(folder, file));
@@ -96,30 +98,6 @@ export async function synthesize(folder: string, config: ModelConfig, options: S
     for (const path of made) rmSync(path, { force: true });
     throw diskError(`cannot write ${folder}`, error);
   }
-}
-
-/** File name → its tensors, in order; a tensor that would make a file too large begins the next one. */
-function shardsOf(config: ModelConfig, most: number): Map<string, TensorSpec[]> {
-  const shards: TensorSpec[][] = [[]];
-  let bytes = 0;
-  for (const [name, shape] of huggingFaceShapes(config)) {
-    const size = sizeOf(shape) * bytesPerWeight;
-    if (bytes > 0 && bytes + size > most) {
-      shards.push([]);
-      bytes = 0;
-    }
-    shards.at(-1)!.push({ name, shape });
-    bytes += size;
-  }
-  const five = (number: number) => String(number).padStart(5, "0");
-  const nameOf = (at: number) =>
-    shards.length === 1 ? "model.safetensors" : `model-${five(at + 1)}-of-${five(shards.length)}.safetensors`;
-  return new Map(shards.map((specs, at) => [nameOf(at), specs]));
-}
-
-function indexText(shards: ReadonlyMap<string, readonly TensorSpec[]>, total: number): string {
-  const homes = [...shards].flatMap(([file, specs]) => specs.map(({ name }) => [name, file]));
-  return `${JSON.stringify({ metadata: { total_size: total }, weight_map: Object.fromEntries(homes) }, null, 2)}\n`;
 }
 
 async function writeShard(

@@ -1,12 +1,18 @@
 /** A disk that is full, limited, or not to be written: the run stops and says so, and nothing that was good is lost. */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { MachineError } from "../../src/base/errors.ts";
 import { newestCheckpoint } from "../../src/folder/saved-state.ts";
+import { writeBaseFolder } from "../../src/model/formats/base-folder.ts";
+import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
+import { parseHuggingFaceConfig } from "../../src/model/formats/hf-config.ts";
+import { BaseWeightsFile, prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
+import { writeCheckpoint } from "../../src/model/formats/write-checkpoint.ts";
+import { synthesize } from "../../src/pretraining/synthetic.ts";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
 import { scenarioToJson } from "../../src/scenario/define.ts";
@@ -14,6 +20,7 @@ import { runFlame } from "../support/command-line.ts";
 import { folderOfFile } from "../support/folders.ts";
 import { needs } from "../support/needs.ts";
 import { assertSameRun, sameFiles } from "../support/run-folders.ts";
+import { tinyConfig } from "../support/tiny-model.ts";
 import { stormy } from "../support/weather.ts";
 
 const mounted: string[] = [];
@@ -120,4 +127,58 @@ test("a folder that cannot be written is refused before anything runs, with a wa
   assert.equal(said.code, 1);
   assert.match(said.err, /cannot write to output folder .*: the file system is read-only; choose another folder/);
   assert.equal(said.out, "");
+});
+
+test("a disk that fills in the middle of a conversion, a quantisation, a synthesis or an export keeps nothing of it", async (t) => {
+  // Progress is told from four million weights on.
+  const config = { ...tinyConfig, vocab_size: 160_000 };
+  const { model } = parseHuggingFaceConfig(config, "tiny");
+  const source = join(folder, "large");
+  mkdirSync(source);
+  await synthesize(source, model, { seed: 1 });
+  const checkpoint = loadCheckpoint(source);
+  const wide = await prepareBaseWeights(checkpoint, join(folder, "wide"));
+  const disk = smallDisk("filling", 40_000);
+  if (disk === null) return t.skip(needs.mount);
+  const filler = join(disk, "filler");
+  let told = 0;
+  const onProgress = () => {
+    if (told++ > 0) return;
+    const file = openSync(filler, "w");
+    const page = new Uint8Array(4096);
+    assert.throws(() => {
+      for (;;) writeSync(file, page);
+    }, /ENOSPC/);
+    closeSync(file);
+  };
+  const base = new BaseWeightsFile(wide);
+  const works: Record<string, (to: string) => unknown> = {
+    conversion: (to) => prepareBaseWeights(checkpoint, to, { form: "half", onProgress }),
+    quantisation: (to) => writeBaseFolder(checkpoint, to, "int8", { onProgress }),
+    synthesis: (to) => synthesize(to, model, { seed: 1, shardBytes: 6e6, onProgress }),
+    export: async (to) => writeCheckpoint(to, base, { dtype: "BF16", shardBytes: 6e6, onProgress }),
+  };
+  for (const [name, work] of Object.entries(works)) {
+    const to = join(disk, name);
+    mkdirSync(to);
+    told = 0;
+    await assert.rejects(
+      async () => work(to),
+      (error) => error instanceof MachineError && /disk is full/.test(error.message),
+      name,
+    );
+    assert.ok(told > 0, name);
+    assert.deepEqual(
+      readdirSync(to).filter((file) => !file.startsWith("seen-")),
+      [],
+      name,
+    );
+    rmSync(filler);
+    await work(to);
+    assert.ok(readdirSync(to).length > 0, name);
+    rmSync(to, { recursive: true });
+    rmSync(filler, { force: true });
+  }
+  base.close();
+  checkpoint.close();
 });

@@ -40,11 +40,19 @@ for (const type of Object.keys(relatives)) {
     const folder = temporaryFolder(t);
     const base = new BaseWeightsFile(weights);
     writeCheckpoint(folder, base, { endTokens: [63], padToken: 0 });
+    const parts = temporaryFolder(t);
+    writeCheckpoint(parts, base, { endTokens: [63], padToken: 0, shardBytes: 30_000 });
     base.close();
     assert.deepEqual(tensorsOf(folder), tensorsOf(relativeFolder(type)));
-    const [written, original] = [folder, relativeFolder(type)].map(loadCheckpoint);
+    const [written, original, sharded] = [folder, relativeFolder(type), parts].map(loadCheckpoint);
     assert.deepEqual(written!.description, original!.description);
-    for (const checkpoint of [written!, original!]) checkpoint.close();
+    assert.ok(sharded!.weights.files.length > 3);
+    for (const [name, values] of tensorsOf(folder)) {
+      const part = new Float32Array(values.length);
+      sharded!.weights.readFloats(name, part);
+      assert.deepEqual(part, values, name);
+    }
+    for (const checkpoint of [written!, original!, sharded!]) checkpoint.close();
   });
 
   test(`an adapter of a small ${type} goes to PEFT and back, and a merge puts it into every expert`, async (t) => {

@@ -8,7 +8,7 @@
  * The configuration is written last: until then it is no model.
  */
 import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { z } from "zod";
 import { onDisk, syncFolder, writeAtomically } from "../../base/disk.ts";
 import { InputError } from "../../base/errors.ts";
@@ -51,7 +51,8 @@ export const isBaseFolder = (folder: string): boolean => existsSync(join(folder,
 
 /**
  * @param to a folder that is there
- * @throws MachineError if the disk refuses; InputError at a weight that the form cannot hold
+ * @throws MachineError if the disk refuses; InputError at a weight that the form cannot hold; nothing is left behind then, nor
+ *   after an abort
  */
 export async function writeBaseFolder(
   checkpoint: Checkpoint,
@@ -59,33 +60,47 @@ export async function writeBaseFolder(
   form: BaseForm,
   options: ConversionOptions = {},
 ): Promise<BaseWeights> {
-  const weights = await prepareBaseWeights(checkpoint, to, { form, ...options });
-  return onDisk(`cannot write ${to}`, () => {
-    const path = join(to, "weights.bin");
-    renameSync(weights.path, path);
-    rmSync(dirname(weights.path), { recursive: true });
-    // The digest of the source, which is remembered where other weights are converted into.
-    for (const name of readdirSync(to)) if (name.startsWith("seen-")) rmSync(join(to, name));
-    const { digest, error, config, bytes, tensors } = weights;
-    const described: z.output<typeof describedSchema> = {
-      format: "flame-sim base weights 1",
-      digest,
-      content: digestOfFile(path),
-      form,
-      block: blockRows,
-      error,
-      config,
-      bytes,
-      tensors: Object.fromEntries([...tensors].map(([name, at]) => [name, { ...at, shape: [...at.shape] }])),
-    };
-    writeAtomically(join(to, "weights.json"), `${JSON.stringify(described)}\n`);
-    for (const file of [...tokenizerFiles, "config.json"]) {
-      const from = join(checkpoint.folder, file);
-      if (existsSync(from)) writeAtomically(join(to, file), readBytes(from, largestJson));
+  const before = new Set(readdirSync(to));
+  try {
+    const weights = await prepareBaseWeights(checkpoint, to, { form, ...options });
+    return onDisk(`cannot write ${to}`, () => describe(checkpoint, to, weights));
+  } catch (error) {
+    // What another conversion is doing has a name of its own.
+    for (const name of readdirSync(to)) {
+      if (!before.has(name) && !name.endsWith(".partial")) rmSync(join(to, name), { recursive: true, force: true });
     }
-    syncFolder(to);
-    return { ...weights, path };
-  });
+    throw error;
+  }
+}
+
+/** Puts the weights where they belong and says beside them what they are. */
+function describe(checkpoint: Checkpoint, to: string, weights: BaseWeights): BaseWeights {
+  const { digest, form, error, config, bytes, tensors } = weights;
+  const described: z.output<typeof describedSchema> = {
+    format: "flame-sim base weights 1",
+    digest,
+    // Takes seconds: until it is known the weights keep a name that tells them from a model.
+    content: digestOfFile(weights.path),
+    form,
+    block: blockRows,
+    error,
+    config,
+    bytes,
+    tensors: Object.fromEntries([...tensors].map(([name, at]) => [name, { ...at, shape: [...at.shape] }])),
+  };
+  const path = join(to, "weights.bin");
+  renameSync(weights.path, path);
+  // Folders of conversions, and the digest of the source, which is remembered where weights are converted into.
+  for (const name of readdirSync(to)) {
+    if (/^seen-|^[0-9a-f]{64}$/.test(name)) rmSync(join(to, name), { recursive: true });
+  }
+  writeAtomically(join(to, "weights.json"), `${JSON.stringify(described)}\n`);
+  for (const file of [...tokenizerFiles, "config.json"]) {
+    const from = join(checkpoint.folder, file);
+    if (existsSync(from)) writeAtomically(join(to, file), readBytes(from, largestJson));
+  }
+  syncFolder(to);
+  return { ...weights, path };
 }
 
 /**

@@ -1,6 +1,7 @@
 /**
- * Writes the tensors of a checkpoint into the executor layout, narrowed as they come. No tensor is ever whole in memory: a
- * scratch of 64 MB passes over the file, and a matrix that does not fit is transposed in strips.
+ * Writes the tensors of a checkpoint into the executor layout, narrowed as they come; 16 bits that stay as they are are moved
+ * unread. No tensor is ever whole in memory: a scratch of 64 MB passes over the file, and a matrix that does not fit is
+ * transposed in strips.
  */
 import { setImmediate } from "node:timers/promises";
 import { writeFully } from "../../base/disk.ts";
@@ -8,8 +9,9 @@ import { InputError, invariant } from "../../base/errors.ts";
 import { sizeOf } from "../../tensor/graph/shape.ts";
 import { narrowBfloat, narrowHalf, widenBfloat, widenHalf } from "../../tensor/stored/half.ts";
 import { quantise } from "../../tensor/stored/quantise.ts";
-import { blockRows, bytesOf, isQuantised, type StoredTensor } from "../../tensor/stored/stored.ts";
+import { blockRows, bytesOf, isQuantised, type NarrowType, type StoredTensor } from "../../tensor/stored/stored.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import type { Dtype } from "./safetensors.ts";
 import type { TensorFolder } from "./tensor-folder.ts";
 import { transposeInto } from "./transpose.ts";
 import { type Block, type BlockSource, weightTable } from "./weight-table.ts";
@@ -40,7 +42,7 @@ export function halfTypes({ config, forms, weights }: Checkpoint): (name: string
  * Fills an open file.
  *
  * @param tensors where everything belongs
- * @returns what narrowing changed, as a share of what it narrowed: the root of the sums of squares
+ * @returns what narrowing changed, as a share of what it narrowed: the root of the sums of squares; 0 where nothing was
  */
 export async function convertWeights(
   { config, forms, weights }: Checkpoint,
@@ -67,6 +69,17 @@ export async function convertWeights(
   return file.narrowed === 0 ? 0 : Math.sqrt(file.lost / file.narrowed);
 }
 
+/** Numbers, or the patterns of 16-bit numbers that are stored as they were. */
+type Values = Float32Array | Uint16Array;
+
+const sixteenBits: Readonly<Partial<Record<Dtype, NarrowType>>> = { BF16: "bfloat16", F16: "float16" };
+
+/** For values on their way from these sources into a tensor. */
+function arrayFor({ tensors }: TensorFolder, { type }: StoredTensor, sources: readonly BlockSource[]) {
+  const stays = sources.every(({ name }) => type !== undefined && sixteenBits[tensors.get(name)!.dtype] === type);
+  return (size: number): Values => (stays ? new Uint16Array(size) : new Float32Array(size));
+}
+
 interface Target {
   readonly descriptor: number;
   /** Sums of squares: of what narrowing changed, and of what was narrowed. */
@@ -75,24 +88,39 @@ interface Target {
 }
 
 /** @throws InputError at a weight that is not a finite number: every loss would be NaN, and nobody would know why */
-function readWeights(weights: TensorFolder, name: string, target: Float32Array, first: number): void {
-  weights.readFloats(name, target, first);
-  // v − v is 0 for every finite v and NaN for the others, so one sum tells whether there is anything to look for.
-  let sum = 0;
-  for (let i = 0; i < target.length; i++) sum += target[i]! - target[i]!;
-  if (sum === 0) return;
-  const at = target.findIndex((value) => !Number.isFinite(value));
+function readWeights(weights: TensorFolder, name: string, target: Values, first: number): void {
+  if (readFinite(weights, name, target, first)) return;
+  const values = new Float32Array(target.length);
+  weights.readFloats(name, values, first);
+  const at = values.findIndex((value) => !Number.isFinite(value));
   throw new InputError(
-    `${weights.folder}: tensor ${name} has ${target[at]} at element ${first + at}, expected finite numbers; damaged?`,
+    `${weights.folder}: tensor ${name} has ${values[at]} at element ${first + at}, expected finite numbers; damaged?`,
   );
+}
+
+/** Fills `target` and tells whether all of it is finite. */
+function readFinite(weights: TensorFolder, name: string, target: Values, first: number): boolean {
+  if (target instanceof Float32Array) {
+    weights.readFloats(name, target, first);
+    // v − v is 0 for every finite v and NaN for the others.
+    let sum = 0;
+    for (let i = 0; i < target.length; i++) sum += target[i]! - target[i]!;
+    return sum === 0;
+  }
+  weights.readBytes(name, new Uint8Array(target.buffer), 2 * first);
+  const exponent = weights.tensors.get(name)!.dtype === "F16" ? 0x7c00 : 0x7f80;
+  let largest = 0;
+  for (let i = 0; i < target.length; i++) largest = Math.max(largest, target[i]! & exponent);
+  return largest < exponent;
 }
 
 function copyBlock(weights: TensorFolder, file: Target, tensor: StoredTensor, block: Block): number {
   invariant(!isQuantised(tensor.type), () => `${block.tensor} is copied as a vector, which has no blocks of rows`);
+  const array = arrayFor(weights, tensor, block.sources);
   let position = block.start;
   for (const { name, start, outputs } of block.sources) {
     for (let first = 0; first < outputs; first += scratchSize) {
-      const chunk = new Float32Array(Math.min(scratchSize, outputs - first));
+      const chunk = array(Math.min(scratchSize, outputs - first));
       readWeights(weights, name, chunk, start + first);
       write(file, { tensor, name, start: position, columns: chunk.length, column: 0, count: chunk.length }, chunk);
       position += chunk.length;
@@ -110,15 +138,17 @@ function transposeBlock(
   inputs: number,
 ): number {
   const columns = sources.reduce((sum, { outputs }) => sum + outputs, 0);
-  const whole = inputs * columns <= scratchSize ? new Float32Array(inputs * columns) : undefined;
+  const array = arrayFor(weights, tensor, sources);
+  const whole = inputs * columns <= scratchSize ? array(inputs * columns) : undefined;
   let column = 0;
   for (const source of sources) {
     // An even number, so that a strip of int4 ends with a byte.
     const rows = Math.max(2, 2 * Math.floor(scratchSize / inputs / 2));
     for (let first = 0; first < source.outputs; first += rows) {
       const count = Math.min(rows, source.outputs - first);
-      const strip = readRows(weights, source, first, count, inputs);
-      const turned = whole ?? new Float32Array(inputs * count);
+      const strip = array(count * inputs);
+      readWeights(weights, source.name, strip, source.start + first * inputs);
+      const turned = whole ?? array(inputs * count);
       transposeInto(strip, inputs, 0, turned, whole ? columns : count, whole ? column + first : 0, count, inputs);
       if (!whole) write(file, { tensor, name: source.name, start, columns, column: column + first, count }, turned);
     }
@@ -126,18 +156,6 @@ function transposeBlock(
   }
   if (whole) write(file, { tensor, name: sources[0]!.name, start, columns, column: 0, count: columns }, whole);
   return inputs * columns;
-}
-
-function readRows(
-  weights: TensorFolder,
-  source: BlockSource,
-  first: number,
-  count: number,
-  inputs: number,
-): Float32Array {
-  const strip = new Float32Array(count * inputs);
-  readWeights(weights, source.name, strip, source.start + first * inputs);
-  return strip;
 }
 
 /** All rows of `count` columns, from `column` on, of the matrix with `columns` that begins at element `start` of a tensor. */
@@ -152,12 +170,18 @@ interface Part {
 }
 
 /** @param values `[rows, count]` */
-function write(file: Target, { tensor, name, start, columns, column, count }: Part, values: Float32Array): void {
+function write(file: Target, { tensor, name, start, columns, column, count }: Part, values: Values): void {
   const { offset, type, scales } = tensor;
   const at = offset + bytesOf(type, start + column);
   const rows = values.length / count;
-  if (type === undefined) {
-    writeRows(file, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), rows, at, 4 * columns);
+  if (type === undefined || values instanceof Uint16Array) {
+    writeRows(
+      file,
+      new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+      rows,
+      at,
+      bytesOf(type, columns),
+    );
     return;
   }
   const widened = new Float32Array(values.length);

@@ -8,9 +8,7 @@ import { InputError } from "../../base/errors.ts";
 import { readJson } from "../../base/json.ts";
 import { throwMistakes } from "../../base/problem.ts";
 import { SafetensorsFile, type TensorEntry } from "./safetensors.ts";
-
-const singleName = "model.safetensors";
-const indexName = "model.safetensors.index.json";
+import { indexName, singleName } from "./shards.ts";
 
 export class TensorFolder {
   readonly folder: string;

@@ -10,11 +10,11 @@ const tile = 32;
  * @param sourceWidth columns of the source matrix, row-major
  * @param targetWidth columns of the target matrix, row-major
  */
-export function transposeInto(
-  source: Float32Array,
+export function transposeInto<Values extends Float32Array | Uint16Array>(
+  source: Values,
   sourceWidth: number,
   sourceColumn: number,
-  target: Float32Array,
+  target: Values,
   targetWidth: number,
   targetColumn: number,
   outputs: number,

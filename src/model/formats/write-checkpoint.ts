@@ -1,16 +1,20 @@
 /**
- * Writes base weights as a Hugging Face folder that transformers 4 and 5 load: `config.json` and one
- * `model.safetensors` with the experts one by one where the architecture has them so. The inverse of reading one; exact when stored as float32.
+ * Writes base weights as a Hugging Face folder that transformers 4 and 5 load: `config.json` and `model.safetensors`, or shards
+ * with their index, with the experts one by one where the architecture has them so. The inverse of reading one; exact when stored
+ * as float32. What is in memory is an expert or a few million weights, however large the model is.
  */
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import { largestJson, readBytes } from "../../base/open.ts";
+import { sizeOf } from "../../tensor/graph/shape.ts";
 import { headPanels, type WeightSource } from "../base-weights.ts";
 import { huggingFaceConfigText } from "./hf-config.ts";
-import { dtypeNames, type StoredDtype, streamSafetensors } from "./safetensors-writer.ts";
+import { dtypeBytes } from "./safetensors-header.ts";
+import { dtypeNames, type StoredDtype, streamSafetensors, type TensorSpec } from "./safetensors-writer.ts";
+import { indexName, indexText, shardsOf } from "./shards.ts";
 import { transposeInto } from "./transpose.ts";
-import { huggingFaceShapes, weightTable } from "./weight-table.ts";
+import { type BlockSource, huggingFaceShapes, weightTable } from "./weight-table.ts";
 
 export interface WriteCheckpointOptions {
   /** How weights are stored; narrowing rounds to nearest even. Default F32. */
@@ -19,6 +23,10 @@ export interface WriteCheckpointOptions {
   readonly padToken?: number | null;
   /** Experts per token that the folder's configuration asks for, if not the model's own: the budget k of a merge. */
   readonly topK?: number;
+  /** Bytes of tensors in one file at most. */
+  readonly shardBytes?: number;
+  /** Called now and then with the bytes of tensors written so far, and of all. */
+  readonly onProgress?: (done: number, total: number) => void;
   /** A model folder whose tokenizer files are copied along. */
   readonly tokenizerFrom?: string;
 }
@@ -33,23 +41,68 @@ export const tokenizerFiles = [
 /** Elements handed over at a time. */
 const chunkSize = 1 << 22;
 
-/** @throws MachineError if the disk refuses; InputError at a weight that the dtype cannot hold */
+/**
+ * `config.json` is written last: without it a folder is no model.
+ *
+ * @throws MachineError if the disk refuses; InputError at a weight that the dtype cannot hold; nothing new is left behind then
+ */
 export function writeCheckpoint(folder: string, weights: WeightSource, options: WriteCheckpointOptions = {}): void {
   const { dtype = "F32", endTokens = [], padToken = null, topK = weights.config.topK, tokenizerFrom } = options;
   const { config } = weights;
+  const made: string[] = [];
+  const write = (file: string, action: (path: string) => void): void => {
+    const path = join(folder, file);
+    if (!existsSync(path)) made.push(path);
+    action(path);
+  };
+  const writeBytes = (file: string, bytes: Uint8Array | string) => write(file, (path) => writeAtomically(path, bytes));
   onDisk(`cannot write ${folder}`, () => {
-    makeFolder(folder);
-    const shapes = huggingFaceShapes(config);
-    const specs = tensorOrder(weights).map((name) => ({ name, shape: shapes.get(name)! }));
-    streamSafetensors(join(folder, "model.safetensors"), specs, tensorChunks(weights), { dtype });
-    const text = huggingFaceConfigText({ model: config, endTokens, padToken }, { dtype: dtypeNames[dtype], topK });
-    writeAtomically(join(folder, "config.json"), text);
-    for (const file of tokenizerFrom === undefined ? [] : tokenizerFiles) {
-      const from = join(tokenizerFrom!, file);
-      if (existsSync(from)) writeAtomically(join(folder, file), readBytes(from, largestJson));
+    try {
+      makeFolder(folder);
+      writeTensors(weights, { ...options, dtype }, write);
+      for (const file of tokenizerFrom === undefined ? [] : tokenizerFiles) {
+        const from = join(tokenizerFrom!, file);
+        if (existsSync(from)) writeBytes(file, readBytes(from, largestJson));
+      }
+      const model = { model: config, endTokens, padToken };
+      writeBytes("config.json", huggingFaceConfigText(model, { dtype: dtypeNames[dtype], topK }));
+    } catch (error) {
+      for (const path of made) rmSync(path, { force: true });
+      throw error;
     }
   });
 }
+
+function writeTensors(
+  weights: WeightSource,
+  { dtype = "F32", shardBytes, onProgress }: WriteCheckpointOptions,
+  write: (file: string, action: (path: string) => void) => void,
+): void {
+  const shapes = huggingFaceShapes(weights.config);
+  const specs = tensorOrder(weights).map((name) => ({ name, shape: shapes.get(name)! }));
+  const total = weightsIn(specs);
+  const bytesPerWeight = dtypeBytes[dtype];
+  const shards = shardsOf(specs, bytesPerWeight, shardBytes);
+  const chunks = tensorChunks(weights);
+  let done = 0;
+  function* next(count: number): Generator<Float32Array> {
+    for (const end = done + count; done < end; ) {
+      // No chunk reaches over the end of a tensor.
+      const chunk = chunks.next().value as Float32Array;
+      yield chunk;
+      done += chunk.length;
+      onProgress?.(done * bytesPerWeight, total * bytesPerWeight);
+    }
+  }
+  for (const [file, tensors] of shards) {
+    write(file, (path) => streamSafetensors(path, tensors, next(weightsIn(tensors)), { dtype }));
+  }
+  if (shards.size > 1) {
+    write(indexName, (path) => writeAtomically(path, indexText(shards, total * bytesPerWeight)));
+  }
+}
+
+const weightsIn = (specs: readonly TensorSpec[]): number => specs.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
 
 /** The blocks to write: a tied head is the embedding and is not stored again. */
 function* storedBlocks({ config }: WeightSource) {
@@ -62,16 +115,32 @@ const tensorOrder = (weights: WeightSource): string[] => [
   ...new Set([...storedBlocks(weights)].flatMap(({ sources }) => sources.map(({ name }) => name))),
 ];
 
+/** The sources end to end, each in pieces. */
+function* stretches(sources: readonly BlockSource[]) {
+  let first = 0;
+  for (const { outputs } of sources) {
+    for (const end = first + outputs; first < end; ) {
+      const count = Math.min(chunkSize, end - first);
+      yield { first, outputs: count };
+      first += count;
+    }
+  }
+}
+
 /** All elements in the order of {@link tensorOrder}. */
 function* tensorChunks(weights: WeightSource): Generator<Float32Array> {
   for (const { tensor, start, inputs, sources } of storedBlocks(weights)) {
     const columns = sources.reduce((sum, { outputs }) => sum + outputs, 0);
-    const block = new Float32Array(columns * (inputs ?? 1));
-    weights.read(tensor, block, start);
     if (inputs === null) {
-      yield block;
+      for (const { outputs, first } of stretches(sources)) {
+        const chunk = new Float32Array(outputs);
+        weights.read(tensor, chunk, start + first);
+        yield chunk;
+      }
       continue;
     }
+    const block = new Float32Array(columns * inputs);
+    weights.read(tensor, block, start);
     let column = 0;
     for (const { outputs } of sources) {
       const rows = Math.max(1, Math.floor(chunkSize / inputs));

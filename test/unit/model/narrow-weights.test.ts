@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { type BaseForm, weightsInMemory } from "../../../src/model/base-weights.ts";
 import { loadCheckpoint } from "../../../src/model/formats/checkpoint.ts";
 import { BaseWeightsFile, prepareBaseWeights } from "../../../src/model/formats/prepare-weights.ts";
+import { SafetensorsFile } from "../../../src/model/formats/safetensors.ts";
 import type { StoredDtype } from "../../../src/model/formats/safetensors-writer.ts";
 import { writeCheckpoint } from "../../../src/model/formats/write-checkpoint.ts";
 import { sizeOf } from "../../../src/tensor/graph/shape.ts";
@@ -69,6 +70,24 @@ for (const dtype of ["BF16", "F16"] as const) {
     assert.deepEqual(stored, expected);
   });
 }
+
+test("16 bits that are no number are refused where they lie", async (context) => {
+  const folder = temporaryFolder(context);
+  for (const [dtype, bits] of [
+    ["BF16", 0x7f80],
+    ["F16", 0xfe00],
+  ] as const) {
+    const weights = await converted(join(folder, dtype), smallModel, dtype);
+    const file = join(folder, dtype, "model", "model.safetensors");
+    const { start } = SafetensorsFile.open(file).entry("model.layers.1.self_attn.o_proj.weight");
+    const bytes = readFileSync(file);
+    bytes.writeUInt16LE(bits, start + 2 * 5);
+    writeFileSync(file, bytes);
+    const value = dtype === "BF16" ? "Infinity" : "NaN";
+    const expected = `layers\\.1\\.self_attn\\.o_proj\\.weight has ${value} at element 5, expected finite numbers`;
+    await assert.rejects(weights("half"), new RegExp(expected));
+  }
+});
 
 test("what a form cannot hold is refused by name, and nothing is left of the conversion", async (context) => {
   const large = new Map(randomWeights(smallModel));

@@ -11,6 +11,7 @@ import { writeCheckpoint } from "../../../model/formats/write-checkpoint.ts";
 import { mergedWeights } from "../../../model/merge.ts";
 import { isRunFolder } from "../../../run/trained-adapter.ts";
 import { colors } from "../../screen/colors.ts";
+import { ProgressLine } from "../../screen/progress-line.ts";
 import { terminal } from "../../screen/terminal.ts";
 import { requireEmpty } from "./empty-folder.ts";
 import { checkBudget, openSubject, type Subject, warn } from "./subject.ts";
@@ -88,6 +89,7 @@ async function exportMerged(
   const weights = await model.weights();
   warn(remarks({ model: weights.digest }));
   const base = new BaseWeightsFile(weights);
+  let progress: ProgressLine | undefined;
   try {
     writeCheckpoint(to, mergedWeights(base, trained.layout, trained.adapter, rescaler), {
       dtype,
@@ -95,8 +97,13 @@ async function exportMerged(
       padToken,
       topK,
       tokenizerFrom: model.folder,
+      onProgress(done, total) {
+        progress ??= new ProgressLine("byte", total);
+        progress.update(done, "written");
+      },
     });
   } finally {
+    progress?.close();
     base.close();
   }
   const factors = Array.from(rescaler, (s) => s.toFixed(3)).join(", ");

@@ -1,5 +1,5 @@
 /** `flame quantize`: a model folder with the same weights in 16, 8 or 4 bits. */
-import { makeFolder, onDisk, requireSpace } from "../../../base/disk.ts";
+import { requireSpace } from "../../../base/disk.ts";
 import { ScenarioError } from "../../../base/errors.ts";
 import { formatBytes } from "../../../base/units.ts";
 import { type BaseForm, baseWeightPlan } from "../../../model/base-weights.ts";
@@ -7,9 +7,9 @@ import { isBaseFolder, writeBaseFolder } from "../../../model/formats/base-folde
 import { loadCheckpoint } from "../../../model/formats/checkpoint.ts";
 import { lossOf } from "../../../tasks/llm/kind.ts";
 import { colors } from "../../screen/colors.ts";
-import { ProgressLine } from "../../screen/progress-line.ts";
 import { terminal } from "../../screen/terminal.ts";
 import { requireEmpty } from "./empty-folder.ts";
+import { filling } from "./filling.ts";
 import { modelFolder } from "./subject.ts";
 
 interface Flags {
@@ -25,17 +25,16 @@ export async function quantizeModel(name: string, { to, base = "int4" }: Flags):
   const checkpoint = loadCheckpoint(folder);
   try {
     // What a killed conversion left is removed by the next.
-    requireEmpty(to, "", (file) => file.endsWith(".partial") || /^seen-\w+\.json$/.test(file));
-    onDisk(`cannot write to ${to}`, () => makeFolder(to));
+    requireEmpty(to, "", (file) => file.endsWith(".partial") || /^(seen-\w+\.json|[0-9a-f]{64})$/.test(file));
     const { bytes } = baseWeightPlan(checkpoint.config, base);
-    requireSpace(to, bytes, `${name} in ${base}`);
-    const progress = new ProgressLine("byte", bytes);
-    const weights = await writeBaseFolder(checkpoint, to, base, {
-      onProgress: (done, total) => progress.update(Math.round((bytes * done) / total), "written"),
-    }).finally(() => progress.close());
-    terminal.out.write(
-      `${colors.bold(to)}: ${name} in ${base}, ${formatBytes(weights.bytes)}; ${lossOf(weights.error)}\n`,
-    );
+    await filling(to, bytes, async ({ signal, onWritten }) => {
+      requireSpace(to, bytes, `${name} in ${base}`);
+      const onProgress = (done: number, total: number) => onWritten(Math.round((bytes * done) / total));
+      const weights = await writeBaseFolder(checkpoint, to, base, { signal, onProgress });
+      terminal.out.write(
+        `${colors.bold(to)}: ${name} in ${base}, ${formatBytes(weights.bytes)}; ${lossOf(weights.error)}\n`,
+      );
+    });
   } finally {
     checkpoint.close();
   }

@@ -1,7 +1,7 @@
 /** `flame synthesize`: a model of a published shape, or of a shape of one's own, with random weights. */
-import { existsSync, rmdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { makeFolder, onDisk, requireSpace } from "../../../base/disk.ts";
+import { requireSpace } from "../../../base/disk.ts";
 import { ScenarioError } from "../../../base/errors.ts";
 import { formatBytes } from "../../../base/units.ts";
 import { byteTokenizer } from "../../../data/tokenizer.ts";
@@ -12,10 +12,9 @@ import { synthesize, synthesizedBytes, unfinished } from "../../../pretraining/s
 import { knownShapes } from "../../../run/package.ts";
 import { openModel } from "../../../tasks/llm/load-model.ts";
 import { colors } from "../../screen/colors.ts";
-import { onInterrupt } from "../../screen/interrupt.ts";
-import { ProgressLine } from "../../screen/progress-line.ts";
 import { terminal } from "../../screen/terminal.ts";
 import { requireEmpty } from "./empty-folder.ts";
+import { filling } from "./filling.ts";
 import { modelFolder } from "./subject.ts";
 
 interface Flags {
@@ -26,24 +25,25 @@ interface Flags {
 }
 
 export async function synthesizeModel(flags: Flags): Promise<void> {
-  const { like, to } = flags;
+  const { like, to, seed } = flags;
   const config = shapeOf(flags);
+  const total = synthesizedBytes(config);
   requireFree(to);
-  const isNew = !existsSync(to);
-  onDisk(`cannot write to ${to}`, () => makeFolder(to));
-  try {
+  await filling(to, total, async ({ signal, onWritten }) => {
     const lock = await awaitLock(join(to, "lock"), (text) => void terminal.err.write(`${text}\n`));
     try {
       // The process that held the lock may have finished its model.
       requireFree(to);
-      requireSpace(to, synthesizedBytes(config), `a model like ${like}`);
-      await write(config, flags);
+      requireSpace(to, total, `a model like ${like}`);
+      await synthesize(to, config, { seed, signal, onProgress: onWritten });
     } finally {
       lock.release();
     }
-  } finally {
-    if (isNew) removeEmpty(to);
-  }
+    const parameters = countParameters(config).total.toLocaleString("en-US");
+    const { layers } = config;
+    const shape = `${layers} ${layers === 1 ? "layer" : "layers"}, ${parameters} parameters, ${formatBytes(total)}`;
+    terminal.out.write(`${colors.bold(to)}: random weights in the shape of ${like}, ${shape}; reads bytes\n`);
+  });
 }
 
 function shapeOf({ like, layers }: Flags): ModelConfig {
@@ -65,37 +65,3 @@ function shapeOf({ like, layers }: Flags): ModelConfig {
 /** What a synthesis left that was killed is written over. */
 const requireFree = (to: string): void =>
   requireEmpty(to, "", (name) => name.startsWith("lock") || name.endsWith(unfinished));
-
-async function write(config: ModelConfig, { like, to, seed }: Flags): Promise<void> {
-  const total = synthesizedBytes(config);
-  const progress = new ProgressLine("byte", total);
-  const stop = new AbortController();
-  const listening = await onInterrupt((exitCode) => stop.abort(exitCode));
-  listening.leave({ words: "ended at once; the same command writes over what is left" });
-  try {
-    const onProgress = (done: number) => progress.update(done, "written");
-    await synthesize(to, config, { seed, signal: stop.signal, onProgress });
-  } catch (error) {
-    if (error !== stop.signal.reason) throw error;
-  } finally {
-    progress.close();
-    listening.deafen();
-  }
-  if (stop.signal.aborted) {
-    terminal.err.write(`stopped; nothing is left in ${to}\n`);
-    process.exitCode = stop.signal.reason as number;
-    return;
-  }
-  const parameters = countParameters(config).total.toLocaleString("en-US");
-  const { layers } = config;
-  const shape = `${layers} ${layers === 1 ? "layer" : "layers"}, ${parameters} parameters, ${formatBytes(total)}`;
-  terminal.out.write(`${colors.bold(to)}: random weights in the shape of ${like}, ${shape}; reads bytes\n`);
-}
-
-function removeEmpty(folder: string): void {
-  try {
-    rmdirSync(folder);
-  } catch {
-    // The model is there.
-  }
-}

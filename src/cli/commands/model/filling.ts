@@ -1,0 +1,45 @@
+/** Work of minutes that fills a folder: with its progress on the screen, and with nothing left of it where it is stopped. */
+import { existsSync, rmdirSync } from "node:fs";
+import { makeFolder, onDisk } from "../../../base/disk.ts";
+import { onInterrupt } from "../../screen/interrupt.ts";
+import { ProgressLine } from "../../screen/progress-line.ts";
+import { terminal } from "../../screen/terminal.ts";
+
+/**
+ * Makes the folder if it is not there, and removes it again if it is empty afterwards.
+ *
+ * @param bytes that will be written
+ */
+export async function filling(to: string, bytes: number, fill: (work: Work) => Promise<void>): Promise<void> {
+  const isNew = !existsSync(to);
+  onDisk(`cannot write to ${to}`, () => makeFolder(to));
+  const progress = new ProgressLine("byte", bytes);
+  const stop = new AbortController();
+  const listening = await onInterrupt((exitCode) => stop.abort(exitCode));
+  listening.leave({ words: "ended at once; the same command writes over what is left" });
+  try {
+    await fill({ signal: stop.signal, onWritten: (done) => progress.update(done, "written") });
+  } catch (error) {
+    if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
+    terminal.err.write(`stopped; nothing is left in ${to}\n`);
+    process.exitCode = stop.signal.reason as number;
+  } finally {
+    progress.close();
+    listening.deafen();
+    if (isNew) removeEmpty(to);
+  }
+}
+
+interface Work {
+  /** Its reason is the exit code. */
+  readonly signal: AbortSignal;
+  readonly onWritten: (bytes: number) => void;
+}
+
+function removeEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // The model is there.
+  }
+}
