@@ -10,13 +10,11 @@ import { allStrategies } from "../support/all-strategies.ts";
 import { firstSeed } from "../support/swarm/commit-seed.ts";
 
 const { seed } = firstSeed();
-const needsOf = ([make]: (typeof allStrategies)[number]) => (make().needs ?? []).join();
+const needs = allStrategies.map(([make]) => (make().needs ?? []).join());
 
-for (const [at, each] of allStrategies.entries()) {
-  const [make, promises] = each;
+for (const [at, [make, promises]] of allStrategies.entries()) {
   const { name, spec } = make();
-  const isFirst = at === allStrategies.findIndex((other) => needsOf(other) === needsOf(each));
-  const realRound = isFirst || (at + seed) % 6 === 0;
+  const realRound = at === needs.indexOf(needs[at]!) || (at + seed) % 6 === 0;
   test(`${name} ${JSON.stringify(spec)} keeps what every strategy owes${realRound ? ", resumed rounds too" : ""}`, async () => {
     const findings = await testStrategy(make, promises, { realRound });
     assert.equal(findings.length, realRound ? 12 : 11);

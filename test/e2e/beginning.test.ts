@@ -58,7 +58,7 @@ test("flame help says what a field of a scenario may be, and names those there a
 });
 
 test("a shell is told at the tab key what may come next", async (t) => {
-  const { out, code } = await start(["complete", "--", "comp"], {}, "built").ended;
+  const { out, code } = await start(["complete", "--", "comp"]).ended;
   assert.equal(code, 0);
   assert.match(out, /^compare\t.*\ncomplete\t/);
   let printed = "";

@@ -13,7 +13,7 @@ test("a run whose output nobody reads any more goes on to its end, quietly, and 
   const folder = temporaryFolder(t);
   const [path, out] = [join(folder, "scenario.json"), join(folder, "run")];
   writeFileSync(path, scenarioToJson(timingOnly({ rounds: { count: 40, cohort: 2 } })));
-  const command = start(["run", path, "--out", out], {}, "built");
+  const command = start(["run", path, "--out", out]);
   await command.until(/\n/);
   command.process.stdout!.destroy();
   const { code, signal, err } = await command.ended;

@@ -20,7 +20,7 @@ const small = ["--rounds", "2", "--workers", "1", "--set", "evaluationExamples=3
 const learning = /hfedmoe|fedmoe|shefl|split-mix|bmsfed|fl-games|read-me|fslora/;
 
 async function said(...words: string[]): Promise<string> {
-  const { code, out, err } = await start(words, { XDG_CACHE_HOME: join(folder, "cache") }, "built").ended;
+  const { code, out, err } = await start(words, { XDG_CACHE_HOME: join(folder, "cache") }).ended;
   assert.ok(code === 0 || code === 3, err);
   return out;
 }

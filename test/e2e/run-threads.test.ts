@@ -41,7 +41,7 @@ test("a worker that dies in the middle of a task changes nothing in the result",
 test("Ctrl-C leaves a run that can be resumed to the same bytes", async () => {
   const { out: straight, file } = trained;
   const out = join(folder, "stopped");
-  const first = start(["run", file, "--out", out, "--workers", "1"], {}, "built");
+  const first = start(["run", file, "--out", out, "--workers", "1"]);
   // The base model's row is out, the first round is being trained.
   await first.until(/^ +0 /m);
   first.process.kill("SIGINT");
@@ -50,7 +50,7 @@ test("Ctrl-C leaves a run that can be resumed to the same bytes", async () => {
   assert.match(stopped.out, new RegExp(`continue with: npx flame resume ${out}`));
   const record = JSON.parse(readFileSync(join(out, "run.json"), "utf8")) as { state: string };
   assert.equal(record.state, "interrupted");
-  const second = await start(["resume", out, "--workers", "2"], {}, "built").ended;
+  const second = await start(["resume", out, "--workers", "2"]).ended;
   assert.equal(second.code, 0, `${second.out}\n${second.err}`);
   assertSameRun(out, straight, "after Ctrl-C", files);
 });

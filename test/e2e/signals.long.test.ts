@@ -48,7 +48,7 @@ before(async () => {
 let runs = 0;
 async function underWay(how: string, env: NodeJS.ProcessEnv = {}): Promise<Started & { out: string }> {
   const out = join(folder, `run-${runs++}`);
-  const run = start(["run", file, "--out", out], { ...env, FLAME_TEST_HOW: how }, "built");
+  const run = start(["run", file, "--out", out], { ...env, FLAME_TEST_HOW: how });
   await once(run.process.stderr!, "data");
   return { ...run, out };
 }

@@ -1,17 +1,12 @@
 /** A dense model cut into experts by a federation, from end to end, with the model that comes with the program. */
 import assert from "node:assert/strict";
-import { join } from "node:path";
-import { before, test } from "node:test";
+import { test } from "node:test";
 import { shards } from "../../src/data/partition.ts";
 import { instructions } from "../../src/data/source.ts";
 import { readMe } from "../../src/fl/strategies/registry.ts";
 import type { RoundMetrics } from "../../src/records/metrics.ts";
-import type { RunResult } from "../../src/run/result.ts";
-import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
 import { defineScenario } from "../../src/scenario/define.ts";
-import { folderOfFile } from "../support/folders.ts";
-import { assertSameRun, interruptAfter, sameFiles } from "../support/run-folders.ts";
 
 const scenarioWith = ({ rounds = 5, share = 0.5 } = {}) =>
   defineScenario({
@@ -28,13 +23,6 @@ const scenarioWith = ({ rounds = 5, share = 0.5 } = {}) =>
     evaluationExamples: 128,
   });
 
-const folder = folderOfFile();
-const straight = join(folder, "straight");
-let trained: RunResult;
-before(async () => {
-  trained = await run(scenarioWith(), { out: straight, reproduce: "again", workers: 1 });
-});
-
 const lossAt = ({ evaluations }: RoundMetrics, budget: number): number =>
   evaluations.find((evaluation) => evaluation.budget === budget)!.loss;
 
@@ -42,25 +30,12 @@ test("the taught router lies between the dense model and one expert for all, and
   // Experts that keep all channels are the dense model, whichever is chosen.
   const whole = (await run(scenarioWith({ rounds: 1, share: 1 }), { out: null, workers: 1 })).rows.at(-1)!;
   assert.ok(Math.abs(lossAt(whole, 8) - lossAt(whole, 1)) < 1e-5);
-  const [untaught, taught] = [trained.rows[0]!, trained.rows.at(-1)!];
+  const { rows } = await run(scenarioWith(), { out: null, workers: 1 });
+  const [untaught, taught] = [rows[0]!, rows.at(-1)!];
   assert.ok(lossAt(whole, 8) < lossAt(taught, 8));
   assert.ok(lossAt(taught, 8) < lossAt(taught, 1) - 0.05, "one expert for all domains");
   assert.ok(lossAt(taught, 8) < lossAt(untaught, 8) - 0.1, "a router that chooses at random");
   const { agreed, tokens } = taught.evaluations[0]!.more!;
   // One in eight by chance.
   assert.ok(agreed! / tokens! > 0.4, `the router agrees on ${agreed! / tokens!} of held-out tokens`);
-});
-
-const files = [...sameFiles, "adapter/cut.safetensors"];
-
-test("two workers leave the bytes of one, and so does a run that was interrupted and resumed", async () => {
-  const two = join(folder, "two");
-  const { diagnostics } = await run(scenarioWith(), { out: two, reproduce: "again", workers: 2 });
-  assertSameRun(two, straight, "two workers", files);
-  const out = join(folder, "resumed");
-  const signal = interruptAfter(Math.floor(diagnostics.events! / 2));
-  const { state } = await run(scenarioWith(), { out, reproduce: "again", workers: 2, signal });
-  assert.equal(state, "interrupted");
-  await resume(await loadRun(out), { workers: 1 });
-  assertSameRun(out, straight, "resumed", files);
 });

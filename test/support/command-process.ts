@@ -22,7 +22,7 @@ export const programs = {
 export function start(
   words: readonly string[],
   environment: Readonly<Record<string, string>> = {},
-  program: keyof typeof programs = "source",
+  program: keyof typeof programs = "built",
 ): Started {
   const child = spawn(process.execPath, [...programs[program], ...words], {
     env: { ...process.env, ...environment },
