@@ -54,7 +54,7 @@ for (const [i, [name, url]] of ${JSON.stringify(urls)}.entries()) {
     if (error.code === "EEXIST") continue;
     throw error;
   }
-  describe(name, { timeout: 10 * 60_000 }, () => import(url));
+  describe(name, { timeout: 20 * 60_000 }, () => import(url));
   await test("the next file", () => {});
 }
 `;
