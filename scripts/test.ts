@@ -5,9 +5,9 @@
  *   npm run test:all              the others
  *   npm run test:only -- <file>   one file, by Node's own runner
  *
- * There is a process for each core, and each takes the next file that nobody has taken, as a suite with hooks of its own: to
- * start Node and to load what they all import takes longer than most of them. A skip for a reason that
- * `test/support/needs.ts` does not know is a failure, and so is a file without a test.
+ * There are few processes, and each takes the next file that nobody has taken, as a suite with hooks of its own: to start Node
+ * and to load what they all import takes longer than most of them. A skip for a reason that `test/support/needs.ts` does
+ * not know is a failure, and so is a file without a test.
  */
 import { existsSync, mkdtempSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -58,7 +58,8 @@ for (const [i, [name, url]] of ${JSON.stringify(urls)}.entries()) {
   await test("the next file", () => {});
 }
 `;
-const processes = Array.from({ length: availableParallelism() }, (_, i) => join(shared, `${i}.test.mjs`));
+/** One more than there are cores: some tests wait, for processes and servers that they start. */
+const processes = Array.from({ length: availableParallelism() + 1 }, (_, i) => join(shared, `${i}.test.mjs`));
 for (const entry of processes) writeFileSync(entry, taking);
 
 const reasons: ReadonlySet<string> = new Set(Object.values(needs));

@@ -131,7 +131,7 @@ describe("pools", { concurrency: true }, () => {
     () =>
       new PiscinaPool({
         worker,
-        workers: 2,
+        workers: 1,
         natureOf: ({ work }) => ({ kind: work, effort: work.length, isPatient: work === "sum" }),
       }),
   );

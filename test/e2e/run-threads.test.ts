@@ -32,7 +32,7 @@ test("two workers leave the bytes of one, and the loss falls", async () => {
 test("a worker that dies in the middle of a task changes nothing in the result", async () => {
   const { out: straight, reproduce } = trained;
   const out = join(folder, "mortal");
-  const pool = unrulyPool({ fault: "die", after: 2, times: 1 });
+  const pool = unrulyPool({ fault: "die", after: 2, times: 1, workers: 1 });
   const { diagnostics } = await run(trainedScenario, { out, reproduce, pool });
   assert.equal(diagnostics.retries, 1);
   assertSameRun(out, straight, "with a dead worker", files);
@@ -50,7 +50,7 @@ test("Ctrl-C leaves a run that can be resumed to the same bytes", async () => {
   assert.match(stopped.out, new RegExp(`continue with: npx flame resume ${out}`));
   const record = JSON.parse(readFileSync(join(out, "run.json"), "utf8")) as { state: string };
   assert.equal(record.state, "interrupted");
-  const second = await start(["resume", out, "--workers", "2"]).ended;
+  const second = await start(["resume", out, "--workers", "1"]).ended;
   assert.equal(second.code, 0, `${second.out}\n${second.err}`);
   assertSameRun(out, straight, "after Ctrl-C", files);
 });
