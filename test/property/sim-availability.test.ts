@@ -81,7 +81,7 @@ test("a client is off when its stretch ends, and on when it returns", () => {
         }
       }
     }),
-    { numRuns: 150, seed: 20 },
+    { numRuns: 60, seed: 20 },
   );
 });
 
@@ -123,7 +123,7 @@ test("of several instants only the first matters: a search that is cut short fin
         assert.equal(whole, exact);
       }
     }),
-    { numRuns: 200, seed: 22 },
+    { numRuns: 80, seed: 22 },
   );
 });
 

@@ -159,7 +159,7 @@ test("every ticket ends exactly once, no byte is lost from the books, and time n
       assert.equal(downloadSent, downloadReceived + downloadLost);
       assert.equal(uploadSent, uploadReceived + uploadLost);
     }),
-    { numRuns: 300, seed: 30 },
+    { numRuns: 120, seed: 30 },
   );
 });
 
@@ -187,6 +187,6 @@ test("a world taken up from any event goes on as if it had never stopped", async
         assert.equal(second.stage.world.isAvailable(id), whole.stage.world.isAvailable(id));
       }
     }),
-    { numRuns: 200, seed: 31 },
+    { numRuns: 100, seed: 31 },
   );
 });
