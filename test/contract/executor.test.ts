@@ -11,7 +11,7 @@ import type { Program, Tensor } from "../../src/tensor/graph/ir.ts";
 import { add, argMax, mul, reduceSum, scale, square, swiglu } from "../../src/tensor/ops/arithmetic.ts";
 import { integerDivide } from "../../src/tensor/ops/discrete.ts";
 import { gatherRows, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
-import { reshape, split } from "../../src/tensor/ops/layout.ts";
+import { reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
 import { crossEntropy, softmax } from "../../src/tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../../src/tensor/ops/ragged.ts";
@@ -62,6 +62,26 @@ function executorContract(name: string, create: () => Promise<Executor>): void {
       assert.deepEqual(numbersOf(out.indices!), [0, 1, 2, 1, 3, 0, 0, 2, 3]);
       assert.deepEqual(numbersOf(out.values!), [1, 1, 1, 2, 2, 0, -1, -1, -1]);
       assert.deepEqual(numbersOf(out.best!), [0, 1, 0]);
+      executable.dispose();
+    });
+
+    test("axes come in any order, those of size 1 among them", async () => {
+      const graph = new Graph();
+      const x = graph.input("x", "float32", [120]);
+      const orders = [0, 1, 2, 3].reduce<number[][]>(
+        (all, axis) => all.flatMap((order) => [...order, axis].map((_, at) => order.toSpliced(at, 0, axis))),
+        [[]],
+      );
+      const outputs: Record<string, Tensor> = {};
+      for (const shape of [
+        [2, 3, 4, 5],
+        [6, 1, 4, 5],
+      ])
+        for (const order of orders) outputs[`${shape} as ${order}`] = transpose(reshape(x, shape), order);
+      const program = { name: "orders", inputs: { x }, outputs };
+      const executable = await (await create()).compile(program, null);
+      const feeds = { x: Array.from({ length: 120 }, (_, i) => i) };
+      assertAgrees(await executable.run(feedsFor(program, feeds)), interpret(program, feeds));
       executable.dispose();
     });
 

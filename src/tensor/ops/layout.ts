@@ -2,7 +2,7 @@
 import { invariant } from "../../base/errors.ts";
 import { apply, staticSize } from "../graph/graph.ts";
 import type { Op, Tensor } from "../graph/ir.ts";
-import { type Dim, isRagged, normalAxis, type Shape, sameShape, shapeError } from "../graph/shape.ts";
+import { type Dim, isRagged, normalAxis, type Shape, sameShape, shapeError, sizeOf } from "../graph/shape.ts";
 
 const reshapeOp: Op = {
   name: "reshape",
@@ -27,6 +27,20 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   return apply(reshapeOp, [x.node.op === reshapeOp ? x.node.inputs[0]! : x], { shape });
 }
 
+/** Sizes `[before, first, second, inner]` where a permutation swaps two stretches of axes before others that stay; or null. */
+function swappedBlocks(shape: Shape, permutation: readonly number[]): [number, number, number, number] | null {
+  const axes = permutation.filter((axis) => shape[axis] !== 1);
+  const sorted = axes.toSorted((a, b) => a - b);
+  const before = axes.findIndex((axis, at) => axis !== sorted[at]);
+  const after = axes.length - axes.findLastIndex((axis, at) => axis !== sorted[at]) - 1;
+  const moved = axes.slice(before, axes.length - after);
+  const second = moved.indexOf(sorted[before]!);
+  const isSwap = [...moved.slice(second), ...moved.slice(0, second)].every((axis, at) => axis === sorted[before + at]);
+  if (before < 0 || after === 0 || !isSwap || shape.some((dim) => typeof dim !== "number")) return null;
+  const sizes = [axes.slice(0, before), moved.slice(second), moved.slice(0, second), axes.slice(axes.length - after)];
+  return sizes.map((part) => sizeOf(part.map((axis) => shape[axis]!))) as [number, number, number, number];
+}
+
 const transposeOp: Op = {
   name: "transpose",
   infer([x], attributes) {
@@ -45,7 +59,17 @@ const transposeOp: Op = {
       ),
     ];
   },
-  onnx: (emit, [x], node) => emit.node("Transpose", [x!], { perm: node.attributes.permutation as number[] }),
+  onnx(emit, [x], node) {
+    const perm = node.attributes.permutation as number[];
+    const sizes = swappedBlocks(node.inputs[0]!.shape, perm);
+    if (sizes === null) return emit.node("Transpose", [x!], { perm });
+    const [before, first, second, inner] = sizes;
+    // ONNX Runtime moves an axis outwards, row by row, where it might as well move one inwards, which takes half the time:
+    // so the first is moved in front of an axis of size 1.
+    const [blocks] = emit.node("Reshape", [x!, emit.integers([before, first, second, 1, inner])]);
+    const [swapped] = emit.node("Transpose", [blocks!], { perm: [0, 2, 3, 1, 4] });
+    return emit.node("Reshape", [swapped!, emit.integers(node.outputs[0]!.shape as number[])]);
+  },
   tensorflow: (emit, [x], node) =>
     emit.node("Transpose", [x!, emit.integers(node.attributes.permutation as number[])], { T: node.inputs[0]!.dtype }),
   eager: (run, node) =>
