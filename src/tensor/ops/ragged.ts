@@ -29,7 +29,8 @@ const sortByGroupOp: Op = {
     // NonZero walks row by row, so positions come out sorted by group and, within a group, in order.
     const [found] = emit.node("NonZero", [member!]);
     const [positions] = emit.node("Gather", [emit.hidden(found!), emit.integer(1)], { axis: 0 });
-    const [count] = emit.node("ReduceSum", [emit.cast(member!, "int32")[0]!, emit.integers([1])], { keepdims: 0 });
+    // Floats are summed several at a time, and are exact up to 2²⁴ rows.
+    const [count] = emit.node("ReduceSum", [emit.cast(member!, "float32")[0]!, emit.integers([1])], { keepdims: 0 });
     const [counts] = emit.cast(count!, "int64");
     emit.defineRagged(node.outputs[0]!, { whole: positions!, counts: counts! });
     emit.defineOutput(node.outputs[1]!, counts!);
