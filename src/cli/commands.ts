@@ -28,11 +28,7 @@ export function declareCommands(program: Command): void {
     .argument("<scenario>", "a .ts, .js or scenario.json file, a run folder, or a name such as quickstart")
     .option("--seed <number>", "the seed of all chance in the run", wholeNumber)
     .option("--rounds <number>", "how many rounds", wholeNumber)
-    .option(
-      "--workers <number>",
-      "worker threads; the result does not depend on it (default: one per core, on a GPU always one; with --nats also 0)",
-      wholeNumber,
-    )
+    .option("--workers <number>", threads, wholeNumber)
     .option("--data <file>", "your instructions: .json or .jsonl in Alpaca or Dolly form")
     .option("--model <folder>", "a base model's Hugging Face folder: OLMoE or a relative")
     .option(...base)
@@ -73,11 +69,7 @@ export function declareCommands(program: Command): void {
 
   withNats(program.command("resume").description("continues an interrupted run from its newest good checkpoint"))
     .argument("<run>", "the run's folder")
-    .option(
-      "--workers <number>",
-      "worker threads; the result does not depend on it (default: one per core)",
-      positiveNumber,
-    )
+    .option("--workers <number>", threads, wholeNumber)
     .option("--engine <name>", "what trains: auto, onnx, …")
     .option(...mixedHardware)
     .option("--merge <clients>", "how many clients share a call of the device: auto, 8, … (default: auto)", mergeOption)
@@ -246,6 +238,9 @@ export function declareCommands(program: Command): void {
     program.commands.find((command) => command.name() === name)!.addHelpText("after", `\nExamples:\n${text}`);
   }
 }
+
+const threads =
+  "worker threads; the result does not depend on it (default: one per core, on a GPU always one; with --nats also 0)";
 
 const natsUrl = "a NATS server with JetStream, as nats://host:4222; several with commas";
 const natsCreds = "credentials for it: a file with a JWT and its NKey, or with an NKey's seed";

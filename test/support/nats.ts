@@ -31,6 +31,8 @@ export interface TestServer {
   /** Ends it by force, and starts it again with what it has on disk. */
   restart(): Promise<void>;
   stop(): Promise<void>;
+  /** Bytes that came in and went out since it was started. */
+  traffic(): Promise<{ readonly in_bytes: number; readonly out_bytes: number }>;
 }
 
 /**
@@ -39,12 +41,12 @@ export interface TestServer {
  */
 export async function startNats(config = "", jetstream: boolean | string = true): Promise<TestServer> {
   const folder = mkdtempSync(join(tmpdir(), "flame-nats-"));
-  const port = await freePort();
+  const [port, monitor] = [await freePort(), await freePort()];
   const file = join(folder, "nats.conf");
   const limits = typeof jetstream === "string" ? `, ${jetstream}` : "";
   const place = `store_dir: ${JSON.stringify(join(folder, "store"))}`;
   const stored = jetstream === false ? "" : `jetstream { ${place}${limits} }\n`;
-  writeFileSync(file, `listen: "127.0.0.1:${port}"\n${stored}${config}\n`);
+  writeFileSync(file, `listen: "127.0.0.1:${port}"\nhttp: "127.0.0.1:${monitor}"\n${stored}${config}\n`);
   let child = await start(file);
   const kill = async () => {
     child.kill("SIGKILL");
@@ -53,6 +55,9 @@ export async function startNats(config = "", jetstream: boolean | string = true)
   return {
     url: `nats://127.0.0.1:${port}`,
     port,
+    async traffic() {
+      return (await fetch(`http://127.0.0.1:${monitor}/varz`)).json() as ReturnType<TestServer["traffic"]>;
+    },
     async stop() {
       await kill();
       rmSync(folder, { recursive: true });

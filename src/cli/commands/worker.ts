@@ -38,7 +38,7 @@ export async function serveAsWorker(flags: WorkerFlags): Promise<void> {
     memory,
     taskLimit,
   } = flags;
-  const is = traitsOfMachine();
+  const is = { ...traitsOfMachine(), engine: chooseEngine("auto").engine };
   const server = await connectNats({ url, ...given({ creds }) }, `flame-sim, a worker on ${hostname()}`);
   const abort = new AbortController();
   const note = (text: string) => void terminal.out.write(`${text}\n`);
@@ -78,11 +78,12 @@ export async function workers({ nats: url, creds, json }: ServerFlags & { readon
       terminal.out.write(`${JSON.stringify(found)}\n`);
       return;
     }
-    const titles = ["host", "workers", "cores", "processor", "gpu", "version", "done", "heard", "serves"];
+    const titles = ["host", "workers", "cores", "engine", "processor", "gpu", "version", "done", "heard", "serves"];
     const rows = found.map(({ worker, slots, cores, done, serving, refuses, heard }) => [
       worker.host,
       String(slots),
       String(cores),
+      worker.is.engine ?? "",
       worker.is.processor ?? "",
       worker.is.gpu ?? "",
       `${worker.is.program ?? ""} ${(worker.is.code ?? "").slice(0, 8)}`,
