@@ -123,7 +123,7 @@ function shared(workers: number): (prepared: Prepared) => WorkPool {
   };
 }
 
-const pools = { one: shared(1), two: shared(2), four: shared(4) };
+const pools = { one: shared(1), three: shared(3) };
 
 const files = ["events.jsonl", "metrics.jsonl", "participations.jsonl"];
 /** Besides them what was trained: of an ensemble a file for each member. */
@@ -155,20 +155,20 @@ for (const each of cases) {
     events = diagnostics.events!;
     const seen: Parameters<typeof watched>[1] = [];
     const own = watched(strategyFromSpec(spec), seen);
-    await run(scenario(own, task, policy), { out: at("watched"), reproduce, pool: pools.two });
-    assertSameRun(at("watched"), at("one"), "two workers and updates that are overwritten", resultsIn(at("one")));
+    await run(scenario(own, task, policy), { out: at("watched"), reproduce, pool: pools.three });
+    assertSameRun(at("watched"), at("one"), "three workers and updates that are overwritten", resultsIn(at("one")));
     const ended = assertLawful(at("watched"), seen);
     assert.ok(ended.counted! > 0 && ended.dropped! > 0, JSON.stringify(ended));
     late += ended.late ?? 0;
   });
 
-  test(`${title}: four workers and one in turn, resumed again and again, leave the bytes of one`, async () => {
+  test(`${title}: three workers and one in turn, resumed again and again, leave the bytes of one`, async () => {
     const out = at("legs");
     const again = () => ({ reproduce, signal: interruptAfter(Math.ceil(events / 4)) });
-    let { state } = await run(scenario(strategyFromSpec(spec), task, policy), { out, pool: pools.four, ...again() });
+    let { state } = await run(scenario(strategyFromSpec(spec), task, policy), { out, pool: pools.three, ...again() });
     let legs = 1;
     for (; state === "interrupted"; legs++) {
-      const pool = legs % 2 === 0 ? pools.four : pools.one;
+      const pool = legs % 2 === 0 ? pools.three : pools.one;
       ({ state } = await resume(await loadRun(out), { pool, ...again() }));
     }
     assert.ok(legs >= 4, `${legs} legs`);
