@@ -1,4 +1,4 @@
-/** Runs in which clients share calls, with the real engine, real threads and the base model that comes with the program. */
+/** Runs in which clients share calls, with the real engine and real threads. */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -22,14 +22,17 @@ import { embeddedScenario } from "../support/embedded-scenario.ts";
 import { folderOfFile } from "../support/folders.ts";
 import { LlmEngine } from "../support/llm-engine.ts";
 import { assertSameRun, contentsOf, interruptAfter, sameFiles } from "../support/run-folders.ts";
+import { tinyModel } from "../support/tiny-model.ts";
 import { unrulyPool } from "../support/unruly-pool.ts";
 
+const folder = folderOfFile();
 const files = [...sameFiles, "adapter/adapter_model.safetensors", "adapter/rescalers.json"];
 const merge = { clients: 4 };
 const lora = { rank: 2, alpha: 4 };
 const reproduce = "npx flame run merged";
 /** Enough clients of a budget that calls of four, two and one occur. */
 const scenario = embeddedScenario({
+  model: tinyModel(folder),
   fleet: [
     { name: "laptop", clients: 7, budget: 2, tokensPerSecond: 500, uplink: 1e6 },
     { name: "phone", clients: 3, budget: 1, tokensPerSecond: 100, uplink: 1e5, dropout: 0.2 },
@@ -37,7 +40,6 @@ const scenario = embeddedScenario({
   rounds: { count: 2, cohort: 10, deadline: 300_000 },
 });
 
-const folder = folderOfFile();
 let merged = "";
 let result: RunResult;
 before(async () => {
