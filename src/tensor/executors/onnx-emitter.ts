@@ -57,6 +57,7 @@ export class OnnxEmitter implements OnnxLowering {
   readonly #nodes: NodeProto[] = [];
   readonly #widenings: NodeProto[] = [];
   readonly #initializers: TensorProto[] = [];
+  readonly #made = new Map<string, string[]>();
   readonly #literals = new Map<string, string>();
   readonly #values = new Map<string, Value>();
   readonly #counts = new Map<SymbolicDim, string>();
@@ -100,10 +101,14 @@ export class OnnxEmitter implements OnnxLowering {
     });
   }
 
-  /** Adds a node and returns the names of its outputs. */
+  /** Adds a node, unless it is there, and returns the names of its outputs. */
   node(opType: string, inputs: readonly string[], attributes: OnnxAttributes = {}, outputs = 1, domain = ""): string[] {
+    const key = `${opType} ${inputs.join()} ${JSON.stringify(attributes)}`;
+    const known = this.#made.get(key);
+    if (known) return known;
     const names = Array.from({ length: outputs }, () => `t${this.#names++}`);
     this.#push(this.#nodes, opType, inputs, attributes, names, domain);
+    this.#made.set(key, names);
     return names;
   }
 
@@ -155,12 +160,7 @@ export class OnnxEmitter implements OnnxLowering {
 
   /** Zeros of a static shape. */
   filled(shape: readonly number[]): string {
-    const key = `zeros ${shape.join("x")}`;
-    const known = this.#literals.get(key);
-    if (known) return known;
-    const [name] = this.node("ConstantOfShape", [this.integers(shape)]);
-    this.#literals.set(key, name!);
-    return name!;
+    return this.node("ConstantOfShape", [this.integers(shape)])[0]!;
   }
 
   define(node: Node, names: readonly string[]): void {
@@ -348,7 +348,7 @@ export class OnnxEmitter implements OnnxLowering {
   causalMask(length: number): string {
     const mask = new Float32Array(length * length);
     for (let row = 0; row < length; row++) mask.fill(-1e9, row * length + row + 1, (row + 1) * length);
-    return this.#initializer(`causal ${length}`, mask, [length, length], "float32");
+    return this.#initializer(mask, [length, length], "float32");
   }
 
   #literal(values: readonly number[], shape: readonly number[], dtype: DType): string {
@@ -358,14 +358,15 @@ export class OnnxEmitter implements OnnxLowering {
       bool: () => Uint8Array.from(values),
       float32: () => Float32Array.from(values),
     };
-    return this.#initializer(`${dtype} ${shape.join("x")} ${values.join()}`, make[dtype](), shape, dtype);
+    return this.#initializer(make[dtype](), shape, dtype);
   }
 
-  #initializer(key: string, data: ArrayBufferView, shape: readonly number[], dtype: DType): string {
+  #initializer(data: ArrayBufferView, shape: readonly number[], dtype: DType): string {
+    const rawData = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+    const key = `${dtype} ${shape.join("x")} ${rawData.toString("latin1")}`;
     const known = this.#literals.get(key);
     if (known) return known;
     const name = `c${this.#names++}`;
-    const rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     this.#initializers.push({ name, dims: shape.map(staticSize), dataType: elementTypes[dtype], rawData });
     this.#literals.set(key, name);
     return name;

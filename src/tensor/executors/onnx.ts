@@ -49,7 +49,22 @@ const webgpuLimits = { parts: 7, whole: true, plainNorms: true, shapes: true } a
 const limits = { cpu: {}, webgpu: webgpuLimits, cuda: { shapes: true } } as const;
 
 /** Folding would widen every weight when the session is made, and merging would keep what is widened for the next use. */
-const keepsNarrow = { disable_specified_optimizers: "ConstantFolding;CommonSubexpressionElimination" };
+const undoingWidening = ["CommonSubexpressionElimination", "ConstantFolding"];
+
+/**
+ * What gains nothing on the CPU: the emitter writes nothing twice, all that folds are a few vectors of zeros, and two
+ * Reshapes in a row take a microsecond. Each reads all nodes, and what it finds has all shapes inferred anew.
+ */
+const superfluous = [...undoingWidening, "ReshapeFusion"];
+
+/** What there is for graphs of quantised operators. */
+const forQuantised = [
+  "DoubleQDQPairsRemover",
+  "EnsureUniqueDQForNodeUnit",
+  "QDQPropagationTransformer",
+  "WeightBiasQuantization",
+  "WhereDummyDq",
+];
 
 export class OnnxExecutor implements Executor {
   readonly name: string;
@@ -67,6 +82,8 @@ export class OnnxExecutor implements Executor {
     const { provider = "cpu", threads = 1, profilePrefix } = this.#options;
     const emitter = new OnnxEmitter(weights, limits[provider]);
     const model = emitter.emit(program);
+    const needless = emitter.widens ? superfluous : [...superfluous, ...forQuantised];
+    const disabled = provider === "cpu" ? needless : emitter.widens ? undoingWidening : [];
     const session: Record<string, string> = { disable_prepacking: "1" };
     if (weights) session.model_external_initializers_file_folder_path = dirname(weights.path);
     const options: InferenceSession.SessionOptions = {
@@ -83,7 +100,7 @@ export class OnnxExecutor implements Executor {
       // of OLMoE-1B-7B in int4 take 2.3 GB on two workers, and not 4.0, in the same time.
       enableCpuMemArena: !emitter.widens,
       logSeverityLevel: 3,
-      extra: { session, ...(emitter.widens && { optimization: keepsNarrow }) },
+      extra: { session, optimization: { disable_specified_optimizers: disabled.join(";") } },
       ...(profilePrefix !== undefined && { enableProfiling: true, profileFilePrefix: profilePrefix }),
     };
     try {
