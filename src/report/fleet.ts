@@ -1,6 +1,6 @@
 /** Plots of who took part: outcomes per round and tier, bytes on the wire, distinct clients reached. */
 import * as Plot from "@observablehq/plot";
-import { median } from "simple-statistics";
+import { max, median } from "simple-statistics";
 import { formatBytes, formatShare, formatTime } from "../base/units.ts";
 import { type Outcome, outcomes } from "../records/counts.ts";
 import type { RoundMetrics, TierMetrics } from "../records/metrics.ts";
@@ -130,7 +130,8 @@ function unevenness(rows: readonly { readonly label: string; readonly total: Tie
 
 function durations(rounds: readonly RoundMetrics[]): Figure {
   const lengths = rounds.map(({ startedAt, closedAt }) => closedAt - startedAt);
-  const time = timeUnit(Math.max(...lengths));
+  const longest = max(lengths);
+  const time = timeUnit(longest);
   const groups = bins(rounds, BARS);
   const stacks = groups.map((group) => {
     const mean = group.reduce((sum, { startedAt, closedAt }) => sum + closedAt - startedAt, 0) / group.length;
@@ -140,7 +141,7 @@ function durations(rounds: readonly RoundMetrics[]): Figure {
   return {
     id: "durations",
     title: "How long rounds took",
-    caption: `Virtual time from a round's first invitation to its closing: median ${formatTime(median(lengths))}, longest ${formatTime(Math.max(...lengths))}.${binned(groups, "Each bar")}`,
+    caption: `Virtual time from a round's first invitation to its closing: median ${formatTime(median(lengths))}, longest ${formatTime(longest)}.${binned(groups, "Each bar")}`,
     legend: [],
     svg: draw({
       ariaLabel: "virtual time each round took",

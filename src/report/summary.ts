@@ -128,7 +128,7 @@ export function fairnessRows({ rounds, tiers }: Pick<RunRecord, "rounds" | "tier
     const ofTier = own.filter((client) => client.tier === tier);
     const common = evaluations.find((result) => result.budget === budget);
     if (common === undefined && ofTier.length < clients) return [];
-    served.push(...ofTier.map(({ loss, accuracy }) => ({ tier, loss, accuracy })));
+    for (const { loss, accuracy } of ofTier) served.push({ tier, loss, accuracy });
     for (let rest = ofTier.length; rest < clients; rest++) {
       served.push({ tier, loss: common!.loss, accuracy: common!.accuracy });
     }

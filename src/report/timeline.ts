@@ -59,16 +59,14 @@ export function timelineOf(
   const note = cut
     ? `${whole(rows.length)} of ${whole(total)} participations, of the first ${whole(shown.size)} of ${whole(seen.size)} participating clients to finish one`
     : `all ${whole(total)} participations of ${whole(seen.size)} clients`;
-  const events: TraceEvent[] = serverEvents(run, cut ? ` (${note})` : "");
-  for (const [index, { name }] of run.tiers.entries()) {
-    events.push(
-      ...tierEvents(
-        index + 1,
-        name,
-        rows.filter(({ tier }) => tier === name),
-      ),
-    );
-  }
+  const ofTiers = run.tiers.map(({ name }, index) =>
+    tierEvents(
+      index + 1,
+      name,
+      rows.filter(({ tier }) => tier === name),
+    ),
+  );
+  const events = [serverEvents(run, cut ? ` (${note})` : ""), ...ofTiers].flat();
   return { events, note };
 }
 

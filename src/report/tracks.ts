@@ -1,6 +1,6 @@
 /** Client tracks: who was busy when in the first rounds, one row a client; and where the fleet's time goes, per tier. */
 import * as Plot from "@observablehq/plot";
-import { median } from "simple-statistics";
+import { max, median } from "simple-statistics";
 import { formatTime } from "../base/units.ts";
 import { outcomes } from "../records/counts.ts";
 import type { RoundMetrics } from "../records/metrics.ts";
@@ -84,9 +84,9 @@ export function trackFigures(
   const order = [...rank.keys()].sort(
     (a, b) => rank.get(a)! - rank.get(b)! || a.localeCompare(b, "en", { numeric: true }),
   );
-  const lastRound = Math.max(...shown.map(({ round }) => round));
+  const lastRound = max(shown.map(({ round }) => round));
   const inRange = rounds.filter(({ round }) => round <= lastRound);
-  const until = Math.max(...inRange.map(({ closedAt }) => closedAt), ...shown.map(busyUntil));
+  const until = max([...inRange.map(({ closedAt }) => closedAt), ...shown.map(busyUntil)]);
   const time = timeUnit(until);
   const bars = shown.flatMap((row) =>
     slicesOf(row).map(({ stage, is, from, to }) => ({

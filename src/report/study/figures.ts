@@ -124,7 +124,7 @@ export function curveFigures(comparison: Comparison): Figure[] {
     points: groups.filter((group) => group.method === method && shown.includes(group.condition)).flatMap(curveOf),
   }));
   const all = series.flatMap(({ points }) => points);
-  const unit = timeUnit(Math.max(...all.map(({ time }) => time)));
+  const unit = timeUnit(all.reduce((most, { time }) => Math.max(most, time), 0));
   const isOne = shown.length === 1;
   const facet = isOne ? {} : { fx: "panel" };
   const plot = (id: string, title: string, caption: string, label: string, x: (point: Point) => number): Figure => {
