@@ -1,6 +1,6 @@
 /**
  * The suite that is exported for strategies of one's own, on every strategy. Real rounds are trained on one for each task, and
- * with each commit on a sixth of the others: `strategies.long.test.ts` resumes every strategy there is.
+ * with each commit on a twelfth of the others: `strategies.long.test.ts` resumes every strategy there is.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -14,7 +14,7 @@ const needs = allStrategies.map(([make]) => (make().needs ?? []).join());
 
 for (const [at, [make, promises]] of allStrategies.entries()) {
   const { name, spec } = make();
-  const realRound = at === needs.indexOf(needs[at]!) || (at + seed) % 6 === 0;
+  const realRound = at === needs.indexOf(needs[at]!) || (at + seed) % 12 === 0;
   test(`${name} ${JSON.stringify(spec)} keeps what every strategy owes${realRound ? ", resumed rounds too" : ""}`, async () => {
     const findings = await testStrategy(make, promises, { realRound });
     assert.equal(findings.length, realRound ? 12 : 11);

@@ -134,7 +134,7 @@ test("a command that only prints says that nothing of it arrived", { skip }, asy
 });
 
 test("too few files that may be open are one line, before anything is begun", { skip }, async () => {
-  for (const most of [20, 32, 64, 100, 128, 200, 256]) {
+  for (const most of [20, 64, 128, 256]) {
     const out = newRun();
     const { code: exit, err } = await shell(`ulimit -n ${most}; exec "$@"`, ["run", trained, "--out", out]);
     assert.equal(exit, 1);
