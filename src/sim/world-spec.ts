@@ -25,7 +25,7 @@ export const worldSchema = z.strictObject({
   onIneligible: onIneligibleSchema.default("abort"),
   faults: faultsSchema.prefault({}),
   /** Longer scripts repeat themselves: see `every`. */
-  timeline: z.array(timelineEntrySchema).max(10_000).readonly().default([]),
+  timeline: z.array(timelineEntrySchema).max(100_000).readonly().default([]),
   churn: churnSchema.exactOptional(),
   battery: batterySchema.exactOptional(),
 });

@@ -109,8 +109,8 @@ test("sizes that nobody would mean are refused by their field, and a name is not
   }
   fails({ timingOnly: true, model: { ...shape, layers: 500, experts: 500 } }, /at most 65536 experts in all layers/);
   fails({ rounds: { count: 1e6, cohort: 4 } }, /rounds\.count is 1000000, expected at most 999999/);
-  const timeline = new Array(10_001).fill(at(minutes(1), crash("phone")));
-  fails({ world: { timeline } }, /world\.timeline .*expected at most 10000/);
+  const timeline = new Array(100_001).fill(at(minutes(1), crash("phone")));
+  fails({ world: { timeline } }, /world\.timeline .*expected at most 100000/);
   const battery = { charging: { dayCharges: { perDay: 1e15, meanLength: minutes(1) } } };
   fails({ world: { battery } }, /dayCharges\.perDay is 1000000000000000, expected at most 1440/);
 });
