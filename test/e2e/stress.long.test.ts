@@ -208,13 +208,13 @@ test("a cell without hope is given up, for any number of processes at the same r
   });
   // Products of what is sent overflow float32.
   const wild = "scaling:factor=1e36:share=1";
-  const words = ["compare", path, "--attackers", `none,${wild}`, "--seeds", "2", "--stop-hopeless"];
+  const words = ["compare", path, "--attackers", `none,${wild}`, "--seeds", "1", "--stop-hopeless"];
   const cells = new Set<string>();
   for (const workers of ["1", "2"]) {
     const into = out();
     const { code, out: said, err } = await runFlame(...words, "--workers", workers, "--out", into);
     assert.equal(code, 0, err);
-    assert.match(said, /2 of 4 runs failed and are in no mean of quality: flame\S*, scaling:\S+, seed 1 \(stopped\)/);
+    assert.match(said, /1 of 2 runs failed and .* in no mean of quality: flame\S*, scaling:\S+, seed 1 \(stopped\)/);
     cells.add(cellsIn(into).sort().join("\n"));
   }
   assert.equal(cells.size, 1);
