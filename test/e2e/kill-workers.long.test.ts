@@ -36,7 +36,7 @@ test("a worker that is stuck is ended after the stated limit, and the result is 
 
 test("a worker that runs out of memory once changes nothing in the result", async () => {
   const out = join(folder, "exhausted");
-  const pool = unrulyPool({ fault: "exhaust", after: 3, times: 1, heapLimit: 96 });
+  const pool = unrulyPool({ fault: "exhaust", after: 3, times: 1, heapLimit: 96, workers: 1 });
   const { diagnostics } = await run(trainedScenario, { out, reproduce, pool });
   assert.equal(diagnostics.retries, 1);
   assert.match(logOf(out), /worker lost under "\w+" \(attempt 1\): .*memory limit/);
@@ -45,7 +45,7 @@ test("a worker that runs out of memory once changes nothing in the result", asyn
 
 test("workers that run out of memory again and again end the run with a reason, and it can be resumed", async () => {
   const out = join(folder, "hopeless");
-  const pool = unrulyPool({ fault: "exhaust", after: 6, times: 100, heapLimit: 96 });
+  const pool = unrulyPool({ fault: "exhaust", after: 6, times: 100, heapLimit: 96, workers: 1 });
   await assert.rejects(run(trainedScenario, { out, reproduce, pool }), (error: Error) => {
     assert.ok(error instanceof MachineError, String(error));
     assert.match(error.message, /worker lost 3 times under "\w+", giving up: .*memory limit/);
@@ -60,7 +60,7 @@ test("a session that cannot be created is a failure of the machine that names th
   const out = join(folder, "sessionless");
   const pool = (prepared: Prepared) => {
     rmSync(prepared.training!.spec.weights!.path);
-    return unrulyPool({ fault: "hang", after: 1e9, times: 0 })(prepared);
+    return unrulyPool({ fault: "hang", after: 1e9, times: 0, workers: 1 })(prepared);
   };
   await assert.rejects(run(trainedScenario, { out, reproduce, pool }), (error: Error) => {
     assert.ok(error instanceof MachineError || error instanceof InputError, String(error));
@@ -74,7 +74,7 @@ test("a session that cannot be created is a failure of the machine that names th
 
 test("content that was overwritten in memory is noticed before it is written down", async () => {
   const out = join(folder, "overwritten");
-  const pool = unrulyPool({ fault: "scribble", after: 5, times: 1 });
+  const pool = unrulyPool({ fault: "scribble", after: 5, times: 1, workers: 1 });
   await assert.rejects(run(trainedScenario, { out, reproduce, pool }), (error: Error) => {
     assert.ok(error instanceof MachineError, String(error));
     assert.match(error.message, /blob [0-9a-f]{12} .* now has the digest [0-9a-f]{12}: its memory was overwritten/);
@@ -92,6 +92,6 @@ test("a clock that jumps while a run goes on shows nowhere in it", async (t) => 
     Date.now = now;
   });
   Date.now = () => now() + (calls++ % 2 === 0 ? 1e9 : -1e9);
-  await run(trainedScenario, { out, reproduce, workers: 2 });
+  await run(trainedScenario, { out, reproduce, workers: 1 });
   assertSameRun(out, straight, "with a jumping clock", files);
 });

@@ -16,11 +16,12 @@ const folder = folderOfFile();
 const file = join(folder, "scenario.ts");
 let straight = "";
 
-/** After a minute and a half of virtual time the main thread may be lost for ever, to a loop or to a write that nobody reads, or be slow. */
+/** After a minute and a half of virtual time the main thread may be lost for ever, to a loop, a lock or a write that nobody reads, or be slow. */
 const code = `import { writeSync } from "node:fs";
 import { defineScenario, every, hook, minutes, seconds } from "flame-sim";
-const lost = { loop: () => { for (;;); }, write: () => { for (;;) process.stdout.write("x".repeat(65536)); } };
-const slow = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+const wait = (milliseconds) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+const lost = { loop: () => { for (;;); }, lock: () => wait(Infinity), write: () => { for (;;) process.stdout.write("x".repeat(65536)); } };
+const slow = () => wait(100);
 const how = process.env.FLAME_TEST_HOW;
 export default defineScenario({
   name: "signals",
@@ -140,7 +141,7 @@ test("where Node keeps from a thread what it would listen with, the main thread 
 });
 
 test("a main thread that hears nothing is ended by one signal after 20 s", { skip }, async () => {
-  const run = await underWay("loop");
+  const run = await underWay("lock");
   run.process.kill("SIGINT");
   assert.equal((await run.ended).signal, "SIGINT");
   await assertGoesOn(run.out);
