@@ -27,6 +27,12 @@ async function openPool(url: string, options: Partial<NatsPoolOptions> = {}): Pr
   return NatsPool.open({ server, title: "test", needs: {}, setup: new Uint8Array(1), silence: 1_000, ...options });
 }
 
+/** Of the only run that there is. */
+async function nameOf({ manager }: NatsServer): Promise<string> {
+  const names = (await manager.streams.list().next()).map(({ config }) => config.name);
+  return names.find((name) => /^FLAME_(?!WORKERS)/.test(name))!.slice("FLAME_".length);
+}
+
 /** Somebody with the credentials of a worker, who may say anything. */
 class Stranger {
   readonly #server: NatsServer;
@@ -49,9 +55,7 @@ class Stranger {
   /** Joins the only run there is. */
   static async join(url: string, is: Readonly<Record<string, string>> = {}): Promise<Stranger> {
     const server = await connectNats({ url }, "a stranger");
-    const names = (await server.manager.streams.list().next()).map(({ config }) => config.name);
-    const run = names.find((name) => /^FLAME_(?!WORKERS)/.test(name))!.slice("FLAME_".length);
-    return new Stranger(server, run, is);
+    return new Stranger(server, await nameOf(server), is);
   }
 
   /** Takes a task off the queue, and says something. */
@@ -111,7 +115,7 @@ describe("a NATS server", { skip: withoutNats, concurrency: true }, () => {
     }
   });
 
-  test("with the users of docs/workers.md has workers that cannot pose as a run", async () => {
+  test("with the users of docs/workers.md has workers that cannot pose as a run, nor reach another than theirs", async () => {
     const [run, worker] = [nkeys.createUser(), nkeys.createUser()];
     const text = readFileSync(join(import.meta.dirname, "../../docs/workers.md"), "utf8");
     const [, users] = /\n(authorization \{[\s\S]*?\n\}\n)/.exec(text)!;
@@ -126,23 +130,35 @@ describe("a NATS server", { skip: withoutNats, concurrency: true }, () => {
     const notes: string[] = [];
     const creds = { creds: files[1]! };
     const stop = await startWorker(server.url, { open, note: (text) => notes.push(text) }, creds);
-    const pool = await openPool(server.url, {
-      server: await connectNats({ url: server.url, creds: files[0]! }, "a run of the tests"),
-    });
+    const owner = await connectNats({ url: server.url, creds: files[0]! }, "a run of the tests");
+    const pool = await openPool(server.url, { server: owner });
     const blobs = new BlobStore();
     const values = blobs.put(new Float32Array(400_000).fill(1));
     const sum = { work: "sum", job: { values }, blobs: [[values.digest, blobs.bytes(values)]] } as const;
     assert.equal(await pool.run(sum), 400_000);
     await pool.run(task("ramp", { length: 400_000 }));
     const intruder = await connectNats({ url: server.url, ...creds }, "an intruder");
-    const { streams } = intruder.manager;
-    await assert.rejects(streams.names().next(), /Permissions Violation|permission/i);
-    await assert.rejects(intruder.jetstream.publish("flame.x.task", new Uint8Array(1), { timeout: 500 }), /violation/i);
+    const publish = (subject: string) => intruder.jetstream.publish(subject, new Uint8Array(1), { timeout: 500 });
+    await assert.rejects(intruder.manager.streams.names().next(), /Permissions Violation|permission/i);
+    await assert.rejects(publish("flame.x.task"), /violation/i);
+    // Nobody listens there, but it may be said.
+    await assert.rejects(publish("flame.x.done"), /not enabled/i);
+    const name = await nameOf(owner);
+    const kept = config.replaceAll(/^(.*) +# \* is (\S*)<run>$/gm, (_, line: string, before: string) =>
+      line.replaceAll(/\*/g, `${before}${name}`),
+    );
+    await server.restart(kept);
+    assert.equal(await pool.run({ ...sum, job: { values, more: new Float32Array(400_000) } }), 400_000);
+    await pool.run(task("ramp", { length: 400_001 }));
+    await assert.rejects(publish("flame.x.done"), /violation/i);
     await intruder.connection.close();
     await pool.close();
     await stop();
     await server.stop();
-    assert.deepEqual(notes, ["serves test", "has done 2 tasks for test"]);
+    assert.deepEqual(
+      notes.filter((note) => !/^the connection/.test(note)),
+      ["serves test", "has done 4 tasks for test"],
+    );
   });
 
   test("that is full makes a run fail with what it says", async () => {

@@ -28,8 +28,8 @@ export const withoutNats: string | false = isInstalled ? false : needs.nats;
 export interface TestServer {
   readonly url: string;
   readonly port: number;
-  /** Ends it by force, and starts it again with what it has on disk. */
-  restart(): Promise<void>;
+  /** Ends it by force, and starts it again with what it has on disk, and with another configuration where one is given. */
+  restart(config?: string): Promise<void>;
   stop(): Promise<void>;
   /** Bytes that came in and went out since it was started. */
   traffic(): Promise<{ readonly in_bytes: number; readonly out_bytes: number }>;
@@ -46,7 +46,9 @@ export async function startNats(config = "", jetstream: boolean | string = true)
   const limits = typeof jetstream === "string" ? `, ${jetstream}` : "";
   const place = `store_dir: ${JSON.stringify(join(folder, "store"))}`;
   const stored = jetstream === false ? "" : `jetstream { ${place}${limits} }\n`;
-  writeFileSync(file, `listen: "127.0.0.1:${port}"\nhttp: "127.0.0.1:${monitor}"\n${stored}${config}\n`);
+  const configure = (more: string) =>
+    writeFileSync(file, `listen: "127.0.0.1:${port}"\nhttp: "127.0.0.1:${monitor}"\n${stored}${more}\n`);
+  configure(config);
   let child = await start(file);
   const kill = async () => {
     child.kill("SIGKILL");
@@ -62,8 +64,9 @@ export async function startNats(config = "", jetstream: boolean | string = true)
       await kill();
       rmSync(folder, { recursive: true });
     },
-    async restart() {
+    async restart(changed = config) {
       await kill();
+      configure(changed);
       child = await start(file);
     },
   };
