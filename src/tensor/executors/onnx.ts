@@ -52,10 +52,10 @@ const limits = { cpu: {}, webgpu: webgpuLimits, cuda: { shapes: true } } as cons
 const undoingWidening = ["CommonSubexpressionElimination", "ConstantFolding"];
 
 /**
- * What gains nothing on the CPU: the emitter writes nothing twice, all that folds are a few vectors of zeros, and two
- * Reshapes in a row take a microsecond. Each reads all nodes, and what it finds has all shapes inferred anew.
+ * What gains nothing on the CPU: the emitter writes nothing twice, all that folds are a few vectors of zeros, no Transpose is
+ * saved, and two Reshapes in a row take a microsecond. Each reads all nodes, and what it finds has all shapes inferred anew.
  */
-const superfluous = [...undoingWidening, "ReshapeFusion"];
+const superfluous = [...undoingWidening, "ReshapeFusion", "TransposeOptimizer"];
 
 /** What there is for graphs of quantised operators. */
 const forQuantised = [
