@@ -144,7 +144,7 @@ export function requireMemory(
   const steps = [...new Set(fleet.budget)].map((budget) => {
     const variant = task.task.budget.variant(budget);
     if (!hasPlainStep(task.type)) return task.task.memory(variant, rows * length);
-    return clientBytes(task.task, variant, { rows, length }, memory);
+    return clientBytes(task.task, variant, { rows, length, clients: 1 }, memory);
   });
   const each = widened + Math.max(...steps);
   if (mapped + busy * each <= there) return;

@@ -9,6 +9,7 @@ import { powerOfTwoBelow } from "../engine/merging.ts";
 import type { WeightSource } from "../tensor/executors/executor.ts";
 import { peakBytes } from "../tensor/graph/footprint.ts";
 import type { Program } from "../tensor/graph/ir.ts";
+import { overwritable } from "../tensor/graph/overwritable.ts";
 import { sizeOf } from "../tensor/graph/shape.ts";
 import { bytesOf, scalesShape } from "../tensor/stored/stored.ts";
 import type { Steps } from "./steps.ts";
@@ -16,9 +17,15 @@ import type { BatchShape, Task, Variant } from "./task.ts";
 import { type StepOptions, trainingStep } from "./training-step.ts";
 
 /** Bytes alive at one time at most, base weights left out; sizes known only at run time are what can be expected. */
-export function stepBytes(program: Program, task: Task, variant: Variant, shape: BatchShape): number {
+export function stepBytes(
+  program: Program,
+  task: Task,
+  variant: Variant,
+  shape: BatchShape,
+  overwritten?: ReadonlySet<string>,
+): number {
   const all = shape.clients * shape.rows * shape.length;
-  return peakBytes(program, (dim) => task.expected?.(dim, variant, shape) ?? all);
+  return peakBytes(program, (dim) => task.expected?.(dim, variant, shape) ?? all, overwritten);
 }
 
 export interface FittingStep {
@@ -80,7 +87,7 @@ export function frozenBytes(weights: WeightSource | null): { readonly mapped: nu
 
 /**
  * Bytes that one client adds to a step that is shared, by two unless said otherwise: its state, and what lies between forward
- * and backward pass.
+ * and backward pass. Alone it has one state, which its steps write over where they can; devices that several share keep two.
  *
  * @param memory bytes that it may take before layers are computed again
  */
@@ -93,5 +100,6 @@ export function clientBytes(
   const shape = { clients, rows, length };
   const options = { beta1: 0, beta2: 0, epsilon: 1, clip: true, decay: true };
   const { program } = fittingStep(task, variant, shape, options, shape.clients * memory);
-  return stepBytes(program, task, variant, shape) / shape.clients;
+  const overwritten = clients === 1 ? overwritable(program) : undefined;
+  return stepBytes(program, task, variant, shape, overwritten) / clients;
 }

@@ -11,8 +11,13 @@ const widths: Readonly<Record<DType, number>> = { float32: 4, int32: 4, int64: 8
  * for later.
  *
  * @param sizeOf what a size known at run time will be
+ * @param overwritten names of outputs that lie where the inputs of these names do
  */
-export function peakBytes({ inputs, outputs }: Program, sizeOf: (dim: SymbolicDim) => number): number {
+export function peakBytes(
+  { inputs, outputs }: Program,
+  sizeOf: (dim: SymbolicDim) => number,
+  overwritten: ReadonlySet<string> = new Set(),
+): number {
   const bytesOf = ({ shape, dtype }: Tensor): number =>
     shape.reduce<number>((size, dim) => size * (typeof dim === "number" ? dim : sizeOf(dim)), widths[dtype]);
   const isCounted = ({ op }: Node) => op !== weightOp && op !== constantOp;
@@ -22,10 +27,11 @@ export function peakBytes({ inputs, outputs }: Program, sizeOf: (dim: SymbolicDi
   const kept = new Set([...Object.values(inputs), ...Object.values(outputs)].map(({ node }) => node));
   const weigh = (node: Node): number => node.outputs.reduce((sum, output) => sum + bytesOf(output), 0);
 
+  const placed = new Set([...overwritten].map((name) => outputs[name]!.node));
   let alive = Object.values(inputs).reduce((sum, input) => sum + bytesOf(input), 0);
   let most = alive;
   for (const [at, node] of order.entries()) {
-    if (node.op !== inputOp) alive += weigh(node);
+    if (node.op !== inputOp && !placed.has(node)) alive += weigh(node);
     most = Math.max(most, alive);
     for (const source of new Set(node.inputs.map((input) => input.node))) {
       if (lastUse.get(source) === at && !kept.has(source) && isCounted(source)) alive -= weigh(source);

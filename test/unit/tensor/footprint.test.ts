@@ -15,6 +15,12 @@ test("a chain needs its input, and two values at a time", () => {
   assert.equal(peakBytes({ name: "chain", inputs: { x }, outputs: { y } }, none), 3 * 400);
 });
 
+test("an output that is written over its input takes no room of its own", () => {
+  const x = new Graph().input("x", "float32", [100]);
+  const program = { name: "over", inputs: { x }, outputs: { x: scale(x, 2) } };
+  assert.deepEqual([peakBytes(program, none), peakBytes(program, none, new Set(["x"]))], [800, 400]);
+});
+
 test("what a later node needs stays alive", () => {
   const graph = new Graph();
   const x = graph.input("x", "float32", [100]);
