@@ -36,16 +36,18 @@ async function startWorkers(url: string, count: number): Promise<() => Promise<u
 }
 
 async function openPool(url: string, slots: number): Promise<NatsPool> {
+  let awaited = slots;
   let there = () => {};
   const complete = new Promise<void>((resolve) => {
     there = resolve;
   });
-  const pool: NatsPool = await NatsPool.open({
+  const pool = await NatsPool.open({
     server: await connectNats({ url }, "bench"),
     title: "bench",
     needs: {},
     setup: new Uint8Array(1),
-    note: () => queueMicrotask(() => pool?.workers === slots && there()),
+    // Each has one slot.
+    note: (text) => text.includes("has come") && --awaited === 0 && there(),
   });
   await complete;
   return pool;

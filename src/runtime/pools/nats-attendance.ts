@@ -30,6 +30,7 @@ export class Attendance {
   readonly #needs: Traits;
   readonly #note: (text: string) => void;
   readonly #workers = new Map<string, Known>();
+  #slots = 0;
   /** Tasks that were done, by host. */
   readonly #done = new Map<string, number>();
   /** Told of already. */
@@ -44,7 +45,7 @@ export class Attendance {
 
   /** Tasks that they do at a time. */
   get slots(): number {
-    return [...this.#workers.values()].reduce((sum, { slots }) => sum + slots, 0);
+    return this.#slots;
   }
 
   /** `31 on lab-1`, for each that has done something. */
@@ -68,6 +69,7 @@ export class Attendance {
     if (problem === null && serving === this.#run) {
       if (!this.#workers.has(worker.id) && this.#workers.size === mostKnown) throw new InputError("too many workers");
       if (!this.#workers.has(worker.id)) this.#note(`the worker on ${worker.host} has come, with ${slots} at a time`);
+      this.#slots += slots - (this.#workers.get(worker.id)?.slots ?? 0);
       this.#workers.set(worker.id, { ...presence, quiet: 0 });
     } else this.#leave(worker.id, "has left");
     return serving === null;
@@ -79,7 +81,10 @@ export class Attendance {
 
   #leave(id: string, how: string): void {
     const known = this.#workers.get(id);
-    if (this.#workers.delete(id)) this.#note(`the worker on ${known!.worker.host} ${how}`);
+    if (known === undefined) return;
+    this.#workers.delete(id);
+    this.#slots -= known.slots;
+    this.#note(`the worker on ${known.worker.host} ${how}`);
   }
 }
 

@@ -39,6 +39,8 @@ export async function connectNats({ url, creds }: NatsAddress, name: string): Pr
     maxReconnectAttempts: -1,
     reconnectTimeWait: 500,
     pingInterval: 10_000,
+    // A stack for each request, in case it fails.
+    noAsyncTraces: true,
     ...(creds === undefined ? {} : { authenticator: authenticator(creds, transport) }),
   };
   const connection = await connect(options).catch((cause: unknown) => {
