@@ -1,5 +1,5 @@
 /** A fleet in a process of its own, so that its memory can be told from everything else's; prints one JSON object. */
-import { readFileSync } from "node:fs";
+import { peakMemory } from "../src/base/processes.ts";
 import { Federation } from "../src/run/federation.ts";
 import type { Prepared } from "../src/run/prepare.ts";
 import { prepareRun } from "../src/run/run.ts";
@@ -25,14 +25,13 @@ async function main(size: FleetSize): Promise<FleetRun> {
   federation.begin();
   await federation.advance(() => false);
   const ended = performance.now();
-  const [, peak] = /VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
   return {
     // First, while the fleet is still in use.
     liveBytes: liveBytes(),
     buildSeconds: (built - begun) / 1_000,
     runSeconds: (ended - built) / 1_000,
     events: federation.kernel.processed,
-    peakBytes: peak === undefined ? process.resourceUsage().maxRSS * 1_024 : Number(peak) * 1_024,
+    peakBytes: peakMemory(),
   };
 }
 

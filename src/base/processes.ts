@@ -24,6 +24,12 @@ export function addressesLeft(): number {
   return limit - used;
 }
 
+/** Most bytes of memory that this process ever had. What `getrusage` says begins, on Linux, with what its parent had. */
+export function peakMemory(): number {
+  const peak = /^VmHWM:\s+(\d+) kB/m.exec(factsOf("status"))?.[1];
+  return 1_024 * Number(peak ?? process.resourceUsage().maxRSS);
+}
+
 /** Of this process, as Linux has them. */
 function factsOf(name: "limits" | "status"): string {
   try {

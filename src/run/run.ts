@@ -10,6 +10,7 @@ import { writeAtomically } from "../base/disk.ts";
 import { MachineError, messageOf, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { parseInput, throwProblems } from "../base/problem.ts";
+import { peakMemory } from "../base/processes.ts";
 import { Rng } from "../base/random.ts";
 import { chooseEngine, requireBase, requireEngine } from "../engine/create.ts";
 import { engineNameOf } from "../engine/names.ts";
@@ -337,7 +338,7 @@ export async function playRun({
     diagnostics.count("events", federation.kernel.processed);
     const { user, system } = process.cpuUsage();
     diagnostics.count("cpu seconds", (user + system) / 1e6);
-    diagnostics.count("peak memory bytes", 1_024 * process.resourceUsage().maxRSS);
+    diagnostics.count("peak memory bytes", peakMemory());
     diagnostics.close();
     await pool.close();
   }
