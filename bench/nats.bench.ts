@@ -8,16 +8,14 @@ import { InlinePool } from "../src/runtime/pools/inline-pool.ts";
 import { NatsPool } from "../src/runtime/pools/nats.ts";
 import { connectNats } from "../src/runtime/pools/nats-server.ts";
 import { NatsWorker } from "../src/runtime/pools/nats-worker.ts";
+import { PiscinaPool } from "../src/runtime/pools/piscina-pool.ts";
 import type { WorkPool } from "../src/runtime/pools/pool.ts";
-
-/** Numbers of an update as small models have them. */
-const update = new Float32Array(20_000).map((_, i) => i / 7);
+import { answers } from "./answers.ts";
 
 /** Does any number of tasks at a time, so that only the pool in front of it counts. */
 class Answers extends InlinePool {
-  override run({ job }: { readonly job: unknown }): Promise<unknown> {
-    const { milliseconds } = job as { readonly milliseconds: number };
-    return new Promise((resolve) => setTimeout(resolve, milliseconds, { values: update }));
+  override async run({ job }: { readonly job: unknown }): Promise<unknown> {
+    return answers.wait(job as Parameters<typeof answers.wait>[0]);
   }
 }
 
@@ -66,20 +64,26 @@ export default async function bench([url]: string[]): Promise<void> {
   const slots = 8;
   const stop = await startWorkers(url, slots);
   const pool = await openPool(url, slots);
-  await time(pool, 50, 0);
+  const local = new PiscinaPool({ worker: new URL("answers.ts", import.meta.url), workers: slots });
+  for (const each of [pool, local]) await time(each, 50, 0);
   for (const [milliseconds, waves] of [
     [0, 50],
     [100, 6],
     [1_000, 3],
   ] as const) {
-    const each: number[] = [];
-    for (let repeat = 0; repeat < 3; repeat++) each.push((await time(pool, slots * waves, milliseconds)) / waves);
-    const wave = median(each);
-    const rate = (1_000 * slots) / wave;
+    const pairs: { there: number; here: number }[] = [];
+    for (let repeat = 0; repeat < 3; repeat++) {
+      const there = (await time(pool, slots * waves, milliseconds)) / waves;
+      pairs.push({ there, here: (await time(local, slots * waves, milliseconds)) / waves });
+    }
+    const [there, here] = [median(pairs.map(({ there }) => there)), median(pairs.map(({ here }) => here))];
+    const rate = (wave: number) => ((1_000 * slots) / wave).toFixed(1);
     console.log(
-      `tasks of ${milliseconds} ms, ${slots} at a time: ${rate.toFixed(1)} a second, ${(wave - milliseconds).toFixed(1)} ms added to each`,
+      `tasks of ${milliseconds} ms, ${slots} at a time: ${rate(there)} a second, ${rate(here)} on threads here; ` +
+        `${median(pairs.map(({ there, here }) => there - here)).toFixed(1)} ms added to each`,
     );
   }
+  await local.close();
   await pool.close();
   await stop();
   const stopMany = await startWorkers(url, 100);
