@@ -41,6 +41,8 @@ export const progressSchemas = {
     evaluating: count,
     /** Tasks that can run at the same time, where workers elsewhere come and go; otherwise null. */
     workers: count.nullable(),
+    /** Who there has done how many of the tasks, and how many were begun again; otherwise null. */
+    elsewhere: z.string().nullable(),
     /** Training steps and batches of evaluations done since the run was begun or continued; null where nobody counts. */
     steps: count.nullable(),
   }),

@@ -245,9 +245,11 @@ export async function playRun({
         ...(state !== "running" && { seconds: diagnostics.elapsed() }),
       });
   };
-  const workersNow = () => (elsewhere === null ? null : pool.workers);
-  const stepsNow = () => pool.diagnostics.steps ?? null;
-  const statusNow = () => ({ ...federation.status, workers: workersNow(), steps: stepsNow() });
+  const statusNow = () => {
+    const { steps = null, summary = null } = pool.diagnostics;
+    const workers = elsewhere === null ? null : pool.workers;
+    return { ...federation.status, workers, elsewhere: summary, steps };
+  };
   const ticker = setInterval(() => listen({ type: "status", ...statusNow() }), 200);
   ticker.unref();
   try {

@@ -120,13 +120,15 @@ export function statusLine(status: {
   readonly accepted: number;
   readonly evaluating: number;
   readonly workers: number | null;
+  readonly elsewhere: string | null;
   readonly steps: number | null;
 }): string {
-  const { round, rounds, time, invited, accepted, evaluating, workers, steps } = status;
+  const { round, rounds, time, invited, accepted, evaluating, workers, elsewhere, steps } = status;
   const parts = [`round ${round}/${rounds}`, formatTime(time), `${accepted}/${invited} updates`];
   if (evaluating > 0) parts.push(`evaluating ${evaluating}`);
   if (steps !== null) parts.push(`${steps.toLocaleString("en-US")} steps`);
   if (workers !== null) parts.push(`${workers} workers`);
+  if (elsewhere !== null) parts.push(elsewhere);
   return colors.dim(parts.join("  "));
 }
 

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { stripVTControlCharacters } from "node:util";
 import { reproduce } from "../../../src/cli/commands/run.ts";
 import { openDisplay } from "../../../src/cli/screen/display.ts";
-import { duration, header, roundLine } from "../../../src/cli/screen/table.ts";
+import { duration, header, roundLine, statusLine } from "../../../src/cli/screen/table.ts";
 import { wrapped } from "../../../src/cli/screen/terminal.ts";
 import type { RoundMetrics } from "../../../src/records/metrics.ts";
 import { factsOf } from "../../../src/tasks/facts.ts";
@@ -79,11 +79,20 @@ test("a log of a long round has a line a minute", (t) => {
   const lines: string[] = [];
   const out = { isTTY: false, write: (text: string) => lines.push(text) > 0 };
   const display = openDisplay({ json: false, quiet: false }, { out, err: out });
-  const status = { round: 1, time: 0, invited: 2, accepted: 1, evaluating: 0, workers: null } as const;
+  const status = { round: 1, time: 0, invited: 2, accepted: 1, evaluating: 0, workers: null, elsewhere: null } as const;
   for (now = 0; now <= 150_000; now += 200) display.listen({ type: "status", ...status, steps: now / 1_000 });
   display.close();
   const shown = lines.map((line) => stripVTControlCharacters(line).trim());
   assert.deepEqual(shown, ["round 1/0  0ms  1/2 updates  60.2 steps", "round 1/0  0ms  1/2 updates  120.4 steps"]);
+});
+
+test("the line of an open round says which machine has trained what", () => {
+  const status = { round: 1, rounds: 2, time: 0, invited: 2, accepted: 1, evaluating: 0, steps: 3 };
+  const line = statusLine({ ...status, workers: 5, elsewhere: "tasks: 31 on lab-1, 9 on lab-2; 0 begun again" });
+  assert.equal(
+    stripVTControlCharacters(line),
+    "round 1/2  0ms  1/2 updates  3 steps  5 workers  tasks: 31 on lab-1, 9 on lab-2; 0 begun again",
+  );
 });
 
 test("the command line that runs a scenario again leaves out what cannot change the result", () => {
