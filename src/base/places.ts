@@ -35,9 +35,15 @@ export function userFolder(
   const { variable, usual } = places[kind];
   const given = environment[variable] ?? "";
   if (isAbsolute(given)) return join(given, "flame-sim");
+  const place = homeOrNone(home);
+  if (isAbsolute(place)) return join(place, usual, "flame-sim");
+  throw new MachineError(`this user has no home folder: expected one in HOME, or a folder in ${variable}`);
+}
+
+function homeOrNone(home: () => string): string {
   try {
-    return join(home(), usual, "flame-sim");
-  } catch (cause) {
-    throw new MachineError(`this user has no home folder: expected one in HOME, or a folder in ${variable}`, { cause });
+    return home();
+  } catch {
+    return "";
   }
 }

@@ -50,6 +50,8 @@ export interface Claims {
   /** The first version's, or the second's. */
   readonly page: Struct;
   readonly isSecond?: boolean;
+  /** What the header says of the other version. */
+  readonly other?: Struct;
   readonly body: readonly number[];
   readonly isOptional?: boolean;
   readonly type?: "text" | "truth";
@@ -61,12 +63,14 @@ export function parquetFile({
   rows,
   page,
   isSecond = false,
+  other,
   body,
   isOptional = false,
   type = "text",
   footer,
 }: Claims): Buffer {
-  const header = struct({ 1: isSecond ? 3 : 0, 2: body.length, 3: body.length, [isSecond ? 8 : 5]: page });
+  const pages = { [isSecond ? 8 : 5]: page, ...(other && { [isSecond ? 5 : 8]: other }) };
+  const header = struct({ 1: isSecond ? 3 : 0, 2: body.length, 3: body.length, ...pages });
   const column = { 1: type === "text" ? 6 : 0, 2: [0], 3: ["text"], 4: 0, 5: BigInt(rows) };
   const sizes = { 6: BigInt(header.length + body.length), 7: BigInt(header.length + body.length), 9: 4n };
   const leaf = { 1: type === "text" ? 6 : 0, 3: isOptional ? 1 : 0, 4: "text", ...(type === "text" && { 6: 0 }) };

@@ -65,6 +65,11 @@ function checkHeader(page: PageHeader, left: number): void {
   if (!["DATA_PAGE", "DATA_PAGE_V2", "DICTIONARY_PAGE"].includes(type)) {
     throw new Error(`it has a page of the type ${show(type)}`);
   }
+  const headers = { DATA_PAGE: data, DATA_PAGE_V2: second, DICTIONARY_PAGE: dictionary } as const;
+  const found = Object.values(headers).filter((header) => header !== undefined);
+  if (found.length !== 1 || headers[type as keyof typeof headers] === undefined) {
+    throw new Error(`it has a page of the type ${type} that is described as another`);
+  }
   if (!isWithin(packed, left)) throw new Error("it has a page that does not end");
   for (const values of [data?.num_values, second?.num_values, dictionary?.num_values]) {
     if (isWithin(unpacked, MOST_PAGE_BYTES) && isWithin(values ?? 0, MOST_PAGE_VALUES)) continue;
@@ -128,6 +133,12 @@ function copiedValues(
   isFirst: boolean,
 ): number {
   if (encoding === "DELTA_BYTE_ARRAY") return sharedBytes(reader, count);
+  if (encoding.startsWith("DELTA_") && count > 0) checkDeltas(reader);
+  if (encoding === "BYTE_STREAM_SPLIT") {
+    const left = reader.view.byteLength - reader.offset;
+    const { type, type_length: width = /^(INT32|FLOAT)$/.test(type ?? "") ? 4 : 8 } = path.at(-1)!.element;
+    if (count * width > left) throw new Error(`it has a page of ${count} values of ${width} bytes in ${left}`);
+  }
   if (!["RLE", "PLAIN_DICTIONARY", "RLE_DICTIONARY"].includes(encoding)) return 0;
   // Truth values have their length in front, indices the number of their bits.
   const isTruth = isFirst ? path.at(-1)!.element.type === "BOOLEAN" : encoding === "RLE";
@@ -152,11 +163,21 @@ function checkRuns(reader: DataReader, width: number, count: number): void {
   }
 }
 
+/** Differences come in blocks, whose parts have whole bytes; the reader goes backwards over others, and for ever. */
+function checkDeltas(reader: DataReader): void {
+  const ahead = { ...reader };
+  const [block, parts] = [readVarInt(ahead), readVarInt(ahead)];
+  if (block > 0 && parts > 0 && block % (8 * parts) === 0) return;
+  throw new Error(`it has differences in blocks of ${block} values in ${parts} parts`);
+}
+
 /** Each text says how much it takes over from the one before, and what follows. @returns the bytes of all of them */
 function sharedBytes(reader: DataReader, count: number): number {
   const [shared, own] = [new Int32Array(count), new Int32Array(count)];
-  deltaBinaryUnpack(reader, count, shared);
-  deltaBinaryUnpack(reader, count, own);
+  for (const numbers of [shared, own]) {
+    if (count > 0) checkDeltas(reader);
+    deltaBinaryUnpack(reader, count, numbers);
+  }
   let [bytes, before] = [0, 0];
   for (const [at, length] of own.entries()) {
     const taken = shared[at]!;

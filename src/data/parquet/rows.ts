@@ -126,7 +126,10 @@ function checkGroup(descriptor: number, { columns, num_rows }: RowGroup, leaves:
       throw new Error(`it has a group of rows of ${bytes} bytes and ${values} values, lists included`);
     }
     const isFlat = column.path_in_schema.length === 1;
-    if (found.values !== Number(column.num_values) || (isFlat && found.values !== Number(num_rows))) {
+    const rows = Number(num_rows);
+    // A row has a value in every column at least, or a level in its stead.
+    const isRight = isFlat ? rows === found.values : rows >= 0 && rows <= found.values;
+    if (found.values !== Number(column.num_values) || !isRight) {
       throw new Error(
         `column ${quoted(column.path_in_schema.join("."))} has ${found.values} values in ${num_rows} rows`,
       );

@@ -51,10 +51,10 @@ export async function forecast(scenario: Scenario, prepared: Prepared, options: 
   const workers =
     training === null ? 1 : isGpu ? 1 : Math.max(1, Math.min(asked, max([1, ...work.map((parts) => parts.length)])));
   const evaluated = 1 + Math.ceil(data.rounds.count / data.evaluateEvery);
-  const rough = training === null ? 0 : roughSeconds(prepared, played, rest, evaluated);
+  const rough = training === null ? 0 : roughSeconds(prepared, played, rest, evaluated, workers);
   const largest = [Math.max(...budgetsOf(prepared))];
   // Nobody waits for minutes to hear how long it will take.
-  const isWorthIt = rough / workers > 60 && roughStep(prepared, largest[0]!) < longestStep;
+  const isWorthIt = rough > 60 && roughStep(prepared, largest[0]!) < longestStep;
   const isTimed = prepared.training !== null && hasPlainStep(prepared.task.type) && (options.thorough || isWorthIt);
   const pace = isTimed ? await paceOf(prepared, engine, options.thorough ? undefined : largest) : null;
   return {
@@ -68,8 +68,7 @@ export async function forecast(scenario: Scenario, prepared: Prepared, options: 
     round: closed.length === 0 ? 0 : median(closed.map(({ startedAt, closedAt }) => closedAt - startedAt)),
     tiers: tiersOf(scenario, prepared, played, pace),
     steps: whole(sum([0, ...work.flat().map(({ steps }) => steps)])),
-    seconds:
-      training === null ? null : pace === null ? rough / workers : secondsOf(pace, played, rest, workers, evaluated),
+    seconds: training === null ? null : pace === null ? rough : secondsOf(pace, played, rest, workers, evaluated),
     timed: pace !== null,
     memory: Math.round(
       resident +

@@ -1,7 +1,7 @@
 /**
  * How long a run takes by formula, where nothing was timed: right to a factor of two or three on a quiet machine.
  *
- *   seconds = (Σ programs + Σ steps + Σ evaluations) ÷ workers
+ *   seconds = Σ programs + (Σ steps + Σ evaluations) ÷ workers    every worker makes its own programs
  *   program = experts of all layers · time to compile the products of one
  *   step    = FLOPs ÷ what a core does in a second + weights read, forward and backward · time to read and widen one
  */
@@ -37,12 +37,18 @@ export function roughStep(prepared: Prepared, budget: number): number {
 }
 
 /**
- * Of the whole run on one core.
+ * Of the whole run.
  *
  * @param rest by how much more than was played there will be
  * @param evaluated how often all budgets are evaluated
  */
-export function roughSeconds(prepared: Prepared, { work }: Played, rest: number, evaluated: number): number {
+export function roughSeconds(
+  prepared: Prepared,
+  { work }: Played,
+  rest: number,
+  evaluated: number,
+  workers: number,
+): number {
   const { budgets, task } = prepared;
   const { batchSize: rows, length, evaluation } = prepared.training!.setup;
   const forward = (budget: number): number =>
@@ -50,11 +56,10 @@ export function roughSeconds(prepared: Prepared, { work }: Played, rest: number,
     readSeconds(prepared, budget, { rows, length });
   const batches = Math.ceil(evaluation.length / rows);
   const programs = new Set(prepared.fleet.budget).size + budgets.length / 2;
-  return (
-    programs * secondsPerExpert * task.layers * task.experts +
+  const shared =
     rest * sum([0, ...work.flat().map(({ steps, budget }) => steps * roughStep(prepared, budget))]) +
-    evaluated * batches * sum([0, ...budgets.map(forward)])
-  );
+    evaluated * batches * sum([0, ...budgets.map(forward)]);
+  return programs * secondsPerExpert * task.layers * task.experts + shared / workers;
 }
 
 /**

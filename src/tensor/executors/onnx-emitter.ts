@@ -16,6 +16,7 @@
  * shapes are hidden, and it passes over them: four layers of 64 experts are ready in 1.2 s and not in 9.
  */
 import { basename } from "node:path";
+import { sha256 } from "../../base/digest.ts";
 import { InvariantError, invariant } from "../../base/errors.ts";
 import { constantOp, inputOp, reachable, staticSize, weightOp, zerosOp } from "../graph/graph.ts";
 import type { Node, OnnxAttributes, OnnxLimits, OnnxLowering, Program, Tensor } from "../graph/ir.ts";
@@ -103,7 +104,7 @@ export class OnnxEmitter implements OnnxLowering {
 
   /** Adds a node, unless it is there, and returns the names of its outputs. */
   node(opType: string, inputs: readonly string[], attributes: OnnxAttributes = {}, outputs = 1, domain = ""): string[] {
-    const key = `${opType} ${inputs.join()} ${JSON.stringify(attributes)}`;
+    const key = `${domain} ${opType} ${outputs} ${inputs.join()} ${JSON.stringify(attributes)}`;
     const known = this.#made.get(key);
     if (known) return known;
     const names = Array.from({ length: outputs }, () => `t${this.#names++}`);
@@ -158,7 +159,6 @@ export class OnnxEmitter implements OnnxLowering {
     return this.#literal([value], [], "int64");
   }
 
-  /** Zeros of a static shape. */
   filled(shape: readonly number[]): string {
     return this.node("ConstantOfShape", [this.integers(shape)])[0]!;
   }
@@ -363,7 +363,7 @@ export class OnnxEmitter implements OnnxLowering {
 
   #initializer(data: ArrayBufferView, shape: readonly number[], dtype: DType): string {
     const rawData = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-    const key = `${dtype} ${shape.join("x")} ${rawData.toString("latin1")}`;
+    const key = `${dtype} ${shape.join("x")} ${sha256(rawData)}`;
     const known = this.#literals.get(key);
     if (known) return known;
     const name = `c${this.#names++}`;

@@ -17,6 +17,7 @@ test("a user without a home is told what to set", () => {
   const none = () => {
     throw new Error("uv_os_homedir returned ENOENT");
   };
+  assert.throws(() => userFolder("state", {}, () => "here"), /no home folder/);
   assert.equal(userFolder("cache", { XDG_CACHE_HOME: "/caches" }, none), "/caches/flame-sim");
   assert.throws(() => userFolder("state", {}, none), {
     name: "MachineError",

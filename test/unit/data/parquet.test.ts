@@ -127,6 +127,17 @@ const lies: Readonly<Record<string, readonly [Claims, RegExp]>> = {
     },
     /a text that takes over 1073741824 of 0 bytes/,
   ],
+  "texts in blocks of parts that lead backwards": [
+    { rows: 2, page: first(2, encodings.deltaByteArray), body: [128, 1, 255, 255, 255, 255, 15, 4] },
+    /differences in blocks of 128 values in -1 parts/,
+  ],
+  "a page that is described as two kinds": [
+    {
+      ...{ rows: 2, isSecond: true, page: second(2, 0, 2, 0, 0), other: first(2, encodings.plain) },
+      body: [1, ...zeros(most)],
+    },
+    /a page of the type DATA_PAGE_V2 that is described as another/,
+  ],
   "levels longer than their page": [
     { rows: 2, isSecond: true, page: second(2, 0, 2, 100, 0), body: [1, 4, 0] },
     /levels that do not end/,

@@ -1,18 +1,21 @@
 /** Work of minutes that fills a folder: with its progress on the screen, and with nothing left of it where it is stopped. */
 import { existsSync, rmdirSync } from "node:fs";
+import { join } from "node:path";
 import { makeFolder, onDisk } from "../../../base/disk.ts";
+import { awaitLock } from "../../../folder/lock.ts";
 import { onInterrupt } from "../../screen/interrupt.ts";
 import { ProgressLine } from "../../screen/progress-line.ts";
 import { terminal } from "../../screen/terminal.ts";
 
 /**
- * Makes the folder if it is not there, and removes it again if it is empty afterwards.
+ * Makes the folder if it is not there, keeps others from filling it, and removes it again if it is empty afterwards.
  *
  * @param bytes that will be written
  */
 export async function filling(to: string, bytes: number, fill: (work: Work) => Promise<void>): Promise<void> {
   const isNew = !existsSync(to);
   onDisk(`cannot write to ${to}`, () => makeFolder(to));
+  const lock = await awaitLock(join(to, "lock"), (text) => void terminal.err.write(`${text}\n`));
   const progress = new ProgressLine("byte", bytes);
   const stop = new AbortController();
   const listening = await onInterrupt((exitCode) => stop.abort(exitCode));
@@ -26,6 +29,7 @@ export async function filling(to: string, bytes: number, fill: (work: Work) => P
   } finally {
     progress.close();
     listening.deafen();
+    lock.release();
     if (isNew) removeEmpty(to);
   }
 }

@@ -25,9 +25,13 @@ export async function quantizeModel(name: string, { to, base = "int4" }: Flags):
   const checkpoint = loadCheckpoint(folder);
   try {
     // What a killed conversion left is removed by the next.
-    requireEmpty(to, "", (file) => file.endsWith(".partial") || /^(seen-\w+\.json|[0-9a-f]{64})$/.test(file));
+    const requireFree = () =>
+      requireEmpty(to, "", (file) => file.endsWith(".partial") || /^(lock|seen-\w+\.json|[0-9a-f]{64})$/.test(file));
+    requireFree();
     const { bytes } = baseWeightPlan(checkpoint.config, base);
     await filling(to, bytes, async ({ signal, onWritten }) => {
+      // The process that held the lock may have finished.
+      requireFree();
       requireSpace(to, bytes, `${name} in ${base}`);
       const onProgress = (done: number, total: number) => onWritten(Math.round((bytes * done) / total));
       const weights = await writeBaseFolder(checkpoint, to, base, { signal, onProgress });

@@ -1,11 +1,9 @@
 /** `flame synthesize`: a model of a published shape, or of a shape of one's own, with random weights. */
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { requireSpace } from "../../../base/disk.ts";
 import { ScenarioError } from "../../../base/errors.ts";
 import { formatBytes } from "../../../base/units.ts";
 import { byteTokenizer } from "../../../data/tokenizer.ts";
-import { awaitLock } from "../../../folder/lock.ts";
 import { countParameters } from "../../../model/accounting.ts";
 import type { ModelConfig } from "../../../model/config.ts";
 import { synthesize, synthesizedBytes, unfinished } from "../../../pretraining/synthetic.ts";
@@ -30,15 +28,10 @@ export async function synthesizeModel(flags: Flags): Promise<void> {
   const total = synthesizedBytes(config);
   requireFree(to);
   await filling(to, total, async ({ signal, onWritten }) => {
-    const lock = await awaitLock(join(to, "lock"), (text) => void terminal.err.write(`${text}\n`));
-    try {
-      // The process that held the lock may have finished its model.
-      requireFree(to);
-      requireSpace(to, total, `a model like ${like}`);
-      await synthesize(to, config, { seed, signal, onProgress: onWritten });
-    } finally {
-      lock.release();
-    }
+    // The process that held the lock may have finished its model.
+    requireFree(to);
+    requireSpace(to, total, `a model like ${like}`);
+    await synthesize(to, config, { seed, signal, onProgress: onWritten });
     const parameters = countParameters(config).total.toLocaleString("en-US");
     const { layers } = config;
     const shape = `${layers} ${layers === 1 ? "layer" : "layers"}, ${parameters} parameters, ${formatBytes(total)}`;
