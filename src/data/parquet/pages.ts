@@ -12,6 +12,7 @@ import { readRleBitPackedHybrid } from "hyparquet/src/encoding.js";
 import { getMaxDefinitionLevel, getMaxRepetitionLevel } from "hyparquet/src/schema.js";
 import { readVarInt } from "hyparquet/src/thrift.js";
 import { show } from "../../base/problem.ts";
+import { passStruct } from "./thrift.ts";
 
 /** Of a page, unpacked. Writers make pages of 1 MiB. */
 const MOST_PAGE_BYTES = 2 ** 28;
@@ -46,6 +47,7 @@ export function sizesOf(chunk: Bytes, { codec }: ColumnMetaData, path: SchemaTre
     const start = chunk.byteOffset + at;
     const view = new DataView(chunk.buffer, start, Math.min(MOST_HEADER_BYTES, chunk.length - at));
     const reader = { view, offset: 0 };
+    passStruct({ ...reader });
     const page = parquetHeader(reader);
     at += reader.offset;
     checkHeader(page, chunk.length - at);

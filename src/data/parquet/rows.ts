@@ -17,6 +17,7 @@ import { occursTwice } from "../../base/json.ts";
 import { openToRead } from "../../base/open.ts";
 import { quoted } from "../../base/text.ts";
 import { compressors, sizesOf } from "./pages.ts";
+import { passStruct } from "./thrift.ts";
 
 /** Of a group of rows, unpacked. Writers make groups of some 100 MiB at most. */
 const MOST_GROUP_BYTES = 2 ** 30;
@@ -149,6 +150,8 @@ function checkFooter(descriptor: number): void {
   const length = Buffer.from(bytesOf(descriptor, Math.max(0, size - 8), size)).readUInt32LE();
   if (length > MOST_FOOTER_BYTES)
     throw new Error(`its description has ${length} bytes, expected at most ${MOST_FOOTER_BYTES}`);
+  const { buffer, byteOffset, byteLength } = bytesOf(descriptor, Math.max(0, size - 8 - length), size - 8);
+  passStruct({ view: new DataView(buffer, byteOffset, byteLength), offset: 0 });
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -164,6 +164,16 @@ const lies: Readonly<Record<string, readonly [Claims, RegExp]>> = {
   ],
 };
 
+test("a description of lists in lists is refused before any list is made", async (t) => {
+  const path = join(temporaryFolder(t), "data.parquet");
+  // A field that is a list of 2^23 lists, and so on.
+  const nested = Uint8Array.from([0x19, ...Array.from({ length: 40 }, () => [0xf9, 128, 128, 128, 4]).flat()]);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(nested.length);
+  writeFileSync(path, Buffer.concat([Buffer.from("PAR1"), nested, length, Buffer.from("PAR1")]));
+  await assert.rejects(read(path), /a list of 8388608 values of type 9 in \d+ bytes/);
+});
+
 test("a page that claims more than it holds is refused before anything of that size is made", async (t) => {
   const path = join(temporaryFolder(t), "data.parquet");
   const before = process.memoryUsage();
