@@ -147,10 +147,13 @@ const leavesOf = (schema: SchemaTree, above: readonly SchemaTree[] = []): Schema
 /** It is made into objects as a whole. */
 function checkFooter(descriptor: number): void {
   const { size } = fstatSync(descriptor);
-  const length = Buffer.from(bytesOf(descriptor, Math.max(0, size - 8), size)).readUInt32LE();
+  const end = Buffer.from(bytesOf(descriptor, Math.max(0, size - 8), size));
+  const length = end.readUInt32LE();
   if (length > MOST_FOOTER_BYTES)
     throw new Error(`its description has ${length} bytes, expected at most ${MOST_FOOTER_BYTES}`);
-  const { buffer, byteOffset, byteLength } = bytesOf(descriptor, Math.max(0, size - 8 - length), size - 8);
+  // The reader says what is wrong with the others.
+  if (!end.subarray(4).equals(beginning) || length > size - 8) return;
+  const { buffer, byteOffset, byteLength } = bytesOf(descriptor, size - 8 - length, size - 8);
   passStruct({ view: new DataView(buffer, byteOffset, byteLength), offset: 0 });
 }
 

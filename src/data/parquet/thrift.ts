@@ -7,7 +7,10 @@ import { readVarInt } from "hyparquet/src/thrift.js";
 
 const MOST_DEPTH = 32;
 
-const byte = ({ view }: DataReader, at: number): number => view.getUint8(at);
+function byte({ view }: DataReader, at: number): number {
+  if (at >= view.byteLength) throw new Error("its description does not end");
+  return view.getUint8(at);
+}
 
 /**
  * Goes on to the end of a structure.
