@@ -6,7 +6,7 @@ import type { Node, Program } from "./ir.ts";
 const elementwise: ReadonlySet<string> = new Set(["add", "sub", "mul", "scale"]);
 
 /** Read their input once, as one kernel, and copy what they give. */
-const copying: ReadonlySet<string> = new Set([...elementwise, "split", "square", "gatherRows"]);
+const copying: ReadonlySet<string> = new Set([...elementwise, "split", "gatherRows"]);
 
 /**
  * Everything that reads the input has to come before the output, whatever order an executor chooses; only the node that makes

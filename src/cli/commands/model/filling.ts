@@ -15,7 +15,16 @@ import { terminal } from "../../screen/terminal.ts";
 export async function filling(to: string, bytes: number, fill: (work: Work) => Promise<void>): Promise<void> {
   const isNew = !existsSync(to);
   onDisk(`cannot write to ${to}`, () => makeFolder(to));
-  const lock = await awaitLock(join(to, "lock"), (text) => void terminal.err.write(`${text}\n`));
+  try {
+    const lock = await awaitLock(join(to, "lock"), (text) => void terminal.err.write(`${text}\n`));
+    await fillHeld(to, bytes, fill).finally(() => lock.release());
+  } finally {
+    if (isNew) removeEmpty(to);
+  }
+}
+
+/** Of a folder that is ours. */
+async function fillHeld(to: string, bytes: number, fill: (work: Work) => Promise<void>): Promise<void> {
   const progress = new ProgressLine("byte", bytes);
   const stop = new AbortController();
   const listening = await onInterrupt((exitCode) => stop.abort(exitCode));
@@ -29,8 +38,6 @@ export async function filling(to: string, bytes: number, fill: (work: Work) => P
   } finally {
     progress.close();
     listening.deafen();
-    lock.release();
-    if (isNew) removeEmpty(to);
   }
 }
 
