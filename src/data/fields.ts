@@ -29,10 +29,17 @@ const KNOWN: ReadonlySet<string> = new Set([...Object.values(SPELLINGS).flat(), 
 type Field = keyof typeof SPELLINGS;
 type Fields = Readonly<Record<string, unknown>>;
 
-const name = z.string().min(1).exactOptional();
+const called = (what: string) => z.string().min(1).exactOptional().describe(`name of ${what}`);
 /** What fields are called in somebody's file; `output` is another word for the response. */
 export const namesSchema = z
-  .strictObject({ instruction: name, input: name, response: name, output: name, system: name, category: name })
+  .strictObject({
+    instruction: called("what is asked"),
+    input: called("what it is asked about"),
+    response: called("the answer"),
+    output: called("the answer, in another word for `response`"),
+    system: called("what is said before all else"),
+    category: called("the category, by which partitions deal"),
+  })
   .refine(({ response, output }) => response === undefined || output === undefined, "response or output, not both");
 
 export type FieldNames = Readonly<z.output<typeof namesSchema>>;

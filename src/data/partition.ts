@@ -32,43 +32,63 @@ import {
 } from "./deal.ts";
 import { type Examples, exampleLength } from "./examples.ts";
 
-const minimum = z.number().int().min(0).default(1);
+const minimum = z.number().int().min(0).default(1).describe("examples every client must get");
 
 export const partitionSchema = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("iid") }),
   z.strictObject({ type: z.literal("contiguous") }),
   z.strictObject({
     type: z.literal("dirichlet"),
-    /** Concentration: 0.1 gives a client a category or two, 100 is nearly iid. */
-    alpha: z.number().positive().max(1e6),
-    /** Examples every client must get. */
+    alpha: z
+      .number()
+      .positive()
+      .max(1e6)
+      .describe("concentration: 0.1 gives a client a category or two, 100 is nearly iid"),
     minimum,
-    /** What to do for a client that got fewer: draw everything again, or give it examples of the richest clients. */
-    shortage: z.enum(["redraw", "fill"]).default("redraw"),
+    shortage: z
+      .enum(["redraw", "fill"])
+      .default("redraw")
+      .describe(
+        "what to do for a client that got fewer: draw everything again, or give it examples of the richest clients",
+      ),
   }),
   z
     .strictObject({
       type: z.literal("quantity"),
-      /** Standard deviation of the logarithm of a client's size. */
-      sigma: z.number().positive().max(10).optional(),
-      /** Exponent of Zipf's law over randomly ranked clients. */
-      zipf: z.number().positive().max(10).optional(),
+      sigma: z
+        .number()
+        .positive()
+        .max(10)
+        .optional()
+        .describe("standard deviation of the logarithm of a client's size"),
+      zipf: z.number().positive().max(10).optional().describe("exponent of Zipf's law over randomly ranked clients"),
       minimum,
     })
     .refine(({ sigma, zipf }) => (sigma === undefined) !== (zipf === undefined), "either sigma or zipf"),
-  z.strictObject({ type: z.literal("shards"), categories: z.number().int().positive(), minimum }),
+  z.strictObject({
+    type: z.literal("shards"),
+    categories: z.number().int().positive().describe("categories that a client holds examples of"),
+    minimum,
+  }),
   z.strictObject({ type: z.literal("category"), minimum }),
-  z.strictObject({ type: z.literal("column"), column: z.string().min(1), minimum }),
+  z.strictObject({
+    type: z.literal("column"),
+    column: z.string().min(1).describe("whose values say which examples belong together"),
+    minimum,
+  }),
   z.strictObject({
     type: z.literal("indices"),
     clients: z
       .array(z.array(z.int().min(0)).readonly())
       .min(1)
-      .readonly(),
+      .readonly()
+      .describe("for each client its examples, numbered from 0 in the order of the source"),
   }),
   z.strictObject({
     type: z.literal("function"),
-    deal: z.custom<Deal>((value) => typeof value === "function", "a function that deals examples to clients"),
+    deal: z
+      .custom<Deal>((value) => typeof value === "function", "a function that deals examples to clients")
+      .describe("given examples, number of clients and draws, the numbers of the examples that each client holds"),
   }),
 ]);
 

@@ -12,14 +12,22 @@ import { defaultTemplate, type PromptTemplate } from "./template.ts";
 import { type Loss, type TokenizedData, tokenize, tokenizeStream } from "./tokenized.ts";
 import { byteTokenizer, type Tokenizer } from "./tokenizer.ts";
 
+const lossSchema = z
+  .enum(["last", "every"])
+  .describe("of a conversation, the responses that carry loss: the last one unless given");
+const ownNames = namesSchema.describe("what its fields are called, where that is none of the usual spellings");
+
 /** Examples that stand in the scenario itself: of text as in a file, or rows of a table as in CSV. */
 const recordsSchema = z.strictObject({
   type: z.literal("records"),
-  records: z.array(z.record(z.string(), z.unknown())).min(1).readonly(),
-  loss: z.enum(["last", "every"]).exactOptional(),
-  fields: namesSchema.exactOptional(),
-  /** Of rows of a table: the column of classes, `class` unless given. */
-  label: z.string().min(1).exactOptional(),
+  records: z
+    .array(z.record(z.string(), z.unknown()))
+    .min(1)
+    .readonly()
+    .describe("the examples themselves, with the fields that a file would have"),
+  loss: lossSchema.exactOptional(),
+  fields: ownNames.exactOptional(),
+  label: z.string().min(1).exactOptional().describe("of rows of a table, the column of classes; `class` unless given"),
 });
 
 export type RecordsSource = Readonly<z.output<typeof recordsSchema>>;
@@ -27,24 +35,28 @@ export type RecordsSource = Readonly<z.output<typeof recordsSchema>>;
 export const textSourceSchema = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("instructions"),
-    examples: z.number().int().positive().max(1_000_000),
-    /** The scenario's seed by default. */
-    seed: z.number().int().min(0).optional(),
-    families: z.array(z.enum(FAMILY_NAMES)).min(1).optional(),
-    /** Share of an instruction's characters that are mistyped, by level; a level is a category of data. */
+    examples: z.number().int().positive().max(1_000_000).describe("how many are generated"),
+    seed: z.number().int().min(0).optional().describe("of what is generated; the scenario's unless given"),
+    families: z
+      .array(z.enum(FAMILY_NAMES))
+      .min(1)
+      .optional()
+      .describe("kinds of tasks, which are the categories; all unless given"),
     typos: z
       .record(z.string().min(1).max(64), z.number().min(0).max(1))
       .refine((levels) => Object.keys(levels).length > 0, "a level at least")
-      .exactOptional(),
+      .exactOptional()
+      .describe("share of an instruction's characters that are mistyped, by level; a level is a category of data"),
   }),
   z.strictObject({
     type: z.literal("file"),
-    /** Left out: the file named on the command line. */
-    path: z.string().min(1).optional(),
-    /** Of a conversation, the responses that carry loss: the last one unless given. */
-    loss: z.enum(["last", "every"]).optional(),
-    /** What its fields are called, where that is none of the usual spellings. */
-    fields: namesSchema.exactOptional(),
+    path: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("JSON, JSON Lines or Parquet, relative to the scenario's file; the file of `--data` unless given"),
+    loss: lossSchema.optional(),
+    fields: ownNames.exactOptional(),
   }),
   recordsSchema,
 ]);

@@ -14,10 +14,12 @@ export const templateSchema = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("headings") }),
   z.strictObject({
     type: z.literal("custom"),
-    /** For examples with an input; holds `{instruction}` and `{input}`, and ends where the response begins. */
-    withInput: z.string().min(1).max(10_000),
-    /** For examples without. */
-    withoutInput: z.string().min(1).max(10_000),
+    withInput: z
+      .string()
+      .min(1)
+      .max(10_000)
+      .describe("for examples with an input; holds `{instruction}` and `{input}`, and ends where the response begins"),
+    withoutInput: z.string().min(1).max(10_000).describe("for examples without"),
   }),
 ]);
 

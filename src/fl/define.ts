@@ -28,6 +28,11 @@ export interface Definition<Type extends string, Shape extends z.ZodRawShape, Be
   readonly make: (options: Options<Shape>) => Behaviour;
 }
 
+/** What a part does, in half a sentence. */
+export interface Described {
+  readonly is: string;
+}
+
 /** What scenarios call, with options or, where each has a default, without. */
 export interface Factory<Type extends string, Shape extends z.ZodRawShape, Part> {
   // biome-ignore lint/complexity/noBannedTypes: the question is whether every field may be left out.
@@ -52,10 +57,10 @@ export function define<
   Others extends z.ZodRawShape,
 >(
   what: string,
-  { type, options, name, make }: Definition<Type, Shape, Behaviour>,
+  { type, is, options, name, make }: Definition<Type, Shape, Behaviour> & Described,
   { fields, apply }: Common<Others, Behaviour>,
 ): Factory<Type, Shape & Others, Named & Behaviour> {
-  const schema = z.strictObject({ type: z.literal(type), ...options, ...fields });
+  const schema = z.strictObject({ type: z.literal(type), ...options, ...fields }).describe(is);
   const fromSpec = (given: Spec): Named & Behaviour => {
     // That a schema made of `options` gives these very options, the compiler cannot see.
     const spec = parseSpec(what, schema, given) as Spec & Options<Shape>;

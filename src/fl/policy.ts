@@ -8,7 +8,7 @@ import type { z } from "zod";
 import type { ClientId, ParticipationId, Round } from "../base/ids.ts";
 import type { Problem } from "../base/problem.ts";
 import type { Millis } from "../base/units.ts";
-import { type Definition, define, type Factory, type Named, nothing } from "./define.ts";
+import { type Definition, type Described, define, type Factory, type Named, nothing } from "./define.ts";
 
 /** What the server knows when it decides. */
 export interface PolicyView {
@@ -107,7 +107,8 @@ export interface RoundSize {
 }
 
 export interface PolicyDefinition<Type extends string, Shape extends z.ZodRawShape>
-  extends Definition<Type, Shape, PolicyBehaviour> {
+  extends Definition<Type, Shape, PolicyBehaviour>,
+    Described {
   /** Options that make it as large as rounds of this size: what its bare name means to a stress test. */
   readonly sizedLike: (rounds: RoundSize) => Readonly<Record<string, unknown>>;
 }

@@ -4,7 +4,7 @@ import type { ClientId, Round } from "../base/ids.ts";
 import type { Problem } from "../base/problem.ts";
 import type { Draws } from "../base/random.ts";
 import type { Fleet } from "../sim/fleet/fleet.ts";
-import { type Definition, define, type Factory, type Named, nothing } from "./define.ts";
+import { type Definition, type Described, define, type Factory, type Named, nothing } from "./define.ts";
 
 /** What guided samplers remember of each client, as columns over the fleet; NaN or 0 where nothing is known. */
 export interface History {
@@ -45,5 +45,5 @@ export interface SamplerBehaviour<State = unknown> {
 export type ClientSampler<State = unknown> = Named & SamplerBehaviour<State>;
 
 export const defineSampler = <const Type extends string, Shape extends z.ZodRawShape, State>(
-  definition: Definition<Type, Shape, SamplerBehaviour<State>>,
+  definition: Definition<Type, Shape, SamplerBehaviour<State>> & Described,
 ): Factory<Type, Shape, ClientSampler<State>> => define("sampler", definition, nothing);

@@ -11,15 +11,23 @@ import type { BudgetMetrics } from "./metrics.ts";
 
 export const stopSchema = z
   .strictObject({
-    /** `loss`, or what the task measures besides. */
-    metric: z.string().default("loss"),
-    /** Budget at which it is looked at; the mean over all that are evaluated unless given. */
-    at: z.int().min(1).exactOptional(),
-    /** Ends the run when it is reached. */
-    target: z.number().exactOptional(),
-    /** Ends the run after so many evaluations in a row that were not better. */
-    patience: z.int().min(1).exactOptional(),
-    minDelta: z.number().min(0).default(0),
+    metric: z.string().default("loss").describe("`loss`, or what the task measures besides"),
+    at: z
+      .int()
+      .min(1)
+      .exactOptional()
+      .describe("budget at which it is looked at; the mean over all that are evaluated unless given"),
+    target: z.number().exactOptional().describe("ends the run when it is reached"),
+    patience: z
+      .int()
+      .min(1)
+      .exactOptional()
+      .describe("ends the run after so many evaluations in a row that were not better"),
+    minDelta: z
+      .number()
+      .min(0)
+      .default(0)
+      .describe("an evaluation is better when it beats the best one so far by more than this"),
   })
   .refine(({ target, patience }) => target !== undefined || patience !== undefined, "a target, patience or both");
 

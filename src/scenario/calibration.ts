@@ -9,23 +9,22 @@ import { count, positive } from "../base/fields.ts";
 import { readJson } from "../base/json.ts";
 
 export const calibrationSchema = z.strictObject({
-  /** What was measured, and on what; for readers. */
-  machine: z.string().exactOptional(),
-  engine: z.string().exactOptional(),
-  model: z.string().exactOptional(),
-  batchSize: count.exactOptional(),
-  length: count.exactOptional(),
+  machine: z.string().exactOptional().describe("what it was measured on; for readers"),
+  engine: z.string().exactOptional().describe("what computed; for readers"),
+  model: z.string().exactOptional().describe("what was trained; for readers"),
+  batchSize: count.exactOptional().describe("examples of a step that was measured; for readers"),
+  length: count.exactOptional().describe("tokens of an example; for readers"),
   budgets: z
     .array(
       z.strictObject({
-        budget: count,
-        /** Of training, padding not counted. */
-        tokensPerSecond: positive,
-        millisecondsPerStep: positive.exactOptional(),
+        budget: count.describe("experts per token"),
+        tokensPerSecond: positive.describe("tokens trained in a second, padding not counted"),
+        millisecondsPerStep: positive.exactOptional().describe("of an optimizer step; for readers"),
       }),
     )
     .min(1)
-    .refine((budgets) => new Set(budgets.map(({ budget }) => budget)).size === budgets.length, "each budget once"),
+    .refine((budgets) => new Set(budgets.map(({ budget }) => budget)).size === budgets.length, "each budget once")
+    .describe("measurements, one for each budget; between them the time of a token is linear in the budget"),
 });
 
 export type Calibration = z.output<typeof calibrationSchema>;

@@ -32,16 +32,27 @@ export interface Expectation {
 }
 
 const share = z.number().min(0).max(1);
-const budget = z.int().min(1);
+const by = (schema: z.ZodNumber) => schema.describe("from the base model to the last evaluation, at least");
+const at = z.int().min(1).optional().describe("one budget; every one that is evaluated unless given");
 const specs = {
-  lossFalls: z.strictObject({ type: z.literal("lossFalls"), by: z.number().positive(), at: budget.optional() }),
-  accuracyRises: z.strictObject({ type: z.literal("accuracyRises"), by: share, at: budget.optional() }),
-  accuracyReaches: z.strictObject({ type: z.literal("accuracyReaches"), share, at: budget.optional() }),
+  lossFalls: z.strictObject({ type: z.literal("lossFalls"), by: by(z.number().positive()), at }),
+  accuracyRises: z.strictObject({ type: z.literal("accuracyRises"), by: by(share), at }),
+  accuracyReaches: z.strictObject({
+    type: z.literal("accuracyReaches"),
+    share: share.describe("of the held-out examples, in the last evaluation, at least"),
+    at,
+  }),
   everyExpertTrained: z.strictObject({ type: z.literal("everyExpertTrained") }),
-  participationAtLeast: z.strictObject({ type: z.literal("participationAtLeast"), share }),
+  participationAtLeast: z.strictObject({
+    type: z.literal("participationAtLeast"),
+    share: share.describe("of all invitations, counted"),
+  }),
   everyTierCounted: z.strictObject({ type: z.literal("everyTierCounted") }),
   everyRoundAggregated: z.strictObject({ type: z.literal("everyRoundAggregated") }),
-  finishesWithin: z.strictObject({ type: z.literal("finishesWithin"), time: z.number().positive() }),
+  finishesWithin: z.strictObject({
+    type: z.literal("finishesWithin"),
+    time: z.number().positive().describe("virtual milliseconds to the end of the last round, at most"),
+  }),
 };
 
 export const expectationSpecSchema = z.discriminatedUnion("type", [

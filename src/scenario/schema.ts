@@ -23,26 +23,41 @@ import { calibrationSchema } from "./calibration.ts";
 import { expectationSpecSchema } from "./expect.ts";
 
 const dataFields = z.strictObject({
-  source: sourceSchema.prefault({ type: "instructions", examples: 4_000 }),
-  /** How the examples, or those of `sizes`, are divided among the clients; Dirichlet with alpha 0.5 unless given. */
-  partition: partitionSchema.exactOptional(),
-  /** How a prompt is laid out; by default what suits the model's tokenizer. */
-  template: templateSchema.exactOptional(),
-  /** Share of the examples that no client gets, when below 1, else their number. */
-  heldOut: positive.default(0.1),
-  /**
-   * Share of its examples that each client keeps from training, whatever the method; in the end they say how well it is
-   * served itself. None unless given, but where a method keeps some.
-   */
-  heldOutPerClient: z.number().gt(0).lt(1).exactOptional(),
-  /** Longest example, in tokens; the model's own limit unless given. */
+  source: sourceSchema
+    .prefault({ type: "instructions", examples: 4_000 })
+    .describe("what is learned from: generated instructions unless given"),
+  partition: partitionSchema
+    .exactOptional()
+    .describe(
+      "how the examples, or those of `sizes`, are divided among the clients; Dirichlet with alpha 0.5 unless given",
+    ),
+  template: templateSchema
+    .exactOptional()
+    .describe("how a prompt is laid out; by default what suits the model's tokenizer"),
+  heldOut: positive.default(0.1).describe("share of the examples that no client gets, when below 1, else their number"),
+  heldOutPerClient: z
+    .number()
+    .gt(0)
+    .lt(1)
+    .exactOptional()
+    .describe(
+      "share of its examples that each client keeps from training, whatever the method; in the end they say how well it is served itself. None unless given, but where a method keeps some",
+    ),
   maxTokens: z
     .int()
     .min(8)
     .max(2 ** 20)
-    .exactOptional(),
-  /** Runs without training may do without data: then clients hold this much, or on average if a partition is given. */
-  sizes: z.strictObject({ examplesPerClient: lawSchema, tokensPerExample: positive }).exactOptional(),
+    .exactOptional()
+    .describe("longest example, in tokens; the model's own limit unless given"),
+  sizes: z
+    .strictObject({
+      examplesPerClient: lawSchema.describe("examples of a client, one number or a law"),
+      tokensPerExample: positive.describe("tokens of an example, on average"),
+    })
+    .exactOptional()
+    .describe(
+      "runs without training may do without data: then clients hold this much, or on average if a partition is given",
+    ),
 });
 
 const usualPartition = partitionSchema.parse({ type: "dirichlet", alpha: 0.5 });
@@ -53,135 +68,208 @@ const dataSchema = dataFields.transform((data) =>
 );
 
 const roundsSchema = z.strictObject({
-  /** The names of checkpoints have six digits for it. */
-  count: z.int().min(0).max(999_999),
-  /** Updates a round is made of. */
-  cohort: count,
-  /** Virtual milliseconds from the start of a round to its end; see `minutes`. Without one a round waits for everyone. */
-  deadline: patience.default(null),
-  /** With fewer updates than this the adapter stays as it is. */
-  minUpdates: count.default(1),
-  /** Invitations per member of the cohort. */
-  overSelection: z.number().min(1).default(1),
-  /** Any other rule of rounds; it brings its own cohort and deadline. */
-  policy: z.record(z.string(), z.unknown()).exactOptional(),
-  sampler: samplerSpecSchema.prefault(usualSamplerSpec),
-  /** Rounds a client sits out after it was invited. */
-  minimumGap: z.int().min(0).default(0),
-  /** How long a round goes on without hearing of any client before it is closed as it is, in virtual milliseconds. */
-  patience: duration.default(86_400_000),
-  /** Runs a scenario in which certainly no update can ever be counted, which is otherwise held to be a mistake. */
-  mayStayEmpty: z.boolean().exactOptional(),
+  count: z.int().min(0).max(999_999).describe("rounds of the run; 0 only evaluates the base model"),
+  cohort: count.describe("updates a round is made of"),
+  deadline: patience
+    .default(null)
+    .describe("virtual milliseconds from the start of a round to its end; null waits for everyone"),
+  minUpdates: count.default(1).describe("with fewer updates than this the adapter stays as it is"),
+  overSelection: z.number().min(1).default(1).describe("invitations per member of the cohort"),
+  policy: z
+    .record(z.string(), z.unknown())
+    .exactOptional()
+    .describe("any other rule of rounds; unless it says so, as large and long as the fields beside it do"),
+  sampler: samplerSpecSchema
+    .prefault(usualSamplerSpec)
+    .describe("who is invited: every eligible client alike unless given"),
+  minimumGap: z.int().min(0).default(0).describe("rounds a client sits out after it was invited"),
+  patience: duration
+    .default(86_400_000)
+    .describe(
+      "how long a round goes on without hearing of any client before it is closed as it is, in virtual milliseconds",
+    ),
+  mayStayEmpty: z
+    .boolean()
+    .exactOptional()
+    .describe(
+      "runs a scenario in which certainly no update can ever be counted, which is otherwise held to be a mistake",
+    ),
 });
+
+const fixed = z.boolean().default(false).describe("whether a client keeps what it drew for all rounds");
 
 /** What the modes mean: `effort.ts`. */
 const effortSchema = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("fit"),
-    /** Milliseconds of virtual time from invitation to report; that of the rounds unless given. */
-    deadline: duration.exactOptional(),
+    deadline: duration
+      .exactOptional()
+      .describe("milliseconds of virtual time from invitation to report; that of the rounds unless given"),
   }),
   z.strictObject({
     type: z.literal("uniform"),
-    probability: z.number().min(0).max(1).default(0.5),
-    fixed: z.boolean().default(false),
+    probability: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.5)
+      .describe("how likely a client does a part only, a uniform number of its steps"),
+    fixed,
   }),
   z.strictObject({
     type: z.literal("epochs"),
-    from: z.int().min(1),
-    to: z.int().min(1),
-    fixed: z.boolean().default(false),
+    from: z.int().min(1).describe("fewest epochs"),
+    to: z.int().min(1).describe("most epochs"),
+    fixed,
   }),
 ]);
 
 const trainingSchema = z.strictObject({
-  epochs: count.default(1),
-  batchSize: count.default(16),
-  learningRate: positive.default(1e-3),
-  /** What becomes of all local learning rates from round to round; they stay as they are unless given. */
-  schedule: scheduleSchema.exactOptional(),
-  /** Optimizer steps a client takes at most in a round. */
-  maxSteps: count.exactOptional(),
-  /** How much of that a client does in a round; all of it unless given. */
-  effort: effortSchema.exactOptional(),
-  beta1: probability.default(0.9),
-  beta2: probability.default(0.999),
-  epsilon: positive.default(1e-8),
-  weightDecay: z.number().min(0).default(0),
-  /** Largest global gradient norm; null leaves gradients alone. */
-  clipNorm: positive.nullable().default(1),
-  /** A model that diverges is then a finding like others, and no reason for an exit code of its own. */
-  mayDiverge: z.boolean().exactOptional(),
+  epochs: count.default(1).describe("passes of a client over its examples in a round"),
+  batchSize: count.default(16).describe("examples of an optimizer step"),
+  learningRate: positive.default(1e-3).describe("of AdamW, at the clients"),
+  schedule: scheduleSchema
+    .exactOptional()
+    .describe("what becomes of all local learning rates from round to round; they stay as they are unless given"),
+  maxSteps: count.exactOptional().describe("optimizer steps a client takes at most in a round"),
+  effort: effortSchema
+    .exactOptional()
+    .describe("how much of its training a client does in a round; all of it unless given"),
+  beta1: probability.default(0.9).describe("AdamW: how much of the mean gradient stays from step to step"),
+  beta2: probability.default(0.999).describe("AdamW: how much of the mean squared gradient stays from step to step"),
+  epsilon: positive.default(1e-8).describe("AdamW: added to the root of the mean squared gradient"),
+  weightDecay: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe("AdamW: a step takes learningRate · weightDecay of every parameter off"),
+  clipNorm: positive.nullable().default(1).describe("largest global gradient norm; null leaves gradients alone"),
+  mayDiverge: z
+    .boolean()
+    .exactOptional()
+    .describe("a model that diverges is then a finding like others, and no reason for an exit code of its own"),
 });
 
+const attackFactor = (usual: number) =>
+  positive.default(usual).describe("what the delta, or the noise, is multiplied by");
+
 const rescalerSchema = z.strictObject({
-  /** False keeps every factor at its initial value. */
-  learn: z.boolean().default(true),
-  learningRate: positive.default(1e-2),
-  /** 1, K/k, or m_K/m_k with m_k the base model's mean sum of the k largest router probabilities on held-out examples. */
-  init: z.enum(["one", "ratio", "mass"]).default("one"),
-  scope: z.enum(["local", "budget", "global"]).default("local"),
-  /** One factor for all layers in the place of one for each. */
-  shared: z.boolean().default(false),
+  learn: z.boolean().default(true).describe("false keeps every factor at its initial value"),
+  learningRate: positive.default(1e-2).describe("of the factors"),
+  init: z
+    .enum(["one", "ratio", "mass"])
+    .default("one")
+    .describe(
+      "where factors begin: at 1, K/k, or m_K/m_k with m_k the base model's mean sum of the k largest router probabilities on held-out examples",
+    ),
+  scope: z
+    .enum(["local", "budget", "global"])
+    .default("local")
+    .describe("whose factors a client goes on from: its own, the mean of its budget's clients, or that of all"),
+  shared: z.boolean().default(false).describe("one factor for all layers in the place of one for each"),
 });
 
 export const scenarioSchema = z.strictObject({
-  name: z.string().regex(/^[\w.-]{1,64}$/, "letters, digits, dots, dashes, at most 64"),
-  /** What the scenario is there to find out. */
-  question: z.string().exactOptional(),
-  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(1),
-  /** What is trained; a language model unless given. */
-  task: taskSchema.prefault({ type: "llm" }),
+  name: z
+    .string()
+    .regex(/^[\w.-]{1,64}$/, "letters, digits, dots, dashes, at most 64")
+    .describe("what run folders and reports call it"),
+  question: z.string().exactOptional().describe("what the scenario is there to find out"),
+  seed: z
+    .int()
+    .min(0)
+    .max(Number.MAX_SAFE_INTEGER)
+    .default(1)
+    .describe("of all chance in the run: the same seed gives the same bytes"),
+  task: taskSchema.prefault({ type: "llm" }).describe("what is trained; a language model unless given"),
   ...llmFields,
-  /** A finished run's folder, or that of an adapter as PEFT or a run leaves it, whose parameters round 0 begins with. */
-  warmStart: z.string().min(1).exactOptional(),
-  data: dataSchema.prefault({}),
-  fleet: tiersSchema,
-  regions: regionsSchema.exactOptional(),
-  /** What a token costs at each budget, as measured by `flame calibrate`; by default what its FLOPs are. */
-  calibration: calibrationSchema.exactOptional(),
-  world: worldSchema.prefault({}),
-  rounds: roundsSchema,
-  training: trainingSchema.prefault({}),
-  /** Clients that send something else than what they learned: this share of a tier, or of the fleet. */
+  warmStart: z
+    .string()
+    .min(1)
+    .exactOptional()
+    .describe(
+      "a finished run's folder, or that of an adapter as PEFT or a run leaves it, whose parameters round 0 begins with",
+    ),
+  data: dataSchema.prefault({}).describe("the examples, and how clients share them"),
+  fleet: tiersSchema.describe("the devices, as tiers of clients that have much in common"),
+  regions: regionsSchema
+    .exactOptional()
+    .describe("where clients live, for shocks and time zones; one place unless given"),
+  calibration: calibrationSchema
+    .exactOptional()
+    .describe("what a token costs at each budget, as measured by `flame calibrate`; by default what its FLOPs are"),
+  world: worldSchema
+    .prefault({})
+    .describe("network, availability and failures; unless given, everybody is there and nothing fails"),
+  rounds: roundsSchema.describe("how many rounds, of whom, and when one ends"),
+  training: trainingSchema.prefault({}).describe("what a client does in a round, by AdamW"),
   attackers: z
     .array(
       z.strictObject({
-        share: probability,
-        tier: z.string().exactOptional(),
-        attack: z.discriminatedUnion("type", [
-          z.strictObject({ type: z.literal("sign-flip"), factor: positive.default(1) }),
-          z.strictObject({ type: z.literal("scaling"), factor: positive.default(10) }),
-          z.strictObject({ type: z.literal("noise"), factor: positive.default(1) }),
-          z.strictObject({ type: z.literal("non-finite") }),
-          z.strictObject({ type: z.literal("label-flip") }),
-          /** Learns from the model that the client was sent so many invitations ago. */
-          z.strictObject({ type: z.literal("stale"), lag: count.default(1) }),
-        ]),
+        share: probability.describe("how likely a client is one"),
+        tier: z.string().exactOptional().describe("whose clients they are; of the whole fleet unless given"),
+        attack: z
+          .discriminatedUnion("type", [
+            z
+              .strictObject({ type: z.literal("sign-flip"), factor: attackFactor(1) })
+              .describe("sends its delta the other way round"),
+            z
+              .strictObject({ type: z.literal("scaling"), factor: attackFactor(10) })
+              .describe("sends more of its delta than there is"),
+            z
+              .strictObject({ type: z.literal("noise"), factor: attackFactor(1) })
+              .describe("sends its delta with normal noise as large as this is"),
+            z.strictObject({ type: z.literal("non-finite") }).describe("sends values that are no numbers"),
+            z.strictObject({ type: z.literal("label-flip") }).describe("learns from wrong answers"),
+            z
+              .strictObject({ type: z.literal("stale"), lag: count.default(1).describe("invitations ago") })
+              .describe("learns from the model that the client was sent so many invitations ago"),
+          ])
+          .describe("what they send"),
       }),
     )
-    .default([]),
-  /** Simulates fleet, network and rounds, and trains nothing. */
-  timingOnly: z.boolean().default(false),
-  strategy: strategySpecSchema.prefault(usualStrategySpec),
-  rescaler: rescalerSchema.prefault({}),
-  /** Rounds from one evaluation to the next; the last round is always evaluated. */
-  evaluateEvery: count.default(1),
-  evaluationExamples: count.default(256),
-  /** When the run ends before its last round; it leaves the best adapter beside the last. */
-  stop: stopSchema.exactOptional(),
-  /** Budgets at which the global model is evaluated; those of the fleet and the model's own unless given. */
-  evaluateAt: z.array(count).min(1).exactOptional(),
-  /** `full` writes every event to events.jsonl, about 90 bytes each; `digest` keeps only what tells two runs apart. */
-  trace: z.enum(["full", "digest"]).default("full"),
+    .default([])
+    .describe("clients that send something else than what they learned"),
+  timingOnly: z.boolean().default(false).describe("simulates fleet, network and rounds, and trains nothing"),
+  strategy: strategySpecSchema
+    .prefault(usualStrategySpec)
+    .describe("how updates become the next model; `flame methods NAME` explains each"),
+  rescaler: rescalerSchema
+    .prefault({})
+    .describe("the learned factors s_i on the SMoE output of clients below the full budget"),
+  evaluateEvery: count
+    .default(1)
+    .describe("rounds from one evaluation to the next; the last round is always evaluated"),
+  evaluationExamples: count.default(256).describe("held-out examples of an evaluation"),
+  stop: stopSchema
+    .exactOptional()
+    .describe("when the run ends before its last round; it leaves the best adapter beside the last"),
+  evaluateAt: z
+    .array(count)
+    .min(1)
+    .exactOptional()
+    .describe("budgets at which the global model is evaluated; those of the fleet and the model's own unless given"),
+  trace: z
+    .enum(["full", "digest"])
+    .default("full")
+    .describe(
+      "`full` writes every event to events.jsonl, about 90 bytes each; `digest` keeps only what tells two runs apart",
+    ),
   checkpoints: z
     .strictObject({
-      /** Rounds. Unless given, every round; without training as often as takes no more than a fiftieth of the time. */
-      every: count.exactOptional(),
-      keep: count.default(3),
+      every: count
+        .exactOptional()
+        .describe(
+          "rounds from one to the next. Unless given, every round; without training as often as takes no more than a fiftieth of the time",
+        ),
+      keep: count.default(3).describe("the latest ones that stay"),
     })
-    .prefault({}),
-  expect: z.array(expectationSpecSchema).default([]),
+    .prefault({})
+    .describe("states that a run can be continued from"),
+  expect: z
+    .array(expectationSpecSchema)
+    .default([])
+    .describe("claims about the run, judged at its end; one that does not hold gives exit code 3"),
 });
 
 export type ScenarioData = z.output<typeof scenarioSchema>;

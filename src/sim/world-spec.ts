@@ -18,16 +18,29 @@ import { timelineEntrySchema } from "./script/timeline.ts";
  * fails.
  */
 export const worldSchema = z.strictObject({
-  network: networkSchema.prefault({}),
-  compute: computeSchema.prefault({}),
-  /** A client is eligible when all models say so; an empty list is always. */
-  availability: z.array(availabilitySchema).readonly().default([]),
-  onIneligible: onIneligibleSchema.default("abort"),
-  faults: faultsSchema.prefault({}),
-  /** Longer scripts repeat themselves: see `every`. */
-  timeline: z.array(timelineEntrySchema).max(100_000).readonly().default([]),
-  churn: churnSchema.exactOptional(),
-  battery: batterySchema.exactOptional(),
+  network: networkSchema.prefault({}).describe("what becomes of messages besides latency and bytes ÷ rate"),
+  compute: computeSchema.prefault({}).describe("what makes two tasks on one device differ"),
+  availability: z
+    .array(availabilitySchema)
+    .readonly()
+    .default([])
+    .describe("when clients can take part: when all of these models say so; always, if there is none"),
+  onIneligible: onIneligibleSchema
+    .default("abort")
+    .describe(
+      "what becomes of work under way when its client stops being eligible: it is lost at once (Google's system), lost at its end if the client is not eligible then (FedScale), or waits (FLASH)",
+    ),
+  faults: faultsSchema.prefault({}).describe("how participations fail by chance; the first fault to strike counts"),
+  timeline: z
+    .array(timelineEntrySchema)
+    .max(100_000)
+    .readonly()
+    .default([])
+    .describe("what is done to the world at given times: `at`, `between` or `every` so often"),
+  churn: churnSchema.exactOptional().describe("clients that join late and leave for good; nobody does unless given"),
+  battery: batterySchema
+    .exactOptional()
+    .describe("levels that work drains and chargers fill; unless given, nothing runs out"),
 });
 
 export type WorldSpec = Readonly<z.output<typeof worldSchema>>;

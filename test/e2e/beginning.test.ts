@@ -44,9 +44,12 @@ test("flame help says what a field of a scenario may be, and names those there a
   assert.match(whole.out, /seed +whole number ≥ 0; default 1\n/);
   assert.match(whole.out, /fleet +list of .*; must be given/);
   const { out } = await runFlame("help", "scenario", "rounds");
-  assert.match(out, /cohort +whole number ≥ 1; must be given/);
+  assert.match(
+    out,
+    /^how many rounds, of whom[\s\S]*cohort +whole number ≥ 1; must be given\n +updates a round is made of/,
+  );
   assert.match(out, /sampler +\{ type: oort \| .*uniform.* … \}; default \{"type":"uniform"\}/);
-  assert.match((await runFlame("help", "scenario", "rounds.sampler")).out, /^oort\n +type[\s\S]*exploration/);
+  assert.match((await runFlame("help", "scenario", "rounds.sampler")).out, /\ntype: "oort", .*\n +exploration/);
   const wrong = await runFlame("help", "scenario", "rounds.cohrt");
   assert.equal(wrong.code, 2);
   assert.match(

@@ -13,7 +13,6 @@ import { policies } from "../../fl/policies/registry.ts";
 import { samplers } from "../../fl/samplers/registry.ts";
 import { strategies } from "../../fl/strategies/registry.ts";
 import { baseForms } from "../../model/base-weights.ts";
-import { scenarioSchema } from "../../scenario/schema.ts";
 import { scenarioFiles, withoutEnding } from "../../study/load-scenario.ts";
 import { fieldAt, fieldsOf } from "../screen/schema-fields.ts";
 
@@ -89,7 +88,7 @@ const listOf =
 const fields: Values = (typed) => {
   const path = typed.split(".").slice(0, -1);
   try {
-    const names = fieldsOf(fieldAt(scenarioSchema, path)).flatMap((form) => form.fields.map(({ name }) => name));
+    const names = fieldsOf(fieldAt(path)).flatMap((form) => form.fields.map(({ name }) => name));
     return [...new Set(names)].map((name) => [...path, name].join("."));
   } catch {
     return [];

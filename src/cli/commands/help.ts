@@ -2,9 +2,8 @@
 import type { Command } from "commander";
 import { ScenarioError } from "../../base/errors.ts";
 import { nearest } from "../../base/spelling.ts";
-import { scenarioSchema } from "../../scenario/schema.ts";
 import { colors } from "../screen/colors.ts";
-import { fieldAt, fieldsOf } from "../screen/schema-fields.ts";
+import { type Field, fieldAt, fieldsOf } from "../screen/schema-fields.ts";
 import { terminal, wrapped } from "../screen/terminal.ts";
 
 export function help(program: Command, subject: string | undefined, field: string | undefined): void {
@@ -25,27 +24,32 @@ export function help(program: Command, subject: string | undefined, field: strin
 }
 
 function scenarioHelp(path: string | undefined): string {
-  const schema = path === undefined ? fieldAt(scenarioSchema, []) : fieldAt(scenarioSchema, path.split("."));
-  const forms = fieldsOf(schema);
-  const lines = forms.flatMap(({ title, fields }) => {
-    const width = Math.max(0, ...fields.map(({ name }) => name.length)) + 2;
-    return [
-      ...(title === "" ? [] : [colors.bold(title)]),
-      ...fields.map(({ name, values, usual, isNeeded, about }) => {
-        const facts = [
-          values,
-          ...(usual === undefined ? [] : [`default ${usual}`]),
-          ...(isNeeded ? ["must be given"] : []),
-          ...(about === "" ? [] : [about]),
-        ];
-        return wrapped(`  ${name.padEnd(width)}${facts.join("; ")}`, width + 2);
-      }),
-      "",
-    ];
-  });
+  const shape = fieldAt(path === undefined ? [] : path.split("."));
+  const forms = fieldsOf(shape);
+  const lines = forms.flatMap(({ title, about, fields }) => [
+    ...(title === "" ? [] : [wrapped(about === "" ? colors.bold(title) : `${colors.bold(title)}, ${about}`, 2)]),
+    ...fields.flatMap(linesOf(Math.max(0, ...fields.map(({ name }) => name.length)) + 2)),
+    "",
+  ]);
+  const isOne = forms.every(({ fields }) => fields.every(({ name }) => name === ""));
+  const { description } = shape;
+  if (description !== undefined && !isOne) lines.unshift(wrapped(`${description}:`), "");
   const more =
     path === undefined
       ? "flame help scenario rounds says more of a field; times are milliseconds, links bytes a second\n"
       : "";
   return `${lines.join("\n")}${more}`;
 }
+
+/** What a field may be, and under it what it is for. */
+const linesOf =
+  (width: number) =>
+  ({ name, values, usual, isNeeded, about }: Field): string[] => {
+    const facts = [
+      values,
+      ...(usual === undefined ? [] : [`default ${usual}`]),
+      ...(isNeeded ? ["must be given"] : []),
+    ].join("; ");
+    const said = about === "" ? [] : [wrapped(`${" ".repeat(width + 2)}${about}`, width + 2)];
+    return [wrapped(`  ${name.padEnd(width)}${facts}`, width + 2), ...said];
+  };

@@ -2,6 +2,8 @@
 import { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import { nearest } from "../../base/spelling.ts";
+import { policySpecSchema } from "../../fl/policies/registry.ts";
+import { scenarioSchema } from "../../scenario/schema.ts";
 
 /** As much of a JSON Schema as is shown. */
 export interface Shape {
@@ -33,13 +35,30 @@ export interface Field {
   readonly about: string;
 }
 
+/** What the fields of an object may be; one of several where a type says which. */
+interface Form {
+  readonly title: string;
+  readonly about: string;
+  readonly fields: readonly Field[];
+}
+
 /** @internal */
 export const shapeOf = (schema: z.ZodType): Shape =>
   z.toJSONSchema(schema, { io: "input", unrepresentable: "any", reused: "inline" }) as Shape;
 
-/** The schema of a field. @throws ScenarioError that names the fields there are */
-export function fieldAt(schema: z.ZodType, path: readonly string[]): Shape {
-  let shape = shapeOf(schema);
+/** With the policies there are: what these leave out, the other fields of `rounds` say. */
+function scenarioShape(): Shape {
+  const shape = shapeOf(scenarioSchema);
+  const { rounds } = shape.properties!;
+  const { policy } = rounds!.properties!;
+  const oneOf = formsOf(shapeOf(policySpecSchema)).map((form) => ({ ...form, required: ["type"] }));
+  const described = { ...rounds!.properties, policy: { description: policy!.description!, oneOf } };
+  return { ...shape, properties: { ...shape.properties, rounds: { ...rounds, properties: described } } };
+}
+
+/** A field of a scenario. @throws ScenarioError that names the fields there are */
+export function fieldAt(path: readonly string[]): Shape {
+  let shape = scenarioShape();
   for (const [depth, key] of path.entries()) {
     const choices = formsOf(shape).flatMap(({ properties = {} }) => Object.entries(properties));
     const found = choices.filter(([name]) => name === key.replace(/\[\d*\]$/, "")).map(([, inner]) => inner);
@@ -50,10 +69,15 @@ export function fieldAt(schema: z.ZodType, path: readonly string[]): Shape {
       const where = ["scenario", ...path.slice(0, depth)].join(".");
       throw new ScenarioError(`${where} has no field ${key}${hint}\n  expected one of ${names.join(", ") || "none"}`);
     }
-    shape = found.length === 1 ? found[0]! : { anyOf: found };
+    const distinct = [...new Map(found.map((inner) => [JSON.stringify(inner), inner])).values()];
+    shape = distinct.length === 1 ? distinct[0]! : { anyOf: distinct, description: saidOf(distinct) };
   }
   return shape;
 }
+
+/** What forms say of one field of theirs, each sentence once. */
+const saidOf = (forms: readonly Shape[]): string =>
+  [...new Set(forms.map(({ description = "" }) => description))].join("; or ");
 
 /** The objects that a shape may be, those in its lists as well. */
 function formsOf(shape: Shape): Shape[] {
@@ -65,13 +89,18 @@ function formsOf(shape: Shape): Shape[] {
 }
 
 /** Fields of each form that a shape may have; a value without fields is one without a name. */
-export function fieldsOf(shape: Shape): { readonly title: string; readonly fields: readonly Field[] }[] {
+export function fieldsOf(shape: Shape): readonly Form[] {
   const forms = formsOf(shape);
-  if (forms.length === 0) return [{ title: "", fields: [fieldOf("", shape, true)] }];
-  return forms.map(({ properties = {}, required = [] }) => ({
-    title: forms.length > 1 ? String(properties.type?.const ?? "") : "",
-    fields: Object.entries(properties).map(([name, inner]) => fieldOf(name, inner, required.includes(name))),
-  }));
+  if (forms.length === 0) return [{ title: "", about: "", fields: [fieldOf("", shape, false)] }];
+  return forms.map(({ properties = {}, required = [], description = "" }) => {
+    const type = forms.length > 1 ? properties.type?.const : undefined;
+    const fields = Object.entries(properties).filter(([name]) => name !== "type" || type === undefined);
+    return {
+      title: type === undefined ? "" : `type: "${type}"`,
+      about: type === undefined ? "" : description,
+      fields: fields.map(([name, inner]) => fieldOf(name, inner, required.includes(name))),
+    };
+  });
 }
 
 function fieldOf(name: string, shape: Shape, isNeeded: boolean): Field {

@@ -11,32 +11,44 @@ import { readPair } from "./pair.ts";
 import { generatedPictures } from "./pictures.ts";
 import { mostShift, repeated, viewsOf } from "./views.ts";
 
+const seed = z.int().min(0).optional().describe("of chance in them; the scenario's unless given");
+
 export const imageSourceSchema = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("digits"),
-    /** Side of the canvas that each digit is put on, in pixels; 8 is the digit itself. */
-    canvas: z.int().min(8).max(64).default(8),
-    /** Most pixels by which a digit stands off the middle, each way. */
-    shift: z.int().min(0).default(0),
-    /** Of each digit, each shifted in its own way; 8 where digits are shifted, 1 where they are not. */
-    views: z.int().min(1).max(64).optional(),
-    /** The scenario's seed by default. */
-    seed: z.int().min(0).optional(),
+    canvas: z
+      .int()
+      .min(8)
+      .max(64)
+      .default(8)
+      .describe("side of the canvas that each digit is put on, in pixels; 8 is the digit itself"),
+    shift: z.int().min(0).default(0).describe("most pixels by which a digit stands off the middle, each way"),
+    views: z
+      .int()
+      .min(1)
+      .max(64)
+      .optional()
+      .describe("copies of each digit, each shifted in its own way; 8 where digits are shifted, 1 where they are not"),
+    seed,
   }),
   z.strictObject({
     type: z.literal("pictures"),
-    examples: z.int().min(1).max(100_000),
-    /** Pixels of a side. */
-    side: z.int().min(4).max(256).default(32),
-    /** The scenario's seed by default. */
-    seed: z.int().min(0).optional(),
+    examples: z.int().min(1).max(100_000).describe("how many are generated"),
+    side: z.int().min(4).max(256).default(32).describe("pixels of a side"),
+    seed,
   }),
   z.strictObject({
     type: z.literal("images"),
-    /** The .json of a pair, or an IDX file of images. Left out: the file named on the command line. */
-    path: z.string().min(1).optional(),
-    /** Of IDX: the file of the labels; the one beside the images unless given. */
-    labels: z.string().min(1).optional(),
+    path: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("the .json of a pair, or an IDX file of images; the file of `--data` unless given"),
+    labels: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("of an IDX file, the file of the labels; the one beside the images unless given"),
   }),
 ]);
 

@@ -11,8 +11,9 @@ import { atMost, patience } from "./fields.ts";
 import { type StalenessOptions, stalenessWeight } from "./staleness.ts";
 
 export const timeoutField = {
-  /** Milliseconds after which an unanswered invitation is given up; null waits for ever. */
-  timeout: patience.default(null),
+  timeout: patience
+    .default(null)
+    .describe("milliseconds after which an unanswered invitation is given up; null waits for ever"),
 };
 
 interface BufferedOptions extends StalenessOptions {

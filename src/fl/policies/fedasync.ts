@@ -15,11 +15,10 @@ import { stalenessFields } from "./staleness.ts";
 
 export const fedasync = definePolicy({
   type: "fedasync",
+  is: "no rounds: clients work all the time, and every update moves the model",
   options: {
-    /** Clients at work at any time. */
-    concurrency: z.int().min(1),
-    /** α. */
-    mixing: z.number().positive().max(1).default(0.6),
+    concurrency: z.int().min(1).describe("clients at work at any time"),
+    mixing: z.number().positive().max(1).default(0.6).describe("α, how far the model moves to a fresh update"),
     ...stalenessFields,
     ...timeoutField,
   },

@@ -15,11 +15,10 @@ import { stalenessFields } from "./staleness.ts";
 
 export const fedbuff = definePolicy({
   type: "fedbuff",
+  is: "no rounds: clients work all the time, and every so many updates make a version",
   options: {
-    /** C, clients at work at any time. */
-    concurrency: z.int().min(1),
-    /** M, updates to a version. */
-    buffer: z.int().min(1).default(10),
+    concurrency: z.int().min(1).describe("C, clients at work at any time"),
+    buffer: z.int().min(1).default(10).describe("M, updates to a version"),
     ...stalenessFields,
     ...timeoutField,
   },

@@ -17,12 +17,11 @@ import { stalenessFields } from "./staleness.ts";
 
 export const semiSynchronous = definePolicy({
   type: "semi-synchronous",
+  is: "aggregates every so often what has arrived, late updates too",
   options: {
-    /** Milliseconds of virtual time between aggregations. */
-    period: duration,
-    /** Clients at work after each aggregation. */
-    concurrency: z.int().min(1),
-    minUpdates: z.int().min(1).default(1),
+    period: duration.describe("milliseconds of virtual time between aggregations"),
+    concurrency: z.int().min(1).describe("clients at work after each aggregation"),
+    minUpdates: z.int().min(1).default(1).describe("with fewer than this a period goes on for another one"),
     ...stalenessFields,
     ...timeoutField,
   },

@@ -11,14 +11,16 @@ import { z } from "zod";
 import { unreachable } from "../../base/errors.ts";
 
 export const stalenessFields = {
-  staleness: z.enum(["polynomial", "constant", "hinge"]).default("polynomial"),
-  exponent: z.number().min(0).default(0.5),
-  /** g. */
-  hingeSlope: z.number().positive().default(10),
-  /** h. */
-  hingeFrom: z.number().min(0).default(4),
-  /** Staler updates are refused; null takes all. */
-  maxStaleness: z.int().min(0).nullable().default(null),
+  staleness: z
+    .enum(["polynomial", "constant", "hinge"])
+    .default("polynomial")
+    .describe(
+      "how the weight of an update falls with the rounds s since its base: (1 + s)^−exponent, not at all, or 1 ÷ (g·max(0, s − h) + 1)",
+    ),
+  exponent: z.number().min(0).default(0.5).describe("of the polynomial"),
+  hingeSlope: z.number().positive().default(10).describe("g, of the hinge"),
+  hingeFrom: z.number().min(0).default(4).describe("h, of the hinge"),
+  maxStaleness: z.int().min(0).nullable().default(null).describe("staler updates are refused; null takes all"),
 };
 
 export interface StalenessOptions {

@@ -17,19 +17,21 @@ import { stalenessFields } from "./staleness.ts";
 
 export const synchronous = definePolicy({
   type: "synchronous",
+  is: "rounds with a deadline: a cohort is invited, and what arrives in time is aggregated",
   options: {
-    /** Updates a full round is made of. */
-    cohort: z.int().min(1),
-    /** Milliseconds of virtual time from the start of the round; null waits for everyone. */
-    deadline: patience.default(null),
-    /** Fewer than this at the deadline, and the adapter stays as it is. */
-    minUpdates: z.int().min(1).default(1),
-    /** Invitations per member of the cohort, ≥ 1. */
-    overSelection: z.number().min(1).default(1),
-    /** Updates at which the round closes at once; the cohort unless given. */
-    goal: z.int().min(1).exactOptional(),
-    /** What becomes of an update that arrives after its round has closed. Its staleness matters to `stale` alone. */
-    late: z.enum(["drop", "stale"]).default("drop"),
+    cohort: z.int().min(1).describe("updates a full round is made of"),
+    deadline: patience
+      .default(null)
+      .describe("milliseconds of virtual time from the start of the round; null waits for everyone"),
+    minUpdates: z.int().min(1).default(1).describe("fewer than this at the deadline, and the adapter stays as it is"),
+    overSelection: z.number().min(1).default(1).describe("invitations per member of the cohort, ≥ 1"),
+    goal: z.int().min(1).exactOptional().describe("updates at which the round closes at once; the cohort unless given"),
+    late: z
+      .enum(["drop", "stale"])
+      .default("drop")
+      .describe(
+        "what becomes of an update that arrives after its round has closed. Its staleness matters to `stale` alone",
+      ),
     ...stalenessFields,
   },
   name({ cohort, overSelection, late }) {

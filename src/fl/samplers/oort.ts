@@ -19,27 +19,52 @@ import { type Candidates, defineSampler, type SamplerBehaviour } from "../sample
 import { allEligible, ascending, expectedDuration, highest, sampleWeighted } from "./choose.ts";
 
 const oortFields = {
-  /** ε in the first round, its factor per round, and its floor. */
-  exploration: z.number().min(0).max(1).default(0.9),
-  explorationDecay: z.number().min(0).max(1).default(0.98),
-  explorationMin: z.number().min(0).max(1).default(0.3),
-  /** a: how hard slowness counts; 0 ignores durations. */
-  durationPenalty: z.number().min(0).default(2),
-  /** Utilities above this quantile count as the quantile. */
-  clipQuantile: z.number().positive().max(1).default(0.9),
-  /** Candidates have at least this share of the score at the cut-off rank. */
-  cutOff: z.number().min(0).max(1).default(0.05),
-  /** T starts at this percentile of durations. */
-  percentile: z.number().positive().max(100).default(30),
-  paceStep: z.number().min(0).default(5),
-  /** W, rounds between adjustments of the percentile. */
-  paceWindow: z.int().min(1).default(20),
-  /** Untried clients are drawn from the best of this many per slot. */
-  exploreWindow: z.number().min(1).default(5),
-  /** Examples beyond this do not make an untried client more attractive; null for no such cap. */
-  maxExamples: z.int().min(1).nullable().default(null),
-  /** Clients counted more often than this rest, but never more than 30 % of the fleet; null for no such cap. */
-  maxUses: z.int().min(1).nullable().default(null),
+  exploration: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.9)
+    .describe("ε, share of invitations to clients that were never counted, in the first round"),
+  explorationDecay: z.number().min(0).max(1).default(0.98).describe("factor of ε from round to round"),
+  explorationMin: z.number().min(0).max(1).default(0.3).describe("least ε"),
+  durationPenalty: z.number().min(0).default(2).describe("a: how hard slowness counts; 0 ignores durations"),
+  clipQuantile: z
+    .number()
+    .positive()
+    .max(1)
+    .default(0.9)
+    .describe("utilities above this quantile count as the quantile"),
+  cutOff: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.05)
+    .describe("candidates have at least this share of the score at the cut-off rank"),
+  percentile: z
+    .number()
+    .positive()
+    .max(100)
+    .default(30)
+    .describe("T, beyond which a client is slow, starts at this percentile of durations"),
+  paceStep: z
+    .number()
+    .min(0)
+    .default(5)
+    .describe("percentiles by which T rises when known clients stop becoming more useful"),
+  paceWindow: z.int().min(1).default(20).describe("W, rounds between adjustments of the percentile"),
+  exploreWindow: z.number().min(1).default(5).describe("untried clients are drawn from the best of this many per slot"),
+  maxExamples: z
+    .int()
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe("examples beyond this do not make an untried client more attractive; null for no such cap"),
+  maxUses: z
+    .int()
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe("clients counted more often than this rest, but never more than 30 % of the fleet; null for no such cap"),
 };
 
 type OortOptions = z.output<z.ZodObject<typeof oortFields>>;
@@ -57,6 +82,7 @@ export interface OortState {
 
 export const oort = defineSampler({
   type: "oort",
+  is: "clients that are both useful and fast, and some new ones",
   options: oortFields,
   make: (options): SamplerBehaviour<OortState> => ({
     needsLosses: true,

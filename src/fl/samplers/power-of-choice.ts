@@ -11,9 +11,12 @@ import { ascending, highest, sampleByExamples } from "./choose.ts";
 
 export const powerOfChoice = defineSampler({
   type: "power-of-choice",
+  is: "of clients drawn by their data, those with the highest loss",
   options: {
-    /** d; at least the number of invitations is drawn. */
-    candidates: z.int().min(1),
+    candidates: z
+      .int()
+      .min(1)
+      .describe("d, clients drawn by their data, of whom those with the highest loss are invited"),
   },
   name: ({ candidates }) => `power-of-choice(${candidates})`,
   make: ({ candidates: d }) => ({

@@ -4,6 +4,7 @@ import { allEligible, ascending, highest } from "./choose.ts";
 
 export const roundRobin = defineSampler({
   type: "round-robin",
+  is: "whoever was invited least often",
   options: {},
   make: () => ({
     needsLosses: false,

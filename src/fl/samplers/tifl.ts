@@ -18,16 +18,23 @@ import { type Candidates, defineSampler, type SamplerBehaviour } from "../sample
 import { expectedDuration, sampleEligible } from "./choose.ts";
 
 const tiflFields = {
-  /** T. */
-  tiers: z.int().min(1).max(255).default(5),
-  /** I, rounds between profiles. */
-  interval: z.int().min(1).default(10),
-  /** Credits of the fastest tier; tier τ of T has ⌈credits · (T − τ) / T⌉. Null lets tiers be chosen without limit. */
-  credits: z.int().min(1).nullable().default(null),
-  /** False keeps all tiers equally likely. */
-  adaptive: z.boolean().default(true),
-  /** Clients slower than this many milliseconds are in no tier; null takes everyone. */
-  latencyCap: z.number().positive().nullable().default(null),
+  tiers: z.int().min(1).max(255).default(5).describe("T, tiers of equal size that clients are sorted into by duration"),
+  interval: z.int().min(1).default(10).describe("I, rounds after which clients are sorted anew"),
+  credits: z
+    .int()
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe(
+      "credits of the fastest tier; tier τ of T has ⌈credits · (T − τ) / T⌉. Null lets tiers be chosen without limit",
+    ),
+  adaptive: z.boolean().default(true).describe("false keeps all tiers equally likely"),
+  latencyCap: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("clients slower than this many milliseconds are in no tier; null takes everyone"),
 };
 
 type TiflOptions = z.output<z.ZodObject<typeof tiflFields>>;
@@ -51,6 +58,7 @@ const excluded = 255;
 
 export const tifl = defineSampler({
   type: "tifl",
+  is: "clients of one tier of speed at a time",
   options: tiflFields,
   name: ({ tiers }) => `tifl(${tiers})`,
   make: (options): SamplerBehaviour<TiflState> => ({

@@ -4,6 +4,7 @@ import { sampleEligible } from "./choose.ts";
 
 export const uniform = defineSampler({
   type: "uniform",
+  is: "every eligible client is as likely as any other",
   options: {},
   make: () => ({
     needsLosses: false,

@@ -7,6 +7,7 @@ import { sampleByExamples } from "./choose.ts";
 
 export const weighted = defineSampler({
   type: "weighted",
+  is: "clients in proportion to their number of examples",
   options: {},
   make: () => ({ needsLosses: false, select: sampleByExamples }),
 });

@@ -94,7 +94,7 @@ export const fedadagrad = defineStrategy({
     certainty: "as published",
     reduces: [],
   },
-  options: { ...rateField, ...fedoptFields, beta1: fedoptFields.beta1.unwrap().default(0) },
+  options: { ...rateField, ...fedoptFields, beta1: fedoptFields.beta1.unwrap().default(0).describe("β₁") },
   name: ({ serverLearningRate: rate }) => `fedadagrad(η=${rate})`,
   make: (options) => fedopt(options, { rule: "adagrad", beta2: 1 }),
 });

@@ -12,11 +12,14 @@ import { aboutServerOptimizer, serverOptimized, serverOptimizerFields } from "./
 
 /** What any strategy may have besides its own options; applied in this order. */
 export const wrappers = {
-  flood: { field: z.strictObject(floodFields), about: aboutFlood },
-  compress: { field: z.strictObject(compressionFields), about: aboutCompression },
+  flood: { field: z.strictObject(floodFields).describe(aboutFlood.adapts), about: aboutFlood },
+  compress: { field: z.strictObject(compressionFields).describe(aboutCompression.adapts), about: aboutCompression },
   clipNorm: { field: clipNormField, about: aboutClipping },
-  overTheAir: { field: z.strictObject(overTheAirFields), about: aboutOverTheAir },
-  serverStep: { field: z.strictObject(serverOptimizerFields), about: aboutServerOptimizer },
+  overTheAir: { field: z.strictObject(overTheAirFields).describe(aboutOverTheAir.adapts), about: aboutOverTheAir },
+  serverStep: {
+    field: z.strictObject(serverOptimizerFields).describe(aboutServerOptimizer.adapts),
+    about: aboutServerOptimizer,
+  },
 };
 
 const wrapping = {
@@ -43,7 +46,8 @@ export function defineStrategy<const Type extends string, Shape extends z.ZodRaw
 }: Definition<Type, Shape, Method<Sum>> & { readonly about: About }): StrategyFactory<Type, Shape> {
   const taken = Object.keys(wrapping).filter((name) => name in definition.options);
   invariant(taken.length === 0, () => `${definition.type}: ${taken.join(", ")} is an option of every strategy`);
-  const factory = define("strategy", definition as Definition<Type, Shape, Method>, {
+  const described = { ...(definition as Definition<Type, Shape, Method>), is: about.adapts };
+  const factory = define("strategy", described, {
     fields: wrapping,
     apply(strategy: Strategy) {
       const { flood, compress, clipNorm, overTheAir: air, serverStep } = z.object(wrapping).parse(strategy.spec);

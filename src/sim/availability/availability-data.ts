@@ -22,12 +22,14 @@ const labelRules = ["YMF", "YFF", "YC"] as const;
 export const dataRuleSchema = z
   .strictObject({
     type: z.literal("data"),
-    rule: z.enum(["HOMO", "LN", "SLN", ...labelRules, "MDF", "LDF"]),
-    /** In [0, 1), but for MDF and LDF, whose exponent it is. */
-    beta: notNegative,
-    slot: duration,
-    /** Slots after which SLN and YC repeat themselves; 24 if left out. */
-    period: positive.exactOptional(),
+    rule: z
+      .enum(["HOMO", "LN", "SLN", ...labelRules, "MDF", "LDF"])
+      .describe(
+        "FLGo's: all alike; log-normal, also by the hour; by smallest label, number of labels, or labels in turn; much or little data first",
+      ),
+    beta: notNegative.describe("how unequal clients are, in [0, 1); of MDF and LDF the exponent"),
+    slot: duration.describe("milliseconds after which chance decides anew"),
+    period: positive.exactOptional().describe("slots after which SLN and YC repeat themselves; 24 if left out"),
   })
   .refine(({ rule, beta }) => rule === "MDF" || rule === "LDF" || beta < 1, {
     path: ["beta"],

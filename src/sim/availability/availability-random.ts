@@ -12,10 +12,12 @@ import type { Fleet, FleetNames } from "../fleet/fleet.ts";
 const day = 86_400_000;
 
 export const timeZonesSchema = z.union([
-  /** How far ahead of the simulation's clock each region's is; regions not named: 0. */
-  z.strictObject({ byRegion: z.record(z.string(), shift) }),
-  /** Each client's clock is ahead by a uniform time up to this. */
-  z.strictObject({ spread: shift }),
+  z.strictObject({
+    byRegion: z
+      .record(z.string(), shift)
+      .describe("milliseconds by which each region's clock is ahead of the simulation's; regions not named: 0"),
+  }),
+  z.strictObject({ spread: shift.describe("each client's clock is ahead by a uniform time up to these milliseconds") }),
 ]);
 
 export type TimeZones = Readonly<z.output<typeof timeZonesSchema>>;
@@ -23,12 +25,15 @@ export type TimeZones = Readonly<z.output<typeof timeZonesSchema>>;
 const swing = "a number in [0, 1]";
 /** The share of eligible clients over the local day: 1 + amplitude · cos(2π (t − peakAt) ÷ 24 h), times its mean. */
 const diurnalFields = {
-  /** A peak-to-trough ratio r gives (r − 1) ÷ (r + 1), so 0.6 for the 4 : 1 of Google's fleet (Bonawitz et al., 2019). */
-  amplitude: z.number().min(0, swing).max(1, swing),
-  /** Local time of day of the peak, from midnight. */
-  peakAt: shift,
-  /** Left out: one zone. */
-  timeZones: timeZonesSchema.exactOptional(),
+  amplitude: z
+    .number()
+    .min(0, swing)
+    .max(1, swing)
+    .describe(
+      "how far the share swings to both sides of its mean. A peak-to-trough ratio r gives (r − 1) ÷ (r + 1), so 0.6 for the 4 : 1 of Google's fleet (Bonawitz et al., 2019)",
+    ),
+  peakAt: shift.describe("local time of day of the peak, in milliseconds from midnight"),
+  timeZones: timeZonesSchema.exactOptional().describe("how clocks of clients differ; not at all unless given"),
 };
 const waveSchema = z.strictObject(diurnalFields);
 
@@ -42,9 +47,8 @@ const tooHigh = (share: number, { amplitude }: Wave): string | null =>
 export const diurnalSchema = z
   .strictObject({
     type: z.literal("diurnal"),
-    /** Mean over the day. */
-    share: probability,
-    slot: duration,
+    share: probability.describe("share of clients that are eligible, its mean over the day"),
+    slot: duration.describe("milliseconds after which chance decides anew"),
     ...diurnalFields,
   })
   .superRefine((spec, ctx) => {
@@ -56,10 +60,11 @@ export const diurnalSchema = z
 export const twoStateSchema = z
   .strictObject({
     type: z.literal("two-state"),
-    /** Stationary share of time on, π. With `diurnal`, its mean over the day. */
-    onShare: openShare,
-    meanOn: duration,
-    diurnal: waveSchema.exactOptional(),
+    onShare: openShare.describe("stationary share of time on, π. With `diurnal`, its mean over the day"),
+    meanOn: duration.describe("mean length of a stretch on, in milliseconds"),
+    diurnal: waveSchema
+      .exactOptional()
+      .describe("how the share goes up and down with the time of day; unless given, it does not"),
   })
   .superRefine(({ onShare, meanOn, diurnal }, ctx) => {
     if (diurnal === undefined) return;

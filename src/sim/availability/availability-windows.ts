@@ -16,12 +16,19 @@ const windowSchema = z.tuple([z.number(), z.number()]).readonly();
 export const traceSchema = z
   .strictObject({
     type: z.literal("trace"),
-    /** Of all devices, or one for each of them. */
-    period: z.union([duration, z.array(duration).min(1).readonly()]),
-    /** Per recorded device its windows, ascending and apart, within [0, period]. */
-    devices: z.array(z.array(windowSchema).readonly()).min(1).readonly(),
-    /** `cycle`: client i follows record i modulo their number. `random`: a random record, started at a random time. */
-    assignment: z.enum(["cycle", "random"]),
+    period: z
+      .union([duration, z.array(duration).min(1).readonly()])
+      .describe("milliseconds after which windows repeat themselves, for all devices or one for each of them"),
+    devices: z
+      .array(z.array(windowSchema).readonly())
+      .min(1)
+      .readonly()
+      .describe("per recorded device its windows, ascending and apart, within [0, period]"),
+    assignment: z
+      .enum(["cycle", "random"])
+      .describe(
+        "`cycle`: client i follows record i modulo their number. `random`: a random record, started at a random time",
+      ),
   })
   .superRefine(({ devices, period }, ctx) => {
     if (typeof period !== "number" && period.length !== devices.length) {
@@ -145,20 +152,32 @@ export class Traces {
   }
 }
 
+const sd = instant.describe("standard deviation, in milliseconds");
+
 /**
  * Plugged in at night and for short whiles by day, and eligible on WiFi. The default numbers are placeholders without a
  * source; replace them by a trace where there is one.
  */
 export const chargingFields = {
-  /** Local time of day of plugging in, normal; 22:30 ± 1.5 h. */
-  plugAt: z.strictObject({ mean: shift, sd: instant }).exactOptional(),
-  /** Normal, cut to [0.5 h, 12 h]; 7 h ± 1.5 h. */
-  length: z.strictObject({ mean: duration, sd: instant }).exactOptional(),
-  /** Short charges between 8:00 and 20:00: how many a day (Poisson, 0.5) and their mean length (exponential, 30 min). */
-  dayCharges: z.strictObject({ perDay: notNegative.max(1_440), meanLength: duration }).exactOptional(),
-  /** Probability that a charge happens where there is WiFi; 0.8. */
-  wifi: probability.exactOptional(),
-  timeZones: timeZonesSchema.exactOptional(),
+  plugAt: z
+    .strictObject({ mean: shift.describe("milliseconds from midnight"), sd })
+    .exactOptional()
+    .describe("local time of day of plugging in, normal; 22:30 ± 1.5 h"),
+  length: z
+    .strictObject({ mean: duration.describe("milliseconds"), sd })
+    .exactOptional()
+    .describe("how long the night's charge lasts, normal, cut to [0.5 h, 12 h]; 7 h ± 1.5 h"),
+  dayCharges: z
+    .strictObject({
+      perDay: notNegative.max(1_440).describe("mean number of them"),
+      meanLength: duration.describe("milliseconds"),
+    })
+    .exactOptional()
+    .describe(
+      "short charges between 8:00 and 20:00: how many a day (Poisson, 0.5) and their mean length (exponential, 30 min)",
+    ),
+  wifi: probability.exactOptional().describe("probability that a charge happens where there is WiFi; 0.8"),
+  timeZones: timeZonesSchema.exactOptional().describe("how clocks of clients differ; not at all unless given"),
 };
 
 export const chargingSchema = z.strictObject({ type: z.literal("charging"), ...chargingFields });

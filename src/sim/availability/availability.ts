@@ -26,8 +26,13 @@ import { ChargingWindows, chargingSchema, Traces, traceSchema } from "./availabi
 
 export const availabilitySchema = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("always") }),
-  /** Each slot of time, each client is eligible with the same probability. */
-  z.strictObject({ type: z.literal("bernoulli"), probability, slot: duration }),
+  z
+    .strictObject({
+      type: z.literal("bernoulli"),
+      probability: probability.describe("that a client is eligible in a slot"),
+      slot: duration.describe("milliseconds after which chance decides anew"),
+    })
+    .describe("each slot of time, each client is eligible with the same probability"),
   twoStateSchema,
   diurnalSchema,
   chargingSchema,

@@ -19,19 +19,21 @@ import { ChargingWindows, chargingFields } from "./availability-windows.ts";
 const level = "a level in [0, 1)";
 
 export const batterySchema = z.strictObject({
-  /** 15 Wh. */
-  capacityWattHours: positive.exactOptional(),
-  /** 3 W while training. */
-  computeWatts: notNegative.exactOptional(),
-  /** 1 W while sending or receiving. */
-  radioWatts: notNegative.exactOptional(),
-  /** Level from which an unplugged client is eligible; 0.3. */
-  minimumLevel: z.number().min(0, level).lt(1, level).exactOptional(),
-  /** Levels lost per idle hour; 0.01. */
-  idlePerHour: notNegative.exactOptional(),
-  /** Levels gained per hour on the charger; 0.5. */
-  chargePerHour: positive.exactOptional(),
-  charging: z.strictObject(chargingFields).exactOptional(),
+  capacityWattHours: positive.exactOptional().describe("energy of a full battery, in watt hours; 15"),
+  computeWatts: notNegative.exactOptional().describe("power while training, in watts; 3"),
+  radioWatts: notNegative.exactOptional().describe("power while sending or receiving, in watts; 1"),
+  minimumLevel: z
+    .number()
+    .min(0, level)
+    .lt(1, level)
+    .exactOptional()
+    .describe("level from which an unplugged client is eligible; 0.3"),
+  idlePerHour: notNegative.exactOptional().describe("levels lost per idle hour; 0.01"),
+  chargePerHour: positive.exactOptional().describe("levels gained per hour on the charger; 0.5"),
+  charging: z
+    .strictObject(chargingFields)
+    .exactOptional()
+    .describe("when clients are on the charger; at night and for short whiles by day unless given"),
 });
 
 export type BatterySpec = Readonly<z.output<typeof batterySchema>>;

@@ -10,12 +10,15 @@ import type { Rng } from "../../base/random.ts";
 
 export const churnSchema = z
   .strictObject({
-    /** Share of the fleet that is there from the beginning; 1 if left out. */
-    presentAtStart: probability.exactOptional(),
-    /** Mean of the exponential time until each of the others joins. Left out: they never do. */
-    meanWait: duration.exactOptional(),
-    /** Mean of the exponential time from joining to leaving. Left out: nobody leaves. */
-    meanStay: duration.exactOptional(),
+    presentAtStart: probability
+      .exactOptional()
+      .describe("share of the fleet that is there from the beginning; 1 if left out"),
+    meanWait: duration
+      .exactOptional()
+      .describe("mean of the exponential time until each of the others joins. Left out: they never do"),
+    meanStay: duration
+      .exactOptional()
+      .describe("mean of the exponential time from joining to leaving. Left out: nobody leaves"),
   })
   .refine(({ presentAtStart, meanWait }) => presentAtStart !== 0 || meanWait !== undefined, {
     path: ["presentAtStart"],

@@ -15,13 +15,17 @@ const budget = z.int().min(1).max(255);
 /** k_i = the largest allowed k whose expected round (download, training, upload) fits the deadline. */
 const deadlineBudget = z.strictObject({
   type: z.literal("deadline"),
-  deadline: duration,
-  allowed: z.array(budget).min(1).readonly(),
+  deadline: duration.describe("milliseconds in which a device is to finish a round: download, training, upload"),
+  allowed: z.array(budget).min(1).readonly().describe("budgets to choose from; the largest that fits is taken"),
 });
 
 /** k_i is at most the largest k with `fixed + perExpert · k ≤ available`, all in bytes. */
 const memorySchema = z
-  .strictObject({ available: lawSchema, fixed: notNegative, perExpert: positive })
+  .strictObject({
+    available: lawSchema.describe("bytes a device has for training"),
+    fixed: notNegative.describe("bytes of them that are needed whatever the budget"),
+    perExpert: positive.describe("bytes that an expert per token takes besides"),
+  })
   .superRefine(({ available, fixed, perExpert }, ctx) => {
     const least = fixed + perExpert;
     if (typeof available !== "number" || available >= least) return;
@@ -30,16 +34,17 @@ const memorySchema = z
 
 /** One measured device. */
 const recordSchema = z.strictObject({
-  tokensPerSecond: positive.exactOptional(),
-  /** Bytes per second. */
-  downlink: positive.exactOptional(),
-  uplink: positive.exactOptional(),
+  tokensPerSecond: positive.exactOptional().describe("measured speed of training"),
+  downlink: positive.exactOptional().describe("measured bytes per second"),
+  uplink: positive.exactOptional().describe("measured bytes per second"),
 });
 
 const traceSchema = z.strictObject({
-  records: z.array(recordSchema).min(1).readonly(),
-  /** `cycle`: client i takes record i modulo their number, as FedScale does. */
-  assignment: z.enum(["cycle", "random"]).default("cycle"),
+  records: z.array(recordSchema).min(1).readonly().describe("one for each measured device"),
+  assignment: z
+    .enum(["cycle", "random"])
+    .default("cycle")
+    .describe("`cycle`: client i takes record i modulo their number, as FedScale does; `random`: any record"),
 });
 
 /** `all` is everybody. */
@@ -51,30 +56,30 @@ const name = z
 
 const tierSchema = z
   .strictObject({
-    name,
-    clients: count.max(2 ** 24),
-    /** What the task calls a budget, experts per token k_i for a language model: the tier's own, or the largest that a device finishes a round with in time. */
-    budget: z.union([budget, deadlineBudget]),
-    /** Training speed at the tier's own budget: one number, or a law that each device draws from once. */
-    tokensPerSecond: lawSchema.exactOptional(),
-    /** Any other law of speed, instead of `tokensPerSecond`. */
-    speed: speedSchema.exactOptional(),
-    /** Budget at which the speed is quoted. Left out: the tier's own, or the largest of a deadline budget. */
-    speedAtBudget: count.exactOptional(),
-    /** Bytes per second; see `megabits`. The downlink is five times the uplink unless given. */
-    uplink: lawSchema.exactOptional(),
-    downlink: lawSchema.exactOptional(),
-    /** Any other law of links, instead of `uplink` and `downlink`. */
-    link: linkSchema.exactOptional(),
-    /** One-way, in milliseconds; drawn once per device. */
-    latency: lawOrNothing.exactOptional(),
-    memory: memorySchema.exactOptional(),
-    /** All clients of the tier live here. Left out: regions by their shares. */
-    region: z.string().exactOptional(),
-    /** Probability of dropping out of a round during training. */
-    dropout: probability.exactOptional(),
-    /** Measured devices, for laws of type `trace`. */
-    trace: traceSchema.exactOptional(),
+    name: name.describe("what tables and plots call it"),
+    clients: count.max(2 ** 24).describe("how many devices the tier has"),
+    budget: z
+      .union([budget, deadlineBudget])
+      .describe(
+        "what the task calls a budget, experts per token k_i for a language model: the tier's own, or the largest that a device finishes a round with in time",
+      ),
+    tokensPerSecond: lawSchema
+      .exactOptional()
+      .describe("training speed at the tier's own budget: one number, or a law that each device draws from once"),
+    speed: speedSchema.exactOptional().describe("any other law of speed, instead of `tokensPerSecond`"),
+    speedAtBudget: count
+      .exactOptional()
+      .describe("budget at which the speed is quoted. Left out: the tier's own, or the largest of a deadline budget"),
+    uplink: lawSchema.exactOptional().describe("bytes per second; `megabits(5)` is 625,000"),
+    downlink: lawSchema.exactOptional().describe("bytes per second; five times the uplink unless given"),
+    link: linkSchema.exactOptional().describe("any other law of links, instead of `uplink` and `downlink`"),
+    latency: lawOrNothing.exactOptional().describe("one-way, in milliseconds; drawn once per device"),
+    memory: memorySchema
+      .exactOptional()
+      .describe("a bound on budgets: the largest whose training fits into what a device has"),
+    region: z.string().exactOptional().describe("all clients of the tier live here. Left out: regions by their shares"),
+    dropout: probability.exactOptional().describe("probability of dropping out of a round during training"),
+    trace: traceSchema.exactOptional().describe("measured devices, for laws of type `trace`"),
   })
   .refine(({ tokensPerSecond, speed }) => (tokensPerSecond === undefined) !== (speed === undefined), {
     error: "either tokensPerSecond or speed",
@@ -118,9 +123,8 @@ export const tiersSchema = z
 export const regionsSchema = z
   .array(
     z.strictObject({
-      name,
-      /** Relative; shares need not sum to 1. */
-      share: notNegative,
+      name: name.describe("what tiers, effects and time zones call it"),
+      share: notNegative.describe("how many clients live there, relative to other regions; shares need not sum to 1"),
     }),
   )
   .min(1)

@@ -12,20 +12,50 @@ import { unreachable } from "../../base/errors.ts";
 import { notNegative, positive } from "../../base/fields.ts";
 import type { Draws } from "../../base/random.ts";
 
+const mean = positive.describe("mean of all values");
+const scale = positive.describe("what a value of the unit law is multiplied by");
+const minimum = notNegative.exactOptional().describe("smallest value; 0 unless given");
+
 const spreadLaws = [
-  z.strictObject({ type: z.literal("uniform"), min: notNegative, max: positive }).superRefine(({ min, max }, ctx) => {
-    if (max < min) ctx.addIssue({ code: "custom", path: ["max"], message: `at least min, which is ${min}` });
+  z
+    .strictObject({
+      type: z.literal("uniform"),
+      min: notNegative.describe("smallest value"),
+      max: positive.describe("largest value"),
+    })
+    .superRefine(({ min, max }, ctx) => {
+      if (max < min) ctx.addIssue({ code: "custom", path: ["max"], message: `at least min, which is ${min}` });
+    }),
+  z
+    .strictObject({ type: z.literal("normal"), mean, sd: notNegative.describe("standard deviation") })
+    .describe("values that are not above 0 are drawn again"),
+  z.strictObject({
+    type: z.literal("log-normal"),
+    median: positive.describe("half of all values are below it"),
+    sigma: notNegative.describe("standard deviation of the logarithm"),
   }),
-  /** Values that are not above 0 are drawn again. */
-  z.strictObject({ type: z.literal("normal"), mean: positive, sd: notNegative }),
-  z.strictObject({ type: z.literal("log-normal"), median: positive, sigma: notNegative }),
-  z.strictObject({ type: z.literal("log-normal"), mean: positive, cv: notNegative }),
-  /** `mean` is that of the part above `minimum`. */
-  z.strictObject({ type: z.literal("exponential"), mean: positive, minimum: notNegative.exactOptional() }),
-  z.strictObject({ type: z.literal("half-normal"), sd: positive, minimum: notNegative.exactOptional() }),
-  z.strictObject({ type: z.literal("pareto"), minimum: positive, alpha: positive }),
-  z.strictObject({ type: z.literal("weibull"), scale: positive, shape: positive }),
-  z.strictObject({ type: z.literal("gamma"), scale: positive, shape: positive }),
+  z.strictObject({ type: z.literal("log-normal"), mean, cv: notNegative.describe("standard deviation ÷ mean") }),
+  z.strictObject({
+    type: z.literal("exponential"),
+    mean: positive.describe("mean of the part above `minimum`"),
+    minimum,
+  }),
+  z.strictObject({
+    type: z.literal("half-normal"),
+    sd: positive.describe("standard deviation of the normal before its sign is dropped"),
+    minimum,
+  }),
+  z.strictObject({
+    type: z.literal("pareto"),
+    minimum: positive.describe("smallest value"),
+    alpha: positive.describe("P(T > t) = (minimum ÷ t)^alpha: the smaller, the more extremes"),
+  }),
+  z.strictObject({
+    type: z.literal("weibull"),
+    scale,
+    shape: positive.describe("1 is exponential, below 1 with more extremes"),
+  }),
+  z.strictObject({ type: z.literal("gamma"), scale, shape: positive.describe("mean = shape · scale") }),
 ] as const;
 
 /** A plain number is the constant law. */

@@ -14,26 +14,40 @@ export interface LinkRates {
   readonly up: number;
 }
 
-const spread = z.strictObject({ median: positive, sigma: notNegative });
+const spread = z.strictObject({
+  median: positive.describe("bytes per second; half of all links are slower"),
+  sigma: notNegative.describe("standard deviation of the logarithm"),
+});
 const inside = "a correlation in [-1, 1]";
 
 /** All rates in bytes per second; drawn once per device. */
 export const linkSchema = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("rates"), down: lawSchema, up: lawSchema }),
+  z.strictObject({
+    type: z.literal("rates"),
+    down: lawSchema.describe("bytes per second to the client"),
+    up: lawSchema.describe("bytes per second from the client"),
+  }),
   z.strictObject({
     type: z.literal("log-normal"),
-    down: spread,
-    up: spread,
-    /** Of ln down and ln up. */
-    correlation: z.number().min(-1, inside).max(1, inside),
+    down: spread.describe("of the rate to the client"),
+    up: spread.describe("of the rate from the client"),
+    correlation: z
+      .number()
+      .min(-1, inside)
+      .max(1, inside)
+      .describe("of the logarithms of both rates: above 0, good downlinks tend to have good uplinks"),
   }),
-  /** `downlink` and `uplink` of the client's record in the tier's device trace; one of them serves for both. */
-  z.strictObject({ type: z.literal("trace") }),
-  /** A user's own law. It must draw all its chance from `draws`. */
-  z.strictObject({
-    type: z.literal("function"),
-    of: ownFunction<(client: ClientId, draws: Draws) => LinkRates>("a function (client, draws) => rates"),
-  }),
+  z
+    .strictObject({ type: z.literal("trace") })
+    .describe("`downlink` and `uplink` of the client's record in the tier's device trace; one of them serves for both"),
+  z
+    .strictObject({
+      type: z.literal("function"),
+      of: ownFunction<(client: ClientId, draws: Draws) => LinkRates>("a function (client, draws) => rates").describe(
+        "(client, draws) => { down, up } in bytes per second",
+      ),
+    })
+    .describe("a law of your own. It must draw all its chance from `draws`"),
 ]);
 
 export type LinkLaw = Readonly<z.output<typeof linkSchema>>;

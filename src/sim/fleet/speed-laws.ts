@@ -13,44 +13,58 @@ import type { Draws, Rng } from "../../base/random.ts";
 import { drawFrom, lawSchema, pickByShare, positiveNormal } from "./laws.ts";
 
 const deviceClass = z.strictObject({
-  name: z.string(),
-  /** Relative; shares need not sum to 1. */
-  share: notNegative,
-  /** Seconds per batch. */
-  mean: positive,
-  sd: notNegative,
+  name: z.string().describe("what it is called; for readers"),
+  share: notNegative.describe("how many devices are of it, relative to other classes; shares need not sum to 1"),
+  mean: positive.describe("mean seconds of a batch"),
+  sd: notNegative.describe("standard deviation of these"),
 });
 
+const fastest = positive.describe("tokens per second of the fastest device there can be");
 const used = "a share in (0, 1]";
 
 export const speedSchema = z.discriminatedUnion("type", [
-  /** Tokens per second: the same for every device, or drawn once per device from a law. */
-  z.strictObject({ type: z.literal("tokens-per-second"), law: lawSchema }),
-  /** The same, for laws of the time a token takes; half-normal, exponential and Pareto stragglers are times. */
-  z.strictObject({ type: z.literal("seconds-per-token"), law: lawSchema }),
-  /** tokens/s = flops · utilisation ÷ flopsPerToken(k). */
-  z.strictObject({ type: z.literal("flops"), flops: lawSchema, utilisation: z.number().gt(0, used).max(1, used) }),
-  /** The device of rank r (1 = fastest) has speed fastest · r^(−exponent); ranks are shuffled over the tier. */
-  z.strictObject({ type: z.literal("zipf"), fastest: positive, exponent: notNegative }),
-  /** Time per token is Pareto: P(T > t) = (1 ÷ (fastest · t))^alpha. */
-  z.strictObject({ type: z.literal("pareto"), fastest: positive, alpha: positive }),
-  /** A device class by share, then a normal time per batch inside the class. */
-  z.strictObject({
-    type: z.literal("classes"),
-    tokensPerBatch: positive,
-    classes: z
-      .array(deviceClass)
-      .min(1)
-      .refine((classes) => classes.some(({ share }) => share > 0), "at least one class with a share above 0")
-      .readonly(),
-  }),
-  /** `tokensPerSecond` of the client's record in the tier's device trace. */
-  z.strictObject({ type: z.literal("trace") }),
-  /** A user's own law. It must draw all its chance from `draws`. */
-  z.strictObject({
-    type: z.literal("function"),
-    of: ownFunction<(client: ClientId, draws: Draws) => number>("a function (client, draws) => tokens/s"),
-  }),
+  z
+    .strictObject({ type: z.literal("tokens-per-second"), law: lawSchema.describe("of tokens per second") })
+    .describe("tokens per second: the same for every device, or drawn once per device from a law"),
+  z
+    .strictObject({ type: z.literal("seconds-per-token"), law: lawSchema.describe("of seconds per token") })
+    .describe("the same, for laws of the time a token takes; half-normal, exponential and Pareto stragglers are times"),
+  z
+    .strictObject({
+      type: z.literal("flops"),
+      flops: lawSchema.describe("what the device can do in a second, FLOP/s"),
+      utilisation: z.number().gt(0, used).max(1, used).describe("share of them that training gets"),
+    })
+    .describe("tokens/s = flops · utilisation ÷ flopsPerToken(k)"),
+  z
+    .strictObject({ type: z.literal("zipf"), fastest, exponent: notNegative.describe("0 makes all devices equal") })
+    .describe("the device of rank r (1 = fastest) has speed fastest · r^(−exponent); ranks are shuffled over the tier"),
+  z
+    .strictObject({ type: z.literal("pareto"), fastest, alpha: positive.describe("the smaller, the more stragglers") })
+    .describe("time per token is Pareto: P(T > t) = (1 ÷ (fastest · t))^alpha"),
+  z
+    .strictObject({
+      type: z.literal("classes"),
+      tokensPerBatch: positive.describe("of the batches whose seconds are given"),
+      classes: z
+        .array(deviceClass)
+        .min(1)
+        .refine((classes) => classes.some(({ share }) => share > 0), "at least one class with a share above 0")
+        .readonly()
+        .describe("kinds of devices"),
+    })
+    .describe("a device class by share, then a normal time per batch inside the class"),
+  z
+    .strictObject({ type: z.literal("trace") })
+    .describe("`tokensPerSecond` of the client's record in the tier's device trace"),
+  z
+    .strictObject({
+      type: z.literal("function"),
+      of: ownFunction<(client: ClientId, draws: Draws) => number>("a function (client, draws) => tokens/s").describe(
+        "(client, draws) => tokens per second",
+      ),
+    })
+    .describe("a law of your own. It must draw all its chance from `draws`"),
 ]);
 
 export type SpeedLaw = Readonly<z.output<typeof speedSchema>>;

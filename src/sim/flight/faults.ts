@@ -44,15 +44,15 @@ const fault = <Setting>(entry: Fault<Setting>): Fault<Setting> => entry;
 
 const always = (setting: number): string | null => (setting === 1 ? "" : null);
 
-const afterShare = (stage: Stage, purpose: string, reason?: string): Fault<number> => ({
-  schema: probability,
+const afterShare = (stage: Stage, about: string, purpose: string, reason?: string): Fault<number> => ({
+  schema: probability.describe(about),
   at: [stage],
   strike: (setting, flight, { rng }) => failAfterShare(flight, rng, purpose, setting, reason),
   ...(stages[stage].isAsked ? {} : { inescapable: always }),
 });
 
-const atOnce = (moment: Moment, purpose: string): Fault<number> => ({
-  schema: probability,
+const atOnce = (moment: Moment, about: string, purpose: string): Fault<number> => ({
+  schema: probability.describe(about),
   at: [moment],
   strike(setting, flight, { rng }) {
     if (strikes(flight, rng, purpose, setting) !== null) flight.stopReason = "dropout";
@@ -61,13 +61,19 @@ const atOnce = (moment: Moment, purpose: string): Fault<number> => ({
 
 /** @internal */
 export const faults = {
-  /** The client never answers the invitation; nothing is sent. */
-  beforeDownload: { ...atOnce("invitation", "before download"), inescapable: always },
-  /** The connection breaks after a uniform share of the bytes. */
-  download: afterShare("download", "dropout in download"),
-  /** The client stops after a uniform share of the steps. To this comes the `dropout` of its tier. */
+  beforeDownload: {
+    ...atOnce("invitation", "the client never answers the invitation; nothing is sent", "before download"),
+    inescapable: always,
+  },
+  download: afterShare(
+    "download",
+    "the connection breaks after a uniform share of the bytes to the client",
+    "dropout in download",
+  ),
   training: fault({
-    schema: probability,
+    schema: probability.describe(
+      "the client stops after a uniform share of the steps. To this comes the `dropout` of its tier",
+    ),
     at: ["training"],
     unset: 0,
     replacedBy: "dropout",
@@ -77,26 +83,36 @@ export const faults = {
     },
     inescapable: always,
   }),
-  /** The connection breaks in the exchange ahead of the update, of those whose plan asks for one. */
-  preliminary: afterShare("preliminary", "dropout in preliminary"),
-  answer: afterShare("answer", "dropout in answer"),
-  upload: afterShare("upload", "dropout in upload"),
-  /** The server has the update, but the client never learns of it. */
-  acknowledge: atOnce("acknowledge", "dropout in acknowledge"),
-  /** The client crashes after a uniform share of the steps and is back with the state it had before. */
-  crash: afterShare("training", "crash in training", "crash"),
-  /** The upload arrives damaged, however many copies of it are sent. */
+  preliminary: afterShare(
+    "preliminary",
+    "the connection breaks as the client sends what its method asks for ahead of the update",
+    "dropout in preliminary",
+  ),
+  answer: afterShare("answer", "the connection breaks as the server answers that", "dropout in answer"),
+  upload: afterShare("upload", "the connection breaks after a uniform share of the update", "dropout in upload"),
+  acknowledge: atOnce(
+    "acknowledge",
+    "the server has the update, but the client never learns of it",
+    "dropout in acknowledge",
+  ),
+  crash: afterShare(
+    "training",
+    "the client crashes after a uniform share of the steps and is back with the state it had before",
+    "crash in training",
+    "crash",
+  ),
   corruptedUpdate: fault({
-    schema: probability,
+    schema: probability.describe("the upload arrives damaged, however many copies of it are sent"),
     at: ["copy"],
     strike(setting, flight, { rng }) {
       if (strikes(flight, rng, "corrupted update", setting) !== null) flight.fate = "corrupted";
     },
     inescapable: always,
   }),
-  /** Failures per hour of virtual time in every phase. */
   hazardPerHour: fault({
-    schema: notNegative,
+    schema: notNegative.describe(
+      "failures per hour of virtual time in every phase, so that slow clients fail more often",
+    ),
     at: stageNames,
     strike(setting, flight, { rng }, now) {
       if (setting <= 0) return;
@@ -104,22 +120,33 @@ export const faults = {
       cutAt(flight, now + draws.exponential(3_600_000 / setting), "dropout");
     },
   }),
-  /** Clients fail in training, all of a round with the round's own probability. */
   roundRate: fault({
-    schema: z.discriminatedUnion("type", [
-      z.strictObject({ type: z.literal("beta"), mean: openShare, correlation: openShare }),
-      /** Exponential with mean 1 ÷ rate, at most 1. */
-      z.strictObject({ type: z.literal("exponential"), rate: positive }),
-    ]),
+    schema: z
+      .discriminatedUnion("type", [
+        z.strictObject({
+          type: z.literal("beta"),
+          mean: openShare.describe("mean over the rounds"),
+          correlation: openShare.describe("of two clients of one round; towards 1 all fail or none"),
+        }),
+        z.strictObject({
+          type: z.literal("exponential"),
+          rate: positive.describe("1 ÷ mean over the rounds, before probabilities above 1 become 1"),
+        }),
+      ])
+      .describe("clients fail in training, all of a round with a probability that is drawn for it"),
     at: ["training"],
     strike(setting, flight, { rng }) {
       const drawn = drawRoundRate(setting, rng.at("round rate", flight.round).at(0));
       failAfterShare(flight, rng, "round dropout", drawn);
     },
   }),
-  /** Clients fail in training when their region is hit. */
   shocks: fault({
-    schema: z.strictObject({ probability, severity: probability }),
+    schema: z
+      .strictObject({
+        probability: probability.describe("that a region is hit in a round"),
+        severity: probability.describe("that a client of it then fails"),
+      })
+      .describe("clients fail in training when their region is hit"),
     at: ["training"],
     strike(setting, flight, { fleet, rng }) {
       const region = fleet.region[flight.client]!;
@@ -128,9 +155,14 @@ export const faults = {
     },
     inescapable: (setting) => (setting.severity === 1 && setting.probability === 1 ? "probability" : null),
   }),
-  /** Clients of the window's subset fail in training with the given probability. */
   swizzle: fault({
-    schema: z.strictObject({ window: duration, share: probability, probability }),
+    schema: z
+      .strictObject({
+        window: duration.describe("milliseconds after which others are in danger"),
+        share: probability.describe("of clients in danger"),
+        probability: probability.describe("that one of these fails"),
+      })
+      .describe("in each window of time another random part of the clients fails in training"),
     at: ["training"],
     strike(setting, flight, { rng }, now) {
       const window = Math.floor(now / setting.window);

@@ -5,10 +5,14 @@ import { drawFrom, lawSchema } from "../fleet/laws.ts";
 import { type Flight, luckOf } from "./flight.ts";
 
 export const computeSchema = z.strictObject({
-  /** Factor on each task's duration: heat, other apps. A log-normal with mean 1 and cv 0.1 to 0.3 is usual. */
-  noise: lawSchema.exactOptional(),
-  /** Seconds each task takes, instead of what the device would need: for models that know response times only. */
-  duration: lawSchema.exactOptional(),
+  noise: lawSchema
+    .exactOptional()
+    .describe("factor on each task's duration: heat, other apps. A log-normal with mean 1 and cv 0.1 to 0.3 is usual"),
+  duration: lawSchema
+    .exactOptional()
+    .describe(
+      "seconds each task takes, instead of what the device would need: for models that know response times only",
+    ),
 });
 
 export type ComputeSpec = Readonly<z.output<typeof computeSchema>>;

@@ -15,10 +15,8 @@ import { positiveNormal } from "../fleet/laws.ts";
 import { type Flight, luckOf } from "../flight/flight.ts";
 
 const retrySchema = z.strictObject({
-  /** From when a copy should have arrived to when the next is sent. */
-  timeout: duration,
-  /** Copies sent before the sender gives up; 1 = never again. */
-  attempts: count,
+  timeout: duration.describe("milliseconds from when a copy should have arrived to when the next is sent"),
+  attempts: count.describe("copies sent before the sender gives up; 1 = never again"),
 });
 
 type Retry = Readonly<z.output<typeof retrySchema>>;
@@ -26,21 +24,34 @@ type Retry = Readonly<z.output<typeof retrySchema>>;
 const defaultRetry: Retry = { timeout: seconds(10), attempts: 5 };
 
 export const networkSchema = z.strictObject({
-  /** Coefficients of variation of a device's rate from message to message: normal, drawn again where not above 0. */
-  taskVariation: z.strictObject({ down: notNegative, up: notNegative }).exactOptional(),
-  /** Bytes per second that all uploads together can have; each gets min(own, capacity ÷ uploads under way). */
-  sharedUplink: positive.exactOptional(),
-  /** The same for downloads and acknowledgements. */
-  sharedDownlink: positive.exactOptional(),
-  /** Probability that a copy of a message never arrives. */
-  loss: probability.exactOptional(),
-  /** Probability that a message arrives twice: its acknowledgement was lost, and the sender repeated it. */
-  duplication: probability.exactOptional(),
-  /** Probability that a copy arrives damaged. The receiver can tell. */
-  corruption: probability.exactOptional(),
-  /** Copies that take a detour of a uniform length, and so may arrive after messages sent later. */
-  reordering: z.strictObject({ probability, maxDelay: instant }).exactOptional(),
-  retry: retrySchema.exactOptional(),
+  taskVariation: z
+    .strictObject({
+      down: notNegative.describe("of messages to the client"),
+      up: notNegative.describe("of messages from it"),
+    })
+    .exactOptional()
+    .describe(
+      "coefficients of variation of a device's rate from message to message: normal, drawn again where not above 0",
+    ),
+  sharedUplink: positive
+    .exactOptional()
+    .describe("bytes per second that all uploads together can have; each gets min(own, capacity ÷ uploads under way)"),
+  sharedDownlink: positive.exactOptional().describe("as sharedUplink, for downloads and acknowledgements"),
+  loss: probability.exactOptional().describe("probability that a copy of a message never arrives"),
+  duplication: probability
+    .exactOptional()
+    .describe("probability that a message arrives twice: its acknowledgement was lost, and the sender repeated it"),
+  corruption: probability.exactOptional().describe("probability that a copy arrives damaged. The receiver can tell"),
+  reordering: z
+    .strictObject({
+      probability: probability.describe("that a copy takes one"),
+      maxDelay: instant.describe("longest detour, in milliseconds"),
+    })
+    .exactOptional()
+    .describe("copies that take a detour of a uniform length, and so may arrive after messages sent later"),
+  retry: retrySchema
+    .exactOptional()
+    .describe("what is done about copies that are lost: five, each 10 s after the last, unless given"),
 });
 
 export type NetworkSpec = Readonly<z.output<typeof networkSchema>>;

@@ -13,37 +13,54 @@ import type { Millis } from "../../base/units.ts";
 import type { FleetNames } from "../fleet/fleet.ts";
 import type { Traffic } from "../flight/environment.ts";
 
-/** `all`, the name of a tier or of a region, or a list of clients. */
-const target = z.union([z.string(), z.strictObject({ clients: z.array(z.int()).readonly() })]);
+const target = z
+  .union([z.string(), z.strictObject({ clients: z.array(z.int()).readonly().describe("their numbers, from 0") })])
+  .describe("whom it strikes: `all`, the name of a tier or of a region, or a list of clients");
 
 export type Target = z.output<typeof target>;
 
-/** An effect without a duration lasts until the run ends, or as long as `between` says. */
-const lasts = { duration: duration.exactOptional() };
+const lasts = {
+  duration: duration
+    .exactOptional()
+    .describe("milliseconds; until the run ends, or as long as `between` says, unless given"),
+};
 
 const lastingEffects = [
-  /** Clients are gone: not available, and what they were doing ends as `onIneligible` says. */
-  z.strictObject({ type: z.literal("outage"), target, ...lasts }),
-  /** Messages stand still, computing goes on. */
-  z.strictObject({ type: z.literal("partition"), target, ...lasts }),
-  /** Computing takes `factor` times as long. */
-  z.strictObject({ type: z.literal("slowdown"), target, factor: positive, ...lasts }),
-  /** Links carry `factor` times what they did. */
-  z.strictObject({ type: z.literal("bandwidth"), target, factor: positive, ...lasts }),
-  /** Transfers break off and start again from their first byte when the server is back. */
-  z.strictObject({ type: z.literal("server-restart"), ...lasts }),
-  /** Replaces the probability of dropping out in training. */
-  z.strictObject({ type: z.literal("dropout"), target, probability, ...lasts }),
-  /** Replaces the probability that a message is lost on its way. */
-  z.strictObject({ type: z.literal("message-loss"), probability, ...lasts }),
+  z
+    .strictObject({ type: z.literal("outage"), target, ...lasts })
+    .describe("clients are gone: not available, and what they were doing ends as `onIneligible` says"),
+  z
+    .strictObject({ type: z.literal("partition"), target, ...lasts })
+    .describe("messages stand still, computing goes on"),
+  z
+    .strictObject({ type: z.literal("slowdown"), target, factor: positive.describe("above 1 is slower"), ...lasts })
+    .describe("computing takes `factor` times as long"),
+  z
+    .strictObject({ type: z.literal("bandwidth"), target, factor: positive.describe("below 1 is slower"), ...lasts })
+    .describe("links carry `factor` times what they did"),
+  z
+    .strictObject({ type: z.literal("server-restart"), ...lasts })
+    .describe("transfers break off and start again from their first byte when the server is back"),
+  z
+    .strictObject({
+      type: z.literal("dropout"),
+      target,
+      probability: probability.describe("of a participation"),
+      ...lasts,
+    })
+    .describe("replaces the probability of dropping out in training"),
+  z
+    .strictObject({ type: z.literal("message-loss"), probability: probability.describe("of a copy"), ...lasts })
+    .describe("replaces the probability that a message is lost on its way"),
 ] as const;
 
 export const lastingEffectSchema = z.discriminatedUnion("type", lastingEffects);
 
 const plainEffects = [
   ...lastingEffects,
-  /** Clients crash now and are back at once with the state they had before; what they were doing is lost. */
-  z.strictObject({ type: z.literal("crash"), target }),
+  z
+    .strictObject({ type: z.literal("crash"), target })
+    .describe("clients crash now and are back at once with the state they had before; what they were doing is lost"),
 ] as const;
 
 /** Effects that can be written into a checkpoint, and that a hook may inject. */
@@ -51,8 +68,12 @@ export const plainEffectSchema = z.discriminatedUnion("type", plainEffects);
 
 export const effectSchema = z.discriminatedUnion("type", [
   ...plainEffects,
-  /** Runs a function of the scenario with the simulated world, and with it alone. */
-  z.strictObject({ type: z.literal("hook"), run: ownFunction<(sim: SimulatedWorld) => void>() }),
+  z
+    .strictObject({
+      type: z.literal("hook"),
+      run: ownFunction<(sim: SimulatedWorld) => void>().describe("(sim) => what it does"),
+    })
+    .describe("runs a function of the scenario with the simulated world, and with it alone"),
 ]);
 
 export type PlainEffect = Readonly<z.output<typeof plainEffectSchema>>;

@@ -22,10 +22,13 @@ const endsLater = ({ from, until }: { from: number; until?: number }, ctx: z.Ref
   if (until !== undefined && until <= from) ctx.addIssue({ code: "custom", path: ["until"], message });
 };
 
+const from = instant.describe("first instant, in milliseconds from the beginning");
+const effect = effectSchema.describe("what happens");
+
 export const timelineEntrySchema = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("at"), at: instant, effect: effectSchema }),
+  z.strictObject({ type: z.literal("at"), at: instant.describe("milliseconds from the beginning"), effect }),
   z
-    .strictObject({ type: z.literal("between"), from: instant, until: instant, effect: effectSchema })
+    .strictObject({ type: z.literal("between"), from, until: instant.describe("instant at which it ends"), effect })
     .superRefine(endsLater)
     // Of two lengths, one would be overlooked.
     .refine(({ effect }) => !("duration" in effect), {
@@ -35,11 +38,10 @@ export const timelineEntrySchema = z.discriminatedUnion("type", [
   z
     .strictObject({
       type: z.literal("every"),
-      period: duration,
-      from: instant,
-      /** First instant at which it no longer happens. */
-      until: instant.exactOptional(),
-      effect: effectSchema,
+      period: duration.describe("milliseconds from one time to the next"),
+      from,
+      until: instant.exactOptional().describe("first instant at which it no longer happens"),
+      effect,
     })
     .superRefine(endsLater),
 ]);

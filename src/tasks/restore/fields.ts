@@ -11,20 +11,22 @@ const between = (most: number) =>
 export const restoreFields = z
   .strictObject({
     type: z.literal("restore"),
-    /** m_s, ranks of each product that are always on; and n, those of which a router chooses. */
-    shared: ranks(2),
-    routed: ranks(8),
-    /** n_0, candidates that hold nothing. */
-    zero: ranks(1),
-    /** k, candidates that a picture is given at the full budget. */
-    topK: z.int().min(1).max(256).default(2),
-    /** What changes are multiplied by, the same for all ranks. */
-    scale: z.number().positive().max(64).default(1),
-    /** How pictures are degraded, by level: standard deviations lie anywhere between two. A level is a category of data. */
+    shared: ranks(2).describe("m_s, ranks of each product that are always on"),
+    routed: ranks(8).describe("n, ranks of which a router chooses"),
+    zero: ranks(1).describe("n_0, candidates that hold nothing"),
+    topK: z.int().min(1).max(256).default(2).describe("k, candidates that a picture is given at the full budget"),
+    scale: z.number().positive().max(64).default(1).describe("what changes are multiplied by, the same for all ranks"),
     levels: z
-      .record(z.string().min(1).max(64), z.strictObject({ blur: between(8), noise: between(1) }))
+      .record(
+        z.string().min(1).max(64),
+        z.strictObject({
+          blur: between(8).describe("least and largest standard deviation of a blur, in pixels"),
+          noise: between(1).describe("least and largest of normal noise, where white is 1"),
+        }),
+      )
       .refine((levels) => Object.keys(levels).length > 0, "a level at least")
-      .default(() => usualLevels),
+      .default(() => usualLevels)
+      .describe("how pictures are degraded, by level; a level is a category of data"),
   })
   .refine(({ shared, routed }) => shared + routed > 0, { path: ["shared"], message: "ranks at least in one place" })
   .refine(({ routed, zero, topK }) => topK <= Math.max(1, routed + zero), {

@@ -5,11 +5,9 @@ import { viewsSchema } from "./views.ts";
 
 export const twoViewFields = z.strictObject({
   type: z.literal("two-view"),
-  /** How two views are made of a picture. */
-  views: viewsSchema.prefault({ type: "coloured" }),
-  /** Width of the encoders' hidden layer, and of what they give. */
-  hidden: count.default(32),
-  features: count.default(16),
+  views: viewsSchema.prefault({ type: "coloured" }).describe("how two views are made of a picture"),
+  hidden: count.default(32).describe("width of the encoders' hidden layer"),
+  features: count.default(16).describe("width of what they give"),
 });
 
 export type TwoViewFields = z.output<typeof twoViewFields>;

@@ -9,18 +9,28 @@ import type { RowData } from "../../data/examples.ts";
 import { type ImageData, pixelsOf } from "../../data/images/labelled.ts";
 
 export const viewsSchema = z.discriminatedUnion("type", [
-  /** a is the grey picture, v the same in one colour: that of its class in training, any in what is held out. */
-  z.strictObject({
-    type: z.literal("coloured"),
-    /** Share of the pictures in training that have the colour of their class; the others have any. */
-    tie: z.number().min(0).max(1).default(1),
-  }),
-  /** a is the left half, v the right one, each with normal noise of its own. */
-  z.strictObject({
-    type: z.literal("halves"),
-    /** Standard deviations of a's and of v's, where white is 1. */
-    noise: z.tuple([z.number().min(0), z.number().min(0)]).default([0.2, 1]),
-  }),
+  z
+    .strictObject({
+      type: z.literal("coloured"),
+      tie: z
+        .number()
+        .min(0)
+        .max(1)
+        .default(1)
+        .describe("share of the pictures in training that have the colour of their class; the others have any"),
+    })
+    .describe(
+      "a is the grey picture, v the same in one colour: that of its class in training, any in what is held out",
+    ),
+  z
+    .strictObject({
+      type: z.literal("halves"),
+      noise: z
+        .tuple([z.number().min(0), z.number().min(0)])
+        .default([0.2, 1])
+        .describe("standard deviations of a's and of v's, where white is 1"),
+    })
+    .describe("a is the left half, v the right one, each with normal noise of its own"),
 ]);
 
 export type Views = Readonly<z.output<typeof viewsSchema>>;

@@ -10,12 +10,17 @@ export const visionFields = z.strictObject({
   type: z.literal("vision"),
   network: z
     .discriminatedUnion("type", [
-      /** Width of each hidden layer. */
-      z.strictObject({ type: z.literal("mlp"), hidden: widths.default([256, 256]) }),
-      /** Channels of each convolution. */
-      z.strictObject({ type: z.literal("cnn"), channels: widths.default([16, 32, 64]) }),
+      z.strictObject({
+        type: z.literal("mlp"),
+        hidden: widths.default([256, 256]).describe("width of each hidden layer"),
+      }),
+      z.strictObject({
+        type: z.literal("cnn"),
+        channels: widths.default([16, 32, 64]).describe("channels of each convolution"),
+      }),
     ])
-    .prefault({ type: "mlp" }),
+    .prefault({ type: "mlp" })
+    .describe("what is trained: layers on all pixels, or convolutions"),
 });
 
 export type VisionFields = z.output<typeof visionFields>;
