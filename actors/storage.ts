@@ -35,6 +35,7 @@ export const storedPlanSchema: z.ZodType<StoredPlan> = z.strictObject({
   inputs: z.record(z.string(), z.union([anyNumber, storedVectorSchema])),
   effort: positive.exactOptional(),
   learningRate: z.number().exactOptional(),
+  entries: whole.exactOptional(),
   bytes: z.strictObject({ down: whole.exactOptional(), up: whole.exactOptional() }).exactOptional(),
   preliminary: z.strictObject({ up: whole, down: whole }).exactOptional(),
   notes: plainSchema.exactOptional(),

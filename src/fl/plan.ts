@@ -56,6 +56,8 @@ export interface Plan {
   readonly learningRate?: number;
   /** What travels besides the envelope; four bytes for each parameter of the scope unless given. */
   readonly bytes?: { readonly down?: number; readonly up?: number };
+  /** How many parameters a client that compresses sends, where it would not send all of them otherwise either. */
+  readonly entries?: number;
   /**
    * An exchange between training and update, in bytes: a few numbers for the server, and its answer. The server answers
    * each client at once; what is said is in `reply`, this is what it weighs.

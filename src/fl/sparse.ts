@@ -3,6 +3,7 @@
 /** The `count` entries of largest magnitude and zeros elsewhere; of equal ones the first. */
 export function largest(values: Float64Array, count: number): Float64Array {
   if (count >= values.length) return values.slice();
+  if (count === 0) return new Float64Array(values.length);
   const sorted = Float64Array.from(values, Math.abs).sort();
   const threshold = sorted[values.length - count]!;
   const kept = new Float64Array(values.length);

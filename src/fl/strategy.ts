@@ -51,8 +51,11 @@ export interface Aggregation<Sum = unknown> {
    * larger cohort. `all`: the sum keeps the updates until the round ends.
    */
   readonly folding?: "stream" | "all";
-  /** `deltas` unless given. Sums of `products` B·A are no step of the parameters, so that nothing can be made of one. */
-  readonly sums?: "deltas" | "products";
+  /**
+   * `deltas` unless given. Sums of `products` B·A are no step of the parameters, so that nothing can be made of one; with
+   * `each` the server works on every client's delta, and their sum alone would not do.
+   */
+  readonly sums?: "deltas" | "products" | "each";
   /** Unnormalised weight of an update for a group, ≥ 0. */
   weight(update: Update, group: number): number;
   begin(server: ServerState, setting: Setting): Sum;
@@ -100,6 +103,8 @@ export interface Method<Sum = unknown> extends Aggregation<Sum> {
    */
   readonly prelude?: boolean;
   plan?(client: Invited, server: ServerState, setting: Setting): Plan;
+  /** Its objective is not made of the examples' loss, so that none of them can weigh more in it. */
+  readonly ownObjective?: boolean;
   /** Called once for each kind in a run, so that no learning rate is known: the engine feeds that of the round. */
   steps?(kind: Kind, setting: Omit<Setting, "rate" | "rateFactor">): Steps;
   reply?(trained: Trained, plan: Plan, client: ClientView, setting: Setting): Reply;

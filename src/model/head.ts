@@ -19,8 +19,8 @@ export interface Said {
   losses(): Tensor;
   /** The likeliest token, `[positions]` int64; ties go to the lower one. */
   predicted(): Tensor;
-  /** All of them side by side, `[positions, vocabulary]`. */
-  logits(): Tensor;
+  /** All of them side by side, `[positions, vocabulary]`; of hidden states that are changed in this way, if given. */
+  logits(change?: (x: Tensor) => Tensor): Tensor;
 }
 
 /** What is said at chosen positions only. */
@@ -34,8 +34,14 @@ export function headAt(
   const panels = headPanels(config).map(weight);
   if (panels.length > 1) return saidInPanels(x, panels, targets);
   const logits = matmul(x, panels[0]!);
-  return { losses: () => crossEntropy(logits, targets), predicted: () => argMax(logits), logits: () => logits };
+  return {
+    losses: () => crossEntropy(logits, targets),
+    predicted: () => argMax(logits),
+    logits: (change = same) => matmul(change(x), panels[0]!),
+  };
 }
+
+const same = (x: Tensor): Tensor => x;
 
 /** Of one panel, `[positions, 1]` each. */
 interface Panel {
@@ -74,9 +80,9 @@ export function saidInPanels(x: Tensor, weights: readonly Tensor[], targets: Ten
       const best = reshape(argMax(beside("largest")), [targets.shape[0]!, 1]);
       return reshape(gatherColumns(beside("likeliest"), best), targets.shape);
     },
-    logits: () =>
+    logits: (change) =>
       concat(
-        panels.map(({ logits }) => logits),
+        change === undefined ? panels.map(({ logits }) => logits) : weights.map((weight) => matmul(change(x), weight)),
         1,
       ),
   };

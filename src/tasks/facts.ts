@@ -46,7 +46,7 @@ const accuracy = (meaning: string): Metric => ({
 });
 
 const llm: TaskFacts = {
-  abilities: ["low-rank", "experts", "routers", "beside", "members", "blocks", "slices"],
+  abilities: ["low-rank", "experts", "routers", "beside", "members", "blocks", "slices", "readout"],
   budget: { name: "experts per token", symbol: "k" },
   target: "response token",
   metrics: [
@@ -70,7 +70,7 @@ const llm: TaskFacts = {
 };
 
 const vision: TaskFacts = {
-  abilities: ["blocks", "members"],
+  abilities: ["blocks", "members", "readout"],
   budget: { name: "blocks that train", symbol: "b" },
   target: "image",
   metrics: [accuracy("Share of held-out images whose class is predicted.")],

@@ -35,6 +35,7 @@ export type Ability =
   | "heads"
   | "modalities"
   | "slices"
+  | "readout"
   | "cut"
   | "gates";
 
@@ -75,6 +76,8 @@ export interface Pass {
   example(): Tensor;
   /** `[targets, classes]` */
   readonly logits: Tensor;
+  /** The logits, were what the head reads, `[rows, …]`, changed in this way. */
+  readout?(change: (features: Tensor) => Tensor): Tensor;
   /** The likeliest class, `[targets]` int64, where that can be told without all logits at once. */
   predicted?(): Tensor;
   /** 1 for a row that is an example and 0 for one that fills up the batch, `[rows]`. */

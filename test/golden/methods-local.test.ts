@@ -216,6 +216,8 @@ function floodedBatch(logits: number[][], labels: number[], options: Partial<Flo
     client: () => inputs.rows,
     example: () => inputs.rows,
     logits: inputs.logits,
+    // A head that says what it reads.
+    readout: (change: (features: Tensor) => Tensor) => change(inputs.logits),
     present: () => inputs.present,
     counts: inputs.present,
   };
@@ -316,4 +318,50 @@ test("FLood: a constant on all logits changes no flag, and the score by that con
   );
   close([...raised!.loss!, ...raised!.gradient!], [...plain!.loss!, ...plain!.gradient!], 1e-9);
   close([...raised!.floodScore!], [plain!.floodScore![0]! + 2 * logits.length], 1e-9);
+});
+
+test("FLood: the detector ASH leaves a twentieth of what the head reads, of each row its largest", () => {
+  const logits = [0, 1].map((row) => Array.from({ length: 40 }, (_, at) => Math.sin(3 * at + row)));
+  const { floodScore } = floodedBatch(logits, [0, 1], { detector: "ash", temperature: 2 }, 1);
+  // Two of forty are left; the others are zeros, e⁰ each.
+  const scores = logits.map((row) => {
+    const [first, second] = row.toSorted((a, b) => b - a) as [number, number];
+    return 2 * Math.log(38 + Math.exp(first / 2) + Math.exp(second / 2));
+  });
+  close(floodScore!, [scores[0]! + scores[1]!], 1e-9);
+});
+
+test("FLood: with a cap no client's share of scores is more than five times its share of heads", async () => {
+  const scores = [100, 1, 1, 1, 1, 1, 1, 1, 1, 1];
+  const zeros = scores.map(() => 0);
+  const setting = settingOf(plainLayout(scores.length));
+  const strategy = flooded(fedavg(), { ...floodDefaults, alpha: 1, cap: true });
+  const updates = scores.map((floodScore, k) =>
+    updateOf(
+      zeros,
+      zeros.map((_, i) => Number(i === k)),
+      { client: clientId(k), sent: { floodScore } },
+    ),
+  );
+  const { parameters } = await aggregate(strategy, serverOf(strategy, zeros, setting), updates, setting);
+  const o = scores.map((score) => Math.min(0.5, score / 109));
+  const all = 1 + o.reduce((sum, share) => sum + share, 0);
+  close(
+    parameters,
+    o.map((share) => (0.1 + share) / all),
+  );
+});
+
+test("FLood: scores that are not positive are measured from the smallest, or leave the round to the method", async () => {
+  const [zeros, setting] = [[0, 0], settingOf(plainLayout(2))];
+  const updates = [-1, 3].map((floodScore, k) =>
+    updateOf(zeros, [Number(k === 0), Number(k === 1)], { client: clientId(k), sent: { floodScore } }),
+  );
+  const after = async (nonPositive: FloodOptions["nonPositive"]) => {
+    const strategy = flooded(fedavg(), { ...floodDefaults, alpha: 1, nonPositive });
+    return (await aggregate(strategy, serverOf(strategy, zeros, setting), updates, setting)).parameters;
+  };
+  close(await after("plain"), [0.5, 0.5]);
+  // Scores 0 and 4, but for 1e-6.
+  close(await after("shift"), [0.25, 0.75]);
 });

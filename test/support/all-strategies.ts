@@ -37,6 +37,7 @@ import {
   scaffold,
   shefl,
   splitMix,
+  strategyFromSpec,
   trimmedMean,
   trivial,
 } from "../../src/fl/strategies/registry.ts";
@@ -128,5 +129,26 @@ export const allStrategies: readonly (readonly [make: () => Strategy, promises: 
   [() => clipped(fedadam(), { norm: 0.5 }), {}],
   [() => scaffold({ serverStep: { type: "adam" } }), {}],
   [() => fedavg({ flood: {} }), { bytes: (size) => ({ down: 4 * size + 8, up: 4 * size + 8 }) }],
+  [() => flame({ flood: { detector: "ash", cap: true, schedule: "off" } }), {}],
   [() => scaffold({ compress: { keep: 0.25, levels: 4 } }), {}],
 ];
+
+const fitting: Readonly<Record<string, object>> = {
+  "fft-moe": { experts: 4 },
+  krum: { malicious: 1 },
+  "multi-krum": { malicious: 0 },
+  shefl: { members: 2, sigmaMin: 1 },
+  "split-mix": { bases: 2, minOne: true },
+};
+
+export const wrapping: Readonly<Record<string, object>> = {
+  flood: { flood: {} },
+  compress: { compress: { keep: 0.25, levels: 4 } },
+  clipNorm: { clipNorm: 0.5 },
+  overTheAir: { overTheAir: {} },
+  serverStep: { serverStep: { type: "adam" } },
+};
+
+/** A strategy with one thing around it. */
+export const wrappedIn = (wrapper: string, type: string): Strategy =>
+  strategyFromSpec({ type, ...fitting[type], ...wrapping[wrapper] });

@@ -75,6 +75,7 @@ export const ccfao = defineStrategy({
   make(options) {
     const { normalise, memory, lazy, localLearningRate } = options;
     return {
+      ...(memory && { sums: "each" }),
       weight: (update, group) => (hasTrained(update, group) ? update.discount : 0),
       plan: (client, _server, setting) => ({ ...usual(client, setting), ...ofRate(localLearningRate, setting) }),
       steps: () => ({ optimizer: "sgd" }),

@@ -86,6 +86,7 @@ export const ewwa = defineStrategy({
     }
     return {
       folding: variant === "code" ? "all" : "stream",
+      sums: "each",
       weight: (update, group) => (hasTrained(update, group) ? update.discount : 0),
       begin: ({ vectors }: ServerState, { layout: { size } }: Setting): Sum => ({
         vectors: { ...vectors },

@@ -118,6 +118,7 @@ export const fedmoe = defineStrategy({
     const { warmUp, balance, labelSmoothing, neighbours, patience, mostChanged, weighting, discounts } = options;
     return {
       needs: ["experts", "routers"],
+      ownObjective: true,
       shape: { routers: options.trainRouters },
       validation: options.validation,
       init: (setting) => ({

@@ -99,6 +99,8 @@ export const fedvra = defineStrategy({
     };
     return {
       folding: aRule === "heterogeneity" ? "all" : "stream",
+      // λ_i is worked out at the server as well.
+      sums: "each",
       weight: (update, group) => (hasTrained(update, group) ? update.examples * update.discount : 0),
       init: ({ layout }) => ({ vectors: { lbar: new Float64Array(layout.size) }, notes: null }),
       plan: (client, { vectors }, setting) => ({

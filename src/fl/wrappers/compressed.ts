@@ -2,7 +2,6 @@
 import { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import { scalarsOf } from "../../tasks/scope.ts";
-import type { Setting } from "../../tasks/task.ts";
 import type { About } from "../about.ts";
 import { eachOf } from "../averaging.ts";
 import { bytesOf, usual } from "../plan.ts";
@@ -17,7 +16,8 @@ export const aboutCompression: About = {
   `,
   notes: `
     A client keeps e only when its update was counted. Groups that it did not train are left alone, what is owed to them
-    too. Charged: four bytes a value, or its sign and level in bits, and the place of each in ⌈log₂ size⌉ bits.
+    too. k counts what the method itself would send: of members that rest or factors that are frozen nothing is chosen.
+    Charged: four bytes a value, or its sign and level in bits, and the place of each in ⌈log₂ size⌉ bits.
   `,
   sends: "less",
   keeps: "e with each client",
@@ -35,7 +35,12 @@ export const aboutCompression: About = {
 };
 
 export const compressionFields = {
-  keep: z.number().gt(0).max(1).default(0.1).describe("share of the entries that are sent"),
+  keep: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.1)
+    .describe("share of the entries that are sent, of those that the method sends"),
   levels: z.int().min(0).max(255).default(0).describe("s; 0 sends values as they are"),
   feedback: z.boolean().default(true).describe("whether what was left out is owed"),
 };
@@ -54,9 +59,16 @@ export function compressed<Sum>(host: Strategy<Sum>, { keep, levels, feedback }:
     name: `${host.name}+compressed(${details.join(", ")})`,
     plan(client, server, setting) {
       const plan = host.plan?.(client, server, setting) ?? usual(client, setting);
-      const whole = 4 * scalarsOf(setting.layout, plan.scope);
-      const { up } = bytesOf(plan, setting.layout);
-      return { ...plan, bytes: { ...plan.bytes, up: up - whole + sentBytes(setting) } };
+      const { layout } = setting;
+      const { up } = bytesOf(plan, layout);
+      // Members that rest, layers below, factors that are frozen: of what the host does not send nothing is chosen.
+      const own = Math.min(scalarsOf(layout, plan.scope), Math.floor(up / 4));
+      const entries = Math.ceil(keep * own);
+      return {
+        ...plan,
+        ...(own < layout.size && { entries }),
+        bytes: { ...plan.bytes, up: up - 4 * own + sentBytes(entries, layout.size) },
+      };
     },
     reply(trained, plan, client, setting) {
       const reply = host.reply?.(trained, plan, client, setting) ?? {};
@@ -68,7 +80,7 @@ export function compressed<Sum>(host: Strategy<Sum>, { keep, levels, feedback }:
       eachOf(layout, isTrained, (i) => {
         owed[i] = from[i]! - trained.base[i]! + (feedback ? residual[i]! : 0);
       });
-      const kept = largest(owed, Math.ceil(keep * layout.size));
+      const kept = largest(owed, plan.entries ?? Math.ceil(keep * layout.size));
       const sent = quantised(kept, levels, client.draws("levels"));
       const values = trained.base.slice();
       eachOf(layout, isTrained, (i) => {
@@ -87,11 +99,11 @@ export function compressed<Sum>(host: Strategy<Sum>, { keep, levels, feedback }:
     },
   };
 
-  function sentBytes({ layout }: Setting): number {
-    const kept = Math.ceil(keep * layout.size);
-    const place = keep < 1 ? Math.ceil(Math.log2(layout.size)) : 0;
+  function sentBytes(entries: number, size: number): number {
+    if (entries === 0) return 0;
+    const place = keep < 1 ? Math.ceil(Math.log2(size)) : 0;
     const value = levels === 0 ? 32 : 1 + Math.ceil(Math.log2(levels + 1));
-    return Math.ceil((kept * (place + value)) / 8) + (levels === 0 ? 0 : 4);
+    return Math.ceil((entries * (place + value)) / 8) + (levels === 0 ? 0 : 4);
   }
 }
 

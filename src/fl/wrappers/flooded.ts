@@ -1,7 +1,9 @@
 /** FLood: two weights around any averaging method, from how much data look like what the model knows. */
 import { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
+import type { ParameterLayout } from "../../tasks/layout.ts";
 import { inOrder, type Probe, type StepContext } from "../../tasks/steps.ts";
+import type { Pass } from "../../tasks/task.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import {
   add,
@@ -21,7 +23,6 @@ import { gatherRows, scatterAddRows, topK } from "../../tensor/ops/index-ops.ts"
 import { reshape } from "../../tensor/ops/layout.ts";
 import { softmax } from "../../tensor/ops/nn.ts";
 import type { About } from "../about.ts";
-import type { eachOf } from "../averaging.ts";
 import { usual } from "../plan.ts";
 import { onesOf } from "../probes.ts";
 import type { Strategy } from "../strategy.ts";
@@ -38,7 +39,10 @@ export const aboutFlood: About = {
     τ is the order statistic ⌊q·(b − 1)⌋ of a batch's scores, S_k the client's mean score under the model it trained. λ
     follows a schedule over rounds that starts near 0 (flagged examples are ignored) and ends at twice the amplitude (they
     dominate); the round is counted from 0, and round 0 has λ = 1. Where any S_k is not positive, every score is measured
-    from the smallest. Around a rule that looks at all updates at once, as robust ones do, only with α = 0.
+    from the smallest, or the round is the method's own (nonPositive "plain"). With cap no o_k is more than 5 ÷ clients,
+    and w_k is divided by 1 + α·Σ o_j, which is less then. The detector "ash" leaves of what the head reads the twentieth that
+    is largest (ASH-P), and takes the energy of that. Around a rule that looks at all updates at once, as robust ones do,
+    only with α = 0; around a method whose objective is not the loss, only with the schedule "off".
   `,
   sends: "S_k; receives λ",
   keeps: null,
@@ -49,6 +53,12 @@ export const aboutFlood: About = {
       year: 2026,
       url: "https://arxiv.org/abs/2602.01039",
     },
+    {
+      by: "Djurisic et al.",
+      title: "Extremely Simple Activation Shaping for Out-of-Distribution Detection",
+      year: 2023,
+      url: "https://arxiv.org/abs/2209.09858",
+    },
   ],
   certainty: "as published",
   reduces: [{ options: { flood: { alpha: 0, schedule: "off" } }, gives: ["bytes"] }],
@@ -57,7 +67,15 @@ export const aboutFlood: About = {
 export const floodFields = {
   alpha: z.number().min(0).default(0.5).describe("α"),
   quantile: z.number().min(0).max(1).multipleOf(0.001).default(0.7).describe("q, to a thousandth"),
-  detector: z.enum(["energy", "softmax", "logit", "gen"]).default("energy").describe("what s is"),
+  cap: z
+    .boolean()
+    .default(false)
+    .describe("whether o_k is at most 5 ÷ clients; the server then keeps updates until the end"),
+  nonPositive: z
+    .enum(["shift", "plain"])
+    .default("shift")
+    .describe("what a score that is not positive does: all are measured from the smallest, or α is 0 in this round"),
+  detector: z.enum(["energy", "softmax", "logit", "gen", "ash"]).default("energy").describe("what s is"),
   temperature: z.number().positive().default(1).describe("T of the energy"),
   granularity: z.enum(["sequence", "token"]).default("sequence").describe("what is scored and weighed"),
   schedule: z
@@ -78,11 +96,13 @@ interface Sum<Host> {
   readonly scores: Float64Array;
   readonly counted: Uint32Array;
   readonly trained: Uint8Array;
+  /** Where scores have a cap, which is known in the end. */
+  readonly kept: Update[];
   least: number;
 }
 
 export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Strategy<Sum<Host>> {
-  const { alpha } = options;
+  const { alpha, cap, detector, schedule } = options;
   if (alpha > 0 && host.folding === "all") {
     throw new ScenarioError(
       `strategy.flood.alpha is ${alpha}, expected 0 around ${host.name}: its second mean would count whom ${host.name} leaves out`,
@@ -93,16 +113,23 @@ export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Stra
       `strategy.flood.alpha is ${alpha}, expected 0 around ${host.name}: its second mean is one of deltas, and that sums products`,
     );
   }
+  if (schedule !== "off" && host.ownObjective === true) {
+    throw new ScenarioError(
+      `strategy.flood.schedule is "${schedule}", expected "off" around ${host.name}: its objective is not made of the loss that examples are weighed in`,
+    );
+  }
   return {
     ...host,
     name: `${host.name}+flood(α=${alpha})`,
     spec: host.spec && { ...host.spec },
+    ...(detector === "ash" && { needs: [...(host.needs ?? []), "readout" as const] }),
+    ...(alpha > 0 && cap && { folding: "all" as const }),
     plan(client, server, setting) {
       const plan = host.plan?.(client, server, setting) ?? usual(client, setting);
       const { down = 4 * setting.layout.size, up = 4 * setting.layout.size } = plan.bytes ?? {};
       return {
         ...plan,
-        inputs: { ...plan.inputs, floodLambda: lambdaOf(options, client.round - 1) },
+        ...(schedule !== "off" && { inputs: { ...plan.inputs, floodLambda: lambdaOf(options, client.round - 1) } }),
         bytes: { down: down + 8, up: up + 8 },
       };
     },
@@ -122,11 +149,13 @@ export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Stra
       return {
         ...steps,
         merges: false,
-        given: { ...steps.given, floodLambda: "scalar" },
-        objective(at) {
-          const loss = at.mean(mul(at.pass.losses, weightsOf(at, options)));
-          return steps.objective?.({ ...at, loss }) ?? loss;
-        },
+        ...(schedule !== "off" && {
+          given: { ...steps.given, floodLambda: "scalar" as const },
+          objective(at: StepContext) {
+            const loss = at.mean(mul(at.pass.losses, weightsOf(at, options)));
+            return steps.objective?.({ ...at, loss }) ?? loss;
+          },
+        }),
         after: [...others, scored],
       };
     },
@@ -142,25 +171,38 @@ export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Stra
       scores: new Float64Array(setting.layout.groups.length),
       counted: new Uint32Array(setting.layout.groups.length),
       trained: new Uint8Array(setting.layout.groups.length),
+      kept: [],
       least: Infinity,
     }),
     fold(sum, update, setting, at) {
       host.fold(sum.host, update, setting, at);
-      if (alpha > 0) foldScored(sum, update, setting, (group) => host.weight(update, group) > 0);
+      if (alpha === 0) return;
+      const score = update.sent.floodScore as number;
+      const counts = (group: number) => host.weight(update, group) > 0;
+      foldScore(sum, update, score, setting.layout, counts);
+      if (cap) sum.kept.push(update);
+      else foldScored(sum, update, setting.layout, (group) => (counts(group) ? score : 0));
     },
     async finish(sum, server, setting, at) {
       const next = await host.finish(sum.host, server, setting, at);
       if (alpha === 0 || next === server) return next;
+      if (sum.least <= 0 && options.nonPositive === "plain") return next;
       // Scores that are not all positive are measured from the smallest.
       const shift = sum.least > 0 ? 0 : 1e-6 - sum.least;
+      const { layout } = setting;
+      const totals = sum.scores.map((scores, group) => scores + shift * sum.counted[group]!);
+      const masses = cap ? foldCapped(sum, shift, totals, layout, host) : null;
       const parameters = next.parameters.slice();
-      for (const [group, { ranges }] of setting.layout.groups.entries()) {
-        const total = sum.scores[group]! + shift * sum.counted[group]!;
+      for (const [group, { ranges }] of layout.groups.entries()) {
+        const total = totals[group]!;
         if (sum.trained[group] === 0 || total === 0) continue;
+        const own = alpha * (masses === null ? 1 : masses[group]! / total);
         for (const { start, end } of ranges) {
           for (let i = start; i < end; i++) {
-            const scored = server.parameters[i]! + (sum.scored[i]! + shift * sum.plain[i]!) / total;
-            parameters[i] = (next.parameters[i]! + alpha * scored) / (1 + alpha);
+            const pull = (sum.scored[i]! + (masses === null ? shift * sum.plain[i]! : 0)) / total;
+            // The sign of a zero stays.
+            if (pull === 0 && next.parameters[i] === server.parameters[i]) continue;
+            parameters[i] = (next.parameters[i]! + own * server.parameters[i]! + alpha * pull) / (1 + own);
           }
         }
       }
@@ -169,22 +211,33 @@ export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Stra
   };
 }
 
-function foldScored<Host>(
+function foldScore<Host>(
   sum: Sum<Host>,
   update: Update,
-  { layout }: { readonly layout: Parameters<typeof eachOf>[0] },
+  score: number,
+  { groups }: ParameterLayout,
   counts: (group: number) => boolean,
 ): void {
-  const { values, base, discount, clip = 1, sent } = update;
-  const score = sent.floodScore as number;
-  const factor = discount * clip;
   sum.least = Math.min(sum.least, score);
-  for (const [group, { ranges }] of layout.groups.entries()) {
+  for (const group of groups.keys()) {
     if (!counts(group)) continue;
     sum.scores[group]! += score;
     sum.counted[group]!++;
-    if (!hasTrained(update, group)) continue;
-    sum.trained[group] = 1;
+    if (hasTrained(update, group)) sum.trained[group] = 1;
+  }
+}
+
+function foldScored<Host>(
+  sum: Sum<Host>,
+  update: Update,
+  { groups }: ParameterLayout,
+  scoreIn: (group: number) => number,
+): void {
+  const { values, base, discount, clip = 1 } = update;
+  const factor = discount * clip;
+  for (const [group, { ranges }] of groups.entries()) {
+    const score = scoreIn(group);
+    if (score === 0 || !hasTrained(update, group)) continue;
     for (const { start, end } of ranges) {
       for (let i = start; i < end; i++) {
         const change = factor * (values[i]! - base[i]!);
@@ -193,6 +246,26 @@ function foldScored<Host>(
       }
     }
   }
+}
+
+/** @returns Σ of capped scores, of each group */
+function foldCapped<Host>(
+  sum: Sum<Host>,
+  shift: number,
+  totals: Float64Array,
+  layout: ParameterLayout,
+  host: Strategy<Host>,
+): Float64Array {
+  const masses = new Float64Array(totals.length);
+  for (const update of sum.kept) {
+    const score = (update.sent.floodScore as number) + shift;
+    const capped = totals.map((total, group) =>
+      host.weight(update, group) > 0 ? Math.min(score, (5 * total) / sum.counted[group]!) : 0,
+    );
+    for (const [group, own] of capped.entries()) masses[group]! += own;
+    foldScored(sum, update, layout, (group) => capped[group]!);
+  }
+  return masses;
 }
 
 /** @internal λ of a round, counted from 0. */
@@ -247,7 +320,7 @@ function flagsOf(scores: Tensor, present: Tensor, quantile: number): Tensor {
 
 /** One score for each row of the batch or each target, and which of them are there. */
 function scoresOf({ pass }: StepContext, options: FloodOptions): { readonly scores: Tensor; readonly present: Tensor } {
-  const perTarget = detectorOf(pass.logits, options);
+  const perTarget = detectorOf(pass, options);
   if (options.granularity === "token") return { scores: perTarget, present: onesOf(perTarget) };
   const [targets] = perTarget.shape;
   const present = pass.present();
@@ -260,9 +333,9 @@ function scoresOf({ pass }: StepContext, options: FloodOptions): { readonly scor
   return { scores: reshape(means, [rows]), present };
 }
 
-function detectorOf(logits: Tensor, { detector, temperature }: FloodOptions): Tensor {
+function detectorOf(pass: Pass, { detector, temperature }: FloodOptions): Tensor {
+  const { logits } = pass;
   const axis = [logits.shape.length - 1];
-  const top = reduceMax(logits, axis, true);
   switch (detector) {
     case "logit":
       return reduceMax(logits, axis);
@@ -273,9 +346,25 @@ function detectorOf(logits: Tensor, { detector, temperature }: FloodOptions): Te
       const power = (p: Tensor) => exp(scale(log(addScalar(p, 1e-12)), 0.1));
       return scale(reduceSum(mul(power(values), power(addScalar(scale(values, -1), 1))), axis), -1);
     }
-    case "energy": {
-      const sums = reduceSum(exp(scale(sub(logits, top), 1 / temperature)), axis);
-      return add(scale(log(sums), temperature), reduceMax(logits, axis));
-    }
+    case "ash":
+      return energyOf(pass.readout!(shaped), temperature);
+    case "energy":
+      return energyOf(logits, temperature);
   }
+}
+
+function energyOf(logits: Tensor, temperature: number): Tensor {
+  const axis = [logits.shape.length - 1];
+  const top = reduceMax(logits, axis, true);
+  const sums = reduceSum(exp(scale(sub(logits, top), 1 / temperature)), axis);
+  return add(scale(log(sums), temperature), reduceMax(logits, axis));
+}
+
+/** ASH-P: of each row the twentieth that is largest, and zeros elsewhere. @param x `[rows, …]` */
+function shaped(x: Tensor): Tensor {
+  const size = x.shape.slice(1).reduce<number>((product, dim) => product * (dim as number), 1);
+  const flat = reshape(x, [x.shape[0]!, size]);
+  const { values } = topK(flat, Math.max(1, size - Math.round(0.95 * size)));
+  const least = scale(reduceMax(scale(values, -1), [1], true), -1);
+  return reshape(mul(flat, addScalar(scale(less(flat, least), -1), 1)), x.shape);
 }

@@ -15,7 +15,8 @@ export const aboutOverTheAir: About = {
   `,
   notes: `
     The sum is unbiased unless minGain, phaseError or dropAfterScheduling is set. Ahead of the slot each client sends mean
-    and variance of each group. Around a rule that looks at all updates at once it is refused: the server hears only a sum.
+    and variance of each group. Around a rule that looks at all updates at once, or keeps something of each client's, it is
+    refused: the server hears only a sum.
   `,
   sends: "mean and variance of each group, ahead of the update",
   keeps: null,
@@ -44,6 +45,11 @@ export function overTheAir<Host>(host: Strategy<Host>, options: OverTheAirOption
   if (host.sums === "products") {
     throw new ScenarioError(
       `strategy.overTheAir: ${host.name} sums products of factors, and over the air the server hears only the sum of these`,
+    );
+  }
+  if (host.sums === "each") {
+    throw new ScenarioError(
+      `strategy.overTheAir: ${host.name} works on each client's update, and over the air the server hears only their sum`,
     );
   }
   if (host.folding === "all") {

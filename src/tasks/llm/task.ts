@@ -186,6 +186,7 @@ function llmPass(
     get logits() {
       return said.logits();
     },
+    readout: said.logits,
     predicted: said.predicted,
     // A row that is an example has a token at its first place, where padding is 0.
     present: () =>

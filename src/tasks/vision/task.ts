@@ -12,6 +12,7 @@ import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { scale } from "../../tensor/ops/arithmetic.ts";
 import { detach } from "../../tensor/ops/discrete.ts";
+import { gatherRows } from "../../tensor/ops/index-ops.ts";
 import { reshape } from "../../tensor/ops/layout.ts";
 import { requireInside } from "../check-job.ts";
 import { factsOf } from "../facts.ts";
@@ -130,6 +131,8 @@ function memoryOf(blocks: readonly Block[], from: number, images: number): numbe
   return 4 * words.reduce((a, b) => a + b, 0);
 }
 
+const same = (x: Tensor): Tensor => x;
+
 function passOf(
   blocks: readonly Block[],
   image: ImageShape & { input(x: Tensor): Tensor; readonly gain: number },
@@ -140,17 +143,20 @@ function passOf(
 ): Pass {
   const from = firstTrained(variant);
   const usual = ownOf(blocks, parameters, Number(variant.norm ?? 0));
-  const predict = (x: Tensor, norm?: number) => {
+  const predict = (x: Tensor, norm?: number, change = same) => {
     const own = norm === undefined ? usual : ownOf(blocks, parameters, norm);
     let hidden = image.input(x);
     for (const [at, block] of blocks.entries()) {
       const { weight, bias, gain } = own[at]!;
       const by = at < blocks.length - 1 ? image.gain : 1;
       const scaled = { weight: scale(weight, by), bias: scale(bias, by), gain };
-      hidden = block.apply(at === from && from > 0 ? detach(hidden) : hidden, scaled);
+      const below = at === blocks.length - 1 ? change(hidden) : hidden;
+      hidden = block.apply(at === from && from > 0 ? detach(below) : below, scaled);
     }
     return hidden;
   };
   const trains = blocks.map((_, block) => block >= from);
-  return labelledRows(graph, image.height * image.width * image.channels, shape, trains, predict);
+  const pass = labelledRows(graph, image.height * image.width * image.channels, shape, trains, predict);
+  const { x, positions } = pass.batch as Readonly<Record<string, Tensor>>;
+  return { ...pass, readout: (change) => gatherRows(predict(x!, undefined, change), positions!) };
 }

@@ -4,8 +4,19 @@ import { clientId, participationId, round as roundOf } from "../../../src/base/i
 import { Rng } from "../../../src/base/random.ts";
 import { linkOf, momentsOf, scaleOf } from "../../../src/fl/channel.ts";
 import { emptyMemory } from "../../../src/fl/plan.ts";
-import { fedadagrad, fedadam, fedavg, fedavgm, fedyogi, krum } from "../../../src/fl/strategies/registry.ts";
+import {
+  ccfao,
+  fedadagrad,
+  fedadam,
+  fedavg,
+  fedavgm,
+  fedyogi,
+  krum,
+  strategies,
+} from "../../../src/fl/strategies/registry.ts";
 import type { ServerState, Strategy } from "../../../src/fl/strategy.ts";
+import type { wrappers } from "../../../src/fl/wrappers/define-strategy.ts";
+import { wrappedIn } from "../../support/all-strategies.ts";
 import { aggregate, layout, makeUpdate, setting, stateOf, zeros } from "../../support/fl-updates.ts";
 import { drawsOf, workHere } from "../../support/quadratic.ts";
 
@@ -64,9 +75,46 @@ test("a robust rule may have a server optimizer", async () => {
   assert.notDeepEqual((await aggregate(strategy, start, three)).parameters, start.parameters);
 });
 
-test("weights by what looks familiar are refused around a rule that looks at all updates at once", () => {
-  assert.throws(() => krum({ malicious: 1, flood: {} }), /flood\.alpha is 0\.5, expected 0 around krum/);
+const robust = ["bulyan", "coordinate-median", "geometric-median", "krum", "multi-krum", "trimmed-mean"];
+const notOfLoss = ["fedmoe", "read-me", "read-me-gates"];
+const ofProducts = ["flexlora", "flora", "lora-fair"];
+
+/** Each wrapper, whom it cannot be put around, and what is said of that. */
+const refusals: Readonly<
+  Record<keyof typeof wrappers, readonly (readonly [types: readonly string[], says: RegExp])[]>
+> = {
+  flood: [
+    [[...robust, "otaffl"], /^strategy\.flood\.alpha is 0\.5, expected 0 around .*: its second mean would count whom/],
+    [ofProducts, /^strategy\.flood\.alpha is 0\.5, expected 0 around .*: its second mean is one of deltas/],
+    [
+      notOfLoss,
+      /^strategy\.flood\.schedule is "sigmoid-normalised", expected "off" around .*: its objective is not made/,
+    ],
+  ],
+  compress: [[["bmsfed", "read-me"], /^strategy\.compress: .* throws away what clients learn in its prelude/]],
+  clipNorm: [],
+  overTheAir: [
+    [[...robust, "otaffl"], /^strategy\.overTheAir: .* looks at all updates at once/],
+    [ofProducts, /^strategy\.overTheAir: .* sums products of factors/],
+    [["ewwa", "fedvra"], /^strategy\.overTheAir: .* works on each client's update/],
+  ],
+  serverStep: [[ofProducts, /^strategy\.serverStep: .* sums products/]],
+};
+
+for (const [wrapper, refused] of Object.entries(refusals)) {
+  test(`${wrapper} goes around any strategy, or is refused with the names of both`, () => {
+    for (const type of strategies.entries.keys()) {
+      const make = () => wrappedIn(wrapper, type);
+      const [, says] = refused.find(([types]) => types.includes(type)) ?? [];
+      if (says === undefined) assert.match(make().name, /\+/, type);
+      else assert.throws(make, { name: "ScenarioError", message: says }, type);
+    }
+  });
+}
+
+test("what a rule cannot have from a wrapper is left out of it by an option", () => {
   assert.match(krum({ malicious: 1, flood: { alpha: 0 } }).name, /flood/);
+  assert.throws(() => ccfao({ memory: true, overTheAir: {} }), /ccfao\(amsgrad,memory\) works on each client's update/);
 });
 
 test("what is heard over the air is the mean with noise of the power that the weakest client's channel sets", async () => {
@@ -99,10 +147,6 @@ test("what is heard over the air is the mean with noise of the power that the we
   // Four standard errors of 2,700 standard normal numbers, and of their squares.
   assert.ok(Math.abs(mean) < 4 / Math.sqrt(off.length), `mean ${mean}`);
   assert.ok(Math.abs(variance - 1) < 4 * Math.sqrt(2 / off.length), `variance ${variance}`);
-});
-
-test("a rule that looks at all updates at once cannot be had over the air", () => {
-  assert.throws(() => krum({ malicious: 1, overTheAir: {} }), /overTheAir: krum.* hears only their sum/);
 });
 
 test("its plan sends mean and variance of each group ahead of the update", () => {

@@ -37,6 +37,7 @@ export const readMeGates = defineStrategy({
   make: (options) => ({
     ...averagingBy(options),
     needs: ["gates"],
+    ownObjective: true,
     plan: (_client, _server, setting) => ({
       kind: { variant: { ...setting.variant(setting.budgets.at(-1)!), teacher: 1 } },
     }),

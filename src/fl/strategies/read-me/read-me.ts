@@ -90,6 +90,7 @@ export const readMe = defineStrategy({
         }),
       }),
       needs: ["cut"],
+      ownObjective: true,
       prelude: true,
       problems({ layout, clients }): readonly Problem[] {
         const { length } = cutOf(layout).experts;
