@@ -13,8 +13,8 @@ import { folderOfFile } from "../support/folders.ts";
 
 const folder = folderOfFile();
 /** One of each kind: all of them take five minutes. */
-const scenarios = ["quickstart", "fedbuff-vs-synchronous", "own/policy", "vision"];
-const small = ["--rounds", "2", "--workers", "1", "--set", "evaluationExamples=32"];
+const scenarios = ["quickstart", "fedbuff-vs-synchronous", "own/policy", "vision", "olmoe"];
+const small = ["--rounds", "2", "--workers", "1", "--set", "evaluationExamples=32", "--set", "training.maxSteps=4"];
 
 /** Plans follow from losses, counts or memories, which nobody knows beforehand. */
 const learning = /hfedmoe|fedmoe|shefl|split-mix|bmsfed|fl-games|read-me|fslora/;

@@ -4,6 +4,8 @@
  *
  *   seconds = start + Σ over rounds max(Σ steps · step ÷ workers, longest client) + evaluations
  *   memory  = this process now + base weights + the model and the updates of a round + workers · (thread + programs)
+ *
+ * Memory is what the machine must have. A process's resident pages are more: base weights once for each program that maps them.
  */
 import { availableParallelism } from "node:os";
 import { max, median, sum } from "simple-statistics";
@@ -146,6 +148,8 @@ const mostGarbage = 128e6;
 
 /** Of a training step's memory, what an evaluation needs. */
 const forwardShare = 0.2;
+/** Of a program besides what it computes, per expert of all layers: 6 to 8 MB for 64 of them. */
+const programBytes = 0.1e6;
 
 interface Crew {
   /** As many as are asked for, and as many as have something to do. */
@@ -162,15 +166,19 @@ function memoryOf(
 ): number {
   if (training === null) return untrainedBytes;
   const { batchSize: rows, length } = training.setup;
-  const trained = new Set(prepared.fleet.budget);
-  const programs = budgetsOf(prepared).map((budget) => {
+  const [trained, evaluated] = [new Set(prepared.fleet.budget), new Set(prepared.budgets)];
+  const graph = programBytes * task.layers * task.experts;
+  const programs = budgetsOf(prepared).flatMap((budget) => {
     const variant = task.task.budget.variant(budget);
     const together = most(variant);
     const memory = memoryPerStep(training.spec, { gpu, workers: threads });
     const bytes = hasPlainStep(task.type)
       ? clientBytes(task.task, variant, { rows, length, clients: Math.min(2, together) }, memory)
       : task.task.memory(variant, rows * length);
-    return trained.has(budget) ? Math.min(together, Math.ceil(counted / busy)) * bytes : forwardShare * bytes;
+    return [
+      ...(trained.has(budget) ? [graph + Math.min(together, Math.ceil(counted / busy)) * bytes] : []),
+      ...(evaluated.has(budget) ? [graph + forwardShare * bytes] : []),
+    ];
   });
   const { mapped, widened } = frozenBytes(training.spec.weights);
   // Where weights are widened no memory is kept from one program for the next.
