@@ -63,8 +63,38 @@ export function learningFigures({ rounds, task }: Pick<RunRecord, "rounds" | "ta
         }),
       };
     }),
+    ...learningRateFigure(rounds),
   ];
 }
+
+/** What a schedule made of the clients' learning rate; none without a schedule. */
+function learningRateFigure(rounds: readonly RoundMetrics[]): Figure[] {
+  const points = rounds.flatMap(({ round, learningRate: rate }) => (rate === undefined ? [] : [{ round, rate }]));
+  if (points.length === 0) return [];
+  const style: Style = { label: "learning rate", colour: "var(--accent)", dash: null };
+  type Point = (typeof points)[number];
+  const title = ({ round, rate }: Point) => `round ${round}: ${plainNumber(rate)}`;
+  const [first, last] = [points[0]!, points.at(-1)!];
+  const highest = points.reduce((best, point) => (point.rate > best.rate ? point : best));
+  return [
+    {
+      id: "learning-rate",
+      title: "Learning rate over rounds",
+      caption: `What the schedule makes of the rate that clients train at: ${plainNumber(first.rate)} in round ${first.round}, ${plainNumber(last.rate)} in round ${last.round}, at most ${plainNumber(highest.rate)}. A method with a rate of its own has that times the same factors.`,
+      legend: [],
+      svg: draw({
+        ariaLabel: "learning rate against round",
+        marginLeft: 62,
+        x: { label: "round →", ...roundTicks(rounds), labelArrow: null },
+        y: { label: "↑ learning rate", labelArrow: null, grid: true, zero: true, nice: true, tickFormat: plainNumber },
+        marks: lines([{ style, points }], { x: ({ round }: Point) => round, y: ({ rate }: Point) => rate, title }),
+      }),
+    },
+  ];
+}
+
+/** 0.00025, 1.2e-7: three digits that count. */
+const plainNumber = (value: number): string => String(Number(value.toPrecision(3)));
 
 interface Axis extends RoundTicks {
   readonly label: string;

@@ -21,6 +21,8 @@ export interface FakeRun {
   readonly layers?: number;
   readonly experts?: number;
   readonly timingOnly?: boolean;
+  /** Whether the learning rate falls from round to round. */
+  readonly scheduled?: boolean;
 }
 
 /** Writes the folder's inputs and returns its path; the caller removes it. */
@@ -63,7 +65,14 @@ function generator(seed: number): () => number {
   };
 }
 
-export function fakeRun({ rounds = 20, cohort = 16, layers = 4, experts = 16, timingOnly = false }: FakeRun = {}): {
+export function fakeRun({
+  rounds = 20,
+  cohort = 16,
+  layers = 4,
+  experts = 16,
+  timingOnly = false,
+  scheduled = false,
+}: FakeRun = {}): {
   metrics: RoundMetrics[];
   participations: ParticipationRow[];
 } {
@@ -150,6 +159,7 @@ export function fakeRun({ rounds = 20, cohort = 16, layers = 4, experts = 16, ti
         return { tier: name, invited, ...outcomes(name) };
       }),
       trainLoss: timingOnly || counted.length === 0 ? null : 2.9 - 1.55 * progress + 0.06 * random(),
+      ...(scheduled && round > 0 && { learningRate: 1e-3 * (1 - round / (rounds + 1)) }),
       downloadBytes,
       uploadBytes,
       distinctClients: heard.size,

@@ -75,6 +75,17 @@ test("a plot has one line per budget, in the colours of its legend", (t) => {
   assert.deepEqual(ends, ["k = 8", "k = 4", "k = 2", "k = 1"]);
 });
 
+test("a run with a schedule shows its learning rate over rounds, and one without does not", (t) => {
+  const { document } = page(t, { rounds: 4, scheduled: true });
+  const figure = document.querySelector("#learning-rate")!;
+  assert.equal(figure.querySelectorAll("[aria-label=dot] circle").length, 4);
+  assert.match(
+    figure.querySelector("figcaption")!.textContent!,
+    /0\.0008 in round 1, 0\.0002 in round 4, at most 0\.0008/,
+  );
+  assert.equal(page(t).document.querySelector("#learning-rate"), null);
+});
+
 test("bars of a round are as high as its participations", (t) => {
   const { document } = page(t);
   const rects = [...document.querySelectorAll("#outcomes-by-round [aria-label=rect] rect")];
