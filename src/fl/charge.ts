@@ -45,12 +45,20 @@ export interface Tariff {
   readonly kept: number;
   /** How many models train where a plan does not say. */
   readonly members: number;
-  /** Probes of a kind of plan over the examples that are trained on, those of them that differentiate, and over those kept. */
-  probesOf(kind: Plan["kind"]): { readonly trained: number; readonly backward: number; readonly validating: number };
+  /**
+   * Probes of a kind of plan over the examples that are trained on, those of them that differentiate, and over those kept;
+   * and forward passes of a step besides its own.
+   */
+  passesOf(kind: Plan["kind"]): {
+    readonly trained: number;
+    readonly backward: number;
+    readonly validating: number;
+    readonly besides: number;
+  };
 }
 
 export function chargesBy(tariff: Tariff): ChargeOf {
-  const { kept, bytes, layout, members, variantOf, trainingTimeOf, epochTimeOf, flopsOf, probesOf } = tariff;
+  const { kept, bytes, layout, members, variantOf, trainingTimeOf, epochTimeOf, flopsOf, passesOf } = tariff;
   const sent = (whole: number, parameters: number): number => Math.max(0, whole - 4 * layout.size + parameters);
   return (client, plan) => {
     if (plan === null) {
@@ -61,15 +69,16 @@ export function chargesBy(tariff: Tariff): ChargeOf {
     const own = flopsOf(variantOf(client));
     const { once = 0, ...asked } = flopsOf(plan.kind.variant, plan.scope);
     const { down, up } = bytesOf(plan, layout);
-    const { trained, backward, validating } = probesOf(plan.kind);
+    const { trained, backward, validating, besides } = passesOf(plan.kind);
     const forward = (trained - backward) * (1 - kept) + validating * kept;
     const probed = forward * asked.forward + backward * (1 - kept) * asked.training;
+    const step = besides === 0 ? asked.training : asked.training + besides * asked.forward;
     const models = plan.members?.length ?? members;
     return {
       download: sent(bytes.download, down),
       upload: sent(bytes.upload, up),
       preliminary: plan.preliminary ?? null,
-      training: (models * (1 - kept) * trainingTimeOf(client) * asked.training) / own.training,
+      training: (models * (1 - kept) * trainingTimeOf(client) * step) / own.training,
       probing: (models * epochTimeOf(client) * (probed + (1 - kept) * once)) / own.training,
     };
   };

@@ -114,9 +114,10 @@ function chargesOf(scenario: Scenario, prepared: Prepared, setting: Setting, ste
       const { training, forward, once = 0 } = task.cost(variant, scope);
       return { training: pace * training, forward: pace * forward, once: pace * once };
     },
-    probesOf(kind) {
-      const { before, after, backward = 0, validate } = steps(kind);
-      return { trained: inOrder(before).length + inOrder(after).length, backward, validating: validate ? 1 : 0 };
+    passesOf(kind) {
+      const { before, after, backward = 0, validate, receives } = steps(kind);
+      const trained = inOrder(before).length + inOrder(after).length;
+      return { trained, backward, validating: validate ? 1 : 0, besides: receives ? 1 : 0 };
     },
   });
 }

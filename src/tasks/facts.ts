@@ -70,7 +70,7 @@ const llm: TaskFacts = {
 };
 
 const vision: TaskFacts = {
-  abilities: ["blocks", "members", "readout"],
+  abilities: ["blocks", "members", "readout", "labels"],
   budget: { name: "blocks that train", symbol: "b" },
   target: "image",
   metrics: [accuracy("Share of held-out images whose class is predicted.")],
@@ -153,7 +153,7 @@ const pregating: TaskFacts = {
 };
 
 const twoView: TaskFacts = {
-  abilities: ["modalities"],
+  abilities: ["modalities", "labels"],
   budget: { name: "views", symbol: "b" },
   target: "picture",
   metrics: [
@@ -162,14 +162,14 @@ const twoView: TaskFacts = {
 };
 
 const coloured: TaskFacts = {
-  abilities: ["heads"],
+  abilities: ["heads", "labels"],
   budget: { name: "model", symbol: "b" },
   target: "image",
   metrics: [accuracy("Share of held-out images predicted right, whose colours follow a rule that no client has.")],
 };
 
 const tabular: TaskFacts = {
-  abilities: [],
+  abilities: ["labels"],
   budget: { name: "model", symbol: "b" },
   target: "row",
   metrics: [accuracy("Share of held-out rows whose class is predicted.")],

@@ -12,8 +12,9 @@ export interface StepContext {
   /** `mean(pass.losses)`. */
   readonly loss: Tensor;
   readonly parameters: Tensor;
-  /** The parameters as the client received them. */
+  /** The parameters as the client received them, and what those make of the batch. */
   readonly start: Tensor;
+  received(): Pass;
   /** Extra inputs, by name. */
   readonly given: Readonly<Record<string, Tensor>>;
   /** What a probe that went before found under this name, as a vector of so many numbers. */
@@ -46,6 +47,8 @@ export interface Steps {
   readonly backward?: number;
   /** Over the examples that the plan keeps from training, and the parameters as trained. */
   readonly validate?: Probe;
+  /** Whether steps ask for what the received parameters make of a batch, which costs each a forward pass. */
+  readonly receives?: boolean;
   /** Whether several clients can share a call. True unless a piece reads `pass` other than through `loss`. */
   readonly merges?: boolean;
 }

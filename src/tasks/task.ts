@@ -36,6 +36,7 @@ export type Ability =
   | "modalities"
   | "slices"
   | "readout"
+  | "labels"
   | "cut"
   | "gates";
 

@@ -169,8 +169,9 @@ function open(task: Task, variant: Variant, shape: BatchShape, inputs: Inputs, s
   const parameters = inputs.own("parameters", size);
   const personal = task.personal > 0 ? inputs.own("personal", task.personal) : null;
   const lens = scoped ? inputs.own("lens", size) : null;
-  const seen = lens === null ? parameters : mul(parameters, lens);
-  const pass = task.pass(graph, { parameters: seen, personal }, variant, shape);
+  const passOf = (trained: Tensor) =>
+    task.pass(graph, { parameters: lens === null ? trained : mul(trained, lens), personal }, variant, shape);
+  const pass = passOf(parameters);
   const mean = (perTarget: Tensor) => meanOver(pass, perTarget, inputs, clients);
   const given: Record<string, Tensor> = {};
   for (const [name, form] of Object.entries(steps.given ?? {})) {
@@ -187,6 +188,7 @@ function open(task: Task, variant: Variant, shape: BatchShape, inputs: Inputs, s
     get start() {
       return inputs.own("start", size);
     },
+    received: () => passOf(inputs.own("start", size)),
     given,
     found: (name, size) => inputs.own(`${foundPrefix}${name}`, size),
   };

@@ -229,6 +229,7 @@ function floodedBatch(logits: number[][], labels: number[], options: Partial<Flo
     mean,
     parameters: inputs.logits,
     start: inputs.logits,
+    received: () => pass,
     given,
     found: () => inputs.present,
   };

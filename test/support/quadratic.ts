@@ -193,7 +193,17 @@ function stepOf(strategy: Strategy, plan: Plan, setting: Setting) {
       counts: one,
     };
     const found = (name: string, size: number) => graph.input(name, "float32", [size]);
-    return { graph, pass, loss: losses, mean: (t) => t, parameters, start: inputs.start!, given, found };
+    return {
+      graph,
+      pass,
+      loss: losses,
+      mean: (t) => t,
+      parameters,
+      start: inputs.start!,
+      received: () => pass,
+      given,
+      found,
+    };
   };
   const context = contextOf(inputs.parameters!);
   const objective = steps.objective?.(context) ?? context.loss;

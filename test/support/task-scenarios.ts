@@ -76,7 +76,7 @@ export const smallTasks: Readonly<Record<string, SmallTask>> = {
   },
   tabular: {
     budgets: 1,
-    strategies: [{ type: "fedavg" }, { type: "fedadam", compress: { keep: 0.5 } }],
+    strategies: [{ type: "fedavg" }, { type: "fedvra", unlabelled: 0.5 }, { type: "fedadam", compress: { keep: 0.5 } }],
     fields: () => ({ task: { type: "tabular" }, data: { ...byHand, source: table("iris") } }),
   },
 };

@@ -4,6 +4,7 @@ import { ScenarioError } from "../../base/errors.ts";
 import type { Setting } from "../../tasks/task.ts";
 import { eachOf } from "../averaging.ts";
 import type { Vectors } from "../plan.ts";
+import { nextVariance, type SecondMoment } from "../second-moment.ts";
 import type { ServerState } from "../strategy.ts";
 import type { Update } from "../update.ts";
 import { hasTrained } from "../update.ts";
@@ -16,6 +17,8 @@ interface Options {
   readonly epsilon: number;
   readonly signal: "signed" | "abs";
   readonly prior: "none" | "size";
+  readonly form: SecondMoment;
+  readonly remembered?: number;
 }
 
 /** Softmax in running form: the largest score so far, and both sums relative to it. */
@@ -76,6 +79,15 @@ export const ewwa = defineStrategy({
     b1: z.number().min(0).lt(1).default(0.9).describe("β₁"),
     b2: z.number().min(0).lt(1).default(0.999).describe("β₂"),
     epsilon: z.number().positive().default(1e-8).describe("ε"),
+    form: z
+      .enum(["adam", "yogi", "adagrad"])
+      .default("adam")
+      .describe('how v takes up g², with variant "code"; of adagrad v is a sum, which no bias is taken out of'),
+    remembered: z
+      .int()
+      .min(1)
+      .exactOptional()
+      .describe("most clients whose moments the server keeps; who was counted least recently begins again"),
     signal: z.enum(["signed", "abs"]).default("signed").describe("u or |u|"),
     prior: z.enum(["none", "size"]).default("none").describe("size multiplies exp(u_i) by the client's examples"),
   },
@@ -83,6 +95,9 @@ export const ewwa = defineStrategy({
   make({ variant, ...options }) {
     if (variant === "code" && options.prior !== "none") {
       throw new ScenarioError(`strategy.prior is "${options.prior}", expected "none" with variant "code"`);
+    }
+    if (variant === "paper" && options.form !== "adam") {
+      throw new ScenarioError(`strategy.form is "${options.form}", expected "adam" with variant "paper"`);
     }
     return {
       folding: variant === "code" ? "all" : "stream",
@@ -96,10 +111,14 @@ export const ewwa = defineStrategy({
         kept: [],
         updates: 0,
       }),
-      fold(sum: Sum, update, setting) {
+      fold(sum: Sum, update, setting, { round }) {
         sum.updates++;
-        if (variant === "code") sum.kept.push(update);
-        else foldScores(sum, update, setting, options);
+        if (variant === "code") {
+          sum.kept.push(update);
+          return;
+        }
+        foldScores(sum, update, setting, options);
+        if (options.remembered !== undefined) sum.vectors[`counted:${update.client}`] = Float64Array.of(round);
       },
       finish(sum: Sum, server, setting, { round }) {
         if (sum.updates === 0) return server;
@@ -110,11 +129,23 @@ export const ewwa = defineStrategy({
           // Nobody trained it: 0 ÷ 0.
           if (pull !== 0 && !Number.isNaN(pull)) parameters[i] = parameters[i]! - pull;
         }
-        return { ...server, parameters, vectors: sum.vectors };
+        return { ...server, parameters, vectors: latest(sum.vectors, options.remembered) };
       },
     };
   },
 });
+
+/** Without the moments of those who were counted least recently, of two the lower client. */
+function latest(vectors: Record<string, Vectors[string]>, remembered = Number.POSITIVE_INFINITY) {
+  const clients = Object.keys(vectors).flatMap((name) => (name.startsWith("counted:") ? [name.slice(8)] : []));
+  if (clients.length <= remembered) return vectors;
+  const roundOf = (client: string) => vectors[`counted:${client}`]![0]!;
+  const oldest = clients.toSorted((a, b) => roundOf(a) - roundOf(b) || Number(a) - Number(b));
+  const gone = new Set(
+    oldest.slice(0, -remembered).flatMap((client) => ["m", "v", "n", "counted"].map((of) => `${of}:${client}`)),
+  );
+  return Object.fromEntries(Object.entries(vectors).filter(([name]) => !gone.has(name)));
+}
 
 function foldScores(sum: Sum, update: Update, { layout }: Setting, options: Options): void {
   const { a, b1, b2, epsilon, signal, prior } = options;
@@ -159,12 +190,12 @@ function asPublished(
   updates: readonly Update[],
   server: ServerState,
   { layout }: Setting,
-  { a, b1, b2, epsilon, signal }: Options,
+  { a, b1, b2, epsilon, signal, form }: Options,
   round: number,
 ): ServerState {
   const m = Float64Array.from(server.vectors.m ?? new Float64Array(layout.size));
   const v = Float64Array.from(server.vectors.v ?? new Float64Array(layout.size));
-  const [c1, c2] = [1 - b1 ** round, 1 - b2 ** round];
+  const [c1, c2] = [1 - b1 ** round, form === "adagrad" ? 1 : 1 - b2 ** round];
   let floor = Infinity;
   const scores = updates.map((update) => {
     const score = new Float64Array(layout.size);
@@ -173,7 +204,7 @@ function asPublished(
     eachOf(layout, wanted, (i) => {
       const g = factor * (update.base[i]! - update.values[i]!);
       m[i] = b1 * m[i]! + (1 - b1) * g;
-      v[i] = b2 * v[i]! + (1 - b2) * g * g;
+      v[i] = form === "adam" ? b2 * v[i]! + (1 - b2) * g * g : nextVariance(form, v[i]!, g * g, b2);
       const u = (a * (m[i]! / c1)) / (Math.sqrt(v[i]! / c2) + epsilon);
       score[i] = signal === "abs" ? Math.abs(u) : u;
       floor = Math.min(floor, score[i]!);

@@ -1,11 +1,14 @@
 /** FedVRA: a dual vector on every client cancels its drift. */
 import { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
+import type { Steps } from "../../tasks/steps.ts";
 import type { Setting } from "../../tasks/task.ts";
-import { add, scale, sub } from "../../tensor/ops/arithmetic.ts";
+import { add, argMax, cast, scale, sub } from "../../tensor/ops/arithmetic.ts";
+import { detach } from "../../tensor/ops/discrete.ts";
+import { crossEntropy } from "../../tensor/ops/nn.ts";
 import { discountField, eachOf, emptyMean, foldMean, isMoved, moved, type WeightedMean } from "../averaging.ts";
 import { localRateField, ofRate } from "../local-rate.ts";
-import { usual, type Vectors } from "../plan.ts";
+import type { Vectors } from "../plan.ts";
 import { hasTrained, type Update } from "../update.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";
 
@@ -33,6 +36,10 @@ export const fedvra = defineStrategy({
       FedAvg, FedProx, federated ADMM and FedDyn are corners of it. The server works λ_i out of the same difference as
       the client, so nothing more travels than in FedAvg. Groups that a client did not train keep their λ_i; groups that
       nobody trained stay. γ = 0 asks for a = 0, and λ̄/γ is 0 then.
+
+      With unlabelled (FedVRA-U) that share of the clients sees no label. Their examples' labels are a block of variables of
+      their own, which never leaves them: before the local steps it is minimised exactly at the model they received, where
+      F_i over one-hot labels is least for the likeliest class. A step passes forward over that model as well, and is charged so.
     `,
     sends: null,
     keeps: "λ̄; λ_i of each client, at the server and with the client",
@@ -69,11 +76,13 @@ export const fedvra = defineStrategy({
       .max(1)
       .default(1)
       .describe("what is left of λ_i after each round in which a client was not counted"),
+    unlabelled: z.number().min(0).max(1).default(0).describe("share of clients without labels, which guess them"),
     ...localRateField,
     ...discountField,
   },
-  name: ({ gamma, serverMode }) => `fedvra(γ=${gamma},${serverMode})`,
-  make({ gamma, aRule, a, serverMode, lambdaDecay, localLearningRate, discounts }) {
+  name: ({ gamma, serverMode, unlabelled }) =>
+    `fedvra(γ=${gamma},${serverMode}${unlabelled > 0 ? `,unlabelled=${unlabelled}` : ""})`,
+  make({ gamma, aRule, a, serverMode, lambdaDecay, unlabelled, localLearningRate, discounts }) {
     if (gamma === 0 && (aRule !== "const" || a > 0)) {
       throw new ScenarioError("strategy.gamma is 0, expected above 0 unless a is 0 and aRule const");
     }
@@ -103,15 +112,20 @@ export const fedvra = defineStrategy({
       sums: "each",
       weight: (update, group) => (hasTrained(update, group) ? update.examples * update.discount : 0),
       init: ({ layout }) => ({ vectors: { lbar: new Float64Array(layout.size) }, notes: null }),
+      ...(unlabelled > 0 && { needs: ["labels"] }),
       plan: (client, { vectors }, setting) => ({
-        ...usual(client, setting),
+        kind: {
+          variant: setting.variant(client.budget),
+          ...(unlabelled > 0 && { guesses: setting.draws(`unlabelled ${client.client}`).uniform() < unlabelled }),
+        },
         ...ofRate(localLearningRate, setting),
         ...(gamma > 0 && {
           inputs: { lambda: dualOf(vectors, client.client, client.round) ?? new Float64Array(setting.layout.size) },
         }),
       }),
-      steps: () => ({
+      steps: ({ guesses }) => ({
         optimizer: "sgd",
+        ...(guesses === true && guessing),
         ...(gamma > 0 && {
           given: { lambda: "parameters" },
           gradient: (gradient, { parameters, start, given }) =>
@@ -163,6 +177,14 @@ export const fedvra = defineStrategy({
     };
   },
 });
+
+/** The labels that are likeliest to the model as it was received. */
+const guessing: Steps = {
+  merges: false,
+  receives: true,
+  objective: ({ pass, received, mean }) =>
+    mean(crossEntropy(pass.logits, cast(detach(argMax(received().logits)), "int32"))),
+};
 
 /** Puts the client's parameters in the place of its last ones in the mean of all. */
 function takePlace({ vectors }: Sum, update: Update, setting: Setting): void {

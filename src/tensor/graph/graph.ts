@@ -12,6 +12,7 @@ import { type Dim, type DType, type Shape, type SymbolicDim, sizeOf } from "./sh
 export class Graph implements GraphBuilder {
   readonly nodes: Node[] = [];
   readonly #known = new Map<string, Node>();
+  readonly #inputs = new Map<string, Tensor>();
   readonly #recomputes: boolean;
   #symbols = 0;
   #segments = 0;
@@ -52,9 +53,11 @@ export class Graph implements GraphBuilder {
     return node;
   }
 
-  /** A tensor fed at every run. */
+  /** A tensor fed at every run. One that is asked for again is the first, whose sizes known at run time are its own. */
   input(name: string, dtype: DType, shape: Shape): Tensor {
-    return this.node(inputOp, [], { name, dtype, shape }).outputs[0]!;
+    const input = this.#inputs.get(name) ?? this.node(inputOp, [], { name, dtype, shape }).outputs[0]!;
+    this.#inputs.set(name, input);
+    return input;
   }
 
   /** A frozen tensor that lives in the base weights file under `name`, shared by every session that maps the file. */

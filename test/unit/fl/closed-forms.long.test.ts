@@ -176,6 +176,43 @@ test("EWWA-FL: values stay between the clients', alike they stay as they are, an
   assert.notDeepEqual(await inOrder("code", [2, 0, 1]), await inOrder("code", [0, 1, 2]));
 });
 
+test("EWWA forgets the moments of who was counted least recently, and that client begins again", async () => {
+  const strategy = ewwa({ remembered: 2 });
+  const setting = settingOf(plainLayout(1), { clients: 4 });
+  let server = serverOf(strategy, [0], setting);
+  const counted = [
+    [0, 1],
+    [1, 2],
+    [0, 3],
+  ];
+  for (const [at, clients] of counted.entries()) {
+    const updates = clients.map((client) => updateOf(server.parameters, [client + 1], { client: clientId(client) }));
+    server = await aggregate(strategy, server, updates, setting, at + 1);
+  }
+  // 0 had been forgotten after the second round.
+  assert.deepEqual(
+    Object.keys(server.vectors)
+      .filter((name) => name.startsWith("n:"))
+      .sort(),
+    ["n:0", "n:3"],
+  );
+  assert.equal(server.vectors["n:0"]![0], 1);
+});
+
+test("EWWA's variant code takes v up as its form says", async () => {
+  const setting = settingOf(plainLayout(1));
+  const g = 0.5;
+  const first = async (form: "adam" | "yogi" | "adagrad") => {
+    const strategy = ewwa({ variant: "code", form });
+    const update = updateOf([0], [-g], { client: clientId(0) });
+    return (await aggregate(strategy, serverOf(strategy, [0], setting), [update], setting)).vectors.v![0]!;
+  };
+  // v is 0 at first, where Yogi adds what Adam does.
+  close([await first("adam")], 0.001 * g * g, 1e-12);
+  close([await first("yogi")], 0.001 * g * g, 1e-12);
+  close([await first("adagrad")], g * g, 1e-12);
+});
+
 test("CC-FAO: memory removes what participation weighs, and steps are divided by; both together come near the plain mean", async () => {
   const rate = 0.05;
   const clients = [
