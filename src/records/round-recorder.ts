@@ -1,6 +1,10 @@
 /**
  * Makes one row of metrics per round: counts participations as they end, takes what the server says when it closes a
  * round, and holds the row until its evaluation is there. Rows come out in order of rounds.
+ *
+ * When an evaluation is ready is a matter of real time, and no checkpoint may show it. So the row of an evaluated round is
+ * told at once, but comes out after the next round has closed; until then a checkpoint has the row without its evaluation,
+ * whether that is ready or not, and a resumed run asks for it again.
  */
 
 import { z } from "zod";
@@ -60,13 +64,15 @@ type ClosedRound = Omit<RoundRow, "evaluations" | "clients" | "tiers" | keyof Co
   readonly expertTokens: Float64Array | null;
 };
 
-interface RoundRecorderOptions {
+export interface RoundRecorderOptions {
   readonly tiers: readonly string[];
   readonly layers: number;
-  /** The results of finished work; waits for it. */
-  open(shards: readonly PledgeRef<Evaluation>[]): Promise<Evaluation[]>;
-  /** Lets go of what was opened. */
-  release(shards: readonly PledgeRef<Evaluation>[]): void;
+  /** The results of finished work; waits for it, and holds on to what it was made from. */
+  read(shards: readonly PledgeRef<Evaluation>[]): Promise<Evaluation[]>;
+  /** Lets go of what was read. */
+  release(shard: PledgeRef<Evaluation>): void;
+  /** For those who want to see a row as soon as it is known; it comes out later, or again in a resumed run. */
+  onMeasured?(row: RoundRow): void;
   onRow(row: RoundRow): void;
   /** The command line that shows a failure again. */
   readonly reproduce: string;
@@ -76,10 +82,13 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
   readonly #options: RoundRecorderOptions;
   #counts: Counts[];
   #pending: PendingRow[] = [];
+  /** The first of them, once it is measured. */
+  #measured: RoundRow | null = null;
   #expertTokens: number[][] = [];
-  /** The head of `#pending` is being finished. */
-  #isFinishing = false;
-  #whenDone: (() => void)[] = [];
+  /** No round follows. */
+  #isOver = false;
+  #isPuttingOut = false;
+  #whenOut: (() => void)[] = [];
   #failure: unknown = null;
 
   constructor(options: RoundRecorderOptions) {
@@ -89,7 +98,7 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
 
   /** Rows that wait for their evaluation. */
   get pending(): number {
-    return this.#pending.length;
+    return this.#pending.length - (this.#measured === null ? 0 : 1);
   }
 
   /** Tokens routed to each expert in counted updates, over the whole run. */
@@ -127,7 +136,7 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
     };
     if (expertTokens !== null) this.#add(this.#perLayer(expertTokens));
     this.#pending.push({ row, evaluations: isEvaluated ? null : [] });
-    void this.#finishAll();
+    void this.#putOut();
   }
 
   /** The evaluation of a closed round has begun. */
@@ -136,7 +145,7 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
     invariant(pending?.evaluations === null, () => `round ${round} is evaluated, but its row does not wait for that`);
     pending.evaluations = evaluations;
     if (clients !== undefined) pending.clients = clients;
-    void this.#finishAll();
+    void this.#putOut();
   }
 
   /** Whether a round was closed whose evaluation has not begun. */
@@ -149,14 +158,21 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
     return this.#failure;
   }
 
-  /** Resolves when all rows are out. */
-  async allDone(): Promise<void> {
-    while (this.#pending.length > 0 && this.#failure === null) {
-      const { row, evaluations } = this.#pending[0]!;
-      invariant(evaluations !== null, () => `round ${row.round} waits for an evaluation that never began`);
-      await new Promise<void>((resolve) => this.#whenDone.push(resolve));
+  /** Resolves when all rows are out that come out before something else happens. */
+  async upToDate(): Promise<void> {
+    while (!this.#rests && this.#failure === null) {
+      await new Promise<void>((resolve) => this.#whenOut.push(resolve));
     }
     if (this.#failure !== null) throw this.#failure;
+  }
+
+  /** Resolves when all rows are out; no round follows. */
+  async allDone(): Promise<void> {
+    this.#isOver = true;
+    void this.#putOut();
+    await this.upToDate();
+    const [first] = this.#pending;
+    invariant(first === undefined, () => `round ${first!.row.round} waits for an evaluation that never began`);
   }
 
   snapshot(): RoundRecorderState {
@@ -183,58 +199,56 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
     this.#counts = counts.map((tier) => ({ ...tier }));
     this.#expertTokens = expertTokens.map((layer) => [...layer]);
     this.#pending = pending.map((entry) => ({ ...entry }));
-    void this.#finishAll();
+    void this.#putOut();
   }
 
-  async #finishAll(): Promise<void> {
-    if (this.#isFinishing) return;
-    this.#isFinishing = true;
-    for (let next = this.#pending[0]; next?.evaluations && this.#failure === null; next = this.#pending[0]) {
-      try {
-        await this.#finish(next.row, next.evaluations, next.clients);
-      } catch (cause) {
-        const { round, closedAt } = next.row;
-        const message = { type: "evaluate", round: roundOf(round) };
-        const { reproduce } = this.#options;
-        this.#failure = runFailure(cause, { at: millis(closedAt), actor: "evaluator", message, reproduce });
+  /** Whether the first row that is pending waits for the evaluator, or for the next round. */
+  get #rests(): boolean {
+    const [first, next] = this.#pending;
+    if (first === undefined || first.evaluations === null) return true;
+    return next === undefined && !this.#isOver && shardsOf(first).length > 0;
+  }
+
+  async #putOut(): Promise<void> {
+    if (this.#isPuttingOut) return;
+    this.#isPuttingOut = true;
+    try {
+      for (let first = this.#pending[0]; first?.evaluations && this.#failure === null; first = this.#pending[0]) {
+        if (this.#measured === null) {
+          this.#measured = await this.#measure(first);
+          this.#options.onMeasured?.(this.#measured);
+        }
+        if (this.#rests) break;
+        const row = this.#measured;
+        this.#measured = null;
+        this.#pending.shift();
+        for (const shard of shardsOf(first)) this.#options.release(shard);
+        this.#options.onRow(row);
       }
+    } catch (cause) {
+      const { round, closedAt } = this.#pending[0]!.row;
+      const message = { type: "evaluate", round: roundOf(round) };
+      const { reproduce } = this.#options;
+      this.#failure = runFailure(cause, { at: millis(closedAt), actor: "evaluator", message, reproduce });
     }
-    this.#isFinishing = false;
-    for (const resolve of this.#whenDone.splice(0)) resolve();
+    this.#isPuttingOut = false;
+    for (const resolve of this.#whenOut.splice(0)) resolve();
   }
 
-  async #finish(
-    row: PendingRow["row"],
-    evaluations: readonly PendingEvaluation[],
-    clients: readonly PendingClient[] | undefined,
-  ): Promise<void> {
-    const shards = evaluations.flatMap(({ shards }) => shards);
-    const ofClients = (clients ?? []).flatMap(({ own, shared }) => (own ? [shared, own] : [shared]));
-    const results = await this.#options.open([...shards, ...ofClients]);
-    let at = 0;
-    const measured = evaluations.map(({ budget, shards: { length } }) => {
-      const part = results.slice(at, at + length);
-      at += length;
-      return { budget, ...scoresOf(part) };
-    });
+  async #measure(pending: PendingRow): Promise<RoundRow> {
+    const { row, evaluations, clients } = pending;
+    const results = (await this.#options.read(shardsOf(pending))).values();
+    const next = () => results.next().value!;
+    const measured = evaluations!.map(({ budget, shards }) => ({ budget, ...scoresOf(shards.map(next)) }));
     const served = clients?.map(({ client, own }) => {
-      const shared = results[at++]!;
-      const { loss, accuracy } = scoresOf([own ? results[at++]! : shared]);
+      const shared = next();
+      const { loss, accuracy } = scoresOf([own ? next() : shared]);
       const { examples } = shared;
       if (!own) return { client, examples, loss, accuracy };
       const other = scoresOf([shared]);
-      return {
-        client,
-        examples,
-        loss,
-        accuracy,
-        sharedLoss: other.loss,
-        sharedAccuracy: other.accuracy,
-      };
+      return { client, examples, loss, accuracy, sharedLoss: other.loss, sharedAccuracy: other.accuracy };
     });
-    this.#options.release([...shards, ...ofClients]);
-    this.#pending.shift();
-    this.#options.onRow({ ...row, evaluations: measured, ...given({ clients: served }) });
+    return { ...row, evaluations: measured, ...given({ clients: served }) };
   }
 
   #perLayer(tokens: Float64Array): number[][] {
@@ -250,6 +264,12 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
     }
   }
 }
+
+/** What an evaluation is put together from, in order. */
+const shardsOf = ({ evaluations, clients = [] }: Pick<PendingRow, "evaluations" | "clients">) => [
+  ...(evaluations ?? []).flatMap(({ shards }) => shards),
+  ...clients.flatMap(({ own, shared }) => (own ? [shared, own] : [shared])),
+];
 
 /** Shards fold in their own order, so the sum does not depend on which was ready first. */
 export function scoresOf(shards: readonly Evaluation[]): Omit<BudgetMetrics, "budget"> {

@@ -11,16 +11,16 @@ import { server } from "../../actors/server.ts";
 import { type Best, type Learning, newServer, type ServerState } from "../../actors/server-state.ts";
 import { evaluationShards } from "../../actors/training.ts";
 import { invariant } from "../base/errors.ts";
+import { given } from "../base/given.ts";
 import { parseInput } from "../base/problem.ts";
 import { Rng } from "../base/random.ts";
 import type { Snapshot } from "../base/snapshot.ts";
 import { type Millis, millis, seconds } from "../base/units.ts";
 import { factsOf, waitsForAll } from "../fl/policy.ts";
 import { forEachLayer, type RouterMasses } from "../fl/rescaler.ts";
-import type { RoundRow } from "../records/metrics.ts";
 import type { Ended } from "../records/participation.ts";
 import { ParticipationTracker } from "../records/participation-tracker.ts";
-import { RoundRecorder } from "../records/round-recorder.ts";
+import { RoundRecorder, type RoundRecorderOptions } from "../records/round-recorder.ts";
 import { type ActorEvent, registration } from "../runtime/actor.ts";
 import { BlobStore } from "../runtime/messages/blobs.ts";
 import type { Held } from "../runtime/messages/refs.ts";
@@ -43,7 +43,7 @@ import { checkParts, type FederationState, federationSchema } from "./restore.ts
 
 export type Invited = Extract<FederationEvent, { readonly type: "invited" }>;
 
-export interface FederationOptions {
+export interface FederationOptions extends Pick<RoundRecorderOptions, "onMeasured" | "onRow"> {
   readonly scenario: Scenario;
   readonly prepared: Prepared;
   readonly pool: WorkPool;
@@ -62,7 +62,6 @@ export interface FederationOptions {
   onParticipation(ended: Ended): void;
   /** What a client is asked to do. */
   onInvited?(invited: Invited): void;
-  onRow(row: RoundRow): void;
   /** A round has closed; the present event is not over yet. */
   onRoundClosed(round: number): void;
 }
@@ -86,7 +85,7 @@ export class Federation implements Snapshot<FederationState> {
 
   constructor(options: FederationOptions) {
     this.#options = options;
-    const { scenario, prepared, pool, events, gathering = null, reproduce, programs = null, most = alone } = options;
+    const { scenario, prepared, pool, events, gathering = null, reproduce, programs = null, most = () => 1 } = options;
     const { isAhead = false, rng = new Rng(scenario.data.seed) } = options;
     const { data } = scenario;
     const { task, fleet, training } = prepared;
@@ -124,13 +123,13 @@ export class Federation implements Snapshot<FederationState> {
     this.#recorder = new RoundRecorder({
       tiers: fleet.tierNames,
       layers: task.layers,
-      open: (shards) => this.#system.openOutside(shards),
-      release: (shards) => {
-        for (const shard of shards) this.#system.releaseOutside(shard);
-      },
+      read: (shards) => this.#system.readOutside(shards),
+      release: (shard) => this.#system.releaseOutside(shard),
+      ...given({ onMeasured: options.onMeasured }),
       onRow: options.onRow,
       reproduce,
     });
+    const shards = training === null ? [] : evaluationShards(training.setup);
     this.#system = new ActorSystem({
       kernel: this.kernel,
       environment: this.world,
@@ -172,10 +171,7 @@ export class Federation implements Snapshot<FederationState> {
             programs: method.programs,
           },
         }),
-        registration(evaluator, {
-          hydrate: () => null,
-          services: { shards: training === null ? [] : evaluationShards(training.setup) },
-        }),
+        registration(evaluator, { hydrate: () => null, services: { shards } }),
       ],
     });
     this.#system.observer.on("event", (event, _, at) => this.#observe(event, at));
@@ -249,6 +245,11 @@ export class Federation implements Snapshot<FederationState> {
   /** Waits for the rows of rounds that have closed. */
   rowsDone(): Promise<void> {
     return this.#recorder.allDone();
+  }
+
+  /** Waits for what must be out before a snapshot is taken, so that its bytes do not depend on the machine. */
+  rowsUpToDate(): Promise<void> {
+    return this.#recorder.upToDate();
   }
 
   snapshot(): FederationState {
@@ -396,5 +397,3 @@ const endedRow = new RowShape("ended", "participation", "client", "outcome", "re
  * invites a client that at once is lost again would keep virtual time from passing at all.
  */
 const noticeAfter = seconds(1);
-
-const alone = (): number => 1;

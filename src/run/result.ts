@@ -44,13 +44,15 @@ export interface RunResult extends Readonly<z.output<typeof endedSchema>> {
 interface Ending {
   readonly state: "finished" | "interrupted";
   readonly folder: RunFolder | null;
+  /** The last round that has closed; negative before the first. */
+  readonly closed: number;
   readonly rows: readonly RoundMetrics[];
   readonly diagnostics: Diagnostics;
   readonly pool: WorkPool;
 }
 
 export function resultOf(scenario: Scenario, prepared: Prepared, federation: Federation, ending: Ending): RunResult {
-  const { state, folder, rows, diagnostics, pool } = ending;
+  const { state, folder, closed, rows, diagnostics, pool } = ending;
   // The blob belongs to the federation; the result outlives it.
   const adapter = federation.adapter?.slice() ?? null;
   const findings = { rows, clients: prepared.fleet.size, expertTokens: federation.expertTokens };
@@ -66,7 +68,7 @@ export function resultOf(scenario: Scenario, prepared: Prepared, federation: Fed
     adapterDigest:
       adapter === null ? null : sha256(new Uint8Array(adapter.buffer, adapter.byteOffset, adapter.byteLength)),
     adapter,
-    rounds: rows.at(-1)?.round ?? 0,
+    rounds: Math.max(0, closed),
     divergedIn: divergenceOf(rows)?.round ?? null,
     rows,
     heldOut: prepared.training?.setup.evaluation.length ?? null,

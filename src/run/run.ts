@@ -9,13 +9,12 @@ import { buggify } from "../base/buggify.ts";
 import { writeAtomically } from "../base/disk.ts";
 import { MachineError, messageOf, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
-import { parseInput, throwProblems } from "../base/problem.ts";
+import { throwProblems } from "../base/problem.ts";
 import { peakMemory } from "../base/processes.ts";
 import { Rng } from "../base/random.ts";
 import { chooseEngine, requireBase, requireEngine } from "../engine/create.ts";
 import { engineNameOf } from "../engine/names.ts";
 import { whileHeld } from "../folder/held.ts";
-import { readLines } from "../folder/line-file.ts";
 import { awaitLock, type Lock } from "../folder/lock.ts";
 import { flawOfFiles, noFiles, openRunFiles } from "../folder/run-files.ts";
 import {
@@ -27,7 +26,7 @@ import {
   writeRecord,
 } from "../folder/run-folder.ts";
 import { type Checkpoint, writeCheckpoint } from "../folder/saved-state.ts";
-import { divergenceOf, metricsOf, roundMetricsSchema, withoutDetail } from "../records/metrics.ts";
+import { divergenceOf, metricsOf } from "../records/metrics.ts";
 import { rowOf } from "../records/participation.ts";
 import { reasonOf, stopProblems } from "../records/stopping.ts";
 import { type Scenario, scenarioToJson, strategyOf, unusedFields } from "../scenario/define.ts";
@@ -139,11 +138,7 @@ export async function playRun({
   const { listen = () => {}, signal, reproduce = defaultCommand } = options;
   const checkpoint = from?.checkpoint ?? null;
   const engine = engineNameOf(options.engine ?? "auto");
-  const files = folder === null ? noFiles : openRunFiles(folder, checkpoint?.files);
-  const kept = checkpoint && folder ? readLines<unknown>(folder.metrics) : [];
-  const rows = kept.map((row, at) =>
-    withoutDetail(parseInput(`${folder?.metrics} line ${at + 1}`, roundMetricsSchema, row)),
-  );
+  const files = folder === null ? noFiles() : openRunFiles(folder, checkpoint?.files);
   const workers = options.workers ?? availableParallelism();
   const { merge = "auto", taskLimit, mixedHardware = false } = options;
   const equipment = { engine, merge, ...given({ taskLimit }) };
@@ -159,9 +154,10 @@ export async function playRun({
   const noteWorkers = watchWorkers(pool, diagnostics);
   const made = provenanceOf(scenario, options, prepared);
   let counted = 0;
-  let hasDiverged = divergenceOf(rows) !== null;
+  const before = files.rounds();
+  let hasDiverged = divergenceOf(before) !== null;
   // What the first evaluation found is what later ones are measured by.
-  let base = rows.find(({ evaluations }) => evaluations.length > 0);
+  let base = before.find(({ evaluations }) => evaluations.length > 0);
   let closed = checkpoint?.round ?? -1;
   let written = closed;
   let isOver = false;
@@ -191,10 +187,11 @@ export async function playRun({
     onInvited: (invited) => books?.invited(invited),
     onRow(closed) {
       // An event that was not waited for may still come to its end.
+      if (!isOver) files.round(metricsOf(closed, prepared.fleet));
+    },
+    onMeasured(closed) {
       if (isOver) return;
       const row = metricsOf(closed, prepared.fleet);
-      files.round(row);
-      rows.push(withoutDetail(row));
       counted += row.counted;
       const seconds = diagnostics.elapsed();
       const rate = counted / seconds;
@@ -232,7 +229,8 @@ export async function playRun({
   };
   /** Without training a round may take less time than to write it down; then a fiftieth of the time has to do. */
   const isDue = () => {
-    if (folder !== null && buggify("file: a checkpoint in the middle of a round")) return true;
+    if (folder === null) return false;
+    if (buggify("file: a checkpoint in the middle of a round")) return true;
     if (closed <= written) return false;
     const { every } = data.checkpoints;
     if (every !== undefined) return closed % every === 0;
@@ -282,11 +280,14 @@ export async function playRun({
     const isStopped = await stoppedInTime(signal, async () => {
       let isAsked = false;
       while (!isAsked && !federation.hasFinished) {
+        let isTime = false;
         await federation.advance(() => {
-          if (isDue()) save();
+          isTime = isDue();
           isAsked = signal?.aborted === true;
-          return isAsked || needsBreath();
+          return isTime || isAsked || needsBreath();
         });
+        if (isTime || isAsked) await federation.rowsUpToDate();
+        if (isTime) save();
         await macrotask();
       }
     });
@@ -311,7 +312,8 @@ export async function playRun({
     const flaw = leaves && flawOfFiles(leaves, marks);
     if (flaw) throw new MachineError(`${flaw}: the disk is damaged, or somebody else writes there`);
     if (leaves !== null) await writeLearned(leaves, { scenario, prepared, federation, engine });
-    const result = resultOf(scenario, prepared, federation, { state, folder, rows, diagnostics, pool });
+    const rows = files.rounds();
+    const result = resultOf(scenario, prepared, federation, { state, folder, closed, rows, diagnostics, pool });
     if (leaves !== null) writeResult(leaves, result, { made, continuedDespite: from?.despite ?? [] });
     record(state);
     const { summary, completed } = pool.diagnostics;

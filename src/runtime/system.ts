@@ -140,9 +140,14 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
     return this.#registry.read(of);
   }
 
-  /** Opens pledges beside any turn, for those who keep the books of a run; an actor has kept them so far. */
-  openOutside<Result>(pledges: readonly PledgeRef<Result>[]): Promise<Result[]> {
-    return this.#pledges.open(pledges) as Promise<Result[]>;
+  /**
+   * The results of pledges that an actor has kept, for those who keep the books of a run. It happens beside any turn, when
+   * the machine is ready: a snapshot does not show it.
+   */
+  async readOutside<Result>(pledges: readonly PledgeRef<Result>[]): Promise<Result[]> {
+    const results: Result[] = [];
+    for await (const result of this.#pledges.openEach(pledges)) results.push(result as Result);
+    return results;
   }
 
   /** Undoes a `keep` on behalf of an actor that handed its content over to an onlooker. */

@@ -1,7 +1,7 @@
 /** The promise of the README, with the real engine and the base model that comes with the program. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { trainingHandlers } from "../../actors/training.ts";
@@ -25,6 +25,7 @@ let straight = "";
 let file = "";
 let reproduce = "";
 let events = 0;
+let withCheckpoints: string[] = [];
 before(async () => {
   file = join(folder, "scenario.json");
   reproduce = `npx flame run ${file}`;
@@ -32,12 +33,15 @@ before(async () => {
   writeFileSync(file, scenarioToJson(embeddedScenario()));
   const { diagnostics } = await run(embeddedScenario(), { out: straight, reproduce, workers: 1 });
   events = diagnostics.events!;
+  const checkpoints = readdirSync(join(straight, "checkpoints"));
+  assert.equal(checkpoints.length, 3);
+  withCheckpoints = [...files, ...checkpoints.map((name) => join("checkpoints", name))];
 });
 
 test("four workers leave the bytes of one", async () => {
   const out = join(folder, "four");
   await run(embeddedScenario(), { out, reproduce, workers: 4 });
-  assertSameRun(out, straight, "four workers", files);
+  assertSameRun(out, straight, "four workers", withCheckpoints);
 });
 
 test("the thread that simulates leaves the bytes of a worker", async () => {
@@ -55,7 +59,7 @@ test("the thread that simulates leaves the bytes of a worker", async () => {
       );
     },
   });
-  assertSameRun(out, straight, "inline", files);
+  assertSameRun(out, straight, "inline", withCheckpoints);
 });
 
 test("a run that was interrupted at any event and resumed leaves the bytes of one that was not", async () => {
@@ -82,7 +86,7 @@ async function inProcess(path: string, out: string): Promise<void> {
 test("another process leaves the same bytes", async () => {
   const out = join(folder, "process");
   await inProcess(process.execPath, out);
-  assertSameRun(out, straight, "another process", files);
+  assertSameRun(out, straight, "another process", withCheckpoints);
 });
 
 const nodes = otherNodes();

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setImmediate as macrotask } from "node:timers/promises";
 import { clientId, clientName } from "../../src/base/ids.ts";
 import { dirichlet } from "../../src/data/partition.ts";
 import { instructions } from "../../src/data/source.ts";
@@ -58,6 +59,46 @@ test("which task is ready first does not show in the result", async () => {
   assert.equal(scrambled.adapterDigest, inOrder.adapterDigest);
   assert.deepEqual(scrambled.rows, inOrder.rows);
 });
+
+test("the bytes of a checkpoint do not tell which evaluations were ready", async () => {
+  const world = foulWeather(3);
+  const cases = [
+    { rounds: { count: 3, cohort: 8, deadline: 60_000 }, stopAfter: Number.POSITIVE_INFINITY },
+    { rounds: { count: 12, cohort: 8, policy: fedbuff({ concurrency: 8, buffer: 2 }) }, stopAfter: 57 },
+  ];
+  for (const { rounds, stopAfter } of cases) {
+    const found = new Map<string, Buffer>();
+    for (const [name, pool] of Object.entries({ toyPool, scrambledPool, lateEvaluations })) {
+      const out = join(folder, `${name}-${stopAfter}`);
+      const scenario = training(model, { world, regions, rounds, checkpoints: { every: 1, keep: 99 } });
+      const { state } = await run(scenario, { out, pool, signal: interruptAfter(stopAfter) });
+      assert.equal(state, stopAfter === 57 ? "interrupted" : "finished");
+      for (const file of readdirSync(join(out, "checkpoints"))) {
+        const bytes = readFileSync(join(out, "checkpoints", file));
+        assert.ok(found.has(file) || name === "toyPool", `${file} is written by all or by none`);
+        assert.ok(bytes.equals(found.get(file) ?? bytes), `${name}, ${file}`);
+        found.set(file, bytes);
+      }
+    }
+    assert.ok(found.size > 2, "there are checkpoints");
+  }
+});
+
+/** Whatever else there is to do comes before an evaluation, and much else happens meanwhile. */
+function lateEvaluations(prepared: Prepared): WorkPool {
+  const pool = toyPool(prepared);
+  return {
+    workers: 2,
+    get diagnostics() {
+      return pool.diagnostics;
+    },
+    async run(task, isWanted) {
+      for (let turns = task.work === "evaluate" ? 100 : 0; turns > 0; turns--) await macrotask();
+      return pool.run(task, isWanted);
+    },
+    close: () => pool.close(),
+  };
+}
 
 test("training does not change who takes part: timing alone gives the same trace", async () => {
   const world = foulWeather(5);

@@ -102,11 +102,14 @@ export class BlobStore implements BlobReader, Snapshot<readonly BlobRecord[]> {
    *
    * @throws MachineError when memory no longer holds what was put there: it is not to be written down as if it did
    */
+  /** By digest: when content was let go is sometimes a matter of real time, and so is where it stands among others. */
   snapshot(): readonly BlobRecord[] {
-    return [...this.#entries].map(([digest, { bytes, holders }]) => {
-      this.verify({ ref: "blob", digest, bytes: bytes.length });
-      return { digest, holders, content: bytes };
-    });
+    return [...this.#entries]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([digest, { bytes, holders }]) => {
+        this.verify({ ref: "blob", digest, bytes: bytes.length });
+        return { digest, holders, content: bytes };
+      });
   }
 
   /** @throws InputError when content does not match its digest */
