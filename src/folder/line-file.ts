@@ -104,7 +104,7 @@ export class LineFile {
   }
 }
 
-/** The values of a JSONL file, a line each. */
+/** @internal The values of a JSONL file, a line each. */
 export function readLines<Row>(path: string): Row[] {
   return Array.from(linesOf(path, "refused"))
     .filter((line) => line !== "")
