@@ -167,6 +167,7 @@ p { margin: 0 0 12px; }
 .grid { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 16px; margin-top: 16px; grid-auto-flow: dense; }
 figure, .panel { margin: 0; min-width: 0; background: var(--panel); border: 1px solid var(--rule); border-radius: 10px; padding: 16px 18px; }
 .panel { margin-top: 16px; }
+.panel .lead { font-size: 14px; max-width: 68em; margin: 10px 0 0; }
 figure.wide { grid-column: 1 / -1; }
 figcaption { color: var(--muted); font-size: 14px; margin-top: 8px; max-width: 68em; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 0 0 6px; padding: 0; font-size: 13px; color: var(--ink); }
@@ -201,7 +202,8 @@ pre { background: var(--page); border: 1px solid var(--rule); border-radius: 8px
 details { margin-top: 12px; }
 summary { cursor: pointer; color: var(--muted); }
 footer { margin-top: 48px; color: var(--muted); font-size: 13px; overflow-wrap: anywhere; }
-@media screen and (max-width: 900px) { .grid { grid-template-columns: minmax(0, 1fr); } .wide .plot { min-width: 720px; } h1 { font-size: 27px; } }
+@media screen and (max-width: 900px) { .grid { grid-template-columns: minmax(0, 1fr); } .wide .plot { min-width: 960px; } h1 { font-size: 27px; } }
+@media screen and (max-width: 600px) { main { padding: 24px 12px 48px; } figure, .panel { padding: 14px 12px; } }
 @media print {
   :root { --page: #fff; } main { max-width: none; padding: 0; } body { font-size: 12px; } .grid { gap: 10px; } figure, .panel { padding: 10px 12px; }
   .tiles dd { font-size: 18px; } table, .claims { font-size: 11px; } th, td { padding: 3px 8px 3px 0; } .n { padding-left: 6px; padding-right: 0; } h2 { margin-top: 24px; }

@@ -247,6 +247,10 @@ function pair(x: Measure, y: Measure, comparison: Comparison): Figure {
         labelArrow: null,
         nice: true,
         ...(isWide(runs.map((run) => run.x)) ? { type: "log" } : {}),
+        // A scale of one value writes it with all the digits it can.
+        ...(new Set(runs.map((run) => run.x)).size === 1
+          ? { tickFormat: (x: number) => `${Number(x.toPrecision(4))}` }
+          : {}),
       },
       y: { label: `↑ ${unitY.label}`, labelArrow: null, grid: true, nice: true, zero: unitY.zero },
       marks: [

@@ -6,98 +6,23 @@ import { InputError, ScenarioError } from "../../../src/base/errors.ts";
 import { type Comparison, comparisonOf } from "../../../src/report/study/comparison.ts";
 import { renderStudy } from "../../../src/report/study/page.ts";
 import { conclusion, csvOf, formatComparison, jsonOf, markdownOf } from "../../../src/report/study/sheets.ts";
-import type { Cell, Curve } from "../../../src/study/cell.ts";
 import type { AxisFacts } from "../../../src/study/matrix/plan.ts";
-import type { StudyCell, StudyRecord } from "../../../src/study/study.ts";
+import {
+  alphaAxis,
+  cell,
+  compared,
+  dropoutAxis,
+  recordOf,
+  resultOf,
+  stormy,
+  three,
+} from "../../support/study-cells.ts";
 
 const near = (actual: number, expected: number, tolerance = 1e-12): void =>
   assert.ok(Math.abs(actual - expected) <= tolerance * Math.max(1, Math.abs(expected)), `${actual}, not ${expected}`);
 
-/** Losses at k = 8 and k = 1 are `loss` and `loss + 1`. */
-function resultOf(seed: number, loss: number, changes: Partial<Cell> = {}) {
-  const evaluations = [8, 1].map((budget) => ({
-    budget,
-    loss: budget === 8 ? loss : loss + 1,
-    accuracy: 0.5,
-    exactMatch: 0.25,
-  }));
-  const cell: Cell = {
-    ...{
-      seed,
-      rounds: 4,
-      virtualTime: 240_000,
-      bytes: 3e8,
-      invited: 40,
-      counted: 40,
-      distinctClients: 10,
-      clients: 10,
-    },
-    tiers: [{ tier: "phone", invited: 40, counted: 40 }],
-    evaluations,
-    heldOut: 128,
-    costs: { flops: 5e9, memory: 2e8, usefulBytes: 2e8 },
-    fairness: null,
-    stoppedAfter: null,
-    violations: [],
-    ...changes,
-  };
-  const curve: Curve = [0, 2, 4].map((round) => ({
-    round,
-    closedAt: round * 60_000,
-    evaluations: evaluations.map((result) => ({ ...result, loss: result.loss + (4 - round) / 10 })),
-  }));
-  return { cell, digest: "abc", curve };
-}
-
-interface Place {
-  readonly condition?: string;
-  readonly at?: StudyCell["at"];
-  readonly strategy?: string;
-}
-
-function cell(method: string, seed: number, result: StudyCell["result"], place: Place = {}): StudyCell {
-  const { condition = null, at = {}, strategy = "fedavg" } = place;
-  const key = [method, condition, seed].join();
-  return { key, method, condition, at, strategy, seed, changes: {}, run: null, result };
-}
-
-const recordOf = (cells: readonly StudyCell[], axes: AxisFacts[] = [], notes: string[] = []): StudyRecord => ({
-  ...{ name: "x", question: null, task: "llm", axes, notes, folder: "/nowhere", cells },
-});
-const compared = (cells: readonly StudyCell[], against = "flame", axes: AxisFacts[] = []): Comparison =>
-  comparisonOf(recordOf(cells, axes), { against, target: null, pairs: [] });
 const pageOf = (comparison: Comparison) =>
   parseHTML(renderStudy(comparison, { title: "compare x", reproduce: "npx flame compare x" })).document;
-
-/** `plain` is worse by about 0.1, `other` differs by chance. */
-const three = [1, 2, 3, 4, 5].flatMap((seed) => [
-  cell("flame", seed, resultOf(seed, 1 + seed / 100)),
-  cell("plain", seed, resultOf(seed, 1.1 + seed / 100 + (seed % 2) / 1_000)),
-  cell("other", seed, resultOf(seed, 1 + seed / 100 + (seed % 2 === 0 ? 0.02 : -0.013))),
-]);
-
-const rates = [0, 0.3, 0.6];
-const dropoutAxis: AxisFacts = {
-  ...{ id: "dropout", title: "dropout", role: "condition" },
-  levels: rates.map((value) => ({ label: `dropout ${100 * value} %`, value })),
-};
-const alphaAxis: AxisFacts = {
-  ...{ id: "data.partition.alpha", title: "alpha", role: "condition" },
-  levels: [0.1, 10].map((value) => ({ label: `alpha ${value}`, value })),
-};
-
-/** Dropout harms `plain` more, and seeds lie further apart than that. */
-const stormy = [1, 2, 3, 4, 5].flatMap((seed) =>
-  alphaAxis.levels.flatMap((alpha) =>
-    dropoutAxis.levels.flatMap((dropout) =>
-      ["flame", "plain"].map((method) => {
-        const loss = 1 + seed / 5 + dropout.value! * (method === "flame" ? 0.1 : 0.6) + ((seed * 7) % 3) / 1e3;
-        const at = { "data.partition.alpha": alpha, dropout };
-        return cell(method, seed, resultOf(seed, loss), { condition: `${alpha.label} · ${dropout.label}`, at });
-      }),
-    ),
-  ),
-);
 
 test("a row has the mean and deviation over seeds, at each budget and in the mean of budgets", () => {
   const [loss] = compared(three).tables;
