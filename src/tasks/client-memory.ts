@@ -74,6 +74,13 @@ export function clientsPerCall(limit: MergeLimit, task: Task): (variant: Variant
   };
 }
 
+/** Matrices that do not train, those of each expert for themselves: a program is about as large as they are many. */
+export function frozenMatrices(weights: WeightSource | null): number {
+  let matrices = 0;
+  for (const { shape } of weights?.tensors.values() ?? []) matrices += shape.length === 3 ? shape[0]! : 1;
+  return matrices;
+}
+
 /** What of a task does not train: bytes that are mapped once for all workers, and of the largest matrix that is widened. */
 export function frozenBytes(weights: WeightSource | null): { readonly mapped: number; readonly widened: number } {
   const [sizes, widened] = [[0], [0]];

@@ -19,7 +19,7 @@ import { memoryPerStep } from "../../run/pools/memory.ts";
 import type { Prepared } from "../../run/prepare.ts";
 import { mostTogether } from "../../run/workforce.ts";
 import type { Scenario } from "../../scenario/define.ts";
-import { clientBytes, frozenBytes } from "../../tasks/client-memory.ts";
+import { clientBytes, frozenBytes, frozenMatrices } from "../../tasks/client-memory.ts";
 import { hasPlainStep } from "../../tasks/facts.ts";
 import { budgetsOf, type Pace, paceOf } from "../estimate.ts";
 import { type Played, playAhead } from "./play.ts";
@@ -148,8 +148,8 @@ const mostGarbage = 128e6;
 
 /** Of a training step's memory, what an evaluation needs. */
 const forwardShare = 0.2;
-/** Of a program besides what it computes, per expert of all layers: 6 to 8 MB for 64 of them. */
-const programBytes = 0.1e6;
+/** Of a program besides what it computes, for each matrix of the base weights: 6 to 8 MB for the 159 of the embedded model. */
+const bytesPerMatrix = 40_000;
 
 interface Crew {
   /** As many as are asked for, and as many as have something to do. */
@@ -167,7 +167,7 @@ function memoryOf(
   if (training === null) return untrainedBytes;
   const { batchSize: rows, length } = training.setup;
   const [trained, evaluated] = [new Set(prepared.fleet.budget), new Set(prepared.budgets)];
-  const graph = programBytes * task.layers * task.experts;
+  const graph = bytesPerMatrix * frozenMatrices(training.spec.weights);
   const programs = budgetsOf(prepared).flatMap((budget) => {
     const variant = task.task.budget.variant(budget);
     const together = most(variant);

@@ -2,11 +2,12 @@
  * How long a run takes by formula, where nothing was timed: right to a factor of two or three on a quiet machine.
  *
  *   seconds = Σ programs + (Σ steps + Σ evaluations) ÷ workers    every worker makes its own programs
- *   program = experts of all layers · time to compile the products of one
+ *   program = matrices of the base weights, each expert's for themselves · time to compile the products of one
  *   step    = FLOPs ÷ what a core does in a second + weights read, forward and backward · time to read and widen one
  */
 import { sum } from "simple-statistics";
 import type { Prepared } from "../../run/prepare.ts";
+import { frozenMatrices } from "../../tasks/client-memory.ts";
 import { sizeOf } from "../../tensor/graph/shape.ts";
 import type { StoredType } from "../../tensor/stored/stored.ts";
 import type { Played } from "./play.ts";
@@ -23,8 +24,8 @@ const secondsPerWeight: Readonly<Record<StoredType, number>> = {
   int4: 1.7e-9,
 };
 
-/** To make a session of what a training step does with one expert: 2 to 7 ms. An evaluation has half of it. */
-const secondsPerExpert = 0.004;
+/** To make a session of what a training step does with a matrix, an expert having two: 1 to 3.5 ms. An evaluation has half of it. */
+const secondsPerMatrix = 0.002;
 
 type Rows = { readonly rows: number; readonly length: number };
 
@@ -59,7 +60,7 @@ export function roughSeconds(
   const shared =
     rest * sum([0, ...work.flat().map(({ steps, budget }) => steps * roughStep(prepared, budget))]) +
     evaluated * batches * sum([0, ...budgets.map(forward)]);
-  return programs * secondsPerExpert * task.layers * task.experts + shared / workers;
+  return programs * secondsPerMatrix * frozenMatrices(prepared.training!.spec.weights) + shared / workers;
 }
 
 /**
