@@ -4,6 +4,7 @@
  * folded and let go before the next, so the server's memory does not grow with the cohort.
  */
 import { InvariantError, invariant, MachineError, messageOf } from "../src/base/errors.ts";
+import { given } from "../src/base/given.ts";
 import type { ClientId, ParticipationId } from "../src/base/ids.ts";
 import { type ClientMemory, usual } from "../src/fl/plan.ts";
 import type { ServerState as MethodState, Strategy } from "../src/fl/strategy.ts";
@@ -36,6 +37,8 @@ export interface Aggregated {
   readonly refusals: ReadonlyMap<ParticipationId, string>;
   readonly trainLoss: number | null;
   readonly expertTokens: Float64Array | null;
+  /** What the strategy says of the round. */
+  readonly report?: Readonly<Record<string, number>>;
 }
 
 export async function aggregate(
@@ -89,6 +92,8 @@ export async function aggregate(
   }
   const next = await strategy.finish(sum, before, setting, { ...at, work: workFor(strategy, ctx) });
   for (const report of counted) rescalers.report(report);
+  const said = strategy.report?.(next, before, setting);
+  checkReport(strategy.name, said);
   return {
     counts: countsOf(counted, groups.length),
     next,
@@ -98,7 +103,17 @@ export async function aggregate(
     refusals,
     trainLoss: meanLossOf(counted),
     expertTokens,
+    ...given({ report: said }),
   };
+}
+
+function checkReport(strategy: string, said: Readonly<Record<string, number>> = {}): void {
+  for (const [name, value] of Object.entries(said)) {
+    invariant(
+      Number.isFinite(value),
+      () => `strategy ${strategy} reports ${name} as ${value}, expected a finite number`,
+    );
+  }
 }
 
 /** Per target of all clients. */

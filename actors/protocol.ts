@@ -147,6 +147,8 @@ export type ServerEvent =
       readonly learningRate?: number;
       /** Tokens routed to each expert over counted updates; null without training. */
       readonly expertTokens: Float64Array | null;
+      /** What the strategy says of the round besides. */
+      readonly method?: Readonly<Record<string, number>>;
       readonly distinctClients: number;
       /** Bytes sent since the run began. */
       readonly downloadBytes: number;

@@ -239,6 +239,7 @@ function endRound(
     trainLoss: outcome?.trainLoss ?? null,
     ...(method.isScheduled === true && round > 0 && { learningRate: method.settingIn(round).rate }),
     expertTokens: outcome?.expertTokens ?? null,
+    ...given({ method: outcome?.report }),
     distinctClients: roster.distinctCounted,
     downloadBytes: environment.traffic.downloadSent,
     uploadBytes: environment.traffic.uploadSent,

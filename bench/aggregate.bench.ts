@@ -34,6 +34,8 @@ const traffic: Readonly<Record<string, { readonly bytes: number; readonly vector
   ...Object.fromEntries(["trivial", "hetlora", "fslora"].map((type) => [type, { bytes: 24, vectors: 1 }] as const)),
   // Values and the mixture.
   mix: { bytes: 20, vectors: 1 },
+  // Values and base for the norm, and the sum.
+  dpfedavg: { bytes: 8 + 24, vectors: 1 },
   // Without `memory`.
   ccfao: { bytes: 24, vectors: 2 },
   // The mean; Σ changes, and the change that was sent.

@@ -53,15 +53,18 @@ export interface Aggregation<Sum = unknown> {
   readonly folding?: "stream" | "all";
   /**
    * `deltas` unless given. Sums of `products` B·A are no step of the parameters, so that nothing can be made of one; with
-   * `each` the server works on every client's delta, and their sum alone would not do.
+   * `each` the server works on every client's delta, and their sum alone would not do; with `bounded` no more of a client may
+   * reach the model than that sum lets through.
    */
-  readonly sums?: "deltas" | "products" | "each";
+  readonly sums?: "deltas" | "products" | "each" | "bounded";
   /** Unnormalised weight of an update for a group, ≥ 0. */
   weight(update: Update, group: number): number;
   begin(server: ServerState, setting: Setting): Sum;
   fold(sum: Sum, update: Update, setting: Setting, at: At): void;
   /** A group whose weights sum to zero keeps its values bit for bit. */
   finish(sum: Sum, server: ServerState, setting: Setting, at: Finishing): ServerState | Promise<ServerState>;
+  /** What of a round the metrics are to have besides, by name: finite numbers. */
+  report?(after: ServerState, before: ServerState, setting: Setting): Readonly<Record<string, number>>;
 }
 
 /** Whom a sampler of a strategy may choose from. */

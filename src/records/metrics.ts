@@ -50,6 +50,8 @@ export const roundMetricsSchema = z.object({
   trainLoss: z.number().nullable(),
   /** The clients' in this round, where a schedule changes it. */
   learningRate: z.number().exactOptional(),
+  /** What the strategy reports of the round besides: its page says what. */
+  method: z.record(z.string(), z.number()).exactOptional(),
   /** Bytes sent since the run began. */
   downloadBytes: z.number().min(0),
   uploadBytes: z.number().min(0),

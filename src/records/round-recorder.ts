@@ -127,7 +127,7 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
       aggregated,
       tiers: this.#options.tiers.map((tier, at) => ({ tier, ...counts[at]! })),
       trainLoss,
-      ...given({ learningRate: closed.learningRate }),
+      ...given({ learningRate: closed.learningRate, method: closed.method }),
       downloadBytes: closed.downloadBytes,
       uploadBytes: closed.uploadBytes,
       distinctClients: closed.distinctClients,

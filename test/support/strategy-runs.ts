@@ -17,7 +17,10 @@ const lora = { rank: 2, alpha: 4 };
 const slices = { routed: 1, zero: 1, topK: 1 };
 
 /** What the fleet and the rank here ask for where the default is another. */
-const fitting: Readonly<Record<string, object>> = { "split-mix": { bases: 2, minOne: true } };
+const fitting: Readonly<Record<string, object>> = {
+  dpfedavg: { sampled: 0.5 },
+  "split-mix": { bases: 2, minOne: true },
+};
 
 /** Methods that need what a plain language model has not; they have cases of their own below. */
 const elsewhere = ["bmsfed", "fl-games", "mixture-of-ranks", "read-me", "read-me-gates"];
@@ -33,6 +36,7 @@ const ofText: readonly Spec[] = [
   { type: "ewwa", variant: "code", form: "adagrad" },
   { type: "ewwa", remembered: 4 },
   { type: "ccfao", memory: true },
+  { type: "dpfedavg", sampled: 0.5, fullWeight: 20, quantile: 0.5 },
   { type: "otaffl", weightRule: "mgda", shadowing: 4, dropAfterScheduling: 0.1 },
   { type: "hfedmoe", budgets: { 1: 0.2 }, rankBy: "importance", routerWeights: "row", participation: "usage" },
   { type: "fedmoe", warmUp: 1, patience: 1, validation: 0.4 },

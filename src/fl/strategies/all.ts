@@ -14,6 +14,7 @@ export { hfedmoe } from "./hfedmoe.ts";
 export { mix } from "./mix.ts";
 export { bmsfed } from "./modalities/bmsfed.ts";
 export { otaffl } from "./otaffl.ts";
+export { dpfedavg } from "./private/dpfedavg.ts";
 export { qffl } from "./qffl.ts";
 export { flexlora } from "./ranks/flexlora.ts";
 export { flora } from "./ranks/flora.ts";

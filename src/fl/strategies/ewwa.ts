@@ -131,9 +131,17 @@ export const ewwa = defineStrategy({
         }
         return { ...server, parameters, vectors: latest(sum.vectors, options.remembered) };
       },
+      report: ({ parameters }, before) => ({ meanPull: meanChange(before.parameters, parameters) }),
     };
   },
 });
+
+/** Mean of what was taken from the parameters: that disagreement pushes them down shows in its sign. */
+function meanChange(before: Float32Array, after: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < after.length; i++) sum += before[i]! - after[i]!;
+  return sum / after.length;
+}
 
 /** Without the moments of those who were counted least recently, of two the lower client. */
 function latest(vectors: Record<string, Vectors[string]>, remembered = Number.POSITIVE_INFINITY) {

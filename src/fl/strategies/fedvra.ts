@@ -35,7 +35,7 @@ export const fedvra = defineStrategy({
     notes: `
       FedAvg, FedProx, federated ADMM and FedDyn are corners of it. The server works λ_i out of the same difference as
       the client, so nothing more travels than in FedAvg. Groups that a client did not train keep their λ_i; groups that
-      nobody trained stay. γ = 0 asks for a = 0, and λ̄/γ is 0 then.
+      nobody trained stay. γ = 0 asks for a = 0, and λ̄/γ is 0 then. Metrics have ‖λ̄‖/γ, by which early rounds can overshoot.
 
       With unlabelled (FedVRA-U) that share of the clients sees no label. Their examples' labels are a block of variables of
       their own, which never leaves them: before the local steps it is minimised exactly at the model they received, where
@@ -174,6 +174,8 @@ export const fedvra = defineStrategy({
         );
         return { ...server, parameters, vectors };
       },
+      // A small γ makes much of λ̄, and the first rounds can overshoot.
+      report: ({ vectors }) => (gamma === 0 ? {} : { pull: normOf(vectors.lbar!) / gamma }),
     };
   },
 });
@@ -214,6 +216,12 @@ function examplesOf({ clients, examples }: Setting): number {
   for (let client = 0; client < clients; client++) all += examples(client);
   return all;
 }
+
+const normOf = (vector: ArrayLike<number>): number => {
+  let square = 0;
+  for (let i = 0; i < vector.length; i++) square += vector[i]! * vector[i]!;
+  return Math.sqrt(square);
+};
 
 /** The cosine between an update and the mean of all. */
 function agreement(update: Update, mean: Float64Array, setting: Setting): number {

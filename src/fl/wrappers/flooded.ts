@@ -113,6 +113,11 @@ export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Stra
       `strategy.flood.alpha is ${alpha}, expected 0 around ${host.name}: its second mean is one of deltas, and that sums products`,
     );
   }
+  if (alpha > 0 && host.sums === "bounded") {
+    throw new ScenarioError(
+      `strategy.flood.alpha is ${alpha}, expected 0 around ${host.name}: its second mean would show of a client what that bounds`,
+    );
+  }
   if (schedule !== "off" && host.ownObjective === true) {
     throw new ScenarioError(
       `strategy.flood.schedule is "${schedule}", expected "off" around ${host.name}: its objective is not made of the loss that examples are weighed in`,

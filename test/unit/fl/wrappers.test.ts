@@ -86,6 +86,7 @@ const refusals: Readonly<
   flood: [
     [[...robust, "otaffl"], /^strategy\.flood\.alpha is 0\.5, expected 0 around .*: its second mean would count whom/],
     [ofProducts, /^strategy\.flood\.alpha is 0\.5, expected 0 around .*: its second mean is one of deltas/],
+    [["dpfedavg"], /^strategy\.flood\.alpha is 0\.5, expected 0 around .*: its second mean would show of a client/],
     [
       notOfLoss,
       /^strategy\.flood\.schedule is "sigmoid-normalised", expected "off" around .*: its objective is not made/,

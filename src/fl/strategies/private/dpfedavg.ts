@@ -1,0 +1,153 @@
+/** Federated averaging with differential privacy of clients: bounded updates, and noise on their sum. */
+import { z } from "zod";
+import { ScenarioError } from "../../../base/errors.ts";
+import type { Setting } from "../../../tasks/task.ts";
+import type { ServerState } from "../../strategy.ts";
+import { deltaNorm, type Update } from "../../update.ts";
+import { defineStrategy } from "../../wrappers/define-strategy.ts";
+import { accountant } from "./accountant.ts";
+
+interface Sum {
+  readonly bound: number;
+  /** Σ w_i·Δ_i, clipped. */
+  readonly delta: Float64Array;
+  /** Σ of bits: updates that were within the bound. */
+  within: number;
+  updates: number;
+}
+
+export const dpfedavg = defineStrategy({
+  type: "dpfedavg",
+  about: {
+    adapts: "what a client can be known by: bounded updates, and noise on their sum",
+    formula: `
+      Δ_i ← Δ_i · min(1, C ÷ ‖Δ_i‖₂),   θ ← θ + (Σ w_i·Δ_i + N(0, (z·C)²·I)) ÷ (q·W)
+      w_i = 1, or min(n_i ÷ n̂, 1);   W = Σ w_i over all clients, q the probability that a client takes part
+
+      adaptive:  b̄ = (Σ [‖Δ_i‖ ≤ C] + N(0, σ_b²)) ÷ (q·N),   C ← C·exp(−0.2·(b̄ − γ))
+                 z_Δ = (z⁻² − (2σ_b)⁻²)^(−1/2) in the place of z, as the bit costs as well
+    `,
+    notes: `
+      The denominator is fixed: with the number that arrived, one client would change more than C. So a cohort smaller than
+      q·N moves the model less. Metrics have ε of the rounds so far, from Rényi orders 2 to 512, and C where it adapts. The
+      account is of clients that take part with probability q, each on its own; a cohort of fixed size is near that and not
+      the same, and rounds in which nobody was counted publish nothing. It covers the model alone: losses and counts that
+      clients send, by which samplers choose and reports speak, are not in it. Experts that nobody trained get their noise,
+      or their rest would tell. Adding noise to both factors of B·A adds some to the product that neither has.
+    `,
+    sends: "whether its update was within C, where that adapts",
+    keeps: "C and the number of rounds",
+    sources: [
+      {
+        by: "McMahan et al.",
+        title: "Learning Differentially Private Recurrent Language Models",
+        year: 2018,
+        url: "https://arxiv.org/abs/1710.06963",
+      },
+      {
+        by: "Andrew et al.",
+        title: "Differentially Private Learning with Adaptive Clipping",
+        year: 2019,
+        url: "https://arxiv.org/abs/1905.03871",
+      },
+    ],
+    certainty: "as published",
+    reduces: [
+      {
+        options: { sampled: 1, noise: 0, bound: 1e9 },
+        to: { type: "fedavg", weighting: "uniform" },
+        gives: ["program", "values"],
+      },
+    ],
+  },
+  options: {
+    sampled: z
+      .number()
+      .gt(0)
+      .max(1)
+      .default(1)
+      .describe(
+        "q: the cohort's share of all clients; as 1, chance adds no privacy, and small cohorts move the model less",
+      ),
+    bound: z.number().positive().default(0.1).describe("C, in the unit of parameters; where it starts, if it adapts"),
+    noise: z.number().min(0).default(1).describe("z, in units of C"),
+    delta: z.number().gt(0).lt(1).default(1e-5).describe("δ of the ε that metrics have"),
+    fullWeight: z
+      .number()
+      .positive()
+      .exactOptional()
+      .describe("n̂, examples from which a client weighs 1; all do unless given"),
+    quantile: z
+      .number()
+      .gt(0)
+      .lt(1)
+      .exactOptional()
+      .describe("γ, share of updates that C adapts to; C rests unless given"),
+    bitNoise: z.number().positive().exactOptional().describe("σ_b; a twentieth of q·N unless given"),
+  },
+  name: ({ noise, bound, quantile }) => `dpfedavg(z=${noise},C=${bound}${quantile === undefined ? "" : ",adaptive"})`,
+  make({ sampled, bound, noise, delta, fullWeight, quantile, bitNoise }) {
+    const weightOf = (examples: number) => (fullWeight === undefined ? 1 : Math.min(1, examples / fullWeight));
+    const noiseOfBits = ({ clients }: Setting) => bitNoise ?? (sampled * clients) / 20;
+    const noiseOfDeltas = (setting: Setting): number =>
+      quantile === undefined || noise === 0 ? noise : (noise ** -2 - (2 * noiseOfBits(setting)) ** -2) ** -0.5;
+    if (quantile === undefined && bitNoise !== undefined) {
+      throw new ScenarioError("strategy.bitNoise is given, expected nothing without strategy.quantile");
+    }
+    const epsilonOf = noise === 0 ? null : accountant(sampled, noise);
+    return {
+      sums: "bounded",
+      weight: ({ examples, discount }) => weightOf(examples) * discount,
+      init: () => ({ vectors: { bound: Float64Array.of(bound), rounds: Float64Array.of(0) }, notes: null }),
+      problems(setting) {
+        const bits = noiseOfBits(setting);
+        if (quantile === undefined || 2 * bits > noise) return [];
+        return [{ path: "bitNoise", text: `is ${bits}, expected more than ${noise / 2}, half of strategy.noise` }];
+      },
+      begin: ({ vectors }, { layout }): Sum => ({
+        bound: vectors.bound![0]!,
+        delta: new Float64Array(layout.size),
+        within: 0,
+        updates: 0,
+      }),
+      fold(sum: Sum, update) {
+        const norm = update.discount * deltaNorm(update);
+        sum.updates++;
+        if (norm <= sum.bound) sum.within++;
+        addBounded(sum.delta, update, weightOf(update.examples) * Math.min(1, sum.bound / norm));
+      },
+      finish(sum: Sum, server, setting, { draws }) {
+        if (sum.updates === 0) return server;
+        const { clients, examples } = setting;
+        const all = Array.from({ length: clients }, (_, client) => weightOf(examples(client))).reduce(
+          (a, b) => a + b,
+          0,
+        );
+        const deviation = noiseOfDeltas(setting) * sum.bound;
+        const draw = draws("privacy");
+        const parameters = server.parameters.map((value, i) => {
+          const change = (sum.delta[i]! + (deviation === 0 ? 0 : deviation * draw.normal())) / (sampled * all);
+          // A zero leaves the value as it is, the sign of a zero included.
+          return change === 0 ? value : value + change;
+        });
+        const next = quantile === undefined ? sum.bound : adapted(sum, quantile, setting, draws("bits").normal());
+        const vectors = { bound: Float64Array.of(next), rounds: Float64Array.of(server.vectors.rounds![0]! + 1) };
+        return { ...server, parameters, vectors: { ...server.vectors, ...vectors } };
+      },
+      report: ({ vectors }: ServerState) => ({
+        ...(epsilonOf && { epsilon: epsilonOf(vectors.rounds![0]!, delta) }),
+        ...(quantile !== undefined && { bound: vectors.bound![0]! }),
+      }),
+    };
+
+    function adapted({ bound, within }: Sum, wanted: number, setting: Setting, draw: number): number {
+      const bits = noise === 0 ? 0 : noiseOfBits(setting) * draw;
+      return bound * Math.exp(-0.2 * ((within + bits) / (sampled * setting.clients) - wanted));
+    }
+  },
+});
+
+function addBounded(sum: Float64Array, { values, base, discount, clip = 1 }: Update, share: number): void {
+  const factor = share * discount * clip;
+  for (let i = 0; i < sum.length; i++) sum[i] = sum[i]! + factor * (values[i]! - base[i]!);
+}

@@ -1,0 +1,124 @@
+/** Privacy of clients: what one of them can change is bounded, and the noise on the sum is what is accounted for. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { clientId, round as roundOf } from "../../../src/base/ids.ts";
+import { Rng } from "../../../src/base/random.ts";
+import { accountant } from "../../../src/fl/strategies/private/accountant.ts";
+import { dpfedavg } from "../../../src/fl/strategies/private/dpfedavg.ts";
+import { fedavg } from "../../../src/fl/strategies/registry.ts";
+import type { ServerState, Strategy } from "../../../src/fl/strategy.ts";
+import { close } from "../../support/method-goldens.ts";
+import { aggregate, plainLayout, serverOf, settingOf, updateOf, workHere } from "../../support/quadratic.ts";
+
+const width = 40;
+const zeros = new Float32Array(width);
+const setting = settingOf(plainLayout(width), { clients: 8 });
+const updates = Array.from({ length: 4 }, (_, client) =>
+  updateOf(
+    zeros,
+    zeros.map((_, i) => Math.sin(1 + i * (client + 1))),
+    { client: clientId(client), examples: 10 * (client + 1) },
+  ),
+);
+const norm = (vector: ArrayLike<number>): number => Math.hypot(...Array.from(vector));
+const after = async (strategy: Strategy, of = updates, at = setting) =>
+  (await aggregate(strategy, serverOf(strategy, zeros, at), of, at)).parameters;
+
+test("the accountant gives the epsilons that were worked out by other means", () => {
+  const cases = [
+    [0.01, 1.1, 1_000, 1.7253],
+    [0.1, 1, 100, 7.9729],
+    [1, 5, 10, 2.8141],
+  ] as const;
+  // Four decimals are given.
+  for (const [q, z, rounds, epsilon] of cases) close([accountant(q, z)(rounds, 1e-5)], epsilon, 5e-5);
+  const at = accountant(0.1, 1);
+  assert.ok(at(10, 1e-5) < at(20, 1e-5), "it grows with rounds");
+  assert.ok(at(10, 1e-5) < accountant(0.2, 1)(10, 1e-5), "and with who takes part");
+  assert.ok(at(10, 1e-5) > accountant(0.1, 2)(10, 1e-5), "and falls with noise");
+});
+
+test("one client moves the sum by no more than C, and another in its place by no more than 2C", async () => {
+  const strategy = dpfedavg({ sampled: 0.5, noise: 0, bound: 0.3 });
+  // What is moved times q·N is the sum.
+  const sum = async (of: typeof updates) => (await after(strategy, of)).map((value) => 4 * value);
+  const [all, without] = [await sum(updates), await sum(updates.slice(1))];
+  const own = all.map((value, i) => value - without[i]!);
+  close([norm(own)], 0.3, 1e-6);
+  const direction = updates[0]!.values;
+  close(
+    own,
+    Array.from(direction, (value) => (0.3 * value) / norm(direction)),
+  );
+  const turned = await sum([{ ...updates[0]!, values: direction.map((value) => -value) }, ...updates.slice(1)]);
+  assert.ok(norm(all.map((value, i) => value - turned[i]!)) <= 0.6 + 1e-6);
+});
+
+test("without noise or a bound that matters it is FedAvg over a fixed number of clients", async () => {
+  const strategy = dpfedavg({ sampled: 0.5, noise: 0, bound: 1e6 });
+  close(await after(strategy), [...(await after(fedavg({ weighting: "uniform" })))]);
+  // Two of four are missing, and count as unchanged.
+  const half = await after(fedavg({ weighting: "uniform" }), updates.slice(0, 2));
+  close(
+    await after(strategy, updates.slice(0, 2)),
+    Array.from(half, (value) => value / 2),
+  );
+  const weighed = dpfedavg({ sampled: 0.5, noise: 0, bound: 1e6, fullWeight: 20 });
+  const examples = settingOf(plainLayout(width), { clients: 8, examples: (client) => 10 * (client + 1) });
+  // Weights 1/2 of the first and 1 of the others; of all eight clients 7.5, of which half takes part.
+  const expected = zeros.map((_, i) =>
+    updates.reduce((sum, { values }, k) => sum + (k === 0 ? 0.5 : 1) * values[i]!, 0),
+  );
+  close(
+    await after(weighed, updates, examples),
+    Array.from(expected, (value) => value / 3.75),
+  );
+});
+
+test("the noise has the deviation that is asked for, and what adapts C takes its share", async () => {
+  const deviationOf = async (strategy: Strategy) => {
+    const squares: number[] = [];
+    for (let round = 1; round <= 100; round++) {
+      const server = serverOf(strategy, zeros, setting);
+      const sum = strategy.begin(server, setting);
+      const at = {
+        round: roundOf(round),
+        draws: (purpose: string) => new Rng(round).at(purpose).at(0),
+        work: workHere,
+      };
+      strategy.fold(sum, updateOf(zeros, zeros), setting, at);
+      const { parameters } = (await strategy.finish(sum, server, setting, at)) as ServerState;
+      for (const value of parameters) squares.push(value * value);
+    }
+    return Math.sqrt(squares.reduce((sum, square) => sum + square, 0) / squares.length);
+  };
+  // Of 4,000 numbers; four standard errors of a deviation.
+  const within = 4 / Math.sqrt(2 * 4_000);
+  close([(await deviationOf(dpfedavg({ sampled: 0.5, noise: 2, bound: 0.3 }))) / ((2 * 0.3) / 4)], 1, within);
+  const adaptive = dpfedavg({ sampled: 0.5, noise: 1, bound: 0.3, quantile: 0.5, bitNoise: 2 });
+  close([(await deviationOf(adaptive)) / (((1 - 1 / 16) ** -0.5 * 0.3) / 4)], 1, within);
+});
+
+test("C settles where the wanted share of updates is within it", async () => {
+  // Bits without noise, for a limit that can be told.
+  const strategy = dpfedavg({ sampled: 0.5, noise: 0, bound: 100, quantile: 0.5 });
+  let server = serverOf(strategy, zeros, setting);
+  const scaled = [1, 2, 3, 4].map((factor, client) =>
+    updateOf(
+      zeros,
+      zeros.map((_, i) => (i === 0 ? factor : 0)),
+      { client: clientId(client) },
+    ),
+  );
+  for (let round = 1; round <= 200; round++) server = await aggregate(strategy, server, scaled, setting, round);
+  const { bound, epsilon } = strategy.report!(server, server, setting);
+  assert.ok(bound! >= 2 && bound! <= 3, `C is ${bound}, the median norm between 2 and 3`);
+  assert.equal(epsilon, undefined, "without noise there is no privacy to account for");
+});
+
+test("bits need more noise than half of what the deltas have", () => {
+  const strategy = dpfedavg({ sampled: 0.5, noise: 1, quantile: 0.5, bitNoise: 0.4 });
+  assert.deepEqual(strategy.problems!(setting), [
+    { path: "bitNoise", text: "is 0.4, expected more than 0.5, half of strategy.noise" },
+  ]);
+});
