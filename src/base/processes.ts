@@ -24,14 +24,44 @@ export function addressesLeft(): number {
   return limit - used;
 }
 
-/** Most bytes of memory that this process ever had. What `getrusage` says begins, on Linux, with what its parent had. */
+/**
+ * Most bytes of memory that this process ever had, less what counts more than once: each worker maps the base weights. What
+ * `getrusage` says begins, on Linux, with what its parent had.
+ */
 export function peakMemory(): number {
   const peak = /^VmHWM:\s+(\d+) kB/m.exec(factsOf("status"))?.[1];
-  return 1_024 * Number(peak ?? process.resourceUsage().maxRSS);
+  return 1_024 * Number(peak ?? process.resourceUsage().maxRSS) - mappedAgain(factsOf("smaps"));
+}
+
+/**
+ * @internal
+ * @param smaps of a process, as Linux tells them
+ * @returns bytes by which its files take more memory than they are long: they are mapped several times
+ */
+export function mappedAgain(smaps: string): number {
+  const files = new Map<string, { resident: number; length: number }>();
+  let file: { resident: number; length: number } | undefined;
+  for (const line of smaps.split("\n")) {
+    const [, from, to, offset, name] = /^([\da-f]+)-([\da-f]+) \S+ ([\da-f]+) (\S+ \d+)/.exec(line) ?? [];
+    if (name !== undefined) {
+      file = name.endsWith(" 0") ? undefined : (files.get(name) ?? { resident: 0, length: 0 });
+      if (file === undefined) continue;
+      files.set(name, file);
+      const [first, end, at] = [from!, to!, offset!].map((digits) => Number.parseInt(digits, 16)) as [
+        number,
+        number,
+        number,
+      ];
+      file.length = Math.max(file.length, at + end - first);
+    } else if (file !== undefined) {
+      file.resident += 1_024 * Number(/^Rss:\s+(\d+) kB/.exec(line)?.[1] ?? 0);
+    }
+  }
+  return [...files.values()].reduce((sum, { resident, length }) => sum + Math.max(0, resident - length), 0);
 }
 
 /** Of this process, as Linux has them. */
-function factsOf(name: "limits" | "status"): string {
+function factsOf(name: "limits" | "status" | "smaps"): string {
   try {
     return readFileSync(`/proc/self/${name}`, "utf8");
   } catch {
