@@ -27,12 +27,17 @@ export interface Leaving {
 }
 
 export interface Listening {
+  /** The exit code, once there was a signal; it is known here before `stop` is called. */
+  exitCode(): number | null;
   leave(what: Pick<Leaving, "words"> & Partial<Leaving>): void;
   takeAlong(process: number): void;
   deafen(): void;
 }
 
 let hearing: Worker | null = null;
+
+/** The number of the signal that was heard, 0 for none: shared, for work that lets no message in. */
+const heardSignal = new Int32Array(new SharedArrayBuffer(4));
 
 /**
  * Calls `stop` at the first signal, with the exit code that shells give to it. Once this has resolved, no signal is lost.
@@ -46,7 +51,7 @@ export async function onInterrupt(stop: (exitCode: number) => void): Promise<Lis
   }
 }
 
-const exitCodeOf = (signal: NodeJS.Signals): number => 128 + constants.signals[signal];
+const exitCodeOf = (signal: number): number => 128 + signal;
 
 async function listenApart(stop: (exitCode: number) => void): Promise<Listening> {
   const thread = hearing ?? startThread();
@@ -61,7 +66,7 @@ async function listenApart(stop: (exitCode: number) => void): Promise<Listening>
         return resolve();
       }
       thread.postMessage("heard");
-      stop(exitCodeOf(heard.signal));
+      stop(exitCodeOf(constants.signals[heard.signal]));
     });
     thread.postMessage("listen");
   });
@@ -71,6 +76,7 @@ async function listenApart(stop: (exitCode: number) => void): Promise<Listening>
     thread.postMessage(leaving);
   };
   return {
+    exitCode: () => (heardSignal[0] === 0 ? null : exitCodeOf(heardSignal[0]!)),
     leave,
     takeAlong: (process) => leave({ processes: [...leaving.processes, process] }),
     deafen() {
@@ -84,7 +90,10 @@ function startThread(): Worker {
   const file = new URL(`./signal-thread${extname(import.meta.url)}`, import.meta.url);
   // What loads `.ts` for this thread loads it for that one.
   const loader = extname(file.pathname) === ".ts" ? process.execArgv : [];
-  const thread = new Worker(file, { execArgv: [...loader, "--expose-internals", "--no-warnings"] });
+  const thread = new Worker(file, {
+    workerData: heardSignal,
+    execArgv: [...loader, "--expose-internals", "--no-warnings"],
+  });
   // One that has failed is not asked again.
   thread.on("error", () => {
     hearing = null;
@@ -95,12 +104,12 @@ function startThread(): Worker {
 
 /** A second signal is heard between two events only. */
 function listenHere(stop: (exitCode: number) => void): Listening {
-  let first: number | null = null;
+  let first: { readonly exitCode: number; readonly at: number } | null = null;
   const interrupt = (signal: NodeJS.Signals) => {
     if (first === null) {
-      first = performance.now();
-      stop(exitCodeOf(signal));
-    } else if (performance.now() - first > echoMs) {
+      first = { exitCode: exitCodeOf(constants.signals[signal]), at: performance.now() };
+      stop(first.exitCode);
+    } else if (performance.now() - first.at > echoMs) {
       deafen();
       // As if nobody had listened: an orderly exit would abort where a worker is in native code.
       process.kill(process.pid, signal);
@@ -110,5 +119,5 @@ function listenHere(stop: (exitCode: number) => void): Listening {
     for (const signal of signals) process.off(signal, interrupt);
   };
   for (const signal of signals) process.on(signal, interrupt);
-  return { leave() {}, takeAlong() {}, deafen };
+  return { exitCode: () => first?.exitCode ?? null, leave() {}, takeAlong() {}, deafen };
 }

@@ -8,7 +8,7 @@
 import { readFileSync, write } from "node:fs";
 import { createRequire } from "node:module";
 import { constants } from "node:os";
-import { parentPort } from "node:worker_threads";
+import { parentPort, workerData } from "node:worker_threads";
 import { writeAtomically } from "../../base/disk.ts";
 import { echoMs, type Heard, type Leaving, patienceMs, signals } from "./interrupt.ts";
 
@@ -25,6 +25,7 @@ interface Internals {
 const { internalBinding } = createRequire(import.meta.url)("internal/test/binding") as Internals;
 const { Signal } = internalBinding("signal_wrap");
 
+const heardSignal = workerData as Int32Array;
 let handles: SignalHandle[] = [];
 let leaving: Leaving = { words: "", record: null, processes: [] };
 let first: { readonly signal: NodeJS.Signals; readonly at: number } | null = null;
@@ -34,6 +35,7 @@ function hear(signal: NodeJS.Signals): void {
   const at = performance.now();
   if (first === null) {
     first = { signal, at };
+    heardSignal[0] = constants.signals[signal];
     patience = setTimeout(end, patienceMs, signal);
     parentPort?.postMessage({ signal } satisfies Heard);
   } else if (signal !== first.signal || at - first.at > echoMs) end(signal);
@@ -72,6 +74,7 @@ parentPort?.on("message", (order: "listen" | "heard" | "stop" | Leaving) => {
   clearTimeout(patience);
   if (order === "listen") {
     first = null;
+    heardSignal[0] = 0;
     handles = signals.map((signal) => {
       const handle = new Signal();
       handle.onsignal = () => hear(signal);

@@ -1,19 +1,22 @@
 /** `flame export`: what a run has learned, for others to load: a PEFT adapter, or a whole model with everything merged. */
 
 import { resolve } from "node:path";
+import { requireSpace } from "../../../base/disk.ts";
 import { ScenarioError } from "../../../base/errors.ts";
 import { given } from "../../../base/given.ts";
 import { writeRescalers } from "../../../folder/rescalers.ts";
+import { countParameters } from "../../../model/accounting.ts";
 import { writeAdapterFolder } from "../../../model/formats/adapters/adapter-folder.ts";
 import { BaseWeightsFile } from "../../../model/formats/prepare-weights.ts";
+import { dtypeBytes } from "../../../model/formats/safetensors-header.ts";
 import type { StoredDtype } from "../../../model/formats/safetensors-writer.ts";
 import { writeCheckpoint } from "../../../model/formats/write-checkpoint.ts";
 import { mergedWeights } from "../../../model/merge.ts";
 import { isRunFolder } from "../../../run/trained-adapter.ts";
 import { colors } from "../../screen/colors.ts";
-import { ProgressLine } from "../../screen/progress-line.ts";
 import { terminal } from "../../screen/terminal.ts";
 import { requireEmpty } from "./empty-folder.ts";
+import { filling } from "./filling.ts";
 import { checkBudget, openSubject, type Subject, warn } from "./subject.ts";
 
 interface ExportFlags {
@@ -28,7 +31,8 @@ interface ExportFlags {
 export async function exportRun(run: string, flags: ExportFlags): Promise<void> {
   if (!isRunFolder(run)) throw new ScenarioError(`${run} is not a run folder: it has no scenario.json`);
   const { to, round, budget, merge = false, model } = flags;
-  requireEmpty(to);
+  if (merge) requireFree(to);
+  else requireEmpty(to);
   const subject = openSubject({
     adapter: run,
     ...given({ round, model }),
@@ -89,26 +93,31 @@ async function exportMerged(
   const weights = await model.weights();
   warn(remarks({ model: weights.digest }));
   const base = new BaseWeightsFile(weights);
-  let progress: ProgressLine | undefined;
+  const bytes = countParameters(base.config).total * dtypeBytes[dtype];
   try {
-    writeCheckpoint(to, mergedWeights(base, trained.layout, trained.adapter, rescaler), {
-      dtype,
-      endTokens,
-      padToken,
-      topK,
-      tokenizerFrom: model.folder,
-      onProgress(done, total) {
-        progress ??= new ProgressLine("byte", total);
-        progress.update(done, "written");
-      },
+    await filling(to, bytes, async ({ onWritten }) => {
+      // The process that held the lock may have finished its model.
+      requireFree(to);
+      requireSpace(to, bytes, "the merged model");
+      writeCheckpoint(to, mergedWeights(base, trained.layout, trained.adapter, rescaler), {
+        dtype,
+        endTokens,
+        padToken,
+        topK,
+        tokenizerFrom: model.folder,
+        onProgress: onWritten,
+      });
+      const factors = Array.from(rescaler, (s) => s.toFixed(3)).join(", ");
+      say(`${colors.bold(to)}: full model with the adapter of round ${trained.round}, num_experts_per_tok = ${topK}`);
+      say(`rescaler merged into the down projections, by layer: ${factors}`);
     });
   } finally {
-    progress?.close();
     base.close();
   }
-  const factors = Array.from(rescaler, (s) => s.toFixed(3)).join(", ");
-  say(`${colors.bold(to)}: full model with the adapter of round ${trained.round}, num_experts_per_tok = ${topK}`);
-  say(`rescaler merged into the down projections, by layer: ${factors}`);
 }
+
+/** What an export left that was killed is written over, but for whole shards. */
+const requireFree = (to: string): void =>
+  requireEmpty(to, "", (name) => name.startsWith("lock") || name.endsWith(".tmp"));
 
 const say = (line: string): boolean => terminal.out.write(`${line}\n`);

@@ -28,9 +28,15 @@ async function fillHeld(to: string, bytes: number, fill: (work: Work) => Promise
   const progress = new ProgressLine("byte", bytes);
   const stop = new AbortController();
   const listening = await onInterrupt((exitCode) => stop.abort(exitCode));
-  listening.leave({ words: "ended at once; the same command writes over what is left" });
+  listening.leave({ words: `ended at once; ${to} holds no model` });
   try {
-    await fill({ signal: stop.signal, onWritten: (done) => progress.update(done, "written") });
+    const onWritten = (done: number) => {
+      progress.update(done, "written");
+      const exitCode = listening.exitCode();
+      if (exitCode !== null) stop.abort(exitCode);
+      stop.signal.throwIfAborted();
+    };
+    await fill({ signal: stop.signal, onWritten });
   } catch (error) {
     if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
     terminal.err.write(`stopped; nothing is left in ${to}\n`);
@@ -44,6 +50,7 @@ async function fillHeld(to: string, bytes: number, fill: (work: Work) => Promise
 interface Work {
   /** Its reason is the exit code. */
   readonly signal: AbortSignal;
+  /** Throws that reason: work that lets no event in is stopped by it. */
   readonly onWritten: (bytes: number) => void;
 }
 
