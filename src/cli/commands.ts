@@ -249,7 +249,10 @@ const natsCreds = "credentials for it: a file with a JWT and its NKey, or with a
 const withNats = (command: Command): Command =>
   command.option("--nats <url>", `workers elsewhere train as well; ${natsUrl}`).option("--creds <file>", natsCreds);
 
-const mixedHardware = ["--mixed-hardware", "workers elsewhere may have any processor; marks the run"] as const;
+const mixedHardware = [
+  "--mixed-hardware",
+  "with --nats: workers elsewhere may have any processor; marks what comes of it",
+] as const;
 
 /** The matrix, the same for every question. */
 const studied = (command: Command, seeds: string): Command =>
@@ -276,6 +279,7 @@ const studied = (command: Command, seeds: string): Command =>
     .option("--rounds <number>", "how many rounds a cell has", positiveNumber)
     .option("--workers <number>", "cells at a time; no result depends on it (default: one per core)", positiveNumber)
     .option("--engine <name>", "what trains: auto, onnx, …", "auto")
+    .option(...mixedHardware)
     .option(...base)
     .option("--timing-only", "simulate fleet, network and rounds without training")
     .option("--calibration <file>", "what a token costs at each budget, as flame calibrate measured it")

@@ -8,7 +8,8 @@ import type { StoredCell } from "./cell.ts";
 import { loadScenario, sourceOf } from "./load-scenario.ts";
 import { type CellOptions, runCell } from "./run-cell.ts";
 
-export interface CellJob extends Pick<CellOptions, "engine" | "nats" | "reproduce" | "out" | "stopHopeless"> {
+export interface CellJob
+  extends Pick<CellOptions, "engine" | "nats" | "mixedHardware" | "reproduce" | "out" | "stopHopeless"> {
   /** A resolved scenario that is plain data, or where its code is. */
   readonly scenario: { readonly json: string } | ScenarioInFile;
 }

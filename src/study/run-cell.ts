@@ -17,6 +17,8 @@ export interface CellOptions {
   readonly engine: string;
   /** A server by which workers elsewhere are found. */
   readonly nats?: NatsAddress;
+  /** They may have any kind of processor. */
+  readonly mixedHardware?: boolean;
   readonly reproduce: string;
   /** Where the run's folder is kept; null keeps none. */
   readonly out: string | null;

@@ -13,7 +13,7 @@ import { sourceOf } from "./load-scenario.ts";
 import type { CellPlan } from "./matrix/plan.ts";
 import { type CellOptions, runCell } from "./run-cell.ts";
 
-export interface CellRun extends Pick<CellOptions, "engine" | "nats" | "stopHopeless" | "signal"> {
+export interface CellRun extends Pick<CellOptions, "engine" | "nats" | "mixedHardware" | "stopHopeless" | "signal"> {
   /** Where the scenarios came from; null for none, and then those with code are run by this process, cell by cell. */
   readonly file: string | null;
   readonly plans: readonly CellPlan[];
@@ -30,7 +30,7 @@ export interface CellRun extends Pick<CellOptions, "engine" | "nats" | "stopHope
 
 /** Resolves when every cell is done, or, once interrupted, when those under way have been given up. */
 export async function runCells(cells: CellRun): Promise<void> {
-  const { file, plans, engine, nats, stopHopeless, signal } = cells;
+  const { file, plans, engine, nats, mixedHardware, stopHopeless, signal } = cells;
   const isAlone = file === null && plans.some(({ scenario }) => hasCode(scenarioToJson(scenario)));
   const count = isAlone ? 1 : cellsAtOnce(cells);
   // A process takes a second to start; with one at a time this one does as well.
@@ -42,7 +42,7 @@ export async function runCells(cells: CellRun): Promise<void> {
       const { name, changes, scenario } = cell;
       const job = {
         engine,
-        ...given({ nats }),
+        ...given({ nats, mixedHardware }),
         stopHopeless,
         out: cells.folderOf(cell),
         reproduce: cells.reproduce(cell),

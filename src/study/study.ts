@@ -82,6 +82,8 @@ export interface StudyOptions {
   readonly engine?: string;
   /** A server by which every cell finds workers elsewhere. */
   readonly nats?: NatsAddress;
+  /** Takes workers elsewhere with any kind of processor; the last digits may then differ each time, and are not mixed with others. */
+  readonly mixedHardware?: boolean;
   /** Keeps the folder of every run, in the place of its curves alone. */
   readonly keepRuns?: boolean;
   /**
@@ -109,10 +111,11 @@ export async function study(
 ): Promise<StudyRecord> {
   const { scenarios, file } =
     typeof scenario === "string" ? await loadScenario(scenario) : { scenarios: [scenario], file: null };
-  const { engine = "auto", stopHopeless = false, out, signal, onCell } = options;
+  const { engine = "auto", stopHopeless = false, mixedHardware = false, out, signal, onCell } = options;
   const plan = planMatrix(scenarios, matrixOf(axes), {
     engine,
     stopHopeless,
+    mixedHardware,
     source: file === null ? null : ownCodeDigest(file),
   });
   const folder = out ?? stampedFolder(`study-${scenarios[0]!.data.name}`, new Date());
@@ -223,14 +226,14 @@ export class OpenStudy {
     onProcess,
     reproduce,
   }: CellHooks): Promise<void> {
-    const { workers, nats, engine = "auto", keepRuns = false, stopHopeless = false } = this.#options;
+    const { workers, nats, mixedHardware, engine = "auto", keepRuns = false, stopHopeless = false } = this.#options;
     await runCells({
       file,
       plans: this.missing,
       engine,
       signal,
       stopHopeless,
-      ...given({ workers, nats, onProcess }),
+      ...given({ workers, nats, mixedHardware, onProcess }),
       folderOf: ({ key }) => (keepRuns ? runIn(this.path, key) : null),
       reproduce: (plan) => reproduce?.(plan) ?? JSON.stringify(plan.changes),
       onRound: (plan, round) => onRound?.(plan, round),

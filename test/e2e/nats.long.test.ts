@@ -1,6 +1,6 @@
 /** Workers on other machines, as processes of their own: the run is that of one thread here, byte for byte. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Rng } from "../../src/base/random.ts";
@@ -97,6 +97,20 @@ describe("workers on other machines", { skip: withoutNats }, () => {
     const { code, err } = await going.ended;
     assert.equal(code, 0, err);
     assertSameRun(out, straight, "after it was killed", files);
+  });
+
+  test("cells of a study on mixed hardware are marked, and so is its report", async () => {
+    const out = join(folder, "mixed");
+    const words = ["compare", file, "--rounds", "1", "--seeds", "1,", "--out", out, "--keep-runs"];
+    const mixed = await start([...words, "--nats", server.url, "--mixed-hardware"]).ended;
+    assert.equal(mixed.code, 0, mixed.err);
+    assert.match(mixed.out, /any kind of processor trained these runs/);
+    const [key] = readdirSync(join(out, "runs"));
+    const { made } = JSON.parse(readFileSync(join(out, "runs", key!, "result.json"), "utf8"));
+    assert.equal(made.mixedHardware, true);
+    assert.match(readFileSync(join(out, "report.html"), "utf8"), /--nats nats:\S+ --mixed-hardware/);
+    const alone = await start([...words, "--mixed-hardware"]).ended;
+    assert.match(alone.err, /--mixed-hardware goes with --nats, which is missing/);
   });
 
   test("flame workers says who is there", async () => {

@@ -81,10 +81,11 @@ async function runStudy(name: string, flags: StudyFlags, defaults: Defaults): Pr
   }
   const source = file === null ? null : ownCodeDigest(file);
   const stopHopeless = flags.stopHopeless === true;
-  const plan = planMatrix(scenarios, matrixOf(axes), { engine: flags.engine, source, stopHopeless });
+  const { engine, mixedHardware = false } = flags;
+  const plan = planMatrix(scenarios, matrixOf(axes), { engine, source, stopHopeless, mixedHardware });
   const against = baseOf(plan.cells, flags.against);
   const out = flags.out ?? stampedFolder(`${defaults.command}-${data.name}${flags.smoke ? "-smoke" : ""}`, new Date());
-  const { engine, workers, keepRuns } = flags;
+  const { workers, keepRuns } = flags;
   const opened = await OpenStudy.open(out, scenarios, plan, {
     engine,
     stopHopeless,
@@ -275,6 +276,10 @@ function commandLine(path: string, flags: StudyFlags, { command }: Defaults): st
   add("against", flags.against);
   for (const pair of flags.plot) add("plot", pair);
   if (flags.stopHopeless === true) words.push("--stop-hopeless");
+  if (flags.mixedHardware === true) {
+    add("nats", flags.nats);
+    words.push("--mixed-hardware");
+  }
   if (flags.keepRuns === true) words.push("--keep-runs");
   for (const change of flags.set) add("set", change);
   add("out", flags.out);

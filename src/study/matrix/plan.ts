@@ -48,7 +48,7 @@ export interface MatrixPlan {
   readonly axes: readonly AxisFacts[];
   /** One seed after the other, so that an unfinished matrix is one with fewer seeds. */
   readonly cells: readonly CellPlan[];
-  /** What was left out because it is the same, in a sentence each. */
+  /** What was left out because it is the same, and what may differ each time, in a sentence each. */
   readonly notes: readonly string[];
 }
 
@@ -58,6 +58,8 @@ export interface MatrixSource {
   readonly source: string | null;
   /** Ends cells without hope, which then are other cells. */
   readonly stopHopeless?: boolean;
+  /** Trains them on any kind of processor: other cells as well. */
+  readonly mixedHardware?: boolean;
 }
 
 /** @throws ScenarioError for a mistake in any cell */
@@ -77,9 +79,8 @@ export function planMatrix(scenarios: readonly Scenario[], matrix: Matrix, origi
       }
     }
   }
-  const why = [...cells.values()].every(({ scenario }) => scenario.data.timingOnly)
-    ? "which without training ask the same of clients"
-    : "which are the same";
+  const isTiming = [...cells.values()].every(({ scenario }) => scenario.data.timingOnly);
+  const why = isTiming ? "which without training ask the same of clients" : "which are the same";
   const facts = several.map(({ id, title, role, levels }) => ({ id, title, role, levels: levels.map(coordinate) }));
   const ofFile = {
     id: "scenario",
@@ -90,9 +91,14 @@ export function planMatrix(scenarios: readonly Scenario[], matrix: Matrix, origi
   return {
     axes: scenarios.length === 1 ? facts : [ofFile, ...facts],
     cells: [...cells.values()],
-    notes: [...same].map(([first, others]) => `${first} stands for ${[...others].join(", ")}, ${why}: it is run once`),
+    notes: [
+      ...[...same].map(([first, others]) => `${first} stands for ${[...others].join(", ")}, ${why}: it is run once`),
+      ...(origin.mixedHardware === true && !isTiming ? [mixed] : []),
+    ],
   };
 }
+
+const mixed = "any kind of processor trained these runs (--mixed-hardware): the last digits may differ each time";
 
 const coordinate = ({ label, value }: Level): Coordinate => ({ label, value });
 
@@ -145,13 +151,15 @@ function cellAt(place: Place, { scenario, seed, matrix, origin, several, isOne }
   };
 }
 
-function keyOf(scenario: Scenario, { engine, source, stopHopeless = false }: MatrixSource): string {
+function keyOf(scenario: Scenario, origin: MatrixSource): string {
+  const { engine, source, stopHopeless = false, mixedHardware = false } = origin;
   const { timingOnly } = scenario.data;
   const text = scenarioToJson(timingOnly && !isTimed(scenario) ? withoutStrategy(scenario) : scenario);
   const parts = [programVersion(), timingOnly ? "timing" : engine, text];
   // What came from code is not in the text; then all of it counts.
   if (source !== null && "own" in (JSON.parse(text) as object)) parts.push(source);
   if (stopHopeless && !timingOnly) parts.push("hopeless");
+  if (mixedHardware && !timingOnly) parts.push("mixed hardware");
   return sha256(parts.join("\n")).slice(0, 16);
 }
 

@@ -7,7 +7,7 @@ import { loadScenario } from "../../../src/study/load-scenario.ts";
 import { type CellPlan, type MatrixSource, planMatrix } from "../../../src/study/matrix/plan.ts";
 import { type Axes, matrixOf, plannedStudy } from "../../../src/study/matrix/planned.ts";
 import { isHopeless } from "../../../src/study/run-cell.ts";
-import { timingOnly } from "../../support/scenarios.ts";
+import { timingOnly, training } from "../../support/scenarios.ts";
 
 const scenario = timingOnly();
 const source: MatrixSource = { engine: "auto", source: null };
@@ -22,6 +22,16 @@ const planOf = (changes: Axes = {}, scenarios = [scenario], origin = source) =>
   planMatrix(scenarios, matrixOf(axes(changes)), origin);
 const cellsOf = (changes: Axes = {}): readonly CellPlan[] => planOf(changes).cells;
 const keysOf = (changes: Axes = {}): string[] => cellsOf(changes).map(({ key }) => key);
+
+test("cells that any kind of processor trains are cells of their own, and the study says so", () => {
+  const trained = training("embedded");
+  const plan = (mixedHardware: boolean, of = trained) => planOf({ seeds: [1] }, [of], { ...source, mixedHardware });
+  const [plain, mixed] = [plan(false), plan(true)];
+  assert.ok(plain.cells.every(({ key }) => !mixed.cells.some((cell) => cell.key === key)));
+  assert.deepEqual(plain.notes, []);
+  assert.match(mixed.notes.join(), /last digits may differ/);
+  assert.deepEqual(plan(true, scenario).notes, []);
+});
 
 test("a matrix has a cell for every combination, one seed after the other", () => {
   const plans = cellsOf();
