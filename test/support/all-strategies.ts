@@ -52,6 +52,7 @@ export const allStrategies: readonly (readonly [make: () => Strategy, promises: 
   [() => flame(), mean],
   [() => flame({ frequencyExponent: 0 }), mean],
   [() => flame({ frequencyExponent: 8, frequencyNorm: "share" }), mean],
+  [() => flame({ trainRouters: true, balance: 0.01 }), mean],
   [() => fedavg(), mean],
   [() => fedavg({ weighting: "uniform", absentPolicy: "renormalise", discounts: "reweigh" }), mean],
   [() => fedavg({ budget: "largest" }), mean],

@@ -52,6 +52,7 @@ const ofText: readonly Spec[] = [
   { type: "split-mix", bases: 2, minOne: true, use: "merged", temperature: 2, compress: { keep: 0.5 } },
   { type: "split-mix", bases: 2, minOne: true, order: "best", validation: 0.3 },
   { type: "mixture-of-ranks", zeroPenalty: "input" },
+  { type: "flame", trainRouters: true, balance: 0.01 },
   { type: "flame", flood: {}, compress: { keep: 0.2, levels: 15 }, clipNorm: 1 },
 ];
 

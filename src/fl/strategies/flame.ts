@@ -1,6 +1,11 @@
 /** FLAME: an expert listens most to the clients whose tokens reached it. */
 import { z } from "zod";
+import type { StepContext } from "../../tasks/steps.ts";
+import { add, scale } from "../../tensor/ops/arithmetic.ts";
 import { averaging, discountField } from "../averaging.ts";
+import { loadBalance } from "../experts/losses.ts";
+import { usual } from "../plan.ts";
+import type { Update } from "../update.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 export const flame = defineStrategy({
@@ -17,7 +22,8 @@ export const flame = defineStrategy({
       that activates a single expert by 8^t. The paper leaves open which it is; with "tokens" small budgets
       are hardly heard, and large ones gain nothing wherever both were run (docs/paper.md). LoRA A and B are averaged
       separately, which is not the average of the products B·A. The rescaler is an option of the scenario and works with
-      any strategy.
+      any strategy. The paper does not say whether routers train: with trainRouters they do, and are averaged by examples;
+      balance adds the load-balance loss, which reaches frozen routers only by what goes into them.
     `,
     sends: "how often each expert was used",
     keeps: "a rescaler for each client, with the server",
@@ -39,15 +45,38 @@ export const flame = defineStrategy({
       .enum(["share", "tokens"])
       .default("share")
       .describe("what a_ij is divided by: all activations of the client, or its tokens"),
+    trainRouters: z.boolean().default(false).describe("whether routers train, beside the experts"),
+    balance: z.number().min(0).default(0).describe("weight of the load-balance loss in the objective"),
     ...discountField,
   },
   name: ({ frequencyExponent: t, frequencyNorm }) => `flame(t=${t}${frequencyNorm === "tokens" ? ",tokens" : ""})`,
-  make: ({ frequencyExponent: t, frequencyNorm, discounts }) => ({
-    needs: ["experts"],
-    ...averaging(discounts, ({ examples, counts, units, budget }, group) => {
+  make: ({ frequencyExponent: t, frequencyNorm, trainRouters, balance, discounts }) => ({
+    needs: trainRouters ? ["experts", "routers"] : ["experts"],
+    ...(trainRouters && {
+      shape: { routers: true },
+      plan: (client, _server, setting) => {
+        const { mixtures = [] } = setting.layout;
+        return { ...usual(client, setting), notes: { experts: mixtures.flatMap(({ experts }) => experts).length } };
+      },
+    }),
+    ...(balance > 0 && { steps: () => ({ merges: false, objective: (at) => balanced(at, balance) }) }),
+    ...averaging(discounts, (update, group) => {
+      const { examples, counts, units, budget } = update;
+      if (trainRouters && isRouter(update, group)) return examples;
       const all = frequencyNorm === "share" ? units * budget : units;
       const frequency = all === 0 ? 0 : counts[group]! / all;
       return examples * frequency ** t;
     }),
   }),
 });
+
+/** Experts come first in the layout. */
+const isRouter = ({ plan }: Update, group: number): boolean =>
+  group >= (plan.notes as { readonly experts: number }).experts;
+
+function balanced(at: StepContext, weight: number) {
+  const experts = at.pass.routers!.map(({ probabilities }) =>
+    at.graph.constant([probabilities.shape.at(-1) as number], [1]),
+  );
+  return add(at.loss, scale(loadBalance(at, experts), weight));
+}

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../../src/base/errors.ts";
 import { clientId } from "../../../src/base/ids.ts";
+import type { Plain } from "../../../src/fl/plan.ts";
 import {
   fedadagrad,
   fedadam,
@@ -26,6 +27,8 @@ import {
   zeros,
 } from "../../support/fl-updates.ts";
 import { plainLayout, aggregate as play, serverOf, settingOf, updateOf } from "../../support/quadratic.ts";
+
+const planFor = (notes: Plain) => ({ kind: { variant: {} }, notes });
 
 test("a frequent expert outweighs a rare one", () => {
   // Weights 2·(5/10)² = 0.5 and 8·(10/10)² = 8, so (0.5·1 + 8·3) / 8.5.
@@ -66,6 +69,14 @@ test("normalised to shares, eight experts weigh as much as one", () => {
   ];
   assertClose(at(aggregate(flame({ frequencyNorm: "tokens" }), zeros, updates), 0), 64 / 65);
   assertClose(at(aggregate(flame({ frequencyNorm: "share" }), zeros, updates), 0), 0.5);
+});
+
+test("FLAME weighs routers, where they train, by examples alone", () => {
+  const strategy = flame({ trainRouters: true });
+  const update = { ...makeUpdate({ examples: 7, tokens: 10, active: 5 }), plan: planFor({ experts: 5 }) };
+  // The sixth group is no expert here.
+  assert.equal(strategy.weight(update, 5), 7);
+  assertClose(strategy.weight(update, 4), 7 * (5 / 20) ** 2);
 });
 
 test("a client that never used an expert has no say in it", () => {
