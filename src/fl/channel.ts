@@ -29,6 +29,10 @@ export const channelFields = {
     .max(Math.PI)
     .default(0)
     .describe("largest phase error in radians; multiplies a contribution by its cosine"),
+  paired: z
+    .boolean()
+    .default(false)
+    .describe("two parameters to a symbol, in its real and imaginary part: half the channel uses, the same noise"),
   dropAfterScheduling: z
     .number()
     .min(0)
@@ -47,6 +51,10 @@ export const controlLink = ({ groups }: ParameterLayout, own: number) => ({
   up: 8 * (own + 2 * groups.length),
   down: 8 * groups.length,
 });
+
+/** Symbols that an update takes, of all clients together. */
+export const usesOf = ({ size }: ParameterLayout, { paired }: Pick<ChannelOptions, "paired">): number =>
+  Math.ceil(size / (paired ? 2 : 1));
 
 export interface Link {
   /** |h_k| */

@@ -142,7 +142,7 @@ const trainingSchema = z.strictObject({
     .number()
     .min(0)
     .default(0)
-    .describe("AdamW: a step takes learningRate · weightDecay of every parameter off"),
+    .describe("a step takes learningRate · weightDecay of every parameter off, whatever the optimizer"),
   clipNorm: positive.nullable().default(1).describe("largest global gradient norm; null leaves gradients alone"),
   mayDiverge: z
     .boolean()

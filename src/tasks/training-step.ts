@@ -12,7 +12,7 @@ import { foundPrefix, type OptimizerConfig, tallyPrefix } from "../engine/engine
 import { gradients } from "../tensor/autodiff.ts";
 import { Graph } from "../tensor/graph/graph.ts";
 import type { Program, Tensor } from "../tensor/graph/ir.ts";
-import { add, addScalar, argMax, mul, reduceSum, scale } from "../tensor/ops/arithmetic.ts";
+import { add, addScalar, argMax, mul, reduceSum, scale, sub } from "../tensor/ops/arithmetic.ts";
 import { less } from "../tensor/ops/discrete.ts";
 import { scatterAddRows } from "../tensor/ops/index-ops.ts";
 import { type AdamWOptions, adamW, clipFactor, momentumStep, sgd } from "../tensor/optimizer.ts";
@@ -220,11 +220,13 @@ function optimized(
 ): Record<string, Tensor> {
   const size = parameters.shape.at(-1) as number;
   const learningRate = inputs.own(name === "parameters" ? "learningRate" : `${name}LearningRate`, 1);
-  if (optimizer === "sgd") return { [name]: sgd(parameters, gradient, learningRate) };
+  const decayed = (next: Tensor) =>
+    options.decay ? sub(next, mul(parameters, options.within(inputs.own("decay", 1)))) : next;
+  if (optimizer === "sgd") return { [name]: decayed(sgd(parameters, gradient, learningRate)) };
   if (typeof optimizer === "object") {
     const velocity = inputs.own(`${name}Velocity`, size);
     const next = momentumStep({ parameters, velocity }, gradient, learningRate, optimizer.momentum);
-    return { [name]: next.parameters, [`${name}Velocity`]: next.velocity };
+    return { [name]: decayed(next.parameters), [`${name}Velocity`]: next.velocity };
   }
   const state = {
     parameters,

@@ -12,6 +12,7 @@ import {
   linkOf,
   momentsOf,
   scaleOf,
+  usesOf,
 } from "../channel.ts";
 import { boxChebyshev, leastNorm } from "../fair-weights.ts";
 import { usual } from "../plan.ts";
@@ -32,8 +33,8 @@ export const otaffl = defineStrategy({
     notes: `
       Every client sends its normalised update at once over a fading channel that it and the server know; h_k ~ CN(0, 1)
       anew each round, times a path loss of its own with shadowing. The sum is unbiased unless minGain, phaseError or
-      dropAfterScheduling is set. What travels over the air is as many channel uses as there are parameters, for all
-      clients together; the transceiver is derived.
+      dropAfterScheduling is set. Bytes are those of a digital upload; over the air all clients together take as
+      many channel uses as there are parameters, or half, which metrics have. The transceiver is derived.
     `,
     sends: "ahead of the update its loss on the received model, and mean and variance of each group",
     keeps: null,
@@ -94,6 +95,11 @@ export const otaffl = defineStrategy({
               text: `has ${options.utopia.length} losses, expected one for each of ${clients} clients`,
             },
           ],
+    ...(options.channel === "air" && {
+      report: (_after: ServerState, _before: ServerState, { layout }: Setting) => ({
+        channelUses: usesOf(layout, options),
+      }),
+    }),
     begin: (): Update[] => [],
     fold: (kept: Update[], update) => void kept.push(update),
     finish(kept: Update[], server, setting, at) {

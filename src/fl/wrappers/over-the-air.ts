@@ -2,7 +2,7 @@
 import type { z } from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import type { About } from "../about.ts";
-import { addNoise, channelFields, controlLink, type Link, linkOf, momentsOf, scaleOf } from "../channel.ts";
+import { addNoise, channelFields, controlLink, type Link, linkOf, momentsOf, scaleOf, usesOf } from "../channel.ts";
 import { usual } from "../plan.ts";
 import type { ServerState, Strategy } from "../strategy.ts";
 import { hasTrained, type Update } from "../update.ts";
@@ -14,6 +14,7 @@ export const aboutOverTheAir: About = {
     heard: Σ w_k·Δ_k + Re(noise) ÷ c                       noise ~ CN(0, σ²), P ÷ σ² = SNR
   `,
   notes: `
+    Bytes are those of a digital upload; the symbols it takes over the air, of all clients together, are in the metrics.
     The sum is unbiased unless minGain, phaseError or dropAfterScheduling is set. Ahead of the slot each client sends mean
     and variance of each group. Around a rule that looks at all updates at once, or keeps something of each client's, it is
     refused: the server hears only a sum.
@@ -94,6 +95,10 @@ export function overTheAir<Host>(host: Strategy<Host>, options: OverTheAirOption
       const next = host.finish(sum.host, server, setting, at);
       return next instanceof Promise ? next.then(noisy) : noisy(next);
     },
+    report: (after, before, setting) => ({
+      ...host.report?.(after, before, setting),
+      channelUses: usesOf(setting.layout, options),
+    }),
   };
 }
 

@@ -32,7 +32,15 @@ async function twoRounds(strategy: Strategy) {
 }
 
 const rate = 0.05;
-const channel = { snr: 10, noiseless: false, shadowing: 0, minGain: 0, phaseError: 0, dropAfterScheduling: 0 };
+const channel = {
+  snr: 10,
+  noiseless: false,
+  shadowing: 0,
+  minGain: 0,
+  phaseError: 0,
+  paired: false,
+  dropAfterScheduling: 0,
+};
 const pairs: readonly [string, Strategy, Strategy][] = [
   [
     "momentum",
@@ -148,6 +156,18 @@ test("what is heard over the air is the mean with noise of the power that the we
   // Four standard errors of 2,700 standard normal numbers, and of their squares.
   assert.ok(Math.abs(mean) < 4 / Math.sqrt(off.length), `mean ${mean}`);
   assert.ok(Math.abs(variance - 1) < 4 * Math.sqrt(2 / off.length), `variance ${variance}`);
+});
+
+test("two parameters to a symbol take half the channel, and the noise stays", async () => {
+  const after = async (paired: boolean) => {
+    const air = fedavg({ overTheAir: { snr: 10, paired } });
+    const start = stateOf(new Float32Array(layout.size));
+    const { parameters } = await aggregate(air, start, updates);
+    return { parameters, uses: air.report!(start, start, setting).channelUses };
+  };
+  const [alone, paired] = [await after(false), await after(true)];
+  assert.deepEqual([alone.uses, paired.uses], [layout.size, layout.size / 2]);
+  assert.deepEqual(paired.parameters, alone.parameters);
 });
 
 test("its plan sends mean and variance of each group ahead of the update", () => {

@@ -87,6 +87,22 @@ test("loss and gradient are those of loops, for two clients in a call as for eac
   assert.deepEqual(task.cost({}), { forward: 2 * 4 * 3, training: 4 * 4 * 3 });
 });
 
+test("weight decay takes its share of every parameter off, with plain steps and with momentum as with AdamW", () => {
+  const batch = batchOf([2, 0, 1, 2]);
+  const [parameters, parametersVelocity] = [numbers(task.layout.size), numbers(task.layout.size)];
+  const { slope } = expected(parameters, batch);
+  const inputs = { ...batch, parameters, learningRate: [0.1], decay: [0.02], inverseCount: [1 / 4] };
+  for (const optimizer of ["sgd", { momentum: 0.9 }] as const) {
+    const program = trainingStep(task, {}, { clients: 1, rows, length: 1 }, { ...options, decay: true }, { optimizer });
+    const found = interpret(program, optimizer === "sgd" ? inputs : { ...inputs, parametersVelocity });
+    const velocity = (i: number) => (optimizer === "sgd" ? 0 : 0.9 * parametersVelocity[i]!);
+    close(
+      found.parameters!,
+      parameters.map((value, i) => 0.98 * value - 0.1 * (velocity(i) + slope[i]!)),
+    );
+  }
+});
+
 test("training on irises begins at log 3, lowers the loss in every step, and most are told apart in the end", () => {
   const { columns, labels, examples } = loadTable(table("iris"));
   const iris = tabularTask({ features: 4, classes: 3 });
