@@ -120,7 +120,8 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     const plan = planFor(one, participation, draft, ctx);
     const from = plan?.start ?? draft.adapter;
     const base = ctx.keep(from);
-    draft.outstanding.push({ participation, client, round, sentAt: ctx.now, base, ...(plan && { plan }) });
+    const invited = { participation, client, round, sentAt: ctx.now, base };
+    draft.outstanding.push(plan === null ? invited : { ...invited, plan });
     draft.invited++;
     roster.invited(client, round, participation);
     const budget = activeIn(plan?.kind.variant, fleet.budget[client]!);
@@ -129,34 +130,20 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     const effort = plan?.effort ?? effortOf?.(client, round, () => charge);
     const { download, upload, preliminary, training, probing } = charge;
     const takes = millis(training * (effort ?? 1) + probing);
-    emit(ctx, {
-      type: "invited",
-      participation,
-      client,
-      round,
-      budget,
-      takes,
-      bytes: download + upload + (preliminary ? preliminary.up + preliminary.down : 0),
-      ...(plan?.preliminary && { asks: preliminaryStages }),
-    });
-    const invitation = {
-      type: "train",
-      round,
-      participation,
-      adapter: from,
-      rescaler,
-      ...(effort === undefined ? {} : { effort }),
-    } as const;
-    if (plan === null) effect(draft, send(clientRef(client), invitation));
+    const bytes = download + upload + (preliminary ? preliminary.up + preliminary.down : 0);
+    const told = { type: "invited", participation, client, round, budget, takes, bytes } as const;
+    emit(ctx, plan?.preliminary ? { ...told, asks: preliminaryStages } : told);
+    const invitation = { type: "train", round, participation, adapter: from, rescaler } as const;
+    const asked = effort === undefined ? invitation : { ...invitation, effort };
+    if (plan === null) effect(draft, send(clientRef(client), asked));
     else {
-      const asked = {
+      const method = {
         order: orderOf(plan, draft, ctx),
         uploadBytes: upload,
         ...(preliminary && { reportBytes: preliminary.up }),
         takes,
       };
-      const work = { ...invitation, adapter: weighing(from, download), method: asked };
-      effect(draft, send(clientRef(client), work));
+      effect(draft, send(clientRef(client), { ...asked, adapter: weighing(from, download), method }));
     }
   }
   // A prelude does not wait for those who are away.

@@ -90,7 +90,8 @@ function receiveUpdate(draft: Draft, message: Extract<ServerMessage, { type: "up
   if (invitation === null) return proceed(draft, ctx);
   draft.lastHeard = ctx.now;
   const { client, sentAt, round, base, plan } = invitation;
-  const answer = { participation, client, round, sentAt, base, result, discount: 0, ...(plan && { plan }) };
+  const plain = { participation, client, round, sentAt, base, result, discount: 0 };
+  const answer = plan === undefined ? plain : { ...plain, plan };
   roster.released(client, participation);
   roster.answered(client, ctx.now - sentAt);
   const decisions = policyIn(draft, ctx).onUpdate(viewOf(draft, ctx), { client, participation, round });

@@ -66,6 +66,8 @@ export interface SystemDiagnostics {
 /** Undefined when everything is done. */
 type Pending = Promise<void> | undefined;
 
+type Outcome = Next<unknown, Protocol>;
+
 const atOnce = 0 as Millis;
 
 export class ActorSystem implements Snapshot<SystemState>, Outlet {
@@ -242,10 +244,16 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
   #deliverDue(device: Entry): Pending {
     for (let transit = this.#router.takeDue(device); transit !== null; transit = this.#router.takeDue(device)) {
       const pending = this.#deliver(transit.receiver, transit);
-      if (pending !== undefined) return pending.then(() => this.#deliverDue(device));
+      if (pending !== undefined) return this.#deliverDueWhenDone(pending, device);
     }
     this.#registry.leave(device);
     return undefined;
+  }
+
+  /** On its own, like all that waits: a function that makes a closure allocates for it in every call, used or not. */
+  async #deliverDueWhenDone(pending: Promise<void>, device: Entry): Promise<void> {
+    await pending;
+    return this.#deliverDue(device);
   }
 
   #deliver(entry: Entry, envelope: Envelope): Pending {
@@ -279,7 +287,12 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
   }
 
   #resumeAfter(pending: Pending, entry: Entry): Pending {
-    return pending === undefined ? this.#resume(entry) : pending.then(() => this.#resume(entry));
+    return pending === undefined ? this.#resume(entry) : this.#resumeWhenDone(pending, entry);
+  }
+
+  async #resumeWhenDone(pending: Promise<void>, entry: Entry): Promise<void> {
+    await pending;
+    return this.#resume(entry);
   }
 
   /** As an event of its own, since turns may take promises and the caller cannot wait. */
@@ -322,18 +335,22 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
     this.#isTurning = true;
     try {
       const outcome = kind.definition.receive(this.#registry.stateOf(entry), envelope.message, turn);
-      if (!(outcome instanceof Promise)) return this.#commit(entry, envelope, turn, outcome);
-      return outcome
-        .then((next) => this.#commit(entry, envelope, turn, next))
-        .catch((cause: unknown) => {
-          throw this.#failure(cause, entry, envelope);
-        });
+      if (outcome instanceof Promise) return this.#commitWhenDone(entry, envelope, turn, outcome);
+      return this.#commit(entry, envelope, turn, outcome);
     } catch (cause) {
       throw this.#failure(cause, entry, envelope);
     }
   }
 
-  #commit(entry: Entry, envelope: Envelope, turn: Turn, { state, effects }: Next<unknown, Protocol>): undefined {
+  async #commitWhenDone(entry: Entry, envelope: Envelope, turn: Turn, outcome: Promise<Outcome>): Promise<void> {
+    try {
+      this.#commit(entry, envelope, turn, await outcome);
+    } catch (cause) {
+      throw this.#failure(cause, entry, envelope);
+    }
+  }
+
+  #commit(entry: Entry, envelope: Envelope, turn: Turn, { state, effects }: Outcome): undefined {
     this.#registry.persist(entry, state);
     for (const effect of effects) this.#carryOut(entry, effect);
     turn.end(envelope.refs);
