@@ -6,6 +6,7 @@ import type { ParticipationId, Round } from "../../src/base/ids.ts";
 import type { Millis } from "../../src/base/units.ts";
 import { decode, decodeUntrusted, encode } from "../../src/runtime/messages/codec.ts";
 import { damaged, Envelope, open, seal, stamped } from "../../src/runtime/messages/envelope.ts";
+import { inspect } from "../../src/runtime/messages/plain.ts";
 import type { BlobRef, PledgeRef } from "../../src/runtime/messages/refs.ts";
 
 /** Bits of any sort; NaNs of other patterns are the same NaN to JavaScript. */
@@ -61,10 +62,11 @@ const header = fc.record(
   clean,
 );
 
-test("plain data come back from bytes as they were", () => {
+test("plain data come back from bytes as they were, and are as long as was worked out without the bytes", () => {
   fc.assert(
     fc.property(plain, (value) => {
       const bytes = encode(value);
+      assert.equal(inspect(value).length, bytes.length);
       assert.deepStrictEqual(decode(bytes), value);
       assert.deepStrictEqual(decodeUntrusted(bytes, "value"), value);
     }),

@@ -5,7 +5,7 @@
  * written before (switched off, so equal data give equal bytes), lose the sign of −0 (an extension keeps it), and hand
  * out views of a shared pool (copied here).
  */
-import { addExtension, Packr, REUSE_BUFFER_MODE } from "msgpackr";
+import { addExtension, Packr } from "msgpackr";
 import { InputError, messageOf } from "../../base/errors.ts";
 import { type Inspection, inspect } from "./plain.ts";
 import { assertBounded, negativeZeroType } from "./scan.ts";
@@ -25,15 +25,6 @@ const packr = new Packr({ useRecords: false, variableMapSize: true, moreTypes: t
 /** @throws InvariantError when `value` is not plain data */
 export const encode = (value: unknown): Uint8Array<ArrayBuffer> =>
   new Uint8Array(packr.pack(packable(value, inspect(value))));
-
-const scratch = Buffer.alloc(1 << 16);
-
-/** Length of what {@link encode} would give for a value that was inspected; the bytes are written and forgotten. */
-export function lengthOf(value: unknown, inspection: Inspection): number {
-  packr.useBuffer(scratch);
-  packr.pack(packable(value, inspection), REUSE_BUFFER_MODE);
-  return packr.offset;
-}
 
 const packable = (value: unknown, { hasNegativeZero }: Inspection): unknown =>
   hasNegativeZero ? marked(value) : value;

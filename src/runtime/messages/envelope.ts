@@ -10,8 +10,8 @@ import { InputError, InvariantError } from "../../base/errors.ts";
 import type { ParticipationId, Round } from "../../base/ids.ts";
 import { formatBytes, type Millis } from "../../base/units.ts";
 import { type MessageStage, messageStages } from "../../sim/flight/stages.ts";
-import { decodeUntrusted, encode, lengthOf } from "./codec.ts";
-import { inspect } from "./plain.ts";
+import { decodeUntrusted, encode } from "./codec.ts";
+import { headLength, inspect, numberLength, textLength } from "./plain.ts";
 import { type Held, keyOf, type Protocol, type Ref } from "./refs.ts";
 
 export class Envelope {
@@ -45,7 +45,7 @@ export class Envelope {
     this.round = message.round ?? null;
     const inspection = inspect(message);
     this.refs = inspection.refs;
-    let bytes = headerLength(this) + lengthOf(message, inspection) + checksumBytes;
+    let bytes = headerLength(this) + inspection.length + checksumBytes;
     if (bytes > maxEnvelopeBytes) {
       const [takes, most] = [formatBytes(bytes), formatBytes(maxEnvelopeBytes)];
       throw new InvariantError(`message "${message.type}" takes ${takes}, expected at most ${most}`);
@@ -78,18 +78,13 @@ const fieldsOf = ({ from, to, sequence, sentAt, stage, participation, round, ref
 
 /** Length of all fields but the message. They are numbers and short words, and making a list of them takes longer. */
 function headerLength({ from, to, sequence, sentAt, stage, participation, round, refs }: Envelope): number {
-  let length = 2 + 1 + asciiLength(from.kind) + countLength(from.id) + 1 + asciiLength(to.kind) + countLength(to.id);
-  length += countLength(sequence) + countLength(sentAt) + (stage === null ? 1 : asciiLength(stage));
-  length += (participation === null ? 1 : countLength(participation)) + (round === null ? 1 : countLength(round));
-  length += refs.length < 0x10 ? 1 : refs.length < 0x10000 ? 3 : 5;
-  for (const ref of refs) length += ref.ref === "blob" ? asciiLength(ref.digest) : countLength(ref.id);
+  let length = 2 + 1 + textLength(from.kind) + numberLength(from.id) + 1 + textLength(to.kind) + numberLength(to.id);
+  length += numberLength(sequence) + numberLength(sentAt) + (stage === null ? 1 : textLength(stage));
+  length += (participation === null ? 1 : numberLength(participation)) + (round === null ? 1 : numberLength(round));
+  length += headLength(refs.length, 0x10);
+  for (const ref of refs) length += ref.ref === "blob" ? textLength(ref.digest) : numberLength(ref.id);
   return length;
 }
-
-const countLength = (count: number): number =>
-  count < 0x80 ? 1 : count < 0x100 ? 2 : count < 0x10000 ? 3 : count < 2 ** 32 ? 5 : 9;
-
-const asciiLength = ({ length }: string): number => length + (length < 0x20 ? 1 : length < 0x100 ? 2 : 3);
 
 /** The envelope as bytes, `bytes` less those of its references. */
 export const seal = (envelope: Envelope): Uint8Array => stamped(encode(fieldsOf(envelope)));
