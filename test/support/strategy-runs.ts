@@ -38,6 +38,7 @@ const ofText: readonly Spec[] = [
   { type: "ccfao", memory: true },
   { type: "dpfedavg", sampled: 0.5, fullWeight: 20, quantile: 0.5 },
   { type: "otaffl", weightRule: "mgda", shadowing: 4, dropAfterScheduling: 0.1 },
+  { type: "otaffl", sends: "gradient", paired: true },
   { type: "hfedmoe", budgets: { 1: 0.2 }, rankBy: "importance", routerWeights: "row", participation: "usage" },
   { type: "fedmoe", warmUp: 1, patience: 1, validation: 0.4 },
   { type: "fedmoe", warmUp: 0, patience: 1, weighting: "tokens", trainRouters: false, balance: 0 },

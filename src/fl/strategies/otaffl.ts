@@ -1,7 +1,10 @@
 /** OTA-FFL: weights that lean towards the worst off, and a sum that happens in the air. */
 import { z } from "zod";
-import type { Range } from "../../tasks/layout.ts";
+import type { ParameterLayout, Range } from "../../tasks/layout.ts";
+import type { Steps } from "../../tasks/steps.ts";
 import type { Setting } from "../../tasks/task.ts";
+import { gradients } from "../../tensor/autodiff.ts";
+import { reduceSum, scale } from "../../tensor/ops/arithmetic.ts";
 import { addDelta } from "../averaging.ts";
 import {
   addNoise,
@@ -16,9 +19,9 @@ import {
 } from "../channel.ts";
 import { boxChebyshev, leastNorm } from "../fair-weights.ts";
 import { usual } from "../plan.ts";
-import { lossBefore, receivedLoss } from "../probes.ts";
+import { lossBefore, onesOf, receivedLoss } from "../probes.ts";
 import type { At, ServerState } from "../strategy.ts";
-import { hasTrained, type Update } from "../update.ts";
+import { hasTrained, type Trained, type Update } from "../update.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 export const otaffl = defineStrategy({
@@ -63,6 +66,12 @@ export const otaffl = defineStrategy({
       .describe(
         "f_k: a pass over all examples at the received model, or the mean over the local steps, which costs none",
       ),
+    sends: z
+      .enum(["update", "gradient"])
+      .default("update")
+      .describe(
+        "g_k: what local steps made of the model, or one step of the learning rate down the slope over all examples",
+      ),
     utopia: z
       .array(z.number().min(0))
       .exactOptional()
@@ -78,13 +87,20 @@ export const otaffl = defineStrategy({
     weight: (update) => update.examples * update.discount,
     plan: (client, _server, setting) => ({
       ...usual(client, setting),
+      // It takes one step, which moves nothing.
+      ...(options.sends === "gradient" && { effort: 1e-6 }),
       ...(options.channel === "air"
         ? { preliminary: controlLink(setting.layout, 2) }
         : { bytes: { up: 4 * setting.layout.size + 8 } }),
     }),
-    ...(options.losses === "received" && { steps: lossBefore }),
-    reply: (trained) => ({
-      sent: { loss: options.losses === "received" ? receivedLoss(trained) : trained.meanLoss },
+    ...(options.sends === "gradient"
+      ? { steps: () => slopeBefore }
+      : options.losses === "received" && { steps: lossBefore }),
+    reply: (trained, plan, _client, { rate, layout }) => ({
+      sent: {
+        loss: options.losses === "received" || options.sends === "gradient" ? receivedLoss(trained) : trained.meanLoss,
+      },
+      ...(options.sends === "gradient" && { values: stepped(trained, plan.learningRate ?? rate, layout) }),
     }),
     problems: ({ clients }) =>
       options.utopia === undefined || options.utopia.length === clients
@@ -113,6 +129,28 @@ export const otaffl = defineStrategy({
     },
   }),
 });
+
+/** The slope of the loss over all examples, and that loss, at the model as it was received; which local steps leave as it is. */
+const slopeBefore: Steps = {
+  backward: 1,
+  moves: ({ parameters }) => scale(onesOf(parameters), 0),
+  before: ({ pass, parameters }) => ({
+    slope: gradients(reduceSum(pass.losses, [0], true), [parameters])[0]!,
+    loss: reduceSum(pass.losses, [0], true),
+    targets: reduceSum(onesOf(pass.losses), [0], true),
+  }),
+};
+
+function stepped({ base, trained, found }: Trained, rate: number, { groups }: ParameterLayout): Float32Array {
+  const values = base.slice();
+  for (const [group, { ranges }] of groups.entries()) {
+    if (trained[group] === 0) continue;
+    for (const { start, end } of ranges) {
+      for (let i = start; i < end; i++) values[i] = base[i]! - (rate * found.slope![i]!) / found.targets![0]!;
+    }
+  }
+  return values;
+}
 
 interface Options extends ChannelOptions {
   readonly weightRule: "boxChebyshev" | "softmax" | "mgda" | "examples";

@@ -307,6 +307,17 @@ test("OTA-FFL: from the mean by size to the point where both losses are equal, a
   assert.match(otaffl({ utopia: [1] }).problems!(setting)[0]!.text, /has 1 losses, expected one for each of 2 clients/);
 });
 
+test("OTA-FFL: a client may send its slope at the model it received in the place of what steps made of it", async () => {
+  const strategy = otaffl({ epsilon: 0, channel: "none", sends: "gradient" });
+  const setting = settingOf(plainLayout(2), { rate: 0.1 });
+  const server = serverOf(strategy, [3, -1], setting);
+  const one = { client: clientId(0), target: [1, 1], steps: 7, memory: emptyMemory };
+  const { update } = participate(strategy, server, one, setting);
+  // x − 0.1·(x − e).
+  close(update.values, [2.8, -0.8]);
+  close((await aggregate(strategy, server, [update], setting)).parameters, [2.8, -0.8]);
+});
+
 test("OTA-FFL: the floor that noise leaves is in proportion to its power", async () => {
   const size = 40;
   const up = Array.from({ length: size }, (_, i) => (i % 2 === 0 ? 1 : -1));

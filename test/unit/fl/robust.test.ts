@@ -45,6 +45,10 @@ test("Krum takes the lowest score, ties to the lower client, and Multi-Krum aver
     assert.equal(result(krum({ malicious: 1, scope }), oneLiar), 1);
     assert.equal(result(multiKrum({ malicious: 1, keep: 3, scope }), oneLiar), 1);
     assertClose(result(multiKrum({ malicious: 0, keep: 5, scope }), oneLiar), 21.2, 2e-6);
+    // Values 1, 2 and 0 of clients with 1, 3 and 5 examples: (1 + 3·2 + 5·0) / 9.
+    const sized = clients(oneLiar).map((update, at) => ({ ...update, examples: [5, 1, 3, 1, 1][at]! }));
+    const weighed = aggregate(multiKrum({ malicious: 1, keep: 3, scope, weighting: "examples" }), zeros, sized);
+    assertClose(at(weighed, 0), 7 / 9);
   }
 });
 

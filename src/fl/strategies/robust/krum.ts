@@ -1,7 +1,7 @@
 /** Krum and Multi-Krum: trust the updates that have the closest neighbours. */
 import { z } from "zod";
 import type { Range } from "../../../tasks/layout.ts";
-import { addDelta } from "../../averaging.ts";
+import { addDelta, averagingFields } from "../../averaging.ts";
 import { deltaFactor, keeping, perGroup } from "../../kept-updates.ts";
 import type { Method } from "../../strategy.ts";
 import { hasTrained, type Update } from "../../update.ts";
@@ -70,15 +70,26 @@ export const multiKrum = defineStrategy({
   options: {
     ...krumFields,
     keep: z.int().min(1).exactOptional().describe("m, the number of updates to average; n − f − 2 unless given"),
+    weighting: averagingFields.weighting
+      .unwrap()
+      .default("uniform")
+      .describe("of those; by examples, as Flower does, hands attackers a lever"),
   },
   name: ({ malicious }) => `multi-krum(f=${malicious})`,
-  make: (options) => selecting(options, (n) => Math.min(n, options.keep ?? n - options.malicious - 2)),
+  make(options) {
+    const weightOf = ({ examples }: Update) => (options.weighting === "examples" ? examples : 1);
+    return selecting(options, (n) => Math.min(n, options.keep ?? n - options.malicious - 2), weightOf);
+  },
 });
 
-/** @param keep how many of n updates are averaged */
+/**
+ * @param keep how many of n updates are averaged
+ * @param weightOf of each of these
+ */
 function selecting(
   { malicious, scope }: z.output<z.ZodObject<typeof krumFields>>,
   keep: (n: number) => number,
+  weightOf: (update: Update) => number = () => 1,
 ): Method<Update[]> {
   const quorum = 2 * malicious + 3;
   const idle = (updates: number): string | null =>
@@ -86,7 +97,7 @@ function selecting(
   if (scope === "expert") {
     const rule = perGroup(quorum, (trainers, group, layout, delta) => {
       const { ranges } = layout.groups[group]!;
-      writeMean(lowest(trainers, ranges, malicious, keep(trainers.length)), ranges, delta);
+      writeMean(lowest(trainers, ranges, malicious, keep(trainers.length)), ranges, delta, weightOf);
     });
     return { ...rule, idle };
   }
@@ -97,7 +108,7 @@ function selecting(
     for (const [group, { ranges }] of layout.groups.entries()) {
       // A client that did not train a group counts as unchanged in it.
       if (!chosen.some((update) => hasTrained(update, group))) continue;
-      writeMean(chosen, ranges, delta);
+      writeMean(chosen, ranges, delta, weightOf);
       addDelta(parameters, delta, ranges);
     }
     return { ...server, parameters };
@@ -124,14 +135,21 @@ export function krumScores(updates: readonly Update[], ranges: readonly Range[],
   return Float64Array.from(updates, (_, a) => nearness(distances[a]!, updates.length - malicious - 2));
 }
 
-/** The unweighted mean delta of `chosen` on `ranges`. */
-function writeMean(chosen: readonly Update[], ranges: readonly Range[], delta: Float64Array): void {
+/** The mean delta of `chosen` on `ranges`. */
+function writeMean(
+  chosen: readonly Update[],
+  ranges: readonly Range[],
+  delta: Float64Array,
+  weightOf: (update: Update) => number,
+): void {
   for (const { start, end } of ranges) delta.fill(0, start, end);
-  for (const [index, update] of chosen.entries()) {
-    const factor = deltaFactor(update);
+  let total = 0;
+  for (const update of chosen) {
+    const [factor, weight] = [deltaFactor(update), weightOf(update)];
+    total += weight;
     for (const { start, end } of ranges) {
       for (let i = start; i < end; i++) {
-        delta[i]! += (factor * (update.values[i]! - update.base[i]!) - delta[i]!) / (index + 1);
+        delta[i]! += ((factor * (update.values[i]! - update.base[i]!) - delta[i]!) * weight) / total;
       }
     }
   }
