@@ -74,6 +74,10 @@ class Stranger {
     await (await this.#server.store(streamOf(this.#run), "open")).put(digest, content);
   }
 
+  async get(digest: string): Promise<Uint8Array> {
+    return (await this.#server.store(streamOf(this.#run), "open")).get({ digest, bytes: 1e5 });
+  }
+
   /** Asks for content. @returns what is wrong with that */
   async want(name: string): Promise<string> {
     return (await this.#server.connection.request(subjects.of(this.#run, "want"), name)).string();
@@ -243,7 +247,9 @@ describe("the pool with workers anywhere", { skip: withoutNats }, () => {
     await other.answer(() => ({ reply }));
     // Of garbage nobody knows whose it was: the queue is found empty.
     await good.answer(() => encode({ "\x1b[31m": 1 }));
-    await good.answer((id) => ({ id: id + 1_000, reply }));
+    const late = "3".repeat(64);
+    await good.place(late, new Uint8Array(1e5));
+    await good.answer((id) => ({ id: id + 1_000, reply: { digest: late, bytes: 1e5, inside: null } }));
     await good.answer(() => ({ reply: parcel({ ok: true, value: { n: 9 } }) }));
     assert.deepEqual(await result, { n: 9 });
     const problems = pool.diagnostics.problems.join("\n");
@@ -263,6 +269,7 @@ describe("the pool with workers anywhere", { skip: withoutNats }, () => {
     assert.ok(!problems.includes("\x1b"));
     assert.equal(pool.diagnostics.completed, 1);
     assert.equal(pool.diagnostics.retries, 9);
+    await assert.rejects(good.get(late), /is not in the object store/, "what nobody waits for is not kept");
     await good.leave();
     await other.leave();
     await pool.close();

@@ -125,6 +125,11 @@ export class Supply {
     }
   }
 
+  /** Removes from the store what a worker put there, unless it claims what is the run's. */
+  discard({ digest, inside }: Parcel): void {
+    if (inside === null && !this.#stored.has(digest)) void this.#store.delete(digest);
+  }
+
   #upload(digest: string): Promise<void> {
     const content = this.#options.find(digest);
     const done = insist(() => this.#store.put(digest, content), this.#options.isOver);

@@ -203,8 +203,7 @@ export class NatsPool implements WorkPool {
       });
     each(subjects.workers, (data) => this.#hear(data));
     each(subjects.of(this.#run, "want"), (data, respond) => this.#supply.answer(Buffer.from(data).toString(), respond));
-    const consumer = await jetstream.consumers.get(streamOf(this.#run), "run");
-    const results = await consumer.consume({ max_messages: 100 });
+    const results = await (await jetstream.consumers.get(streamOf(this.#run), "run")).consume({ max_messages: 100 });
     this.#takeAll(results).catch((cause: unknown) => this.#fail(new MachineError(messageOf(cause), { cause })));
     connection.closed().then((error) => {
       if (error) this.#fail(new MachineError(`the connection to ${server.url} ended: ${error.message}`));
@@ -218,11 +217,10 @@ export class NatsPool implements WorkPool {
 
   #announce(): void {
     const { server, title, needs } = this.#options;
-    const { connection } = server;
-    if (connection.isClosed()) return;
+    if (server.connection.isClosed()) return;
     const over = this.#closed && this.#isIdle;
     const told = { run: this.#run, title, needs, setup: this.#setup, slots: this.#attendance.slots, over };
-    connection.publish(subjects.of(this.#run, "announce"), encode(told));
+    server.connection.publish(subjects.of(this.#run, "announce"), encode(told));
   }
 
   #onBeat(): void {
@@ -233,7 +231,6 @@ export class NatsPool implements WorkPool {
     if (this.#closed) this.#forget();
   }
 
-  /** A worker says that it is there. */
   #hear(data: Uint8Array): void {
     try {
       const before = this.#attendance.slots;
@@ -323,8 +320,11 @@ export class NatsPool implements WorkPool {
       const result = read(resultSchema, message.data, "a result");
       const { worker, reply, took, attempt } = result;
       const order = this.#remote.get(result.id);
-      // Somebody else was faster.
-      if (order === undefined || order.isRead) return;
+      if (order === undefined || order.isRead) {
+        // Somebody else was faster; what is being read may be the same content.
+        if (![...this.#remote.values()].some(({ isRead }) => isRead)) this.#supply.discard(reply);
+        return;
+      }
       id = result.id;
       order.isRead = true;
       const problem = misfit(needs, worker.is);
@@ -343,7 +343,7 @@ export class NatsPool implements WorkPool {
         remember(this.#problems, `"${order.task.work}" threw on ${worker.host}: ${found.message}`);
         order.reject(failureOf({ ...found, stack: found.stack }));
       }
-      if (reply.inside === null) void this.#store.delete(reply.digest);
+      this.#supply.discard(reply);
     } catch (error) {
       if (id === -1) remember(this.#problems, `a result was refused: ${messageOf(error)}`);
       else this.#retry(id, `its result was refused: ${messageOf(error)}`);
@@ -357,12 +357,12 @@ export class NatsPool implements WorkPool {
     const order = this.#remote.get(id);
     if (order === undefined) return;
     this.#remote.delete(id);
-    const { work } = order.task;
-    remember(this.#problems, `"${work}" is begun again: ${reason}`);
+    remember(this.#problems, `"${order.task.work}" is begun again: ${reason}`);
     if (++order.attempts < mostAttempts) {
       this.#retries++;
       this.#waiting.unshift(order);
-    } else order.reject(new MachineError(`"${work}" went wrong ${order.attempts} times, giving up: ${reason}`));
+    } else
+      order.reject(new MachineError(`"${order.task.work}" went wrong ${order.attempts} times, giving up: ${reason}`));
     this.#dispatch();
   }
 
