@@ -39,7 +39,7 @@ export { compact, custom, headings, type PromptTemplate } from "./data/template.
 export type { Loss } from "./data/tokenized.ts";
 export type { MergeLimit } from "./engine/merge-limit.ts";
 export type { About, Paper, Reduction } from "./fl/about.ts";
-export type { Definition, Factory, Named, Spec } from "./fl/define.ts";
+export type { Definition, Described, Factory, Named, Spec } from "./fl/define.ts";
 export type { DeployedModel, Deployment } from "./fl/deployment.ts";
 export type { ClientMemory, ClientView, Invited, Kind, Plain, Plan, Vectors } from "./fl/plan.ts";
 export * from "./fl/policies/all.ts";

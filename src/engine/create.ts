@@ -119,7 +119,7 @@ function weigh(engine: EngineName, machine: Machine): EngineChoice {
     const { description, gpu } = machine.tensorflow();
     return { engine, gpu, reason: `asked for; ${description}, ${gpu ? "on the GPU" : "which sees no GPU"}` };
   }
-  if (engine !== "auto") return { engine, gpu: engine.startsWith("onnx-"), reason: "asked for" };
+  if (engine !== "auto") return { engine, gpu: engine.startsWith("onnx-"), reason: `engine ${engine}, as asked for` };
   const { vendors, nvidia } = machine.gpus();
   if (vendors.length === 0) return { engine: "onnx", gpu: false, reason: "ONNX Runtime on the CPU: there is no GPU" };
   const against: string[] = [];

@@ -253,6 +253,6 @@ test("a claim that does not hold is no mistake of the user, and has an exit code
   assert.equal(said.code, 3, said.err);
   assert.match(said.out, /fails {2}finishes within 1ms of virtual time/);
   const quiet = await runFlame("run", scenario({ ...timing, expect }), "--out", join(folder, "quiet"), "--quiet");
-  assert.match(quiet.out, /^fails .*\nfinished: 1 rounds, .*\n\S+quiet\/report\.html\n$/);
+  assert.match(quiet.out, /^fails .*\nfinished: 1 round, .*\n\S+quiet\/report\.html\n$/);
   assert.ok(readdirSync(out).includes("report.html"));
 });

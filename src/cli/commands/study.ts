@@ -24,7 +24,7 @@ import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
 import { onInterrupt } from "../screen/interrupt.ts";
 import { StudyBoard } from "../screen/study-board.ts";
-import { terminal } from "../screen/terminal.ts";
+import { terminal, wrapped } from "../screen/terminal.ts";
 import { type NatsFlags, natsOf } from "./nats-flags.ts";
 import { quote, reproduce } from "./run.ts";
 
@@ -224,7 +224,13 @@ function showOutcome(
     const counts = { cells: done.length, of: record.cells.length, failed: failed.length, broken: broken.length };
     terminal.out.write(`${JSON.stringify({ event: "ended", folder: record.folder, ...counts })}\n`);
   } else {
-    if (report !== null) terminal.out.write(`\n${text}\n`);
+    if (report !== null)
+      terminal.out.write(
+        `\n${text
+          .split("\n")
+          .map((line) => wrapped(line))
+          .join("\n")}\n`,
+      );
     for (const cell of broken) {
       terminal.out.write(`${colors.red("broken")} ${titleOf(cell)}: ${cell.result!.cell.violations.join("; ")}\n`);
     }

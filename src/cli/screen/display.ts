@@ -2,6 +2,7 @@
 
 import { createLogUpdate } from "log-update";
 import { formatTime } from "../../base/units.ts";
+import { plural } from "../../report/numbers.ts";
 import type { Progress, ProgressListener } from "../../run/progress.ts";
 import { factsOf } from "../../tasks/facts.ts";
 import { colors } from "./colors.ts";
@@ -78,8 +79,10 @@ type Ended = Extract<Progress, { type: "ended" }>;
 function opening(began: Began): string[] {
   const { name, question, seed, clients, rounds, strategy, engine, workers, folder, resumedAfter } = began;
   const lines = [colors.bold(name), ...(question === null ? [] : [colors.dim(question)])];
-  const work = engine === null ? "timing only" : `${engine}, ${workers} ${workers === 1 ? "worker" : "workers"}`;
-  lines.push(`${clients} clients, ${rounds} rounds, ${strategy}, seed ${seed}, ${work}`);
+  const work = engine === null ? "timing only" : `${engine}, ${plural(workers, "worker", "workers")}`;
+  lines.push(
+    `${plural(clients, "client", "clients")}, ${plural(rounds, "round", "rounds")}, ${strategy}, seed ${seed}, ${work}`,
+  );
   if (folder !== null) lines.push(colors.dim(folder));
   if (resumedAfter !== null) lines.push(`continues after round ${resumedAfter}`);
   return lines;
@@ -92,7 +95,9 @@ function closing({ result }: Ended, quiet: boolean): string[] {
   }
   if (result.divergedIn !== null) lines.push(colors.red(`the model diverged in round ${result.divergedIn}`));
   const time = `${formatTime(result.virtualTime)} of virtual time in ${duration(result.seconds)}`;
-  lines.push(`${result.state}: ${result.rounds} rounds, ${time}, digest ${result.digest.slice(0, 16)}`);
+  lines.push(
+    `${result.state}: ${plural(result.rounds, "round", "rounds")}, ${time}, digest ${result.digest.slice(0, 16)}`,
+  );
   if (result.folder !== null && result.state === "finished") lines.push(colors.dim(`${result.folder}/report.html`));
   if (result.folder !== null && result.state === "interrupted") {
     lines.push(`continue with: npx flame resume ${result.folder}`);

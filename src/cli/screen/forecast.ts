@@ -1,6 +1,8 @@
 /** What a forecast says on a terminal: in a table, and in short. */
+
 import { formatBytes, formatTime } from "../../base/units.ts";
 import type { Forecast } from "../../records/forecast.ts";
+import { plural } from "../../report/numbers.ts";
 import { formatTable } from "../../report/table.ts";
 import { colors } from "./colors.ts";
 import { duration } from "./table.ts";
@@ -37,7 +39,10 @@ export function longForecast(forecast: Forecast, symbol: string): string {
   const about = whole ? "" : "about ";
   const shared = together.map(({ budget, clients }) => `${clients} at ${symbol}=${budget}`).join(", ");
   const facts: [string, string][] = [
-    ["clients", `${clients}, ${rounds} rounds, ${about}${invited} invitations, ${about}${counted} of them counted`],
+    [
+      "clients",
+      `${clients}, ${plural(rounds, "round", "rounds")}, ${about}${invited} invitations, ${about}${counted} of them counted`,
+    ],
     ["virtual time", `${about}${formatTime(virtualTime)}, the median round ${formatTime(round)}`],
     ["bytes", `${about}${formatBytes(downloadBytes)} down, ${about}${formatBytes(uploadBytes)} up`],
     ["training", `${about}${steps} steps`],

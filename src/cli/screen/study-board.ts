@@ -1,4 +1,5 @@
 /** What the terminal shows while the cells of a study run. */
+import { plural } from "../../report/numbers.ts";
 import { failureOf } from "../../study/cell.ts";
 import { type CellPlan, titleOf } from "../../study/matrix/plan.ts";
 import type { StudyCell } from "../../study/study.ts";
@@ -33,7 +34,7 @@ export class StudyBoard {
     const amount = (of: readonly CellPlan[]): number => of.reduce((sum, plan) => sum + worth(plan), 0);
     this.#done = amount(plans) - amount(missing);
     const kept = plans.length - missing.length;
-    this.note(`${plans.length} cells${kept === 0 ? "" : `, ${kept} of them done before`}`);
+    this.note(`${plural(plans.length, "cell", "cells")}${kept === 0 ? "" : `, ${kept} of them done before`}`);
     const unit = this.#trains ? "round" : "cell";
     this.#line = this.#isShown && missing.length > 0 ? new ProgressLine(unit, amount(plans), this.#done) : null;
   }

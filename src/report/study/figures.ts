@@ -7,7 +7,7 @@ import { roundTicks, timeUnit } from "../numbers.ts";
 import { estimate, type Interval } from "../statistics/intervals.ts";
 import { type Column, type Comparison, finiteOf, type Group } from "./comparison.ts";
 import type { Measure } from "./measures.ts";
-import { fixed, inUnits, isWide, roomFor, shorten, yLabel } from "./scales.ts";
+import { fixed, inUnits, isWide, roomFor, roomy, shorten, yLabel } from "./scales.ts";
 
 const stylesOf = ({ methods }: Comparison): ReadonlyMap<string, Style> =>
   new Map(methods.map((method, at) => [method, seriesStyle(at, method)]));
@@ -125,6 +125,10 @@ export function curveFigures(comparison: Comparison): Figure[] {
   }));
   const all = series.flatMap(({ points }) => points);
   const unit = timeUnit(all.reduce((most, { time }) => Math.max(most, time), 0));
+  const domain = roomy(
+    all.map(({ loss }) => loss),
+    { zero: false, most: Number.POSITIVE_INFINITY },
+  );
   const isOne = shown.length === 1;
   const facet = isOne ? {} : { fx: "panel" };
   const plot = (id: string, title: string, caption: string, label: string, x: (point: Point) => number): Figure => {
@@ -134,7 +138,7 @@ export function curveFigures(comparison: Comparison): Figure[] {
       const band = { y1: ({ interval }: Point) => interval!.low, y2: ({ interval }: Point) => interval!.high };
       const told = (point: Point) => `round ${point.round}: ${point.loss.toFixed(3)}`;
       return [
-        Plot.areaY(known, { x, ...band, z: "panel", ...facet, fill: colour, fillOpacity: 0.1 }),
+        Plot.areaY(known, { x, ...band, z: "panel", ...facet, fill: colour, fillOpacity: 0.1, clip: true }),
         Plot.line(points, {
           ...{ x, y, z: "panel", ...facet, stroke: colour, strokeWidth: 2 },
           ...(dash === null ? {} : { strokeDasharray: dash }),
@@ -146,7 +150,7 @@ export function curveFigures(comparison: Comparison): Figure[] {
     return {
       id,
       title,
-      caption: `${caption} Means over seeds with 95 % intervals; a run that failed counts as long as it has a loss.${leftOut(comparison)}`,
+      caption: `${caption} Means over seeds with 95 % intervals, which may reach beyond the plot; a run that failed counts as long as it has a loss.${leftOut(comparison)}`,
       legend: asLines([...styles.values()]),
       ...(isOne ? {} : { wide: true }),
       svg: draw(
@@ -163,7 +167,8 @@ export function curveFigures(comparison: Comparison): Figure[] {
               ? roundTicks([...new Map(rounds.map((point) => [point.round, point])).values()])
               : {}),
           },
-          y: { ...yLabel("held-out loss, mean over budgets (nats)", isOne), grid: true, nice: true },
+          // Of few seeds intervals are wide: they would leave the means a line at the bottom.
+          y: { ...yLabel("held-out loss, mean over budgets (nats)", isOne), grid: true, nice: true, domain },
           marks,
         },
         isOne && methods.length > 1

@@ -157,7 +157,7 @@ function cost(aim: Target | null, asked: Target | null, task: TaskFacts): Measur
         form: "positive",
         better: "low",
         of: ({ cell: { costs } }) => (costs?.flops == null ? null : costs.flops / 1e9),
-        write: (value) => value.toFixed(2),
+        write: (value) => (value < 0.01 ? String(Number(value.toPrecision(2))) : value.toFixed(2)),
       },
       {
         id: "memory",

@@ -3,6 +3,7 @@ import { ScenarioError } from "../../base/errors.ts";
 import { formatShare } from "../../base/units.ts";
 import type { Spec } from "../../fl/define.ts";
 import { sizedLike } from "../../fl/policies/registry.ts";
+import { strategies } from "../../fl/strategies/registry.ts";
 import type { Strategy } from "../../fl/strategy.ts";
 import { type Scenario, strategyOf } from "../../scenario/define.ts";
 import type { Matrix } from "./planned.ts";
@@ -33,7 +34,7 @@ export type Place = ReadonlyMap<Axis, Level>;
 
 /** All axes on which the matrix says anything, and all places between them; strategies are the first axis. */
 export function placesOf(scenarios: readonly Scenario[], matrix: Matrix): { axes: Axis[]; places: Place[] } {
-  const strategies = strategyAxis(matrix.strategies);
+  const methods = strategyAxis(matrix.strategies);
   const others = [
     axisOf("variant", "method", matrix.variants.map(variation)),
     axisOf("policy", "method", matrix.policies.map(policyLevel)),
@@ -45,7 +46,7 @@ export function placesOf(scenarios: readonly Scenario[], matrix: Matrix): { axes
   ].filter(isGiven);
   const fields = Object.entries(matrix.vary).map(([path, values]) => fieldAxis(path, values, Object.keys(matrix.vary)));
   // Settings of one method are compared with each other; of several, they are where these are compared.
-  const isOne = scenarios.length * product([strategies, ...others].map(({ levels }) => levels.length)) <= 1;
+  const isOne = scenarios.length * product([methods, ...others].map(({ levels }) => levels.length)) <= 1;
   const varied = fields.map((axis): Axis => ({ ...axis, role: isOne ? "method" : "condition" }));
   const around = [
     axisOf("condition", "condition", matrix.conditions.map(variation)),
@@ -57,11 +58,11 @@ export function placesOf(scenarios: readonly Scenario[], matrix: Matrix): { axes
     matrix.sample,
     varied.map(({ levels }) => levels.length),
   );
-  const rest = crossed([strategies, ...others].filter(isGiven));
+  const rest = crossed([methods, ...others].filter(isGiven));
   const places = rest.flatMap((place) =>
     settings.flatMap((setting) => crossed(around).map((world) => new Map([...place, ...setting, ...world]))),
   );
-  return { axes: [strategies, ...others, ...varied, ...around].filter(isGiven), places };
+  return { axes: [methods, ...others, ...varied, ...around].filter(isGiven), places };
 }
 
 const isGiven = ({ levels }: Axis): boolean => levels.length > 0;
@@ -84,9 +85,18 @@ const strategyAxis = (names: readonly string[]): Axis =>
     names.map((name) => ({
       label: name,
       value: null,
-      set: (scenario) => (isOwn(scenario, name) ? [] : [`strategy=${JSON.stringify(partOf(name))}`]),
+      set: (scenario) => (isOwn(scenario, name) ? [] : [`strategy=${JSON.stringify(knownPart(name, scenario))}`]),
     })),
   );
+
+/** @throws ScenarioError for a name that is none, in a scenario with a strategy of its own: that may have been meant */
+function knownPart(name: string, { own: { strategy } }: Scenario): Spec {
+  const part = partOf(name);
+  if (strategy === undefined || strategies.entries.has(part.type)) return part;
+  throw new ScenarioError(
+    `strategies: ${name} is not the scenario's own, ${strategy.name}, nor does it come with the program\n  expected ${strategy.name}, or one of ${[...strategies.entries.keys()].join(", ")}`,
+  );
+}
 
 /** The author's own goes by its name or its type. */
 const isOwn = ({ own: { strategy } }: Scenario, name: string): boolean =>

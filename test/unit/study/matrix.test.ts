@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { hetlora } from "../../../src/fl/strategies/registry.ts";
+import { fedavg, hetlora } from "../../../src/fl/strategies/registry.ts";
 import { configure } from "../../../src/scenario/configure.ts";
 import { scenarioToJson, strategyOf } from "../../../src/scenario/define.ts";
 import { loadScenario } from "../../../src/study/load-scenario.ts";
@@ -31,6 +31,15 @@ test("cells that any kind of processor trains are cells of their own, and the st
   assert.deepEqual(plain.notes, []);
   assert.match(mixed.notes.join(), /last digits may differ/);
   assert.deepEqual(plan(true, scenario).notes, []);
+});
+
+test("a strategy that is none is told beside that of the scenario's own", () => {
+  const own = timingOnly({ strategy: { ...fedavg(), name: "mine", spec: { type: "mine" } } });
+  assert.equal(planOf({ strategies: ["mine", "fedavg"], dropouts: [], seeds: [1] }, [own]).cells[0]!.method, "mine");
+  assert.throws(
+    () => planOf({ strategies: ["mime"] }, [own]),
+    /mime is not the scenario's own, mine, nor .*\n.*mine, or one of/,
+  );
 });
 
 test("a matrix has a cell for every combination, one seed after the other", () => {
