@@ -30,6 +30,16 @@ test("a run that is interrupted anywhere and resumed leaves the same bytes as on
   }
 });
 
+test("a run without training has no time for a checkpoint of each round, unless the scenario asks for it", async (t) => {
+  const folder = temporaryFolder(t);
+  for (const every of [undefined, 3]) {
+    const out = join(folder, String(every));
+    const { diagnostics, rounds } = await run(stormy(1, { checkpoints: { ...(every && { every }) } }), { out });
+    if (every === undefined) assert.ok(diagnostics.checkpoints! < rounds, `${diagnostics.checkpoints} of ${rounds}`);
+    else assert.equal(diagnostics.checkpoints, Math.floor((rounds - 1) / every) + 1);
+  }
+});
+
 test("a run may be interrupted again and again", async (t) => {
   const folder = temporaryFolder(t);
   await run(stormy(1), { out: join(folder, "straight"), reproduce });
