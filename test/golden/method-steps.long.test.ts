@@ -259,11 +259,14 @@ test("SCAFFOLD's gradient and the losses of q-FFL and OTA-FFL are those of the r
     const { loss, targets } = probed(strategy);
     assertNear(Float64Array.of(loss![0]! / targets![0]!), Float64Array.of(lossAt(start, batch)));
   }
-  const { gradient, targets } = probed(scaffold({ control: "gradient" }));
-  assertNear(
-    gradient!.map((value) => value / targets![0]!),
-    differences((at) => lossAt(at, batch), start).parameters,
-  );
+  const slope = differences((at) => lossAt(at, batch), start).parameters;
+  const found = { ...probed(scaffold({ control: "gradient" })), ...probed(otaffl({ sends: "gradient" })) };
+  for (const sum of [found.gradient!, found.slope!]) {
+    assertNear(
+      sum.map((value) => value / found.targets![0]!),
+      slope,
+    );
+  }
 });
 
 test("every strategy that changes a client's step is among these", () => {

@@ -8,10 +8,11 @@ import { loadBalance, smoothed } from "../../../src/fl/experts/losses.ts";
 import { adviceFor, advised, fits, largestWithin } from "../../../src/fl/experts/sub-models.ts";
 import type { ClientMemory, Plan } from "../../../src/fl/plan.ts";
 import { fedmoe } from "../../../src/fl/strategies/fedmoe.ts";
+import { flame } from "../../../src/fl/strategies/flame.ts";
 import type { ServerState } from "../../../src/fl/strategy.ts";
 import { gradients } from "../../../src/tensor/autodiff.ts";
 import { Graph } from "../../../src/tensor/graph/graph.ts";
-import { reduceSum } from "../../../src/tensor/ops/arithmetic.ts";
+import { reduceSum, scale } from "../../../src/tensor/ops/arithmetic.ts";
 import { crossEntropy, softmax } from "../../../src/tensor/ops/nn.ts";
 import { aggregate, drawsOf, emptyMemory, serverOf, settingOf, updateOf } from "../../support/quadratic.ts";
 import { interpret } from "../../support/reference.ts";
@@ -245,12 +246,15 @@ test("label smoothing and load balance are their formulas, and so are their slop
   };
   const smooth = reduceSum(smoothed(pass as never, 0.2), [0], true);
   const balance = loadBalance({ pass } as never, [graph.constant([3], [1])]);
+  // FLAME asks for the same beside its loss, and knows by itself how many experts there are.
+  const given = { graph, pass, loss: scale(smooth, 1) } as never;
+  const ofFlame = flame({ balance: 0.5 }).steps!({ variant: {} }, {} as never).objective!(given);
   const [ofLogits] = gradients(smooth, [logits]);
   const [ofRouter] = gradients(balance, [router]);
   const program = {
     name: "loss",
     inputs: { logits, targets, router, counts, present },
-    outputs: { smooth, balance, ofLogits: ofLogits!, ofRouter: ofRouter! },
+    outputs: { smooth, balance, ofFlame, ofLogits: ofLogits!, ofRouter: ofRouter! },
   };
   const feeds = {
     logits: normals(20),
@@ -275,6 +279,7 @@ test("label smoothing and load balance are their formulas, and so are their slop
     ) / 3;
   const even = 3 * (mean(0) * (4 / 6) + mean(1) / 6 + mean(2) / 6);
   assert.ok(Math.abs(at.balance![0]! - even) < 1e-12);
+  assert.ok(Math.abs(at.ofFlame![0]! - (at.smooth![0]! + 0.5 * even)) < 1e-12);
   for (const [name, of, gradient] of [
     ["logits", "smooth", "ofLogits"],
     ["router", "balance", "ofRouter"],
