@@ -5,7 +5,7 @@ import type { Plain } from "../src/fl/plan.ts";
 import { prelude } from "../src/fl/policies/prelude.ts";
 import type { RoundPolicy } from "../src/fl/policy.ts";
 import { allEligible } from "../src/fl/samplers/choose.ts";
-import type { Chosen } from "../src/fl/strategy.ts";
+import type { Chosen, Strategy } from "../src/fl/strategy.ts";
 import { methodState } from "./planning.ts";
 import { candidatesOf, type Draft, type ServerContext } from "./server-state.ts";
 
@@ -29,7 +29,7 @@ export function chooseClients(draft: Draft, ctx: ServerContext): Chosen["clients
   const eligible = allEligible(candidates);
   const from = { round, eligible, count, memory: draft.memory as Plain, server: methodState(draft, ctx) };
   const { clients, memory } = strategy.sampler.select(from, settingIn(round), draws);
-  checkChosen(clients, new Set(eligible), Math.min(count, eligible.length), strategy.name);
+  checkChosen(clients, new Set(eligible), Math.min(count, eligible.length), strategy);
   draft.memory = memory;
   return clients;
 }
@@ -43,12 +43,15 @@ export function canInvite(draft: Draft, ctx: ServerContext, count: number): bool
   return sampler.select(candidates, count, draws).length >= count;
 }
 
-function checkChosen(clients: Chosen["clients"], free: Set<ClientId>, count: number, strategy: string): void {
+function checkChosen(
+  clients: Chosen["clients"],
+  free: Set<ClientId>,
+  count: number,
+  { name, sampler }: Pick<Strategy, "name" | "sampler">,
+): void {
   for (const { client } of clients) {
-    invariant(
-      free.delete(client),
-      () => `strategy ${strategy} chose ${clientName(client)}, who is not there to be chosen`,
-    );
+    invariant(free.delete(client), () => `strategy ${name} chose ${clientName(client)}, who is not there to be chosen`);
   }
-  invariant(clients.length === count, () => `strategy ${strategy} chose ${clients.length} clients, expected ${count}`);
+  const isEnough = sampler?.fewer === true ? clients.length <= count : clients.length === count;
+  invariant(isEnough, () => `strategy ${name} chose ${clients.length} clients, expected ${count}`);
 }

@@ -146,8 +146,10 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
       effect(draft, send(clientRef(client), { ...asked, adapter: weighing(from, download), method }));
     }
   }
-  // A prelude does not wait for those who are away.
-  draft.wanted = round === 0 ? 0 : draft.wanted - chosen.length;
+  // A prelude does not wait for those who are away, nor does whoever chose fewer on purpose: of nobody, nobody comes.
+  const chosenFreely = round > 0 && method.strategy.sampler?.fewer === true;
+  draft.wanted = round === 0 || chosenFreely ? 0 : draft.wanted - chosen.length;
+  if (chosenFreely && draft.outstanding.length === 0) draft.isDeserted = true;
   if (draft.wanted > 0 && !retryLater(draft, ctx)) {
     draft.wanted = 0;
     draft.isDeserted = true;

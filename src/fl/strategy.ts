@@ -86,6 +86,8 @@ export interface Chosen {
 }
 
 export interface StrategySampler {
+  /** Whether it may choose fewer than `count`, and nobody is invited in their place. */
+  readonly fewer?: boolean;
   /** `count` distinct eligible clients, or all where there are fewer; with each what its plan is to know. */
   select(from: Choice, setting: Setting, draws: Draws): Chosen;
 }

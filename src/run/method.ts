@@ -14,7 +14,7 @@ import { judged } from "../records/stopping.ts";
 import type { BlobStore } from "../runtime/messages/blobs.ts";
 import type { BlobRef } from "../runtime/messages/refs.ts";
 import { measuredCost } from "../scenario/calibration.ts";
-import { type Scenario, strategyOf } from "../scenario/define.ts";
+import { policyOf, type Scenario, strategyOf } from "../scenario/define.ts";
 import { trainingTimeOf } from "../scenario/effort.ts";
 import { factsOf, type TaskType, tasksWith } from "../tasks/facts.ts";
 import type { TaskPrograms } from "../tasks/programs.ts";
@@ -128,7 +128,7 @@ const idle = (type: TaskType): string =>
 
 /** What the strategy asks of the task that it does not have, and options that do not fit the scenario. */
 export function strategyProblems(scenario: Scenario, prepared: Prepared): Problem[] {
-  const { name, needs = [], problems } = strategyOf(scenario);
+  const { name, needs = [], problems, sampler } = strategyOf(scenario);
   const { type, task } = prepared.task;
   const missing = needs.filter((ability) => !task.abilities.includes(ability));
   const fitting = tasksWith(needs);
@@ -137,6 +137,10 @@ export function strategyProblems(scenario: Scenario, prepared: Prepared): Proble
     const why = missing.length === 0 ? idle(type) : fitting.includes(type) ? `${lacks} as its fields stand` : lacks;
     const remedy = fitting.length > 0 ? `the task ${fitting.join(" or ")}` : "abilities that one task has";
     return [{ path: "strategy", text: `is ${name}, which ${why}; expected ${remedy}, or another strategy` }];
+  }
+  if (sampler?.fewer === true && policyOf(scenario).carriesOver) {
+    const text = `is ${name}, which chooses fewer clients than it is asked for; expected a policy of rounds that end, or another strategy`;
+    return [{ path: "strategy", text }];
   }
   return under("strategy", problems?.(settingsOf(scenario, prepared, new Rng(scenario.data.seed))(1)) ?? []);
 }

@@ -74,7 +74,7 @@ export const allStrategies: readonly (readonly [make: () => Strategy, promises: 
   [() => bulyan(), { ...mean, reproducesFrom: 3 }],
   [() => geometricMedian(), mean],
   [() => geometricMedian({ scope: "adapter", weighting: "examples", iterations: 20 }), mean],
-  [() => dpfedavg({ sampled: 1 }), { restless: true }],
+  [() => dpfedavg({ sampled: 0.5, sampling: "poisson" }), { restless: true }],
   [() => dpfedavg({ sampled: 0.5, fullWeight: 20, quantile: 0.5, bitNoise: 2 }), { restless: true }],
   [() => fedprox({ mu: 0.1 }), mean],
   [() => scaffold(), { agreesFrom: 1, bytes: (size) => ({ down: 8 * size, up: 8 * size }) }],

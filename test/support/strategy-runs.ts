@@ -36,7 +36,7 @@ const ofText: readonly Spec[] = [
   { type: "ewwa", variant: "code", form: "adagrad" },
   { type: "ewwa", remembered: 4 },
   { type: "ccfao", memory: true },
-  { type: "dpfedavg", sampled: 0.5, fullWeight: 20, quantile: 0.5 },
+  { type: "dpfedavg", sampled: 0.3, fullWeight: 20, quantile: 0.5, bitNoise: 2 },
   { type: "otaffl", weightRule: "mgda", shadowing: 4, dropAfterScheduling: 0.1 },
   { type: "otaffl", sends: "gradient", paired: true },
   { type: "hfedmoe", budgets: { 1: 0.2 }, rankBy: "importance", routerWeights: "row", participation: "usage" },

@@ -3,10 +3,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId, round as roundOf } from "../../../src/base/ids.ts";
 import { Rng } from "../../../src/base/random.ts";
+import { fedbuff } from "../../../src/fl/policies/registry.ts";
 import { accountant } from "../../../src/fl/strategies/private/accountant.ts";
 import { dpfedavg } from "../../../src/fl/strategies/private/dpfedavg.ts";
 import { fedavg } from "../../../src/fl/strategies/registry.ts";
 import type { ServerState, Strategy } from "../../../src/fl/strategy.ts";
+import { run } from "../../../src/run/run.ts";
+import { embeddedScenario } from "../../support/embedded-scenario.ts";
 import { close } from "../../support/method-goldens.ts";
 import { aggregate, plainLayout, serverOf, settingOf, updateOf, workHere } from "../../support/quadratic.ts";
 
@@ -121,4 +124,40 @@ test("bits need more noise than half of what the deltas have", () => {
   assert.deepEqual(strategy.problems!(setting), [
     { path: "bitNoise", text: "is 0.4, expected more than 0.5, half of strategy.noise" },
   ]);
+});
+
+test("with Poisson sampling each client comes with probability q, whoever else is there, and at most as many as a round has", () => {
+  const { sampler } = dpfedavg({ sampled: 0.25, sampling: "poisson" });
+  const at = settingOf(plainLayout(1), { clients: 400 });
+  const everybody = Array.from({ length: 400 }, (_, client) => clientId(client));
+  const chosen = (round: number, eligible = everybody, count = 400) =>
+    sampler!
+      .select(
+        { round: roundOf(round), eligible, count, memory: null, server: serverOf(fedavg(), [0], at) },
+        at,
+        new Rng(round).at("poisson").at(0),
+      )
+      .clients.map(({ client }) => client);
+  const sizes = Array.from({ length: 50 }, (_, round) => chosen(1 + round).length);
+  // Four standard errors of the mean of 50 binomials, whose sizes differ.
+  const mean = sizes.reduce((sum, size) => sum + size, 0) / 50;
+  assert.ok(Math.abs(mean - 100) < 4 * Math.sqrt(75 / 50), `mean ${mean}`);
+  assert.ok(new Set(sizes).size > 5);
+  const odd = everybody.filter((client) => client % 2 === 1);
+  assert.deepEqual(
+    chosen(3, odd),
+    chosen(3).filter((client) => client % 2 === 1),
+  );
+  assert.equal(chosen(3, everybody, 10).length, 10);
+});
+
+test("Poisson sampling asks for rounds that end", async () => {
+  const strategy = dpfedavg({ sampled: 0.5, sampling: "poisson" });
+  const policy = fedbuff({ concurrency: 2, buffer: 2 });
+  const scenario = embeddedScenario({ strategy, rounds: { count: 1, cohort: 2, policy } });
+  await assert.rejects(run(scenario, { out: null, workers: 1 }), {
+    name: "ScenarioError",
+    message:
+      /strategy is dpfedavg.*, which chooses fewer clients than it is asked for; expected a policy of rounds that end/,
+  });
 });

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { ScenarioError } from "../../../base/errors.ts";
 import type { Setting } from "../../../tasks/task.ts";
-import type { ServerState } from "../../strategy.ts";
+import type { ServerState, StrategySampler } from "../../strategy.ts";
 import { deltaNorm, type Update } from "../../update.ts";
 import { defineStrategy } from "../../wrappers/define-strategy.ts";
 import { accountant } from "./accountant.ts";
@@ -30,8 +30,9 @@ export const dpfedavg = defineStrategy({
     notes: `
       The denominator is fixed: with the number that arrived, one client would change more than C. So a cohort smaller than
       q·N moves the model less. Metrics have ε of the rounds so far, from Rényi orders 2 to 512, and C where it adapts. The
-      account is of clients that take part with probability q, each on its own; a cohort of fixed size is near that and not
-      the same, and rounds in which nobody was counted publish nothing. It covers the model alone: losses and counts that
+      account is of clients that take part with probability q, each on its own: with sampling "poisson" they are chosen so, and
+      rounds.cohort is the most that a round has, to be set well above q·N. A cohort of fixed size, by the scenario's sampler,
+      is near that and not the same. Rounds in which nobody was counted publish nothing. The account covers the model alone: losses and counts that
       clients send, by which samplers choose and reports speak, are not in it. Experts that nobody trained get their noise,
       or their rest would tell. Adding noise to both factors of B·A adds some to the product that neither has.
     `,
@@ -69,6 +70,10 @@ export const dpfedavg = defineStrategy({
       .describe(
         "q: the cohort's share of all clients; as 1, chance adds no privacy, and small cohorts move the model less",
       ),
+    sampling: z
+      .enum(["cohort", "poisson"])
+      .default("cohort")
+      .describe("who is invited: as the scenario says, or everybody with probability q"),
     bound: z.number().positive().default(0.1).describe("C, in the unit of parameters; where it starts, if it adapts"),
     noise: z.number().min(0).default(1).describe("z, in units of C"),
     delta: z.number().gt(0).lt(1).default(1e-5).describe("δ of the ε that metrics have"),
@@ -86,7 +91,7 @@ export const dpfedavg = defineStrategy({
     bitNoise: z.number().positive().exactOptional().describe("σ_b; a twentieth of q·N unless given"),
   },
   name: ({ noise, bound, quantile }) => `dpfedavg(z=${noise},C=${bound}${quantile === undefined ? "" : ",adaptive"})`,
-  make({ sampled, bound, noise, delta, fullWeight, quantile, bitNoise }) {
+  make({ sampled, sampling, bound, noise, delta, fullWeight, quantile, bitNoise }) {
     const weightOf = (examples: number) => (fullWeight === undefined ? 1 : Math.min(1, examples / fullWeight));
     const noiseOfBits = ({ clients }: Setting) => bitNoise ?? (sampled * clients) / 20;
     const noiseOfDeltas = (setting: Setting): number =>
@@ -97,6 +102,7 @@ export const dpfedavg = defineStrategy({
     const epsilonOf = noise === 0 ? null : accountant(sampled, noise);
     return {
       sums: "bounded",
+      ...(sampling === "poisson" && { sampler: poisson(sampled) }),
       weight: ({ examples, discount }) => weightOf(examples) * discount,
       init: () => ({ vectors: { bound: Float64Array.of(bound), rounds: Float64Array.of(0) }, notes: null }),
       problems(setting) {
@@ -144,6 +150,17 @@ export const dpfedavg = defineStrategy({
       const bits = noise === 0 ? 0 : noiseOfBits(setting) * draw;
       return bound * Math.exp(-0.2 * ((within + bits) / (sampled * setting.clients) - wanted));
     }
+  },
+});
+
+/** Each with probability q, whoever else is there; of more than a round may have, chance leaves some out. */
+const poisson = (q: number): StrategySampler => ({
+  fewer: true,
+  select({ eligible, count }, { clients }, draws) {
+    const isDrawn = Array.from({ length: clients }, () => draws.uniform() < q);
+    const drawn = eligible.filter((client) => isDrawn[client]);
+    const chosen = drawn.length <= count ? drawn : draws.sample(drawn.length, count).map((at) => drawn[at]!);
+    return { clients: chosen.map((client) => ({ client })), memory: null };
   },
 });
 
