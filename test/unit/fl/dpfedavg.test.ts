@@ -9,9 +9,9 @@ import { dpfedavg } from "../../../src/fl/strategies/private/dpfedavg.ts";
 import { fedavg } from "../../../src/fl/strategies/registry.ts";
 import type { ServerState, Strategy } from "../../../src/fl/strategy.ts";
 import { run } from "../../../src/run/run.ts";
-import { embeddedScenario } from "../../support/embedded-scenario.ts";
 import { close } from "../../support/method-goldens.ts";
 import { aggregate, plainLayout, serverOf, settingOf, updateOf, workHere } from "../../support/quadratic.ts";
+import { timingOnly } from "../../support/scenarios.ts";
 
 const width = 40;
 const zeros = new Float32Array(width);
@@ -154,7 +154,7 @@ test("with Poisson sampling each client comes with probability q, whoever else i
 test("Poisson sampling asks for rounds that end", async () => {
   const strategy = dpfedavg({ sampled: 0.5, sampling: "poisson" });
   const policy = fedbuff({ concurrency: 2, buffer: 2 });
-  const scenario = embeddedScenario({ strategy, rounds: { count: 1, cohort: 2, policy } });
+  const scenario = timingOnly({ strategy, rounds: { count: 1, cohort: 2, policy } });
   await assert.rejects(run(scenario, { out: null, workers: 1 }), {
     name: "ScenarioError",
     message:
