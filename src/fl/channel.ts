@@ -74,12 +74,22 @@ export function linkOf(client: ClientId, setting: Setting, { draws }: At, option
 }
 
 /** c for P = 1: the largest for which no client exceeds its power; Infinity when nobody has anything to send. */
-export function scaleOf(weights: ArrayLike<number>, variances: readonly number[], gains: readonly number[]): number {
-  let scale = Infinity;
+export const scaleOf = (weights: ArrayLike<number>, variances: readonly number[], gains: readonly number[]): number =>
+  bottleneckOf(weights, variances, gains).scale;
+
+/** That, and where the client stands whose power it is that sets it; −1 where there is none. */
+export function bottleneckOf(
+  weights: ArrayLike<number>,
+  variances: readonly number[],
+  gains: readonly number[],
+): { readonly scale: number; readonly at: number } {
+  let found = { scale: Number.POSITIVE_INFINITY, at: -1 };
   for (const [at, variance] of variances.entries()) {
-    if (weights[at]! > 0 && variance > 0) scale = Math.min(scale, gains[at]! / (weights[at]! * Math.sqrt(variance)));
+    if (!(weights[at]! > 0 && variance > 0)) continue;
+    const scale = gains[at]! / (weights[at]! * Math.sqrt(variance));
+    if (scale < found.scale) found = { scale, at };
   }
-  return scale;
+  return found;
 }
 
 /** Half of the noise's power lies in the real part. */

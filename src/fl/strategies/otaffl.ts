@@ -8,13 +8,13 @@ import { reduceSum, scale } from "../../tensor/ops/arithmetic.ts";
 import { addDelta } from "../averaging.ts";
 import {
   addNoise,
+  bottleneckOf,
   type ChannelOptions,
   channelFields,
   controlLink,
   type Link,
   linkOf,
   momentsOf,
-  scaleOf,
   usesOf,
 } from "../channel.ts";
 import { boxChebyshev, leastNorm } from "../fair-weights.ts";
@@ -37,7 +37,8 @@ export const otaffl = defineStrategy({
       Every client sends its normalised update at once over a fading channel that it and the server know; h_k ~ CN(0, 1)
       anew each round, times a path loss of its own with shadowing. The sum is unbiased unless minGain, phaseError or
       dropAfterScheduling is set. Bytes are those of a digital upload; over the air all clients together take as
-      many channel uses as there are parameters, or half, which metrics have. The transceiver is derived.
+      many channel uses as there are parameters, or half, which metrics have, and with it the client whose power sets the
+      noise of most groups. The transceiver is derived.
     `,
     sends: "ahead of the update its loss on the received model, and mean and variance of each group",
     keeps: null,
@@ -112,9 +113,10 @@ export const otaffl = defineStrategy({
             },
           ],
     ...(options.channel === "air" && {
-      report: (_after: ServerState, _before: ServerState, { layout }: Setting) => ({
-        channelUses: usesOf(layout, options),
-      }),
+      report({ notes }: ServerState, _before: ServerState, { layout }: Setting) {
+        const { bottleneck = null } = (notes ?? {}) as { readonly bottleneck?: number | null };
+        return { channelUses: usesOf(layout, options), ...(bottleneck !== null && { bottleneck }) };
+      },
     }),
     begin: (): Update[] => [],
     fold: (kept: Update[], update) => void kept.push(update),
@@ -189,15 +191,22 @@ function sumInAir(
   const { layout } = setting;
   const delta = new Float64Array(layout.size);
   const links = kept.map(({ client }) => linkOf(client, setting, at, options));
+  const bottlenecks = kept.map(() => 0);
   for (const { ranges } of layout.groups) {
-    if (options.channel === "none") sumOf(kept, weights, ranges, delta);
-    else transmit(kept, weights, links, ranges, delta, at, options);
+    if (options.channel === "none") {
+      sumOf(kept, weights, ranges, delta);
+      continue;
+    }
+    const bottleneck = transmit(kept, weights, links, ranges, delta, at, options);
+    if (bottleneck >= 0) bottlenecks[bottleneck]! += 1;
   }
   const parameters = server.parameters.slice();
   for (const [group, { ranges }] of layout.groups.entries()) {
     if (kept.some((update) => hasTrained(update, group))) addDelta(parameters, delta, ranges);
   }
-  return { ...server, parameters };
+  const most = Math.max(...bottlenecks);
+  const bottleneck = most > 0 ? kept[bottlenecks.indexOf(most)]!.client : null;
+  return { ...server, parameters, ...(options.channel === "air" && { notes: { bottleneck } }) };
 }
 
 const deltaOf = ({ values, base, discount, clip = 1 }: Update, i: number): number =>
@@ -210,7 +219,11 @@ function sumOf(kept: readonly Update[], weights: Float64Array, ranges: readonly 
   }
 }
 
-/** One group's entries over the air: the bottleneck's power sets the scale, and with it the noise. */
+/**
+ * One group's entries over the air: the bottleneck's power sets the scale, and with it the noise.
+ *
+ * @returns where the bottleneck stands; −1 where nobody sends anything
+ */
 function transmit(
   kept: readonly Update[],
   fair: Float64Array,
@@ -219,12 +232,12 @@ function transmit(
   delta: Float64Array,
   { draws }: At,
   options: Options,
-): void {
+): number {
   const heard = links.map(({ gain }) => gain >= options.minGain);
   const total = fair.reduce((sum, weight, at) => sum + (heard[at] ? weight : 0), 0);
   const weights = fair.map((weight, at) => (heard[at] && total > 0 ? weight / total : 0));
   const moments = kept.map((update) => momentsOf((i) => deltaOf(update, i), ranges));
-  const scale = scaleOf(
+  const { scale, at: bottleneck } = bottleneckOf(
     weights,
     moments.map(({ variance }) => variance),
     links.map(({ gain }) => gain),
@@ -239,4 +252,5 @@ function transmit(
     }
   }
   addNoise(delta, ranges, scale, options, draws);
+  return bottleneck;
 }

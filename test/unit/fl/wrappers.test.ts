@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId, participationId, round as roundOf } from "../../../src/base/ids.ts";
 import { Rng } from "../../../src/base/random.ts";
-import { linkOf, momentsOf, scaleOf } from "../../../src/fl/channel.ts";
+import { bottleneckOf, linkOf, momentsOf, scaleOf } from "../../../src/fl/channel.ts";
 import { emptyMemory } from "../../../src/fl/plan.ts";
 import {
   ccfao,
@@ -12,6 +12,7 @@ import {
   fedavgm,
   fedyogi,
   krum,
+  otaffl,
   strategies,
 } from "../../../src/fl/strategies/registry.ts";
 import type { ServerState, Strategy } from "../../../src/fl/strategy.ts";
@@ -156,6 +157,18 @@ test("what is heard over the air is the mean with noise of the power that the we
   // Four standard errors of 2,700 standard normal numbers, and of their squares.
   assert.ok(Math.abs(mean) < 4 / Math.sqrt(off.length), `mean ${mean}`);
   assert.ok(Math.abs(variance - 1) < 4 * Math.sqrt(2 / off.length), `variance ${variance}`);
+});
+
+test("the client whose power sets the noise of most groups is named", async () => {
+  assert.deepEqual(bottleneckOf([0.5, 0.5], [1, 4], [1, 0.5]), { scale: 0.5, at: 1 });
+  const strategy = otaffl({ epsilon: 0, shadowing: 8 });
+  const values = (scale: number) => Float32Array.from({ length: layout.size }, (_, i) => scale * Math.sin(i));
+  const three = [1, 1, 1e4].map((scale, client) => makeUpdate({ client, values: values(scale) }));
+  const start = stateOf(new Float32Array(layout.size));
+  const sent = three.map((update) => ({ ...update, sent: { loss: 1 } }));
+  const after = await aggregate(strategy, start, sent);
+  // No channel here is ten thousand times as good as another.
+  assert.equal(strategy.report!(after, start, setting).bottleneck, 2);
 });
 
 test("two parameters to a symbol take half the channel, and the noise stays", async () => {
