@@ -62,12 +62,14 @@ const optionNames: Readonly<Record<keyof RunOptions, true>> = {
   force: true,
 };
 
-/** @throws ScenarioError that names them */
-export function refuseUnknown(options: RunOptions): void {
-  const unknown = Object.keys(options).filter((name) => !Object.hasOwn(optionNames, name));
+export const refuseUnknown = (options: RunOptions): void => refuseOthers("run", options, optionNames);
+
+/** @throws ScenarioError that names the options that are none */
+export function refuseOthers(what: "run" | "study", options: object, names: Readonly<Record<string, true>>): void {
+  const unknown = Object.keys(options).filter((name) => !Object.hasOwn(names, name));
   if (unknown.length === 0) return;
-  const known = Object.keys(optionNames).join(", ");
-  throw new ScenarioError(`run: ${unknown.join(", ")} is no option of a run, expected some of ${known}`);
+  const known = Object.keys(names).join(", ");
+  throw new ScenarioError(`${what}: ${unknown.join(", ")} is no option of a ${what}, expected some of ${known}`);
 }
 
 export interface Bookkeeper {

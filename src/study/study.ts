@@ -15,6 +15,7 @@ import { given } from "../base/given.ts";
 import { readJsonAs } from "../base/json.ts";
 import { outwait } from "../folder/lock.ts";
 import { stampedFolder } from "../folder/run-folder.ts";
+import { refuseOthers } from "../run/options.ts";
 import type { NatsAddress } from "../runtime/pools/nats-address.ts";
 import { changesSchema } from "../scenario/configure.ts";
 import { type Scenario, strategyOf } from "../scenario/define.ts";
@@ -96,19 +97,32 @@ export interface StudyOptions {
   readonly onCell?: (cell: StudyCell) => void;
 }
 
+const optionNames: Readonly<Record<keyof StudyOptions, true>> = {
+  out: true,
+  workers: true,
+  engine: true,
+  nats: true,
+  mixedHardware: true,
+  keepRuns: true,
+  stopHopeless: true,
+  signal: true,
+  onCell: true,
+};
+
 /**
  * Runs a scenario at every place between the axes, with every seed.
  *
  *   const { cells } = await study("own.ts", { strategies: ["mine", "flame"], dropouts: [0, 0.3], seeds: [1, 2, 3] });
  *
  * @param scenario an object, or a file or name as `flame run` takes it; code that is in no file is run by this process
- * @throws ScenarioError for a mistake in any cell, before anything runs
+ * @throws ScenarioError for an option that is none, or a mistake in any cell, before anything runs
  */
 export async function study(
   scenario: Scenario | string,
   axes: Axes = {},
   options: StudyOptions = {},
 ): Promise<StudyRecord> {
+  refuseOthers("study", options, optionNames);
   const { scenarios, file } =
     typeof scenario === "string" ? await loadScenario(scenario) : { scenarios: [scenario], file: null };
   const { engine = "auto", stopHopeless = false, mixedHardware = false, out, signal, onCell } = options;

@@ -59,7 +59,12 @@ test("code that is in no file runs as well, beside the built-in", async () => {
 test("what is wrong with axes is said before anything runs, and a folder that is no study by what it lacks", async () => {
   const out = join(folder, "none");
   await assert.rejects(study(timingOnly(), { vary: { "rounds.cohrt": [1] } }, { out }), ScenarioError);
-  await assert.rejects(study(timingOnly(), { seeds: [] }, { out }), /axes of the study: .*seeds/s);
+  await assert.rejects(study(timingOnly(), { seeds: [] }, { out }), /study\.seeds is \[\], expected/);
+  const mistaken = { folder: out } as never;
+  await assert.rejects(
+    study(timingOnly(), {}, mistaken),
+    /study: folder is no option of a study, expected some of out, /,
+  );
   assert.throws(
     () => readStudy(out),
     (error) => error instanceof InputError && /has no study\.json/.test(error.message),

@@ -36,7 +36,7 @@ function scenarioHelp(path: string | undefined): string {
   if (description !== undefined && !isOne) lines.unshift(wrapped(`${description}:`), "");
   const more =
     path === undefined
-      ? "flame help scenario rounds says more of a field; times are milliseconds, links bytes a second\n"
+      ? `${wrapped("flame help scenario rounds says more of a field; times are milliseconds, links bytes a second")}\n`
       : "";
   return `${lines.join("\n")}${more}`;
 }

@@ -3,8 +3,8 @@
  * or the command line, in the words of `flame run --set`.
  */
 import { z } from "zod";
-import { ScenarioError } from "../../base/errors.ts";
 import { probability } from "../../base/fields.ts";
+import { parseSpec } from "../../base/problem.ts";
 
 const variation = z.strictObject({ name: z.string().min(1), set: z.array(z.string()) });
 const names = z.array(z.string().min(1)).default([]);
@@ -66,14 +66,8 @@ export type Sample = NonNullable<Matrix["sample"]>;
 
 /** @throws ScenarioError that names the file */
 export function plannedStudy(study: unknown, file: string): PlannedStudy | null {
-  return study === undefined ? null : parsed(studySchema, study, `${file}: study`);
+  return study === undefined ? null : parseSpec(`${file}: study`, studySchema, study);
 }
 
 /** @throws ScenarioError */
-export const matrixOf = (axes: Axes): Matrix => parsed(matrixSchema, axes, "axes of the study");
-
-function parsed<Schema extends z.ZodType>(schema: Schema, value: unknown, where: string): z.output<Schema> {
-  const { success, data, error } = schema.safeParse(value);
-  if (!success) throw new ScenarioError(`${where}: ${z.prettifyError(error)}`);
-  return data;
-}
+export const matrixOf = (axes: Axes): Matrix => parseSpec("study", matrixSchema, axes);
