@@ -10,9 +10,19 @@ import { formatTable } from "../../../report/table.ts";
 import { llmSpec } from "../../../tasks/llm/kind.ts";
 import { createEngine } from "../../../tasks/open/create-engine.ts";
 import type { TaskEngine } from "../../../tasks/task-engine.ts";
+import { ProgressLine } from "../../screen/progress-line.ts";
 import { terminal } from "../../screen/terminal.ts";
 import { type QuestionFlags, questionsFor } from "./evaluation-data.ts";
-import { checkBudget, modelAt, openSubject, type Subject, type SubjectFlags, usualBudgets, warn } from "./subject.ts";
+import {
+  checkBudget,
+  modelAt,
+  openSubject,
+  type Subject,
+  type SubjectFlags,
+  usualBudgets,
+  warn,
+  weightsOf,
+} from "./subject.ts";
 
 interface EvalFlags extends SubjectFlags, QuestionFlags {
   readonly budget?: readonly number[];
@@ -43,13 +53,14 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
   const deployments = new Map(budgets.map((k) => [k, trained.at(k)]));
   const engineName = requireEngine(flags.engine);
   const { origin, batches, notes, inputs } = await questionsFor(subject, flags);
-  const baseWeights = await model.weights();
+  const baseWeights = await weightsOf(model);
   const remarks = [...subject.remarks({ ...inputs, model: baseWeights.digest }), ...notes];
   warn(remarks);
   const engine = await createEngine({
     task: llmSpec(baseWeights, trained.layout.lora, trained.layout.shape),
     engine: engineName,
     threads: flags.threads,
+    onStep: progressOf([...deployments.values()].reduce((sum, { models }) => sum + models.length * batches.length, 0)),
   });
   try {
     const results: Result[] = [];
@@ -78,6 +89,22 @@ export async function evaluate(flags: EvalFlags): Promise<void> {
   } finally {
     engine.dispose();
   }
+}
+
+/** Real milliseconds after which somebody who waits is told how far it is. */
+const shownAfter = 3_000;
+
+/** @returns to be called after each call of a model on a batch */
+function progressOf(total: number): () => void {
+  const progress = new ProgressLine("call", total);
+  const begun = performance.now();
+  let done = 0;
+  return () => {
+    done++;
+    // Logits that are asked for come behind.
+    if (done <= total && performance.now() - begun > shownAfter) progress.update(done, "evaluated");
+    if (done === total) progress.close();
+  };
 }
 
 function print(

@@ -17,7 +17,7 @@ import { colors } from "../../screen/colors.ts";
 import { terminal } from "../../screen/terminal.ts";
 import { requireEmpty } from "./empty-folder.ts";
 import { filling } from "./filling.ts";
-import { checkBudget, openSubject, type Subject, warn } from "./subject.ts";
+import { checkBudget, openSubject, type Subject, warn, weightsOf } from "./subject.ts";
 
 interface ExportFlags {
   readonly to: string;
@@ -49,7 +49,7 @@ async function exportAdapter({ model, trained, remarks }: Subject, topK: number,
   const baseModelName = resolve(model.folder);
   const rescaler = isPlain ? trained.rescaler(topK) : new Float32Array(layers).fill(1);
   // Converting the weights of a large model takes a while; only whole routers need them.
-  const weights = routers.length === 0 ? null : await model.weights();
+  const weights = routers.length === 0 ? null : await weightsOf(model);
   warn(remarks(weights === null ? {} : { model: weights.digest }));
   const base = weights === null ? null : new BaseWeightsFile(weights);
   try {
@@ -90,7 +90,7 @@ async function exportMerged(
     throw new ScenarioError("--merge cannot fold ranks that differ from prompt to prompt into the experts of the base");
   const rescaler = trained.rescaler(topK);
   const { endTokens, padToken } = model.description;
-  const weights = await model.weights();
+  const weights = await weightsOf(model);
   warn(remarks({ model: weights.digest }));
   const base = new BaseWeightsFile(weights);
   const bytes = countParameters(base.config).total * dtypeBytes[dtype];

@@ -9,7 +9,7 @@ import { llmSpec } from "../../../tasks/llm/kind.ts";
 import { createEngine } from "../../../tasks/open/create-engine.ts";
 import { colors } from "../../screen/colors.ts";
 import { terminal } from "../../screen/terminal.ts";
-import { checkBudget, modelAt, openSubject, type Subject, type SubjectFlags, warn } from "./subject.ts";
+import { checkBudget, modelAt, openSubject, type Subject, type SubjectFlags, warn, weightsOf } from "./subject.ts";
 
 interface GenerateFlags extends SubjectFlags {
   readonly prompt: string;
@@ -32,7 +32,7 @@ export async function answer(flags: GenerateFlags): Promise<void> {
   const at = modelAt(trained, topK);
   const tokenizer = await model.tokenizer();
   const prompt = promptOf(flags, tokenizer, subject);
-  const baseWeights = await model.weights();
+  const baseWeights = await weightsOf(model);
   warn(subject.remarks({ model: baseWeights.digest, tokenizer: tokenizer.digest }));
   const engine = await createEngine({
     task: llmSpec(baseWeights, trained.layout.lora, trained.layout.shape),

@@ -3,8 +3,9 @@ import { existsSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { InputError, ScenarioError } from "../../../base/errors.ts";
 import type { Digests } from "../../../folder/provenance.ts";
-import type { BaseForm } from "../../../model/base-weights.ts";
+import type { BaseForm, BaseWeights } from "../../../model/base-weights.ts";
 import type { ModelConfig } from "../../../model/config.ts";
+import { conversionNotes } from "../../../run/diagnostics.ts";
 import { remarksOn } from "../../../run/inputs.ts";
 import { embeddedModel, knownShapes } from "../../../run/package.ts";
 import {
@@ -86,6 +87,10 @@ export function openSubject({ model: name, base, adapter: folder, round }: Subje
 }
 
 /** On standard error, where results are not. */
+/** Converts the weights of a model where that was not done before, and says how far it is: of a large one it takes minutes. */
+export const weightsOf = (model: OpenedModel): Promise<BaseWeights> =>
+  model.weights(undefined, { onProgress: conversionNotes((text) => terminal.err.write(`${text}\n`)) });
+
 export function warn(remarks: readonly string[]): void {
   for (const remark of remarks) terminal.err.write(`${colors.yellow(remark)}\n`);
 }
