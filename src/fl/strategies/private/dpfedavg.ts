@@ -2,8 +2,9 @@
 import { z } from "zod";
 import { ScenarioError } from "../../../base/errors.ts";
 import type { Setting } from "../../../tasks/task.ts";
+import { addChange } from "../../averaging.ts";
 import type { ServerState, StrategySampler } from "../../strategy.ts";
-import { deltaNorm, type Update } from "../../update.ts";
+import type { Update } from "../../update.ts";
 import { defineStrategy } from "../../wrappers/define-strategy.ts";
 import { accountant } from "./accountant.ts";
 
@@ -117,10 +118,12 @@ export const dpfedavg = defineStrategy({
         updates: 0,
       }),
       fold(sum: Sum, update) {
-        const norm = update.discount * deltaNorm(update);
+        const { values, base, examples, discount, clip = 1 } = update;
+        const norm = discount * clip * normOf(update);
         sum.updates++;
         if (norm <= sum.bound) sum.within++;
-        addBounded(sum.delta, update, weightOf(update.examples) * Math.min(1, sum.bound / norm));
+        const share = weightOf(examples) * discount * clip * Math.min(1, sum.bound / norm);
+        addChange(sum.delta, values, base, 0, values.length, share);
       },
       finish(sum: Sum, server, setting, { draws }) {
         if (sum.updates === 0) return server;
@@ -164,7 +167,23 @@ const poisson = (q: number): StrategySampler => ({
   },
 });
 
-function addBounded(sum: Float64Array, { values, base, discount, clip = 1 }: Update, share: number): void {
-  const factor = share * discount * clip;
-  for (let i = 0; i < sum.length; i++) sum[i] = sum[i]! + factor * (values[i]! - base[i]!);
+/** ‖Δ‖₂ of what was sent. Four sums at a time, as none waits for another. */
+function normOf({ values, base }: Update): number {
+  let first = 0;
+  let second = 0;
+  let third = 0;
+  let fourth = 0;
+  let i = 0;
+  for (; i + 3 < values.length; i += 4) {
+    const a = values[i]! - base[i]!;
+    const b = values[i + 1]! - base[i + 1]!;
+    const c = values[i + 2]! - base[i + 2]!;
+    const d = values[i + 3]! - base[i + 3]!;
+    first += a * a;
+    second += b * b;
+    third += c * c;
+    fourth += d * d;
+  }
+  for (; i < values.length; i++) first += (values[i]! - base[i]!) ** 2;
+  return Math.sqrt(first + second + (third + fourth));
 }
