@@ -13,6 +13,7 @@ import type { CheckedTask } from "../src/fl/update.ts";
 import type { BudgetMetrics } from "../src/records/metrics.ts";
 import { type Standing, standingSchema } from "../src/records/stopping.ts";
 import { type ActorEvent, after, type Effect, type TurnContext } from "../src/runtime/actor.ts";
+import { appended, none } from "../src/runtime/messages/lists.ts";
 import { type Held, heldSchema, pledgeSchema } from "../src/runtime/messages/refs.ts";
 import type { Fleet } from "../src/sim/fleet/fleet.ts";
 import type { Environment } from "../src/sim/flight/environment.ts";
@@ -151,7 +152,7 @@ export type ServerContext = TurnContext<ServerServices>;
  * cost the square of its cohort; a turn of the server runs once and nobody looks at the old state again.
  */
 export type Draft = { -readonly [Field in keyof ServerState]: ServerState[Field] } & {
-  readonly effects: Effect<ServerMessage>[];
+  effects: Effect<ServerMessage>[];
   /** Set when the policy has closed the round and the turn has yet to carry it out. */
   closing: { readonly aggregate: boolean } | null;
   /** Clients were wanted in this turn, and none will ever come. */
@@ -180,7 +181,9 @@ export const newServer = (adapter: Held): ServerState => ({
   course: null,
 });
 
-export const effect = (draft: Draft, asked: Effect<ServerMessage>): void => void draft.effects.push(asked);
+export function effect(draft: Draft, asked: Effect<ServerMessage>): void {
+  draft.effects = appended(draft.effects, asked);
+}
 
 export const emit = (ctx: ServerContext, event: ServerEvent & ActorEvent): void => ctx.emit(event);
 
@@ -230,7 +233,7 @@ export const draftOf = (state: ServerState): Draft => ({
   memories: state.memories,
   memory: state.memory,
   course: state.course,
-  effects: [],
+  effects: none,
   closing: null,
   isDeserted: false,
 });

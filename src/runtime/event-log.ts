@@ -93,7 +93,7 @@ export class EventLog {
 
   /** Onlookers are given the row as it was written; where there are none, no object is made. */
   #end(event: RowEvent): void {
-    const row = this.#observer.hears(event) ? this.#trace.current() : null;
+    const row = this.#observer.hearsRows ? this.#trace.current() : null;
     this.#trace.end();
     if (row !== null) this.#observer.row(event, row);
   }

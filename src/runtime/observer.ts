@@ -7,6 +7,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Millis } from "../base/units.ts";
 import type { TraceRow } from "../sim/kernel/trace.ts";
 import type { ActorEvent } from "./actor.ts";
+import type { Ref } from "./messages/refs.ts";
 import { remember } from "./pools/pool.ts";
 
 /** The rows are those of the trace; `event-log.ts` says what is in them. */
@@ -17,7 +18,7 @@ export interface RuntimeEvents {
   lost: (row: TraceRow) => void;
   corrupted: (row: TraceRow) => void;
   /** What an actor emitted: the thing itself, which nobody changes. */
-  event: (event: ActorEvent, actor: string, at: Millis) => void;
+  event: (event: ActorEvent, actor: Ref, at: Millis) => void;
 }
 
 type Name = keyof RuntimeEvents;
@@ -27,6 +28,8 @@ export type RowEvent = Exclude<Name, "event">;
 export class Observer {
   readonly #emitter = new EventEmitter<Record<Name, Listener>>();
   readonly #problems: string[] = [];
+  /** Asked for every row. */
+  #hearsRows = false;
 
   /** What onlookers threw, in words; at most 100 lines. */
   get problems(): readonly string[] {
@@ -44,11 +47,16 @@ export class Observer {
       }
     };
     this.#emitter.on(event, safely);
-    return () => void this.#emitter.off(event, safely);
+    this.#lookRound();
+    return () => {
+      this.#emitter.off(event, safely);
+      this.#lookRound();
+    };
   }
 
-  hears(event: Name): boolean {
-    return this.#emitter.listenerCount(event) > 0;
+  /** Whether anybody is told of rows. */
+  get hearsRows(): boolean {
+    return this.#hearsRows;
   }
 
   /** Tells of a row of the event log. */
@@ -57,8 +65,12 @@ export class Observer {
   }
 
   /** Tells of what an actor emitted. */
-  event(event: ActorEvent, actor: string, at: Millis): void {
+  event(event: ActorEvent, actor: Ref, at: Millis): void {
     this.#emitter.emit("event", event, actor, at);
+  }
+
+  #lookRound(): void {
+    this.#hearsRows = this.#emitter.eventNames().some((event) => event !== "event");
   }
 
   #note(event: Name, error: unknown): void {

@@ -202,19 +202,13 @@ export class PledgeStore implements Snapshot<PledgeState> {
   release(ref: PledgeRef): void {
     const pledge = this.#pledge(ref);
     invariant(pledge.holders > 0, () => `pledge ${ref.id} is released more often than it was retained`);
-    if (--pledge.holders === 0) this.drop(ref);
+    if (--pledge.holders === 0) this.#forget(ref, pledge);
   }
 
   /** Forgets a pledge that nobody holds; its work, where begun, comes to nothing. */
   drop(ref: PledgeRef): void {
     const pledge = this.#pledges.get(ref.id);
-    if (pledge === undefined || pledge.holders > 0) return;
-    this.#pledges.take(ref.id);
-    pledge.isDropped = true;
-    this.#ahead.delete(pledge);
-    if (!pledge.isOpened) this.#discarded++;
-    if (pledge.result !== null) return;
-    for (const blob of pledge.blobs) this.#blobs.release(blob);
+    if (pledge !== undefined && pledge.holders === 0) this.#forget(ref, pledge);
   }
 
   snapshot(): PledgeState {
@@ -255,6 +249,15 @@ export class PledgeStore implements Snapshot<PledgeState> {
       const isOpened = result !== undefined;
       this.#pledges.set(id, { recipe, blobs, holders, work: null, result: result ?? null, isOpened, isDropped: false });
     }
+  }
+
+  #forget({ id }: PledgeRef, pledge: Pledge): void {
+    this.#pledges.take(id);
+    pledge.isDropped = true;
+    this.#ahead.delete(pledge);
+    if (!pledge.isOpened) this.#discarded++;
+    if (pledge.result !== null) return;
+    for (const blob of pledge.blobs) this.#blobs.release(blob);
   }
 
   #markOpened(pledge: Pledge): void {

@@ -358,10 +358,7 @@ export class ActorSystem implements Snapshot<SystemState>, Outlet {
     this.#isTurning = false;
     this.#turns++;
     this.#log.turn(turn.now, envelope);
-    if (turn.events.length > 0) {
-      const name = this.#registry.nameOf(entry.ref);
-      for (const event of turn.events) this.observer.event(event, name, turn.now);
-    }
+    for (const event of turn.events) this.observer.event(event, entry.ref, turn.now);
     return undefined;
   }
 

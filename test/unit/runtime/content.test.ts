@@ -75,7 +75,7 @@ const treeActors = [
 test("only what counts is worked out, and nothing is left over", async () => {
   const { system, kernel, blobs, environment } = openLab(treeActors);
   const events: unknown[] = [];
-  system.observer.on("event", (event, actor, at) => events.push([event.type, actor, at]));
+  system.observer.on("event", (event, actor, at) => events.push([event.type, actor.kind, at]));
   system.post(refTo(root), { type: "go", clients: 10, keep: [4, 2] });
   await kernel.run({ until: () => kernel.pending === 1 && kernel.now > 0 });
   assert.equal(system.outstandingPledges, 2);
