@@ -78,7 +78,7 @@ const roundsSchema = z.strictObject({
   policy: z
     .record(z.string(), z.unknown())
     .exactOptional()
-    .describe("any other rule of rounds; unless it says so, as large and long as the fields beside it do"),
+    .describe("any other rule of rounds, in the place of this cohort, deadline, minUpdates and overSelection"),
   sampler: samplerSpecSchema
     .prefault(usualSamplerSpec)
     .describe("who is invited: every eligible client alike unless given"),

@@ -8,7 +8,7 @@ import { formatTime } from "../../base/units.ts";
 import { requireEngine } from "../../engine/create.ts";
 import { stampedFolder } from "../../folder/run-folder.ts";
 import { writeReport } from "../../report/report.ts";
-import { comparisonOf } from "../../report/study/comparison.ts";
+import { type Comparison, comparisonOf } from "../../report/study/comparison.ts";
 import { writeStudyReport } from "../../report/study/page.ts";
 import { formatComparison } from "../../report/study/sheets.ts";
 import { writeTimeline } from "../../report/timeline.ts";
@@ -216,7 +216,7 @@ function showOutcome(
   let report: string | null = null;
   let text = "";
   if (done.length > 0) {
-    const comparison = comparisonOf(record, { against, target: flags.target ?? null, pairs: flags.plot });
+    const comparison = compared(record, { against, target: flags.target ?? null, pairs: flags.plot });
     report = writeStudyReport(comparison, { title: `${defaults.command} ${record.name}`, reproduce: again });
     text = formatComparison(comparison, colors.isColorSupported ? colors.bold : (found) => `*${found}`);
   }
@@ -243,6 +243,16 @@ function showOutcome(
   }
   // The signal has set it otherwise.
   if (isComplete) process.exitCode = broken.length > 0 ? exitCodes.failed : exitCodes.ok;
+}
+
+/** What there is to plot only the cells tell: a mistake in that must not lose sight of them. */
+function compared(record: StudyRecord, question: Parameters<typeof comparisonOf>[1]): Comparison {
+  try {
+    return comparisonOf(record, question);
+  } catch (error) {
+    terminal.err.write(`the cells that are done are kept: --out ${quote(near(record.folder))} goes on with them\n`);
+    throw error;
+  }
 }
 
 /** Relative where that is inside the working folder. */

@@ -46,13 +46,15 @@ interface Form {
 export const shapeOf = (schema: z.ZodType): Shape =>
   z.toJSONSchema(schema, { io: "input", unrepresentable: "any", reused: "inline" }) as Shape;
 
-/** With the policies there are: what these leave out, the other fields of `rounds` say. */
+/** With the policies there are, of which the scenario's own schema says only that they are objects. */
 function scenarioShape(): Shape {
   const shape = shapeOf(scenarioSchema);
   const { rounds } = shape.properties!;
   const { policy } = rounds!.properties!;
-  const oneOf = formsOf(shapeOf(policySpecSchema)).map((form) => ({ ...form, required: ["type"] }));
-  const described = { ...rounds!.properties, policy: { description: policy!.description!, oneOf } };
+  const described = {
+    ...rounds!.properties,
+    policy: { ...shapeOf(policySpecSchema), description: policy!.description! },
+  };
   return { ...shape, properties: { ...shape.properties, rounds: { ...rounds, properties: described } } };
 }
 
