@@ -78,6 +78,15 @@ const resultSchema = z.looseObject({
   heldOut: count.nullable().default(null),
   expectations: z.array(z.object({ name: z.string(), held: z.boolean(), detail: z.string() })),
   continuedDespite: z.array(z.string()).default([]),
+  made: z
+    .looseObject({
+      engine: z
+        .string()
+        .regex(/^[\w-]+$/)
+        .nullable(),
+      merge: z.string().nullable(),
+    })
+    .optional(),
 });
 
 /**
@@ -125,8 +134,18 @@ export function readRun(folder: string): RunRecord {
       ? parseInput("pictures.json", picturesSchema, readFile(folder, "pictures.json"))
       : [],
     continuedDespite: result?.continuedDespite ?? [],
-    reproduce: own.length === 0 ? defaultCommand : "npx flame verify --rerun .",
+    reproduce: own.length === 0 ? commandOf(result?.made) : "npx flame verify --rerun .",
   };
+}
+
+/** What reaches the last digits and is in no scenario: what trained, and how many clients shared a call. */
+function commandOf(made: z.output<typeof resultSchema>["made"]): string {
+  const [, clients] = /^(\d+) clients a call$/.exec(made?.merge ?? "") ?? [];
+  return [
+    defaultCommand,
+    ...(made?.engine == null ? [] : [`--engine ${made.engine}`]),
+    ...(clients === undefined ? [] : [`--merge ${clients}`]),
+  ].join(" ");
 }
 
 /** Rows of `participations.jsonl` in file order, one at a time: large fleets leave more than fits in a string. */

@@ -50,6 +50,7 @@ const fakeScenario = {
 const fakeResult = {
   digest: "9f2c54b1e0a37d6688c1f0d2a4b3e5f7",
   continuedDespite: ["its data file has changed since"],
+  made: { engine: "onnx", merge: "8 clients a call" },
   expectations: [
     { name: "loss falls by 0.2", held: true, detail: "2.980 → 1.541 at k = 8" },
     { name: "every expert trained", held: false, detail: "expert 13 of layer 2 received no token" },

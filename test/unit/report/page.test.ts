@@ -120,7 +120,7 @@ test("the head tells digest, command, expectations and the change at every budge
   const text = document.body.textContent!.replaceAll("\u00a0", " ");
   for (const words of [
     "9f2c54b1e0a37d6688c1f0d2a4b3e5f7",
-    "npx flame run scenario.json",
+    "npx flame run scenario.json --engine onnx --merge 8",
     "Continued although its data file has changed since.",
     "1 of 2 held",
     "every expert trained did not hold",
