@@ -7,6 +7,7 @@ import { megabits, minutes } from "../base/units.ts";
 import { digits, pictures } from "../data/images/source.ts";
 import { byCategory, iid } from "../data/partition.ts";
 import { instructions } from "../data/source.ts";
+import { table } from "../data/tables/source.ts";
 import type { Strategy } from "../fl/strategy.ts";
 import { openRunFolder } from "../folder/run-folder.ts";
 import type { Prepared } from "../run/prepare.ts";
@@ -35,17 +36,23 @@ const playing = {
   data: { source: digits(), partition: byCategory() },
 };
 
+const sorting = {
+  task: { type: "tabular" as const },
+  data: { source: table("iris"), partition: iid(), heldOut: 0.2 },
+};
+
 function subjectOf({ needs = [] }: Strategy) {
   if (needs.includes("slices")) return restoring;
   if (needs.includes("heads")) return playing;
   if (needs.includes("cut")) return { ...speaking, task: { type: "refactor" as const } };
   if (needs.includes("gates")) return { ...speaking, task: { type: "pregating" as const } };
+  if (needs.includes("labels")) return sorting;
   return needs.includes("modalities") ? seeing : speaking;
 }
 
 function scenarioWith(strategy: Strategy) {
   const subject = subjectOf(strategy);
-  const most = subject === seeing ? 3 : subject === playing ? 1 : 2;
+  const most = subject === seeing ? 3 : subject === playing || subject === sorting ? 1 : 2;
   return defineScenario({
     name: "real-round",
     seed: 3,

@@ -22,11 +22,11 @@ const reproduce = "npx flame run strategies";
 
 const { seed } = firstSeed();
 
-/** Each strategy on each task with every commit; of further options one half, and the other half two commits later. */
+/** Each strategy on each task with every commit; of further options a third, and another third two commits later. */
 const cases = strategyRuns.filter(
   ([{ type }, task], at) =>
     strategyRuns.findIndex((other) => other[0].type === type && other[1] === task) === at ||
-    (at + Math.floor(seed / 2)) % 2 === 0,
+    (at + Math.floor(seed / 2)) % 3 === 0,
 );
 
 const pools = { one: sharedPool(1), three: sharedPool(3) };
