@@ -92,9 +92,10 @@ const resultSchema = z.looseObject({
 /**
  * Reads `scenario.json`, `metrics.jsonl` and, where they are, `result.json` and `pictures.json`.
  *
+ * @param keep what of a row is wanted: of a long run all of it is much
  * @throws InputError naming the file and the line
  */
-export function readRun(folder: string): RunRecord {
+export function readRun(folder: string, keep = (row: RoundMetrics): RoundMetrics => row): RunRecord {
   const scenario = readFile(folder, "scenario.json");
   const {
     name,
@@ -114,7 +115,7 @@ export function readRun(folder: string): RunRecord {
     if (before !== undefined && value.round <= before.round) {
       throw new InputError(`metrics.jsonl line ${line}: round ${value.round} follows round ${before.round}`);
     }
-    rounds.push(value);
+    rounds.push(keep(value));
   }
   if (rounds.length === 0) throw new InputError("metrics.jsonl has no rows: the run ended before its first round");
   return {

@@ -9,10 +9,10 @@
  */
 
 import { join } from "node:path";
-import { writeAtomically } from "../base/disk.ts";
+import { writeAtomically, writeFully } from "../base/disk.ts";
 import { formatTime } from "../base/units.ts";
 import type { Outcome } from "../records/counts.ts";
-import type { RoundMetrics } from "../records/metrics.ts";
+import { type RoundMetrics, withoutDetail } from "../records/metrics.ts";
 import type { ParticipationRow } from "../records/participation.ts";
 import type { TaskFacts } from "../tasks/facts.ts";
 import { Lanes, micros, span, type TraceEvent } from "./lanes.ts";
@@ -33,18 +33,33 @@ const COLOURS: Record<Outcome, string> = { counted: "good", late: "bad", dropped
  * @throws InputError when a file of the run is missing or damaged, with its name and line
  */
 export function writeTimeline(folder: string): string {
-  const { events, note } = timelineOf(readRun(folder), readParticipations(folder));
+  const { events, note } = timelineOf(readRun(folder, withoutDetail), readParticipations(folder));
   const head = JSON.stringify({ displayTimeUnit: "ms", otherData: { clock: "virtual", note } }).slice(0, -1);
-  const text = `${head},"traceEvents":[\n${events.map((event) => JSON.stringify(event)).join(",\n")}\n]}\n`;
   const path = join(folder, "timeline.json");
-  writeAtomically(path, text);
+  // A long run leaves more events than should be in memory at a time.
+  writeAtomically(path, (file) => {
+    let [text, position] = [`${head},"traceEvents":[`, 0];
+    const flush = () => {
+      const bytes = Buffer.from(text);
+      writeFully(file, bytes, position);
+      [text, position] = ["", position + bytes.length];
+    };
+    let separator = "\n";
+    for (const event of events) {
+      text += `${separator}${JSON.stringify(event)}`;
+      separator = ",\n";
+      if (text.length > 1 << 20) flush();
+    }
+    text += "\n]}\n";
+    flush();
+  });
   return path;
 }
 
 export function timelineOf(
   run: RunRecord,
   participations: Iterable<ParticipationRow>,
-): { events: TraceEvent[]; note: string } {
+): { events: Generator<TraceEvent>; note: string } {
   const rows: ParticipationRow[] = [];
   const shown = new Set<string>();
   const seen = new Set<string>();
@@ -59,29 +74,30 @@ export function timelineOf(
   const note = cut
     ? `${whole(rows.length)} of ${whole(total)} participations, of the first ${whole(shown.size)} of ${whole(seen.size)} participating clients to finish one`
     : `all ${whole(total)} participations of ${whole(seen.size)} clients`;
-  const ofTiers = run.tiers.map(({ name }, index) =>
-    tierEvents(
+  return { events: eventsOf(run, rows, cut ? ` (${note})` : ""), note };
+}
+
+function* eventsOf(run: RunRecord, rows: readonly ParticipationRow[], remark: string): Generator<TraceEvent> {
+  yield* serverEvents(run, remark);
+  for (const [index, { name }] of run.tiers.entries()) {
+    yield* tierEvents(
       index + 1,
       name,
       rows.filter(({ tier }) => tier === name),
-    ),
-  );
-  const events = [serverEvents(run, cut ? ` (${note})` : ""), ...ofTiers].flat();
-  return { events, note };
+    );
+  }
 }
 
-function serverEvents({ rounds, task }: RunRecord, remark: string): TraceEvent[] {
-  const events: TraceEvent[] = [
-    { ph: "M", name: "process_name", pid: 0, tid: 0, args: { name: `server${remark}` } },
-    { ph: "M", name: "process_sort_index", pid: 0, tid: 0, args: { sort_index: 0 } },
-  ];
+function* serverEvents({ rounds, task }: RunRecord, remark: string): Generator<TraceEvent> {
+  yield { ph: "M", name: "process_name", pid: 0, tid: 0, args: { name: `server${remark}` } };
+  yield { ph: "M", name: "process_sort_index", pid: 0, tid: 0, args: { sort_index: 0 } };
   const lanes = new Lanes();
   for (const row of rounds) {
     const ts = micros(row.closedAt);
     if (row.round > 0 || row.invited > 0) {
       const tid = lanes.place("rounds", row.startedAt, row.closedAt);
       const { invited, counted, late, dropped, rejected, aggregated, trainLoss } = row;
-      events.push({
+      yield {
         ...span(
           `${roundName(row.round)}${aggregated ? "" : " (adapter untouched)"}`,
           row.startedAt,
@@ -91,22 +107,15 @@ function serverEvents({ rounds, task }: RunRecord, remark: string): TraceEvent[]
         ),
         cat: "round",
         args: { invited, counted, late, dropped, rejected, aggregated, trainLoss },
-      });
-      events.push({
-        ph: "C",
-        name: "outcomes per round",
-        pid: 0,
-        tid: 0,
-        ts,
-        args: { counted, late, dropped, rejected },
-      });
+      };
+      yield { ph: "C", name: "outcomes per round", pid: 0, tid: 0, ts, args: { counted, late, dropped, rejected } };
     }
     const { downloadBytes: down, uploadBytes: up, distinctClients } = row;
-    events.push({ ph: "C", name: "bytes sent", pid: 0, tid: 0, ts, args: { down, up } });
-    events.push({ ph: "C", name: "distinct clients counted", pid: 0, tid: 0, ts, args: { clients: distinctClients } });
-    events.push(...evaluationCounters(row, task, ts));
+    yield { ph: "C", name: "bytes sent", pid: 0, tid: 0, ts, args: { down, up } };
+    yield { ph: "C", name: "distinct clients counted", pid: 0, tid: 0, ts, args: { clients: distinctClients } };
+    yield* evaluationCounters(row, task, ts);
   }
-  return [...events, ...lanes.names(0)];
+  yield* lanes.names(0);
 }
 
 function evaluationCounters({ evaluations }: RoundMetrics, task: TaskFacts, ts: number): TraceEvent[] {
@@ -120,38 +129,31 @@ function evaluationCounters({ evaluations }: RoundMetrics, task: TaskFacts, ts: 
     ]);
 }
 
-function tierEvents(pid: number, tier: string, rows: readonly ParticipationRow[]): TraceEvent[] {
-  if (rows.length === 0) return [];
+function* tierEvents(pid: number, tier: string, rows: readonly ParticipationRow[]): Generator<TraceEvent> {
+  if (rows.length === 0) return;
   const lanes = new Lanes();
   const ordered = [...rows].sort((a, b) => a.invitedAt - b.invitedAt || a.participation - b.participation);
   const byName = [...new Set(ordered.map(({ client }) => client))].sort((a, b) =>
     a.localeCompare(b, "en", { numeric: true }),
   );
   for (const client of byName) lanes.open(client);
-  const slices = ordered.flatMap((row) => {
-    const { client, invitedAt, endedAt, outcome, round, participation, budget } = row;
-    const until = busyUntil(row);
-    const tid = lanes.place(client, invitedAt, until);
+  const threads = ordered.map((row) => lanes.place(row.client, row.invitedAt, busyUntil(row)));
+  yield { ph: "M", name: "process_name", pid, tid: 0, args: { name: `tier ${tier}` } };
+  yield { ph: "M", name: "process_sort_index", pid, tid: 0, args: { sort_index: pid } };
+  yield* lanes.names(pid);
+  for (const [at, row] of ordered.entries()) {
+    const { invitedAt, endedAt, outcome, round, participation, budget } = row;
+    const tid = threads[at]!;
     const cname = COLOURS[outcome];
     const suffix = outcome === "counted" ? "" : ` (${outcome})`;
-    const outer: TraceEvent = {
-      ...span(`${roundName(round)}: ${outcome}`, invitedAt, until, pid, tid),
+    yield {
+      ...span(`${roundName(round)}: ${outcome}`, invitedAt, busyUntil(row), pid, tid),
       cat: outcome,
       cname,
       args: { participation, budget, ending: verdict(row), settled: formatTime(endedAt) },
     };
-    const inner = slicesOf(row).map(({ stage, from, to }) => ({
-      ...span(`${stage}${suffix}`, from, to, pid, tid),
-      cat: outcome,
-      cname,
-      args: { round },
-    }));
-    return [outer, ...inner];
-  });
-  return [
-    { ph: "M", name: "process_name", pid, tid: 0, args: { name: `tier ${tier}` } },
-    { ph: "M", name: "process_sort_index", pid, tid: 0, args: { sort_index: pid } },
-    ...lanes.names(pid),
-    ...slices,
-  ];
+    for (const { stage, from, to } of slicesOf(row)) {
+      yield { ...span(`${stage}${suffix}`, from, to, pid, tid), cat: outcome, cname, args: { round } };
+    }
+  }
 }
