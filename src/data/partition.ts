@@ -4,14 +4,8 @@
  *
  *   dirichlet   for each category q ~ Dir(α·1_N); its examples go to clients in proportions q  (methods of Hsu et al.,
  *               2019, https://arxiv.org/abs/1909.06335); drawn again when a client gets fewer than `minimum`
- *   iid         every client the same number, give or take one, from all categories
- *   contiguous  the same numbers, in the order of the source: where writers follow one another, a client is a few of them
  *   quantity    sizes ∝ exp(σ·normal) or ∝ rank^−z, content as iid
- *   shards      each client holds examples of `categories` categories (McMahan et al., 2017)
- *   category    client c holds the c-th category, and again from the first on: a site, an environment
- *   column      the same by the values of a column; with fewer clients than values a client holds every N-th of them
- *   indices     client c holds the examples of the c-th list, numbered from 0 in the order of the source
- *   function    as a function of the scenario's author says
+ *   shards      McMahan et al., 2017
  */
 import { z } from "zod";
 import { invariant, ScenarioError } from "../base/errors.ts";
@@ -35,23 +29,31 @@ import { type Examples, exampleLength } from "./examples.ts";
 const minimum = z.number().int().min(0).default(1).describe("examples every client must get");
 
 export const partitionSchema = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("iid") }),
-  z.strictObject({ type: z.literal("contiguous") }),
-  z.strictObject({
-    type: z.literal("dirichlet"),
-    alpha: z
-      .number()
-      .positive()
-      .max(1e6)
-      .describe("concentration: 0.1 gives a client a category or two, 100 is nearly iid"),
-    minimum,
-    shortage: z
-      .enum(["redraw", "fill"])
-      .default("redraw")
-      .describe(
-        "what to do for a client that got fewer: draw everything again, or give it examples of the richest clients",
-      ),
-  }),
+  z
+    .strictObject({ type: z.literal("iid") })
+    .describe("every client the same number, give or take one, from all categories"),
+  z
+    .strictObject({ type: z.literal("contiguous") })
+    .describe(
+      "the same numbers, in the order of the source: where writers follow one another, a client is a few of them",
+    ),
+  z
+    .strictObject({
+      type: z.literal("dirichlet"),
+      alpha: z
+        .number()
+        .positive()
+        .max(1e6)
+        .describe("concentration: 0.1 gives a client a category or two, 100 is nearly iid"),
+      minimum,
+      shortage: z
+        .enum(["redraw", "fill"])
+        .default("redraw")
+        .describe(
+          "what to do for a client that got fewer: draw everything again, or give it examples of the richest clients",
+        ),
+    })
+    .describe("each category goes to clients in proportions that are drawn for it"),
   z
     .strictObject({
       type: z.literal("quantity"),
@@ -64,32 +66,43 @@ export const partitionSchema = z.discriminatedUnion("type", [
       zipf: z.number().positive().max(10).optional().describe("exponent of Zipf's law over randomly ranked clients"),
       minimum,
     })
+    .describe("clients differ in size, and not in content")
     .refine(({ sigma, zipf }) => (sigma === undefined) !== (zipf === undefined), "either sigma or zipf"),
-  z.strictObject({
-    type: z.literal("shards"),
-    categories: z.number().int().positive().describe("categories that a client holds examples of"),
-    minimum,
-  }),
-  z.strictObject({ type: z.literal("category"), minimum }),
-  z.strictObject({
-    type: z.literal("column"),
-    column: z.string().min(1).describe("whose values say which examples belong together"),
-    minimum,
-  }),
-  z.strictObject({
-    type: z.literal("indices"),
-    clients: z
-      .array(z.array(z.int().min(0)).readonly())
-      .min(1)
-      .readonly()
-      .describe("for each client its examples, numbered from 0 in the order of the source"),
-  }),
-  z.strictObject({
-    type: z.literal("function"),
-    deal: z
-      .custom<Deal>((value) => typeof value === "function", "a function that deals examples to clients")
-      .describe("given examples, number of clients and draws, the numbers of the examples that each client holds"),
-  }),
+  z
+    .strictObject({
+      type: z.literal("shards"),
+      categories: z.number().int().positive().describe("categories that a client holds examples of"),
+      minimum,
+    })
+    .describe("each client has examples of a few categories"),
+  z
+    .strictObject({ type: z.literal("category"), minimum })
+    .describe("client c has the c-th category, and again from the first on: a site, an environment"),
+  z
+    .strictObject({
+      type: z.literal("column"),
+      column: z.string().min(1).describe("whose values say which examples belong together"),
+      minimum,
+    })
+    .describe("as category, by the values of a column; with fewer clients than values a client has every N-th of them"),
+  z
+    .strictObject({
+      type: z.literal("indices"),
+      clients: z
+        .array(z.array(z.int().min(0)).readonly())
+        .min(1)
+        .readonly()
+        .describe("for each client its examples, numbered from 0 in the order of the source"),
+    })
+    .describe("as a list says"),
+  z
+    .strictObject({
+      type: z.literal("function"),
+      deal: z
+        .custom<Deal>((value) => typeof value === "function", "a function that deals examples to clients")
+        .describe("given examples, number of clients and draws, the numbers of the examples that each client holds"),
+    })
+    .describe("as a function of yours says"),
 ]);
 
 /** An example that clients may train on, as a function of the author sees it. */

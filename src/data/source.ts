@@ -18,46 +18,56 @@ const lossSchema = z
 const ownNames = namesSchema.describe("what its fields are called, where that is none of the usual spellings");
 
 /** Examples that stand in the scenario itself: of text as in a file, or rows of a table as in CSV. */
-const recordsSchema = z.strictObject({
-  type: z.literal("records"),
-  records: z
-    .array(z.record(z.string(), z.unknown()))
-    .min(1)
-    .readonly()
-    .describe("the examples themselves, with the fields that a file would have"),
-  loss: lossSchema.exactOptional(),
-  fields: ownNames.exactOptional(),
-  label: z.string().min(1).exactOptional().describe("of rows of a table, the column of classes; `class` unless given"),
-});
+const recordsSchema = z
+  .strictObject({
+    type: z.literal("records"),
+    records: z
+      .array(z.record(z.string(), z.unknown()))
+      .min(1)
+      .readonly()
+      .describe("the examples themselves, with the fields that a file would have"),
+    loss: lossSchema.exactOptional(),
+    fields: ownNames.exactOptional(),
+    label: z
+      .string()
+      .min(1)
+      .exactOptional()
+      .describe("of rows of a table, the column of classes; `class` unless given"),
+  })
+  .describe("examples that stand in the scenario");
 
 export type RecordsSource = Readonly<z.output<typeof recordsSchema>>;
 
 export const textSourceSchema = z.discriminatedUnion("type", [
-  z.strictObject({
-    type: z.literal("instructions"),
-    examples: z.number().int().positive().max(1_000_000).describe("how many are generated"),
-    seed: z.number().int().min(0).optional().describe("of what is generated; the scenario's unless given"),
-    families: z
-      .array(z.enum(FAMILY_NAMES))
-      .min(1)
-      .optional()
-      .describe("kinds of tasks, which are the categories; all unless given"),
-    typos: z
-      .record(z.string().min(1).max(64), z.number().min(0).max(1))
-      .refine((levels) => Object.keys(levels).length > 0, "a level at least")
-      .exactOptional()
-      .describe("share of an instruction's characters that are mistyped, by level; a level is a category of data"),
-  }),
-  z.strictObject({
-    type: z.literal("file"),
-    path: z
-      .string()
-      .min(1)
-      .optional()
-      .describe("JSON, JSON Lines or Parquet, relative to the scenario's file; the file of `--data` unless given"),
-    loss: lossSchema.optional(),
-    fields: ownNames.exactOptional(),
-  }),
+  z
+    .strictObject({
+      type: z.literal("instructions"),
+      examples: z.number().int().positive().max(1_000_000).describe("how many are generated"),
+      seed: z.number().int().min(0).optional().describe("of what is generated; the scenario's unless given"),
+      families: z
+        .array(z.enum(FAMILY_NAMES))
+        .min(1)
+        .optional()
+        .describe("kinds of tasks, which are the categories; all unless given"),
+      typos: z
+        .record(z.string().min(1).max(64), z.number().min(0).max(1))
+        .refine((levels) => Object.keys(levels).length > 0, "a level at least")
+        .exactOptional()
+        .describe("share of an instruction's characters that are mistyped, by level; a level is a category of data"),
+    })
+    .describe("generated: eight families of tasks with exact answers"),
+  z
+    .strictObject({
+      type: z.literal("file"),
+      path: z
+        .string()
+        .min(1)
+        .optional()
+        .describe("JSON, JSON Lines or Parquet, relative to the scenario's file; the file of `--data` unless given"),
+      loss: lossSchema.optional(),
+      fields: ownNames.exactOptional(),
+    })
+    .describe("instructions of your own"),
   recordsSchema,
 ]);
 

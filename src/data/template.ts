@@ -10,17 +10,21 @@ import { ScenarioError } from "../base/errors.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 export const templateSchema = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("compact") }),
-  z.strictObject({ type: z.literal("headings") }),
-  z.strictObject({
-    type: z.literal("custom"),
-    withInput: z
-      .string()
-      .min(1)
-      .max(10_000)
-      .describe("for examples with an input; holds `{instruction}` and `{input}`, and ends where the response begins"),
-    withoutInput: z.string().min(1).max(10_000).describe("for examples without"),
-  }),
+  z.strictObject({ type: z.literal("compact") }).describe("special tokens as marks, for the byte tokenizer"),
+  z.strictObject({ type: z.literal("headings") }).describe("three plain headings, for other tokenizers"),
+  z
+    .strictObject({
+      type: z.literal("custom"),
+      withInput: z
+        .string()
+        .min(1)
+        .max(10_000)
+        .describe(
+          "for examples with an input; holds `{instruction}` and `{input}`, and ends where the response begins",
+        ),
+      withoutInput: z.string().min(1).max(10_000).describe("for examples without"),
+    })
+    .describe("as you write it"),
 ]);
 
 export type PromptTemplate = Readonly<z.infer<typeof templateSchema>>;

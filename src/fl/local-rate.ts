@@ -18,15 +18,17 @@ const warmup = z.int().min(0).default(0).describe("w, rounds in which the rate r
 const final = z.number().min(0).max(1).default(0).describe("e, share of the rate that decay ends at");
 
 export const scheduleSchema = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("constant"), warmup }),
-  z.strictObject({ type: z.literal("linear"), warmup, final }),
-  z.strictObject({ type: z.literal("cosine"), warmup, final }),
-  z.strictObject({
-    type: z.literal("step"),
-    warmup,
-    after: z.array(z.int().min(0)).min(1).readonly().describe("rounds after which the rate falls"),
-    factor: z.number().gt(0).max(1).default(0.1).describe("what it is multiplied by"),
-  }),
+  z.strictObject({ type: z.literal("constant"), warmup }).describe("stays, after the warm-up"),
+  z.strictObject({ type: z.literal("linear"), warmup, final }).describe("falls by as much each round"),
+  z.strictObject({ type: z.literal("cosine"), warmup, final }).describe("falls slowly, fast, and slowly again"),
+  z
+    .strictObject({
+      type: z.literal("step"),
+      warmup,
+      after: z.array(z.int().min(0)).min(1).readonly().describe("rounds after which the rate falls"),
+      factor: z.number().gt(0).max(1).default(0.1).describe("what it is multiplied by"),
+    })
+    .describe("falls at once, after given rounds"),
 ]);
 
 /** Survives msgpack and JSON. */

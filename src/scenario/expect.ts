@@ -35,24 +35,40 @@ const share = z.number().min(0).max(1);
 const by = (schema: z.ZodNumber) => schema.describe("from the base model to the last evaluation, at least");
 const at = z.int().min(1).optional().describe("one budget; every one that is evaluated unless given");
 const specs = {
-  lossFalls: z.strictObject({ type: z.literal("lossFalls"), by: by(z.number().positive()), at }),
-  accuracyRises: z.strictObject({ type: z.literal("accuracyRises"), by: by(share), at }),
-  accuracyReaches: z.strictObject({
-    type: z.literal("accuracyReaches"),
-    share: share.describe("of the held-out examples, in the last evaluation, at least"),
-    at,
-  }),
-  everyExpertTrained: z.strictObject({ type: z.literal("everyExpertTrained") }),
-  participationAtLeast: z.strictObject({
-    type: z.literal("participationAtLeast"),
-    share: share.describe("of all invitations, counted"),
-  }),
-  everyTierCounted: z.strictObject({ type: z.literal("everyTierCounted") }),
-  everyRoundAggregated: z.strictObject({ type: z.literal("everyRoundAggregated") }),
-  finishesWithin: z.strictObject({
-    type: z.literal("finishesWithin"),
-    time: z.number().positive().describe("virtual milliseconds to the end of the last round, at most"),
-  }),
+  lossFalls: z
+    .strictObject({ type: z.literal("lossFalls"), by: by(z.number().positive()), at })
+    .describe("held-out loss is lower in the end, by so many nats"),
+  accuracyRises: z
+    .strictObject({ type: z.literal("accuracyRises"), by: by(share), at })
+    .describe("a larger share of answers is right in the end"),
+  accuracyReaches: z
+    .strictObject({
+      type: z.literal("accuracyReaches"),
+      share: share.describe("of the held-out examples, in the last evaluation, at least"),
+      at,
+    })
+    .describe("that share is at least so large in the end"),
+  everyExpertTrained: z
+    .strictObject({ type: z.literal("everyExpertTrained") })
+    .describe("every expert of every layer received a token in a counted update"),
+  participationAtLeast: z
+    .strictObject({
+      type: z.literal("participationAtLeast"),
+      share: share.describe("of all invitations, counted"),
+    })
+    .describe("so large a share of the invitations was counted"),
+  everyTierCounted: z
+    .strictObject({ type: z.literal("everyTierCounted") })
+    .describe("each tier was counted at least once"),
+  everyRoundAggregated: z
+    .strictObject({ type: z.literal("everyRoundAggregated") })
+    .describe("no round closed with too few updates"),
+  finishesWithin: z
+    .strictObject({
+      type: z.literal("finishesWithin"),
+      time: z.number().positive().describe("virtual milliseconds to the end of the last round, at most"),
+    })
+    .describe("the last round closes in time"),
 };
 
 export const expectationSpecSchema = z.discriminatedUnion("type", [

@@ -100,28 +100,34 @@ const fixed = z.boolean().default(false).describe("whether a client keeps what i
 
 /** What the modes mean: `effort.ts`. */
 const effortSchema = z.discriminatedUnion("type", [
-  z.strictObject({
-    type: z.literal("fit"),
-    deadline: duration
-      .exactOptional()
-      .describe("milliseconds of virtual time from invitation to report; that of the rounds unless given"),
-  }),
-  z.strictObject({
-    type: z.literal("uniform"),
-    probability: z
-      .number()
-      .min(0)
-      .max(1)
-      .default(0.5)
-      .describe("how likely a client does a part only, a uniform number of its steps"),
-    fixed,
-  }),
-  z.strictObject({
-    type: z.literal("epochs"),
-    from: z.int().min(1).describe("fewest epochs"),
-    to: z.int().min(1).describe("most epochs"),
-    fixed,
-  }),
+  z
+    .strictObject({
+      type: z.literal("fit"),
+      deadline: duration
+        .exactOptional()
+        .describe("milliseconds of virtual time from invitation to report; that of the rounds unless given"),
+    })
+    .describe("as many steps as the device can take before a deadline; at least one"),
+  z
+    .strictObject({
+      type: z.literal("uniform"),
+      probability: z
+        .number()
+        .min(0)
+        .max(1)
+        .default(0.5)
+        .describe("how likely a client does a part only, a uniform number of its steps"),
+      fixed,
+    })
+    .describe("now and then a uniform number of the steps only"),
+  z
+    .strictObject({
+      type: z.literal("epochs"),
+      from: z.int().min(1).describe("fewest epochs"),
+      to: z.int().min(1).describe("most epochs"),
+      fixed,
+    })
+    .describe("a uniform number of epochs"),
 ]);
 
 const trainingSchema = z.strictObject({

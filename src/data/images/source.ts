@@ -14,42 +14,50 @@ import { mostShift, repeated, viewsOf } from "./views.ts";
 const seed = z.int().min(0).optional().describe("of chance in them; the scenario's unless given");
 
 export const imageSourceSchema = z.discriminatedUnion("type", [
-  z.strictObject({
-    type: z.literal("digits"),
-    canvas: z
-      .int()
-      .min(8)
-      .max(64)
-      .default(8)
-      .describe("side of the canvas that each digit is put on, in pixels; 8 is the digit itself"),
-    shift: z.int().min(0).default(0).describe("most pixels by which a digit stands off the middle, each way"),
-    views: z
-      .int()
-      .min(1)
-      .max(64)
-      .optional()
-      .describe("copies of each digit, each shifted in its own way; 8 where digits are shifted, 1 where they are not"),
-    seed,
-  }),
-  z.strictObject({
-    type: z.literal("pictures"),
-    examples: z.int().min(1).max(100_000).describe("how many are generated"),
-    side: z.int().min(4).max(256).default(32).describe("pixels of a side"),
-    seed,
-  }),
-  z.strictObject({
-    type: z.literal("images"),
-    path: z
-      .string()
-      .min(1)
-      .optional()
-      .describe("the .json of a pair, or an IDX file of images; the file of `--data` unless given"),
-    labels: z
-      .string()
-      .min(1)
-      .optional()
-      .describe("of an IDX file, the file of the labels; the one beside the images unless given"),
-  }),
+  z
+    .strictObject({
+      type: z.literal("digits"),
+      canvas: z
+        .int()
+        .min(8)
+        .max(64)
+        .default(8)
+        .describe("side of the canvas that each digit is put on, in pixels; 8 is the digit itself"),
+      shift: z.int().min(0).default(0).describe("most pixels by which a digit stands off the middle, each way"),
+      views: z
+        .int()
+        .min(1)
+        .max(64)
+        .optional()
+        .describe(
+          "copies of each digit, each shifted in its own way; 8 where digits are shifted, 1 where they are not",
+        ),
+      seed,
+    })
+    .describe("1,797 handwritten digits that come with the program"),
+  z
+    .strictObject({
+      type: z.literal("pictures"),
+      examples: z.int().min(1).max(100_000).describe("how many are generated"),
+      side: z.int().min(4).max(256).default(32).describe("pixels of a side"),
+      seed,
+    })
+    .describe("generated bars and blobs, of one class: something to restore"),
+  z
+    .strictObject({
+      type: z.literal("images"),
+      path: z
+        .string()
+        .min(1)
+        .optional()
+        .describe("the .json of a pair, or an IDX file of images; the file of `--data` unless given"),
+      labels: z
+        .string()
+        .min(1)
+        .optional()
+        .describe("of an IDX file, the file of the labels; the one beside the images unless given"),
+    })
+    .describe("images of your own"),
 ]);
 
 export type ImageSource = Readonly<z.output<typeof imageSourceSchema>>;

@@ -18,15 +18,19 @@ import { numberIn, readCsv } from "./csv.ts";
 const tableName = z.enum(["breast-cancer", "iris", "wine"]);
 
 export const tableSourceSchema = z.discriminatedUnion("type", [
-  z.strictObject({
-    type: z.literal("table"),
-    name: tableName.describe("569 tumours of 30 numbers, 150 flowers of 4 or 178 wines of 13"),
-  }),
-  z.strictObject({
-    type: z.literal("csv"),
-    path: z.string().min(1).describe("the file, relative to the scenario's"),
-    label: z.string().min(1).default("class").describe("the column of classes; all others are numbers"),
-  }),
+  z
+    .strictObject({
+      type: z.literal("table"),
+      name: tableName.describe("569 tumours of 30 numbers, 150 flowers of 4 or 178 wines of 13"),
+    })
+    .describe("a table that comes with the program"),
+  z
+    .strictObject({
+      type: z.literal("csv"),
+      path: z.string().min(1).describe("the file, relative to the scenario's"),
+      label: z.string().min(1).default("class").describe("the column of classes; all others are numbers"),
+    })
+    .describe("a table of your own"),
 ]);
 
 export type TableSource = Readonly<z.output<typeof tableSourceSchema>> | RecordsSource;

@@ -31,6 +31,7 @@ export const dataRuleSchema = z
     slot: duration.describe("milliseconds after which chance decides anew"),
     period: positive.exactOptional().describe("slots after which SLN and YC repeat themselves; 24 if left out"),
   })
+  .describe("more or less often by the data that a client holds")
   .refine(({ rule, beta }) => rule === "MDF" || rule === "LDF" || beta < 1, {
     path: ["beta"],
     error: "a number in [0, 1)",

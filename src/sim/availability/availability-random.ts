@@ -43,7 +43,6 @@ type Wave = Readonly<z.output<typeof waveSchema>>;
 const tooHigh = (share: number, { amplitude }: Wave): string | null =>
   share * (1 + amplitude) <= 1 ? null : `at most 1 ÷ share − 1, so that the peak is a share: share is ${share}`;
 
-/** Each slot of time a client is eligible with the share of its local time of day. */
 export const diurnalSchema = z
   .strictObject({
     type: z.literal("diurnal"),
@@ -51,12 +50,13 @@ export const diurnalSchema = z
     slot: duration.describe("milliseconds after which chance decides anew"),
     ...diurnalFields,
   })
+  .describe("each slot of time a client is eligible with the share of its local time of day")
   .superRefine((spec, ctx) => {
     const message = tooHigh(spec.share, spec);
     if (message !== null) ctx.addIssue({ code: "custom", path: ["amplitude"], message });
   });
 
-/** Exponential stretches on and off: a continuous-time Gilbert-Elliott process. */
+/** A continuous-time Gilbert-Elliott process. */
 export const twoStateSchema = z
   .strictObject({
     type: z.literal("two-state"),
@@ -66,6 +66,7 @@ export const twoStateSchema = z
       .exactOptional()
       .describe("how the share goes up and down with the time of day; unless given, it does not"),
   })
+  .describe("exponential stretches on and off")
   .superRefine(({ onShare, meanOn, diurnal }, ctx) => {
     if (diurnal === undefined) return;
     const { amplitude } = waveBefore(diurnal, meanOn * (1 - onShare));

@@ -30,6 +30,7 @@ export const traceSchema = z
         "`cycle`: client i follows record i modulo their number. `random`: a random record, started at a random time",
       ),
   })
+  .describe("recorded windows, which repeat themselves")
   .superRefine(({ devices, period }, ctx) => {
     if (typeof period !== "number" && period.length !== devices.length) {
       ctx.addIssue({ code: "custom", path: ["period"], message: `one for each of ${devices.length} devices` });
@@ -180,7 +181,9 @@ export const chargingFields = {
   timeZones: timeZonesSchema.exactOptional().describe("how clocks of clients differ; not at all unless given"),
 };
 
-export const chargingSchema = z.strictObject({ type: z.literal("charging"), ...chargingFields });
+export const chargingSchema = z
+  .strictObject({ type: z.literal("charging"), ...chargingFields })
+  .describe("on the charger and on WiFi");
 
 export type ChargingSpec = Readonly<z.output<typeof chargingSchema>>;
 

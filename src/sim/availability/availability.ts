@@ -25,7 +25,7 @@ import { isRare, RareTwoState } from "./availability-rare.ts";
 import { ChargingWindows, chargingSchema, Traces, traceSchema } from "./availability-windows.ts";
 
 export const availabilitySchema = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("always") }),
+  z.strictObject({ type: z.literal("always") }).describe("everybody, all the time"),
   z
     .strictObject({
       type: z.literal("bernoulli"),

@@ -13,11 +13,13 @@ const mostTiers = 2 ** 16;
 const budget = z.int().min(1).max(255);
 
 /** k_i = the largest allowed k whose expected round (download, training, upload) fits the deadline. */
-const deadlineBudget = z.strictObject({
-  type: z.literal("deadline"),
-  deadline: duration.describe("milliseconds in which a device is to finish a round: download, training, upload"),
-  allowed: z.array(budget).min(1).readonly().describe("budgets to choose from; the largest that fits is taken"),
-});
+const deadlineBudget = z
+  .strictObject({
+    type: z.literal("deadline"),
+    deadline: duration.describe("milliseconds in which a device is to finish a round: download, training, upload"),
+    allowed: z.array(budget).min(1).readonly().describe("budgets to choose from; the largest that fits is taken"),
+  })
+  .describe("the largest allowed budget whose expected round fits the deadline");
 
 /** k_i is at most the largest k with `fixed + perExpert · k ≤ available`, all in bytes. */
 const memorySchema = z

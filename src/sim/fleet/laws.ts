@@ -23,39 +23,54 @@ const spreadLaws = [
       min: notNegative.describe("smallest value"),
       max: positive.describe("largest value"),
     })
+    .describe("anything between two numbers alike")
     .superRefine(({ min, max }, ctx) => {
       if (max < min) ctx.addIssue({ code: "custom", path: ["max"], message: `at least min, which is ${min}` });
     }),
   z
     .strictObject({ type: z.literal("normal"), mean, sd: notNegative.describe("standard deviation") })
     .describe("values that are not above 0 are drawn again"),
-  z.strictObject({
-    type: z.literal("log-normal"),
-    median: positive.describe("half of all values are below it"),
-    sigma: notNegative.describe("standard deviation of the logarithm"),
-  }),
-  z.strictObject({ type: z.literal("log-normal"), mean, cv: notNegative.describe("standard deviation ÷ mean") }),
-  z.strictObject({
-    type: z.literal("exponential"),
-    mean: positive.describe("mean of the part above `minimum`"),
-    minimum,
-  }),
-  z.strictObject({
-    type: z.literal("half-normal"),
-    sd: positive.describe("standard deviation of the normal before its sign is dropped"),
-    minimum,
-  }),
-  z.strictObject({
-    type: z.literal("pareto"),
-    minimum: positive.describe("smallest value"),
-    alpha: positive.describe("P(T > t) = (minimum ÷ t)^alpha: the smaller, the more extremes"),
-  }),
-  z.strictObject({
-    type: z.literal("weibull"),
-    scale,
-    shape: positive.describe("1 is exponential, below 1 with more extremes"),
-  }),
-  z.strictObject({ type: z.literal("gamma"), scale, shape: positive.describe("mean = shape · scale") }),
+  z
+    .strictObject({
+      type: z.literal("log-normal"),
+      median: positive.describe("half of all values are below it"),
+      sigma: notNegative.describe("standard deviation of the logarithm"),
+    })
+    .describe("many small values, few large ones"),
+  z
+    .strictObject({ type: z.literal("log-normal"), mean, cv: notNegative.describe("standard deviation ÷ mean") })
+    .describe("many small values, few large ones"),
+  z
+    .strictObject({
+      type: z.literal("exponential"),
+      mean: positive.describe("mean of the part above `minimum`"),
+      minimum,
+    })
+    .describe("memoryless, above a minimum"),
+  z
+    .strictObject({
+      type: z.literal("half-normal"),
+      sd: positive.describe("standard deviation of the normal before its sign is dropped"),
+      minimum,
+    })
+    .describe("half a bell, above a minimum"),
+  z
+    .strictObject({
+      type: z.literal("pareto"),
+      minimum: positive.describe("smallest value"),
+      alpha: positive.describe("P(T > t) = (minimum ÷ t)^alpha: the smaller, the more extremes"),
+    })
+    .describe("a heavy tail above a minimum"),
+  z
+    .strictObject({
+      type: z.literal("weibull"),
+      scale,
+      shape: positive.describe("1 is exponential, below 1 with more extremes"),
+    })
+    .describe("an exponential, stretched"),
+  z
+    .strictObject({ type: z.literal("gamma"), scale, shape: positive.describe("mean = shape · scale") })
+    .describe("a sum of exponentials"),
 ] as const;
 
 /** A plain number is the constant law. */

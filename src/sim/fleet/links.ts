@@ -22,21 +22,25 @@ const inside = "a correlation in [-1, 1]";
 
 /** All rates in bytes per second; drawn once per device. */
 export const linkSchema = z.discriminatedUnion("type", [
-  z.strictObject({
-    type: z.literal("rates"),
-    down: lawSchema.describe("bytes per second to the client"),
-    up: lawSchema.describe("bytes per second from the client"),
-  }),
-  z.strictObject({
-    type: z.literal("log-normal"),
-    down: spread.describe("of the rate to the client"),
-    up: spread.describe("of the rate from the client"),
-    correlation: z
-      .number()
-      .min(-1, inside)
-      .max(1, inside)
-      .describe("of the logarithms of both rates: above 0, good downlinks tend to have good uplinks"),
-  }),
+  z
+    .strictObject({
+      type: z.literal("rates"),
+      down: lawSchema.describe("bytes per second to the client"),
+      up: lawSchema.describe("bytes per second from the client"),
+    })
+    .describe("a number or a law for each way"),
+  z
+    .strictObject({
+      type: z.literal("log-normal"),
+      down: spread.describe("of the rate to the client"),
+      up: spread.describe("of the rate from the client"),
+      correlation: z
+        .number()
+        .min(-1, inside)
+        .max(1, inside)
+        .describe("of the logarithms of both rates: above 0, good downlinks tend to have good uplinks"),
+    })
+    .describe("both ways drawn together"),
   z
     .strictObject({ type: z.literal("trace") })
     .describe("`downlink` and `uplink` of the client's record in the tier's device trace; one of them serves for both"),

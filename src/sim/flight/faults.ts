@@ -123,15 +123,19 @@ export const faults = {
   roundRate: fault({
     schema: z
       .discriminatedUnion("type", [
-        z.strictObject({
-          type: z.literal("beta"),
-          mean: openShare.describe("mean over the rounds"),
-          correlation: openShare.describe("of two clients of one round; towards 1 all fail or none"),
-        }),
-        z.strictObject({
-          type: z.literal("exponential"),
-          rate: positive.describe("1 ÷ mean over the rounds, before probabilities above 1 become 1"),
-        }),
+        z
+          .strictObject({
+            type: z.literal("beta"),
+            mean: openShare.describe("mean over the rounds"),
+            correlation: openShare.describe("of two clients of one round; towards 1 all fail or none"),
+          })
+          .describe("with a mean and how much clients of a round have in common"),
+        z
+          .strictObject({
+            type: z.literal("exponential"),
+            rate: positive.describe("1 ÷ mean over the rounds, before probabilities above 1 become 1"),
+          })
+          .describe("with a mean alone"),
       ])
       .describe("clients fail in training, all of a round with a probability that is drawn for it"),
     at: ["training"],

@@ -26,9 +26,12 @@ const from = instant.describe("first instant, in milliseconds from the beginning
 const effect = effectSchema.describe("what happens");
 
 export const timelineEntrySchema = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("at"), at: instant.describe("milliseconds from the beginning"), effect }),
+  z
+    .strictObject({ type: z.literal("at"), at: instant.describe("milliseconds from the beginning"), effect })
+    .describe("once"),
   z
     .strictObject({ type: z.literal("between"), from, until: instant.describe("instant at which it ends"), effect })
+    .describe("from one instant to another")
     .superRefine(endsLater)
     // Of two lengths, one would be overlooked.
     .refine(({ effect }) => !("duration" in effect), {
@@ -43,6 +46,7 @@ export const timelineEntrySchema = z.discriminatedUnion("type", [
       until: instant.exactOptional().describe("first instant at which it no longer happens"),
       effect,
     })
+    .describe("again and again")
     .superRefine(endsLater),
 ]);
 

@@ -8,12 +8,14 @@ import { twoViewFields } from "../two-view/fields.ts";
 import { visionFields } from "../vision/fields.ts";
 
 export const taskSchema = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("llm") }),
+  z
+    .strictObject({ type: z.literal("llm") })
+    .describe("a language model of experts, whose fields are `model` and `lora`"),
   visionFields,
   restoreFields,
   refactorSchema,
   pregatingSchema,
   twoViewFields,
   colouredFields,
-  z.strictObject({ type: z.literal("tabular") }),
+  z.strictObject({ type: z.literal("tabular") }).describe("a table of numbers, of which a linear model says the class"),
 ]);

@@ -28,6 +28,7 @@ export const restoreFields = z
       .default(() => usualLevels)
       .describe("how pictures are degraded, by level; a level is a category of data"),
   })
+  .describe("degraded pictures, made whole by ranks that a router chooses")
   .refine(({ shared, routed }) => shared + routed > 0, { path: ["shared"], message: "ranks at least in one place" })
   .refine(({ routed, zero, topK }) => topK <= Math.max(1, routed + zero), {
     path: ["topK"],
