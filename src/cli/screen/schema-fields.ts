@@ -14,6 +14,7 @@ export interface Shape {
   readonly oneOf?: readonly Shape[];
   readonly allOf?: readonly Shape[];
   readonly items?: Shape;
+  readonly prefixItems?: readonly Shape[];
   readonly properties?: Readonly<Record<string, Shape>>;
   readonly additionalProperties?: Shape | boolean;
   readonly required?: readonly string[];
@@ -22,6 +23,7 @@ export interface Shape {
   readonly maximum?: number;
   readonly exclusiveMaximum?: number;
   readonly default?: unknown;
+  readonly format?: string;
   readonly description?: string;
   readonly $ref?: string;
   readonly $defs?: Readonly<Record<string, Shape>>;
@@ -44,7 +46,17 @@ interface Form {
 
 /** @internal */
 export const shapeOf = (schema: z.ZodType): Shape =>
-  z.toJSONSchema(schema, { io: "input", unrepresentable: "any", reused: "inline" }) as Shape;
+  z.toJSONSchema(schema, {
+    io: "input",
+    unrepresentable: "any",
+    reused: "inline",
+    override({ zodSchema: { _zod }, jsonSchema }) {
+      // What a check of our own says it expected is all that is known of it.
+      const { def } = _zod;
+      const said = def.type === "custom" ? def.error?.({ code: "custom", input: undefined, path: [] }) : undefined;
+      if (typeof said === "string") jsonSchema.format = said;
+    },
+  }) as Shape;
 
 /** With the policies there are, of which the scenario's own schema says only that they are objects. */
 function scenarioShape(): Shape {
@@ -125,13 +137,14 @@ export function valuesOf(shape: Shape): string {
     return [...new Set([...others, ...typed])].join(" or ");
   }
   if (shape.allOf !== undefined) return [...new Set(shape.allOf.map(valuesOf))].join(" and ");
+  if (shape.prefixItems !== undefined) return `[${shape.prefixItems.map(valuesOf).join(", ")}]`;
   if (type === "array") return `list of ${items === undefined ? "values" : valuesOf(items)}`;
   if (properties !== undefined) {
     const names = Object.keys(properties);
     return `{ ${(names.length > 6 ? [...names.slice(0, 6), "…"] : names).join(", ")} }`;
   }
   if (type === "object") return "object";
-  if (type === undefined) return "any value, or a function";
+  if (type === undefined) return shape.format ?? "any value, or a function";
   const names = [type].flat().map((name) => (name === "integer" ? "whole number" : name));
   return [names.join(" or "), ...boundsOf(shape)].join(" ");
 }
