@@ -2,7 +2,8 @@
 import { ScenarioError } from "../../base/errors.ts";
 import { formatShare } from "../../base/units.ts";
 import type { Spec } from "../../fl/define.ts";
-import { sizedLike } from "../../fl/policies/registry.ts";
+import { policies, sizedLike } from "../../fl/policies/registry.ts";
+import { samplers } from "../../fl/samplers/registry.ts";
 import { strategies } from "../../fl/strategies/registry.ts";
 import type { Strategy } from "../../fl/strategy.ts";
 import { type Scenario, strategyOf } from "../../scenario/define.ts";
@@ -34,15 +35,11 @@ export type Place = ReadonlyMap<Axis, Level>;
 
 /** All axes on which the matrix says anything, and all places between them; strategies are the first axis. */
 export function placesOf(scenarios: readonly Scenario[], matrix: Matrix): { axes: Axis[]; places: Place[] } {
-  const methods = strategyAxis(matrix.strategies);
+  const methods = partAxis({ id: "strategy", path: "strategy", entries: strategies.entries }, matrix.strategies);
   const others = [
     axisOf("variant", "method", matrix.variants.map(variation)),
-    axisOf("policy", "method", matrix.policies.map(policyLevel)),
-    axisOf(
-      "sampler",
-      "method",
-      matrix.samplers.map((name) => partLevel(name, "rounds.sampler")),
-    ),
+    partAxis(policyKind, matrix.policies),
+    partAxis({ id: "sampler", path: "rounds.sampler", entries: samplers.entries }, matrix.samplers),
   ].filter(isGiven);
   const fields = Object.entries(matrix.vary).map(([path, values]) => fieldAxis(path, values, Object.keys(matrix.vary)));
   // Settings of one method are compared with each other; of several, they are where these are compared.
@@ -78,41 +75,40 @@ const axisOf = (id: string, role: Role, levels: readonly Level[]): Axis => ({ id
 
 const variation = ({ name, set }: Matrix["variants"][number]): Level => ({ label: name, value: null, set: () => set });
 
-const strategyAxis = (names: readonly string[]): Axis =>
+interface Kind {
+  readonly id: "strategy" | "policy" | "sampler";
+  readonly path: string;
+  readonly entries: ReadonlyMap<string, unknown>;
+  /** What the scenario is told, where that is more than the name and its options. */
+  readonly specOf?: (spec: Spec, scenario: Scenario) => Spec;
+}
+
+/** Of parts by name, the author's own by its name or its type. */
+const partAxis = ({ id, path, entries, specOf = (spec) => spec }: Kind, names: readonly string[]): Axis =>
   axisOf(
-    "strategy",
+    id,
     "method",
-    names.map((name) => ({
-      label: name,
+    names.map((label) => ({
+      label,
       value: null,
-      set: (scenario) => (isOwn(scenario, name) ? [] : [`strategy=${JSON.stringify(knownPart(name, scenario))}`]),
+      set(scenario) {
+        const own = scenario.own[id];
+        if (own !== undefined && [own.name, own.spec.type].includes(label)) return [];
+        const spec = partOf(label);
+        if (own === undefined || entries.has(spec.type)) return [`${path}=${JSON.stringify(specOf(spec, scenario))}`];
+        throw new ScenarioError(
+          `${id}: ${label} is not the scenario's own, ${own.name}, nor does it come with the program\n  expected ${own.name}, or one of ${[...entries.keys()].join(", ")}`,
+        );
+      },
     })),
   );
 
-/** @throws ScenarioError for a name that is none, in a scenario with a strategy of its own: that may have been meant */
-function knownPart(name: string, { own: { strategy } }: Scenario): Spec {
-  const part = partOf(name);
-  if (strategy === undefined || strategies.entries.has(part.type)) return part;
-  throw new ScenarioError(
-    `strategies: ${name} is not the scenario's own, ${strategy.name}, nor does it come with the program\n  expected ${strategy.name}, or one of ${[...strategies.entries.keys()].join(", ")}`,
-  );
-}
-
-/** The author's own goes by its name or its type. */
-const isOwn = ({ own: { strategy } }: Scenario, name: string): boolean =>
-  strategy !== undefined && [strategy.name, strategy.spec.type].includes(name);
-
-const partLevel = (label: string, path: string): Level => ({
-  label,
-  value: null,
-  set: () => [`${path}=${JSON.stringify(partOf(label))}`],
-});
-
-const policyLevel = (label: string): Level => ({
-  label,
-  value: null,
-  set: ({ data }) => [`rounds.policy=${JSON.stringify(sizedLike(partOf(label), data.rounds))}`],
-});
+const policyKind: Kind = {
+  id: "policy",
+  path: "rounds.policy",
+  entries: policies.entries,
+  specOf: (spec, { data }) => sizedLike(spec, data.rounds),
+};
 
 const usualShare = 0.2;
 

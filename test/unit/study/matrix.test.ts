@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { fedbuff } from "../../../src/fl/policies/registry.ts";
+import { oort } from "../../../src/fl/samplers/registry.ts";
 import { fedavg, hetlora } from "../../../src/fl/strategies/registry.ts";
 import { configure } from "../../../src/scenario/configure.ts";
 import { scenarioToJson, strategyOf } from "../../../src/scenario/define.ts";
@@ -147,6 +149,26 @@ test("one strategy of the author's own goes by its name or type beside the built
       ["flexlora", "mine(1)"],
     );
   }
+});
+
+test("a sampler and a policy of the author's own stand beside the built-in as well", () => {
+  const [policy, sampler] = [
+    { ...fedbuff({ concurrency: 2 }), name: "mine" },
+    { ...oort(), name: "mine" },
+  ];
+  const own = { ...scenario, own: { ...scenario.own, policy, sampler } };
+  const one = { strategies: [], dropouts: [], seeds: [1] };
+  const cells = planOf({ ...one, policies: ["mine", "synchronous"], samplers: ["mine", "uniform"] }, [own]).cells;
+  assert.deepEqual(
+    cells.map((cell) => [cell.scenario.own.policy?.name, cell.scenario.own.sampler?.name]),
+    [
+      ["mine", "mine"],
+      ["mine", undefined],
+      [undefined, "mine"],
+      [undefined, undefined],
+    ],
+  );
+  assert.throws(() => planOf({ ...one, samplers: ["mime"] }, [own]), /sampler: mime is not the scenario's own, mine/);
 });
 
 test("fields are crossed: where one method is compared with itself they are its rows, else where methods are compared", () => {
