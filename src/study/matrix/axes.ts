@@ -1,5 +1,6 @@
 /** The axes of a matrix: a cell is the scenario with one level of each. */
 import { ScenarioError } from "../../base/errors.ts";
+import { nearest } from "../../base/spelling.ts";
 import { formatShare } from "../../base/units.ts";
 import type { Spec } from "../../fl/define.ts";
 import { policies, sizedLike } from "../../fl/policies/registry.ts";
@@ -96,8 +97,11 @@ const partAxis = ({ id, path, entries, specOf = (spec) => spec }: Kind, names: r
         if (own !== undefined && [own.name, own.spec.type].includes(label)) return [];
         const spec = partOf(label);
         if (own === undefined || entries.has(spec.type)) return [`${path}=${JSON.stringify(specOf(spec, scenario))}`];
+        const names = [own.name, ...entries.keys()];
+        const near = nearest(spec.type, names);
+        const hint = near === undefined ? "" : `; did you mean ${near}?`;
         throw new ScenarioError(
-          `${id}: ${label} is not the scenario's own, ${own.name}, nor does it come with the program\n  expected ${own.name}, or one of ${[...entries.keys()].join(", ")}`,
+          `${id}: ${label} is not the scenario's own, ${own.name}, nor does it come with the program${hint}\n  expected one of ${names.join(", ")}`,
         );
       },
     })),
