@@ -107,7 +107,7 @@ async function train(flags: Flags): Promise<void> {
   progress.close();
   listening.deafen();
   if (interrupted !== null) {
-    process.stderr.write(`stopped after step ${trainer.state.step}; the same command goes on from here\n`);
+    terminal.err.write(`stopped after step ${trainer.state.step}; the same command goes on from here\n`);
     process.exitCode = interrupted;
     return;
   }
@@ -119,7 +119,7 @@ async function train(flags: Flags): Promise<void> {
   writeAtomically(join(flags.to, "README.md"), modelCard(making, curve));
   rmSync(stateFile);
   trainer.dispose();
-  process.stdout.write(`${colors.bold(flags.to)}: ${describe(config, curve.at(-1)!)}\n`);
+  terminal.out.write(`${colors.bold(flags.to)}: ${describe(config, curve.at(-1)!)}\n`);
 }
 
 function describe({ layers, experts }: ModelConfig, { step, loss, balance, load }: PretrainReport): string {
