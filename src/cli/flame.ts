@@ -4,7 +4,7 @@
  * Exit codes: 0 ok; 1 the run failed or a bug; 2 wrong usage, scenario or input; 3 expectations not met; 4 the model diverged;
  * 130 interrupted by Ctrl-C, 143 by `kill`, 129 by a closing terminal.
  */
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Help } from "commander";
 import { programVersion } from "../run/package.ts";
 import { declareCommands } from "./commands.ts";
 import { exitCodes, reportFailure } from "./screen/failure.ts";
@@ -26,7 +26,11 @@ export async function flame(words: readonly string[], prepare: () => void = () =
     )
     .showSuggestionAfterError()
     .helpCommand(false)
-    .configureHelp({ sortSubcommands: true })
+    .configureHelp({
+      sortSubcommands: true,
+      // That a list is empty unless given goes without saying.
+      optionDescription: (option) => new Help().optionDescription(option).replace(/ \(default: (\[\]|\{\})\)$/, ""),
+    })
     .configureOutput({
       writeOut: (text) => void terminal.out.write(text),
       writeErr: (text) => void terminal.err.write(text),
