@@ -190,7 +190,7 @@ test("runs that are kept are whole folders with reports, and cells known without
   const [before] = cellsIn(into);
   const { code, out: said, err } = await runFlame(...words, "--keep-runs");
   assert.equal(code, 0, err);
-  assert.match(said, /^1 cells$/m);
+  assert.match(said, /^1 cell$/m);
   assert.equal(cellsIn(into).at(-1), before);
   const { key } = JSON.parse(before!) as { key: string };
   const kept = join(into, "runs", key);
