@@ -10,6 +10,7 @@ import { activeIn } from "../src/tasks/task.ts";
 import { chooseClients, policyIn } from "./choosing.ts";
 import { evaluating } from "./evaluator.ts";
 import type { Aggregated } from "./learning.ts";
+import { addTo, inOrder } from "./outstanding.ts";
 import { deployedAt, deployedToClients, orderOf, planFor } from "./planning.ts";
 import { type Count, clientRef, type EvaluatorEvent, evaluatorRef } from "./protocol.ts";
 import {
@@ -121,7 +122,7 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
     const from = plan?.start ?? draft.adapter;
     const base = ctx.keep(from);
     const invited = { participation, client, round, sentAt: ctx.now, base };
-    draft.outstanding.push(plan === null ? invited : { ...invited, plan });
+    addTo(draft.outstanding, plan === null ? invited : { ...invited, plan });
     draft.invited++;
     roster.invited(client, round, participation);
     const budget = activeIn(plan?.kind.variant, fleet.budget[client]!);
@@ -157,7 +158,7 @@ export function inviteMore(draft: Draft, ctx: ServerContext): void {
 }
 
 function giveUp(draft: Draft, ctx: ServerContext, isGivenUp: (invitation: Invitation) => boolean): void {
-  const { outstanding } = draft;
+  const outstanding = inOrder(draft.outstanding);
   draft.outstanding = outstanding.filter((invitation) => !isGivenUp(invitation));
   for (const invitation of outstanding) if (isGivenUp(invitation)) release(invitation, ctx);
 }

@@ -62,7 +62,7 @@ export const serverSchema = z.strictObject({
   lastHeard: wholeAs<Millis>(),
   invited: whole,
   nextParticipation: whole,
-  /** In the order in which they were sent. */
+  /** In no order; see `outstanding.ts`. */
   outstanding: z.array(invitationSchema),
   accepted: z.array(acceptedSchema),
   /** Invitations the policy asked for last and nobody was there to take. */
@@ -186,37 +186,6 @@ export function effect(draft: Draft, asked: Effect<ServerMessage>): void {
 }
 
 export const emit = (ctx: ServerContext, event: ServerEvent & ActorEvent): void => ctx.emit(event);
-
-/** Where the invitation is in the list, or would be. */
-function placeOf(outstanding: readonly Invitation[], participation: ParticipationId): number {
-  let at = 0;
-  for (let end = outstanding.length; at < end; ) {
-    const middle = (at + end) >> 1;
-    if (outstanding[middle]!.participation < participation) at = middle + 1;
-    else end = middle;
-  }
-  return at;
-}
-
-/** Undefined if no such invitation is out. */
-export function invitationOf(
-  outstanding: readonly Invitation[],
-  participation: ParticipationId,
-): Invitation | undefined {
-  const found = outstanding[placeOf(outstanding, participation)];
-  return found?.participation === participation ? found : undefined;
-}
-
-/** Takes an invitation out of the list. @returns null if no such invitation is out */
-export function takeFrom(outstanding: Invitation[], participation: ParticipationId): Invitation | null {
-  const at = placeOf(outstanding, participation);
-  const found = outstanding[at];
-  if (found?.participation !== participation) return null;
-  // `splice` would make a list of the one that it takes out.
-  for (let next = at + 1; next < outstanding.length; next++) outstanding[next - 1] = outstanding[next]!;
-  outstanding.length--;
-  return found;
-}
 
 /** Field by field, as below: spreading an object of this size takes many times longer, and every turn does both. */
 export const draftOf = (state: ServerState): Draft => ({

@@ -12,6 +12,7 @@ import type { ParticipationId, Round } from "../src/base/ids.ts";
 import { type ActorDefinition, defineActor, type Next, send } from "../src/runtime/actor.ts";
 import { canInvite, policyIn } from "./choosing.ts";
 import { aggregate } from "./learning.ts";
+import { invitationOf, takeFrom } from "./outstanding.ts";
 import { clientRef, type ServerMessage, serverMessageSchema } from "./protocol.ts";
 import { carryOut, closeRound, inviteMore, release, viewOf } from "./server-round.ts";
 import {
@@ -19,7 +20,6 @@ import {
   draftOf,
   effect,
   emit,
-  invitationOf,
   quietSince,
   retryLater,
   type ServerContext,
@@ -27,7 +27,6 @@ import {
   type ServerState,
   serverSchema,
   stateOf,
-  takeFrom,
 } from "./server-state.ts";
 import { discardPlan, replaceAll, weighing } from "./storage.ts";
 
