@@ -47,7 +47,8 @@ export const ewwa = defineStrategy({
       Variant "code" is what the authors' repository does: one pair of moments that every client updates in turn, ε
       outside the root, τ the round, and P_i = z_i ÷ Σ z_j with z = log(u − smallest u + 1) + 1e-8. Its result depends on
       the order of clients; it is there for reproduction. A rising signed u turns disagreement into a push to lower
-      values (g = ±1 gives tanh 1 and not 0); signal "abs", which is not the paper's, takes |u|.
+      values (g = ±1 gives tanh 1 and not 0); signal "abs", which is not the paper's, takes |u|. Metrics have meanPull, the mean
+      of what a round takes from the parameters: in its sign that push shows.
     `,
     sends: null,
     keeps: "m_i and v_i of each client, at the server",

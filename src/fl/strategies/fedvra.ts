@@ -35,7 +35,8 @@ export const fedvra = defineStrategy({
     notes: `
       FedAvg, FedProx, federated ADMM and FedDyn are corners of it. The server works λ_i out of the same difference as
       the client, so nothing more travels than in FedAvg. Groups that a client did not train keep their λ_i; groups that
-      nobody trained stay. γ = 0 asks for a = 0, and λ̄/γ is 0 then. Metrics have ‖λ̄‖/γ, by which early rounds can overshoot.
+      nobody trained stay. γ = 0 asks for a = 0, and λ̄/γ is 0 then. Metrics have ‖λ̄‖/γ as
+      pull, by which early rounds can overshoot.
 
       With unlabelled (FedVRA-U) that share of the clients sees no label. Their examples' labels are a block of variables of
       their own, which never leaves them: before the local steps it is minimised exactly at the model they received, where
