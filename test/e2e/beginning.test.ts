@@ -76,6 +76,7 @@ test("a shell is told at the tab key what may come next", async (t) => {
   assert.equal(await first("run", "quick"), "quickstart");
   assert.equal(await first("compare", "quickstart", "--strategies", "flame,fedp"), "flame,fedprox");
   assert.equal(await first("run", "quickstart", "--set", "world.net"), "world.network");
+  assert.match(printed, /^world\.network\twhat becomes of messages/);
   assert.equal((await runFlame("complete", "bash")).code, 0);
   assert.match(printed, /^complete .*flame$/m);
   const unknown = await runFlame("complete", "tcsh");

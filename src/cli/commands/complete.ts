@@ -53,10 +53,15 @@ export function complete(program: Command, words: readonly string[]): void {
 }
 
 const offering = (name: string, program: Command, typed: string) => (give: Complete) => {
-  for (const value of (values[name] ?? nothing)(typed, program)) give(value, "");
+  for (const offer of (values[name] ?? nothing)(typed, program)) {
+    const [value, about] = typeof offer === "string" ? [offer, ""] : offer;
+    give(value, about);
+  }
 };
 
-type Values = (typed: string, program: Command) => readonly string[];
+/** A word, or one with what is said of it. */
+type Offer = string | readonly [value: string, about: string];
+type Values = (typed: string, program: Command) => readonly Offer[];
 
 const nothing: Values = () => [];
 
@@ -80,16 +85,21 @@ const engines: Values = () => engineNames;
 
 /** Names with commas between them: the last one is being typed. */
 const listOf =
-  (names: () => Iterable<string>): Values =>
+  ({ entries }: Pick<typeof strategies | typeof policies | typeof samplers, "entries">): Values =>
   (typed) =>
-    [...names()].map((name) => typed.slice(0, typed.lastIndexOf(",") + 1) + name);
+    [...entries].map(([name, { schema }]) => [
+      typed.slice(0, typed.lastIndexOf(",") + 1) + name,
+      schema.description ?? "",
+    ]);
 
 /** Fields of the object that the path so far is in. */
 const fields: Values = (typed) => {
   const path = typed.split(".").slice(0, -1);
   try {
-    const names = fieldsOf(fieldAt(path)).flatMap((form) => form.fields.map(({ name }) => name));
-    return [...new Set(names)].map((name) => [...path, name].join("."));
+    const found = fieldsOf(fieldAt(path)).flatMap(({ fields }) => fields);
+    // The first form's word for a field that several have.
+    const abouts = new Map(found.toReversed().map(({ name, about }) => [name, about]));
+    return [...new Set(found.map(({ name }) => name))].map((name) => [[...path, name].join("."), abouts.get(name)!]);
   } catch {
     return [];
   }
@@ -110,10 +120,10 @@ const values: Readonly<Record<string, Values>> = {
   words: () => shells,
   engine: engines,
   base: () => baseForms,
-  strategies: listOf(() => strategies.entries.keys()),
-  strategy: listOf(() => strategies.entries.keys()),
-  policy: listOf(() => policies.entries.keys()),
-  sampler: listOf(() => samplers.entries.keys()),
+  strategies: listOf(strategies),
+  strategy: listOf(strategies),
+  policy: listOf(policies),
+  sampler: listOf(samplers),
   dtype: () => ["float32", "bfloat16", "float16"],
   ...Object.fromEntries(
     ["data", "model", "calibration", "out", "to", "folder", "tokens", "logits", "creds", "cache"].map((name) => [
