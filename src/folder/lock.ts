@@ -102,7 +102,7 @@ function hold(path: string, self: Owner, file: number): Lock {
     release() {
       clearInterval(touch);
       closeSync(file);
-      if (sameOwner(readOwner(path), self)) rmSync(path, { force: true });
+      if (sameOwner(readOwner(path), self)) removeFile(path);
     },
   };
 }
@@ -162,8 +162,10 @@ function remove(path: string, stale: Owner | null): void {
       // Its owner notices at its next checkpoint.
     }
   }
-  onDisk(`cannot remove ${aside}`, () => rmSync(aside, { force: true }));
+  removeFile(aside);
 }
+
+const removeFile = (path: string): void => onDisk(`cannot remove ${path}`, () => rmSync(path, { force: true }));
 
 /** Removes what processes have left behind that were killed while they took the lock. */
 function sweep(path: string): void {
@@ -171,7 +173,7 @@ function sweep(path: string): void {
   for (const name of [...filesIn(folder, ".tmp"), ...filesIn(folder, ".stale")]) {
     const [, owner] = /-(\d+)(?:-[\da-f-]{36})?\.(?:tmp|stale)$/.exec(name) ?? [];
     if (!name.startsWith(`${basename(path)}-`) || owner === undefined || isRunning(Number(owner))) continue;
-    rmSync(join(folder, name), { force: true });
+    removeFile(join(folder, name));
   }
 }
 

@@ -139,5 +139,6 @@ function rotate(folder: string, newest: string, keep: number): void {
   const old = names.slice(0, Math.max(0, names.length - keep)).filter((name) => name !== newest);
   if (old.length === 0) return;
   readCheckpoint(folder, newest);
-  for (const name of old) rmSync(join(folder, name), { force: true });
+  for (const name of old)
+    onDisk(`cannot remove ${join(folder, name)}`, () => rmSync(join(folder, name), { force: true }));
 }

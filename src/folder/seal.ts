@@ -18,7 +18,8 @@ const adapterFile = "[a-z_]{1,40}_config\\.json|[a-z_]{1,40}\\.safetensors|resca
 const sealable = new RegExp(`^(${records.join("|")}|(adapter|best)/(member-\\d{1,3}/)?(${adapterFile}))$`);
 
 const isSealable = (name: string): boolean => sealable.test(name);
-const namesIn = (place: string): string[] => (existsSync(place) ? readdirSync(place).sort() : []);
+const namesIn = (place: string): string[] =>
+  existsSync(place) ? onDisk(`cannot read ${place}`, () => readdirSync(place)).sort() : [];
 
 /** The event log has a digest of its own. */
 export function sealed(folder: RunFolder, record: Omit<ResultRecord, "files" | "seal">): ResultRecord {
