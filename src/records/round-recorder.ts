@@ -219,11 +219,10 @@ export class RoundRecorder implements Snapshot<RoundRecorderState> {
           this.#options.onMeasured?.(this.#measured);
         }
         if (this.#rests) break;
-        const row = this.#measured;
+        this.#options.onRow(this.#measured);
+        for (const shard of shardsOf(first)) this.#options.release(shard);
         this.#measured = null;
         this.#pending.shift();
-        for (const shard of shardsOf(first)) this.#options.release(shard);
-        this.#options.onRow(row);
       }
     } catch (cause) {
       const { round, closedAt } = this.#pending[0]!.row;
