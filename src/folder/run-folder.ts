@@ -12,7 +12,7 @@
 import { closeSync, existsSync, lstatSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { z } from "zod";
-import { makeFolder, onDisk, writeAtomically } from "../base/disk.ts";
+import { makeFolder, onDisk, syncFolder, writeAtomically } from "../base/disk.ts";
 import { InputError, invariant, ScenarioError } from "../base/errors.ts";
 import { readJsonAs } from "../base/json.ts";
 import { openToAppend, refuseOddity } from "../base/open.ts";
@@ -235,7 +235,10 @@ export function filesIn(folder: string, ending: string): string[] {
 
 /** Removes what a process that was killed here has left half-written, maybe one of another machine. */
 export function removeHalfWritten(folder: string): void {
-  for (const name of filesIn(folder, ".tmp")) {
+  const left = filesIn(folder, ".tmp");
+  for (const name of left) {
     onDisk(`cannot remove ${join(folder, name)}`, () => rmSync(join(folder, name), { recursive: true }));
   }
+  // Or a power cut brings them back.
+  if (left.length > 0) syncFolder(folder);
 }

@@ -75,7 +75,7 @@ export async function playLives(
     const { said, error } = await disk.whileOn(fate, () => live(scenario, out, optionsFor(options)));
     story.push(said);
     const hasFinished = error === null && !disk.isOff;
-    if (said !== hadFinished) isSpoilt = fate.lies;
+    if (hasFinished && said !== hadFinished) isSpoilt = fate.lies;
     const isRefused = disk.operations > fate.refuseAt;
     if (error !== null && !disk.isOff) {
       assert.ok(
