@@ -101,8 +101,8 @@ export interface Learning {
   readonly rescalers: RescalerBook;
   /** Budgets the global model is evaluated at, largest first. */
   readonly budgets: readonly number[];
-  /** The parameters of round 0. */
-  readonly initial: Float32Array;
+  /** The parameters of round 0, made when they are asked for: with a large model they are much to hold. */
+  readonly initial: () => Float32Array;
   /** Fewer good updates than this leave the adapter as it is. */
   readonly minUpdates: number;
   /** The run is only played ahead: messages weigh what they will, and no update is opened. */

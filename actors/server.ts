@@ -64,7 +64,7 @@ type Turn = Next<ServerState, ServerMessage> | Promise<Next<ServerState, ServerM
 function begin(draft: Draft, ctx: ServerContext): Turn {
   const { learning, downloadBytes } = ctx.services;
   draft.adapter = ctx.keep(
-    learning === null ? ctx.pledge({ work: "nothing", job: null, bytes: downloadBytes }) : ctx.put(learning.initial),
+    learning === null ? ctx.pledge({ work: "nothing", job: null, bytes: downloadBytes }) : ctx.put(learning.initial()),
   );
   if (learning !== null) {
     const { strategy, settingIn } = ctx.services.method;

@@ -97,7 +97,8 @@ export function trainingHandlers(
         "client" in on
           ? evaluationBatches(data, ownExamples(on.client, setup()).kept, shape)
           : evaluationRows.slice(on.from, on.until);
-      const deployed = models.map((model) => loadModel(model, blobs));
+      const contents = copies(blobs);
+      const deployed = models.map((model) => loadModel(model, contents));
       return (await opened).evaluate({ models: deployed, ...(mix && { mix }), batches });
     },
     compute: ({ name, input }: Computation) => doWork(name, input),
@@ -154,15 +155,24 @@ export const gatherTraining = (
   },
 });
 
-/** Copies: native executors on Node 20 refuse shared memory. */
+/** Copies, one of each content: native executors on Node 20 refuse shared memory. */
+function copies(blobs: BlobReader): (ref: BlobRef) => Float32Array {
+  const made = new Map<string, Float32Array>();
+  return (ref) => {
+    const copy = made.get(ref.digest) ?? blobs.floats(ref).slice();
+    made.set(ref.digest, copy);
+    return copy;
+  };
+}
+
 const loadModel = (
   { adapter, rescaler, inputs = {}, ...model }: EvaluatedModel,
-  blobs: BlobReader,
+  contents: (ref: BlobRef) => Float32Array,
 ): EvaluationModel => ({
   ...model,
-  parameters: blobs.floats(adapter).slice(),
+  parameters: contents(adapter),
   personal: rescaler,
-  inputs: Object.fromEntries(Object.entries(inputs).map(([name, content]) => [name, blobs.floats(content).slice()])),
+  inputs: Object.fromEntries(Object.entries(inputs).map(([name, content]) => [name, contents(content)])),
 });
 
 /** Optimizer steps that a client takes. */

@@ -9,6 +9,8 @@ export interface LocalTraining {
   compile(clients: number, shape: RowShape): Promise<Compiled>;
   /** Called after every step. */
   onStep(): void;
+  /** What a training begins with as zeros, from one to the next. */
+  readonly zeros: StateVectors;
 }
 
 /**
@@ -19,7 +21,7 @@ export interface LocalTraining {
  */
 export async function trainTogether(
   jobs: readonly StepJob[],
-  { compile, onStep }: LocalTraining,
+  { compile, onStep, zeros }: LocalTraining,
 ): Promise<StepResult[]> {
   const [first] = jobs as readonly [StepJob];
   const losses = jobs.map(({ batches }) => new Float32Array(batches.length));
@@ -30,7 +32,7 @@ export async function trainTogether(
   const kept = Object.keys(first.state);
   if (first.batches.length === 0) return jobs.map(untouched);
   let program = await compile(clients, first.batches[0]!);
-  let state = new StepState(startOf(jobs, program));
+  let state = new StepState(startOf(jobs, program, zeros));
   let given = constantsOf(jobs, program);
   const finish = (vectors: StateVectors, from: number) => {
     for (let client = from; client < clients; client++) {
@@ -83,10 +85,15 @@ const constantsOf = (jobs: readonly StepJob[], { wants }: Compiled) =>
     jobs.map(({ state, inputs }) => ({ ...(wants.has("start") && { start: state.parameters!.slice() }), ...inputs })),
   );
 
-/** The clients' vectors, one after the other; moments start at 0. */
-function startOf(jobs: readonly StepJob[], program: Compiled): StateVectors {
+/** The clients' vectors, one after the other; moments start at 0, in the memory that the last training had for them. */
+function startOf(jobs: readonly StepJob[], program: Compiled, zeros: StateVectors): StateVectors {
   const vectors: StateVectors = {};
   for (const [name, size] of program.state) {
+    if (jobs.every(({ state }) => state[name] === undefined)) {
+      if (zeros[name]?.length !== size) zeros[name] = new Float32Array(size);
+      vectors[name] = zeros[name].fill(0);
+      continue;
+    }
     const all = new Float32Array(size);
     for (const [client, { state }] of jobs.entries()) {
       if (state[name] !== undefined) all.set(state[name], (client * size) / jobs.length);

@@ -15,6 +15,7 @@ import {
 import { batchFeeds, vectorsOf, withoutOthers } from "./feeds.ts";
 import { trainTogether } from "./local-training.ts";
 import { groupsOf, isOutOfMemory } from "./merging.ts";
+import type { StateVectors } from "./step-state.ts";
 
 export interface StepEngineOptions {
   /** How many clients with such a job share a call at most; 1 unless given. */
@@ -32,6 +33,7 @@ export class StepEngine {
   /** Clients per call where memory did not last for more, by program. */
   readonly #fitting = new Map<string, number>();
   readonly #problems: string[] = [];
+  readonly #zeros: StateVectors = {};
   readonly #compiled = new Map<string, Promise<Compiled>>();
   #lastCohort: Promise<unknown> = Promise.resolve();
   #disposed = false;
@@ -52,7 +54,8 @@ export class StepEngine {
   trainCohort(jobs: readonly StepJob[]): Promise<StepResult[]> {
     // An executable may hold the state of one client at a time, so cohorts wait for one another.
     const results = this.#lastCohort.then(() => this.#trainAll(jobs));
-    this.#lastCohort = results.catch(() => {});
+    // Waited for, and not held: results are large.
+    this.#lastCohort = results.then(nothing, nothing);
     return results;
   }
 
@@ -116,6 +119,7 @@ export class StepEngine {
     const trained = await trainTogether(informed, {
       compile: (clients, shape) => this.#compile(jobs[0]!.program(clients, shape)),
       onStep: this.#onStep,
+      zeros: this.#zeros,
     });
     const ends = trained.map(({ state }) => state);
     const after = await this.#probe(informed, ({ after = [], batches }) => ({ programs: after, batches }), ends);
@@ -215,6 +219,8 @@ export class StepEngine {
     };
   }
 }
+
+const nothing = () => {};
 
 const countFeed = ({ targets }: Batch) => ({ inverseCount: Float32Array.of(1 / Math.max(1, targets.length)) });
 

@@ -283,7 +283,7 @@ export class Federation implements Snapshot<FederationState> {
       clients: prepared.fleet.size,
       rounds: scenario.data.rounds.count,
       parameters: this.adapter?.length ?? null,
-      expected: this.#learning?.initial.length ?? null,
+      expected: this.#learning?.task.layout.size ?? null,
     });
     this.#progress = state.progress;
     this.#system.requireContents(state.rounds, "rounds");

@@ -251,7 +251,7 @@ export function learningOf(
       scope: rescaler.scope,
     }),
     budgets,
-    initial: training.start?.parameters ?? task.initial(rng),
+    initial: () => training.start?.parameters ?? task.initial(rng),
     minUpdates,
     ...(stop && {
       stopping: {

@@ -22,9 +22,23 @@ addExtension({
 
 const packr = new Packr({ useRecords: false, variableMapSize: true, moreTypes: true, structuredClone: false });
 
+const scratch = Buffer.alloc(1 << 16);
+
+/** Beyond so many bytes a value is written to memory of its own: msgpackr keeps the widest memory it was ever given. */
+const large = 1 << 20;
+
 /** @throws InvariantError when `value` is not plain data */
-export const encode = (value: unknown): Uint8Array<ArrayBuffer> =>
-  new Uint8Array(packr.pack(packable(value, inspect(value))));
+export function encode(value: unknown): Uint8Array<ArrayBuffer> {
+  const inspection = inspect(value);
+  if (inspection.length < large) return new Uint8Array(packr.pack(packable(value, inspection)));
+  packr.useBuffer(Buffer.allocUnsafeSlow(inspection.length + scratch.length));
+  try {
+    const { buffer, byteOffset, length } = packr.pack(packable(value, inspection));
+    return new Uint8Array(buffer as ArrayBuffer, byteOffset, length);
+  } finally {
+    packr.useBuffer(scratch);
+  }
+}
 
 const packable = (value: unknown, { hasNegativeZero }: Inspection): unknown =>
   hasNegativeZero ? marked(value) : value;

@@ -10,6 +10,7 @@ import { dirname } from "node:path";
 import type { InferenceSession, OnnxValue, Tensor as OrtTensor } from "onnxruntime-node";
 import { InvariantError, MachineError, messageOf } from "../../base/errors.ts";
 import type { Program, TensorType } from "../graph/ir.ts";
+import { makeRoomFor } from "./collect.ts";
 import { type Executable, type Executor, sizesOf, type TensorData, type WeightSource } from "./executor.ts";
 import { keptShape, OnnxEmitter, outputName } from "./onnx-emitter.ts";
 
@@ -138,6 +139,8 @@ class OnnxExecutable implements Executable {
     for (const [key, input] of Object.entries(program.inputs)) {
       inputs[input.node.attributes.name as string] = this.#tensor(key, feeds[key], input);
     }
+    // The binding returns a copy of every output, of one that was written where it should be as well.
+    makeRoomFor(Object.values(feeds).reduce((sum, { byteLength }) => sum + byteLength, 0));
     const fetches: Record<string, OnnxValue | null> = {};
     for (const [key, output] of Object.entries(program.outputs)) {
       const target = into[key];

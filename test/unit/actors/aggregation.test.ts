@@ -54,7 +54,7 @@ async function aggregated(
   const fleet = makeFleet(8, { examples: (row) => examples.get(row) ?? 1 });
   fleet.budget.fill(2);
   const rescalers = new RescalerBook({ layers: 2, topK: 2, init: "one", scope: "local" });
-  const learning = { task, strategy, rescalers, budgets: [2], initial: adapter, minUpdates };
+  const learning = { task, strategy, rescalers, budgets: [2], initial: () => adapter, minUpdates };
   const services: ServerServices = {
     rounds: 1,
     policy: synchronous({ cohort: sent.length }),

@@ -19,6 +19,18 @@ test("bytes are a copy, not a view of a shared pool", () => {
   assert.equal(first.byteLength, first.buffer.byteLength);
 });
 
+test("large data are written as small ones are, and nothing is kept of the memory they were written to", () => {
+  const plain = new Packr({ useRecords: false, variableMapSize: true, moreTypes: true, structuredClone: false });
+  const value = { name: "x".repeat(10_000), parts: [new Float32Array(2_000_000).fill(0.5), Float64Array.of(1)] };
+  const before = process.memoryUsage().arrayBuffers;
+  const bytes = encode(value);
+  assert.ok(process.memoryUsage().arrayBuffers - before < 1.2 * bytes.length);
+  assert.ok(Buffer.from(bytes).equals(plain.pack(value)));
+  const kept = bytes.slice();
+  encode({ n: 2 });
+  assert.deepEqual(bytes, kept);
+});
+
 test("the sign of zero and the bits of a float survive", () => {
   const value = { zero: -0, list: [-0, 0], nan: NaN, floats: Float32Array.of(-0, NaN, 1e-45, 3.4e38) };
   const back = decode(encode(value)) as typeof value;
