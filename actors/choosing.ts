@@ -24,7 +24,7 @@ export function chooseClients(draft: Draft, ctx: ServerContext): Chosen["clients
   if (strategy.sampler === undefined) {
     const clients = sampler.select(candidates, count, draws);
     if (sampler.nextState !== undefined) draft.memory = sampler.nextState(candidates, clients);
-    return clients.map((client) => ({ client }));
+    return Array.from(clients, (client) => ({ client }));
   }
   const eligible = allEligible(candidates);
   const from = { round, eligible, count, memory: draft.memory as Plain, server: methodState(draft, ctx) };

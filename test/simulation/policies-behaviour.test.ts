@@ -2,9 +2,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
+import { type ClientId, clientId } from "../../src/base/ids.ts";
 import { minutes, seconds } from "../../src/base/units.ts";
 import { fedbuff, semiSynchronous, synchronous } from "../../src/fl/policies/registry.ts";
 import type { RoundPolicy } from "../../src/fl/policy.ts";
+import type { ClientSampler } from "../../src/fl/sampler.ts";
 import { oort, powerOfChoice, roundRobin, tifl, uniform, weighted } from "../../src/fl/samplers/registry.ts";
 import { loadRun, resume } from "../../src/run/resume.ts";
 import { run } from "../../src/run/run.ts";
@@ -50,6 +52,24 @@ test("TiFL takes a round's clients from one latency tier, so most rounds do not 
   assert.equal(inOneTier(tiered), 60);
   // Half of the tiered rounds take 10 s and half 100 s; of the mixed ones nearly all take 100 s.
   assert.ok(roundTime(tiered) < 0.75 * roundTime(mixed), `${roundTime(tiered)} and ${roundTime(mixed)}`);
+});
+
+test("a sampler of the user's may answer with a typed array", async () => {
+  const inOrder = (of: (clients: ClientId[]) => ClientId[]): ClientSampler => ({
+    name: "in-order",
+    spec: { type: "in-order" },
+    needsLosses: false,
+    select: ({ fleet, isEligible }, count) =>
+      of(
+        Array.from({ length: fleet.size }, (_, row) => clientId(row))
+          .filter(isEligible)
+          .slice(0, count),
+      ),
+  });
+  const rounds = { count: 3, cohort: 8, minUpdates: 1 };
+  const typed = (clients: ClientId[]) => Uint32Array.from(clients) as unknown as ClientId[];
+  const listed = await playTiming(twoTiers({ ...rounds, sampler: inOrder((clients) => clients) }));
+  assert.deepEqual((await playTiming(twoTiers({ ...rounds, sampler: inOrder(typed) }))).parts, listed.parts);
 });
 
 test("TiFL's credits run out: the server keeps what the sampler remembers from round to round", async () => {
