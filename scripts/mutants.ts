@@ -38,11 +38,11 @@ const mutants: readonly Mutant[] = [
   ],
   ["logs are not durable at a checkpoint", "disk", "src/folder/line-file.ts", "fsyncSync(this.#file)", "undefined"],
   [
-    "a log is not cut where the checkpoint was",
+    "a log goes on at its end, and not where the checkpoint was",
     "disk",
     "src/folder/line-file.ts",
-    "ftruncateSync(this.#file, bytes)",
-    "undefined",
+    "() => ftruncateSync(this.#file, bytes)",
+    "() => void (this.#offset = fstatSync(this.#file).size)",
   ],
   ["a damaged log goes unnoticed", "disk", "src/folder/run-files.ts", "if (flaw !== null) return flaw;", ""],
   [
