@@ -10,8 +10,8 @@ import { dirname } from "node:path";
 import type { InferenceSession, OnnxValue, Tensor as OrtTensor } from "onnxruntime-node";
 import { InvariantError, MachineError, messageOf } from "../../base/errors.ts";
 import type { Program, TensorType } from "../graph/ir.ts";
-import { makeRoomFor } from "./collect.ts";
 import { type Executable, type Executor, sizesOf, type TensorData, type WeightSource } from "./executor.ts";
+import { free, makeRoomFor } from "./memory.ts";
 import { keptShape, OnnxEmitter, outputName } from "./onnx-emitter.ts";
 
 type Ort = typeof import("onnxruntime-node");
@@ -139,7 +139,6 @@ class OnnxExecutable implements Executable {
     for (const [key, input] of Object.entries(program.inputs)) {
       inputs[input.node.attributes.name as string] = this.#tensor(key, feeds[key], input);
     }
-    // The binding returns a copy of every output, of one that was written where it should be as well.
     makeRoomFor(Object.values(feeds).reduce((sum, { byteLength }) => sum + byteLength, 0));
     const fetches: Record<string, OnnxValue | null> = {};
     for (const [key, output] of Object.entries(program.outputs)) {
@@ -151,8 +150,13 @@ class OnnxExecutable implements Executable {
       throw new MachineError(`program "${program.name}" failed: ${messageOf(cause)}`, { cause });
     });
     const outputs: Record<string, TensorData> = {};
-    for (const key of Object.keys(program.outputs))
-      outputs[key] = into[key] ?? ((results[outputName(key)] as OrtTensor).data as TensorData);
+    for (const key of Object.keys(program.outputs)) {
+      const data = (results[outputName(key)] as OrtTensor).data as TensorData;
+      const target = into[key];
+      outputs[key] = target ?? data;
+      // The binding (1.30) copies every output, one that lies where it should as well.
+      if (target && data.buffer !== target.buffer) free(data.buffer as ArrayBuffer);
+    }
     return outputs;
   }
 
