@@ -11,7 +11,7 @@
  * OLMoE-1B-7B: Muennighoff et al., "OLMoE", https://arxiv.org/abs/2409.02060.
  */
 
-import { type AdapterLayout, adapterLayout, type LoraConfig } from "./adapter.ts";
+import { type AdapterLayout, adapterLayout, type LoraConfig, type LoraTargets } from "./adapter.ts";
 import { attentionWidths, qkNormWidths } from "./base-weights.ts";
 import type { BesideConfig } from "./beside.ts";
 import { type ModelConfig, sparseLayers } from "./config.ts";
@@ -74,15 +74,15 @@ export function activeParameters(config: ModelConfig, k: number): number {
   return total - sparseLayers(config).length * (config.experts - k) * expert;
 }
 
-/** LoRA numbers at a rank: what the adapter has, and what other targets would have. */
+/** LoRA numbers at a rank, of whatever it may lie on. */
 export interface LoraCount {
   /** Gate, up and down of one expert. */
   readonly expert: number;
-  /** All experts of all layers: the adapter. */
+  /** All experts of all layers. */
   readonly experts: number;
-  /** q, k, v and o of all layers. Not part of the adapter. */
+  /** q, k, v and o of all layers. */
   readonly attention: number;
-  /** Of all layers. Not part of the adapter. */
+  /** Of all layers. No adapter has them: routers train whole. */
   readonly router: number;
 }
 
@@ -116,22 +116,23 @@ export function attentionScoreFlops(config: ModelConfig, tokens: number): number
   return 4 * config.layers * tokens * attentionWidths(config).query;
 }
 
-/** FLOP per token that the LoRA of `k` experts adds to a forward pass. */
-export function loraFlops(config: ModelConfig, k: number, rank: number): number {
-  return 2 * sparseLayers(config).length * k * countLora(config, rank).expert;
+/** FLOP per token that the LoRA of `k` experts, and of attention where it lies there, adds to a forward pass. */
+export function loraFlops(config: ModelConfig, k: number, rank: number, targets?: LoraTargets): number {
+  const { expert, attention } = countLora(config, rank);
+  return 2 * (sparseLayers(config).length * k * expert + (targets === "experts-and-attention" ? attention : 0));
 }
 
 /** FLOP of one token's forward pass with its LoRA. */
-export function adaptedFlops(config: ModelConfig, k: number, rank: number): number {
-  return forwardFlops(config, k) + loraFlops(config, k, rank);
+export function adaptedFlops(config: ModelConfig, k: number, rank: number, targets?: LoraTargets): number {
+  return forwardFlops(config, k) + loraFlops(config, k, rank, targets);
 }
 
 /**
  * FLOP of one token's training step: the base forward, as much again to bring gradients back through frozen weights
  * (none for the weights themselves), and three times the LoRA forward (forward, and gradients of inputs and of factors).
  */
-export function trainingFlops(config: ModelConfig, k: number, rank: number): number {
-  return 2 * forwardFlops(config, k) + 3 * loraFlops(config, k, rank);
+export function trainingFlops(config: ModelConfig, k: number, rank: number, targets?: LoraTargets): number {
+  return 2 * forwardFlops(config, k) + 3 * loraFlops(config, k, rank, targets);
 }
 
 /** FLOP per token that small experts beside each mixture, of which it keeps `kept`, add to a forward pass. */
@@ -169,8 +170,8 @@ export interface TrainingMemory {
 /**
  * Float32 adapter, gradient and moments; per token and layer the activations are the two norms' inputs and outputs, q,
  * k and v before and after norm and RoPE, the attention output, the router's probabilities, and per active expert its
- * gate, up and product, the weighted output and the three LoRA middles, of an MLP that all tokens pass as much without LoRA; once the final norm and the logits. Attention
- * scores are left out.
+ * gate, up and product, the weighted output and the three LoRA middles, of an MLP that all tokens pass as much without
+ * LoRA, the four middles of attention where it has LoRA; once the final norm and the logits. Attention scores are left out.
  *
  * @param tokens in one batch, padding included
  * @param bytesPerWeight 4 for float32 base weights, 2 for bfloat16 or float16
@@ -182,13 +183,14 @@ export function trainingMemory(
 ): TrainingMemory {
   const { layers, width: d, experts, expertWidth: f, vocabulary, sharedWidth, dense } = config;
   const { query, keyValue } = attentionWidths(config);
-  const adapter = adapterLayout(config, lora).size * 4;
+  const { size, attention } = adapterLayout(config, lora);
+  const adapter = size * 4;
   const sparse = sparseLayers(config).length;
   const perLayer = 4 * d + 2 * (query + 2 * keyValue) + query;
   const shared = sharedWidth === undefined ? 0 : 3 * sharedWidth + d;
   const mixture = experts + k * (3 * f + d + 3 * lora.rank) + shared;
   const mlp = 3 * (dense?.width ?? 0);
-  const inLayers = layers * perLayer + sparse * mixture + (layers - sparse) * mlp;
+  const inLayers = layers * perLayer + attention.length * 4 * lora.rank + sparse * mixture + (layers - sparse) * mlp;
   const activations = 4 * tokens * (inLayers + 2 * d + vocabulary);
   const weights = countParameters(config).total * bytesPerWeight;
   return {

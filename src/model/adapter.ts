@@ -12,21 +12,28 @@
  *
  * Experts are numbered through: layer · experts + expert, where layers without experts are passed over. Where routers
  * train too, a change of each layer's router weights follows, `[experts, width]` as in Hugging Face files; 0 is the base
- * model's router.
+ * model's router. LoRA on attention, where there is some, comes last: see `adapted-attention.ts`.
  *
  * Where a router chooses among ranks, B lie transposed, so that a rank is a row of each factor, shared ranks first, and
  * a router for each layer follows, `[candidates, 2]`: its weight on how degraded an input is, and its bias.
  *
  * Le et al., "FLAME", 2025, https://arxiv.org/abs/2506.16600; Hu et al., "LoRA", 2021, https://arxiv.org/abs/2106.09685.
  */
+import { type AttentionLayout, attentionLayout } from "./adapted-attention.ts";
 import { type BesideConfig, type BesideLayout, besideLayout } from "./beside.ts";
 import { type ModelConfig, sparseLayers } from "./config.ts";
+
+/** What LoRA lies on; `attention` is q, k, v and o of every layer. */
+export const loraTargets = ["experts", "experts-and-attention"] as const;
+export type LoraTargets = (typeof loraTargets)[number];
 
 export interface LoraConfig {
   /** Rank of every A and B, the same for all clients. */
   readonly rank: number;
   /** Numerator of the scale alpha ÷ rank. */
   readonly alpha: number;
+  /** Experts unless given. */
+  readonly targets?: LoraTargets;
   /** Which of the ranks a router chooses for each input; all are always on unless given. */
   readonly slices?: SliceConfig;
 }
@@ -51,7 +58,7 @@ interface AdapterBlock {
 }
 
 /** A stretch of the flat vector: `[start, end)`. */
-interface Range {
+export interface Range {
   readonly start: number;
   readonly end: number;
 }
@@ -75,6 +82,8 @@ export interface AdapterLayout {
   readonly blocks: readonly AdapterBlock[];
   /** Where the change of each layer's router lies; empty where routers rest. */
   readonly routers: readonly Range[];
+  /** Of every layer, dense ones too; empty where attention rests. */
+  readonly attention: readonly AttentionLayout[];
   /** Where what chooses each layer's ranks lies; empty where nothing does. */
   readonly rankRouters: readonly Range[];
   /** Where one matrix of expert number `expert` lies. */
@@ -95,7 +104,7 @@ export interface AdapterShape {
 export function adapterLayout(model: ModelConfig, lora: LoraConfig, shape: AdapterShape = {}): AdapterLayout {
   const { width: d, expertWidth: f, experts } = model;
   const layers = sparseLayers(model).length;
-  const { rank, slices } = lora;
+  const { rank, slices, targets } = lora;
   const ofB = (name: BlockName, outputs: number): AdapterBlock =>
     slices === undefined ? { name, rows: outputs, columns: rank } : { name, rows: rank, columns: outputs };
   const blocks: AdapterBlock[] = [
@@ -128,6 +137,11 @@ export function adapterLayout(model: ModelConfig, lora: LoraConfig, shape: Adapt
     start: factors + layer * perRouter,
     end: factors + (layer + 1) * perRouter,
   }));
+  const before = rankRouters.at(-1)?.end ?? routers.at(-1)?.end ?? factors;
+  const attention: AttentionLayout[] = [];
+  for (let layer = 0; targets === "experts-and-attention" && layer < model.layers; layer++) {
+    attention.push(attentionLayout(model, rank, attention.at(-1)?.end ?? before));
+  }
   const pool = shape.beside === undefined ? null : besideLayout(model, shape.beside);
   return {
     model,
@@ -135,11 +149,12 @@ export function adapterLayout(model: ModelConfig, lora: LoraConfig, shape: Adapt
     shape,
     layers,
     experts,
-    size: pool?.size ?? factors + routers.length * experts * d + rankRouters.length * perRouter,
+    size: pool?.size ?? attention.at(-1)?.end ?? before,
     members: shape.members ?? 1,
     pool,
     blocks,
     routers,
+    attention,
     rankRouters,
     matrix: (name, expert) => ranges[expert]![blockNames.indexOf(name)]!,
     ranges: (expert) => ranges[expert]!,

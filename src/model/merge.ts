@@ -2,10 +2,11 @@
  * Base weights with an adapter and a rescaler folded in, so that the model works without either:
  *
  *   W ← W + (alpha ÷ rank) · B·A          gate, up and down of every expert
+ *   W ← W + (alpha ÷ rank) · B·A          q, k, v and o of every layer, where LoRA lies there
  *   D ← s_l · D                           every merged down projection of layer l
  *   R ← R + change                        every router, where routers train
  *
- * The second is exact because the rescaler multiplies the whole output of the experts, and D is the last thing each of
+ * The rescaler is exact because it multiplies the whole output of the experts, and D is the last thing each of
  * them does. Sums are taken in float64 and rounded to float32 once.
  */
 import { invariant } from "../base/errors.ts";
@@ -64,10 +65,27 @@ export function mergedWeights(
     }
   }
 
+  /** q, k and v lie side by side. */
+  function mergeAttention(values: Float32Array, name: string, layer: number): void {
+    const attention = layout.attention[layer];
+    if (attention === undefined) return;
+    const pairs = attention.pairs.filter(({ projection }) => (projection === "o") === (name === "o"));
+    const columns = pairs.reduce((sum, { outputs }) => sum + outputs, 0);
+    invariant(values.length === pairs[0]!.inputs * columns, () => `layers.${layer}.${name} is read in parts`);
+    let column = 0;
+    for (const { inputs, outputs, a, b } of pairs) {
+      const shape = { rank, inputs, outputs, scale, factor: 1 };
+      addProduct(values, columns, column, adapter.subarray(a), adapter.subarray(b), shape);
+      column += outputs;
+    }
+  }
+
   return {
     config: base.config,
     read(name, target, first = 0) {
       base.read(name, target, first);
+      const [, at, projections] = /^layers\.(\d+)\.(qkv|o)$/.exec(name) ?? [];
+      if (projections !== undefined) mergeAttention(target, projections, Number(at));
       const match = /^layers\.(\d+)\.(gateUp|down|router)$/.exec(name);
       if (match === null) return;
       const layer = places.get(Number(match[1]))!;

@@ -17,6 +17,7 @@ import { concat, halves, reshape, split, transpose } from "../tensor/ops/layout.
 import { matmul } from "../tensor/ops/matrix.ts";
 import { causalAttention, rmsNorm, rotary, softmax } from "../tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../tensor/ops/ragged.ts";
+import type { AdaptedAttention } from "./adapted-attention.ts";
 import type { BesideOutput } from "./beside.ts";
 import { headWidthOf, type ModelConfig } from "./config.ts";
 import { denseMlp, sharedExpert } from "./feed-forward.ts";
@@ -55,6 +56,8 @@ export interface ForwardOptions {
   readonly adapted?: {
     /** s_l, `[1]` each, or one for every token, `[tokens, 1]`. */
     readonly rescaler: readonly Tensor[];
+    /** Of all layers. */
+    readonly attention?: readonly AdaptedAttention[];
     /** The base's own unless given. */
     readonly experts?: Experts;
     /** Of each layer, what is added to its mixture, from what the mixture reads. */
@@ -89,8 +92,10 @@ export function forward(options: ForwardOptions, ids: Tensor, padding: Tensor): 
   for (let layer = 0; layer < config.layers; layer++) {
     const of = (name: string) => weight(`layers.${layer}.${name}`);
     const { graph } = h.node;
-    const attend = () =>
-      add(h, scale(attention(options, rmsNorm(h, of("inputNorm"), config.normEpsilon), of), residual));
+    const attend = () => {
+      const normed = rmsNorm(h, of("inputNorm"), config.normEpsilon);
+      return add(h, scale(attention(options, normed, of, options.adapted?.attention?.[layer]), residual));
+    };
     if (config.dense?.layers.includes(layer)) {
       h = graph.segment(() => {
         const attended = attend();
@@ -126,11 +131,15 @@ export function headInput(
   return scale(normed, 1 / (config.multipliers?.logitsDivisor ?? 1));
 }
 
-/** @param of the layer's tensors by name */
+/**
+ * @param of the layer's tensors by name
+ * @param adapted what is added to its projections
+ */
 export function attention(
   options: Pick<ForwardOptions, "config" | "rows" | "length">,
   x: Tensor,
   of: (name: string) => Tensor,
+  adapted?: AdaptedAttention,
 ): Tensor {
   const { config, rows, length } = options;
   const { heads, keyValueHeads, normEpsilon, clipQkv, attentionBias, ropeTheta, qkNorm } = config;
@@ -138,7 +147,8 @@ export function attention(
   const sharing = heads / keyValueHeads;
   const tokens = rows * length;
 
-  const projected = matmul(x, of("qkv"));
+  const product = matmul(x, of("qkv"));
+  const projected = adapted ? add(product, adapted.qkv(x)) : product;
   const qkv = attentionBias ? add(projected, of("qkvBias")) : projected;
   const [q, k, v] = split(qkv, 1, [heads * size, keyValueHeads * size, keyValueHeads * size]) as [
     Tensor,
@@ -160,7 +170,8 @@ export function attention(
   const heard = causalAttention(queries, keys, perHead(clamp(v)), config.multipliers?.attention ?? 1 / Math.sqrt(size));
   const attended = reshape(heard, [rows, keyValueHeads, sharing, length, size]);
   const merged = reshape(transpose(attended, [0, 3, 1, 2, 4]), [tokens, heads * size]);
-  const output = matmul(merged, of("o"));
+  const last = matmul(merged, of("o"));
+  const output = adapted ? add(last, adapted.o(merged)) : last;
   return attentionBias === true ? add(output, of("oBias")) : output;
 }
 

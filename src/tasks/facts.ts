@@ -46,7 +46,7 @@ const accuracy = (meaning: string): Metric => ({
 });
 
 const llm: TaskFacts = {
-  abilities: ["low-rank", "experts", "routers", "beside", "members", "blocks", "slices", "readout"],
+  abilities: ["low-rank", "experts", "experts-only", "routers", "beside", "members", "blocks", "slices", "readout"],
   budget: { name: "experts per token", symbol: "k" },
   target: "response token",
   metrics: [

@@ -10,6 +10,8 @@ export interface Range {
 export interface Group {
   readonly name: string;
   readonly ranges: readonly Range[];
+  /** Every unit passes it, whatever a router chooses: its count is that of all units. Absent where a client may go without. */
+  readonly always?: true;
 }
 
 /** A change ΔW = scale · B·A of an `[outputs, inputs]` matrix, by the places of its factors. */

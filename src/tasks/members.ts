@@ -9,7 +9,8 @@ export function membersOf(layout: ParameterLayout, members: number): ParameterLa
   return {
     size: size * members,
     groups: all.flatMap((member) =>
-      groups.map(({ name, ranges }) => ({
+      groups.map(({ name, ranges, ...group }) => ({
+        ...group,
         name: `member ${member}, ${name}`,
         ranges: ranges.map((range) => moved(range, member * size)),
       })),

@@ -28,6 +28,7 @@ export type Mix = z.output<typeof mixSchema>;
 export type Ability =
   | "low-rank"
   | "experts"
+  | "experts-only"
   | "routers"
   | "beside"
   | "members"

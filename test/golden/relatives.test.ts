@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { countParameters } from "../../src/model/accounting.ts";
+import { adapterLayout } from "../../src/model/adapter.ts";
 import { exportPeft, importPeft } from "../../src/model/formats/adapters/peft.ts";
 import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
 import { BaseWeightsFile, prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
@@ -14,6 +15,7 @@ import { temporaryFolder } from "../support/folders.ts";
 import { loadGolden, relativeFolder } from "../support/golden.ts";
 import { relatives, relativeTests } from "../support/golden-tests.ts";
 import { type PlainTensor, writeFolder } from "../support/model-folder.ts";
+import { randomAdapter } from "../support/small-model.ts";
 
 relativeTests(({ name, form, k }) => form === "factored" && name.startsWith("ONNX") && k > 1);
 
@@ -68,6 +70,26 @@ for (const type of Object.keys(relatives)) {
     for (const [name, values] of tensorsOf(merged)) {
       const isExpert = /\.experts\.|put_linear/.test(name);
       assert.equal(values.join() !== before.get(name)!.join(), isExpert, name);
+    }
+  });
+}
+
+for (const type of Object.keys(relatives)) {
+  test(`attention of a small ${type} goes to PEFT and back, and a merge puts it into every projection`, async (t) => {
+    const { weights } = await loadGolden(relativeFolder(type));
+    const [folder, merged] = [temporaryFolder(t), temporaryFolder(t)];
+    const layout = adapterLayout(weights.config, { rank: 2, alpha: 4, targets: "experts-and-attention" });
+    const adapter = randomAdapter(layout, 1);
+    const ones = new Float32Array(layout.layers).fill(1);
+    exportPeft(folder, layout, adapter, { baseModelName: type, rescaler: ones });
+    assert.deepEqual(importPeft(folder, weights.config).adapter, adapter);
+    const base = new BaseWeightsFile(weights);
+    writeCheckpoint(merged, mergedWeights(base, layout, adapter, ones));
+    base.close();
+    const before = tensorsOf(relativeFolder(type));
+    for (const [name, values] of tensorsOf(merged)) {
+      const isAdapted = /\.experts\.|put_linear|[qkvo]_proj\.weight/.test(name);
+      assert.equal(values.join() !== before.get(name)!.join(), isAdapted, name);
     }
   });
 }

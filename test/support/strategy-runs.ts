@@ -53,13 +53,14 @@ const ofText: readonly Spec[] = [
   { type: "split-mix", bases: 2, minOne: true, use: "merged", temperature: 2, compress: { keep: 0.5 } },
   { type: "split-mix", bases: 2, minOne: true, order: "best", validation: 0.3 },
   { type: "mixture-of-ranks", zeroPenalty: "input" },
-  { type: "flame", trainRouters: true, balance: 0.01 },
   { type: "flame", flood: {}, compress: { keep: 0.2, levels: 15 }, clipNorm: 1 },
 ];
 
-/** Each strategy on each task that has it, and further options. */
+/** Each strategy on each task that has it, and further options; two on attention beside the experts. */
 export const strategyRuns: readonly (readonly [spec: Spec, task: string])[] = [
   ...ofText.map((spec) => [spec, "llm"] as const),
+  [{ type: "flame", trainRouters: true, balance: 0.01 }, "attention"],
+  [{ type: "fedavg" }, "attention"],
   ...Object.entries(smallTasks).flatMap(([task, { strategies: own }]) => own.map((spec) => [spec, task] as const)),
 ];
 
@@ -80,7 +81,11 @@ export const scenarioOf = (
   const most = small?.budgets ?? Number.POSITIVE_INFINITY;
   return training(model, {
     strategy,
-    lora: strategy.needs?.includes("slices") === true ? { ...lora, slices } : lora,
+    lora: {
+      ...lora,
+      ...(strategy.needs?.includes("slices") === true && { slices }),
+      ...(task === "attention" && { targets: "experts-and-attention" }),
+    },
     ...small?.fields(clients),
     fleet: threeTiers.map((tier) => ({ ...tier, dropout: 0.5, budget: Math.min(tier.budget, most) })),
     rounds: {

@@ -117,7 +117,7 @@ export const fedmoe = defineStrategy({
   make(options) {
     const { warmUp, balance, labelSmoothing, neighbours, patience, mostChanged, weighting, discounts } = options;
     return {
-      needs: ["experts", "routers"],
+      needs: ["experts-only", "routers"],
       ownObjective: true,
       shape: { routers: options.trainRouters },
       validation: options.validation,

@@ -22,8 +22,9 @@ export const flame = defineStrategy({
       that activates a single expert by 8^t. The paper leaves open which it is; with "tokens" small budgets
       are hardly heard, and large ones gain nothing wherever both were run (docs/paper.md). LoRA A and B are averaged
       separately, which is not the average of the products B·A. The rescaler is an option of the scenario and works with
-      any strategy. The paper does not say whether routers train: with trainRouters they do, and are averaged by examples;
-      balance adds the load-balance loss, which reaches frozen routers only by what goes into them.
+      any strategy. The paper does not say whether routers train: with trainRouters they do, and are averaged by examples,
+      as attention is where lora.targets has it; balance adds the load-balance loss, which reaches frozen routers only by
+      what goes into them.
     `,
     sends: "how often each expert was used",
     keeps: "a rescaler for each client, with the server",
@@ -52,17 +53,19 @@ export const flame = defineStrategy({
   name: ({ frequencyExponent: t, frequencyNorm }) => `flame(t=${t}${frequencyNorm === "tokens" ? ",tokens" : ""})`,
   make: ({ frequencyExponent: t, frequencyNorm, trainRouters, balance, discounts }) => ({
     needs: trainRouters ? ["experts", "routers"] : ["experts"],
-    ...(trainRouters && {
-      shape: { routers: true },
-      plan: (client, _server, setting) => {
-        const { mixtures = [] } = setting.layout;
-        return { ...usual(client, setting), notes: { experts: mixtures.flatMap(({ experts }) => experts).length } };
-      },
-    }),
+    ...(trainRouters && { shape: { routers: true } }),
+    plan(client, _server, setting) {
+      const { groups } = setting.layout;
+      const plan = usual(client, setting);
+      // What all tokens pass comes last.
+      return groups.at(-1)!.always === undefined
+        ? plan
+        : { ...plan, notes: { experts: groups.findIndex(({ always }) => always) } };
+    },
     ...(balance > 0 && { steps: () => ({ merges: false, objective: (at) => balanced(at, balance) }) }),
     ...averaging(discounts, (update, group) => {
       const { examples, counts, units, budget } = update;
-      if (trainRouters && isRouter(update, group)) return examples;
+      if (isPassedByAll(update, group)) return examples;
       const all = frequencyNorm === "share" ? units * budget : units;
       const frequency = all === 0 ? 0 : counts[group]! / all;
       return examples * frequency ** t;
@@ -70,9 +73,9 @@ export const flame = defineStrategy({
   }),
 });
 
-/** Experts come first in the layout. */
-const isRouter = ({ plan }: Update, group: number): boolean =>
-  group >= (plan.notes as { readonly experts: number }).experts;
+/** Routers and attention, where they train, have no count of their own. */
+const isPassedByAll = ({ plan: { notes } }: Update, group: number): boolean =>
+  notes !== undefined && group >= (notes as { readonly experts: number }).experts;
 
 function balanced(at: StepContext, weight: number) {
   const experts = at.pass.routers!.map(({ probabilities }) =>

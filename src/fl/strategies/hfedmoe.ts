@@ -108,7 +108,7 @@ export const hfedmoe = defineStrategy({
       return bestOf(score, usedIn(at), most);
     };
     return {
-      needs: ["experts", "routers"],
+      needs: ["experts-only", "routers"],
       shape: trainRouters ? { routers: true } : {},
       plan({ budget }, _server, setting) {
         const { topK, count, perLayer } = mixtureOf(setting);

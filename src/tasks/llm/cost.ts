@@ -36,7 +36,10 @@ export function costOf({ config, adapter }: Model, variant: Variant, scope?: Sco
     return { training: trainingFlops(config, k, active), forward: adaptedFlops(config, k, active), once };
   }
   const rank = (scope && rankOf(scope)) ?? lora.rank;
-  return { training: trainingFlops(config, k, rank), forward: adaptedFlops(config, k, rank) };
+  return {
+    training: trainingFlops(config, k, rank, lora.targets),
+    forward: adaptedFlops(config, k, rank, lora.targets),
+  };
 }
 
 /** The layers from that one on which is at a place among those with experts. */

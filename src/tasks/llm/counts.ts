@@ -40,7 +40,10 @@ export function countProblem(
       return `activations of layer ${layer} sum to ${sum}, expected ${name} · tokens = ${chosen * tokens}`;
     }
   }
-  return null;
+  const odd = counts.subarray(layers * each).findIndex((count) => count !== tokens);
+  return odd < 0
+    ? null
+    : `group ${layers * each + odd} was passed ${counts[layers * each + odd]} times by ${tokens} tokens`;
 }
 
 const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;

@@ -1,6 +1,7 @@
 /** What a scenario says of the language model it trains. */
 import { z } from "zod";
 import { count, positive } from "../../base/fields.ts";
+import { loraTargets } from "../../model/adapter.ts";
 import { baseForms } from "../../model/base-weights.ts";
 
 const size = count.max(2 ** 20);
@@ -51,9 +52,17 @@ export const llmFields = {
         .default(8)
         .describe("inner size of the pairs A and B"),
       alpha: positive.default(16).describe("ΔW = (alpha ÷ rank) · B·A"),
+      targets: z
+        .enum(loraTargets)
+        .exactOptional()
+        .describe("what the pairs lie on: experts alone unless given, or q, k, v and o of attention, too"),
       slices: slices
         .exactOptional()
         .describe("ranks of which a router chooses by how degraded a prompt is; unless given, all are always on"),
+    })
+    .refine(({ slices, targets }) => slices === undefined || targets !== "experts-and-attention", {
+      path: ["targets"],
+      message: "experts with lora.slices, whose router chooses ranks of experts alone",
     })
     .refine(({ rank, slices }) => slices === undefined || slices.routed <= rank, {
       path: ["slices", "routed"],
@@ -64,7 +73,7 @@ export const llmFields = {
       message: "no more than there are candidates, routed ranks and zero slots",
     })
     .prefault({})
-    .describe("the adapter on the experts, which is what trains"),
+    .describe("the adapter, which is what trains"),
 };
 
 export type LlmFields = z.output<z.ZodObject<typeof llmFields>>;

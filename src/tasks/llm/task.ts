@@ -1,11 +1,12 @@
 /**
  * The language-model task: per-expert LoRA on a frozen sparse mixture of experts. A budget is how many experts a token
- * activates; groups are experts, numbered through the layers that have some; personal is one rescaler s_l a layer. A variant
- * `{ from: q }` trains layers q to the last, counted from 1, and no gradient goes below.
+ * activates; groups are experts, numbered through the layers that have some, and after them what all tokens pass; personal is
+ * one rescaler s_l a layer. A variant `{ from: q }` trains layers q to the last, counted from 1, and no gradient goes below.
  */
 
 import { invariant } from "../../base/errors.ts";
 import { trainingMemory } from "../../model/accounting.ts";
+import { adaptedAttention } from "../../model/adapted-attention.ts";
 import { adaptedExperts, type LayerAdapter, type LoraForm } from "../../model/adapted-experts.ts";
 import { type AdapterLayout, adapterLayout, type LoraConfig } from "../../model/adapter.ts";
 import { baseWeightShapes } from "../../model/base-weights.ts";
@@ -23,7 +24,7 @@ import { matmul } from "../../tensor/ops/matrix.ts";
 import { factsOf } from "../facts.ts";
 import type { LowRankPair, ParameterLayout } from "../layout.ts";
 import { membersOf } from "../members.ts";
-import type { BatchShape, Pass, Task, TaskShape, Variant } from "../task.ts";
+import type { Ability, BatchShape, Pass, Task, TaskShape, Variant } from "../task.ts";
 import { costOf, expectedSize } from "./cost.ts";
 import { checkTokens, countProblem } from "./counts.ts";
 import { deltaInput } from "./delta.ts";
@@ -52,7 +53,7 @@ export function llmTask({ config, lora, form, shape, sharedRescaler = false }: L
     config,
     adapter,
     layout: memberLayout(adapter),
-    abilities: factsOf("llm").abilities.filter((ability) => (ability === "slices") === (lora.slices !== undefined)),
+    abilities: abilitiesWith(lora),
     budget: { full: config.topK, variant: (topK) => variantAt(config, lora, topK) },
     padding: config.experts,
     personal: sharedRescaler ? 1 : adapter.layers,
@@ -76,6 +77,14 @@ export function llmTask({ config, lora, form, shape, sharedRescaler = false }: L
   };
 }
 
+/** What asks for layers or experts and nothing else has no place for attention. */
+function abilitiesWith({ slices, targets }: LoraConfig): readonly Ability[] {
+  const without: readonly Ability[] = targets === "experts-and-attention" ? ["experts-only", "beside", "blocks"] : [];
+  return factsOf("llm").abilities.filter(
+    (ability) => (ability === "slices") === (slices !== undefined) && !without.includes(ability),
+  );
+}
+
 /** What a budget runs: so many experts for a token, and where ranks are chosen so many candidates for a prompt. */
 export const variantAt = (config: ModelConfig, { slices }: LoraConfig, topK: number): Variant => ({
   topK,
@@ -86,11 +95,14 @@ export const variantAt = (config: ModelConfig, { slices }: LoraConfig, topK: num
 export const parameterLayout = (adapter: AdapterLayout): ParameterLayout =>
   membersOf(memberLayout(adapter), adapter.members);
 
-/** A group an expert, each with three pairs: gate, up and down; then a group a router where routers train. */
+/**
+ * A group an expert, each with three pairs: gate, up and down; then a group a router where routers train, and a group the
+ * attention of a layer where LoRA lies there.
+ */
 function memberLayout(adapter: AdapterLayout): ParameterLayout {
   if (adapter.pool !== null) return poolLayout(adapter.pool);
   if (adapter.lora.slices !== undefined) return slicesLayout(adapter);
-  const { layers, experts, size, routers, lora } = adapter;
+  const { layers, experts, size, routers, attention, lora } = adapter;
   const { rank } = lora;
   const columns = new Map(adapter.blocks.map((block) => [block.name, block.columns]));
   const rows = new Map(adapter.blocks.map((block) => [block.name, block.rows]));
@@ -99,23 +111,39 @@ function memberLayout(adapter: AdapterLayout): ParameterLayout {
     name: `layer ${numbers[Math.floor(expert / experts)]}, expert ${expert % experts}`,
     ranges: adapter.ranges(expert),
   }));
+  const scale = lora.alpha / rank;
   const pairOf = (group: number, nameOfA: "gateUpA" | "downA", nameOfB: "gateB" | "upB" | "downB"): LowRankPair => {
     const inputs = columns.get(nameOfA)!;
     const a = adapter.matrix(nameOfA, group).start + (nameOfB === "upB" ? rank * inputs : 0);
     const b = adapter.matrix(nameOfB, group).start;
-    return { group, rank, inputs, outputs: rows.get(nameOfB)!, scale: lora.alpha / rank, a, b };
+    return { group, rank, inputs, outputs: rows.get(nameOfB)!, scale, a, b };
   };
   const pairs = groups.flatMap((_, group) => [
     pairOf(group, "gateUpA", "gateB"),
     pairOf(group, "gateUpA", "upB"),
     pairOf(group, "downA", "downB"),
   ]);
-  const ofRouters = routers.map((range, layer) => ({ name: `layer ${numbers[layer]}, router`, ranges: [range] }));
+  const ofRouters = routers.map((range, layer) => ({
+    name: `layer ${numbers[layer]}, router`,
+    ranges: [range],
+    always: true as const,
+  }));
+  const ofAttention = attention.map(({ start, end }, layer) => ({
+    name: `layer ${layer}, attention`,
+    ranges: [{ start, end }],
+    always: true as const,
+  }));
+  const attentionPairs = attention.flatMap((one, layer) =>
+    one.pairs.map(({ inputs, outputs, a, b }): LowRankPair => {
+      const group = groups.length + ofRouters.length + layer;
+      return { group, rank, inputs, outputs, scale, a, b };
+    }),
+  );
   const mixtures = Array.from({ length: layers }, (_, layer) => ({
     experts: Array.from({ length: experts }, (_, expert) => layer * experts + expert),
     router: routers.length === 0 ? null : layers * experts + layer,
   }));
-  return { size, groups: [...groups, ...ofRouters], pairs, mixtures };
+  return { size, groups: [...groups, ...ofRouters, ...ofAttention], pairs: [...pairs, ...attentionPairs], mixtures };
 }
 
 interface Parts {
@@ -138,10 +166,11 @@ function llmPass(
   const {
     layers,
     routers: changes,
+    attention,
     rankRouters,
   } = pool === null ? partsOf(parameters, adapter, clients, from) : noParts;
   const bias = variant.masked === undefined ? null : biasInput(graph, adapter, clients);
-  const delta = variant.delta === undefined ? null : deltaInput(graph, config, clients);
+  const delta = variant.delta === undefined ? null : deltaInput(graph, adapter, clients);
   const each = Array.from({ length: adapter.layers }, () => 1);
   const own = personal.shape.at(-1) === each.length ? split(personal, -1, each) : each.map(() => personal);
   const scales = own.map((scale, layer) => (layer < from ? detach(scale) : scale));
@@ -169,6 +198,7 @@ function llmPass(
       ...(pool === null
         ? { experts: adaptedExperts({ layout: adapter, clients, ...loraOf(form, sliced) }, layers) }
         : { beside: besideLayers(choiceOf(pool, clients, variant), parameters, batch.padding) }),
+      ...(attention.length > 0 && { attention }),
       ...((changes.length > 0 || bias !== null) && {
         logits: (layer, logits, x) => routed(logits, x, changes[layer] ?? null, bias?.layers[layer] ?? null),
       }),
@@ -177,7 +207,11 @@ function llmPass(
   const { hidden, activations, routers, beside } = forward(options, batch.ids, batch.padding);
   const said = headAt(options, hidden, batch.positions, batch.targets);
   const tokens = () => isToken(batch.padding);
-  const passed = () => routers.map(({ counts }) => tokensOf(counts, config.experts, options.topK));
+  /** Of the routers that train and of all attention: every token passes each. */
+  const passed = () => {
+    const ofRouters = routers.map(({ counts }) => tokensOf(counts, config.experts, options.topK));
+    return [...(changes.length > 0 ? ofRouters : []), ...attention.map(() => ofRouters[0]!)];
+  };
   return {
     batch: { ...batch, ...(bias && { routerBias: bias.input }), ...(delta && { delta: delta.input }) },
     losses: said.losses(),
@@ -196,7 +230,7 @@ function llmPass(
         ? poolCounts(beside, tokens(), clients)
         : sliced !== null
           ? sliceCounts(adapter, routers, sliced, tokens(), clients, options.topK)
-          : changes.length === 0
+          : changes.length + attention.length === 0
             ? activations
             : concat([activations, ...passed()], 0),
     routers,
@@ -222,7 +256,7 @@ export function tokenInputs(graph: Graph, rows: number, length: number) {
   };
 }
 
-const noParts = { layers: [], routers: [], rankRouters: [] };
+const noParts = { layers: [], routers: [], attention: [], rankRouters: [] };
 
 /** Gates differ from row to row, so that nothing can be merged. */
 const loraOf = (form: LoraForm, sliced: SlicePass | null) =>
@@ -234,14 +268,14 @@ const loraOf = (form: LoraForm, sliced: SlicePass | null) =>
  */
 function partsOf(
   flat: Tensor,
-  { layers, experts, blocks, routers, rankRouters }: AdapterLayout,
+  { layers, experts, blocks, routers, rankRouters, attention, lora: { rank, alpha } }: AdapterLayout,
   clients: number,
   from: number,
 ) {
   const resting = (part: Tensor, layer: number) => (layer < from ? detach(part) : part);
   const sizes = blocks.map(({ rows, columns }) => experts * rows * columns);
-  const ofRouters = [...routers, ...rankRouters].map(({ start, end }) => end - start);
-  const parts = split(flat, -1, [...Array.from({ length: layers }, () => sizes).flat(), ...ofRouters]);
+  const ofRest = [...routers, ...rankRouters, ...attention].map(({ start, end }) => end - start);
+  const parts = split(flat, -1, [...Array.from({ length: layers }, () => sizes).flat(), ...ofRest]);
   const factors = Array.from({ length: layers }, (_, layer): LayerAdapter => {
     const [gateUpA, gateB, upB, downA, downB] = blocks.map(({ rows, columns }, index) =>
       reshape(resting(parts[layer * blocks.length + index]!, layer), [clients * experts, rows, columns]),
@@ -254,7 +288,19 @@ function partsOf(
   const changes = routers.map(({ start, end }, layer) =>
     reshape(resting(rest[layer]!, layer), [clients, experts, (end - start) / experts]),
   );
-  return { layers: factors, routers: changes, rankRouters: rest.slice(routers.length) };
+  const adapted = attention.map((layout, layer) =>
+    adaptedAttention(layout, rest[routers.length + rankRouters.length + layer]!, {
+      clients,
+      rank,
+      scale: alpha / rank,
+    }),
+  );
+  return {
+    layers: factors,
+    routers: changes,
+    attention: adapted,
+    rankRouters: rest.slice(routers.length, routers.length + rankRouters.length),
+  };
 }
 
 /** What is added to the logits of a variant that masks experts: 0, or so little that an expert is out of the question. */

@@ -79,6 +79,21 @@ test("FLAME weighs routers, where they train, by examples alone", () => {
   assertClose(strategy.weight(update, 4), 7 * (5 / 20) ** 2);
 });
 
+test("FLAME averages what all tokens pass by examples alone, and FedAvg does not ask what it is", async () => {
+  const { groups, ...rest } = plainLayout(1, 2);
+  const setting = settingOf({ ...rest, groups: [groups[0]!, { ...groups[1]!, always: true }] });
+  for (const strategy of [flame({ frequencyExponent: 4 }), fedavg()]) {
+    const server = serverOf(strategy, [0, 0], setting);
+    const updates = [1, 3].map((examples, client) => {
+      const view = { budget: 2 } as Parameters<NonNullable<Strategy["plan"]>>[0];
+      const plan = strategy.plan?.(view, server, setting);
+      const used = { budget: 2, examples, units: 10 * examples, counts: Float64Array.of(5, 10 * examples) };
+      return updateOf([0, 0], [4 * client, 4 * client], { ...used, ...(plan && { plan }) });
+    });
+    assertClose((await play(strategy, server, updates, setting)).parameters[1]!, 3);
+  }
+});
+
 test("a client that never used an expert has no say in it", () => {
   const quiet = [0, 5, 5, 5, 5, 5];
   const updates = [makeUpdate({ client: 0, active: quiet, delta: 9 }), makeUpdate({ client: 1, delta: 1 })];

@@ -86,6 +86,8 @@ test("FLAME's reported difference between k = 8 and k = 1 is 128 tokens with LoR
 test("its LoRA has 9216·r numbers per expert, 302 MB in bfloat16 at rank 16", () => {
   assert.deepEqual(countLora(olmoe, 1), { expert: 9216, experts: 9_437_184, attention: 16 * 4 * 4096, router: 33_792 });
   assert.equal(countLora(olmoe, 1).attention, 262_144);
+  const withAttention = adapterLayout(olmoe, { rank: 4, alpha: 4, targets: "experts-and-attention" });
+  assert.equal(withAttention.size, 4 * (9_437_184 + 262_144));
   assertPrinted(countLora(olmoe, 8).experts, 1e6, "75.5");
   assertPrinted(countLora(olmoe, 20).experts, 1e6, "188.7");
   const lora = { rank: 16, alpha: 32 };

@@ -102,6 +102,44 @@ test("an adapter comes back bit for bit", (context) => {
   assert.equal(back.baseModelName, "base");
 });
 
+const wide = adapterLayout(model, { rank: 2, alpha: 6, targets: "experts-and-attention" });
+
+test("attention has PEFT's names in an exported adapter, and comes back bit for bit", (context) => {
+  const folder = temporaryFolder(context);
+  const adapter = randomValues(wide.size, 5);
+  exportPeft(folder, wide, adapter, { baseModelName: "base", rescaler: ones });
+  const { target_modules } = JSON.parse(readFileSync(join(folder, "adapter_config.json"), "utf8"));
+  assert.deepEqual(target_modules, [
+    ...["gate_proj", "up_proj", "down_proj"],
+    ...["q_proj", "k_proj", "v_proj", "o_proj"],
+  ]);
+  const file = SafetensorsFile.open(join(folder, "adapter_model.safetensors"));
+  const { width: d, heads, keyValueHeads } = model;
+  const kv = (d / heads) * keyValueHeads;
+  // In the order of the description in `adapted-attention.ts`.
+  let at = layout.size;
+  for (const l of [0, 1]) {
+    const expect = (leaf: string, shape: readonly [number, number]) => {
+      const name = `base_model.model.model.layers.${l}.self_attn.${leaf}.weight`;
+      assert.deepEqual(file.entry(name).shape, shape);
+      assert.deepEqual(file.floats(name), adapter.subarray(at, at + shape[0] * shape[1]), name);
+      at += shape[0] * shape[1];
+    };
+    for (const projection of ["q", "k", "v"]) expect(`${projection}_proj.lora_A`, [2, d]);
+    expect("q_proj.lora_B", [d, 2]);
+    expect("k_proj.lora_B", [kv, 2]);
+    expect("v_proj.lora_B", [kv, 2]);
+    expect("o_proj.lora_A", [2, d]);
+    expect("o_proj.lora_B", [d, 2]);
+  }
+  assert.equal(at, adapter.length);
+  assert.equal(file.tensors.size, 2 * 3 * 6 + 2 * 2 * 4);
+  file.close();
+  const back = importPeft(folder, model);
+  assert.deepEqual(back.adapter, adapter);
+  assert.deepEqual(back.layout.lora, wide.lora);
+});
+
 test("an adapter with an element that is not finite is refused, by tensor and index", (context) => {
   const folder = temporaryFolder(context);
   for (const broken of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
@@ -149,7 +187,7 @@ test("what is not per-expert LoRA is refused with the reason", (context) => {
   };
   refused(
     { target_modules: ["gate_proj", "up_proj", "down_proj", "q_proj"] },
-    /expected exactly gate_proj, up_proj, down_proj/,
+    /expected exactly gate_proj, up_proj, down_proj: LoRA is on experts, or on them and all of q_proj, k_proj/,
   );
   refused({ target_modules: "all-linear" }, /target_modules is "all-linear"/);
   refused({ target_parameters: ["mlp.experts.gate_up_proj"] }, /fused form/);
@@ -205,6 +243,33 @@ test("what is not per-expert LoRA is refused with the reason", (context) => {
   );
   writeSafetensors(join(folder, "adapter_model.safetensors"), []);
   assert.throws(() => importPeft(folder, model), /36 mistakes/);
+});
+
+test("merged attention is W + (alpha ÷ rank) · B·A, q, k and v side by side", () => {
+  const base = randomBase();
+  const adapter = randomValues(wide.size, 6);
+  const before = readAll(base);
+  const after = readAll(mergedWeights(base, wide, adapter, [0.5, 1.75]));
+  const columns = (name: string) => (name === "o" ? model.width : before.get("layers.0.qkv")!.length / model.width);
+  for (const [l, { pairs }] of wide.attention.entries()) {
+    let column = 0;
+    for (const { projection, inputs, outputs, a, b } of pairs) {
+      const name = projection === "o" ? "o" : "qkv";
+      if (name === "o") column = 0;
+      for (let i = 0; i < inputs; i++) {
+        for (let o = 0; o < outputs; o++) {
+          let delta = 0;
+          for (let r = 0; r < 2; r++) delta += adapter[b + o * 2 + r]! * adapter[a + r * inputs + i]!;
+          const at = i * columns(name) + column + o;
+          const expected = before.get(`layers.${l}.${name}`)![at]! + 3 * delta;
+          // One rounding to float32.
+          const error = Math.abs(after.get(`layers.${l}.${name}`)![at]! - expected);
+          assert.ok(error <= Math.abs(expected) * 2 ** -23 + 1e-9, `${projection} of layer ${l}`);
+        }
+      }
+      column += outputs;
+    }
+  }
 });
 
 test("merged experts are W + (alpha ÷ rank)·B·A, and each down projection carries its layer's rescaler", () => {

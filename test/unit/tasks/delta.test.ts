@@ -8,7 +8,7 @@ import { OnnxExecutor } from "../../../src/tensor/executors/onnx.ts";
 import { LlmEngine } from "../../support/llm-engine.ts";
 import { batchOf, prepared, randomAdapter, randomWeights, smallModel } from "../../support/small-model.ts";
 
-const lora = { rank: 3, alpha: 6 };
+const lora = { rank: 3, alpha: 6, targets: "experts-and-attention" } as const;
 const adapter = adapterLayout(smallModel, lora);
 const layout = parameterLayout(adapter);
 

@@ -75,10 +75,11 @@ type Figures = ReturnType<typeof figuresOf>;
 function figuresOf(config: ModelConfig, { rank, budget, adapterBytes, sequence }: InspectFlags) {
   const lora = { rank, alpha: rank };
   const budgets = (budget ?? usualBudgets(config)).map((k) => checkBudget(k, config));
+  const { expert, experts: onExperts, attention } = countLora(config, rank);
   const bytes = roundBytes(adapterLayout(config, lora), adapterBytes);
   return {
     parameters: countParameters(config),
-    lora: { rank, parameters: countLora(config, rank).experts, perExpert: countLora(config, rank).expert },
+    lora: { rank, parameters: onExperts, perExpert: expert, attention },
     scoreFlopsPerToken: attentionScoreFlops(config, sequence),
     budgets: budgets.map((k) => ({
       topK: k,
@@ -114,6 +115,7 @@ function describe(
       "LoRA",
       `rank ${lora.rank} on every ${config.sharedWidth === undefined ? "" : "routed "}expert: ${count(lora.parameters)} (${count(lora.perExpert)} an expert)`,
     ],
+    ["", `on attention, with lora.targets "experts-and-attention": ${count(lora.attention)} more`],
     ["weights", stored === null ? "none here: figures are from config.json alone" : storage(stored)],
   ];
   const isLarge = parameters.total >= 1e8;

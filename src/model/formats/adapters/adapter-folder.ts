@@ -100,8 +100,11 @@ const otherTensors = (folder: string): string | undefined =>
 
 const kindOf = ({ lora, shape: { beside, routers } }: Pick<Part, "lora" | "shape">): string =>
   beside === undefined
-    ? `LoRA of rank ${lora.rank} and alpha ${lora.alpha}${routers === true ? " with routers" : ""}${routed(lora)}`
+    ? `LoRA of rank ${lora.rank} and alpha ${lora.alpha}${onAttention(lora)}${routers === true ? " with routers" : ""}${routed(lora)}`
     : `pools of ${beside.experts} small experts of width ${beside.width}`;
+
+const onAttention = ({ targets }: LoraConfig): string =>
+  targets === "experts-and-attention" ? " on experts and attention" : "";
 
 const routed = ({ slices }: LoraConfig): string =>
   slices === undefined

@@ -11,25 +11,26 @@
  */
 import { InputError } from "../../../base/errors.ts";
 import { show } from "../../../base/problem.ts";
-import type { AdapterLayout, BlockName } from "../../adapter.ts";
+import type { AdapterLayout, BlockName, LoraConfig } from "../../adapter.ts";
 import { sparseLayers } from "../../config.ts";
 import { architectureOf } from "../architectures/all.ts";
 import type { SafetensorsFile } from "../safetensors.ts";
 import type { NamedTensor } from "../safetensors-writer.ts";
+import { attentionModules } from "./peft-attention.ts";
 
 const gateUpParameter = "experts.gate_up_proj";
 const gateUpPattern = ".*\\.gate_up_proj";
 
 /** Fields of `adapter_config.json` that say so. */
-export const fusedTargets = ({ rank, alpha }: AdapterLayout["lora"]) => ({
-  target_modules: [] as string[],
+export const fusedTargets = ({ rank, alpha, ...lora }: LoraConfig) => ({
+  target_modules: attentionModules(lora),
   target_parameters: [gateUpParameter, "experts.down_proj"],
   rank_pattern: { [gateUpPattern]: 2 * rank },
   alpha_pattern: { [gateUpPattern]: 2 * alpha },
 });
 
 /** What of them is otherwise. */
-export function fusedProblems(fields: Readonly<Record<string, unknown>>, lora: AdapterLayout["lora"]): string[] {
+export function fusedProblems(fields: Readonly<Record<string, unknown>>, lora: LoraConfig): string[] {
   return Object.entries(fusedTargets(lora)).flatMap(([name, expected]) => {
     const got = fields[name] ?? [];
     const sorted = (value: unknown) => JSON.stringify(Array.isArray(value) ? [...value].sort() : value);

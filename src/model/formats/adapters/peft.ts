@@ -5,7 +5,7 @@
  *   base_model.model.model.layers.{l}.mlp.experts.{e}.{gate,up,down}_proj.lora_{A,B}.weight
  *
  * and so in other architectures, by the names that these have: `block_sparse_moe.experts.{e}.{w1,w3,w2}` in Mixtral. Where PEFT does not know
- * experts one by one, see `peft-fused.ts`.
+ * experts one by one, see `peft-fused.ts`; where attention is adapted, `peft-attention.ts`.
  * "model" stands there twice because PEFT wraps a causal LM, which wraps the transformer. All experts of all layers are
  * written, also those never trained: PEFT refuses a layer with a gap. Both directions are exact in float32. Routers that
  * train are saved as whole modules; see `peft-routers.ts`.
@@ -27,13 +27,14 @@ import { architectureOf } from "../architectures/all.ts";
 import { checkTensors, type FlatTensor, namedTensors, readTensor } from "../flat-tensors.ts";
 import { SafetensorsFile } from "../safetensors.ts";
 import { writeSafetensors } from "../safetensors-writer.ts";
+import { attentionModules, attentionTensors, targetsIn } from "./peft-attention.ts";
 import { fusedProblems, fusedTargets, fusedTensors, fusedValues, readFused } from "./peft-fused.ts";
 import { changedRouter, routerModule, routersFile, routersName, routerTensors } from "./peft-routers.ts";
 
 /** What PEFT adapts by leaf names; gate and up go together, and without down PEFT 0.21 ignores both. */
-const targetModules = (model: ModelConfig): readonly string[] => {
+const targetModules = (model: ModelConfig, lora: Pick<LoraConfig, "targets">): readonly string[] => {
   const { gate, up, down } = architectureOf(model).names.leaves!;
-  return [gate, up, down];
+  return [gate, up, down, ...attentionModules(lora)];
 };
 
 const configName = "adapter_config.json";
@@ -104,7 +105,8 @@ export function exportPeft(
   const factors = architectureOf(layout.model).fusedAdapters
     ? [...fusedTensors(layout)].map((tensor) => fusedValues(tensor, adapter))
     : namedTensors(adapterTensors(layout), adapter);
-  writeSafetensors(join(folder, weightsName), [...factors, ...whole]);
+  const attention = namedTensors(attentionTensors(layout), adapter);
+  writeSafetensors(join(folder, weightsName), [...factors, ...attention, ...whole]);
   if (routers.length > 0) writeSafetensors(join(folder, routersName), namedTensors(routers, adapter));
   const text = `${JSON.stringify(adapterConfig(baseModelName, layout), null, 2)}\n`;
   writeAtomically(join(folder, configName), text);
@@ -138,7 +140,7 @@ const adapterConfig = (baseModelName: string, { model, lora, routers }: AdapterL
   lora_alpha: lora.alpha,
   lora_dropout: 0,
   bias: "none",
-  ...(architectureOf(model).fusedAdapters ? fusedTargets(lora) : { target_modules: targetModules(model) }),
+  ...(architectureOf(model).fusedAdapters ? fusedTargets(lora) : { target_modules: targetModules(model, lora) }),
   fan_in_fan_out: false,
   init_lora_weights: true,
   modules_to_save: routers.length > 0 ? [routerModule(model)] : null,
@@ -171,7 +173,8 @@ export function importPeft(folder: string, model: ModelConfig): ImportedAdapter 
   try {
     const layout = adapterLayout(model, lora, { routers });
     const isFused = architectureOf(model).fusedAdapters;
-    const [factors, fused] = [[...(isFused ? [] : adapterTensors(layout))], [...(isFused ? fusedTensors(layout) : [])]];
+    const factors = [...(isFused ? [] : adapterTensors(layout)), ...attentionTensors(layout)];
+    const fused = [...(isFused ? fusedTensors(layout) : [])];
     const changes = routerTensors(layout);
     const whole = changes.map(({ module, shape }) => ({ name: module, shape }));
     checkTensors(file, [...factors, ...fused, ...whole]);
@@ -225,11 +228,12 @@ function readAdapterConfig(
   const problems: string[] = [];
   checkKind(fields, model, problems);
   throwMistakes(path, problems);
-  const { r: rank, lora_alpha, use_rslora, base_model_name_or_path } = fields;
+  const { r: rank, lora_alpha, use_rslora, base_model_name_or_path, target_modules } = fields;
   // Rank-stabilised LoRA scales by alpha ÷ √rank; as alpha ÷ rank that is a larger alpha.
   const alpha = use_rslora ? lora_alpha * Math.sqrt(rank) : lora_alpha;
   const routers = (fields.modules_to_save ?? []).length > 0;
-  return { lora: { rank, alpha }, routers, baseModelName: base_model_name_or_path ?? null };
+  const lora = { rank, alpha, ...targetsIn(target_modules) };
+  return { lora, routers, baseModelName: base_model_name_or_path ?? null };
 }
 
 function checkKind(given: z.infer<typeof schema>, model: ModelConfig, problems: string[]): void {
@@ -260,7 +264,7 @@ type Given = z.infer<typeof schema>;
 /** @returns the fields that are not looked at here */
 function checkModules(fields: Given, model: ModelConfig, problems: string[]): Given {
   const { target_modules: targets, target_parameters } = fields;
-  const modules = targetModules(model);
+  const modules = targetModules(model, targetsIn(targets));
   if (target_parameters != null && target_parameters.length > 0) {
     problems.push(
       `target_parameters is ${JSON.stringify(target_parameters)}: that is PEFT's fused form, whose factors are not one ` +
@@ -268,7 +272,8 @@ function checkModules(fields: Given, model: ModelConfig, problems: string[]): Gi
     );
   } else if (!Array.isArray(targets) || [...targets].sort().join() !== [...modules].sort().join()) {
     problems.push(
-      `target_modules is ${JSON.stringify(targets)}, expected exactly ${modules.join(", ")}: LoRA is on experts only`,
+      `target_modules is ${JSON.stringify(targets)}, expected exactly ${modules.join(", ")}: LoRA is on experts, or on ` +
+        "them and all of q_proj, k_proj, v_proj, o_proj",
     );
   }
   return fields;
@@ -278,7 +283,7 @@ function checkFused(
   { target_modules, target_parameters, rank_pattern, alpha_pattern, ...others }: Given,
   problems: string[],
 ): Given {
-  const lora = { rank: others.r, alpha: others.lora_alpha };
+  const lora = { rank: others.r, alpha: others.lora_alpha, ...targetsIn(target_modules) };
   problems.push(...fusedProblems({ target_modules, target_parameters, rank_pattern, alpha_pattern }, lora));
   return others;
 }
