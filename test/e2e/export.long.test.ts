@@ -26,13 +26,15 @@ let plain = "";
 let scaled = "";
 let model = "";
 
+const lora = { rank: 2, alpha: 4, targets: "experts-and-attention" } as const;
+
 /** Those of `training`, for scenarios that change one field of them. */
 const rounds = { cohort: 8, deadline: minutes(1), minUpdates: 2 };
 
 before(async () => {
   plain = join(folder, "plain");
   ({ out: scaled, model } = await trainedRun());
-  await run(training(model, { rescaler: { learn: false } }), { out: plain, workers: 1 });
+  await run(training(model, { lora, rescaler: { learn: false } }), { out: plain, workers: 1 });
 });
 
 async function flame(...words: string[]): Promise<string> {
@@ -94,7 +96,7 @@ for (const strategy of [flexlora(), trivial({ experts: "all" }), shefl({ members
 
 test("the adapter after round 2 of three is the one that a run of two rounds ends with", async () => {
   const short = join(folder, "short");
-  await run(training(model, { rescaler: { learn: false }, rounds: { ...rounds, count: 2 } }), {
+  await run(training(model, { lora, rescaler: { learn: false }, rounds: { ...rounds, count: 2 } }), {
     out: short,
     workers: 1,
   });

@@ -2,11 +2,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Rng } from "../../../src/base/random.ts";
+import { strategies, strategyFromSpec } from "../../../src/fl/strategies/registry.ts";
 import { adaptedFlops, countLora, trainingFlops } from "../../../src/model/accounting.ts";
 import type { LoraConfig } from "../../../src/model/adapter.ts";
 import { attentionWidths } from "../../../src/model/base-weights.ts";
 import type { ModelConfig } from "../../../src/model/config.ts";
 import { llmTask } from "../../../src/tasks/llm/task.ts";
+import type { Ability } from "../../../src/tasks/task.ts";
 import { evaluationProgram, trainingStep } from "../../../src/tasks/training-step.ts";
 import { restingFeeds } from "../../support/llm-programs.ts";
 import { interpret } from "../../support/reference.ts";
@@ -173,6 +175,20 @@ test("its pairs cost three times their forward pass in training, whatever the bu
     assert.equal(with_!.forward - without!.forward, 2 * attention);
     assert.equal(with_!.training - without!.training, 6 * attention);
   }
+});
+
+test("methods that ask for experts, layers or small experts alone have no place for attention", () => {
+  const isRefused = (type: string) => {
+    const has = (ability: Ability) => wide.abilities.includes(ability);
+    const { needs = [] } = strategyFromSpec({ type });
+    return needs.every((need) => plain.abilities.includes(need)) && !needs.every(has);
+  };
+  assert.deepEqual([...strategies.entries.keys()].filter(isRefused).sort(), [
+    "embracingfl",
+    "fedmoe",
+    "fft-moe",
+    "hfedmoe",
+  ]);
 });
 
 test("attention is used by all tokens, or a client's counts are none", () => {
