@@ -174,7 +174,7 @@ test("a probe sees what those before it found, and so do the steps and the probe
     before: programs.probes({ topK: 2 }, shape, "chained", "before", chained),
     after: programs.probes({ topK: 2 }, shape, "chained", "after", chained),
   };
-  const job = jobOf(chained, "chained");
+  const job = jobOf(chained, "chained", { optimizer: { ...optimizer, weightDecay: 0 } });
   const [result] = await engine.trainCohort([{ ...job, method: { ...job.method, before, after } }]);
   // Each pass goes over both batches.
   assert.deepEqual([...result!.found.n!], [total]);
