@@ -81,7 +81,7 @@ export async function aggregate(
     const { participation, client, examples, personal, meanLoss } = update;
     // Of the experts that its tokens activated: that is what a rescaler makes up for.
     const budget = activeIn(update.plan.kind.variant, update.budget);
-    const weights = Float64Array.from(groups, (_, group) => strategy.weight(update, group));
+    const weights = Float64Array.from(groups, (_, group) => strategy.weight(update, group, setting.layout));
     const { targets } = trained;
     counted.push({ participation, client, budget, examples, personal, meanLoss, targets, weights });
   }

@@ -21,7 +21,7 @@ export const quiet: Strategy = {
   ...plain,
   name: "quiet",
   spec: { type: "quiet" },
-  weight: (update, group) => plain.weight(quieter(update), group),
+  weight: (update, group, layout) => plain.weight(quieter(update), group, layout),
   fold: (sum, update, setting, at) => plain.fold(sum, quieter(update), setting, at),
 };
 

@@ -39,11 +39,11 @@ export const averagingFields = {
 
 type AveragingOptions = z.output<z.ZodObject<typeof averagingFields>>;
 
-type WeightOf = (update: Update, group: number) => number;
+type WeightOf = (update: Update, group: number, layout: ParameterLayout) => number;
 
 /** A method that adds the weighted mean; `weightOf` gives an update's weight for a group before any discount. */
 export const averaging = (discounts: "damp" | "reweigh", weightOf: WeightOf): Aggregation<WeightedMean> => ({
-  weight: (update, group) => weightOf(update, group) * update.discount,
+  weight: (update, group, layout) => weightOf(update, group, layout) * update.discount,
   begin: (_server, { layout }) => emptyMean(layout),
   fold: (sum, update, { layout }) => foldMean(sum, update, layout, discounts, weightOf),
   finish: (sum, server, { layout }) =>
@@ -79,7 +79,7 @@ export const emptyMean = ({ size, groups }: ParameterLayout): WeightedMean => ({
 export function foldMean(
   sum: WeightedMean,
   update: Update,
-  { groups }: ParameterLayout,
+  layout: ParameterLayout,
   discounts: "damp" | "reweigh",
   weightOf: WeightOf,
   scale = 1,
@@ -88,9 +88,9 @@ export function foldMean(
   const weightFactor = discounts === "reweigh" ? update.discount : 1;
   const deltaFactor = discounts === "damp" ? update.discount * clip : clip;
   sum.updates++;
-  for (const [group, { ranges }] of groups.entries()) {
+  for (const [group, { ranges }] of layout.groups.entries()) {
     const trained = hasTrained(update, group);
-    const weight = weightOf(update, group) * weightFactor;
+    const weight = weightOf(update, group, layout) * weightFactor;
     if (trained) sum.trainers[group]!++;
     if (weight === 0) continue;
     const total = sum.weight[group]! + weight;

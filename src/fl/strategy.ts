@@ -11,6 +11,7 @@
 import type { ClientId, Round } from "../base/ids.ts";
 import type { Problem } from "../base/problem.ts";
 import type { Draws } from "../base/random.ts";
+import type { ParameterLayout } from "../tasks/layout.ts";
 import type { Steps } from "../tasks/steps.ts";
 import type { Ability, Affordable, KeyedDraws, Setting, TaskShape } from "../tasks/task.ts";
 import type { Named } from "./define.ts";
@@ -57,8 +58,8 @@ export interface Aggregation<Sum = unknown> {
    * reach the model than that sum lets through.
    */
   readonly sums?: "deltas" | "products" | "each" | "bounded";
-  /** Unnormalised weight of an update for a group, ≥ 0. */
-  weight(update: Update, group: number): number;
+  /** Unnormalised weight of an update for a group of the layout, ≥ 0. */
+  weight(update: Update, group: number, layout: ParameterLayout): number;
   begin(server: ServerState, setting: Setting): Sum;
   fold(sum: Sum, update: Update, setting: Setting, at: At): void;
   /** A group whose weights sum to zero keeps its values bit for bit. */

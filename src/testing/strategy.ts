@@ -103,7 +103,7 @@ const checks: Readonly<Record<string, Check>> = {
     const { updates } = played(strategy, before, { seed: 2 });
     const { layout } = smallTask(strategy).setting;
     for (const group of layout.groups.keys()) {
-      const weights = updates.map((update) => strategy.weight(update, group));
+      const weights = updates.map((update) => strategy.weight(update, group, layout));
       const total = weights.reduce((sum, weight) => sum + weight, 0);
       for (const [at, weight] of weights.entries()) {
         assert.ok(weight >= 0 && weight < Infinity, `group ${group}: client ${at} weighs ${weight}`);
@@ -252,7 +252,9 @@ const checks: Readonly<Record<string, Check>> = {
     const { server, updates } = await warm(make, 12);
     const [first, ...others] = updates as [Update, ...Update[]];
     const silent = { ...first, discount: 0 };
-    for (const group of first.trained.keys()) assert.equal(make().weight(silent, group), 0, `weight in group ${group}`);
+    const { layout } = smallTask(make()).setting;
+    for (const group of first.trained.keys())
+      assert.equal(make().weight(silent, group, layout), 0, `weight in group ${group}`);
     const other = { ...silent, values: first.values.map((value, i) => value + (value === first.base[i] ? 0 : 0.5)) };
     const [a, b] = [
       [silent, ...others],

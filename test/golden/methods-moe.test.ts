@@ -82,7 +82,7 @@ test("HFedMoE: experts and routers merge by who uses them", async () => {
   const { notes } = await aggregate(strategy, serverOf(strategy, base, setting), updates, setting);
   assert.deepEqual(notes, { consistency: Object.fromEntries(users.map((own: number, c: number) => [c, own / all])) });
   close(
-    updates.map((update: Json) => strategy.weight(update, experts) / all),
+    updates.map((update: Json) => strategy.weight(update, experts, setting.layout) / all),
     expected.a,
     1e-12,
   );

@@ -52,7 +52,7 @@ test("HetLoRA: scores, weights, the padded mean and its views", async () => {
   const setting = rankedSetting(layout, ranks);
   const strategy = hetlora({ ...byBudget(ranks), prune: false, lambda: 0 });
   const updates = ranks.map((rank, client) => sentBy(strategy, client, rank, factors[client]!, setting));
-  const scores = updates.map((update) => strategy.weight(update, 0));
+  const scores = updates.map((update) => strategy.weight(update, 0, layout));
   close(scores, expected.scores, 1e-12);
   const total = scores.reduce((sum, score) => sum + score, 0);
   close(

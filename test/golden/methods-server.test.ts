@@ -178,7 +178,7 @@ test("FLAME: shares of clients and the next values, by expert, for every exponen
       }),
     );
     for (const group of base.keys()) {
-      const weights = updates.map((update: Update) => strategy.weight(update, group));
+      const weights = updates.map((update: Update) => strategy.weight(update, group, setting.layout));
       const total = weights.reduce((a: number, b: number) => a + b, 0);
       const idle = activations.every((counts: number[]) => counts[group] === 0);
       const shares = weights.map((weight: number) => (idle ? 0 : weight / total));
@@ -195,7 +195,11 @@ test("FLAME: shares of clients and the next values, by expert, for every exponen
     const { inputs: hand, expected: shares } = caseOf("flame", title);
     const strategy = flame({ frequencyExponent: hand.t });
     const weights = hand.n.map((examples: number, i: number) =>
-      strategy.weight(updateOf([0], [0], { examples, units: 1_000, counts: Float64Array.of(1_000 * hand.f[i]) }), 0),
+      strategy.weight(
+        updateOf([0], [0], { examples, units: 1_000, counts: Float64Array.of(1_000 * hand.f[i]) }),
+        0,
+        plainLayout(1),
+      ),
     );
     close([weights[0] / (weights[0] + weights[1])], shares.shares[0], 1e-12);
   }

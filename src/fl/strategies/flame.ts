@@ -4,8 +4,6 @@ import type { StepContext } from "../../tasks/steps.ts";
 import { add, scale } from "../../tensor/ops/arithmetic.ts";
 import { averaging, discountField } from "../averaging.ts";
 import { loadBalance } from "../experts/losses.ts";
-import { usual } from "../plan.ts";
-import type { Update } from "../update.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";
 
 export const flame = defineStrategy({
@@ -54,28 +52,16 @@ export const flame = defineStrategy({
   make: ({ frequencyExponent: t, frequencyNorm, trainRouters, balance, discounts }) => ({
     needs: trainRouters ? ["experts", "routers"] : ["experts"],
     ...(trainRouters && { shape: { routers: true } }),
-    plan(client, _server, setting) {
-      const { groups } = setting.layout;
-      const plan = usual(client, setting);
-      // What all tokens pass comes last.
-      return groups.at(-1)!.always === undefined
-        ? plan
-        : { ...plan, notes: { experts: groups.findIndex(({ always }) => always) } };
-    },
     ...(balance > 0 && { steps: () => ({ merges: false, objective: (at) => balanced(at, balance) }) }),
-    ...averaging(discounts, (update, group) => {
-      const { examples, counts, units, budget } = update;
-      if (isPassedByAll(update, group)) return examples;
+    ...averaging(discounts, ({ examples, counts, units, budget }, group, { groups }) => {
+      // Routers and attention, where they train.
+      if (groups[group]!.always) return examples;
       const all = frequencyNorm === "share" ? units * budget : units;
       const frequency = all === 0 ? 0 : counts[group]! / all;
       return examples * frequency ** t;
     }),
   }),
 });
-
-/** Routers and attention, where they train, have no count of their own. */
-const isPassedByAll = ({ plan: { notes } }: Update, group: number): boolean =>
-  notes !== undefined && group >= (notes as { readonly experts: number }).experts;
 
 function balanced(at: StepContext, weight: number) {
   const experts = at.pass.routers!.map(({ probabilities }) =>

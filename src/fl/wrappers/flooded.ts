@@ -183,7 +183,7 @@ export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Stra
       host.fold(sum.host, update, setting, at);
       if (alpha === 0) return;
       const score = update.sent.floodScore as number;
-      const counts = (group: number) => host.weight(update, group) > 0;
+      const counts = (group: number) => host.weight(update, group, setting.layout) > 0;
       foldScore(sum, update, score, setting.layout, counts);
       if (cap) sum.kept.push(update);
       else foldScored(sum, update, setting.layout, (group) => (counts(group) ? score : 0));
@@ -265,7 +265,7 @@ function foldCapped<Host>(
   for (const update of sum.kept) {
     const score = (update.sent.floodScore as number) + shift;
     const capped = totals.map((total, group) =>
-      host.weight(update, group) > 0 ? Math.min(score, (5 * total) / sum.counted[group]!) : 0,
+      host.weight(update, group, layout) > 0 ? Math.min(score, (5 * total) / sum.counted[group]!) : 0,
     );
     for (const [group, own] of capped.entries()) masses[group]! += own;
     foldScored(sum, update, layout, (group) => capped[group]!);

@@ -74,7 +74,7 @@ export function overTheAir<Host>(host: Strategy<Host>, options: OverTheAirOption
       const { groups } = setting.layout;
       const values = update.values.slice();
       for (const [group, { ranges }] of groups.entries()) {
-        const weight = host.weight(update, group);
+        const weight = host.weight(update, group, setting.layout);
         if (weight === 0 || !hasTrained(update, group)) continue;
         const { mean, variance } = momentsOf((i) => update.values[i]! - update.base[i]!, ranges);
         const factor = update.discount * (update.clip ?? 1);

@@ -73,7 +73,7 @@ test("a prelude leaves the model as it is, and of everybody gradients, distances
   );
   for (const update of updates)
     assert.deepEqual(
-      [0, 1, 2].map((group) => strategy.weight(update, group)),
+      [0, 1, 2].map((group) => strategy.weight(update, group, setting.layout)),
       [0, 0, 0],
     );
   const { parameters: next, vectors } = await aggregate(strategy, server, updates, setting, 0);

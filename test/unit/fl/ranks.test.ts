@@ -91,7 +91,7 @@ test("HetLoRA: the score grows with B; where nobody learned anything, examples d
   for (const { b, outputs, rank } of layout.pairs)
     for (let i = b; i < b + outputs * rank; i++) scaled[i] = 3 * scaled[i]!;
   const weightOf = (of: Float64Array, examples = 1) =>
-    strategy.weight(sentBy(strategy, 0, 4, of, setting, { base: of, examples }), 0);
+    strategy.weight(sentBy(strategy, 0, 4, of, setting, { base: of, examples }), 0, layout);
   close([weightOf(scaled) / weightOf(values)], 3, 1e-9);
   const nothing = new Float64Array(layout.size);
   close([weightOf(nothing, 30) / weightOf(nothing, 10)], 3, 1e-9);

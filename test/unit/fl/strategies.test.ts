@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScenarioError } from "../../../src/base/errors.ts";
 import { clientId } from "../../../src/base/ids.ts";
-import type { Plain } from "../../../src/fl/plan.ts";
 import {
   fedadagrad,
   fedadam,
@@ -23,12 +22,11 @@ import {
   elementsOf,
   layout,
   makeUpdate,
+  setting,
   stateOf,
   zeros,
 } from "../../support/fl-updates.ts";
 import { plainLayout, aggregate as play, serverOf, settingOf, updateOf } from "../../support/quadratic.ts";
-
-const planFor = (notes: Plain) => ({ kind: { variant: {} }, notes });
 
 test("a frequent expert outweighs a rare one", () => {
   // Weights 2·(5/10)² = 0.5 and 8·(10/10)² = 8, so (0.5·1 + 8·3) / 8.5.
@@ -57,7 +55,10 @@ test("weights keep their proportion when rare experts meet a large exponent", ()
   // f = 2⁻³¹ and 2⁻³⁰ at t = 16: weights as small as 2⁻⁴⁹⁶, in proportion 1 to 65,536.
   const strategy = flame({ frequencyExponent: 16 });
   const updates = [1, 2].map((active, client) => makeUpdate({ client, tokens: 2 ** 31, active, delta: client }));
-  assert.equal(strategy.weight(updates[1]!, 0) / strategy.weight(updates[0]!, 0), 65_536);
+  assert.equal(
+    strategy.weight(updates[1]!, 0, setting.layout) / strategy.weight(updates[0]!, 0, setting.layout),
+    65_536,
+  );
   assertClose(at(aggregate(strategy, zeros, updates), 0), 65_536 / 65_537);
 });
 
@@ -71,27 +72,18 @@ test("normalised to shares, eight experts weigh as much as one", () => {
   assertClose(at(aggregate(flame({ frequencyNorm: "share" }), zeros, updates), 0), 0.5);
 });
 
-test("FLAME weighs routers, where they train, by examples alone", () => {
-  const strategy = flame({ trainRouters: true });
-  const update = { ...makeUpdate({ examples: 7, tokens: 10, active: 5 }), plan: planFor({ experts: 5 }) };
-  // The sixth group is no expert here.
-  assert.equal(strategy.weight(update, 5), 7);
-  assertClose(strategy.weight(update, 4), 7 * (5 / 20) ** 2);
-});
-
 test("FLAME averages what all tokens pass by examples alone, and FedAvg does not ask what it is", async () => {
   const { groups, ...rest } = plainLayout(1, 2);
   const setting = settingOf({ ...rest, groups: [groups[0]!, { ...groups[1]!, always: true }] });
-  for (const strategy of [flame({ frequencyExponent: 4 }), fedavg()]) {
-    const server = serverOf(strategy, [0, 0], setting);
-    const updates = [1, 3].map((examples, client) => {
-      const view = { budget: 2 } as Parameters<NonNullable<Strategy["plan"]>>[0];
-      const plan = strategy.plan?.(view, server, setting);
-      const used = { budget: 2, examples, units: 10 * examples, counts: Float64Array.of(5, 10 * examples) };
-      return updateOf([0, 0], [4 * client, 4 * client], { ...used, ...(plan && { plan }) });
-    });
-    assertClose((await play(strategy, server, updates, setting)).parameters[1]!, 3);
+  const updates = [1, 3].map((examples, client) => {
+    const used = { budget: 2, examples, units: 10 * examples, counts: Float64Array.of(5, 10 * examples) };
+    return updateOf([0, 0], [4 * client, 4 * client], used);
+  });
+  for (const strategy of [flame({ frequencyExponent: 4 }), flame({ trainRouters: true }), fedavg()]) {
+    const { parameters } = await play(strategy, serverOf(strategy, [0, 0], setting), updates, setting);
+    assertClose(parameters[1]!, 3);
   }
+  assertClose(flame({ frequencyExponent: 1 }).weight(updates[0]!, 0, setting.layout), 5 / 20);
 });
 
 test("a client that never used an expert has no say in it", () => {
