@@ -135,7 +135,7 @@ export function flooded<Host>(host: Strategy<Host>, options: FloodOptions): Stra
       return {
         ...plan,
         ...(schedule !== "off" && { inputs: { ...plan.inputs, floodLambda: lambdaOf(options, client.round - 1) } }),
-        bytes: { down: down + 8, up: up + 8 },
+        bytes: { down: down + (schedule === "off" ? 0 : 8), up: up + 8 },
       };
     },
     steps(kind, setting) {

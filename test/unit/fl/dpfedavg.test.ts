@@ -39,6 +39,21 @@ test("the accountant gives the epsilons that were worked out by other means", ()
   assert.ok(at(10, 1e-5) < at(20, 1e-5), "it grows with rounds");
   assert.ok(at(10, 1e-5) < accountant(0.2, 1)(10, 1e-5), "and with who takes part");
   assert.ok(at(10, 1e-5) > accountant(0.1, 2)(10, 1e-5), "and falls with noise");
+  assert.equal(accountant(0.01, 10)(1, 0.5), 0);
+  assert.throws(() => dpfedavg({ noise: 1e-155 }), /strategy.noise is 1e-155, expected 0 for none, or at least 0.01/);
+});
+
+test("a client that is in an aggregation three times moves the sum by no more than C, and C by half a bit", async () => {
+  const strategy = dpfedavg({ sampled: 0.5, noise: 0, bound: 0.3, quantile: 0.5 });
+  const thrice = [updates[0]!, updates[0]!, updates[0]!];
+  close([norm((await after(strategy, thrice)).map((value) => 4 * value))], 0.3, 1e-6);
+  const boundAfter = async (of: typeof updates) => {
+    const server = await aggregate(strategy, serverOf(strategy, zeros, setting), of, setting);
+    return strategy.report!(server, server, setting).bound!;
+  };
+  // An update beyond C takes half a bit of the four that are expected: b̄ = ½ − ½ ÷ 4.
+  close([await boundAfter(thrice)], 0.3 * Math.exp(0.2 / 8));
+  close([await boundAfter([updateOf(zeros, zeros)])], 0.3 * Math.exp(-0.2 / 8));
 });
 
 test("one client moves the sum by no more than C, and another in its place by no more than 2C", async () => {

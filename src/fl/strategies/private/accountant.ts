@@ -2,7 +2,7 @@
  * The privacy that rounds of noise cost, where each client takes part with probability q on its own (Rényi orders a ≥ 2):
  *
  *   R(a) = ln Σ_j C(a, j)·(1 − q)^(a−j)·q^j·exp((j² − j) ÷ 2z²) ÷ (a − 1)
- *   ε = min over a of T·R(a) + ln((a − 1) ÷ a) − (ln δ + ln a) ÷ (a − 1)
+ *   ε = min over a of T·R(a) + ln((a − 1) ÷ a) − (ln δ + ln a) ÷ (a − 1), and not below 0
  *
  * Mironov, Talwar, Zhang, "Rényi Differential Privacy of the Sampled Gaussian Mechanism", 2019,
  * https://arxiv.org/abs/1908.10530; to (ε, δ) after Canonne, Kamath, Steinke, 2020, https://arxiv.org/abs/2004.00010.
@@ -17,11 +17,13 @@ const orders = Array.from({ length: 511 }, (_, at) => at + 2);
  */
 export function accountant(q: number, z: number): (rounds: number, delta: number) => number {
   const divergences = orders.map((order) => divergenceOf(order, q, z));
-  return (rounds, delta) =>
-    orders.reduce((least, a, at) => {
+  return (rounds, delta) => {
+    const least = orders.reduce((least, a, at) => {
       const epsilon = rounds * divergences[at]! + Math.log((a - 1) / a) - (Math.log(delta) + Math.log(a)) / (a - 1);
       return Math.min(least, epsilon);
     }, Number.POSITIVE_INFINITY);
+    return Math.max(0, least);
+  };
 }
 
 function divergenceOf(a: number, q: number, z: number): number {

@@ -1,6 +1,7 @@
 /** Federated averaging with differential privacy of clients: bounded updates, and noise on their sum. */
 import { z } from "zod";
 import { ScenarioError } from "../../../base/errors.ts";
+import type { ClientId } from "../../../base/ids.ts";
 import type { Setting } from "../../../tasks/task.ts";
 import { addChange } from "../../averaging.ts";
 import type { ServerState, StrategySampler } from "../../strategy.ts";
@@ -14,8 +15,11 @@ interface Sum {
   readonly delta: Float64Array;
   /** Σ of bits: updates that were within the bound. */
   within: number;
-  updates: number;
+  readonly from: Set<ClientId>;
 }
+
+/** Less protects nobody, and its account is beyond numbers. */
+const leastNoise = 0.01;
 
 export const dpfedavg = defineStrategy({
   type: "dpfedavg",
@@ -25,8 +29,8 @@ export const dpfedavg = defineStrategy({
       Δ_i ← Δ_i · min(1, C ÷ ‖Δ_i‖₂),   θ ← θ + (Σ w_i·Δ_i + N(0, (z·C)²·I)) ÷ (q·W)
       w_i = 1, or min(n_i ÷ n̂, 1);   W = Σ w_i over all clients, q the probability that a client takes part
 
-      adaptive:  b̄ = (Σ [‖Δ_i‖ ≤ C] + N(0, σ_b²)) ÷ (q·N),   C ← C·exp(−0.2·(b̄ − γ))
-                 z_Δ = (z⁻² − (2σ_b)⁻²)^(−1/2) in the place of z, as the bit costs as well
+      adaptive:  b̄ = ½ + (Σ ([‖Δ_i‖ ≤ C] − ½) + N(0, σ_b²)) ÷ (q·N),   C ← C·exp(−0.2·(b̄ − γ))
+                 z_Δ = (z⁻² − (2σ_b)⁻²)^(−1/2) in the place of z, as the bit costs as well: ½ more or less
     `,
     notes: `
       The denominator is fixed: with the number that arrived, one client would change more than C. So a cohort smaller than
@@ -35,7 +39,7 @@ export const dpfedavg = defineStrategy({
       rounds.cohort is the most that a round has, to be set well above q·N. A cohort of fixed size, by the scenario's sampler,
       is near that and not the same. Rounds in which nobody was counted publish nothing. The account covers the model alone: losses and counts that
       clients send, by which samplers choose and reports speak, are not in it. Experts that nobody trained get their noise,
-      or their rest would tell. Adding noise to both factors of B·A adds some to the product that neither has.
+      or their rest would tell. Of several updates of a client in one aggregation, as fedbuff may have them, the first counts. Adding noise to both factors of B·A adds some to the product that neither has.
     `,
     sends: "whether its update was within C, where that adapts",
     keeps: "C and the number of rounds",
@@ -100,6 +104,9 @@ export const dpfedavg = defineStrategy({
     if (quantile === undefined && bitNoise !== undefined) {
       throw new ScenarioError("strategy.bitNoise is given, expected nothing without strategy.quantile");
     }
+    if (noise > 0 && noise < leastNoise) {
+      throw new ScenarioError(`strategy.noise is ${noise}, expected 0 for none, or at least ${leastNoise}`);
+    }
     const epsilonOf = noise === 0 ? null : accountant(sampled, noise);
     return {
       sums: "bounded",
@@ -115,18 +122,19 @@ export const dpfedavg = defineStrategy({
         bound: vectors.bound![0]!,
         delta: new Float64Array(layout.size),
         within: 0,
-        updates: 0,
+        from: new Set(),
       }),
       fold(sum: Sum, update) {
-        const { values, base, examples, discount, clip = 1 } = update;
+        const { client, values, base, examples, discount, clip = 1 } = update;
+        if (sum.from.has(client)) return;
+        sum.from.add(client);
         const norm = discount * clip * normOf(update);
-        sum.updates++;
         if (norm <= sum.bound) sum.within++;
         const share = weightOf(examples) * discount * clip * Math.min(1, sum.bound / norm);
         addChange(sum.delta, values, base, 0, values.length, share);
       },
       finish(sum: Sum, server, setting, { draws }) {
-        if (sum.updates === 0) return server;
+        if (sum.from.size === 0) return server;
         const { clients, examples } = setting;
         const all = Array.from({ length: clients }, (_, client) => weightOf(examples(client))).reduce(
           (a, b) => a + b,
@@ -149,9 +157,10 @@ export const dpfedavg = defineStrategy({
       }),
     };
 
-    function adapted({ bound, within }: Sum, wanted: number, setting: Setting, draw: number): number {
+    function adapted({ bound, within, from }: Sum, wanted: number, setting: Setting, draw: number): number {
       const bits = noise === 0 ? 0 : noiseOfBits(setting) * draw;
-      return bound * Math.exp(-0.2 * ((within + bits) / (sampled * setting.clients) - wanted));
+      const share = 0.5 + (within - from.size / 2 + bits) / (sampled * setting.clients);
+      return bound * Math.exp(-0.2 * (share - wanted));
     }
   },
 });
