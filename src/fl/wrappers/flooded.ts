@@ -44,7 +44,7 @@ export const aboutFlood: About = {
     is largest (ASH-P), and takes the energy of that. Around a rule that looks at all updates at once, as robust ones do,
     only with α = 0; around a method whose objective is not the loss, only with the schedule "off".
   `,
-  sends: "S_k; receives λ",
+  sends: "S_k; receives λ unless the schedule is off",
   keeps: null,
   sources: [
     {

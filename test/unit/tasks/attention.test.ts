@@ -11,6 +11,7 @@ import { llmTask } from "../../../src/tasks/llm/task.ts";
 import type { Ability } from "../../../src/tasks/task.ts";
 import { evaluationProgram, trainingStep } from "../../../src/tasks/training-step.ts";
 import { restingFeeds } from "../../support/llm-programs.ts";
+import { assertAsAlone, mergedFeeds, near } from "../../support/merged-step.ts";
 import { interpret } from "../../support/reference.ts";
 import { batchNumbers, batchOf, randomAdapter, randomWeights, smallModel } from "../../support/small-model.ts";
 
@@ -131,39 +132,13 @@ test("the gradients of A and B of every projection are the slopes of the loss", 
 
 test("clients with attention of their own in one call get what each gets alone", () => {
   const clients = [parameters, parameters.map((value, i) => (i < factors.length ? value : -value))];
-  const together = trained(clients);
-  const size = parameters.length;
-  for (const [at, client] of clients.entries()) {
-    const alone = trained([client]);
-    near(together.loss!.subarray(at, at + 1), alone.loss!, 1e-12);
-    near(together.parametersMean!.subarray(at * size, (at + 1) * size), alone.parametersMean!, 1e-12);
-    assert.deepEqual(
-      together.counts!.filter((_, i) => i % 2 === at),
-      alone.counts,
-    );
-  }
+  assertAsAlone(clients, trained);
 });
 
 function trained(clients: readonly Float64Array[]) {
   const step = trainingStep(wide, { topK: 2 }, { ...shape, clients: clients.length }, options);
-  const one = batchNumbers(batch, config.experts);
-  const { correction1, correction2, ...resting } = restingFeeds(wide.adapter);
-  const each = <T>(list: (client: Float64Array, at: number) => ArrayLike<T>) =>
-    clients.flatMap((client, at) => Array.from(list(client, at)));
-  const feed = {
-    ids: each(() => one.ids),
-    padding: each(() => one.padding),
-    positions: each((_, at) => one.positions.map((position) => position + at * 16)),
-    targets: each(() => one.targets),
-    inverseCount:
-      clients.length === 1 ? one.inverseCount : each(() => Array.from(one.targets, () => one.inverseCount[0]!)),
-    personal: each(() => feeds.personal),
-    parameters: each((values) => values),
-    ...Object.fromEntries(Object.entries(resting).map(([name, values]) => [name, each(() => values)])),
-    correction1: correction1!,
-    correction2: correction2!,
-  };
-  return interpret(step, feed, ofWeights(weights));
+  const given = { batch: batchNumbers(batch, config.experts), units: 16, personal: feeds.personal };
+  return interpret(step, mergedFeeds(wide.adapter, given, clients), ofWeights(weights));
 }
 
 test("its pairs cost three times their forward pass in training, whatever the budget", () => {
@@ -201,10 +176,3 @@ test("attention is used by all tokens, or a client's counts are none", () => {
   assert.equal(wide.countProblem!(counts(tokens), tokens, { topK: 1 }), null);
   assert.match(wide.countProblem!(counts(11), tokens, { topK: 1 })!, /was passed 11 times by 12 tokens/);
 });
-
-function near(got: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number): void {
-  assert.equal(got.length, expected.length);
-  for (let i = 0; i < got.length; i++) {
-    assert.ok(Math.abs(got[i]! - expected[i]!) <= tolerance, `${i}: ${got[i]} and ${expected[i]}`);
-  }
-}

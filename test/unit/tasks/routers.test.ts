@@ -7,6 +7,7 @@ import type { LoraConfig } from "../../../src/model/adapter.ts";
 import { llmTask } from "../../../src/tasks/llm/task.ts";
 import { evaluationProgram, trainingStep } from "../../../src/tasks/training-step.ts";
 import { restingFeeds } from "../../support/llm-programs.ts";
+import { assertAsAlone, mergedFeeds, near } from "../../support/merged-step.ts";
 import { interpret } from "../../support/reference.ts";
 import { batchNumbers, batchOf, randomAdapter, randomWeights, smallModel } from "../../support/small-model.ts";
 
@@ -98,39 +99,19 @@ test("clients with routers and experts of their own in one call get what each ge
     { values: parameters, without: [0, 7] },
     { values: opposed, without: [1, 8, 9] },
   ];
-  const together = trained(clients);
-  const size = parameters.length;
-  for (const [at, client] of clients.entries()) {
-    const alone = trained([client]);
-    near(together.loss!.subarray(at, at + 1), alone.loss!, 1e-12);
-    near(together.parametersMean!.subarray(at * size, (at + 1) * size), alone.parametersMean!, 1e-12);
-    assert.deepEqual(
-      together.counts!.filter((_, i) => i % 2 === at),
-      alone.counts,
-    );
-  }
+  assertAsAlone(clients, trained);
 });
 
 function trained(clients: readonly Client[]) {
   const options = { beta1: 0, beta2: 0, epsilon: 1, clip: false, decay: false };
   const step = trainingStep(routed, { topK: 2, masked: 1 }, { ...shape, clients: clients.length }, options);
-  const one = batchNumbers(batch, experts);
-  const each = <T>(list: (client: Client, at: number) => ArrayLike<T>) =>
-    clients.flatMap((client, at) => Array.from(list(client, at)));
-  const { correction1, correction2, ...resting } = restingFeeds(routed.adapter);
   const feed = {
-    ids: each(() => one.ids),
-    padding: each(() => one.padding),
-    positions: each((_, at) => one.positions.map((position) => position + at * 16)),
-    targets: each(() => one.targets),
-    inverseCount:
-      clients.length === 1 ? one.inverseCount : each(() => Array.from(one.targets, () => one.inverseCount[0]!)),
-    personal: each(() => personal),
-    parameters: each(({ values }) => values),
-    routerBias: each(({ without }) => biasOf(without)),
-    ...Object.fromEntries(Object.entries(resting).map(([name, values]) => [name, each(() => values)])),
-    correction1: correction1!,
-    correction2: correction2!,
+    ...mergedFeeds(
+      routed.adapter,
+      { batch: batchNumbers(batch, experts), units: 16, personal },
+      clients.map(({ values }) => values),
+    ),
+    routerBias: clients.flatMap(({ without }) => biasOf(without)),
   };
   return interpret(step, feed, ofWeights(weights));
 }
@@ -184,11 +165,4 @@ const others = (own: readonly number[]): number[] =>
 /** All of them out of the question that are named. */
 function biasOf(without: readonly number[]): number[] {
   return Array.from({ length: layers * experts }, (_, expert) => (without.includes(expert) ? -1e9 : 0));
-}
-
-function near(got: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number): void {
-  assert.equal(got.length, expected.length);
-  for (let i = 0; i < got.length; i++) {
-    assert.ok(Math.abs(got[i]! - expected[i]!) <= tolerance, `${i}: ${got[i]}, expected ${expected[i]}`);
-  }
 }
