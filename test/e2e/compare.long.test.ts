@@ -28,7 +28,8 @@ writeFileSync(
 test("methods become a table; seeds and methods added later run alone; own strategies have their names", async () => {
   const out = join(folder, "out");
   const words = ["compare", path, "--workers", "1", "--out", out];
-  const first = await runFlame(...words, "--strategies", "flame,mine", "--seeds", "1");
+  const plots = ["loss-k4:time-to-target", "tier-weak:jain"].flatMap((plot) => ["--plot", plot]);
+  const first = await runFlame(...words, "--strategies", "flame,mine", "--seeds", "1", ...plots);
   assert.equal(first.code, 0, first.err);
   assert.match(first.out, /One seed is too few to tell what differs/);
   const cells = () => readFileSync(join(out, "cells.jsonl"), "utf8").trimEnd().split("\n");
@@ -66,4 +67,13 @@ test("a mistake is found before anything runs", async () => {
     "krum",
   );
   await refuse(/expected a number of seeds/, "--strategies", "flame", "--seeds", "0");
+  // Budgets are those of the fleet and the model's own, 4.
+  const plots = [
+    ["bytes:loss-k3", /--plot: there is no loss-k3, expected loss-k4, loss-k1, loss-mean, /],
+    ["tier-strng:bytes", /--plot: there is no tier-strng, expected .*, tier-strong, tier-weak, /],
+    ["bytes", /--plot is bytes, expected one column of the tables against another/],
+  ] as const;
+  for (const [plot, message] of plots) {
+    await refuse(message, "--strategies", "flame", "--seeds", "1", "--plot", "bytes:loss-k1", "--plot", plot);
+  }
 });

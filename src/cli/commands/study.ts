@@ -10,6 +10,7 @@ import { stampedFolder } from "../../folder/run-folder.ts";
 import { writeReport } from "../../report/report.ts";
 import { type Comparison, comparisonOf } from "../../report/study/comparison.ts";
 import { writeStudyReport } from "../../report/study/page.ts";
+import { checkPlots } from "../../report/study/plots.ts";
 import { formatComparison } from "../../report/study/sheets.ts";
 import { writeTimeline } from "../../report/timeline.ts";
 import { ownCodeDigest } from "../../scenario/own-code.ts";
@@ -84,6 +85,7 @@ async function runStudy(name: string, flags: StudyFlags, defaults: Defaults): Pr
   const { engine, mixedHardware = false } = flags;
   const plan = planMatrix(scenarios, matrixOf(axes), { engine, source, stopHopeless, mixedHardware });
   const against = baseOf(plan.cells, flags.against);
+  await checkPlots(flags.plot, plan.cells, { engine, target: flags.target ?? null });
   const out = flags.out ?? stampedFolder(`${defaults.command}-${data.name}${flags.smoke ? "-smoke" : ""}`, new Date());
   const { workers, keepRuns } = flags;
   const opened = await OpenStudy.open(out, scenarios, plan, {

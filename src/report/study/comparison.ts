@@ -3,7 +3,7 @@
  * others are held against, and from the same method in the same world without dropout or attackers; and who comes first.
  */
 import { mean, sampleStandardDeviation } from "simple-statistics";
-import { InputError, ScenarioError } from "../../base/errors.ts";
+import { InputError } from "../../base/errors.ts";
 import { strategies } from "../../fl/strategies/registry.ts";
 import { failureOf, type Target } from "../../study/cell.ts";
 import type { AxisFacts, Coordinate } from "../../study/matrix/plan.ts";
@@ -12,6 +12,7 @@ import { factsOf, type TaskFacts } from "../../tasks/facts.ts";
 import { fewest } from "../statistics/intervals.ts";
 import { criticalDifference, holm, type PairedTest, pairedTest, ranksOf } from "../statistics/tests.ts";
 import { type Measure, type MeasureTable, measureTables, type StudyRun } from "./measures.ts";
+import { plotted } from "./plots.ts";
 
 /** A method under one condition. */
 export interface Group {
@@ -120,14 +121,10 @@ export function comparisonOf(record: StudyRecord, { against, target, pairs }: Qu
   const budgets = unique(runs.flatMap(({ cell }) => cell.evaluations.map(({ budget }) => budget))).sort(
     (a, b) => b - a,
   );
-  const tables = measureTables({ runs, budgets, target, task });
-  const measures = tables.flatMap((table) => table.measures);
-  const named = (id: string): Measure => {
-    const found = measures.find((measure) => measure.id === id);
-    if (found !== undefined) return found;
-    throw new ScenarioError(`--plot: there is no ${id}, expected ${measures.map((measure) => measure.id).join(", ")}`);
-  };
-  const compared = named(budgets.length === 0 ? "round-time" : "loss-mean");
+  const tiers = unique(runs.flatMap(({ cell }) => cell.fairness?.tiers.map(({ tier }) => tier) ?? []));
+  const tables = measureTables({ runs, budgets, tiers, target, task });
+  const measured = budgets.length === 0 ? "round-time" : "loss-mean";
+  const compared = tables.flatMap((table) => table.measures).find(({ id }) => id === measured)!;
   const methods = unique(groups.map(({ method }) => method));
   const usual = budgets.length === 0 ? [] : ["bytes:loss-mean"];
   return {
@@ -149,10 +146,7 @@ export function comparisonOf(record: StudyRecord, { against, target, pairs }: Qu
     ranks: ranksIn(groups, methods, compared),
     failed: record.cells.filter(({ result }) => result !== null && failureOf(result.cell) !== null),
     marks: marksOf(record),
-    pairs: (pairs.length > 0 ? pairs : usual).map((pair) => {
-      const [x = "", y = ""] = pair.split(":");
-      return [named(x), named(y)] as const;
-    }),
+    pairs: plotted(pairs.length > 0 ? pairs : usual, tables),
   };
 }
 

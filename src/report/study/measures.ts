@@ -39,16 +39,18 @@ interface Scope {
   readonly runs: readonly StudyRun[];
   /** Largest first. */
   readonly budgets: readonly number[];
+  /** Whose clients' fairness is known. */
+  readonly tiers: readonly string[];
   readonly target: Target | null;
   readonly task: TaskFacts;
 }
 
 /** The tables of a study; those of quality first, unless it simulated timing alone. */
-export function measureTables({ runs, budgets, target, task }: Scope): MeasureTable[] {
+export function measureTables({ runs, budgets, tiers, target, task }: Scope): MeasureTable[] {
   const aim = target ?? usualTarget(runs);
   if (budgets.length === 0) return [cost(aim, target, task), participation];
   const quality = [loss(budgets, task), ...task.metrics.map((metric) => metricTable(metric, budgets, task))];
-  return [...quality, cost(aim, target, task), participation, fairness(runs)];
+  return [...quality, cost(aim, target, task), participation, fairness(tiers)];
 }
 
 const inNats = (value: number): string => value.toFixed(3);
@@ -229,8 +231,7 @@ const participation: MeasureTable = {
   ],
 };
 
-function fairness(runs: readonly StudyRun[]): MeasureTable {
-  const tiers = [...new Set(runs.flatMap(({ cell }) => cell.fairness?.tiers.map(({ tier }) => tier) ?? []))];
+function fairness(tiers: readonly string[]): MeasureTable {
   const low = { unit: "nats", form: "positive", better: "low", write: inNats } as const;
   return {
     id: "fairness",
