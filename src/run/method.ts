@@ -134,7 +134,10 @@ export function strategyProblems(scenario: Scenario, prepared: Prepared): Proble
   const fitting = tasksWith(needs);
   if (missing.length > 0 || !fitting.includes(type)) {
     const lacks = `needs ${missing.join(" and ")}, which the task "${type}" does not have`;
-    const why = missing.length === 0 ? idle(type) : fitting.includes(type) ? `${lacks} as its fields stand` : lacks;
+    const field = fitting.includes(type) ? task.withheld?.(missing[0]!) : undefined;
+    if (field !== undefined)
+      return [{ path: field.path, text: `${field.text}: strategy ${name} ${lacks} as its fields stand` }];
+    const why = missing.length === 0 ? idle(type) : lacks;
     const remedy = fitting.length > 0 ? `the task ${fitting.join(" or ")}` : "abilities that one task has";
     return [{ path: "strategy", text: `is ${name}, which ${why}; expected ${remedy}, or another strategy` }];
   }

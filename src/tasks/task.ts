@@ -3,6 +3,7 @@
  * a variant of it costs. The simulated world never looks inside.
  */
 import { z } from "zod";
+import type { Problem } from "../base/problem.ts";
 import type { Draws, Rng } from "../base/random.ts";
 import type { Batch } from "../data/batches.ts";
 import type { TensorData } from "../tensor/executors/executor.ts";
@@ -133,6 +134,8 @@ export interface Task {
   readonly layout: ParameterLayout;
   /** What strategies may ask of it. */
   readonly abilities: readonly Ability[];
+  /** Which field is to change, and to what, for an ability that others of its kind have. */
+  withheld?(ability: Ability): Problem;
   /** Budgets are whole numbers from 1 to `full`: experts per token, bases, layers. */
   readonly budget: { readonly full: number; variant(budget: number): Variant };
   /** What stands in the input `padding` where there is no unit. */

@@ -5,6 +5,7 @@
  */
 
 import { invariant } from "../../base/errors.ts";
+import { expected, type Problem } from "../../base/problem.ts";
 import { trainingMemory } from "../../model/accounting.ts";
 import { adaptedAttention } from "../../model/adapted-attention.ts";
 import { adaptedExperts, type LayerAdapter, type LoraForm } from "../../model/adapted-experts.ts";
@@ -54,6 +55,7 @@ export function llmTask({ config, lora, form, shape, sharedRescaler = false }: L
     adapter,
     layout: memberLayout(adapter),
     abilities: abilitiesWith(lora),
+    withheld: (ability) => withheldBy(lora, ability),
     budget: { full: config.topK, variant: (topK) => variantAt(config, lora, topK) },
     padding: config.experts,
     personal: sharedRescaler ? 1 : adapter.layers,
@@ -83,6 +85,12 @@ function abilitiesWith({ slices, targets }: LoraConfig): readonly Ability[] {
   return factsOf("llm").abilities.filter(
     (ability) => (ability === "slices") === (slices !== undefined) && !without.includes(ability),
   );
+}
+
+function withheldBy({ slices, targets }: LoraConfig, ability: Ability): Problem {
+  if (slices !== undefined) return { path: "lora.slices", text: "is given, expected none" };
+  if (ability === "slices") return { path: "lora.slices", text: "is not given, expected ranks to choose from" };
+  return expected("lora.targets", `"experts"`, targets);
 }
 
 /** What a budget runs: so many experts for a token, and where ranks are chosen so many candidates for a prompt. */

@@ -6,6 +6,7 @@
  *   loss = ½·mean (restored − true)² ÷ σ²,  σ = 0.1: nats a pixel of a Gaussian, but for its constant
  */
 import { invariant } from "../../base/errors.ts";
+import { expected } from "../../base/problem.ts";
 import type { Graph } from "../../tensor/graph/graph.ts";
 import type { Tensor } from "../../tensor/graph/ir.ts";
 import { add, cast, clip, mul, reduceMean, reduceSum, scale, square, sub } from "../../tensor/ops/arithmetic.ts";
@@ -48,6 +49,7 @@ export function restoreTask(shape: RestoreShape): Task {
   return {
     layout,
     abilities: ranks.routed === 0 ? [] : factsOf("restore").abilities,
+    withheld: () => expected("task.routed", "at least 1", ranks.routed),
     budget: { full: topK, variant: (budget) => ({ ranks: budget }) },
     padding: 1,
     personal: 0,

@@ -7,12 +7,14 @@ import { adaptedFlops, countLora, trainingFlops } from "../../../src/model/accou
 import type { LoraConfig } from "../../../src/model/adapter.ts";
 import { attentionWidths } from "../../../src/model/base-weights.ts";
 import type { ModelConfig } from "../../../src/model/config.ts";
+import { run } from "../../../src/run/run.ts";
 import { llmTask } from "../../../src/tasks/llm/task.ts";
 import type { Ability } from "../../../src/tasks/task.ts";
 import { evaluationProgram, trainingStep } from "../../../src/tasks/training-step.ts";
 import { restingFeeds } from "../../support/llm-programs.ts";
 import { assertAsAlone, mergedFeeds, near } from "../../support/merged-step.ts";
 import { interpret } from "../../support/reference.ts";
+import { timingOnly } from "../../support/scenarios.ts";
 import { batchNumbers, batchOf, randomAdapter, randomWeights, smallModel } from "../../support/small-model.ts";
 
 /** All that lies between a projection and its use: shared keys, biases, norms, clamps; and a layer without experts. */
@@ -164,6 +166,21 @@ test("methods that ask for experts, layers or small experts alone have no place 
     "fft-moe",
     "hfedmoe",
   ]);
+});
+
+test("a method that has no place for attention is refused with the field to change, as is one without its ranks", async () => {
+  const refused = (strategy: string, own: object) =>
+    run(timingOnly({ strategy: strategyFromSpec({ type: strategy }), lora: { rank: 8, alpha: 16, ...own } }), {
+      out: null,
+    });
+  await assert.rejects(refused("hfedmoe", { targets: "experts-and-attention" }), {
+    name: "ScenarioError",
+    message:
+      /: lora\.targets is "experts-and-attention", expected "experts": strategy hfedmoe.* needs experts-only, which the task "llm" does not have as its fields stand$/,
+  });
+  await assert.rejects(refused("mixture-of-ranks", {}), /: lora\.slices is not given, expected ranks to choose from: /);
+  const slices = { routed: 2, zero: 1, topK: 1 };
+  await assert.rejects(refused("hetlora", { slices }), /: lora\.slices is given, expected none: strategy hetlora/);
 });
 
 test("attention is used by all tokens, or a client's counts are none", () => {

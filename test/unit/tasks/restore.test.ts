@@ -197,6 +197,12 @@ test("two clients that share a step have what each has alone", () => {
   );
 });
 
+test("without ranks to choose from it has nothing for a strategy that asks for them, and says which field that is", () => {
+  const bare = restoreTask({ ranks: { ...ranks, routed: 0 }, topK: 1, scale, side, base });
+  assert.deepEqual(bare.abilities, []);
+  assert.deepEqual(bare.withheld!("slices"), { path: "task.routed", text: "is 0, expected at least 1" });
+});
+
 test("work is counted by formula: what is frozen passes gradients on and has none, zero slots cost nothing", () => {
   const places = side ** 2;
   const frozen = 2 * places * (9 * 16 + 144 * 16 + 144 * 4);
