@@ -1,14 +1,15 @@
-/** The machine's disk: folders, files that appear whole or not at all, and what to say when it refuses. */
+/** The machine's disk: folders, files that appear whole or not at all, what to say when it refuses, and what is not to stay. */
 
 import {
   closeSync,
   fsyncSync,
+  lstatSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statfsSync,
   statSync,
@@ -18,7 +19,7 @@ import { hostname, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { buggify } from "./buggify.ts";
 import { InputError, MachineError, messageOf } from "./errors.ts";
-import { unguessable } from "./open.ts";
+import { readBytes, unguessable } from "./open.ts";
 import { isRunning } from "./processes.ts";
 import { formatBytes } from "./units.ts";
 
@@ -72,11 +73,56 @@ export function requireSpace(folder: string, bytes: number, what: string): void 
   throw new MachineError(`${what} takes ${needed}, but the disk of ${folder} has ${found} left; choose another folder`);
 }
 
-/** An empty folder, for the caller to remove. @throws MachineError that says who names the place */
-export function scratchFolder(prefix: string): string {
+/**
+ * Lends an empty folder until `work` is done.
+ *
+ * @throws MachineError that says who names the place
+ */
+export async function inScratch<Result>(name: string, work: (folder: string) => Result): Promise<Awaited<Result>> {
   const place = tmpdir();
-  return onDisk(`cannot make a folder in ${place}, which TMPDIR names`, () => mkdtempSync(join(place, prefix)));
+  const draft = new Draft();
+  try {
+    const folder = onDisk(`cannot make a folder in ${place}, which TMPDIR names`, () => {
+      removeScratch();
+      const path = draft.add(join(place, `${scratchOfMachine()}${process.pid}-${name}-${unguessable()}`));
+      mkdirSync(path, 0o700);
+      return path;
+    });
+    return await work(folder);
+  } finally {
+    draft.remove();
+  }
 }
+
+const scratchOfMachine = (): string => `flame-${hostname()}-`;
+
+/** Removes the scratch of processes of this machine that are over. */
+export function removeScratch(isOver = isGone): void {
+  // Anybody may put something there, and change it while it is removed.
+  const isOurs = (path: string) => [undefined, lstatSync(path).uid].includes(process.getuid?.());
+  removeLeft(tmpdir(), scratchOfMachine(), /^(\d+)-/, (owner, path) => isOver(owner) && isOurs(path));
+}
+
+/**
+ * Removes what processes of this machine have left in a folder that were killed.
+ *
+ * @param start of its names
+ * @param end of its names, which has the number of the process
+ */
+export function removeLeft(
+  folder: string,
+  start: string,
+  end: RegExp,
+  isOver: (owner: number, path: string) => boolean = isGone,
+): void {
+  for (const name of readdirSync(folder)) {
+    const [, owner] = (name.startsWith(start) && end.exec(name.slice(start.length))) || [];
+    const path = join(folder, name);
+    if (owner !== undefined && isOver(Number(owner), path)) rmSync(path, { recursive: true, force: true });
+  }
+}
+
+const isGone = (process: number): boolean => !isRunning(process);
 
 /** What the system says as a {@link MachineError}; any other error is left as it is. */
 export function diskError(doing: string, cause: unknown): unknown {
@@ -105,37 +151,157 @@ const diskTroubles: Readonly<Record<string, string>> = {
  * @throws MachineError if the disk refuses; what was at `path` before is still there then
  */
 export function writeAtomically(path: string, contents: Uint8Array | string | ((file: number) => void)): void {
-  // In containers that share a folder everyone may have the same process number; nobody can have put anything there.
-  const temporary = `${path}.${hostname()}-${process.pid}-${unguessable()}.tmp`;
   onDisk(`cannot write ${path}`, () => {
-    sweep(path);
+    const { file, publish, close } = openDraft(path);
     try {
-      const file = openSync(temporary, "wx");
-      try {
-        if (typeof contents === "function") contents(file);
-        else writeFully(file, typeof contents === "string" ? Buffer.from(contents) : contents);
-        fsyncSync(file);
-      } finally {
-        closeSync(file);
-      }
-      renameSync(temporary, path);
-    } catch (error) {
-      // Half a file would only take the space that is missing.
-      rmSync(temporary, { force: true });
-      throw error;
+      if (typeof contents === "function") contents(file);
+      else writeFully(file, typeof contents === "string" ? Buffer.from(contents) : contents);
+      publish();
+    } finally {
+      close();
     }
-    syncFolder(dirname(path));
   });
 }
 
-/** Removes what processes of this machine have left that were killed while they wrote this file: it may be gigabytes. */
-function sweep(path: string): void {
-  const [folder, start] = [dirname(path), `${basename(path)}.${hostname()}-`];
-  for (const name of readdirSync(folder)) {
-    const [, owner] = (name.startsWith(start) && /^(\d+)(?:-[\da-f-]{36})?\.tmp$/.exec(name.slice(start.length))) || [];
-    if (owner !== undefined && !isRunning(Number(owner))) rmSync(join(folder, name), { force: true });
+/** As {@link writeAtomically}, for contents that are worked out meanwhile. */
+export async function streamAtomically(path: string, write: (file: number) => Promise<void>): Promise<void> {
+  try {
+    const { file, publish, close } = openDraft(path);
+    try {
+      await write(file);
+      publish();
+    } finally {
+      close();
+    }
+  } catch (cause) {
+    throw diskError(`cannot write ${path}`, cause);
   }
 }
+
+/** An open file beside the path, to be given its name. What was left of it may be gigabytes. */
+function openDraft(path: string) {
+  removeLeft(dirname(path), `${basename(path)}.${hostname()}-`, tmpName);
+  const draft = new Draft();
+  // In containers that share a folder everyone may have the same process number; nobody can have put anything there.
+  const temporary = draft.add(`${path}.${hostname()}-${process.pid}-${unguessable()}.tmp`);
+  let file: number | null;
+  try {
+    file = openSync(temporary, "wx");
+  } catch (error) {
+    draft.remove();
+    throw error;
+  }
+  const end = () => {
+    if (file !== null) closeSync(file);
+    file = null;
+  };
+  return {
+    file,
+    publish() {
+      fsyncSync(file!);
+      end();
+      renameSync(temporary, path);
+      draft.keep();
+      syncFolder(dirname(path));
+    },
+    /** Half a file would only take the space that is missing. */
+    close() {
+      end();
+      draft.remove();
+    },
+  };
+}
+
+const tmpName = /^(\d+)(?:-[\da-f-]{36})?\.tmp$/;
+
+/**
+ * What is on the disk and not finished: a file under a name of its own until it is whole, a model that lacks its last file,
+ * scratch. However this process ends, by an error, by `process.exit` or by a signal (`cli/screen/interrupt.ts`), nothing of
+ * it stays. Only what is killed leaves some, and the next to write there removes that: {@link removeLeft}.
+ */
+export interface Part {
+  readonly path: string;
+  /** A folder that others may have put something into, which stays then. */
+  readonly ifEmpty?: boolean;
+  /** A small file that another may have put there since; ours begins so. */
+  readonly ifSays?: string;
+}
+
+/** Of this thread. */
+const parts = new Set<Part>();
+let tell: (parts: readonly Part[]) => void = () => {};
+
+/** Calls `listen` with all that is unfinished, now and whenever that changes: before a part is made, and after it is gone. */
+export function onDrafts(listen: typeof tell): void {
+  tell = listen;
+  if (parts.size > 0) tell([...parts]);
+}
+
+/** Parts of one work, which stay together or go together. */
+export class Draft {
+  readonly #parts: Part[] = [];
+
+  /** Says that this will be there, or a folder with all that is in it, and not be finished; returns the path. */
+  add(path: string, only: Omit<Part, "path"> = {}): string {
+    const part = { path, ...only };
+    if (!removesAtExit) process.once("exit", removeAtExit);
+    removesAtExit = true;
+    parts.add(part);
+    this.#parts.push(part);
+    tell([...parts]);
+    return path;
+  }
+
+  /** The parts are finished, or have other names. */
+  keep(): void {
+    for (const part of this.#parts.splice(0)) parts.delete(part);
+    tell([...parts]);
+  }
+
+  /** Removes what there is of the parts. */
+  remove(): void {
+    for (const part of this.#parts.toReversed()) removePart(part);
+    this.keep();
+  }
+}
+
+/** Removes what there is of them, as far as the system permits. */
+export function removeParts(left: readonly Part[]): void {
+  for (const part of left.toReversed()) {
+    try {
+      removePart(part);
+    } catch {
+      // The process ends; what it wanted to say is said.
+    }
+  }
+}
+
+function removePart({ path, ifEmpty = false, ifSays }: Part): void {
+  if (ifSays !== undefined && !says(path, ifSays)) return;
+  if (ifEmpty) removeEmpty(path);
+  else rmSync(path, { recursive: true, force: true });
+}
+
+function removeEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // Something is in it, or it never was.
+  }
+}
+
+function says(path: string, beginning: string): boolean {
+  try {
+    return readBytes(path, 2 ** 12, "refused")
+      .toString()
+      .startsWith(beginning);
+  } catch {
+    return false;
+  }
+}
+
+let removesAtExit = false;
+const removeAtExit = () => removeParts([...parts]);
 
 /** Makes names in a folder durable. Not every file system can; those that cannot say so and lose nothing else. */
 export function syncFolder(path: string): void {

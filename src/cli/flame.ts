@@ -15,7 +15,7 @@ import { terminal } from "./screen/terminal.ts";
  *
  * @param prepare called before a command begins; help and mistakes of usage do without
  */
-export async function flame(words: readonly string[], prepare: () => void = () => {}): Promise<number> {
+export async function flame(words: readonly string[], prepare: () => Promise<void> = async () => {}): Promise<number> {
   const program = new Command("flame")
     .description("Simulates federated fine-tuning of sparse-mixture-of-experts language models on unequal clients.")
     .version(programVersion())

@@ -30,7 +30,10 @@ export async function begin(): Promise<void> {
     } else if (code === exitCodes.ok && output.isLost) process.exitCode = exitCodes.failed;
     isOver = true;
   });
-  process.exitCode = await flame(words, restartWithHugePages);
+  process.exitCode = await flame(words, async () => {
+    restartWithHugePages();
+    (await import("./screen/interrupt.ts")).leaveNoDrafts();
+  });
   isOver = true;
 }
 

@@ -7,13 +7,12 @@
  */
 import { closeSync, linkSync, lstatSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { onDisk, writeFully } from "../base/disk.ts";
+import { Draft, onDisk, removeLeft, writeFully } from "../base/disk.ts";
 import { MachineError } from "../base/errors.ts";
 import { readBytes, unguessable } from "../base/open.ts";
 import { isRunning } from "../base/processes.ts";
-import { filesIn } from "./run-folder.ts";
 
 interface Owner {
   readonly process: number;
@@ -41,7 +40,8 @@ export function acquireLock(path: string, machine = hostname()): Lock {
   for (let attempt = 0; attempt < 3; attempt++) {
     const file = create(path, self);
     if (file !== null) {
-      sweep(path);
+      // Of those that were killed while they took it.
+      onDisk(`cannot remove ${path}`, () => removeLeft(dirname(path), `${basename(path)}-`, partName));
       return hold(path, self, file);
     }
     const owner = readOwner(path);
@@ -82,10 +82,12 @@ const held = (path: string, { process, machine }: Owner): MachineError =>
 
 function hold(path: string, self: Owner, file: number): Lock {
   // A space after the JSON is touch enough, and goes to our own file even when another has its name.
-  const end = JSON.stringify(self).length;
+  const text = JSON.stringify(self);
+  const draft = new Draft();
+  draft.add(path, { ifSays: text });
   const touch = setInterval(() => {
     try {
-      writeSync(file, " ", end);
+      writeSync(file, " ", text.length);
     } catch {
       // A full disk is noticed by whoever writes more.
     }
@@ -102,7 +104,7 @@ function hold(path: string, self: Owner, file: number): Lock {
     release() {
       clearInterval(touch);
       closeSync(file);
-      if (sameOwner(readOwner(path), self)) removeFile(path);
+      draft.remove();
     },
   };
 }
@@ -114,7 +116,8 @@ function hold(path: string, self: Owner, file: number): Lock {
  */
 function create(path: string, owner: Owner): number | null {
   // Nobody can have put a link there before.
-  const temporary = `${path}-${owner.process}-${unguessable()}.tmp`;
+  const draft = new Draft();
+  const temporary = draft.add(`${path}-${owner.process}-${unguessable()}.tmp`);
   return onDisk(`cannot lock the run folder ${dirname(path)}`, () => {
     const file = openSync(temporary, "wx");
     let isOurs = false;
@@ -131,7 +134,7 @@ function create(path: string, owner: Owner): number | null {
       return createInPlace(path, owner);
     } finally {
       if (!isOurs) closeSync(file);
-      rmSync(temporary, { force: true });
+      draft.remove();
     }
   });
 }
@@ -165,17 +168,9 @@ function remove(path: string, stale: Owner | null): void {
   removeFile(aside);
 }
 
-const removeFile = (path: string): void => onDisk(`cannot remove ${path}`, () => rmSync(path, { force: true }));
+const partName = /^(\d+)(?:-[\da-f-]{36})?\.(?:tmp|stale)$/;
 
-/** Removes what processes have left behind that were killed while they took the lock. */
-function sweep(path: string): void {
-  const folder = dirname(path);
-  for (const name of [...filesIn(folder, ".tmp"), ...filesIn(folder, ".stale")]) {
-    const [, owner] = /-(\d+)(?:-[\da-f-]{36})?\.(?:tmp|stale)$/.exec(name) ?? [];
-    if (!name.startsWith(`${basename(path)}-`) || owner === undefined || isRunning(Number(owner))) continue;
-    removeFile(join(folder, name));
-  }
-}
+const removeFile = (path: string): void => onDisk(`cannot remove ${path}`, () => rmSync(path, { force: true }));
 
 /** Null when the file is gone or holds nothing readable: then nobody vouches for it. */
 function readOwner(path: string): Owner | null {

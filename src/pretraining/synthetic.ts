@@ -14,7 +14,7 @@ import { readdirSync, rmSync } from "node:fs";
 import { open, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { probit } from "simple-statistics";
-import { diskError, syncFolder, writeAtomically } from "../base/disk.ts";
+import { Draft, diskError, syncFolder, writeAtomically } from "../base/disk.ts";
 import { byteTokenizer } from "../data/tokenizer.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { huggingFaceConfigText } from "../model/formats/hf-config.ts";
@@ -65,28 +65,22 @@ export async function synthesize(folder: string, config: ModelConfig, options: S
   const { shardBytes, signal, onProgress } = options;
   const specs = Array.from(huggingFaceShapes(config), ([name, shape]) => ({ name, shape }));
   const shards = shardsOf(specs, bytesPerWeight, shardBytes);
-  const made: string[] = [];
+  const draft = new Draft();
   let done = 0;
   try {
     for (const name of readdirSync(folder)) if (name.endsWith(unfinished)) rmSync(join(folder, name));
     for (const [file, specs] of shards) {
-      const path = join(folder, `${file}.partial`);
-      made.push(path);
-      await writeShard(path, specs, options.seed, (bytes) => {
+      await writeShard(draft.add(join(folder, `${file}.partial`)), specs, options.seed, (bytes) => {
         signal?.throwIfAborted();
         done += bytes;
         onProgress?.(done);
       });
     }
-    const write = (name: string, text: string) => {
-      made.push(join(folder, name));
-      writeAtomically(join(folder, name), text);
-    };
+    const write = (name: string, text: string) => writeAtomically(draft.add(join(folder, name)), text);
     for (const [name, text] of byteTokenizerFiles()) write(name, text);
     if (shards.size > 1) write(indexName, indexText(shards, synthesizedBytes(config)));
     for (const file of shards.keys()) {
-      await rename(join(folder, `${file}.partial`), join(folder, file));
-      made.push(join(folder, file));
+      await rename(join(folder, `${file}.partial`), draft.add(join(folder, file)));
     }
     syncFolder(folder);
     const { end, pad } = byteTokenizer;
@@ -94,9 +88,11 @@ export async function synthesize(folder: string, config: ModelConfig, options: S
       "config.json",
       huggingFaceConfigText({ model: config, endTokens: [end], padToken: pad }, { dtype: "bfloat16" }),
     );
+    draft.keep();
   } catch (error) {
-    for (const path of made) rmSync(path, { force: true });
     throw diskError(`cannot write ${folder}`, error);
+  } finally {
+    draft.remove();
   }
 }
 

@@ -12,9 +12,9 @@
  * Softmax, norms, routing and the optimizer are not in it, and every token has logits, where real steps make them only where
  * there is loss: on large models the estimate is right to about a factor of two, on small ones far too low.
  */
-import { closeSync, openSync, rmSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
-import { scratchFolder, writeFully } from "../base/disk.ts";
+import { inScratch, writeFully } from "../base/disk.ts";
 import { Rng } from "../base/random.ts";
 import { forwardFlops, trainingFlops } from "../model/accounting.ts";
 import type { BaseForm } from "../model/base-weights.ts";
@@ -71,8 +71,7 @@ async function secondsPerWeight(
 ): Promise<Map<number, number>> {
   const shape = [width, 2 * expertWidth] as const;
   const count = Math.min(mostMatrices, Math.ceil(passedBytes / (4 * width * 2 * expertWidth)));
-  const folder = scratchFolder("flame-products-");
-  try {
+  return inScratch("products", async (folder) => {
     const weights = madeUp(join(folder, "weights.bin"), shape, count, form);
     const times = new Map<number, number>();
     for (const rows of rowCounts) {
@@ -80,9 +79,7 @@ async function secondsPerWeight(
       times.set(rows, seconds / (count * width * 2 * expertWidth));
     }
     return times;
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 /** x·W·Wᵀ for every matrix, which is what a product and the gradient of its input take. */

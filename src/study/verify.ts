@@ -1,8 +1,8 @@
-import { existsSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { sha256 } from "../base/digest.ts";
-import { scratchFolder } from "../base/disk.ts";
+import { inScratch } from "../base/disk.ts";
 import { InputError, MachineError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { parseAs } from "../base/json.ts";
@@ -86,9 +86,8 @@ export async function verifyByRerun(path: string, options: RunOptions, reload?: 
   const name = "the scenario gives these very bytes when it is run again";
   const loaded = await loadRun(path, reload);
   if (loaded.changed.length > 0) return { name, holds: false, found: loaded.changed.join(", ") };
-  const parent = scratchFolder("flame-verify-");
-  const again = join(parent, "run");
-  try {
+  return inScratch("verify", async (folder) => {
+    const again = join(folder, "run");
     const { state } = await rerun(loaded, { ...options, out: again });
     if (state === "interrupted") return { name, holds: null, found: "it was interrupted" };
     const difference = compareRuns(path, again);
@@ -102,9 +101,7 @@ export async function verifyByRerun(path: string, options: RunOptions, reload?: 
       ...files,
     ];
     return { name, holds: false, found: `first differences: ${parts.join(", ")}` };
-  } finally {
-    rmSync(parent, { recursive: true, force: true });
-  }
+  });
 }
 
 function rerun({ folder, scenario, source }: LoadedRun, options: RunOptions) {

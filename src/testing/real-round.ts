@@ -1,8 +1,7 @@
 /** Three real rounds of four clients and one that never answers: straight through, and resumed from the middle. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { inScratch } from "../base/disk.ts";
 import { megabits, minutes } from "../base/units.ts";
 import { digits, pictures } from "../data/images/source.ts";
 import { byCategory, iid } from "../data/partition.ts";
@@ -73,9 +72,8 @@ function scenarioWith(strategy: Strategy) {
 
 /** @throws AssertionError where the two differ */
 export async function checkRealRound(make: () => Strategy): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), "flame-real-round-"));
   const pools = new OnePool();
-  try {
+  await inScratch("real-round", async (folder) => {
     const straight = await run(scenarioWith(make()), { out: null, pool: pools.lend(() => {}) });
     const dropped = straight.rows.reduce((sum, row) => sum + row.dropped, 0);
     assert.ok(dropped > 0, "a client drops out");
@@ -92,10 +90,7 @@ export async function checkRealRound(make: () => Strategy): Promise<void> {
     const second = await resume(stored, { pool: pools.lend(() => {}) });
     assert.equal(second.digest, straight.digest, "the resumed run has the same events");
     assert.equal(second.adapterDigest, straight.adapterDigest, "the resumed run has the same model");
-  } finally {
-    await pools.close();
-    rmSync(folder, { recursive: true, force: true });
-  }
+  }).finally(() => pools.close());
 }
 
 /** One worker for all three runs. */

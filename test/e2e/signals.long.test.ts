@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { runFlame } from "../support/command-line.ts";
 import { programs, type Started, start } from "../support/command-process.ts";
-import { folderOfFile } from "../support/folders.ts";
+import { folderOfFile, temporaryFolder } from "../support/folders.ts";
 import { needs } from "../support/needs.ts";
 import { assertSameRun } from "../support/run-folders.ts";
 
@@ -152,6 +152,43 @@ test("a run that was stopped and goes on, or whose pipe broke elsewhere, leaves 
   for (const signal of ["SIGPIPE", "SIGSTOP", "SIGCONT", "SIGWINCH"] as const) run.process.kill(signal);
   assert.equal((await run.ended).code, 0);
   assertSameRun(run.out, straight, "after SIGSTOP and SIGCONT");
+});
+
+/** The command as it is when something in its place has a name that begins so. */
+async function untilThereIs(name: string, place: string, words: readonly string[]): Promise<Started> {
+  const watcher = watch(place);
+  const command = start(words, { TMPDIR: place });
+  while (!readdirSync(place).some((found) => found.startsWith(name))) await once(watcher, "change");
+  watcher.close();
+  return command;
+}
+
+test("a command that nothing is asked of ends at one signal, and leaves no scratch and no half file", {
+  skip,
+}, async (t) => {
+  const place = temporaryFolder(t);
+  const logits = ["eval", "--budget", "4", "--examples", "64", "--logits", join(place, "logits.json")];
+  for (const [name, signal, words] of [
+    ["flame-", "SIGINT", ["inspect", "olmoe-1b-7b", "--time"]],
+    ["logits.json.", "SIGTERM", logits],
+  ] as const) {
+    const { process: child, ended } = await untilThereIs(name, place, words);
+    child.kill(signal);
+    const { signal: by, err } = await ended;
+    assert.equal(by, signal, err);
+    assert.deepEqual(readdirSync(place), [], words.join(" "));
+  }
+});
+
+test("a model that is being written is gone when two signals end the command at once", { skip }, async (t) => {
+  const place = temporaryFolder(t);
+  const words = ["synthesize", "--like", "olmoe-1b-7b", "--layers", "1", "--to", place];
+  const { process: child, ended } = await untilThereIs("model", place, words);
+  child.kill("SIGINT");
+  child.kill("SIGTERM");
+  const { signal, err } = await ended;
+  assert.equal(typeof signal, "string", err);
+  assert.deepEqual(readdirSync(place), []);
 });
 
 test("a study whose cells are lost to a loop is ended with its processes", { skip }, async () => {

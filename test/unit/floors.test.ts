@@ -213,6 +213,16 @@ test("files that somebody else may have put there are opened in one place", () =
   assert.deepEqual(found.sort(), Object.keys(opensFiles).sort());
 });
 
+test("scratch comes from one place, which removes it however the process ends", () => {
+  const others = [...program].filter(
+    ([path, text]) => /\bmkdtemp|\btmpdir\b/.test(text) && path !== "src/base/disk.ts",
+  );
+  assert.deepEqual(
+    others.map(([path]) => path).filter((path) => path.startsWith("src/")),
+    [],
+  );
+});
+
 test("a file is at most 400 lines long, unless there is a reason", () => {
   const long = [...everything].filter(([, text]) => lineCount(text) > 400).map(([path]) => path);
   assert.deepEqual(long.toSorted(), Object.keys(longFiles).toSorted());

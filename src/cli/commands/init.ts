@@ -1,7 +1,7 @@
 /** `flame init <folder>`: a folder to begin in, with a scenario that runs at once and the types an editor needs. */
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
-import { makeFolder, onDisk } from "../../base/disk.ts";
+import { Draft, makeFolder, onDisk } from "../../base/disk.ts";
 import { ScenarioError } from "../../base/errors.ts";
 import { packageRoot } from "../../base/places.ts";
 import { terminal } from "../screen/terminal.ts";
@@ -11,10 +11,16 @@ export function init(folder: string): void {
   if (existsSync(folder) && onDisk(`cannot read ${folder}`, () => readdirSync(folder)).length > 0) {
     throw new ScenarioError(`${folder} is not empty; expected a folder that is, or that is not there yet`);
   }
-  onDisk(`cannot write ${folder}`, () => {
-    makeFolder(folder);
-    for (const [name, text] of Object.entries(filesOf())) writeFileSync(join(folder, name), text);
-  });
+  const draft = new Draft();
+  try {
+    onDisk(`cannot write ${folder}`, () => {
+      makeFolder(folder);
+      for (const [name, text] of Object.entries(filesOf())) writeFileSync(draft.add(join(folder, name)), text);
+    });
+    draft.keep();
+  } finally {
+    draft.remove();
+  }
   const path = quote(relative(".", join(folder, "scenario.ts")));
   terminal.out.write(
     `${Object.keys(filesOf()).join(", ")} in ${folder}\n` +

@@ -1,10 +1,12 @@
 /**
- * Ctrl-C, `kill` and a closing terminal end long work cleanly; asked again, they end it at once, whatever it does. The
- * main thread may be the one that is stuck, so a thread of its own hears signals: see `signal-thread.ts`.
+ * Ctrl-C, `kill` and a closing terminal end long work cleanly; asked again, they end it at once, whatever it does. Where
+ * nobody listens they end it at the first word. Nothing unfinished stays on the disk either way. The main thread may be the
+ * one that is stuck, so a thread of its own hears signals: see `signal-thread.ts`.
  */
 import { constants } from "node:os";
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
+import { onDrafts, type Part, removeParts } from "../../base/disk.ts";
 
 export const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
@@ -17,6 +19,9 @@ export const patienceMs = 20_000;
 /** From the thread that hears. */
 export type Heard = "listening" | { readonly signal: NodeJS.Signals };
 
+/** To the thread that hears; what is unfinished, too. */
+export type Order = "listen" | "heard" | "stop" | Leaving | readonly Part[];
+
 /** What is left to do and to say when the process is ended at once. */
 export interface Leaving {
   readonly words: string;
@@ -25,6 +30,8 @@ export interface Leaving {
   /** Processes that shall not outlive this one. */
   readonly processes: readonly number[];
 }
+
+export const nothingMore: Leaving = { words: "ended at once", record: null, processes: [] };
 
 export interface Listening {
   /** The exit code, once there was a signal; it is known here before `stop` is called. */
@@ -36,8 +43,49 @@ export interface Listening {
 
 let hearing: Worker | null = null;
 
-/** The number of the signal that was heard, 0 for none: shared, for work that lets no message in. */
-const heardSignal = new Int32Array(new SharedArrayBuffer(4));
+/** How the thread stands: it does not hear yet, hears, never will, or is ending the process. */
+export const standing = { starts: 0, hears: 1, deaf: 2, ending: 3 } as const;
+
+/** Shared, for work that lets no message in: the number of the signal that was heard, 0 for none, and the thread's standing. */
+const shared = new Int32Array(new SharedArrayBuffer(8));
+
+/** Real milliseconds that a thread may take to begin. */
+const startMs = 5_000;
+
+/** From the first draft on a signal removes what is unfinished before it ends the process, whatever the main thread does. */
+export function leaveNoDrafts(): void {
+  let drafts: readonly Part[] = [];
+  let isHere = false;
+  onDrafts((parts) => {
+    drafts = parts;
+    if (isHere) return;
+    tell(parts);
+    Atomics.wait(shared, 1, standing.starts, startMs);
+    // What would be begun now, nobody would remove.
+    Atomics.wait(shared, 1, standing.ending);
+    if (shared[1] === standing.hears) return;
+    isHere = true;
+    for (const signal of signals) process.on(signal, end);
+  });
+  /** As well as the main thread can: where nobody else listens. */
+  const end = (signal: NodeJS.Signals) => {
+    if (process.listenerCount(signal) > 1) return;
+    removeParts(drafts);
+    for (const each of signals) process.off(each, end);
+    process.kill(process.pid, signal);
+  };
+}
+
+function tell(parts: readonly Part[]): void {
+  try {
+    const isNew = hearing === null;
+    hearing ??= startThread();
+    if (isNew) hearing.unref();
+    hearing.postMessage(parts);
+  } catch {
+    shared[1] = standing.deaf;
+  }
+}
 
 /**
  * Calls `stop` at the first signal, with the exit code that shells give to it. Once this has resolved, no signal is lost.
@@ -55,7 +103,7 @@ const exitCodeOf = (signal: number): number => 128 + signal;
 
 async function listenApart(stop: (exitCode: number) => void): Promise<Listening> {
   const thread = hearing ?? startThread();
-  let leaving: Leaving = { words: "ended at once", record: null, processes: [] };
+  let leaving = nothingMore;
   // Only what is waited for keeps the process alive.
   thread.ref();
   await new Promise<void>((resolve, reject) => {
@@ -76,7 +124,7 @@ async function listenApart(stop: (exitCode: number) => void): Promise<Listening>
     thread.postMessage(leaving);
   };
   return {
-    exitCode: () => (heardSignal[0] === 0 ? null : exitCodeOf(heardSignal[0]!)),
+    exitCode: () => (shared[0] === 0 ? null : exitCodeOf(shared[0]!)),
     leave,
     takeAlong: (process) => leave({ processes: [...leaving.processes, process] }),
     deafen() {
@@ -91,7 +139,7 @@ function startThread(): Worker {
   // What loads `.ts` for this thread loads it for that one.
   const loader = extname(file.pathname) === ".ts" ? process.execArgv : [];
   const thread = new Worker(file, {
-    workerData: heardSignal,
+    workerData: shared,
     execArgv: [...loader, "--expose-internals", "--no-warnings"],
   });
   // One that has failed is not asked again.

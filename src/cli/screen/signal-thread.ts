@@ -8,9 +8,9 @@
 import { readFileSync, write } from "node:fs";
 import { createRequire } from "node:module";
 import { constants } from "node:os";
-import { parentPort, workerData } from "node:worker_threads";
-import { writeAtomically } from "../../base/disk.ts";
-import { echoMs, type Heard, type Leaving, patienceMs, signals } from "./interrupt.ts";
+import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { type Part, removeParts, removeScratch, writeAtomically } from "../../base/disk.ts";
+import { echoMs, type Heard, nothingMore, type Order, patienceMs, signals, standing } from "./interrupt.ts";
 
 interface SignalHandle {
   onsignal: () => void;
@@ -22,36 +22,62 @@ interface Internals {
   internalBinding(name: "signal_wrap"): { readonly Signal: new () => SignalHandle };
 }
 
-const { internalBinding } = createRequire(import.meta.url)("internal/test/binding") as Internals;
-const { Signal } = internalBinding("signal_wrap");
+const shared = workerData as Int32Array;
 
-const heardSignal = workerData as Int32Array;
+function signalType() {
+  try {
+    const { internalBinding } = createRequire(import.meta.url)("internal/test/binding") as Internals;
+    return internalBinding("signal_wrap").Signal;
+  } catch (error) {
+    stand(standing.deaf);
+    throw error;
+  }
+}
+
+function stand(state: number): void {
+  Atomics.store(shared, 1, state);
+  Atomics.notify(shared, 1);
+}
+
+const Signal = signalType();
 let handles: SignalHandle[] = [];
-let leaving: Leaving = { words: "", record: null, processes: [] };
+let leaving = nothingMore;
+/** Whether somebody is to be told of the first signal; without, it ends the process. */
+let isListened = false;
+/** Null as long as nobody asks to have them removed. */
+let drafts: readonly Part[] | null = null;
 let first: { readonly signal: NodeJS.Signals; readonly at: number } | null = null;
 let patience: NodeJS.Timeout | undefined;
 
 function hear(signal: NodeJS.Signals): void {
   const at = performance.now();
-  if (first === null) {
+  if (!isListened) end(signal);
+  else if (first === null) {
     first = { signal, at };
-    heardSignal[0] = constants.signals[signal];
+    shared[0] = constants.signals[signal];
     patience = setTimeout(end, patienceMs, signal);
-    parentPort?.postMessage({ signal } satisfies Heard);
+    parentPort!.postMessage({ signal } satisfies Heard);
   } else if (signal !== first.signal || at - first.at > echoMs) end(signal);
 }
 
 function end(signal: NodeJS.Signals): void {
+  // The main thread begins nothing new from here on.
+  stand(standing.ending);
   for (const id of leaving.processes) attempt(() => process.kill(id, "SIGKILL"));
   attempt(leaveRecord);
   // The signal's own action, as if nobody had listened: an orderly exit would wait for the main thread.
   const die = () => {
+    for (let more = receiveMessageOnPort(parentPort!); more; more = receiveMessageOnPort(parentPort!))
+      obey(more.message);
+    removeParts(drafts ?? []);
+    attempt(() => removeScratch((owner) => owner === process.pid || leaving.processes.includes(owner)));
     for (const handle of handles) handle.close();
     process.kill(process.pid, signal);
   };
   // Whoever reads may have stopped reading, and a write may wait for ever.
   setTimeout(die, 200);
-  write(2, `\n${leaving.words}\n`, die);
+  if (isListened) write(2, `\n${leaving.words}\n`, die);
+  else die();
 }
 
 /** A run that is over must not go on saying that it runs. */
@@ -70,18 +96,39 @@ function attempt(action: () => void): void {
   }
 }
 
-parentPort?.on("message", (order: "listen" | "heard" | "stop" | Leaving) => {
+function listen(): void {
+  if (handles.length > 0) return;
+  handles = signals.map((signal) => {
+    const handle = new Signal();
+    handle.onsignal = () => hear(signal);
+    handle.start(constants.signals[signal]);
+    return handle;
+  });
+  stand(standing.hears);
+}
+
+function obey(order: Order): void {
+  if (isDrafts(order)) {
+    drafts = order;
+    listen();
+    return;
+  }
   clearTimeout(patience);
   if (order === "listen") {
     first = null;
-    heardSignal[0] = 0;
-    handles = signals.map((signal) => {
-      const handle = new Signal();
-      handle.onsignal = () => hear(signal);
-      handle.start(constants.signals[signal]);
-      return handle;
-    });
-    parentPort?.postMessage("listening" satisfies Heard);
-  } else if (order === "stop") for (const handle of handles.splice(0)) handle.close();
-  else if (order !== "heard") leaving = order;
-});
+    shared[0] = 0;
+    isListened = true;
+    listen();
+    parentPort!.postMessage("listening" satisfies Heard);
+  } else if (order === "stop") {
+    isListened = false;
+    leaving = nothingMore;
+    if (drafts !== null) return;
+    for (const handle of handles.splice(0)) handle.close();
+    stand(standing.starts);
+  } else if (order !== "heard") leaving = order;
+}
+
+const isDrafts = (order: Order): order is readonly Part[] => Array.isArray(order);
+
+parentPort!.on("message", obey);

@@ -7,13 +7,13 @@
  *
  * The configuration is written last: until then it is no model.
  */
-import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { existsSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { onDisk, syncFolder, writeAtomically } from "../../base/disk.ts";
+import { Draft, onDisk, removeLeft, syncFolder, writeAtomically } from "../../base/disk.ts";
 import { InputError } from "../../base/errors.ts";
 import { readJsonAs } from "../../base/json.ts";
-import { digestOfFile, largestJson, readBytes } from "../../base/open.ts";
+import { digestOfFile, largestJson, readBytes, unguessable } from "../../base/open.ts";
 import { blockRows, narrowTypes } from "../../tensor/stored/stored.ts";
 import { type BaseForm, type BaseWeights, baseForms, baseWeightPlan } from "../base-weights.ts";
 import type { ModelConfig } from "../config.ts";
@@ -60,26 +60,36 @@ export async function writeBaseFolder(
   form: BaseForm,
   options: ConversionOptions = {},
 ): Promise<BaseWeights> {
-  const before = new Set(readdirSync(to));
+  const work = new Draft();
+  const model = new Draft();
   try {
-    const weights = await prepareBaseWeights(checkpoint, to, { form, ...options });
-    return onDisk(`cannot write ${to}`, () => describe(checkpoint, to, weights));
-  } catch (error) {
-    // What another conversion is doing has a name of its own.
-    for (const name of readdirSync(to)) {
-      if (!before.has(name) && !name.endsWith(".partial")) rmSync(join(to, name), { recursive: true, force: true });
-    }
-    throw error;
+    onDisk(`cannot write ${to}`, () => removeLeft(to, "", workName));
+    const cache = work.add(join(to, `${process.pid}-${unguessable()}.partial`));
+    const weights = await prepareBaseWeights(checkpoint, cache, { form, ...options });
+    const described = onDisk(`cannot write ${to}`, () =>
+      describe(checkpoint, to, weights, (name) => model.add(join(to, name))),
+    );
+    model.keep();
+    return described;
+  } finally {
+    model.remove();
+    work.remove();
   }
 }
 
+const workName = /^(\d+)-[\da-f-]{36}\.partial$/;
+
 /** Puts the weights where they belong and says beside them what they are. */
-function describe(checkpoint: Checkpoint, to: string, weights: BaseWeights): BaseWeights {
+function describe(
+  checkpoint: Checkpoint,
+  to: string,
+  weights: BaseWeights,
+  place: (name: string) => string,
+): BaseWeights {
   const { digest, form, error, config, bytes, tensors } = weights;
   const described: z.output<typeof describedSchema> = {
     format: "flame-sim base weights 1",
     digest,
-    // Takes seconds: until it is known the weights keep a name that tells them from a model.
     content: digestOfFile(weights.path),
     form,
     block: blockRows,
@@ -88,16 +98,12 @@ function describe(checkpoint: Checkpoint, to: string, weights: BaseWeights): Bas
     bytes,
     tensors: Object.fromEntries([...tensors].map(([name, at]) => [name, { ...at, shape: [...at.shape] }])),
   };
-  const path = join(to, "weights.bin");
+  const path = place("weights.bin");
   renameSync(weights.path, path);
-  // Folders of conversions, and the digest of the source, which is remembered where weights are converted into.
-  for (const name of readdirSync(to)) {
-    if (/^seen-|^[0-9a-f]{64}$/.test(name)) rmSync(join(to, name), { recursive: true });
-  }
-  writeAtomically(join(to, "weights.json"), `${JSON.stringify(described)}\n`);
+  writeAtomically(place("weights.json"), `${JSON.stringify(described)}\n`);
   for (const file of [...tokenizerFiles, "config.json"]) {
     const from = join(checkpoint.folder, file);
-    if (existsSync(from)) writeAtomically(join(to, file), readBytes(from, largestJson));
+    if (existsSync(from)) writeAtomically(place(file), readBytes(from, largestJson));
   }
   syncFolder(to);
   return { ...weights, path };

@@ -22,7 +22,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { threadId } from "node:worker_threads";
-import { diskError, makeFolder, onDisk, syncFolder, writeFully } from "../../base/disk.ts";
+import { Draft, diskError, makeFolder, onDisk, syncFolder, writeFully } from "../../base/disk.ts";
 import { InvariantError, invariant } from "../../base/errors.ts";
 import { largestJson, openToRead } from "../../base/open.ts";
 import { userFolder } from "../../base/places.ts";
@@ -130,12 +130,10 @@ async function convertInto(
 ): Promise<BaseWeights> {
   const name = `${planned.digest}.${process.pid}.${threadId}.${conversions++}.partial`;
   const partial = join(cache, name);
-  const remove = () => rmSync(partial, { recursive: true, force: true });
+  const draft = new Draft();
   active.add(name);
-  // `process.exit` while this waits for its turn: no `finally` runs then.
-  process.once("exit", remove);
   try {
-    mkdirSync(partial);
+    mkdirSync(draft.add(partial));
     const error = await writeSynced(join(partial, "weights.bin"), (descriptor) => {
       // The gaps between tensors are zeros.
       ftruncateSync(descriptor, planned.bytes);
@@ -151,8 +149,7 @@ async function convertInto(
   } catch (error) {
     throw diskError(`cannot write ${folder}`, error);
   } finally {
-    remove();
-    process.off("exit", remove);
+    draft.remove();
     active.delete(name);
   }
 }

@@ -3,9 +3,9 @@
  * with their index, with the experts one by one where the architecture has them so. The inverse of reading one; exact when stored
  * as float32. What is in memory is an expert or a few million weights, however large the model is.
  */
-import { existsSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
+import { Draft, makeFolder, onDisk, writeAtomically } from "../../base/disk.ts";
 import { largestJson, readBytes } from "../../base/open.ts";
 import { sizeOf } from "../../tensor/graph/shape.ts";
 import { headPanels, type WeightSource } from "../base-weights.ts";
@@ -49,10 +49,10 @@ const chunkSize = 1 << 22;
 export function writeCheckpoint(folder: string, weights: WeightSource, options: WriteCheckpointOptions = {}): void {
   const { dtype = "F32", endTokens = [], padToken = null, topK = weights.config.topK, tokenizerFrom } = options;
   const { config } = weights;
-  const made: string[] = [];
+  const draft = new Draft();
   const write = (file: string, action: (path: string) => void): void => {
     const path = join(folder, file);
-    if (!existsSync(path)) made.push(path);
+    if (!existsSync(path)) draft.add(path);
     action(path);
   };
   const writeBytes = (file: string, bytes: Uint8Array | string) => write(file, (path) => writeAtomically(path, bytes));
@@ -66,9 +66,9 @@ export function writeCheckpoint(folder: string, weights: WeightSource, options: 
       }
       const model = { model: config, endTokens, padToken };
       writeBytes("config.json", huggingFaceConfigText(model, { dtype: dtypeNames[dtype], topK }));
-    } catch (error) {
-      for (const path of made) rmSync(path, { force: true });
-      throw error;
+      draft.keep();
+    } finally {
+      draft.remove();
     }
   });
 }

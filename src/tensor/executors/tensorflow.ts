@@ -2,9 +2,9 @@
  * Runs programs on TensorFlow, each as a SavedModel with a session of its own. This is the way to NVIDIA GPUs that
  * TensorFlow.js offers; on a CPU it computes the same.
  */
-import { rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { scratchFolder } from "../../base/disk.ts";
+import { inScratch } from "../../base/disk.ts";
 import { InvariantError, invariant, MachineError, messageOf } from "../../base/errors.ts";
 import type { Program } from "../graph/ir.ts";
 import {
@@ -36,15 +36,14 @@ export class TensorflowExecutor implements Executor {
   async compile(program: Program, weights: WeightSource | null): Promise<Executable> {
     const model = new TensorflowEmitter(program, weights).emit();
     const { addon } = this.#tensorflow;
-    const folder = scratchFolder("flame-savedmodel-");
-    try {
-      writeFileSync(join(folder, "saved_model.pb"), model.bytes);
-      return new TensorflowExecutable(addon, addon.loadSavedModel(folder, "serve"), program, model);
-    } catch (cause) {
-      throw new MachineError(`${this.name}: "${program.name}" could not be loaded: ${messageOf(cause)}`, { cause });
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
+    return inScratch("savedmodel", (folder) => {
+      try {
+        writeFileSync(join(folder, "saved_model.pb"), model.bytes);
+        return new TensorflowExecutable(addon, addon.loadSavedModel(folder, "serve"), program, model);
+      } catch (cause) {
+        throw new MachineError(`${this.name}: "${program.name}" could not be loaded: ${messageOf(cause)}`, { cause });
+      }
+    });
   }
 }
 

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
-import { makeFolder, scratchFolder, writeAtomically, writeFully } from "../../../src/base/disk.ts";
+import { type TestContext, test } from "node:test";
+import { inScratch, makeFolder, writeAtomically, writeFully } from "../../../src/base/disk.ts";
 import { MachineError } from "../../../src/base/errors.ts";
 import { temporaryFolder } from "../../support/folders.ts";
 import { needs } from "../../support/needs.ts";
@@ -57,18 +57,42 @@ test("the next writer of a file removes what a dead one has left of it, and leav
   assert.deepEqual(readdirSync(folder).sort(), [...others, "weights.bin"].sort());
 });
 
-test("a place for temporary files that cannot be written is named, with what names it", (context) => {
+/** Until the test is over. */
+function temporaryFilesIn(context: TestContext, place: string): void {
   const before = process.env.TMPDIR;
-  const nowhere = join(temporaryFolder(context), "nowhere");
   context.after(() => {
     if (before === undefined) delete process.env.TMPDIR;
     else process.env.TMPDIR = before;
   });
-  process.env.TMPDIR = nowhere;
-  assert.throws(
-    () => scratchFolder("flame-test-"),
+  process.env.TMPDIR = place;
+}
+
+test("a place for temporary files that cannot be written is named, with what names it", async (context) => {
+  const nowhere = join(temporaryFolder(context), "nowhere");
+  temporaryFilesIn(context, nowhere);
+  await assert.rejects(
+    inScratch("test", () => assert.fail()),
     (error) =>
       error instanceof MachineError &&
       error.message.startsWith(`cannot make a folder in ${nowhere}, which TMPDIR names: `),
   );
+});
+
+test("scratch is gone when the work is done or fails, and a killed process's when the next begins", async (context) => {
+  const place = temporaryFolder(context);
+  temporaryFilesIn(context, place);
+  const others = [`flame-${hostname()}-${process.ppid}-products-a`, `flame-elsewhere-${2 ** 30}-products-a`, "flame"];
+  const dead = `flame-${hostname()}-${2 ** 30}-products-a`;
+  for (const name of [...others, dead]) mkdirSync(join(place, name));
+  const found = await inScratch("test", async (folder) => {
+    writeFileSync(join(folder, "file"), "");
+    return readdirSync(place).length;
+  });
+  assert.equal(found, others.length + 1);
+  const failure = new Error("failed");
+  await assert.rejects(
+    inScratch("test", () => Promise.reject(failure)),
+    failure,
+  );
+  assert.deepEqual(readdirSync(place).sort(), others.sort());
 });

@@ -1,7 +1,7 @@
 /** `flame eval`: how well a model, with or without an adapter, answers what it was not trained on. */
 
-import { closeSync, openSync, writeSync } from "node:fs";
-import { diskError } from "../../../base/disk.ts";
+import { writeSync } from "node:fs";
+import { streamAtomically } from "../../../base/disk.ts";
 import { ScenarioError } from "../../../base/errors.ts";
 import { type Batch, idsOf } from "../../../data/batches.ts";
 import { requireEngine } from "../../../engine/create.ts";
@@ -148,13 +148,7 @@ async function writeLogits(
   batch: Batch,
 ): Promise<void> {
   const { rows, length, lengths } = batch;
-  let file: number;
-  try {
-    file = openSync(path, "w");
-  } catch (cause) {
-    throw diskError(`cannot write ${path}`, cause);
-  }
-  try {
+  await streamAtomically(path, async (file) => {
     const lists = Array.from({ length: rows }, (_, row) => [
       ...idsOf(batch).subarray(row * length, (row + 1) * length),
     ]);
@@ -178,9 +172,5 @@ async function writeLogits(
       writeSync(file, "]");
     }
     writeSync(file, "]}\n");
-  } catch (cause) {
-    throw diskError(`cannot write ${path}`, cause);
-  } finally {
-    closeSync(file);
-  }
+  });
 }

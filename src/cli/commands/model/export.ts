@@ -1,7 +1,7 @@
 /** `flame export`: what a run has learned, for others to load: a PEFT adapter, or a whole model with everything merged. */
 
 import { resolve } from "node:path";
-import { requireSpace } from "../../../base/disk.ts";
+import { Draft, requireSpace } from "../../../base/disk.ts";
 import { ScenarioError } from "../../../base/errors.ts";
 import { given } from "../../../base/given.ts";
 import { writeRescalers } from "../../../folder/rescalers.ts";
@@ -52,14 +52,19 @@ async function exportAdapter({ model, trained, remarks }: Subject, topK: number,
   const weights = routers.length === 0 ? null : await weightsOf(model);
   warn(remarks(weights === null ? {} : { model: weights.digest }));
   const base = weights === null ? null : new BaseWeightsFile(weights);
-  try {
-    writeAdapterFolder(to, trained.layout, trained.adapter, { baseModelName, rescaler, ...(base && { base }) });
-  } finally {
-    base?.close();
-  }
   const { budgets } = trained;
-  if (!isPlain && budgets !== null) {
-    writeRescalers(to, { rescalers: budgets.map((k) => ({ topK: k, factors: [...trained.rescaler(k)] })) });
+  const draft = new Draft();
+  try {
+    // It was empty, or not there.
+    draft.add(to);
+    writeAdapterFolder(to, trained.layout, trained.adapter, { baseModelName, rescaler, ...(base && { base }) });
+    if (!isPlain && budgets !== null) {
+      writeRescalers(to, { rescalers: budgets.map((k) => ({ topK: k, factors: [...trained.rescaler(k)] })) });
+    }
+    draft.keep();
+  } finally {
+    draft.remove();
+    base?.close();
   }
   const what =
     pool === null

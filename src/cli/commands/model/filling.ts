@@ -1,7 +1,7 @@
 /** Work of minutes that fills a folder: with its progress on the screen, and with nothing left of it where it is stopped. */
-import { existsSync, rmdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { makeFolder, onDisk } from "../../../base/disk.ts";
+import { Draft, makeFolder, onDisk } from "../../../base/disk.ts";
 import { awaitLock } from "../../../folder/lock.ts";
 import { onInterrupt } from "../../screen/interrupt.ts";
 import { ProgressLine } from "../../screen/progress-line.ts";
@@ -13,13 +13,14 @@ import { terminal } from "../../screen/terminal.ts";
  * @param bytes that will be written
  */
 export async function filling(to: string, bytes: number, fill: (work: Work) => Promise<void>): Promise<void> {
-  const isNew = !existsSync(to);
+  const draft = new Draft();
+  if (!existsSync(to)) draft.add(to, { ifEmpty: true });
   onDisk(`cannot write to ${to}`, () => makeFolder(to));
   try {
     const lock = await awaitLock(join(to, "lock"), (text) => void terminal.err.write(`${text}\n`));
     await fillHeld(to, bytes, fill).finally(() => lock.release());
   } finally {
-    if (isNew) removeEmpty(to);
+    draft.remove();
   }
 }
 
@@ -52,12 +53,4 @@ interface Work {
   readonly signal: AbortSignal;
   /** Throws that reason: work that lets no event in is stopped by it. */
   readonly onWritten: (bytes: number) => void;
-}
-
-function removeEmpty(folder: string): void {
-  try {
-    rmdirSync(folder);
-  } catch {
-    // The model is there.
-  }
 }
