@@ -67,7 +67,8 @@ export async function aggregate(
     const entry = accepted[opened++]!;
     const { update, memory } = replied(entry, trained, memories.get(entry.client), draft, ctx);
     // As it was trained as well: a reply may hide what is not finite.
-    const problem = checkUpdate({ ...update, values: trained.values }, task) ?? checkUpdate(update, task);
+    const hidden = update.values === trained.values ? null : checkUpdate({ ...update, values: trained.values }, task);
+    const problem = hidden ?? checkUpdate(update, task);
     if (problem !== null) {
       refusals.set(entry.participation, problem.kind === "misfit" ? problem.text : problem.kind);
       continue;

@@ -80,6 +80,11 @@ function poolContract(name: string, open: () => WorkPool | Promise<WorkPool>, sh
       assert.ok(values instanceof Float32Array);
       assert.equal(values.length, 100_000);
       assert.equal(values[99_999], 99_999);
+      const bytes = (await pool.run(task("ones", { length: 100_000 }))) as Uint8Array;
+      assert.equal(
+        bytes.reduce((sum, byte) => sum + byte, 0),
+        100_000,
+      );
     });
 
     test("a handler that writes to its job reaches nobody", async () => {
@@ -194,6 +199,19 @@ describe("pools", { concurrency: true }, () => {
     const { busy } = pool.diagnostics;
     assert.deepEqual(Object.keys(busy ?? {}).sort(), ["die", "square"]);
     assert.ok(Object.values(busy!).every((seconds) => seconds > 0));
+    await pool.close();
+  });
+
+  test("short tasks travel together, and each is begun again alone where one takes the worker's life", async () => {
+    // After a task that was said to be long, all others are expected to be short.
+    const natureOf = ({ work }: Task) => ({ kind: "any", effort: work === "ramp" ? 1e9 : 1, isPatient: false });
+    const pool = new PiscinaPool({ worker, workers: 1, natureOf });
+    await pool.run(task("ramp", { length: 1 }));
+    const dying = counted("die", 1);
+    const others = [1, 2, 3, 4, 5].map((n) => task("square", { n }));
+    const results = await Promise.all([dying.task, ...others].map((each) => pool.run(each)));
+    assert.deepEqual(results, ["survived", ...[1, 4, 9, 16, 25].map((n) => ({ n }))]);
+    assert.deepEqual([pool.diagnostics.retries, dying.begun()], [3, 2]);
     await pool.close();
   });
 

@@ -26,6 +26,7 @@ export const handlers = {
     values: blobs.floats(base).map((value, i) => Math.fround(value * 0.5 + Math.sin(seed + i))),
   }),
   ramp: ({ length }: { length: number }) => ({ values: Float32Array.from({ length }, (_, i) => i) }),
+  ones: ({ length }: { length: number }) => new Uint8Array(length).fill(1),
   /** Takes a while, and says no more than it was told. */
   wait: ({ n, milliseconds }: { n: number; milliseconds: number }) =>
     new Promise((resolve) => setTimeout(resolve, milliseconds, { n })),

@@ -23,19 +23,19 @@ const work = hostWorker(
   ),
 );
 
-export default async (task: Parameters<typeof work>[0]) => {
+export default async (batch: Parameters<typeof work>[0]) => {
   const number = Atomics.add(given.taken, 0, 1);
-  if (number < given.after || number >= given.after + given.times) return work(task);
+  if (number < given.after || number >= given.after + given.times) return work(batch);
   switch (given.fault) {
     case "die":
       return process.exit(1);
     case "hang":
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
-      return work(task);
+      return work(batch);
     case "exhaust":
       for (const hoard: number[][] = []; ; ) hoard.push(new Array<number>(1_000).fill(number));
     case "scribble":
-      for (const [, content] of task.blobs) content.fill(7);
-      return work(task);
+      for (const [, content] of batch.tasks.flatMap(({ blobs }) => blobs)) content.fill(7);
+      return work(batch);
   }
 };

@@ -25,7 +25,7 @@ const packr = new Packr({ useRecords: false, variableMapSize: true, moreTypes: t
 const scratch = Buffer.alloc(1 << 16);
 
 /** Beyond so many bytes a value is written to memory of its own: msgpackr keeps the widest memory it was ever given. */
-const large = 1 << 20;
+const large = 1 << 16;
 
 /** @throws InvariantError when `value` is not plain data */
 export function encode(value: unknown): Uint8Array<ArrayBuffer> {

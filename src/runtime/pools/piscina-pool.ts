@@ -1,14 +1,16 @@
 /**
- * The pool with threads, on piscina: one task at a time per worker, every worker started at once and kept.
+ * The pool with threads, on piscina: one task at a time per worker, every worker started at once and kept. Short tasks of a
+ * kind travel together, as to wake a thread and to be answered can take longer than they do.
  *
- * A worker that dies takes nothing with it but time: its task is run again and gives the same result. A worker that
- * shows no sign of life within the watchdog's limit is ended. Where it hangs in JavaScript its task begins anew; where it
- * hangs in native code, ending the thread ends the process, and `flame resume` goes on from the last checkpoint. The
- * stopwatch here watches the machine; no simulated thing depends on it.
+ * A worker that dies takes nothing with it but time: its tasks are run again, each alone, and give the same results. A
+ * worker that shows no sign of life within the watchdog's limit is ended. Where it hangs in JavaScript its tasks begin
+ * anew; where it hangs in native code, ending the thread ends the process, and `flame resume` goes on from the last
+ * checkpoint. The stopwatch here watches the machine; no simulated thing depends on it.
  */
 import { fileURLToPath } from "node:url";
 import { Piscina } from "piscina";
 import { invariant, MachineError, messageOf } from "../../base/errors.ts";
+import { free } from "../../tensor/executors/memory.ts";
 import {
   type EncodedTask,
   encodeTask,
@@ -20,7 +22,7 @@ import {
 } from "./pool.ts";
 import { type Nature, WaitingTasks } from "./waiting.ts";
 import { newPulse, type Pulse, stepsOf, watch } from "./watchdog.ts";
-import type { WatchedTask } from "./worker-host.ts";
+import type { WatchedTasks } from "./worker-host.ts";
 
 export interface PiscinaPoolOptions {
   /** Module whose default export is `hostWorker(handlers)`; what loads `.ts` for this process loads it for workers. */
@@ -44,21 +46,34 @@ interface Order extends Nature {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
   attempts: number;
-  /** When it was last begun, by the stopwatch. */
-  begun: number;
 }
+
+/** What a worker is at: tasks of one kind. */
+interface Batch {
+  readonly orders: readonly Order[];
+  /** By the stopwatch. */
+  readonly begun: number;
+}
+
+/** How many milliseconds of work go to a worker at once: ten times what it takes to send them and to hear of it. */
+const batchTime = 10;
+
+/** A reply of so many bytes is given back as soon as it is read. */
+const large = 1 << 16;
 
 const unknown: Nature = { kind: null, effort: 0, isPatient: false };
 
 export class PiscinaPool implements WorkPool {
   readonly workers: number;
-  readonly #piscina: Piscina<WatchedTask, Uint8Array>;
+  readonly #piscina: Piscina<WatchedTasks, Uint8Array[]>;
   readonly #attempts: number;
   readonly #stuckAfter: number;
   readonly #problems: string[] = [];
   readonly #natureOf: (task: Task) => Nature;
   readonly #waiting = new WaitingTasks<Order>();
-  readonly #running = new Set<Order>();
+  readonly #running = new Set<Batch>();
+  /** Milliseconds for a unit of effort, by kind, when a batch of it was last done. */
+  readonly #pace = new Map<string | null, number>();
   /** Seconds of tasks that have ended, by kind of work. */
   readonly #busy = new Map<string, number>();
   /** Threads that have finished a task and not been given another. */
@@ -92,7 +107,7 @@ export class PiscinaPool implements WorkPool {
     this.#attempts = attempts;
     this.#stuckAfter = stuckAfter;
     this.#natureOf = natureOf;
-    this.#piscina = new Piscina<WatchedTask, Uint8Array>({
+    this.#piscina = new Piscina<WatchedTasks, Uint8Array[]>({
       filename: fileURLToPath(worker),
       minThreads: workers,
       maxThreads: workers,
@@ -125,7 +140,7 @@ export class PiscinaPool implements WorkPool {
     invariant(!this.#closed, () => `"${task.work}" came to a pool that is closed`);
     const encoded = encodeTask(task);
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ ...this.#natureOf(task), task: encoded, isWanted, resolve, reject, attempts: 0, begun: 0 });
+      this.#waiting.push({ ...this.#natureOf(task), task: encoded, isWanted, resolve, reject, attempts: 0 });
       // A round's tasks come one right after the other, and which goes first is better chosen among all of them.
       if (this.#isDispatching) return;
       this.#isDispatching = true;
@@ -154,34 +169,46 @@ export class PiscinaPool implements WorkPool {
       if (order.isWanted()) {
         this.#next = thread;
         this.#idle.shift();
-        this.#begin(order);
+        this.#begin([order, ...this.#others(order)]);
       } else order.resolve(undefined);
     }
     if (this.#running.size === 0) this.#whenIdle?.();
   }
 
-  #begin(order: Order): void {
-    const { task } = order;
-    order.attempts++;
-    order.begun = performance.now();
-    this.#running.add(order);
+  /** What goes along with a task: little enough that no worker is without work while others have much left. */
+  #others({ kind, effort, isPatient }: Order): Order[] {
+    const pace = this.#pace.get(kind);
+    if (kind === null || pace === undefined) return [];
+    const most = Math.min(batchTime / (pace * effort), this.#waiting.size / (2 * this.workers));
+    return this.#waiting.takeAlike(kind, isPatient, Math.floor(most)).filter((order) => {
+      if (order.isWanted()) return true;
+      order.resolve(undefined);
+      return false;
+    });
+  }
+
+  #begin(orders: readonly Order[]): void {
+    const batch: Batch = { orders, begun: performance.now() };
+    for (const order of orders) order.attempts++;
+    const { work } = orders[0]!.task;
+    this.#running.add(batch);
     const watchdog = new AbortController();
     const pulse = newPulse();
     this.#pulses.add(pulse);
     const stopWatching = watch(pulse, this.#stuckAfter, {
-      quiet: () => remember(this.#problems, `"${task.work}" has finished no step for ${this.#stuckAfter / 2_000} s`),
+      quiet: () => remember(this.#problems, `"${work}" has finished no step for ${this.#stuckAfter / 2_000} s`),
       stuck: () => {
         this.#stuck++;
         watchdog.abort();
       },
     });
     this.#piscina
-      .run({ ...task, pulse }, { signal: watchdog.signal })
+      .run({ tasks: orders.map(({ task }) => task), pulse }, { signal: watchdog.signal })
       .then(
-        (reply) => this.#settle(order, reply, pulse),
+        (replies) => this.#settle(batch, replies, pulse),
         (error: unknown) =>
           this.#retry(
-            order,
+            batch,
             watchdog.signal.aborted ? `stuck for ${this.#stuckAfter / 1_000} s` : messageOf(error),
             error,
           ),
@@ -194,46 +221,57 @@ export class PiscinaPool implements WorkPool {
       });
   }
 
-  #settle(order: Order, reply: Uint8Array, pulse: Pulse): void {
-    this.#ended(order);
+  #settle(batch: Batch, replies: readonly Uint8Array[], pulse: Pulse): void {
+    this.#ended(batch);
     const thread = pulse[1]!;
-    this.#waiting.prepared(thread, order.kind);
+    const { kind } = batch.orders[0]!;
+    const effort = batch.orders.reduce((sum, order) => sum + order.effort, 0);
+    if (effort > 0) this.#pace.set(kind, (performance.now() - batch.begun) / effort);
+    this.#waiting.prepared(thread, kind);
     this.#idle.push(thread);
     this.#stillborn = 0;
-    try {
-      order.resolve(resultOf(reply));
-      this.#completed++;
-    } catch (error) {
-      remember(this.#problems, `"${order.task.work}" threw: ${messageOf(error)}`);
-      order.reject(error);
+    for (const [at, { task, resolve, reject }] of batch.orders.entries()) {
+      try {
+        const reply = replies[at]!;
+        resolve(resultOf(reply));
+        // All that was in it was copied, and V8 would stop for as much again.
+        if (reply.length > large) free(reply.buffer as ArrayBuffer);
+        this.#completed++;
+      } catch (error) {
+        remember(this.#problems, `"${task.work}" threw: ${messageOf(error)}`);
+        reject(error);
+      }
     }
   }
 
   /** @returns false for one that was not running */
-  #ended(order: Order): boolean {
-    if (!this.#running.delete(order)) return false;
-    addTime(this.#busy, order);
+  #ended(batch: Batch): boolean {
+    if (!this.#running.delete(batch)) return false;
+    addTime(this.#busy, batch);
     return true;
   }
 
   #busyUntilNow(): Record<string, number> {
     const busy = new Map(this.#busy);
-    for (const order of this.#running) addTime(busy, order);
+    for (const batch of this.#running) addTime(busy, batch);
     return Object.fromEntries(busy);
   }
 
-  /** The worker died, or the task never reached it. */
-  #retry(order: Order, reason: string, cause: unknown): void {
-    if (!this.#ended(order)) return;
-    const { work } = order.task;
-    remember(this.#problems, `worker lost under "${work}" (attempt ${order.attempts}): ${reason}`);
-    if (order.attempts < this.#attempts) {
-      this.#retries++;
-      this.#waiting.unshift(order);
-    } else {
-      order.reject(
-        new MachineError(`worker lost ${order.attempts} times under "${work}", giving up: ${reason}`, { cause }),
-      );
+  /** The worker died, or the tasks never reached it. */
+  #retry(batch: Batch, reason: string, cause: unknown): void {
+    if (!this.#ended(batch)) return;
+    for (const order of batch.orders) {
+      const { work } = order.task;
+      remember(this.#problems, `worker lost under "${work}" (attempt ${order.attempts}): ${reason}`);
+      if (order.attempts < this.#attempts) {
+        this.#retries++;
+        // Without a kind it has no company: who took the worker's life is not known.
+        this.#waiting.unshift({ ...order, kind: null });
+      } else {
+        order.reject(
+          new MachineError(`worker lost ${order.attempts} times under "${work}", giving up: ${reason}`, { cause }),
+        );
+      }
     }
   }
 
@@ -242,10 +280,12 @@ export class PiscinaPool implements WorkPool {
     remember(this.#problems, `worker lost without a task: ${messageOf(cause)}`);
     if (++this.#stillborn <= this.#attempts) {
       // Piscina starts no worker in the place of one that never came up, until it is given another task.
-      this.#piscina.run(encodeTask({ work: "wake up", job: null, blobs: [] })).catch(() => undefined);
+      this.#piscina
+        .run({ tasks: [encodeTask({ work: "wake up", job: null, blobs: [] })], pulse: newPulse() })
+        .catch(() => undefined);
       return;
     }
-    const orders = [...this.#running, ...this.#waiting.clear()];
+    const orders = [...Array.from(this.#running, (batch) => batch.orders).flat(), ...this.#waiting.clear()];
     this.#running.clear();
     for (const order of orders) {
       order.reject(new MachineError(`no worker starts: ${messageOf(cause)}`, { cause }));
@@ -254,6 +294,7 @@ export class PiscinaPool implements WorkPool {
   }
 }
 
-function addTime(busy: Map<string, number>, { task: { work }, begun }: Order): void {
+function addTime(busy: Map<string, number>, { orders, begun }: Batch): void {
+  const { work } = orders[0]!.task;
   busy.set(work, (busy.get(work) ?? 0) + (performance.now() - begun) / 1_000);
 }

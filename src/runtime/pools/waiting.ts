@@ -68,6 +68,15 @@ export class WaitingTasks<Order extends Nature> {
     return order;
   }
 
+  /** At most so many that wait, of a kind that is being begun, in the order in which they came. */
+  takeAlike(kind: string, isPatient: boolean, most: number): Order[] {
+    const from = isPatient ? this.#patient : this.#orders;
+    const taken = from.filter((order) => order.kind === kind).slice(0, Math.max(0, most));
+    for (const order of taken) from.splice(from.indexOf(order), 1);
+    this.#taken += taken.length;
+    return taken;
+  }
+
   /** A thread has done a task of this kind. */
   prepared(thread: number, kind: string | null): void {
     if (kind === null) return;

@@ -7,16 +7,17 @@
  *   export default hostWorker({ train, evaluate });
  */
 import { threadId } from "node:worker_threads";
-import { move } from "piscina";
+import { move, transferableSymbol, valueSymbol } from "piscina";
 import { answer, type EncodedTask, type Handlers } from "./pool.ts";
 import type { Pulse } from "./watchdog.ts";
 
-/** A task as a pool with a watchdog sends it. */
-export interface WatchedTask extends EncodedTask {
-  readonly pulse?: Pulse;
+/** Tasks as a pool with a watchdog sends them. */
+export interface WatchedTasks {
+  readonly tasks: readonly EncodedTask[];
+  readonly pulse: Pulse;
 }
 
-/** The pulse of the task this thread is at; it has one at a time. */
+/** The pulse of the tasks this thread is at. */
 let current: Pulse | null = null;
 
 /** A handler that takes long says so, step by step, that it is not stuck. */
@@ -24,12 +25,14 @@ export function beat(): void {
   if (current !== null) Atomics.add(current, 0, 1);
 }
 
-/** The reply's bytes are moved to the other thread, not copied. */
-export function hostWorker(handlers: Handlers): (task: WatchedTask) => Promise<unknown> {
-  return async (task) => {
-    current = task.pulse ?? null;
-    if (current !== null) Atomics.store(current, 1, threadId);
+/** The replies' bytes are moved to the other thread, not copied. */
+export function hostWorker(handlers: Handlers): (batch: WatchedTasks) => Promise<unknown> {
+  return async ({ tasks, pulse }) => {
+    current = pulse;
+    Atomics.store(pulse, 1, threadId);
     beat();
-    return move(await answer(handlers, task));
+    const replies: Uint8Array<ArrayBuffer>[] = [];
+    for (const task of tasks) replies.push(await answer(handlers, task));
+    return move({ [transferableSymbol]: replies.map(({ buffer }) => buffer), [valueSymbol]: replies });
   };
 }

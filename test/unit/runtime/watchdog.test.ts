@@ -45,7 +45,7 @@ test("nothing is said of a task whose watch has ended", (t) => {
   assert.deepEqual(said, ["quiet"]);
 });
 
-test("a handler's beats reach the pulse of its own task", async () => {
+test("a handler's beats reach the pulse that came with its task", async () => {
   const work = hostWorker({
     toil: ({ steps }: { steps: number }) => {
       for (let step = 0; step < steps; step++) beat();
@@ -56,7 +56,7 @@ test("a handler's beats reach the pulse of its own task", async () => {
     [first, 3],
     [second, 5],
   ] as const) {
-    await work({ ...encodeTask({ work: "toil", job: { steps }, blobs: [] }), pulse });
+    await work({ tasks: [encodeTask({ work: "toil", job: { steps }, blobs: [] })], pulse });
   }
   // One more for the task that has arrived.
   assert.deepEqual([first[0], second[0]], [4, 6]);
