@@ -1,6 +1,7 @@
 /** What methods of low rank do on matrices whose rank is known: their exact steps, and their claims in the small. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Rng } from "../../src/base/random.ts";
 import { flexlora, flora, fslora, hetlora, loraFair } from "../../src/fl/strategies/registry.ts";
 import type { Strategy } from "../../src/fl/strategy.ts";
 import { factorsIn, product } from "../support/low-rank.ts";
@@ -121,6 +122,38 @@ test("HetLoRA: a client whose data need rank 1 ends with a lower rank than one t
   t.diagnostic(`λ = 0.01: ${pruned}; λ = 0: ${plain}`);
   assert.ok(pruned[0] < pruned[1], `${pruned}`);
   assert.ok(pruned[0] < plain[0] && plain[1] - plain[0] <= pruned[1] - pruned[0], `${plain} and ${pruned}`);
+});
+
+test("HetLoRA: a low rank learns slowly and too little, a high one fast and then noise; ranks of all sizes begin between them and end better", async (t) => {
+  const rounds = 20;
+  const curveOf = async (ranks: readonly number[], seed: number, options: Parameters<typeof hetlora>[0]) => {
+    const truth = planted(2, seed);
+    const clients = ranks.map((budget, client) => {
+      // What only this client's data say.
+      const noise = new Rng(seed).at("noise").at(client);
+      return { budget, target: truth.map((row) => row.map((value) => value + 0.7 * noise.normal())) };
+    });
+    const strategy = hetlora({ ...options, ranks: { 1: 1, 2: 2, 4: 4, 8: 8 } });
+    const missed: number[] = [];
+    const play: Play = { clients, rank: Math.max(...ranks), steps: 5, rate: 0.05 };
+    await playPlanted(strategy, play, rounds, (server) => {
+      missed.push(squaredGap(learnedBy(server, play.rank), truth) / squaredGap(diagonal([]), truth));
+    });
+    return missed;
+  };
+  const fixed = { lambda: 0, prune: false };
+  for (const seed of [1, 2, 3]) {
+    const low = await curveOf([1, 1, 1, 1], seed, fixed);
+    const high = await curveOf([8, 8, 8, 8], seed, fixed);
+    const mixed = await curveOf([1, 2, 4, 8], seed, { lambda: 0.01, gamma: 0.85 });
+    const shown = (curve: readonly number[]) => [0, 1, 4, 9, rounds - 1].map((at) => curve[at]!.toFixed(3)).join(" ");
+    t.diagnostic(`seed ${seed}: rank 1 leaves ${shown(low)}; rank 8 ${shown(high)}; ranks 1 to 8 ${shown(mixed)}`);
+    assert.ok(high[0]! < mixed[0]! && mixed[0]! < low[0]!, "early");
+    const [ofLow, ofHigh, ofMixed] = [low.at(-1)!, high.at(-1)!, mixed.at(-1)!];
+    assert.ok(Math.min(...high) < 0.9 * ofHigh, "rank 8 was nearer before it learned the noise");
+    assert.ok(ofLow > Math.min(...high), "rank 1 is never as near");
+    assert.ok(ofMixed < ofLow && ofMixed < ofHigh, "late");
+  }
 });
 
 /** ‖W − T‖² ÷ ‖T‖² of what a federation of these budgets has learned. */

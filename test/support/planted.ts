@@ -11,6 +11,7 @@ import type { Update } from "../../src/fl/update.ts";
 import { lensOf } from "../../src/tasks/scope.ts";
 import type { Setting, Task } from "../../src/tasks/task.ts";
 import { trainingStep } from "../../src/tasks/training-step.ts";
+import type { Program } from "../../src/tensor/graph/ir.ts";
 import { add, mul, reduceSum, scale, square, sub } from "../../src/tensor/ops/arithmetic.ts";
 import { reshape, split } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
@@ -118,7 +119,9 @@ export function trainPlanted(
   const base = Float64Array.from(plan.start ?? server.parameters) as unknown as Float32Array;
   const options = { beta1: 0, beta2: 0, epsilon: 1, clip: false, decay: false, scoped: plan.scope !== undefined };
   const steps = { ...strategy.steps?.(plan.kind, setting), optimizer: "sgd" as const };
-  const program = trainingStep(matrixTask(play.rank, play.loss), plan.kind.variant, one, options, steps);
+  const program = programOf(strategy, JSON.stringify([play.rank, play.loss, plan.kind, options]), () =>
+    trainingStep(matrixTask(play.rank, play.loss), plan.kind.variant, one, options, steps),
+  );
   const fed = Object.entries(plan.inputs ?? {}).map(([name, value]) => [
     name,
     typeof value === "number" ? [value] : value,
@@ -138,8 +141,28 @@ export function trainPlanted(
 
 const one = { clients: 1, rows: 1, length: 1 };
 
-/** Rounds of everybody; what is known in the end, and what each client remembers. */
-export async function playPlanted(strategy: Strategy, play: Play, rounds: number) {
+/** A kind of plan has one program. */
+const programs = new WeakMap<Strategy, Map<string, Program>>();
+
+function programOf(strategy: Strategy, key: string, make: () => Program): Program {
+  const known = programs.get(strategy) ?? new Map<string, Program>();
+  programs.set(strategy, known);
+  const program = known.get(key) ?? make();
+  known.set(key, program);
+  return program;
+}
+
+/**
+ * Rounds of everybody; what is known in the end, and what each client remembers.
+ *
+ * @param onRound told what is known after each
+ */
+export async function playPlanted(
+  strategy: Strategy,
+  play: Play,
+  rounds: number,
+  onRound: (server: ServerState) => void = () => {},
+) {
   const setting = settingOfPlay(play);
   let server = beginningOf(strategy, play);
   let memories = play.clients.map(() => emptyMemory);
@@ -153,6 +176,7 @@ export async function playPlanted(strategy: Strategy, play: Play, rounds: number
       setting,
       round,
     );
+    onRound(server);
   }
   return { server, memories };
 }
