@@ -13,7 +13,7 @@ import { integerDivide } from "../../src/tensor/ops/discrete.ts";
 import { gatherRows, scatterAddRows, topK } from "../../src/tensor/ops/index-ops.ts";
 import { reshape, split, transpose } from "../../src/tensor/ops/layout.ts";
 import { matmul } from "../../src/tensor/ops/matrix.ts";
-import { crossEntropy, softmax } from "../../src/tensor/ops/nn.ts";
+import { crossEntropy, rotary, softmax } from "../../src/tensor/ops/nn.ts";
 import { groupedMatmul, sortByGroup } from "../../src/tensor/ops/ragged.ts";
 import { executors } from "../support/executors.ts";
 import { feedsFor, numbersOf } from "../support/feeds.ts";
@@ -96,6 +96,29 @@ function executorContract(name: string, create: () => Promise<Executor>): void {
       const executable = await (await create()).compile(program, null);
       const feeds = { x: [1, -2, 3], targets: [0, 0, 0] };
       assertAgrees(await executable.run(feedsFor(program, feeds)), { loss: [14], slope: [2, -4, 6] });
+      executable.dispose();
+    });
+
+    test("rotated by position, a query and a key say the same of each other wherever both stand", async () => {
+      const graph = new Graph();
+      const [length, size] = [9, 4];
+      const rows = {
+        query: graph.input("query", "float32", [1, 1, size]),
+        key: graph.input("key", "float32", [1, 1, size]),
+      };
+      // The same everywhere, so that only places differ.
+      const everywhere = graph.input("everywhere", "float32", [1, length, 1]);
+      const [query, key] = [rows.query, rows.key].map((row) => rotary(mul(everywhere, row), 1, 100));
+      const scores = matmul(query!, key!, { transposeB: true });
+      const program = { name: "rotation", inputs: { ...rows, everywhere }, outputs: { scores } };
+      const executable = await (await create()).compile(program, null);
+      const ones = new Array<number>(length).fill(1);
+      const feeds = { query: [0.5, -1, 2, 0.25], key: [1, 0.75, -0.5, 1.5], everywhere: ones };
+      const at = numbersOf((await executable.run(feedsFor(program, feeds))).scores!);
+      const score = (i: number, j: number) => at[i * length + j]!;
+      for (let i = 1; i < length; i++)
+        for (let j = 1; j < length; j++) assert.ok(Math.abs(score(i, j) - score(i - 1, j - 1)) < 1e-5, `${i}, ${j}`);
+      assert.ok(Math.abs(score(3, 0) - score(0, 0)) > 0.1, "how far they are apart matters");
       executable.dispose();
     });
 

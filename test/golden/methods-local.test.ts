@@ -8,7 +8,8 @@ import { effectiveSteps, fednova } from "../../src/fl/strategies/fednova.ts";
 import { fedprox } from "../../src/fl/strategies/fedprox.ts";
 import { fedvra } from "../../src/fl/strategies/fedvra.ts";
 import { scaffold } from "../../src/fl/strategies/scaffold.ts";
-import type { ServerState } from "../../src/fl/strategy.ts";
+import type { ServerState, Strategy } from "../../src/fl/strategy.ts";
+import type { Update } from "../../src/fl/update.ts";
 import { type FloodOptions, flooded, floodFields, lambdaOf } from "../../src/fl/wrappers/flooded.ts";
 import { inOrder } from "../../src/tasks/steps.ts";
 import { gradients } from "../../src/tensor/autodiff.ts";
@@ -33,14 +34,19 @@ const floodDefaults = z.strictObject(floodFields).parse({});
 
 test("FedProx: local steps on a quadratic", () => {
   const { inputs, expected } = caseOf("fedprox", "steps on (y - c)^2 / 2");
-  const strategy = fedprox({ mu: inputs.mu });
-  const setting = settingOf(plainLayout(inputs.x.length), { rate: inputs.eta });
-  const server = serverOf(strategy, inputs.x, setting);
-  const reach = (steps: number) =>
-    participate(strategy, server, { client: clientId(0), target: inputs.c, steps, memory: emptyMemory }, setting).update
-      .values;
+  const reach = (steps: number, mu = inputs.mu, rate = inputs.eta) => {
+    const strategy = fedprox({ mu });
+    const setting = settingOf(plainLayout(inputs.x.length), { rate });
+    const client = { client: clientId(0), target: inputs.c, steps, memory: emptyMemory };
+    return participate(strategy, serverOf(strategy, inputs.x, setting), client, setting).update.values;
+  };
   for (const [step, y] of expected.y.entries()) close(reach(step + 1), y);
   close(reach(200), expected.limit);
+  // (c + μ·x) ÷ (1 + μ): of the way to what it wants a client goes 1 in 101 with μ = 100.
+  for (const mu of [1, 10, 100]) {
+    const held = inputs.x.map((x: number, i: number) => (inputs.c[i] + mu * x) / (1 + mu));
+    close(reach(20, mu, 1 / (1 + mu)), held);
+  }
 });
 
 test("SCAFFOLD: two quadratics over rounds, and a round of a part of the fleet", async () => {
@@ -58,6 +64,13 @@ test("SCAFFOLD: two quadratics over rounds, and a round of a part of the fleet",
     const updates = found.map(({ update }: Json) => update);
     server = await aggregate(strategy, server, updates, setting, round);
     memories = found.map(({ memory }: Json) => memory);
+    // Where everybody takes part c is the mean of all c_i; and nobody has one yet in round 1, which is FedAvg's.
+    close([2 * server.vectors.c![0]!], memories[0]!.vectors.ci![0]! + memories[1]!.vectors.ci![0]!, 1e-9);
+    if (round === 1) {
+      const plain = fedavg({ weighting: "uniform" });
+      const first = await aggregate(plain, serverOf(plain, [two.inputs.start], setting), updates, setting);
+      close(server.parameters, [...first.parameters], 1e-7);
+    }
     const wanted = two.expected.rounds.find((row: Json) => row.round === round);
     if (wanted === undefined) continue;
     close(server.parameters, wanted.x);
@@ -68,14 +81,14 @@ test("SCAFFOLD: two quadratics over rounds, and a round of a part of the fleet",
       5e-6,
     );
   }
-  let fedavg = two.inputs.start;
+  let averaged = two.inputs.start;
   for (let round = 0; round < 2_000; round++) {
     const reached = two.inputs.e.map(
-      (e: number, at: number) => e + (fedavg - e) * (1 - two.inputs.eta) ** two.inputs.steps[at],
+      (e: number, at: number) => e + (averaged - e) * (1 - two.inputs.eta) ** two.inputs.steps[at],
     );
-    fedavg = (reached[0] + reached[1]) / 2;
+    averaged = (reached[0] + reached[1]) / 2;
   }
-  close([fedavg], two.expected.fedavgLimit);
+  close([averaged], two.expected.fedavgLimit);
 
   const part = caseOf("scaffold", "sampling, option II");
   const { N, clients, steps, eta, x, c, ck, y } = part.inputs;
@@ -128,6 +141,10 @@ test("FedNova: normalised means, and the limit of two quadratics", async () => {
     );
     close((await aggregate(strategy, serverOf(strategy, x, setting), updates, setting)).parameters, expected[form].x);
   }
+  const alike = updates.map((update: Update) => ({ ...update, steps: 3 }));
+  const after = async (strategy: Strategy) =>
+    (await aggregate(strategy, serverOf(strategy, x, setting), alike, setting)).parameters;
+  close(await after(fednova()), [...(await after(fedavg()))], 1e-7);
   const limits = caseOf("fednova", "limit of two quadratics, tau 1 and 10");
   for (const [eta, limit] of Object.entries(limits.expected)) {
     // One round is affine in x: x ← slope·x + offset, and the limit its fixed point.

@@ -1,4 +1,5 @@
 /** Small experts beside the mixture and ensembles of members, against numbers worked out by other means. Parameters are float32, hence 1e-6 where a rule passes through them. */
+import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId } from "../../src/base/ids.ts";
 import { largest } from "../../src/fl/sparse.ts";
@@ -106,10 +107,20 @@ test("SHEFL: members predict by the mean of their probabilities", () => {
   const batch = batchOf([Array.from({ length: examples + 1 }, () => 0)], examples + 1);
   for (let target = 0; target < classes; target++) {
     const targets = new Int32Array(examples).fill(target);
+    const [first] = predictions;
+    const [alone, agreed] = [[first!], [first!, first!]].map(
+      (some) => together(some, { ...batch, targets }, "probabilities").losses,
+    );
+    close(agreed as Float32Array, [...(alone as Float32Array)]);
     const { losses } = together(predictions, { ...batch, targets }, "probabilities");
     close(
       (losses as Float32Array).map((loss) => Math.exp(-loss)),
       expected.mean.map((row: Json) => row[target]),
     );
+    for (const [at, loss] of (losses as Float32Array).entries()) {
+      const own = memberProbabilities.map((rows: number[][]) => -Math.log(rows[at]![target]!));
+      const mean = own.reduce((sum: number, value: number) => sum + value / own.length, 0);
+      assert.ok(loss < mean, "members that differ lose less together than on average");
+    }
   }
 });

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clientId } from "../../../src/base/ids.ts";
 import { Rng } from "../../../src/base/random.ts";
-import { ccfao, ewwa, fedavg, fedvra, otaffl, qffl } from "../../../src/fl/strategies/registry.ts";
+import { ccfao, ewwa, fedadam, fedavg, fedvra, otaffl, qffl } from "../../../src/fl/strategies/registry.ts";
 import type { ServerState, Strategy } from "../../../src/fl/strategy.ts";
 import type { Setting } from "../../../src/tasks/task.ts";
 import { close } from "../../support/method-goldens.ts";
@@ -174,6 +174,49 @@ test("EWWA-FL: values stay between the clients', alike they stay as they are, an
   };
   close(await inOrder("paper", [2, 0, 1]), [...(await inOrder("paper", [0, 1, 2]))], 1e-6);
   assert.notDeepEqual(await inOrder("code", [2, 0, 1]), await inOrder("code", [0, 1, 2]));
+});
+
+test("EWWA-FL: as a goes to 0 it is the plain mean of clients in every round", async () => {
+  const setting = settingOf(plainLayout(2), { clients: 3, rate: 0.1 });
+  const curveOf = async (strategy: Strategy) => {
+    const curve: number[] = [];
+    const seen = ({ parameters }: ServerState) => void curve.push(...parameters);
+    await play(
+      strategy,
+      [
+        [1, 5],
+        [-2, 2],
+        [4, -1],
+      ],
+      { setting, rounds: 10, steps: 3 },
+      seen,
+    );
+    return curve;
+  };
+  const mean = await curveOf(fedavg({ weighting: "uniform" }));
+  close(await curveOf(ewwa({ a: 1e-9 })), mean, 1e-6);
+  assert.ok((await curveOf(ewwa())).some((value, at) => Math.abs(value - mean[at]!) > 0.1));
+});
+
+test("EWWA-FL: after as many rounds it is below where FedAvg and FedAdam are if clients disagree, and reports that it was pushed there", async () => {
+  const setting = settingOf(plainLayout(1), { clients: 2, rate: 0.1 });
+  const endOf = async (strategy: Strategy) => {
+    let before = serverOf(strategy, [0], setting);
+    let pulled = 0;
+    const { parameters } = await play(strategy, [[1], [-1]], { setting, rounds: 20 }, (server) => {
+      pulled += strategy.report?.(server, before, setting).meanPull ?? 0;
+      before = server;
+    });
+    return [parameters[0]!, pulled] as const;
+  };
+  // The mean of what they want is 0, whose squared distance from them, the loss, is least.
+  for (const strategy of [fedavg(), fedadam(), ewwa({ signal: "abs" })]) {
+    const [end, pulled] = await endOf(strategy);
+    close([end, pulled], [0, 0], 1e-6);
+  }
+  const [end, pulled] = await endOf(ewwa());
+  assert.ok(end < -0.3, `${end}`);
+  close([pulled], [-end], 1e-6);
 });
 
 test("EWWA forgets the moments of who was counted least recently, and that client begins again", async () => {

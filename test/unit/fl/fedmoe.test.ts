@@ -280,6 +280,12 @@ test("label smoothing and load balance are their formulas, and so are their slop
   const even = 3 * (mean(0) * (4 / 6) + mean(1) / 6 + mean(2) / 6);
   assert.ok(Math.abs(at.balance![0]! - even) < 1e-12);
   assert.ok(Math.abs(at.ofFlame![0]! - (at.smooth![0]! + 0.5 * even)) < 1e-12);
+  // Of three experts: 1 where all are used alike, 3 ÷ k where k of them are all that is used.
+  const balanceOf = (row: number[], counts: number[]) =>
+    interpret(program, { ...feeds, router: [row, row, row, row].flat(), counts }).balance![0]!;
+  assert.ok(Math.abs(balanceOf([0, 0, 0], [2, 2, 2]) - 1) < 1e-12);
+  assert.ok(Math.abs(balanceOf([40, 0, 0], [6, 0, 0]) - 3) < 1e-12);
+  assert.ok(Math.abs(balanceOf([40, 40, 0], [3, 3, 0]) - 3 / 2) < 1e-12);
   for (const [name, of, gradient] of [
     ["logits", "smooth", "ofLogits"],
     ["router", "balance", "ofRouter"],
