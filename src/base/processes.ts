@@ -24,21 +24,19 @@ export function addressesLeft(): number {
   return limit - used;
 }
 
-/**
- * Most bytes of memory that this process ever had, less what counts more than once: each worker maps the base weights. What
- * `getrusage` says begins, on Linux, with what its parent had.
- */
+/** Most bytes of memory that this process ever had. What `getrusage` says begins, on Linux, with what its parent had. */
 export function peakMemory(): number {
   const peak = /^VmHWM:\s+(\d+) kB/m.exec(factsOf("status"))?.[1];
-  return 1_024 * Number(peak ?? process.resourceUsage().maxRSS) - mappedAgain(factsOf("smaps"));
+  return 1_024 * Number(peak ?? process.resourceUsage().maxRSS);
 }
 
 /**
- * @internal
+ * How much of that counts more than once: each worker maps the base weights. Linux takes 20 ms for each GB to tell.
+ *
  * @param smaps of a process, as Linux tells them
- * @returns bytes by which its files take more memory than they are long: they are mapped several times
+ * @returns bytes by which its files take more memory than they are long
  */
-export function mappedAgain(smaps: string): number {
+export function mappedAgain(smaps: string = factsOf("smaps")): number {
   const files = new Map<string, { resident: number; length: number }>();
   let file: { resident: number; length: number } | undefined;
   for (const line of smaps.split("\n")) {

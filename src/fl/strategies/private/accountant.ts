@@ -16,10 +16,13 @@ const orders = Array.from({ length: 511 }, (_, at) => at + 2);
  * @returns ε of so many rounds, by δ
  */
 export function accountant(q: number, z: number): (rounds: number, delta: number) => number {
-  const divergences = orders.map((order) => divergenceOf(order, q, z));
+  let divergences: number[] | undefined;
   return (rounds, delta) => {
+    // They take 10 ms, and whoever makes the strategy may not ask for ε.
+    divergences ??= orders.map((order) => divergenceOf(order, q, z));
+    const known = divergences;
     const least = orders.reduce((least, a, at) => {
-      const epsilon = rounds * divergences[at]! + Math.log((a - 1) / a) - (Math.log(delta) + Math.log(a)) / (a - 1);
+      const epsilon = rounds * known[at]! + Math.log((a - 1) / a) - (Math.log(delta) + Math.log(a)) / (a - 1);
       return Math.min(least, epsilon);
     }, Number.POSITIVE_INFINITY);
     return Math.max(0, least);
