@@ -8,6 +8,7 @@ import {
   openSync,
   readdirSync,
   readSync,
+  realpathSync,
   renameSync,
   rmdirSync,
   rmSync,
@@ -163,10 +164,20 @@ export function writeAtomically(path: string, contents: Uint8Array | string | ((
   });
 }
 
-/** As {@link writeAtomically}, for contents that are worked out meanwhile. */
+/**
+ * As {@link writeAtomically}, for contents that are worked out meanwhile, and a path that the user names: a link stays and
+ * leads to the new file, and a pipe or a device is written to.
+ *
+ * @param write at no position of the file but its end
+ */
 export async function streamAtomically(path: string, write: (file: number) => Promise<void>): Promise<void> {
   try {
-    const { file, publish, close } = openDraft(path);
+    const there = statSync(path, { throwIfNoEntry: false });
+    if (there !== undefined && !there.isFile()) {
+      const pipe = openSync(path, "w");
+      return await write(pipe).finally(() => closeSync(pipe));
+    }
+    const { file, publish, close } = openDraft(there === undefined ? path : realpathSync(path));
     try {
       await write(file);
       publish();

@@ -1,7 +1,8 @@
 /** `flame calibrate <scenario>`: how fast this machine really trains at each budget, for plans without training. */
 
+import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
-import { writeAtomically } from "../../base/disk.ts";
+import { streamAtomically } from "../../base/disk.ts";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
 import { requireEngine } from "../../engine/create.ts";
@@ -68,7 +69,7 @@ export async function calibrate(
       budgets: measured,
     };
     const text = `${JSON.stringify(calibration, null, 2)}\n`;
-    writeAtomically(to, text);
+    await streamAtomically(to, async (file) => writeFileSync(file, text));
     terminal.out.write(json === true ? text : shown(calibration, task, to));
   } finally {
     trainer.dispose();

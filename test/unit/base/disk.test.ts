@@ -1,10 +1,23 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { inScratch, makeFolder, writeAtomically, writeFully } from "../../../src/base/disk.ts";
+import { inScratch, makeFolder, streamAtomically, writeAtomically, writeFully } from "../../../src/base/disk.ts";
 import { MachineError } from "../../../src/base/errors.ts";
 import { temporaryFolder } from "../../support/folders.ts";
 import { needs } from "../../support/needs.ts";
@@ -55,6 +68,24 @@ test("the next writer of a file removes what a dead one has left of it, and leav
   writeAtomically(path, (file) => writeFully(file, Buffer.from("whole")));
   assert.equal(readFileSync(path, "utf8"), "whole");
   assert.deepEqual(readdirSync(folder).sort(), [...others, "weights.bin"].sort());
+});
+
+test("a path that the user names may be a link, which stays, or a pipe, which is written to", async (t) => {
+  const folder = temporaryFolder(t);
+  const [file, link, pipe] = ["file", "link", "pipe"].map((name) => join(folder, name)) as [string, string, string];
+  writeFileSync(file, "before");
+  symlinkSync(file, link);
+  await streamAtomically(link, async (open) => writeFileSync(open, "after"));
+  assert.ok(lstatSync(link).isSymbolicLink());
+  assert.equal(readFileSync(file, "utf8"), "after");
+  execFileSync("mkfifo", [pipe]);
+  // Open for both, so that nobody waits for the other end.
+  const end = openSync(pipe, "r+");
+  t.after(() => closeSync(end));
+  await streamAtomically(pipe, async (open) => writeFileSync(open, "through"));
+  const read = Buffer.alloc(20);
+  assert.equal(read.toString("utf8", 0, readSync(end, read)), "through");
+  assert.deepEqual(readdirSync(folder).sort(), ["file", "link", "pipe"]);
 });
 
 /** Until the test is over. */
