@@ -54,7 +54,9 @@ export async function aggregate(
     round: draft.round,
     draws: (purpose: string) => ctx.rng.at(`strategy: ${purpose}`, draft.round).at(0),
   };
-  const accepted = draft.accepted.toSorted((a, b) => a.participation - b.participation);
+  // Of a round that its policy gives up nothing is opened.
+  const wanted = draft.closing?.aggregate === false ? [] : draft.accepted;
+  const accepted = wanted.toSorted((a, b) => a.participation - b.participation);
   const refusals = new Map<ParticipationId, string>();
   const memories = new Map<ClientId, ClientMemory>();
   const counted: Counted[] = [];
@@ -86,25 +88,29 @@ export async function aggregate(
     const { targets } = trained;
     counted.push({ participation, client, budget, examples, personal, meanLoss, targets, weights });
   }
+  const finish = async (sum: unknown) => {
+    const next = await strategy.finish(sum, before, setting, { ...at, work: workFor(strategy, ctx) });
+    const report = strategy.report?.(next, before, setting);
+    checkReport(strategy.name, report);
+    return { next, ...given({ report }) };
+  };
   if (counted.length < minUpdates) {
     // The sum is thrown away.
+    const finished = strategy.finishesEmpty === true ? await finish(strategy.begin(before, setting)) : { next: null };
     const nobody = { memories: new Map<ClientId, ClientMemory>(), found: new Map() };
-    return { counts: [], next: null, before, ...nobody, refusals, trainLoss: null, expertTokens: null };
+    return { counts: [], ...finished, before, ...nobody, refusals, trainLoss: null, expertTokens: null };
   }
-  const next = await strategy.finish(sum, before, setting, { ...at, work: workFor(strategy, ctx) });
+  const finished = await finish(sum);
   for (const report of counted) rescalers.report(report);
-  const said = strategy.report?.(next, before, setting);
-  checkReport(strategy.name, said);
   return {
     counts: countsOf(counted, groups.length),
-    next,
+    ...finished,
     before,
     memories,
     found: new Map(counted.map((update) => [update.participation, update])),
     refusals,
     trainLoss: meanLossOf(counted),
     expertTokens,
-    ...given({ report: said }),
   };
 }
 

@@ -175,7 +175,9 @@ function proceed(draft: Draft, ctx: ServerContext): Turn {
     draft.isDeserted = false;
     if (draft.closing !== null) {
       const { learning } = ctx.services;
-      if (learning !== null && !learning.isAhead && draft.closing.aggregate && draft.accepted.length > 0) {
+      const finishes = draft.closing.aggregate && draft.accepted.length > 0;
+      const { finishesEmpty = false } = ctx.services.method.strategy;
+      if (learning !== null && !learning.isAhead && (finishes || finishesEmpty)) {
         return aggregate(draft, ctx, learning).then((outcome) => goOn(closeRound(draft, ctx, outcome), draft, ctx));
       }
       const closed = closeRound(draft, ctx, null);

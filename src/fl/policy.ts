@@ -77,12 +77,15 @@ export interface PolicyFacts {
   readonly timeout: number | null;
   /** Updates without which a round leaves the adapter as it is; 1 unless given. */
   readonly minUpdates: number;
+  /** Clients that a round invites; null where that is no fixed number. */
+  readonly invites: number | null;
 }
 
 export const factsOf = (policy: RoundPolicy): PolicyFacts => ({
   deadline: null,
   timeout: null,
   minUpdates: 1,
+  invites: null,
   ...policy.facts?.(),
 });
 

@@ -58,6 +58,8 @@ export interface Aggregation<Sum = unknown> {
    * reach the model than that sum lets through.
    */
   readonly sums?: "deltas" | "products" | "each" | "bounded";
+  /** Whether a round in which nobody is counted is finished all the same, from a sum of nothing: it must not show. */
+  readonly finishesEmpty?: boolean;
   /** Unnormalised weight of an update for a group of the layout, ≥ 0. */
   weight(update: Update, group: number, layout: ParameterLayout): number;
   begin(server: ServerState, setting: Setting): Sum;
@@ -93,11 +95,23 @@ export interface StrategySampler {
   select(from: Choice, setting: Setting, draws: Draws): Chosen;
 }
 
+/** How a scenario's rounds find their clients. */
+export interface Inviting {
+  /** Clients that a round invites; null where that is no fixed number. */
+  readonly invites: number | null;
+  /** Whether clients work on when a round ends. */
+  readonly carriesOver: boolean;
+  /** The type of the scenario's sampler: `uniform`. */
+  readonly sampler: string;
+}
+
 export interface Method<Sum = unknown> extends Aggregation<Sum> {
   /** What it asks of the task, beside parameters in groups. */
   readonly needs?: readonly Ability[];
   /** What of its options does not fit the scenario; asked before a run. */
   problems?(setting: Setting): readonly Problem[];
+  /** What of its options says otherwise of who takes part than the scenario; asked before a run. */
+  participationProblems?(setting: Setting, inviting: Inviting): readonly Problem[];
   /** Why its rule comes to nothing where so many updates are counted in a round, in a sentence; null where it does not. */
   idle?(updates: number): string | null;
   init?(setting: Setting): Pick<ServerState, "vectors" | "notes">;

@@ -8,13 +8,14 @@ import { Rng } from "../base/random.ts";
 import { type Charge, type ChargeOf, chargesBy } from "../fl/charge.ts";
 import { rateFactor } from "../fl/local-rate.ts";
 import { emptyMemory, type Kind, usual } from "../fl/plan.ts";
+import { factsOf as promisesOf } from "../fl/policy.ts";
 import { RescalerBook } from "../fl/rescaler.ts";
 import type { Strategy } from "../fl/strategy.ts";
 import { judged } from "../records/stopping.ts";
 import type { BlobStore } from "../runtime/messages/blobs.ts";
 import type { BlobRef } from "../runtime/messages/refs.ts";
 import { measuredCost } from "../scenario/calibration.ts";
-import { policyOf, type Scenario, strategyOf } from "../scenario/define.ts";
+import { policyOf, type Scenario, samplerOf, strategyOf } from "../scenario/define.ts";
 import { trainingTimeOf } from "../scenario/effort.ts";
 import { factsOf, type TaskType, tasksWith } from "../tasks/facts.ts";
 import type { TaskPrograms } from "../tasks/programs.ts";
@@ -128,7 +129,8 @@ const idle = (type: TaskType): string =>
 
 /** What the strategy asks of the task that it does not have, and options that do not fit the scenario. */
 export function strategyProblems(scenario: Scenario, prepared: Prepared): Problem[] {
-  const { name, needs = [], problems, sampler } = strategyOf(scenario);
+  const strategy = strategyOf(scenario);
+  const { name, needs = [], sampler } = strategy;
   const { type, task } = prepared.task;
   const missing = needs.filter((ability) => !task.abilities.includes(ability));
   const fitting = tasksWith(needs);
@@ -141,11 +143,18 @@ export function strategyProblems(scenario: Scenario, prepared: Prepared): Proble
     const remedy = fitting.length > 0 ? `the task ${fitting.join(" or ")}` : "abilities that one task has";
     return [{ path: "strategy", text: `is ${name}, which ${why}; expected ${remedy}, or another strategy` }];
   }
-  if (sampler?.fewer === true && policyOf(scenario).carriesOver) {
+  const policy = policyOf(scenario);
+  if (sampler?.fewer === true && policy.carriesOver) {
     const text = `is ${name}, which chooses fewer clients than it is asked for; expected a policy of rounds that end, or another strategy`;
     return [{ path: "strategy", text }];
   }
-  return under("strategy", problems?.(settingsOf(scenario, prepared, new Rng(scenario.data.seed))(1)) ?? []);
+  const setting = settingsOf(scenario, prepared, new Rng(scenario.data.seed))(1);
+  const { carriesOver } = policy;
+  const inviting = { invites: promisesOf(policy).invites, carriesOver, sampler: samplerOf(scenario).spec.type };
+  return under("strategy", [
+    ...(strategy.problems?.(setting) ?? []),
+    ...(strategy.participationProblems?.(setting, inviting) ?? []),
+  ]);
 }
 
 /** What a client would do in round 1, when nobody remembers anything yet: what checks before a run go by. */

@@ -18,7 +18,6 @@ const slices = { routed: 1, zero: 1, topK: 1 };
 
 /** What the fleet and the rank here ask for where the default is another. */
 const fitting: Readonly<Record<string, object>> = {
-  dpfedavg: { sampled: 0.5 },
   "split-mix": { bases: 2, minOne: true },
 };
 
@@ -36,7 +35,7 @@ const ofText: readonly Spec[] = [
   { type: "ewwa", variant: "code", form: "adagrad" },
   { type: "ewwa", remembered: 4 },
   { type: "ccfao", memory: true },
-  { type: "dpfedavg", sampled: 0.3, fullWeight: 20, quantile: 0.5, bitNoise: 2 },
+  { type: "dpfedavg", fullWeight: 20, quantile: 0.5, bitNoise: 2 },
   { type: "otaffl", weightRule: "mgda", shadowing: 4, dropAfterScheduling: 0.1 },
   { type: "otaffl", sends: "gradient", paired: true },
   { type: "hfedmoe", budgets: { 1: 0.2 }, rankBy: "importance", routerWeights: "row", participation: "usage" },

@@ -45,7 +45,7 @@ export const synchronous = definePolicy({
     const close = (accepted: number): Decision => ({ type: "close", aggregate: accepted >= minUpdates });
     return {
       carriesOver: usesLate,
-      facts: () => ({ deadline, minUpdates }),
+      facts: () => ({ deadline, minUpdates, invites: invitations(cohort, overSelection) }),
       problems(fleetSize) {
         const invited = Math.min(invitations(cohort, overSelection), fleetSize);
         return [

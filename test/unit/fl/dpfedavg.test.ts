@@ -4,14 +4,17 @@ import { test } from "node:test";
 import { clientId, round as roundOf } from "../../../src/base/ids.ts";
 import { Rng } from "../../../src/base/random.ts";
 import { fedbuff } from "../../../src/fl/policies/registry.ts";
+import { oort } from "../../../src/fl/samplers/registry.ts";
 import { accountant } from "../../../src/fl/strategies/private/accountant.ts";
 import { dpfedavg } from "../../../src/fl/strategies/private/dpfedavg.ts";
 import { fedavg } from "../../../src/fl/strategies/registry.ts";
 import type { ServerState, Strategy } from "../../../src/fl/strategy.ts";
 import { run } from "../../../src/run/run.ts";
+import type { ScenarioInput } from "../../../src/scenario/define.ts";
 import { close } from "../../support/method-goldens.ts";
 import { aggregate, plainLayout, serverOf, settingOf, updateOf, workHere } from "../../support/quadratic.ts";
 import { timingOnly } from "../../support/scenarios.ts";
+import { playTable, tabular } from "../../support/tabular-run.ts";
 
 const width = 40;
 const zeros = new Float32Array(width);
@@ -164,6 +167,55 @@ test("with Poisson sampling each client comes with probability q, whoever else i
     chosen(3).filter((client) => client % 2 === 1),
   );
   assert.equal(chosen(3, everybody, 10).length, 10);
+});
+
+test("q is refused where rounds, sampler or policy say otherwise", async () => {
+  const isRefused = (options: object, rounds: Omit<ScenarioInput["rounds"], "count">, message: RegExp) =>
+    assert.rejects(run(timingOnly({ strategy: dpfedavg(options), rounds: { ...rounds, count: 1 } }), { out: null }), {
+      name: "ScenarioError",
+      message,
+    });
+  // Of 24 clients.
+  const less = /strategy\.sampled is 0\.3, expected at least 0\.33\d+: a round invites 8 of 24 clients$/;
+  await isRefused({ sampled: 0.3 }, { cohort: 8 }, less);
+  await isRefused(
+    { sampled: 0.34 },
+    { cohort: 8, overSelection: 1.5, deadline: 1e6 },
+    /expected at least 0\.5: a round invites 12/,
+  );
+  await isRefused({ sampled: 0.5 }, { cohort: 8, sampler: oort() }, /is 0\.5, expected 1 with the sampler oort, which/);
+  const policy = fedbuff({ concurrency: 2, buffer: 2 });
+  await isRefused(
+    { sampled: 0.5 },
+    { cohort: 2, policy },
+    /is 0\.5, expected 1 where clients work on when a round ends/,
+  );
+  const few = /sampled is 0\.5, by which 12 of 24 clients are drawn on average; a round invites 8, expected/;
+  await isRefused({ sampled: 0.5, sampling: "poisson" }, { cohort: 8 }, few);
+  const fitting = [{ sampled: 8 / 24 }, { sampled: 0.5 }, {}, { sampled: 0.25, sampling: "poisson" }] as const;
+  for (const options of fitting) {
+    const rounds = { count: 1, cohort: 8, deadline: 60_000 };
+    await run(timingOnly({ strategy: dpfedavg(options), rounds }), { out: null, workers: 1 });
+  }
+});
+
+test("rounds in which nobody is counted have their noise and their place in the account", async () => {
+  const strategy = dpfedavg({ sampled: 0.05, sampling: "poisson", noise: 2, quantile: 0.5, bitNoise: 5 });
+  const { rows } = await playTable(tabular({ strategy, rounds: { count: 6, cohort: 4 } }));
+  const empty = rows.slice(1).filter(({ counted }) => counted === 0);
+  assert.ok(empty.length >= 3 && empty.every(({ aggregated }) => aggregated));
+  for (const [at, { method, evaluations }] of rows.slice(1).entries()) {
+    const before = rows[at]!;
+    assert.notEqual(evaluations[0]!.loss, before.evaluations[0]!.loss, "the model moved");
+    assert.notEqual(method!.bound, before.method?.bound ?? 0.1, "and so did C");
+    close([method!.epsilon!], accountant(0.05, 2)(at + 1, 1e-5), 1e-12);
+  }
+  // Without noise nothing comes of nothing; half of nobody was within C.
+  const silent = dpfedavg({ sampled: 0.5, noise: 0, bound: 0.3, quantile: 0.5 });
+  const before = serverOf(silent, updates[0]!.values, setting);
+  const after = await aggregate(silent, before, [], setting);
+  assert.deepEqual(after.parameters, before.parameters);
+  close([silent.report!(after, before, setting).bound!], 0.3, 1e-12);
 });
 
 test("Poisson sampling asks for rounds that end", async () => {

@@ -180,22 +180,22 @@ for (const [spec, path, expected, got] of mistakes) {
 
 test("a policy states its deadline, its timeout and the updates it needs", () => {
   const facts = (policy: RoundPolicy) => [factsOf(policy), quorumOf(policy), waitsForAll(policy)];
-  const inTime = synchronous({ cohort: 8, deadline: 900, minUpdates: 3 });
-  assert.deepEqual(facts(inTime), [{ deadline: 900, timeout: null, minUpdates: 3 }, 3, false]);
+  const inTime = synchronous({ cohort: 8, deadline: 900, minUpdates: 3, overSelection: 1.3 });
+  assert.deepEqual(facts(inTime), [{ deadline: 900, timeout: null, minUpdates: 3, invites: 11 }, 3, false]);
   const patient = synchronous({ cohort: 8, minUpdates: 3 });
-  assert.deepEqual(facts(patient), [{ deadline: null, timeout: null, minUpdates: 3 }, 3, true]);
+  assert.deepEqual(facts(patient), [{ deadline: null, timeout: null, minUpdates: 3, invites: 8 }, 3, true]);
   // The same client may be counted in two rounds, and an invitation may be out for ever.
   const stale = synchronous({ cohort: 8, deadline: 900, minUpdates: 3, late: "stale" });
-  assert.deepEqual(facts(stale), [{ deadline: 900, timeout: null, minUpdates: 3 }, 1, true]);
+  assert.deepEqual(facts(stale), [{ deadline: 900, timeout: null, minUpdates: 3, invites: 8 }, 1, true]);
   const buffered = fedbuff({ concurrency: 8, buffer: 3, timeout: 700 });
-  assert.deepEqual(facts(buffered), [{ deadline: null, timeout: 700, minUpdates: 1 }, 1, false]);
+  assert.deepEqual(facts(buffered), [{ deadline: null, timeout: 700, minUpdates: 1, invites: null }, 1, false]);
   const periods = semiSynchronous({ period: 60, concurrency: 8, minUpdates: 2 });
-  assert.deepEqual(facts(periods), [{ deadline: null, timeout: null, minUpdates: 2 }, 1, true]);
+  assert.deepEqual(facts(periods), [{ deadline: null, timeout: null, minUpdates: 2, invites: null }, 1, true]);
 });
 
 test("of a policy that states nothing the least is expected", () => {
   const { facts: _, ...silent } = synchronous({ cohort: 8, deadline: 900, minUpdates: 3 });
-  assert.deepEqual(factsOf(silent), { deadline: null, timeout: null, minUpdates: 1 });
+  assert.deepEqual(factsOf(silent), { deadline: null, timeout: null, minUpdates: 1, invites: null });
   assert.equal(waitsForAll(silent), true);
 });
 

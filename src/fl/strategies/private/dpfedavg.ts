@@ -2,9 +2,10 @@
 import { z } from "zod";
 import { ScenarioError } from "../../../base/errors.ts";
 import type { ClientId } from "../../../base/ids.ts";
+import type { Problem } from "../../../base/problem.ts";
 import type { Setting } from "../../../tasks/task.ts";
 import { addChange } from "../../averaging.ts";
-import type { ServerState, StrategySampler } from "../../strategy.ts";
+import type { Inviting, ServerState, StrategySampler } from "../../strategy.ts";
 import type { Update } from "../../update.ts";
 import { defineStrategy } from "../../wrappers/define-strategy.ts";
 import { accountant } from "./accountant.ts";
@@ -35,11 +36,15 @@ export const dpfedavg = defineStrategy({
     notes: `
       The denominator is fixed: with the number that arrived, one client would change more than C. So a cohort smaller than
       q·N moves the model less. Metrics have ε of the rounds so far, from Rényi orders 2 to 512, and C where it adapts. The
-      account is of clients that take part with probability q, each on its own: with sampling "poisson" they are chosen so, and
-      rounds.cohort is the most that a round has, to be set well above q·N. A cohort of fixed size, by the scenario's sampler,
-      is near that and not the same. Rounds in which nobody was counted publish nothing. The account covers the model alone: losses and counts that
-      clients send, by which samplers choose and reports speak, are not in it. Experts that nobody trained get their noise,
-      or their rest would tell. Of several updates of a client in one aggregation, as fedbuff may have them, the first counts. Adding noise to both factors of B·A adds some to the product that neither has.
+      account is of clients that take part with probability q, each on its own: with sampling "poisson" they are chosen so,
+      and rounds.cohort is the most that a round has, to be set well above q·N. A cohort of fixed size, by the scenario's
+      sampler, is near that and not the same. Less than its share of all clients is refused as q, and anything but 1 with
+      samplers that prefer some clients and policies whose clients work on; where clients are away, the others come more
+      often than q says. A round in which nobody was counted has its noise and its place in the account. That what fewer
+      than rounds.minUpdates have sent is left out is not in it, nor are losses and counts that clients send, by which
+      samplers choose and reports speak: it covers the model alone. Experts that nobody trained get their noise, or their
+      rest would tell. Of several updates of a client in one aggregation, as fedbuff may have them, the first counts.
+      Adding noise to both factors of B·A adds some to the product that neither has.
     `,
     sends: "whether its update was within C, where that adapts",
     keeps: "C and the number of rounds",
@@ -73,7 +78,7 @@ export const dpfedavg = defineStrategy({
       .max(1)
       .default(1)
       .describe(
-        "q: the cohort's share of all clients; as 1, chance adds no privacy, and small cohorts move the model less",
+        "q: the cohort's share of all clients, or more; as 1, chance adds no privacy, and small cohorts move the model less",
       ),
     sampling: z
       .enum(["cohort", "poisson"])
@@ -118,6 +123,9 @@ export const dpfedavg = defineStrategy({
         if (quantile === undefined || 2 * bits > noise) return [];
         return [{ path: "bitNoise", text: `is ${bits}, expected more than ${noise / 2}, half of strategy.noise` }];
       },
+      participationProblems: ({ clients }, inviting) =>
+        sampling === "poisson" ? tooFew(sampled, clients, inviting) : otherChance(sampled, clients, inviting),
+      finishesEmpty: true,
       begin: ({ vectors }, { layout }): Sum => ({
         bound: vectors.bound![0]!,
         delta: new Float64Array(layout.size),
@@ -134,7 +142,6 @@ export const dpfedavg = defineStrategy({
         addChange(sum.delta, values, base, 0, values.length, share);
       },
       finish(sum: Sum, server, setting, { draws }) {
-        if (sum.from.size === 0) return server;
         const { clients, examples } = setting;
         const all = Array.from({ length: clients }, (_, client) => weightOf(examples(client))).reduce(
           (a, b) => a + b,
@@ -164,6 +171,27 @@ export const dpfedavg = defineStrategy({
     }
   },
 });
+
+/** Of more who are drawn than a round invites, chance leaves some out. */
+function tooFew(q: number, clients: number, { invites }: Inviting): Problem[] {
+  const mean = q * clients;
+  if (invites === null || invites >= mean) return [];
+  const text = `is ${q}, by which ${mean} of ${clients} clients are drawn on average; a round invites ${invites}`;
+  return [{ path: "sampled", text: `${text}, expected a rounds.cohort well above that` }];
+}
+
+/** What is less than the chance that a client has would promise more privacy than there is. */
+function otherChance(q: number, clients: number, { invites, carriesOver, sampler }: Inviting): Problem[] {
+  const only = (why: string): Problem[] => [{ path: "sampled", text: `is ${q}, expected 1 ${why}` }];
+  if (q === 1) return [];
+  if (carriesOver) return only("where clients work on when a round ends: nobody is drawn anew");
+  if (sampler !== "uniform") return only(`with the sampler ${sampler}, which does not give everybody the same chance`);
+  const share = Math.min(1, (invites ?? 0) / clients);
+  if (q >= share * (1 - 1e-9)) return [];
+  return [
+    { path: "sampled", text: `is ${q}, expected at least ${share}: a round invites ${invites} of ${clients} clients` },
+  ];
+}
 
 /** Each with probability q, whoever else is there; of more than a round may have, chance leaves some out. */
 const poisson = (q: number): StrategySampler => ({
