@@ -1,5 +1,6 @@
 /** Each rule of the swarm is broken once, to see that it would show. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
 import type { Millis } from "../../src/base/units.ts";
 import { decodeCheckpoint, encodeCheckpoint } from "../../src/folder/saved-state.ts";
@@ -11,6 +12,14 @@ import { checkersFor } from "../support/swarm/checkers.ts";
 import { type Checker, type Look, play } from "../support/swarm/drive.ts";
 import { caseOf, scenarioOf } from "../support/swarm/generate.ts";
 import { Workshop } from "../support/swarm/judge.ts";
+import { mutants } from "../support/swarm/mutants.ts";
+
+test("every fault that can be planted has one place in the program", () => {
+  for (const [name, , file, text] of mutants) {
+    const sound = readFileSync(new URL(`../../${file}`, import.meta.url), "utf8");
+    assert.equal(sound.split(text).length, 2, `${name}: ${file} has not once ${JSON.stringify(text)}`);
+  }
+});
 
 const workshop = new Workshop();
 after(() => workshop.close());
