@@ -56,6 +56,7 @@ function makePoolElsewhere(
     needs: needsOf(gpu, mixedHardware),
     ...packSetup(setup, spec, chosen),
     local: workers === 0 ? null : makePool(prepared, workers, equipment),
+    ...(equipment.taskLimit !== undefined && { patience: equipment.taskLimit * 60_000 }),
     check: checkResult,
     note: (text) => note("workers", text),
     onDone: ({ work, job }, by) => note("task", taskLine(work, job, by)),

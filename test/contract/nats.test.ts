@@ -69,6 +69,14 @@ class Stranger {
     message!.ack();
   }
 
+  /** Takes a task off the queue, and says for ever that it works. */
+  async hold(): Promise<void> {
+    const consumer = await this.#server.jetstream.consumers.get(streamOf(this.#run), "workers");
+    const message = await consumer.next();
+    const timer = setInterval(() => message!.working(), 100);
+    void this.#server.connection.closed().then(() => clearInterval(timer));
+  }
+
   /** Puts something else into the store than what its name says. */
   async place(digest: string, content: Uint8Array): Promise<void> {
     await (await this.#server.store(streamOf(this.#run), "open")).put(digest, content);
@@ -273,6 +281,27 @@ describe("the pool with workers anywhere", { skip: withoutNats }, () => {
     await good.leave();
     await other.leave();
     await pool.close();
+  });
+
+  test("a task of a worker that says for ever that it works is done by another, and by this process", async () => {
+    for (const local of [null, await open()]) {
+      const said = new EventEmitter();
+      const note = (text: string) => void said.emit(/has come|begins it/.exec(text)?.[0] ?? "else", text);
+      const pool = await openPool(server.url, { patience: 500, local, note });
+      const come = once(said, "has come");
+      const stuck = await Stranger.join(server.url);
+      await come;
+      const late = once(said, "begins it");
+      // The first is for this process, where it works, too.
+      const results = Array.from({ length: local === null ? 1 : 2 }, () => pool.run(square));
+      await stuck.hold();
+      const stop = local === null ? await startWorker(server.url, { open, silence: 1_000 }) : async () => {};
+      assert.deepEqual(await Promise.all(results), Array(results.length).fill({ n: 9 }));
+      assert.match(String(await late), /^"square" has been with a worker for 500ms: the next who has time begins it/);
+      await pool.close();
+      await stuck.leave();
+      await stop();
+    }
   });
 
   test("a task that only ever comes back damaged fails the run", async () => {

@@ -12,9 +12,11 @@
 import type { JsMsg } from "@nats-io/jetstream";
 import { sha256 } from "../../base/digest.ts";
 import { InputError, invariant, MachineError, messageOf } from "../../base/errors.ts";
+import { formatTime } from "../../base/units.ts";
 import { encode } from "../messages/codec.ts";
 import { Attendance, mostQuiet } from "./nats-attendance.ts";
 import { insist, isRefusal } from "./nats-insist.ts";
+import { type Order, Orders, type Sent } from "./nats-orders.ts";
 import { type NatsServer, noteInterruptions } from "./nats-server.ts";
 import { type ContentStore, Supply } from "./nats-store.ts";
 import { isBusy, isMissing, makeStream, removeAbandoned } from "./nats-stream.ts";
@@ -23,7 +25,6 @@ import {
   defaultSilence,
   misfit,
   mostAttempts,
-  type Parcel,
   type Result,
   read,
   replySchema,
@@ -32,15 +33,7 @@ import {
   subjects,
   type Traits,
 } from "./nats-wire.ts";
-import {
-  type EncodedTask,
-  encodeTask,
-  failureOf,
-  type PoolDiagnostics,
-  remember,
-  type Task,
-  type WorkPool,
-} from "./pool.ts";
+import { encodeTask, failureOf, type PoolDiagnostics, remember, type Task, type WorkPool } from "./pool.ts";
 
 export interface NatsPoolOptions {
   /** The pool closes it. */
@@ -62,21 +55,8 @@ export interface NatsPoolOptions {
   /** Told of every task that a worker elsewhere has done. */
   readonly onDone?: (task: Task, by: Pick<Result, "worker" | "took" | "attempt">) => void;
   readonly silence?: number;
-}
-
-interface Order {
-  readonly task: Task;
-  readonly encoded: EncodedTask;
-  readonly isWanted: () => boolean;
-  readonly resolve: (value: unknown) => void;
-  readonly reject: (error: unknown) => void;
-  /** Once it has been sent. */
-  job: Parcel | null;
-  attempts: number;
-  /** Whether the queue has confirmed it. */
-  isQueued: boolean;
-  /** Whether a result is being read: there may be any number of them, of any size. */
-  isRead: boolean;
+  /** Real milliseconds that a worker is left alone with any task. Default ten minutes. */
+  readonly patience?: number;
 }
 
 export class NatsPool implements WorkPool {
@@ -88,12 +68,11 @@ export class NatsPool implements WorkPool {
   #timer: NodeJS.Timeout | undefined;
   readonly #attendance: Attendance;
   readonly #waiting: Order[] = [];
-  readonly #remote = new Map<number, Order>();
+  readonly #remote: Orders;
   readonly #supply: Supply;
   readonly #problems: string[] = [];
   #longest = 0;
   #local = 0;
-  #next = 0;
   #completed = 0;
   #retries = 0;
   /** Beats without a result. */
@@ -136,7 +115,9 @@ export class NatsPool implements WorkPool {
       if (!this.#closed) options.note?.(text);
     });
     this.#setup = { digest: sha256(options.setup), bytes: options.setup.length };
-    this.#beat = (options.silence ?? defaultSilence) / 10;
+    const { silence = defaultSilence, patience = 600_000 } = options;
+    this.#beat = silence / 10;
+    this.#remote = new Orders(patience / this.#beat);
   }
 
   get workers(): number {
@@ -160,7 +141,7 @@ export class NatsPool implements WorkPool {
     if (this.#failure !== null) throw this.#failure;
     const encoded = encodeTask(task);
     return new Promise((resolve, reject) => {
-      const fresh = { job: null, attempts: 0, isQueued: false, isRead: false };
+      const fresh = { job: null, sendings: 0, attempts: 0, isRead: false, isDone: false };
       this.#waiting.push({ task, encoded, isWanted, resolve, reject, ...fresh });
       this.#dispatch();
       this.#longest = Math.max(this.#longest, this.#waiting.length);
@@ -226,6 +207,7 @@ export class NatsPool implements WorkPool {
   #onBeat(): void {
     this.#announce();
     this.#attendance.beat();
+    for (const late of this.#remote.beat()) this.#giveElsewhere(late);
     if (this.#remote.size === 0) this.#quiet = 0;
     else if (++this.#quiet % mostQuiet === 0) void this.#findLost();
     if (this.#closed) this.#forget();
@@ -247,7 +229,7 @@ export class NatsPool implements WorkPool {
       const here = local !== null && this.#local < local.workers ? local : null;
       if (here === null && this.#remote.size >= this.#attendance.slots) break;
       const order = this.#waiting.shift()!;
-      if (!order.isWanted()) order.resolve(undefined);
+      if (order.isDone || !order.isWanted()) order.resolve(undefined);
       else if (here === null) this.#send(order);
       else this.#workHere(order, here);
     }
@@ -256,9 +238,9 @@ export class NatsPool implements WorkPool {
 
   /** Nobody waits for the result of what nobody wants. */
   #forget(): void {
-    for (const [id, order] of this.#remote) {
+    for (const { order } of this.#remote.all) {
       if (order.isWanted()) continue;
-      this.#remote.delete(id);
+      this.#remote.drop(order);
       order.resolve(undefined);
     }
     for (const order of this.#waiting.splice(0)) {
@@ -268,27 +250,40 @@ export class NatsPool implements WorkPool {
     this.#dispatch();
   }
 
-  #workHere({ task, isWanted, resolve, reject }: Order, local: WorkPool): void {
+  #workHere(order: Order, local: WorkPool): void {
     this.#local++;
     local
-      .run(task, isWanted)
-      .then(resolve, reject)
+      .run(order.task, () => !order.isDone && order.isWanted())
+      .then(order.resolve, order.reject)
       .finally(() => {
         this.#local--;
+        order.isDone = true;
+        this.#remote.drop(order);
         this.#dispatch();
       });
   }
 
   #send(order: Order): void {
-    const id = this.#next++;
-    this.#remote.set(id, Object.assign(order, { isQueued: false, isRead: false }));
-    this.#queue(id, order).catch((error: unknown) => {
+    const sent = this.#remote.send(order);
+    this.#queue(sent).catch((error: unknown) => {
       this.#onRefusal(error);
-      this.#retry(id, messageOf(error));
+      this.#retry(sent, messageOf(error));
     });
   }
 
-  async #queue(id: number, order: Order): Promise<void> {
+  /** It may be stuck there: who comes first counts. */
+  #giveElsewhere({ order, beats }: Sent): void {
+    const since = formatTime(Math.round(beats * this.#beat));
+    const text = `"${order.task.work}" has been with a worker for ${since}: the next who has time begins it, too`;
+    remember(this.#problems, text);
+    this.#options.note?.(text);
+    this.#retries++;
+    this.#waiting.push(order);
+    this.#dispatch();
+  }
+
+  async #queue(sent: Sent): Promise<void> {
+    const { id, order } = sent;
     const { connection, jetstream } = this.#options.server;
     const { work, job, blobs } = order.encoded;
     const named = blobs.map(([digest, content]) => ({ digest, bytes: content.length }));
@@ -297,9 +292,9 @@ export class NatsPool implements WorkPool {
     await insist(
       // By its name the server knows a message that it has already.
       () => jetstream.publish(subjects.of(this.#run, "task"), message, { msgID: `task ${id}` }),
-      () => connection.isClosed() || this.#remote.get(id) !== order,
+      () => connection.isClosed() || !this.#remote.has(sent),
     );
-    order.isQueued = true;
+    sent.isQueued = true;
   }
 
   /** A server that is full, or may hold no more of the run, ends it. */
@@ -315,23 +310,25 @@ export class NatsPool implements WorkPool {
   /** A result has come, or what claims to be one. */
   async #take(message: JsMsg): Promise<void> {
     const { needs, check, onDone, server } = this.#options;
-    let id = -1;
+    let sent: Sent | undefined;
     try {
       const result = read(resultSchema, message.data, "a result");
       const { worker, reply, took, attempt } = result;
-      const order = this.#remote.get(result.id);
-      if (order === undefined || order.isRead) {
+      const awaited = this.#remote.get(result.id);
+      if (awaited === undefined || awaited.order.isRead) {
         // Somebody else was faster; what is being read may be the same content.
-        if (![...this.#remote.values()].some(({ isRead }) => isRead)) this.#supply.discard(reply);
+        if (!this.#remote.all.some(({ order }) => order.isRead)) this.#supply.discard(reply);
         return;
       }
-      id = result.id;
+      sent = awaited;
+      const { order } = sent;
       order.isRead = true;
       const problem = misfit(needs, worker.is);
       if (problem !== null) throw new InputError(`from ${worker.host}: ${problem}`);
       const found = read(replySchema, await this.#store.unpack(reply), `the reply from ${worker.host}`);
       if (found.ok) check?.(order.task, found.value);
-      if (!this.#remote.delete(id)) return;
+      if (!this.#remote.has(sent)) return;
+      this.#remote.finish(sent);
       this.#quiet = 0;
       this.#retries += Math.max(0, attempt - 1);
       if (found.ok) {
@@ -345,18 +342,19 @@ export class NatsPool implements WorkPool {
       }
       this.#supply.discard(reply);
     } catch (error) {
-      if (id === -1) remember(this.#problems, `a result was refused: ${messageOf(error)}`);
-      else this.#retry(id, `its result was refused: ${messageOf(error)}`);
+      if (sent === undefined) remember(this.#problems, `a result was refused: ${messageOf(error)}`);
+      else this.#retry(sent, `its result was refused: ${messageOf(error)}`);
     } finally {
       if (!server.connection.isClosed()) message.ack();
       this.#dispatch();
     }
   }
 
-  #retry(id: number, reason: string): void {
-    const order = this.#remote.get(id);
-    if (order === undefined) return;
-    this.#remote.delete(id);
+  #retry(sent: Sent, reason: string): void {
+    if (!this.#remote.has(sent)) return;
+    const { order } = sent;
+    this.#remote.drop(order);
+    order.isRead = false;
     remember(this.#problems, `"${order.task.work}" is begun again: ${reason}`);
     if (++order.attempts < mostAttempts) {
       this.#retries++;
@@ -368,21 +366,22 @@ export class NatsPool implements WorkPool {
 
   /** Sees that what is awaited is still with somebody: a worker may have taken it off the queue without a result. */
   async #findLost(): Promise<void> {
-    const before = [...this.#remote].filter(([, { isQueued }]) => isQueued);
+    const before = this.#remote.all.filter(({ isQueued }) => isQueued);
     try {
       if (await isBusy(this.#options.server.manager, this.#run)) return;
     } catch (error) {
       if (isMissing(error)) this.#fail(new MachineError(`the run is gone from the NATS server: ${messageOf(error)}`));
       return;
     }
-    for (const [id, order] of before) if (this.#remote.get(id) === order) this.#retry(id, "its worker has lost it");
+    for (const sent of before) this.#retry(sent, "its worker has lost it");
   }
 
   #content(digest: string): Uint8Array {
     if (digest === this.#setup.digest) return this.#options.setup;
     const make = this.#options.contents?.get(digest);
     if (make !== undefined) return make();
-    for (const { encoded, job } of this.#remote.values()) {
+    for (const { order } of this.#remote.all) {
+      const { encoded, job } = order;
       const blob = encoded.blobs.find(([name]) => name === digest);
       if (blob !== undefined) return blob[1];
       if (job?.digest === digest) return encoded.job;
@@ -392,9 +391,10 @@ export class NatsPool implements WorkPool {
 
   #fail(error: Error): void {
     this.#failure ??= error;
-    const orders = [...this.#remote.values(), ...this.#waiting.splice(0)];
-    this.#remote.clear();
-    for (const { reject } of orders) reject(error);
+    for (const order of [...this.#remote.all.map(({ order }) => order), ...this.#waiting.splice(0)]) {
+      this.#remote.drop(order);
+      order.reject(error);
+    }
     this.#dispatch();
   }
 }
