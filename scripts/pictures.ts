@@ -118,6 +118,8 @@ type Shown = keyof typeof scenarios;
 const fitting: Readonly<Record<string, object>> = {
   // Plain SGD steps as far at a hundred times the rate.
   ccfao: { type: "ccfao", localLearningRate: 0.5, serverLearningRate: 0.01 },
+  // Beside the updates of eight clients the noise of a strong promise is louder than what they learn.
+  dpfedavg: { type: "dpfedavg", sampled: 0.7, bound: 1, noise: 0.2 },
   fednova: { type: "fednova", localLearningRate: 0.5 },
   fedvra: { type: "fedvra", localLearningRate: 0.5 },
   scaffold: { type: "scaffold", localLearningRate: 0.5 },
@@ -204,6 +206,7 @@ export async function drawPicture(method: MethodFacts): Promise<void> {
       points: pointsAt(rows, budget),
     })),
   ];
+  const longest = Math.max(...series.map(({ style }) => style.label.length));
   const axes = { x: ({ round }: Point) => round, y: ({ value }: Point) => value };
   const unit = { share: " (%)", decibel: " (dB)", number: "" }[metric.form];
   const label = `${metric.title} over rounds`;
@@ -211,7 +214,7 @@ export async function drawPicture(method: MethodFacts): Promise<void> {
     {
       ariaLabel: label,
       height: 240,
-      marginRight: 74,
+      marginRight: longest > 10 ? 14 + 7 * longest : 74,
       x: { label: "round →", ...roundTicks(rows) },
       y: { label: `↑ ${metric.title}${unit}`, grid: true, nice: true },
       marks: lines(series, { ...axes, title: () => "" }),
