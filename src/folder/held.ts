@@ -17,7 +17,8 @@ export async function whileHeld<Result>(folder: RunFolder, lock: Lock, action: (
     }
     lock.release();
   };
-  process.once("exit", letGo);
+  // Before what is unfinished is removed: the lock is among it.
+  process.prependOnceListener("exit", letGo);
   try {
     return await action();
   } finally {
