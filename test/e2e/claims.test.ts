@@ -45,7 +45,7 @@ test("a claim that throws is one that has not held; mended, it is judged without
   }
   const before = resultOf();
   const mended = claiming("mended.ts", "({ rows }) => rows[1]!.trainLoss! < 99");
-  const again = await runFlame("resume", out, "--scenario", mended);
+  const again = await runFlame("resume", out, "--scenario", mended, "--workers", "1");
   assert.equal(again.code, 0, again.err + again.out);
   assert.match(again.out, /holds {2}rows have a loss/);
   const after = resultOf();
@@ -54,7 +54,7 @@ test("a claim that throws is one that has not held; mended, it is judged without
   assert.equal(after.adapterDigest, before.adapterDigest);
   for (const { name, holds, found } of (await verifyRun(out)).checks)
     assert.notEqual(holds, false, `${name}: ${found}`);
-  assert.match((await runFlame("resume", out, "--scenario", mended)).out, /has finished already/);
+  assert.match((await runFlame("resume", out, "--scenario", mended, "--workers", "1")).out, /has finished already/);
 });
 
 test("the result has what the run came to, its record how long that took and how to see it again", async () => {

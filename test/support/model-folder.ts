@@ -5,6 +5,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Rng } from "../../src/base/random.ts";
+import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
+import { prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
 
 export interface PlainTensor {
   readonly shape: readonly number[];
@@ -141,4 +143,14 @@ export function writeFolder(
   }
   const index = { metadata: { total_size: 0 }, weight_map: weightMap };
   writeFileSync(join(folder, "model.safetensors.index.json"), JSON.stringify(index));
+}
+
+/** Converts the model in `folder` into `cache`, unless it is there. */
+export async function prepared(folder: string, cache: string) {
+  const checkpoint = loadCheckpoint(folder);
+  try {
+    return await prepareBaseWeights(checkpoint, cache);
+  } finally {
+    checkpoint.close();
+  }
 }
