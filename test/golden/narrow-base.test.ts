@@ -17,9 +17,7 @@ after(() => rmSync(folder, { recursive: true }));
 const narrowForms = baseForms.filter((form) => form !== "f32");
 
 for (const base of narrowForms) {
-  // TensorFlow maps float32 alone; eager arithmetic widens all forms in one place, of which blocks of 4 bits ask the most.
-  const isChosen = ({ name, form }: GoldenCase): boolean =>
-    form === "factored" && (name.startsWith("ONNX") || (name.startsWith("TensorFlow.js") && base === "int4"));
+  const isChosen = ({ name, form }: GoldenCase): boolean => form === "factored" && name.startsWith("ONNX");
   goldenTests(isChosen, { what: `a small OLMoE in ${base}`, folder: narrowFolder, base, budgets: [3] });
 }
 

@@ -15,7 +15,7 @@ const reproduce = "npx flame run stormy";
 
 test("a run that is interrupted anywhere and resumed leaves the same bytes as one that was not", async (t) => {
   const folder = temporaryFolder(t);
-  for (const seed of [0, 1, 2, 3, 4]) {
+  for (const seed of [0, 1, 2]) {
     const straight = join(folder, `straight-${seed}`);
     const { diagnostics } = await run(stormy(seed), { out: straight, reproduce });
     for (const share of [0, 0.1, 0.35, 0.6, 0.99]) {

@@ -147,12 +147,3 @@ test("a timeline without participations is refused by the name of the file", (t)
     (error) => error instanceof InputError && /participations\.jsonl/.test(error.message),
   );
 });
-
-test("as many slices as are shown are more than a call takes arguments", (t) => {
-  const rows = Array.from({ length: 50_000 }, (_, at): ParticipationRow => {
-    const shifted = { invitedAt: 0, downloadedAt: 1, trainedAt: 2, arrivedAt: 3, endedAt: 4 };
-    for (const key of Object.keys(shifted) as (keyof typeof shifted)[]) shifted[key] += 10 * at;
-    return { ...row, participation: at, ...shifted };
-  });
-  assert.equal(slices(t, rows).length, 200_000);
-});
