@@ -3,22 +3,18 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { before, test } from "node:test";
+import { test } from "node:test";
 import type { z } from "zod";
 import { shortForecast } from "../../src/cli/screen/forecast.ts";
 import { forecastSchema } from "../../src/records/forecast.ts";
 import { scenarioToJson } from "../../src/scenario/define.ts";
 import { runFlame } from "../support/command-line.ts";
 import { folderOfFile } from "../support/folders.ts";
-import { timingOnly, training } from "../support/scenarios.ts";
-import { tinyModel } from "../support/tiny-model.ts";
+import { timingOnly } from "../support/scenarios.ts";
+import { type TrainedRun, trainedRun } from "../support/trained-run.ts";
 import { stormy } from "../support/weather.ts";
 
 const folder = folderOfFile();
-let model = "";
-before(() => {
-  model = tinyModel(folder);
-});
 
 function file(name: string, text: string): string {
   const path = join(folder, name);
@@ -32,20 +28,20 @@ async function forecastOf(...words: string[]): Promise<z.output<typeof forecastS
   return forecastSchema.parse(JSON.parse(out));
 }
 
-async function resultOf(path: string, out: string, ...words: string[]) {
-  const { code, err, out: said } = await runFlame("run", path, "--out", out, ...words);
+async function made(path: string, out: string): Promise<Pick<TrainedRun, "file" | "out" | "said">> {
+  const { code, err, out: said } = await runFlame("run", path, "--out", out);
   assert.ok(code === 0 || code === 3, err);
-  return { said, ...JSON.parse(readFileSync(join(out, "result.json"), "utf8")) };
+  return { file: path, out, said };
 }
 
 test("a run sends and takes what was forecast of it, to the byte and the millisecond", async () => {
-  for (const [name, scenario] of [
-    ["trained", training(model, { rounds: { count: 2, cohort: 6, deadline: 60_000, minUpdates: 1 } })],
-    ["stormy", stormy(1, {})],
+  const path = file("stormy.json", scenarioToJson(stormy(1, {})));
+  for (const [name, run] of [
+    ["trained", await trainedRun()],
+    ["stormy", await made(path, join(folder, "stormy"))],
   ] as const) {
-    const path = file(`${name}.json`, scenarioToJson(scenario));
-    const forecast = await forecastOf(path);
-    const { totals, said } = await resultOf(path, join(folder, name), "--workers", "1");
+    const forecast = await forecastOf(run.file);
+    const { totals } = JSON.parse(readFileSync(join(run.out, "result.json"), "utf8"));
     for (const field of ["downloadBytes", "uploadBytes", "virtualTime", "invited", "counted"] as const) {
       assert.equal(forecast[field], totals[field], `${name}: ${field}`);
     }
@@ -54,7 +50,7 @@ test("a run sends and takes what was forecast of it, to the byte and the millise
     // Every tier has a client whose training was timed.
     for (const { seconds } of forecast.tiers) assert.equal(seconds !== null && seconds > 0, name === "trained");
     assert.equal(
-      /expects .* of virtual time, .* a round \(phone .*\), within a minute or so here/.test(said),
+      /expects .* of virtual time, .* a round \(phone .*\), within a minute or so here/.test(run.said),
       name === "trained",
     );
   }
@@ -124,7 +120,7 @@ test("what cannot be meant is said before it is waited for", async () => {
       `${expected}\n${warnings.join("\n")}`,
     );
   }
-  const { said } = await resultOf(path, join(folder, "warned"));
+  const { said } = await made(path, join(folder, "warned"));
   assert.match(said, /world\.timeline\[0\] \(outage\) is for 375d00h; the run ends at/, "said again afterwards");
 });
 

@@ -17,25 +17,18 @@ before(async () => {
   trained = await trainedRun();
 });
 
-test("two workers leave the bytes of one, and the loss falls", async () => {
+test("two workers, one of which dies in the middle of a task, leave the bytes of one, and the loss falls", async () => {
   const { out: straight, reproduce } = trained;
-  const out = join(folder, "workers");
-  const { expectations } = await run(trainedScenario, { out, reproduce, workers: 2 });
+  const out = join(folder, "mortal");
+  const pool = unrulyPool({ fault: "die", after: 2, times: 1 });
+  const { diagnostics, expectations } = await run(trainedScenario, { out, reproduce, pool });
   assert.deepEqual(
     expectations.map(({ held }) => held),
     [true],
     JSON.stringify(expectations),
   );
-  assertSameRun(out, straight, "two workers", files);
-});
-
-test("a worker that dies in the middle of a task changes nothing in the result", async () => {
-  const { out: straight, reproduce } = trained;
-  const out = join(folder, "mortal");
-  const pool = unrulyPool({ fault: "die", after: 2, times: 1, workers: 1 });
-  const { diagnostics } = await run(trainedScenario, { out, reproduce, pool });
   assert.equal(diagnostics.retries, 1);
-  assertSameRun(out, straight, "with a dead worker", files);
+  assertSameRun(out, straight, "with two workers, one of them dead", files);
 });
 
 test("Ctrl-C leaves a run that can be resumed to the same bytes", async () => {

@@ -1,6 +1,6 @@
 /** One run that trained the tiny model, made once for all files of a test run. It is read; who changes it copies it. */
 import assert from "node:assert/strict";
-import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after } from "node:test";
 import { scenarioToJson } from "../../src/scenario/define.ts";
@@ -32,17 +32,21 @@ export interface TrainedRun {
   readonly model: string;
   /** How the run says that it is made again. */
   readonly reproduce: string;
+  /** What the command printed. */
+  readonly said: string;
 }
 
 export async function trainedRun(): Promise<TrainedRun> {
-  const [out, file] = [join(shared, "run"), join(shared, "scenario.json")];
+  const [home, file] = [join(shared, "trained"), join(shared, "scenario.json")];
   await once(base, (own) => tinyModel(own));
   await once(file, (own) => writeFileSync(own, scenarioToJson(trainedScenario)));
-  await once(out, async (own) => {
-    const { code, err } = await runFlame("run", file, "--out", own, "--workers", "1");
+  await once(home, async (own) => {
+    const { code, out, err } = await runFlame("run", file, "--out", join(own, "run"), "--workers", "1");
     assert.equal(code, 0, err);
+    writeFileSync(join(own, "said.txt"), out);
   });
-  return { out, file, model: join(base, "tiny-model"), reproduce: `npx flame run ${file}` };
+  const said = readFileSync(join(home, "said.txt"), "utf8");
+  return { out: join(home, "run"), file, model: join(base, "tiny-model"), reproduce: `npx flame run ${file}`, said };
 }
 
 /** Makes a file or folder, which is there whole or not at all: other files of tests may be about to make it, too. */
