@@ -61,6 +61,12 @@ export async function awaitLock(path: string, note: (text: string) => void, mach
   return acquireLock(path, machine);
 }
 
+/** Whether somebody holds the lock who lives, as far as this machine can tell. */
+export function isHeld(path: string): boolean {
+  const owner = readOwner(path);
+  return owner !== null && isAlive(owner, hostname()) !== false;
+}
+
 /** Removes the lock of an owner that cannot be asked, once it has been silent for long enough. */
 export async function outwait(path: string, note: (text: string) => void, machine = hostname()): Promise<void> {
   const owner = readOwner(path);

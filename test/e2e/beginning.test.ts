@@ -1,6 +1,7 @@
 /** What somebody types who has nothing yet: init, list, help. */
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { loadScenario } from "../../src/study/load-scenario.ts";
@@ -30,12 +31,20 @@ test("flame list shows runs with state, results and age, and the scenarios there
   // One round is too few for what it claims.
   assert.equal((await runFlame("run", "churn", "--rounds", "1", "--out", broken, "--quiet")).code, 3);
   writeFileSync(join(broken, "churn", "run.json"), "{");
+  const killed = join(broken, "killed");
+  cpSync(join(folder, "runs", "first"), killed, { recursive: true });
+  const record = readFileSync(join(killed, "run.json"), "utf8");
+  writeFileSync(join(killed, "run.json"), record.replace('"finished"', '"running"'));
+  // No process has this number.
+  const owner = { process: 2 ** 30, started: null, machine: hostname() };
+  writeFileSync(join(killed, "lock"), JSON.stringify(owner));
   const { out, code } = await runFlame("list", join(folder, "runs"));
   assert.equal(code, 0);
   assert.match(out, /first +finished +4 +· +· +0\/0 +\d+s/);
   assert.match(out, /\nquickstart +Does a fleet of unequal devices/);
   const { runs } = JSON.parse((await runFlame("list", join(broken), "--json")).out);
-  assert.deepEqual(new Set(runs.map(({ state }: { state: string }) => state)), new Set(["finished", "unreadable"]));
+  const states = new Set(runs.map(({ state }: { state: string }) => state));
+  assert.deepEqual(states, new Set(["finished", "unreadable", "cut off"]));
   assert.match((await runFlame("list", join(folder, "nowhere"))).out, /^no runs in/);
 });
 

@@ -5,6 +5,7 @@ import { onDisk } from "../../base/disk.ts";
 import { InputError } from "../../base/errors.ts";
 import { packageRoot } from "../../base/places.ts";
 import { largestText, readText } from "../../base/text.ts";
+import { isHeld } from "../../folder/lock.ts";
 import { openRunFolder, type ResultRecord, readRecord, readResult } from "../../folder/run-folder.ts";
 import { formatTable } from "../../report/table.ts";
 import { scenarioFiles, withoutEnding } from "../../study/load-scenario.ts";
@@ -57,7 +58,7 @@ function runAt(path: string): ListedRun {
   try {
     const folder = openRunFolder(path);
     const written = readRecord(folder)?.state ?? "unreadable";
-    const state = written === "running" && !existsSync(folder.lock) ? "cut off" : written;
+    const state = written === "running" && !isHeld(folder.lock) ? "cut off" : written;
     const result = state === "finished" ? readResult(folder) : null;
     const { rounds = null, evaluations = [], expectations = [] } = result ?? {};
     const held = expectations.filter((claim) => claim.held).length;
