@@ -48,7 +48,7 @@ const mean = (values: readonly number[]): number => values.reduce((sum, value) =
 
 test("choosing who leans too far lifts the weak view and costs the strong one nothing; a threshold of 1 starves it", async (t) => {
   const runs = { plain: [], chosen: [], all: [] } as Record<string, Awaited<ReturnType<typeof played>>[]>;
-  for (const seed of [1, 2, 3]) {
+  for (const seed of [1, 2]) {
     runs.plain!.push(await played(seed, { alpha: 0, threshold: 10 }));
     runs.chosen!.push(await played(seed, { threshold: 1.5 }));
     runs.all!.push(await played(seed, { threshold: 1 }));

@@ -29,7 +29,7 @@ async function accuracies(strategy: Strategy, seed: number, alike: boolean, coun
 
 test("FedVRA: with one class or two at a client and two clients a round, FedAvg never comes where it is in thirty", async (t) => {
   const fedavg = fedvra({ gamma: 0, a: 0 });
-  for (const seed of [1, 2, 3]) {
+  for (const seed of [1, 2]) {
     const [plain, reduced] = [await accuracies(fedavg, seed, false, 40), await accuracies(fedvra(), seed, false, 40)];
     const reached = reduced.findIndex((accuracy) => accuracy >= 0.6);
     t.diagnostic(
@@ -41,7 +41,7 @@ test("FedVRA: with one class or two at a client and two clients a round, FedAvg 
 });
 
 test("FedVRA: of clients that are all alike it learns as well as FedAvg does", async () => {
-  for (const seed of [1, 2, 3]) {
+  for (const seed of [1, 2]) {
     const [plain, reduced] = [
       await accuracies(fedvra({ gamma: 0, a: 0 }), seed, true, 15),
       await accuracies(fedvra(), seed, true, 15),

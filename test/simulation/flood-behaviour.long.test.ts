@@ -4,7 +4,6 @@ import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { trainingHandlers } from "../../actors/training.ts";
 import { Rng } from "../../src/base/random.ts";
 import { evaluationBatches } from "../../src/data/batches.ts";
 import { images } from "../../src/data/images/source.ts";
@@ -13,10 +12,10 @@ import { fedavg } from "../../src/fl/strategies/registry.ts";
 import type { Strategy } from "../../src/fl/strategy.ts";
 import type { Prepared } from "../../src/run/prepare.ts";
 import { run } from "../../src/run/run.ts";
-import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import { defineScenario } from "../../src/scenario/define.ts";
 import { createEngine } from "../../src/tasks/open/create-engine.ts";
 import { folderOfFile } from "../support/folders.ts";
+import { onThisThread } from "../support/tabular-run.ts";
 
 const folder = folderOfFile();
 const [clients, count, classes, pixels] = [6, 1_800, 10, 16];
@@ -98,12 +97,7 @@ async function played(seed: number, detector: Detector) {
     out: null,
     pool(prepared) {
       training = prepared.training;
-      return new InlinePool(
-        trainingHandlers(
-          () => prepared.training!.setup,
-          () => createEngine({ task: prepared.training!.spec }),
-        ),
-      );
+      return onThisThread(prepared);
     },
   });
   const relative = Array.from({ length: 20 }, (_, round) => {
@@ -140,8 +134,11 @@ async function apart({ setup, spec }: NonNullable<Prepared["training"]>, paramet
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 test("scores tell foreign examples from others once the model has fitted, and the client that has them weighs less", async (t) => {
-  for (const detector of ["energy", "softmax"] as const) {
-    for (const seed of [1, 2, 3]) {
+  for (const [detector, seeds] of [
+    ["energy", [1, 2, 3]],
+    ["softmax", [1, 2]],
+  ] as const) {
+    for (const seed of seeds) {
       const { relative, apart } = await played(seed, detector);
       const [first, last] = [mean(relative.slice(0, 3)), mean(relative.slice(-3))];
       t.diagnostic(

@@ -90,7 +90,7 @@ test("FSLoRA: for one upload a large rank in sketches beats a small one where si
   const leftOf = async (sigma: readonly number[], rank: number) => {
     const target = diagonal(sigma);
     const clients = [0, 1, 2, 3].map(() => ({ target, budget: 2 }));
-    const { server } = await playPlanted(strategy, { clients, rank, steps: 1, rate: 0.02 }, 350);
+    const { server } = await playPlanted(strategy, { clients, rank, steps: 1, rate: 0.02 }, 240);
     return squaredGap(learnedBy(server, rank), target) / squaredGap(diagonal([]), target);
   };
   for (const [sigma, small, wins] of [

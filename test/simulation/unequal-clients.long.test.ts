@@ -1,25 +1,12 @@
 /** What methods are for: layers that a device cannot train, a view that says little, a feature that means something else elsewhere. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { trainingHandlers } from "../../actors/training.ts";
 import { digits } from "../../src/data/images/source.ts";
-import { byCategory, iid } from "../../src/data/partition.ts";
-import { bmsfed, embracingfl, fedavg, flGames } from "../../src/fl/strategies/registry.ts";
-import type { Prepared } from "../../src/run/prepare.ts";
+import { byCategory, dirichlet, iid } from "../../src/data/partition.ts";
+import { bmsfed, embracingfl, fedavg, flGames, shefl, splitMix } from "../../src/fl/strategies/registry.ts";
 import { run } from "../../src/run/run.ts";
-import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import { defineScenario, type ScenarioInput } from "../../src/scenario/define.ts";
-import { createEngine } from "../../src/tasks/open/create-engine.ts";
-
-const onThisThread = ({ training }: Prepared) => {
-  const { setup, spec } = training!;
-  return new InlinePool(
-    trainingHandlers(
-      () => setup,
-      () => createEngine({ task: spec }),
-    ),
-  );
-};
+import { onThisThread } from "../support/tabular-run.ts";
 
 /** Accuracy in the end, by budget. */
 async function accuracies(input: Omit<ScenarioInput, "name">): Promise<ReadonlyMap<number, number>> {
@@ -40,11 +27,11 @@ test("EmbracingFL: classes that weak clients alone have are learned, which stron
         { name: "strong", clients: 6, budget: 3, ...device },
         { name: "weak", clients: 4, ...weak, ...device },
       ],
-      rounds: { count: 200, cohort: 10 },
+      rounds: { count: 80, cohort: 10 },
       // With ε = 1 a step is about the gradient: of one class alone, signs of gradients say nothing.
       training: { batchSize: 32, maxSteps: 1, learningRate: 1, beta1: 0, beta2: 0, epsilon: 1, clipNorm: null },
       strategy,
-      evaluateEvery: 200,
+      evaluateEvery: 80,
       evaluateAt: [3],
       evaluationExamples: 360,
     }))!.get(3)!;
@@ -58,6 +45,56 @@ test("EmbracingFL: classes that weak clients alone have are learned, which stron
   assert.ok(alone < 0.65 && embraced > alone + 0.1 && all >= embraced - 0.02);
 });
 
+test("SHEFL: classes that weak clients alone have are told the better, the more the rare are made up for", async (t) => {
+  const told = async (rho: number) =>
+    (await accuracies({
+      seed: 1,
+      task: { type: "vision", network: { type: "mlp", hidden: [32] } },
+      data: { source: digits(), partition: byCategory(), heldOut: 360 },
+      fleet: [
+        { name: "strong", clients: 6, budget: 2, ...device },
+        { name: "weak", clients: 4, budget: 1, ...device },
+      ],
+      rounds: { count: 30, cohort: 10 },
+      training: { batchSize: 32, maxSteps: 1, learningRate: 1, beta1: 0, beta2: 0, epsilon: 1, clipNorm: null },
+      strategy: shefl({ members: 2, rho, sigmaMin: 1 }),
+      evaluateEvery: 30,
+      evaluateAt: [2],
+      evaluationExamples: 360,
+    }))!.get(2)!;
+  const [rare, alike, strong] = [await told(-1), await told(0), await told(1)];
+  t.diagnostic(`accuracy with ρ = −1 ${rare.toFixed(3)}, 0 ${alike.toFixed(3)}, 1 ${strong.toFixed(3)}`);
+  // Six classes of ten are those of strong clients: what is above 60 % is told of the others.
+  assert.ok(rare > alike + 0.05 && alike > strong + 0.05);
+});
+
+test("Split-Mix: the more narrow networks are mixed, the more is told, on average over seeds", async (t) => {
+  const budgets = [8, 4, 2, 1];
+  const seeds = [1, 2, 3];
+  const found = await Promise.all(
+    seeds.map((seed) =>
+      accuracies({
+        seed,
+        task: { type: "vision", network: { type: "mlp", hidden: [32] } },
+        data: { source: digits(), partition: dirichlet({ alpha: 1 }), heldOut: 360 },
+        fleet: [
+          { name: "strong", clients: 4, budget: 8, ...device },
+          { name: "weak", clients: 4, budget: 2, ...device },
+        ],
+        rounds: { count: 4, cohort: 8 },
+        training: { batchSize: 16, learningRate: 1e-2 },
+        strategy: splitMix({ bases: 8 }),
+        evaluateEvery: 4,
+        evaluateAt: budgets,
+        evaluationExamples: 360,
+      }),
+    ),
+  );
+  const told = budgets.map((budget) => found.reduce((sum, of) => sum + of.get(budget)! / seeds.length, 0));
+  t.diagnostic(`accuracy of ${budgets.map((budget, at) => `${budget}: ${told[at]!.toFixed(3)}`).join(", ")}`);
+  for (const [at, share] of told.slice(1).entries()) assert.ok(told[at]! > share);
+});
+
 test("BMSFed: joint training starves the noisy view, and the loss on prototypes feeds it; alike views are left alone", async (t) => {
   const views = async (noise: [number, number], strategy: ScenarioInput["strategy"], seed: number) => {
     const found = await accuracies({
@@ -65,10 +102,10 @@ test("BMSFed: joint training starves the noisy view, and the loss on prototypes 
       task: { type: "two-view", views: { type: "halves", noise }, hidden: 32, features: 16 },
       data: { source: digits(), partition: iid(), heldOut: 360 },
       fleet: [{ name: "both", clients: 10, budget: 3, ...device }],
-      rounds: { count: 12, cohort: 5 },
+      rounds: { count: 7, cohort: 5 },
       training: { epochs: 2, batchSize: 16, learningRate: 3e-3 },
       strategy,
-      evaluateEvery: 12,
+      evaluateEvery: 7,
       evaluateAt: [1, 2],
       evaluationExamples: 360,
     });

@@ -1,28 +1,15 @@
 /** Every strategy that asks nothing special of a task, on images. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { trainingHandlers } from "../../actors/training.ts";
 import { digits } from "../../src/data/images/source.ts";
 import { dirichlet } from "../../src/data/partition.ts";
 import { instructions } from "../../src/data/source.ts";
 import { strategies, strategyFromSpec } from "../../src/fl/strategies/registry.ts";
-import type { Prepared } from "../../src/run/prepare.ts";
 import { run } from "../../src/run/run.ts";
-import { InlinePool } from "../../src/runtime/pools/inline-pool.ts";
 import { defineScenario, type ScenarioInput } from "../../src/scenario/define.ts";
-import { createEngine } from "../../src/tasks/open/create-engine.ts";
+import { onThisThread } from "../support/tabular-run.ts";
 
 const abilities = ["blocks", "members"];
-
-const onThisThread = ({ training }: Prepared) => {
-  const { setup, spec } = training!;
-  return new InlinePool(
-    trainingHandlers(
-      () => setup,
-      () => createEngine({ task: spec }),
-    ),
-  );
-};
 
 const scenario = (overrides: Partial<ScenarioInput>) =>
   defineScenario({
