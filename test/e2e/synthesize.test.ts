@@ -15,6 +15,7 @@ import { run } from "../../src/run/run.ts";
 import { runFlame } from "../support/command-line.ts";
 import { folderOfFile } from "../support/folders.ts";
 import { training } from "../support/scenarios.ts";
+import { onThisThread } from "../support/tabular-run.ts";
 import { tinyConfig } from "../support/tiny-model.ts";
 
 const parent = folderOfFile();
@@ -46,7 +47,8 @@ test("a model like another one is trained like any model", async () => {
   assert.match(err, /27\.7 kB of 27\.7 kB .*\/s .*left/);
   const inspected = await runFlame("inspect", to);
   assert.match(inspected.out, /45 tensors, BF16, all as expected/);
-  const { rows } = await run(training(to, { rounds: { count: 1, cohort: 2, minUpdates: 1 } }), { workers: 1 });
+  const scenario = training(to, { rounds: { count: 1, cohort: 2, minUpdates: 1 } });
+  const { rows } = await run(scenario, { pool: onThisThread, out: null });
   assert.ok(rows.at(-1)!.counted > 0 && Number.isFinite(rows.at(-1)!.trainLoss));
 });
 
