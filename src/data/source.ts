@@ -7,7 +7,6 @@ import { FAMILY_NAMES } from "./families.ts";
 import { type FieldNames, namesSchema, namingOf, toExample } from "./fields.ts";
 import { generateExamples } from "./generate.ts";
 import { Reading } from "./reading.ts";
-import { readExamples } from "./records.ts";
 import { defaultTemplate, type PromptTemplate } from "./template.ts";
 import { type Loss, type TokenizedData, tokenize, tokenizeStream } from "./tokenized.ts";
 import { byteTokenizer, type Tokenizer } from "./tokenizer.ts";
@@ -135,6 +134,8 @@ export async function loadData(source: TextSource, options: LoadOptions): Promis
     throw new ScenarioError("data.source is file() without a path; expected file(path) or --data <file>");
   }
   const hash = createHash("sha256");
+  // Workers, and runs without files of the user's own, are ready without the libraries that read them.
+  const { readExamples } = await import("./records.ts");
   const examples = readExamples(path, reading, hash, naming);
   const data = await tokenizeStream(examples, tokenizer, template, how);
   return requireSome({ ...data, digest: hash.digest("hex"), notes: reading.notes }, path);

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { sha256 } from "../../base/digest.ts";
 import { InputError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
-import { loadHuggingFaceTokenizer } from "../../data/hf-tokenizer.ts";
 import { byteTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
 import type { BaseForm, BaseWeights } from "../../model/base-weights.ts";
 import type { ModelConfig } from "../../model/config.ts";
@@ -80,7 +79,9 @@ async function openTokenizer(folder: string, { vocabulary }: ModelConfig): Promi
         "tokenizer; expected the model's tokenizer.json",
     );
   }
-  const tokenizer = hasOwn ? await loadHuggingFaceTokenizer(folder) : byteTokenizer;
+  const tokenizer = hasOwn
+    ? await (await import("../../data/hf-tokenizer.ts")).loadHuggingFaceTokenizer(folder)
+    : byteTokenizer;
   if (tokenizer.vocabulary > vocabulary) {
     throw new InputError(`${path} has ${tokenizer.vocabulary} tokens, but the model has embeddings for ${vocabulary}`);
   }
