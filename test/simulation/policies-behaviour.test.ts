@@ -54,6 +54,18 @@ test("TiFL takes a round's clients from one latency tier, so most rounds do not 
   assert.ok(roundTime(tiered) < 0.75 * roundTime(mixed), `${roundTime(tiered)} and ${roundTime(mixed)}`);
 });
 
+test("FedBuff: of updates that arrive at one time those of the lower clients are counted first", async () => {
+  const fast = [{ ...twoSpeeds[0], latency: 0 }];
+  const rounds = { count: 3, cohort: 10, policy: fedbuff({ concurrency: 10, buffer: 4 }) };
+  const { parts, endedIn } = await playTiming(timingOnly({ fleet: fast, data: sizes, rounds }));
+  const clientsOf = (some: typeof parts) => some.map(({ client }) => client);
+  const firstArrival = Math.min(...parts.flatMap(({ arrivedAt }) => arrivedAt ?? []));
+  const together = parts.filter(({ arrivedAt }) => arrivedAt === firstArrival);
+  assert.equal(together.length, 10);
+  const counted = parts.filter(({ outcome }, at) => outcome === "counted" && endedIn[at] === 1);
+  assert.deepEqual(clientsOf(counted), clientsOf(together).sort().slice(0, 4));
+});
+
 test("a sampler of the user's may answer with a typed array", async () => {
   const inOrder = (of: (clients: ClientId[]) => ClientId[]): ClientSampler => ({
     name: "in-order",
