@@ -62,6 +62,7 @@ export type {
   Choice,
   Chosen,
   Finishing,
+  Inviting,
   Method,
   Reply,
   ServerState,
