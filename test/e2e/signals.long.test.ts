@@ -154,6 +154,34 @@ test("a run that was stopped and goes on, or whose pipe broke elsewhere, leaves 
   assertSameRun(run.out, straight, "after SIGSTOP and SIGCONT");
 });
 
+const preparing = `import { writeSync } from "node:fs";
+import { defineScenario, partitionBy, table } from "flame-sim";
+const forEver = () => {
+  writeSync(2, "under way\\n");
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+};
+export default defineScenario({
+  name: "preparing",
+  task: { type: "tabular" },
+  data: { source: table("wine"), partition: partitionBy(forEver) },
+  fleet: [{ name: "clinic", clients: 2, budget: 1, tokensPerSecond: 50, uplink: 1e5 }],
+  rounds: { count: 1, cohort: 2 },
+  strategy: { type: "fedavg" },
+});
+`;
+
+test("a run that is still being prepared ends at one signal, and there is no run then", { skip }, async () => {
+  const [own, out] = [join(folder, "preparing.ts"), join(folder, "prepared")];
+  writeFileSync(own, preparing);
+  const { process: child, ended } = start(["run", own, "--out", out]);
+  while (!String(await once(child.stderr!, "data")).includes("under way"));
+  child.kill("SIGINT");
+  const { signal, err } = await ended;
+  assert.equal(signal, "SIGINT");
+  assert.match(err, /^ended before anything was done$/m);
+  assert.ok(!existsSync(out));
+});
+
 /** The command as it is when something in its place has a name that begins so. */
 async function untilThereIs(name: string, place: string, words: readonly string[]): Promise<Started> {
   const watcher = watch(place);

@@ -5,7 +5,6 @@ import { type Check, holds, verifyByRerun, verifyRun } from "../../study/verify.
 import { consentOf } from "../screen/ask.ts";
 import { colors } from "../screen/colors.ts";
 import { exitCodes } from "../screen/failure.ts";
-import { onInterrupt } from "../screen/interrupt.ts";
 import { terminal } from "../screen/terminal.ts";
 
 interface VerifyFlags {
@@ -22,16 +21,7 @@ export async function verify(folder: string, flags: VerifyFlags): Promise<void> 
   const found = await verifyRun(folder);
   const checks: Check[] = [...found.checks];
   if (rerun === true) {
-    const abort = new AbortController();
-    const listening = await onInterrupt((exitCode) => {
-      process.exitCode = exitCode;
-      abort.abort();
-    });
-    const options = {
-      signal: abort.signal,
-      ...given({ workers, engine }),
-    };
-    checks.push(await verifyByRerun(folder, options, reloadWith(consentOf(flags))).finally(listening.deafen));
+    checks.push(await verifyByRerun(folder, given({ workers, engine }), reloadWith(consentOf(flags))));
   }
   const all = { checks, remarks: found.remarks };
   if (json === true) terminal.out.write(`${JSON.stringify({ ...all, holds: holds(all) })}\n`);

@@ -29,9 +29,11 @@ export interface Leaving {
   readonly record: string | null;
   /** Processes that shall not outlive this one. */
   readonly processes: readonly number[];
+  /** Whether nothing is done yet that is worth waiting for at the first signal, while a model is converted, perhaps. */
+  readonly atOnce: boolean;
 }
 
-export const nothingMore: Leaving = { words: "ended at once", record: null, processes: [] };
+export const nothingMore: Leaving = { words: "ended at once", record: null, processes: [], atOnce: false };
 
 export interface Listening {
   /** The exit code, once there was a signal; it is known here before `stop` is called. */

@@ -51,7 +51,7 @@ let patience: NodeJS.Timeout | undefined;
 
 function hear(signal: NodeJS.Signals): void {
   const at = performance.now();
-  if (!isListened) end(signal);
+  if (!isListened || leaving.atOnce) end(signal);
   else if (first === null) {
     first = { signal, at };
     shared[0] = constants.signals[signal];

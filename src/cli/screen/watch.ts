@@ -92,11 +92,12 @@ async function watch(
     interrupted = exitCode;
     abort.abort();
   });
+  listening.leave({ words: "ended before anything was done", atOnce: true });
   const listen: ProgressListener = (progress) => {
     display.listen(progress);
     if (progress.type !== "began" || progress.folder === null) return;
     const words = `ended at once; continue with: npx flame resume ${progress.folder}`;
-    listening.leave({ words, record: openRunFolder(progress.folder).record });
+    listening.leave({ words, record: openRunFolder(progress.folder).record, atOnce: false });
   };
   // A file-size limit is then an error of the write, which says so, and not the end of the process.
   process.on("SIGXFSZ" as NodeJS.Signals, ignore);

@@ -8,6 +8,7 @@
  * checkpoint. The stopwatch here watches the machine; no simulated thing depends on it.
  */
 import { fileURLToPath } from "node:url";
+import type { Worker } from "node:worker_threads";
 import { Piscina } from "piscina";
 import { invariant, MachineError, messageOf } from "../../base/errors.ts";
 import { free } from "../../tensor/executors/memory.ts";
@@ -66,6 +67,8 @@ const unknown: Nature = { kind: null, effort: 0, isPatient: false };
 export class PiscinaPool implements WorkPool {
   readonly workers: number;
   readonly #piscina: Piscina<WatchedTasks, Uint8Array[]>;
+  /** Whether each thread has loaded its module, or ended. */
+  readonly #loaded: Promise<unknown>;
   readonly #attempts: number;
   readonly #stuckAfter: number;
   readonly #problems: string[] = [];
@@ -123,6 +126,7 @@ export class PiscinaPool implements WorkPool {
       ...(heapLimit === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: heapLimit } }),
     });
     this.#piscina.on("error", (error) => this.#bury(error));
+    this.#loaded = Promise.all(this.#piscina.threads.map(firstWord));
   }
 
   get diagnostics(): PoolDiagnostics {
@@ -158,6 +162,8 @@ export class PiscinaPool implements WorkPool {
         this.#whenIdle = resolve;
       });
     }
+    // Node 20 aborts the process where a thread is ended while it loads modules.
+    await this.#loaded;
     await this.#piscina.close();
   }
 
@@ -298,3 +304,8 @@ function addTime(busy: Map<string, number>, { orders, begun }: Batch): void {
   const { work } = orders[0]!.task;
   busy.set(work, (busy.get(work) ?? 0) + (performance.now() - begun) / 1_000);
 }
+
+const firstWord = (thread: Worker): Promise<void> =>
+  new Promise((resolve) => {
+    for (const sign of ["message", "exit"]) thread.once(sign, () => resolve());
+  });
