@@ -25,8 +25,9 @@ const files = readdirSync(join(root, "test"), { recursive: true, encoding: "utf8
   .filter((name) => name.endsWith(".test.ts") && name.endsWith(".long.test.ts") === isLong)
   .map((name) => join("test", name))
   .sort();
-// Simulations are the longest: none of them shall be what all others wait for in the end.
-if (isLong) files.reverse();
+// Simulations and contracts are the longest: none of them shall be what all others wait for in the end.
+const isShort = (name: string) => name.startsWith(join("test", "e2e"));
+if (isLong) files.reverse().sort((a, b) => Number(isShort(a)) - Number(isShort(b)));
 
 /** Runs wait for the disk at every checkpoint, a third of some tests' time; in memory, where there is room, they do not. */
 const memory = "/dev/shm";
