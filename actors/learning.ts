@@ -54,9 +54,7 @@ export async function aggregate(
     round: draft.round,
     draws: (purpose: string) => ctx.rng.at(`strategy: ${purpose}`, draft.round).at(0),
   };
-  // Of a round that its policy gives up nothing is opened.
-  const wanted = draft.closing?.aggregate === false ? [] : draft.accepted;
-  const accepted = wanted.toSorted((a, b) => a.participation - b.participation);
+  const accepted = draft.accepted.toSorted((a, b) => a.participation - b.participation);
   const refusals = new Map<ParticipationId, string>();
   const memories = new Map<ClientId, ClientMemory>();
   const counted: Counted[] = [];
@@ -88,29 +86,26 @@ export async function aggregate(
     const { targets } = trained;
     counted.push({ participation, client, budget, examples, personal, meanLoss, targets, weights });
   }
-  const finish = async (sum: unknown) => {
-    const next = await strategy.finish(sum, before, setting, { ...at, work: workFor(strategy, ctx) });
-    const report = strategy.report?.(next, before, setting);
-    checkReport(strategy.name, report);
-    return { next, ...given({ report }) };
-  };
-  if (counted.length < minUpdates) {
+  if (counted.length < minUpdates && strategy.finishesAlways !== true) {
     // The sum is thrown away.
-    const finished = strategy.finishesEmpty === true ? await finish(strategy.begin(before, setting)) : { next: null };
     const nobody = { memories: new Map<ClientId, ClientMemory>(), found: new Map() };
-    return { counts: [], ...finished, before, ...nobody, refusals, trainLoss: null, expertTokens: null };
+    return { counts: [], next: null, before, ...nobody, refusals, trainLoss: null, expertTokens: null };
   }
-  const finished = await finish(sum);
+  const next = await strategy.finish(sum, before, setting, { ...at, work: workFor(strategy, ctx) });
   for (const report of counted) rescalers.report(report);
+  const said = strategy.report?.(next, before, setting);
+  checkReport(strategy.name, said);
   return {
     counts: countsOf(counted, groups.length),
-    ...finished,
+    next,
     before,
     memories,
     found: new Map(counted.map((update) => [update.participation, update])),
     refusals,
-    trainLoss: meanLossOf(counted),
-    expertTokens,
+    ...(counted.length === 0
+      ? { trainLoss: null, expertTokens: null }
+      : { trainLoss: meanLossOf(counted), expertTokens }),
+    ...given({ report: said }),
   };
 }
 
@@ -208,6 +203,7 @@ function countsOf(updates: readonly Counted[], groups: number): Count[] {
     moved++;
     for (const [at, { weights }] of updates.entries()) sums[at]! += weights[group]! / total;
   }
+  if (updates.length === 0) return [];
   const shares = [...sums].map((sum) => (moved === 0 ? 1 / updates.length : sum / moved));
   const whole = shares.reduce((sum, share) => sum + share, 0);
   invariant(Math.abs(whole - 1) < 1e-9, () => `the weights of ${updates.length} counted updates sum to ${whole}`);

@@ -174,10 +174,11 @@ function proceed(draft: Draft, ctx: ServerContext): Turn {
     }
     draft.isDeserted = false;
     if (draft.closing !== null) {
-      const { learning } = ctx.services;
-      const finishes = draft.closing.aggregate && draft.accepted.length > 0;
-      const { finishesEmpty = false } = ctx.services.method.strategy;
-      if (learning !== null && !learning.isAhead && (finishes || finishesEmpty)) {
+      const { learning, method } = ctx.services;
+      const { finishesAlways = false } = method.strategy;
+      if (finishesAlways) draft.closing = { aggregate: true };
+      const finishes = finishesAlways || (draft.closing.aggregate && draft.accepted.length > 0);
+      if (learning !== null && !learning.isAhead && finishes) {
         return aggregate(draft, ctx, learning).then((outcome) => goOn(closeRound(draft, ctx, outcome), draft, ctx));
       }
       const closed = closeRound(draft, ctx, null);

@@ -58,8 +58,8 @@ export interface Aggregation<Sum = unknown> {
    * reach the model than that sum lets through.
    */
   readonly sums?: "deltas" | "products" | "each" | "bounded";
-  /** Whether a round in which nobody is counted is finished all the same, from a sum of nothing: it must not show. */
-  readonly finishesEmpty?: boolean;
+  /** Whether a round is finished with however few updates, or none, where how many came must not show. */
+  readonly finishesAlways?: boolean;
   /** Unnormalised weight of an update for a group of the layout, ≥ 0. */
   weight(update: Update, group: number, layout: ParameterLayout): number;
   begin(server: ServerState, setting: Setting): Sum;

@@ -13,7 +13,7 @@ import { given } from "../base/given.ts";
 import { type Problem, problemsOf, show, throwProblems } from "../base/problem.ts";
 import type { Named, Spec } from "../fl/define.ts";
 import { policies, policyFromSpec } from "../fl/policies/registry.ts";
-import type { RoundPolicy } from "../fl/policy.ts";
+import { factsOf as promisesOf, type RoundPolicy } from "../fl/policy.ts";
 import type { ClientSampler } from "../fl/sampler.ts";
 import { samplerFromSpec, samplers, usualSamplerSpec } from "../fl/samplers/registry.ts";
 import { strategies, strategyFromSpec } from "../fl/strategies/registry.ts";
@@ -190,10 +190,18 @@ export function unusedFields(scenario: Scenario): string[] {
   if (strategy.sampler !== undefined && isNamed) {
     unused.push(`rounds.sampler is not used: strategy ${strategy.name} chooses its clients itself`);
   }
+  const hasPolicy = policy !== undefined || own.policy !== undefined;
+  const rule = policyOf(scenario);
+  if (strategy.finishesAlways === true && !rule.carriesOver && promisesOf(rule).minUpdates > 1) {
+    const field = hasPolicy ? "rounds.policy.minUpdates" : "rounds.minUpdates";
+    unused.push(
+      `${field} is how many clients have to be there, no more: ${strategy.name} finishes rounds of fewer updates`,
+    );
+  }
   for (const field of ["base", "warmStart", "stop"] as const) {
     if (data.timingOnly && data[field] !== undefined) unused.push(`${field} is not used: nothing is trained`);
   }
-  if (policy === undefined && own.policy === undefined) return unused;
+  if (!hasPolicy) return unused;
   const stated = { deadline: deadline !== null, minUpdates: minUpdates !== 1, overSelection: overSelection !== 1 };
   return [
     ...unused,

@@ -4,8 +4,8 @@ import { ScenarioError } from "../../../src/base/errors.ts";
 import { minutes } from "../../../src/base/units.ts";
 import { iid } from "../../../src/data/partition.ts";
 import { file } from "../../../src/data/source.ts";
-import { fedbuff } from "../../../src/fl/policies/registry.ts";
-import { fedavg, flame } from "../../../src/fl/strategies/registry.ts";
+import { fedbuff, synchronous } from "../../../src/fl/policies/registry.ts";
+import { dpfedavg, fedavg, flame } from "../../../src/fl/strategies/registry.ts";
 import { configure } from "../../../src/scenario/configure.ts";
 import {
   defineScenario,
@@ -195,4 +195,15 @@ test("fields of rounds that a policy brings itself are said not to be used", () 
     "rounds.minUpdates is not used: the round policy brings its own",
   ]);
   assert.deepEqual(unusedFields(timingOnly()), []);
+  const strategy = dpfedavg();
+  assert.match(
+    unusedFields(timingOnly({ strategy })).join(),
+    /^rounds\.minUpdates is how many clients have to be there, no more/,
+  );
+  assert.deepEqual(unusedFields(timingOnly({ strategy, rounds: { count, cohort } })), []);
+  const late = synchronous({ cohort, minUpdates: 2 });
+  assert.match(
+    unusedFields(timingOnly({ strategy, rounds: { count, cohort, policy: late } })).join(),
+    /^rounds\.policy\.min/,
+  );
 });

@@ -40,11 +40,11 @@ export const dpfedavg = defineStrategy({
       and rounds.cohort is the most that a round has, to be set well above q·N. A cohort of fixed size, by the scenario's
       sampler, is near that and not the same. Less than its share of all clients is refused as q, and anything but 1 with
       samplers that prefer some clients and policies whose clients work on; where clients are away, the others come more
-      often than q says. A round in which nobody was counted has its noise and its place in the account. That what fewer
-      than rounds.minUpdates have sent is left out is not in it, nor are losses and counts that clients send, by which
-      samplers choose and reports speak: it covers the model alone. Experts that nobody trained get their noise, or their
-      rest would tell. Of several updates of a client in one aggregation, as fedbuff may have them, the first counts.
-      Adding noise to both factors of B·A adds some to the product that neither has.
+      often than q says. Every round has its noise and its place in the account, however few were counted, or nobody:
+      rounds.minUpdates is not asked. The account covers the model alone: losses and counts that clients send, by which
+      samplers choose and reports speak, are not in it. Experts that nobody trained get their noise, or their rest would
+      tell. Of several updates of a client in one aggregation, as fedbuff may have them, the first counts. Adding noise to
+      both factors of B·A adds some to the product that neither has.
     `,
     sends: "whether its update was within C, where that adapts",
     keeps: "C and the number of rounds",
@@ -125,7 +125,7 @@ export const dpfedavg = defineStrategy({
       },
       participationProblems: ({ clients }, inviting) =>
         sampling === "poisson" ? tooFew(sampled, clients, inviting) : otherChance(sampled, clients, inviting),
-      finishesEmpty: true,
+      finishesAlways: true,
       begin: ({ vectors }, { layout }): Sum => ({
         bound: vectors.bound![0]!,
         delta: new Float64Array(layout.size),
