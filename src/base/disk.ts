@@ -255,7 +255,7 @@ export class Draft {
   /** Says that this will be there, or a folder with all that is in it, and not be finished; returns the path. */
   add(path: string, only: Omit<Part, "path"> = {}): string {
     const part = { path, ...only };
-    if (!removesAtExit) process.once("exit", removeAtExit);
+    if (!removesAtExit) process.once("exit", removeDrafts);
     removesAtExit = true;
     parts.add(part);
     this.#parts.push(part);
@@ -312,7 +312,9 @@ function says(path: string, beginning: string): boolean {
 }
 
 let removesAtExit = false;
-const removeAtExit = () => removeParts([...parts]);
+
+/** Everything unfinished of this thread. */
+export const removeDrafts = (): void => removeParts([...parts]);
 
 /** Makes names in a folder durable. Not every file system can; those that cannot say so and lose nothing else. */
 export function syncFolder(path: string): void {

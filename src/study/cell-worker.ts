@@ -2,6 +2,7 @@
  * A process of a study: runs whole cells, one after the other, as its parent hands them over. A process and not a thread,
  * because scenario files need the loader of the command line.
  */
+import { removeDrafts } from "../base/disk.ts";
 import { configure, type ScenarioChanges } from "../scenario/configure.ts";
 import { scenarioFromJson } from "../scenario/define.ts";
 import type { StoredCell } from "./cell.ts";
@@ -51,6 +52,11 @@ async function load({ file, name, changes }: ScenarioInFile) {
 
 // Ctrl-C reaches every process of the terminal; the parent decides what becomes of the cell under way.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
+// The parent ends at once, and waits for the moment that this takes.
+process.on("SIGQUIT", () => {
+  removeDrafts();
+  process.kill(process.pid, "SIGKILL");
+});
 process.on("disconnect", () => process.exit());
 process.on("message", (order: CellOrder) => {
   if (order === "stop") abort.abort();

@@ -63,21 +63,23 @@ function hear(signal: NodeJS.Signals): void {
 function end(signal: NodeJS.Signals): void {
   // The main thread begins nothing new from here on.
   stand(standing.ending);
-  for (const id of leaving.processes) attempt(() => process.kill(id, "SIGKILL"));
+  for (const id of leaving.processes) attempt(() => process.kill(id, "SIGQUIT"));
   attempt(leaveRecord);
   // The signal's own action, as if nobody had listened: an orderly exit would wait for the main thread.
   const die = () => {
     for (let more = receiveMessageOnPort(parentPort!); more; more = receiveMessageOnPort(parentPort!))
       obey(more.message);
+    for (const id of leaving.processes) attempt(() => process.kill(id, "SIGKILL"));
     removeParts(drafts ?? []);
     attempt(() => removeScratch((owner) => owner === process.pid || leaving.processes.includes(owner)));
     for (const handle of handles) handle.close();
     process.kill(process.pid, signal);
   };
-  // Whoever reads may have stopped reading, and a write may wait for ever.
+  // Whoever reads may have stopped reading, and a write may wait for ever; other processes leave nothing either if they can.
   setTimeout(die, 200);
-  if (isListened) write(2, `\n${leaving.words}\n`, die);
-  else die();
+  const next = leaving.processes.length === 0 ? die : () => {};
+  if (isListened) write(2, `\n${leaving.words}\n`, next);
+  else next();
 }
 
 /** A run that is over must not go on saying that it runs. */
