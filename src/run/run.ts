@@ -10,7 +10,6 @@ import { writeAtomically } from "../base/disk.ts";
 import { MachineError, messageOf, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { throwProblems } from "../base/problem.ts";
-import { mappedAgain, peakMemory } from "../base/processes.ts";
 import { Rng } from "../base/random.ts";
 import { chooseEngine, requireBase, requireEngine } from "../engine/create.ts";
 import { engineNameOf } from "../engine/names.ts";
@@ -51,6 +50,7 @@ import {
   makePool,
   massesOf,
   mostTogether,
+  peakOf,
   programsOf,
   reach,
   requireMemory,
@@ -342,9 +342,7 @@ export async function playRun({
     diagnostics.count("events", federation.kernel.processed);
     const { user, system } = process.cpuUsage();
     diagnostics.count("cpu seconds", (user + system) / 1e6);
-    // Linux counts page by page what is mapped, which takes longer than many a run without base weights.
-    const again = folder !== null && prepared.training?.spec.weights ? mappedAgain() : 0;
-    diagnostics.count("peak memory bytes", peakMemory() - again);
+    if (folder !== null) diagnostics.count("peak memory bytes", peakOf(prepared));
     diagnostics.close();
     await pool.close();
   }

@@ -4,6 +4,7 @@ import { checkResult } from "../../actors/check-result.ts";
 import { gatherTraining } from "../../actors/training.ts";
 import { ScenarioError } from "../base/errors.ts";
 import { type ClientId, clientName } from "../base/ids.ts";
+import { mappedAgain, peakMemory } from "../base/processes.ts";
 import { formatBytes } from "../base/units.ts";
 import { evaluationBatches } from "../data/batches.ts";
 import { chooseEngine, createExecutor, mergeLimit } from "../engine/create.ts";
@@ -154,6 +155,15 @@ export function requireMemory(
       `${formatBytes(each)} for each of ${busy} workers; there are ${formatBytes(there)}. Expected a narrower base ` +
       "(--base half, int8 or int4), fewer workers, smaller batches; --force begins all the same",
   );
+}
+
+/**
+ * Most bytes of memory that this process ever had. Base weights count once, though each worker maps them; as Linux looks at
+ * every page to say how often, which takes as long as many a run, it is not asked where they are less than a hundredth.
+ */
+export function peakOf({ training }: Prepared): number {
+  const [peak, weights] = [peakMemory(), training?.spec.weights];
+  return weights && frozenBytes(weights).mapped > peak / 100 ? peak - mappedAgain() : peak;
 }
 
 /** What rescalers with the init `mass` start from; null for any other. */

@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Spec } from "../../src/fl/define.ts";
 import { fedbuff } from "../../src/fl/policies/registry.ts";
-import { strategies } from "../../src/fl/strategies/registry.ts";
+import { strategies, strategyFromSpec } from "../../src/fl/strategies/registry.ts";
 import type { Strategy } from "../../src/fl/strategy.ts";
 import type { Prepared } from "../../src/run/prepare.ts";
 import { makePool } from "../../src/run/workforce.ts";
@@ -55,13 +55,23 @@ const ofText: readonly Spec[] = [
   { type: "flame", flood: {}, compress: { keep: 0.2, levels: 15 }, clipNorm: 1 },
 ];
 
-/** Each strategy on each task that has it, and further options; two on attention beside the experts. */
-export const strategyRuns: readonly (readonly [spec: Spec, task: string])[] = [
+type StrategyRun = readonly [spec: Spec, task: string];
+
+const runs: readonly StrategyRun[] = [
   ...ofText.map((spec) => [spec, "llm"] as const),
   [{ type: "flame", trainRouters: true, balance: 0.01 }, "attention"],
   [{ type: "fedavg" }, "attention"],
   ...Object.entries(smallTasks).flatMap(([task, { strategies: own }]) => own.map((spec) => [spec, task] as const)),
 ];
+
+/** Runs with equal texts have the same threads of `sharedPool`. */
+function threadsOf([spec, task]: StrategyRun): string {
+  const { shape, validation } = strategyFromSpec(spec);
+  return JSON.stringify([task, shape, validation]);
+}
+
+/** Each strategy on each task that has it, and further options; two on attention beside the experts. */
+export const strategyRuns = runs.toSorted((a, b) => threadsOf(a).localeCompare(threadsOf(b)));
 
 const policies = { synchronous: undefined, buffered: fedbuff({ concurrency: 8, buffer: 4 }) };
 
