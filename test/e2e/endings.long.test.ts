@@ -15,8 +15,9 @@ const skip = !existsSync("/dev/full") && needs.linux;
 const folder = folderOfFile();
 const file = join(folder, "scenario.ts");
 let straight = "";
-/** Of a scenario that trains. */
+/** Of a scenario that trains, and what it left. */
 let trained = "";
+let finished = "";
 
 const code = `import { defineScenario, every, hook, minutes, seconds } from "flame-sim";
 const how = process.env.FLAME_TEST_HOW ?? "";
@@ -46,7 +47,7 @@ before(async () => {
   writeFileSync(file, code);
   straight = join(folder, "straight");
   assert.equal((await runFlame("run", file, "--out", straight)).code, 0);
-  trained = (await trainedRun()).file;
+  ({ file: trained, out: finished } = await trainedRun());
 });
 
 /** Runs the command in a shell that has prepared it: `"$@"` is the command. */
@@ -163,9 +164,7 @@ test("too few addresses are one line, before anything is trained", { skip }, asy
 
 test("a folder for temporary files that is missing or read-only is one line that names TMPDIR", { skip }, async () => {
   for (const place of [join(folder, "nowhere"), "/proc"]) {
-    const { code: exit, err } = await shell('exec "$@"', ["verify", "--rerun", join(trained, "..", "run")], {
-      TMPDIR: place,
-    });
+    const { code: exit, err } = await shell('exec "$@"', ["verify", "--rerun", finished], { TMPDIR: place });
     assert.equal(exit, 1);
     assert.match(err, new RegExp(`^error cannot make a folder in ${place}, which TMPDIR names: .*\n$`));
   }
