@@ -100,7 +100,8 @@ const scratchOfMachine = (): string => `flame-${hostname()}-`;
 /** Removes the scratch of processes of this machine that are over. */
 export function removeScratch(isOver = isGone): void {
   // Anybody may put something there, and change it while it is removed.
-  const isOurs = (path: string) => [undefined, lstatSync(path).uid].includes(process.getuid?.());
+  const isOurs = (path: string) =>
+    [undefined, lstatSync(path, { throwIfNoEntry: false })?.uid].includes(process.getuid?.());
   removeLeft(tmpdir(), scratchOfMachine(), /^(\d+)-/, (owner, path) => isOver(owner) && isOurs(path));
 }
 

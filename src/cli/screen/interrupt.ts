@@ -17,7 +17,7 @@ export const echoMs = 500;
 export const patienceMs = 20_000;
 
 /** From the thread that hears. */
-export type Heard = "listening" | { readonly signal: NodeJS.Signals };
+export type Heard = "hears" | "listening" | { readonly signal: NodeJS.Signals };
 
 /** To the thread that hears; what is unfinished, too. */
 export type Order = "listen" | "heard" | "stop" | Leaving | readonly Part[];
@@ -51,31 +51,17 @@ export const standing = { starts: 0, hears: 1, deaf: 2, ending: 3 } as const;
 /** Shared, for work that lets no message in: the number of the signal that was heard, 0 for none, and the thread's standing. */
 const shared = new Int32Array(new SharedArrayBuffer(8));
 
-/** Real milliseconds that a thread may take to begin. */
-const startMs = 5_000;
+let drafts: readonly Part[] = [];
 
 /** From the first draft on a signal removes what is unfinished before it ends the process, whatever the main thread does. */
 export function leaveNoDrafts(): void {
-  let drafts: readonly Part[] = [];
-  let isHere = false;
   onDrafts((parts) => {
     drafts = parts;
-    if (isHere) return;
-    tell(parts);
-    Atomics.wait(shared, 1, standing.starts, startMs);
+    if (shared[1] === standing.starts) hearHere();
+    if (shared[1] !== standing.deaf) tell(parts);
     // What would be begun now, nobody would remove.
     Atomics.wait(shared, 1, standing.ending);
-    if (shared[1] === standing.hears) return;
-    isHere = true;
-    for (const signal of signals) process.on(signal, end);
   });
-  /** As well as the main thread can: where nobody else listens. */
-  const end = (signal: NodeJS.Signals) => {
-    if (process.listenerCount(signal) > 1) return;
-    removeParts(drafts);
-    for (const each of signals) process.off(each, end);
-    process.kill(process.pid, signal);
-  };
 }
 
 function tell(parts: readonly Part[]): void {
@@ -87,6 +73,24 @@ function tell(parts: readonly Part[]): void {
   } catch {
     shared[1] = standing.deaf;
   }
+}
+
+/** As well as the main thread can, until the other hears. */
+function hearHere(): void {
+  hearThere();
+  for (const signal of signals) process.on(signal, endHere);
+}
+
+function hearThere(): void {
+  for (const signal of signals) process.off(signal, endHere);
+}
+
+function endHere(signal: NodeJS.Signals): void {
+  // Somebody else listens.
+  if (process.listenerCount(signal) > 1) return;
+  removeParts(drafts);
+  hearThere();
+  process.kill(process.pid, signal);
 }
 
 /**
@@ -108,16 +112,20 @@ async function listenApart(stop: (exitCode: number) => void): Promise<Listening>
   let leaving = nothingMore;
   // Only what is waited for keeps the process alive.
   thread.ref();
+  let isListening = () => {};
+  const hear = (heard: Heard) => {
+    if (heard === "listening") isListening();
+    if (typeof heard === "string") return;
+    thread.postMessage("heard");
+    stop(exitCodeOf(constants.signals[heard.signal]));
+  };
   await new Promise<void>((resolve, reject) => {
+    isListening = () => {
+      thread.off("error", reject);
+      resolve();
+    };
     thread.once("error", reject);
-    thread.on("message", (heard: Heard) => {
-      if (heard === "listening") {
-        thread.off("error", reject);
-        return resolve();
-      }
-      thread.postMessage("heard");
-      stop(exitCodeOf(constants.signals[heard.signal]));
-    });
+    thread.on("message", hear);
     thread.postMessage("listen");
   });
   thread.unref();
@@ -130,7 +138,7 @@ async function listenApart(stop: (exitCode: number) => void): Promise<Listening>
     leave,
     takeAlong: (process) => leave({ processes: [...leaving.processes, process] }),
     deafen() {
-      thread.removeAllListeners("message");
+      thread.off("message", hear);
       thread.postMessage("stop");
     },
   };
@@ -144,6 +152,8 @@ function startThread(): Worker {
     workerData: shared,
     execArgv: [...loader, "--expose-internals", "--no-warnings"],
   });
+  // What has come meanwhile is heard here first.
+  thread.on("message", (heard: Heard) => heard === "hears" && setImmediate(() => setImmediate(hearThere)));
   // One that has failed is not asked again.
   thread.on("error", () => {
     hearing = null;

@@ -74,6 +74,8 @@ function end(signal: NodeJS.Signals): void {
     attempt(() => removeScratch((owner) => owner === process.pid || leaving.processes.includes(owner)));
     for (const handle of handles) handle.close();
     process.kill(process.pid, signal);
+    // Where the main thread hears for itself, and is stuck.
+    setTimeout(() => process.kill(process.pid, "SIGKILL"), 1_000);
   };
   // Whoever reads may have stopped reading, and a write may wait for ever; other processes leave nothing either if they can.
   setTimeout(die, 200);
@@ -107,6 +109,7 @@ function listen(): void {
     return handle;
   });
   stand(standing.hears);
+  parentPort!.postMessage("hears" satisfies Heard);
 }
 
 function obey(order: Order): void {
