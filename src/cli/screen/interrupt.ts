@@ -57,7 +57,7 @@ let drafts: readonly Part[] = [];
 export function leaveNoDrafts(): void {
   onDrafts((parts) => {
     drafts = parts;
-    if (shared[1] === standing.starts) hearHere();
+    if (shared[1] !== standing.hears) hearHere();
     if (shared[1] !== standing.deaf) tell(parts);
     // What would be begun now, nobody would remove.
     Atomics.wait(shared, 1, standing.ending);
@@ -77,11 +77,18 @@ function tell(parts: readonly Part[]): void {
 
 /** As well as the main thread can, until the other hears. */
 function hearHere(): void {
-  hearThere();
+  // Who stops hearing for a moment misses what comes in it.
+  if (process.listeners("SIGINT").includes(endHere)) return;
   for (const signal of signals) process.on(signal, endHere);
 }
 
-function hearThere(): void {
+/** A signal that came before is told of within two turns of the event loop. */
+async function hearThere(): Promise<void> {
+  for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
+  hearNoMore();
+}
+
+function hearNoMore(): void {
   for (const signal of signals) process.off(signal, endHere);
 }
 
@@ -89,7 +96,7 @@ function endHere(signal: NodeJS.Signals): void {
   // Somebody else listens.
   if (process.listenerCount(signal) > 1) return;
   removeParts(drafts);
-  hearThere();
+  hearNoMore();
   process.kill(process.pid, signal);
 }
 
@@ -128,6 +135,7 @@ async function listenApart(stop: (exitCode: number) => void): Promise<Listening>
     thread.on("message", hear);
     thread.postMessage("listen");
   });
+  await hearThere();
   thread.unref();
   const leave = (more: Partial<Leaving>) => {
     leaving = { ...leaving, ...more };
@@ -152,8 +160,7 @@ function startThread(): Worker {
     workerData: shared,
     execArgv: [...loader, "--expose-internals", "--no-warnings"],
   });
-  // What has come meanwhile is heard here first.
-  thread.on("message", (heard: Heard) => heard === "hears" && setImmediate(() => setImmediate(hearThere)));
+  thread.on("message", (heard: Heard) => void (heard === "hears" && hearThere()));
   // One that has failed is not asked again.
   thread.on("error", () => {
     hearing = null;
