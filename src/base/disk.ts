@@ -106,7 +106,7 @@ export function removeScratch(isOver = isGone): void {
 }
 
 /**
- * Removes what processes of this machine have left in a folder that were killed.
+ * Removes what processes of this machine have left in a folder that were killed, as far as the system permits.
  *
  * @param start of its names
  * @param end of its names, which has the number of the process
@@ -120,7 +120,7 @@ export function removeLeft(
   for (const name of readdirSync(folder)) {
     const [, owner] = (name.startsWith(start) && end.exec(name.slice(start.length))) || [];
     const path = join(folder, name);
-    if (owner !== undefined && isOver(Number(owner), path)) rmSync(path, { recursive: true, force: true });
+    if (owner !== undefined && isOver(Number(owner), path)) removeParts([{ path }]);
   }
 }
 
@@ -235,6 +235,8 @@ export interface Part {
   readonly path: string;
   /** A folder that others may have put something into, which stays then. */
   readonly ifEmpty?: boolean;
+  /** A folder that was there before, which stays; what is in it does not. */
+  readonly isPlace?: boolean;
   /** A small file that another may have put there since; ours begins so. */
   readonly ifSays?: string;
 }
@@ -270,9 +272,9 @@ export class Draft {
     tell([...parts]);
   }
 
-  /** Removes what there is of the parts. */
+  /** Removes what there is of the parts, as far as the system permits: the error that ends a work must not be lost. */
   remove(): void {
-    for (const part of this.#parts.toReversed()) removePart(part);
+    removeParts(this.#parts);
     this.keep();
   }
 }
@@ -283,33 +285,22 @@ export function removeParts(left: readonly Part[]): void {
     try {
       removePart(part);
     } catch {
-      // The process ends; what it wanted to say is said.
+      // It is not there, or more than ours is in it; what cannot be removed the next to write there tries again.
     }
   }
 }
 
-function removePart({ path, ifEmpty = false, ifSays }: Part): void {
-  if (ifSays !== undefined && !says(path, ifSays)) return;
-  if (ifEmpty) removeEmpty(path);
-  else rmSync(path, { recursive: true, force: true });
-}
-
-function removeEmpty(folder: string): void {
-  try {
-    rmdirSync(folder);
-  } catch {
-    // Something is in it, or it never was.
-  }
-}
-
-function says(path: string, beginning: string): boolean {
-  try {
-    return readBytes(path, 2 ** 12, "refused")
+function removePart({ path, ifEmpty = false, isPlace = false, ifSays }: Part): void {
+  if (
+    ifSays !== undefined &&
+    !readBytes(path, 2 ** 12, "refused")
       .toString()
-      .startsWith(beginning);
-  } catch {
-    return false;
-  }
+      .startsWith(ifSays)
+  )
+    return;
+  if (ifEmpty) rmdirSync(path);
+  else if (isPlace) removeParts(readdirSync(path).map((name) => ({ path: join(path, name) })));
+  else rmSync(path, { recursive: true, force: true });
 }
 
 let removesAtExit = false;

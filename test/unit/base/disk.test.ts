@@ -17,7 +17,7 @@ import {
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { inScratch, makeFolder, streamAtomically, writeAtomically, writeFully } from "../../../src/base/disk.ts";
+import { Draft, inScratch, makeFolder, streamAtomically, writeAtomically, writeFully } from "../../../src/base/disk.ts";
 import { MachineError } from "../../../src/base/errors.ts";
 import { temporaryFolder } from "../../support/folders.ts";
 import { needs } from "../../support/needs.ts";
@@ -126,4 +126,22 @@ test("scratch is gone when the work is done or fails, and a killed process's whe
     failure,
   );
   assert.deepEqual(readdirSync(place).sort(), others.sort());
+});
+
+test("of a folder that was there only what is in it goes, of one behind a link, too, and what cannot go hides no error", (t) => {
+  const folder = temporaryFolder(t);
+  const [place, link, file] = ["place", "link", "file"].map((name) => join(folder, name)) as [string, string, string];
+  mkdirSync(place);
+  symlinkSync(place, link);
+  writeFileSync(file, "");
+  for (const path of [place, link]) {
+    const draft = new Draft();
+    draft.add(path, { isPlace: true });
+    mkdirSync(join(path, "part"));
+    writeFileSync(join(path, "part", "half"), "");
+    draft.add(join(file, "not a folder"));
+    draft.remove();
+    assert.deepEqual(readdirSync(place), []);
+  }
+  assert.deepEqual(readdirSync(folder).sort(), ["file", "link", "place"]);
 });

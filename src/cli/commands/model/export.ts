@@ -1,5 +1,6 @@
 /** `flame export`: what a run has learned, for others to load: a PEFT adapter, or a whole model with everything merged. */
 
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { Draft, requireSpace } from "../../../base/disk.ts";
 import { ScenarioError } from "../../../base/errors.ts";
@@ -55,8 +56,8 @@ async function exportAdapter({ model, trained, remarks }: Subject, topK: number,
   const { budgets } = trained;
   const draft = new Draft();
   try {
-    // It was empty, or not there.
-    draft.add(to);
+    // It is empty, or not there.
+    draft.add(to, { isPlace: existsSync(to) });
     writeAdapterFolder(to, trained.layout, trained.adapter, { baseModelName, rescaler, ...(base && { base }) });
     if (!isPlain && budgets !== null) {
       writeRescalers(to, { rescalers: budgets.map((k) => ({ topK: k, factors: [...trained.rescaler(k)] })) });
