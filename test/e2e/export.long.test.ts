@@ -1,7 +1,7 @@
 /** What a run leaves behind, read back by the commands: evaluated, exported, merged, generated from. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { minutes } from "../../src/base/units.ts";
@@ -120,8 +120,12 @@ test("an exported adapter gives the logits of the run it came from", async () =>
 });
 
 test("a rescaler that learned stays out of an adapter, and goes into a merged model", async () => {
-  const refusal = await refused("export", scaled, "--to", join(folder, "not-made"));
-  assert.match(refusal, /rescaler other than 1.*--merge/);
+  const mine = join(folder, "mine");
+  mkdirSync(mine);
+  for (const to of [join(folder, "not-made"), mine]) {
+    assert.match(await refused("export", scaled, "--to", to), /rescaler other than 1.*--merge/);
+  }
+  assert.deepEqual(readdirSync(mine), [], "an empty folder that was there still is");
   for (const k of [4, 2, 1]) {
     const to = join(folder, `merged-${k}`);
     await flame("export", scaled, "--to", to, "--merge", "--budget", String(k));
