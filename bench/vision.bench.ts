@@ -5,8 +5,8 @@
  *
  * FedAvg on the digits, MLP 64-256-256-10, SGD, batch 16, two workers, beside the same in pfl-research where that is given
  * (`bench/peers/README.md`), one after the other, setting by setting. `ms` is the time of the rounds divided by counted
- * updates, without the first round, in which our workers start and the peer has none to start; `process` is from start to
- * end of `flame run`, and of the peer.
+ * updates, from the end of round 0, in which the untrained model is evaluated and our workers start: the peer has none to
+ * start. `process` is from start to end of `flame run`, and of the peer.
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -57,7 +57,7 @@ async function ownCost(setting: VisionSetting): Promise<{ ms: number; accuracy: 
       if (type === "round" && begun === 0) begun = performance.now();
     },
   });
-  const counted = result.rows.slice(1).reduce((sum, row) => sum + row.counted, 0);
+  const counted = result.rows.reduce((sum, row) => sum + row.counted, 0);
   return { ms: (performance.now() - begun) / counted, accuracy: result.rows.at(-1)!.evaluations[0]!.accuracy };
 }
 

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readlinkSync,
   readSync,
   realpathSync,
   renameSync,
@@ -17,7 +18,7 @@ import {
   writeSync,
 } from "node:fs";
 import { hostname, tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { buggify } from "./buggify.ts";
 import { InputError, MachineError, messageOf } from "./errors.ts";
 import { readBytes, unguessable } from "./open.ts";
@@ -178,7 +179,7 @@ export async function streamAtomically(path: string, write: (file: number) => Pr
       const pipe = openSync(path, "w");
       return await write(pipe).finally(() => closeSync(pipe));
     }
-    const { file, publish, close } = openDraft(there === undefined ? path : realpathSync(path));
+    const { file, publish, close } = openDraft(endOf(path));
     try {
       await write(file);
       publish();
@@ -188,6 +189,12 @@ export async function streamAtomically(path: string, write: (file: number) => Pr
   } catch (cause) {
     throw diskError(`cannot write ${path}`, cause);
   }
+}
+
+/** Where a link leads, whether something is there or not. */
+function endOf(path: string): string {
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return path;
+  return endOf(resolve(realpathSync(dirname(path)), readlinkSync(path)));
 }
 
 /** An open file beside the path, to be given its name. What was left of it may be gigabytes. */

@@ -342,7 +342,7 @@ export async function playRun({
     diagnostics.count("events", federation.kernel.processed);
     const { user, system } = process.cpuUsage();
     diagnostics.count("cpu seconds", (user + system) / 1e6);
-    if (folder !== null) diagnostics.count("peak memory bytes", peakOf(prepared));
+    if (folder !== null) diagnostics.count("peak memory bytes", peakOf(prepared, pool.workers));
     diagnostics.close();
     await pool.close();
   }

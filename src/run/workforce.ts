@@ -159,11 +159,12 @@ export function requireMemory(
 
 /**
  * Most bytes of memory that this process ever had. Base weights count once, though each worker maps them; as Linux looks at
- * every page to say how often, which takes as long as many a run, it is not asked where they are less than a hundredth.
+ * every page to say how often, which takes as long as many a run, it is not asked where all of them together are less than a
+ * hundredth.
  */
-export function peakOf({ training }: Prepared): number {
+export function peakOf({ training }: Prepared, workers: number): number {
   const [peak, weights] = [peakMemory(), training?.spec.weights];
-  return weights && frozenBytes(weights).mapped > peak / 100 ? peak - mappedAgain() : peak;
+  return weights && workers * frozenBytes(weights).mapped > peak / 100 ? peak - mappedAgain() : peak;
 }
 
 /** What rescalers with the init `mass` start from; null for any other. */

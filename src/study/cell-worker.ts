@@ -52,8 +52,8 @@ async function load({ file, name, changes }: ScenarioInFile) {
 
 // Ctrl-C reaches every process of the terminal; the parent decides what becomes of the cell under way.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {});
-// The parent ends at once, and waits for the moment that this takes.
-process.on("SIGQUIT", () => {
+// The parent ends at once, and waits for the moment that this takes. Whom it finds still loading it ends as well, without a dump.
+process.on("SIGUSR2", () => {
   removeDrafts();
   process.kill(process.pid, "SIGKILL");
 });

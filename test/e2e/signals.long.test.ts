@@ -178,7 +178,7 @@ test("a run that is still being prepared ends at one signal, and there is no run
   child.kill("SIGINT");
   const { signal, err } = await ended;
   assert.equal(signal, "SIGINT");
-  assert.match(err, /^ended before anything was done$/m);
+  assert.match(err, /^ended before the run was under way$/m);
   assert.ok(!existsSync(out));
 });
 

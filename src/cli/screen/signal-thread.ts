@@ -63,7 +63,7 @@ function hear(signal: NodeJS.Signals): void {
 function end(signal: NodeJS.Signals): void {
   // The main thread begins nothing new from here on.
   stand(standing.ending);
-  for (const id of leaving.processes) attempt(() => process.kill(id, "SIGQUIT"));
+  for (const id of leaving.processes) attempt(() => process.kill(id, "SIGUSR2"));
   attempt(leaveRecord);
   // The signal's own action, as if nobody had listened: an orderly exit would wait for the main thread.
   const die = () => {

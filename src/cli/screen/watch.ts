@@ -92,7 +92,7 @@ async function watch(
     interrupted = exitCode;
     abort.abort();
   });
-  listening.leave({ words: "ended before anything was done", atOnce: true });
+  listening.leave({ words: "ended before the run was under way", atOnce: true });
   const listen: ProgressListener = (progress) => {
     display.listen(progress);
     if (progress.type !== "began" || progress.folder === null) return;

@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   readSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -78,6 +79,9 @@ test("a path that the user names may be a link, which stays, or a pipe, which is
   await streamAtomically(link, async (open) => writeFileSync(open, "after"));
   assert.ok(lstatSync(link).isSymbolicLink());
   assert.equal(readFileSync(file, "utf8"), "after");
+  rmSync(file);
+  await streamAtomically(link, async (open) => writeFileSync(open, "anew"));
+  assert.equal(readFileSync(file, "utf8"), "anew", "where nothing was yet");
   execFileSync("mkfifo", [pipe]);
   // Open for both, so that nobody waits for the other end.
   const end = openSync(pipe, "r+");
