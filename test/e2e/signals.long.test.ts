@@ -73,10 +73,10 @@ async function assertGoesOn(out: string): Promise<void> {
   assertSameRun(out, straight, "after a signal");
 }
 
-for (const [signal, exitCode] of [
-  ["SIGINT", 130],
-  ["SIGTERM", 143],
-  ["SIGHUP", 129],
+for (const [signal, exitCode, how] of [
+  ["SIGINT", 130, "loop"],
+  ["SIGTERM", 143, "write"],
+  ["SIGHUP", 129, "loop"],
 ] as const) {
   test(`${signal} ends a run after the present event, with exit code ${exitCode}`, { skip }, async () => {
     const run = await underWay("slow");
@@ -87,18 +87,16 @@ for (const [signal, exitCode] of [
     await assertGoesOn(run.out);
   });
 
-  for (const how of ["loop", "write"]) {
-    test(`a second ${signal} ends a main thread that a ${how} has taken for ever`, { skip }, async () => {
-      const run = await underWay(how);
-      // Nobody reads, and soon the pipe is full.
-      run.process.stdout!.pause();
-      assert.equal(await insist(run, signal), 2);
-      const ended = await run.ended;
-      assert.equal(ended.signal, signal);
-      assert.match(ended.err, new RegExp(`ended at once; continue with: npx flame resume ${run.out}`));
-      await assertGoesOn(run.out);
-    });
-  }
+  test(`a second ${signal} ends a main thread that a ${how} has taken for ever`, { skip }, async () => {
+    const run = await underWay(how);
+    // Nobody reads, and soon the pipe is full.
+    run.process.stdout!.pause();
+    assert.equal(await insist(run, signal), 2);
+    const ended = await run.ended;
+    assert.equal(ended.signal, signal);
+    assert.match(ended.err, new RegExp(`ended at once; continue with: npx flame resume ${run.out}`));
+    await assertGoesOn(run.out);
+  });
 }
 
 test("a signal that a launcher passes on once more is one signal; another one is a second", { skip }, async () => {
