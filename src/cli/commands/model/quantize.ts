@@ -25,8 +25,7 @@ export async function quantizeModel(name: string, { to, base = "int4" }: Flags):
   const checkpoint = loadCheckpoint(folder);
   try {
     // What a killed conversion left is removed by the next.
-    const requireFree = () =>
-      requireEmpty(to, "", (file) => file.endsWith(".partial") || /^(lock|seen-\w+\.json|[0-9a-f]{64})$/.test(file));
+    const requireFree = () => requireEmpty(to, "", (file) => file === "lock" || file.endsWith(".partial"));
     requireFree();
     const { bytes } = baseWeightPlan(checkpoint.config, base);
     await filling(to, bytes, async ({ signal, onWritten }) => {
