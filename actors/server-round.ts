@@ -224,7 +224,7 @@ function endRound(
     type: "round-closed",
     round,
     startedAt,
-    aggregated: counts.length > 0 || (outcome !== null && outcome.next !== null),
+    aggregated: counts.length > 0 || method.strategy.finishesAlways === true,
     counts,
     trainLoss: outcome?.trainLoss ?? null,
     ...(method.isScheduled === true && round > 0 && { learningRate: method.settingIn(round).rate }),

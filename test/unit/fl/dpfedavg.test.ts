@@ -222,6 +222,7 @@ test("rounds in which nobody is counted have their noise and their place in the 
   }
   const timed = await playTable(tabular({ strategy: few, fleet: dropout, rounds, timingOnly: true }));
   assert.deepEqual(sizesOf(timed), sizesOf(counted));
+  assert.ok(sizesOf(timed).slice(1).includes(0) && timed.rows.slice(1).every(({ aggregated }) => aggregated));
   // Without noise nothing comes of nothing; half of nobody was within C.
   const silent = dpfedavg({ sampled: 0.5, noise: 0, bound: 0.3, quantile: 0.5 });
   const before = serverOf(silent, updates[0]!.values, setting);
