@@ -56,7 +56,8 @@ async function exportAdapter({ model, trained, remarks }: Subject, topK: number,
   const { budgets } = trained;
   const draft = new Draft();
   try {
-    // It is empty, or not there.
+    // Somebody may have put something there while weights were converted.
+    requireEmpty(to);
     draft.add(to, { isPlace: existsSync(to) });
     writeAdapterFolder(to, trained.layout, trained.adapter, { baseModelName, rescaler, ...(base && { base }) });
     if (!isPlain && budgets !== null) {
