@@ -101,6 +101,8 @@ export interface Inviting {
   readonly invites: number | null;
   /** Whether clients work on when a round ends. */
   readonly carriesOver: boolean;
+  /** Rounds that a client sits out after it was invited. */
+  readonly minimumGap: number;
   /** The type of the scenario's sampler: `uniform`. */
   readonly sampler: string;
 }

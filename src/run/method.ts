@@ -130,7 +130,7 @@ const idle = (type: TaskType): string =>
 /** What the strategy asks of the task that it does not have, and options that do not fit the scenario. */
 export function strategyProblems(scenario: Scenario, prepared: Prepared): Problem[] {
   const strategy = strategyOf(scenario);
-  const { name, needs = [], sampler } = strategy;
+  const { name, needs = [] } = strategy;
   const { type, task } = prepared.task;
   const missing = needs.filter((ability) => !task.abilities.includes(ability));
   const fitting = tasksWith(needs);
@@ -144,13 +144,15 @@ export function strategyProblems(scenario: Scenario, prepared: Prepared): Proble
     return [{ path: "strategy", text: `is ${name}, which ${why}; expected ${remedy}, or another strategy` }];
   }
   const policy = policyOf(scenario);
-  if (sampler?.fewer === true && policy.carriesOver) {
+  if (strategy.sampler?.fewer === true && policy.carriesOver) {
     const text = `is ${name}, which chooses fewer clients than it is asked for; expected a policy of rounds that end, or another strategy`;
     return [{ path: "strategy", text }];
   }
   const setting = settingsOf(scenario, prepared, new Rng(scenario.data.seed))(1);
   const { carriesOver } = policy;
-  const inviting = { invites: promisesOf(policy).invites, carriesOver, sampler: samplerOf(scenario).spec.type };
+  const { minimumGap } = scenario.data.rounds;
+  const sampler = samplerOf(scenario).spec.type;
+  const inviting = { invites: promisesOf(policy).invites, carriesOver, minimumGap, sampler };
   return under("strategy", [
     ...(strategy.problems?.(setting) ?? []),
     ...(strategy.participationProblems?.(setting, inviting) ?? []),

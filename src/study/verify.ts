@@ -82,7 +82,11 @@ function asRemark(error: unknown): string[] {
 }
 
 /** Runs the scenario again, in a folder that is gone afterwards, and compares bytes. */
-export async function verifyByRerun(path: string, options: RunOptions, reload?: Reload): Promise<Check> {
+export async function verifyByRerun(
+  path: string,
+  options: Pick<RunOptions, "workers" | "engine">,
+  reload?: Reload,
+): Promise<Check> {
   const name = "the scenario gives these very bytes when it is run again";
   const loaded = await loadRun(path, reload);
   if (loaded.changed.length > 0) return { name, holds: false, found: loaded.changed.join(", ") };

@@ -190,6 +190,10 @@ test("q is refused where rounds, sampler or policy say otherwise", async () => {
     { cohort: 2, policy },
     /is 0\.5, expected 1 where clients work on when a round ends/,
   );
+  const resting = { cohort: 8, minimumGap: 2 };
+  for (const sampling of [{ sampled: 0.34 }, { sampled: 0.25, sampling: "poisson" }]) {
+    await isRefused(sampling, resting, /sampled is 0\.\d+, expected 1 with rounds\.minimumGap: who sits out/);
+  }
   const few = /sampled is 0\.5, by which 12 of 24 clients are drawn on average; a round invites 8, expected/;
   await isRefused({ sampled: 0.5, sampling: "poisson" }, { cohort: 8 }, few);
   const fitting = [{ sampled: 8 / 24 }, { sampled: 0.5 }, {}, { sampled: 0.25, sampling: "poisson" }] as const;

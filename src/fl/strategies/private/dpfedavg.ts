@@ -39,12 +39,12 @@ export const dpfedavg = defineStrategy({
       account is of clients that take part with probability q, each on its own: with sampling "poisson" they are chosen so,
       and rounds.cohort is the most that a round has, to be set well above q·N. A cohort of fixed size, by the scenario's
       sampler, is near that and not the same. Less than its share of all clients is refused as q, and anything but 1 with
-      samplers that prefer some clients and policies whose clients work on; where clients are away, the others come more
-      often than q says. Every round has its noise and its place in the account, however few were counted, or nobody:
-      rounds.minUpdates is not asked. The account covers the model alone: losses and counts that clients send, by which
-      samplers choose and reports speak, are not in it. Experts that nobody trained get their noise, or their rest would
-      tell. Of several updates of a client in one aggregation, as fedbuff may have them, the first counts. Adding noise to
-      both factors of B·A adds some to the product that neither has.
+      samplers that prefer some clients, with rounds.minimumGap and with policies whose clients work on; where clients are
+      away, the others come more often than q says. Every round has its noise and its place in the account, however few were
+      counted, or nobody: rounds.minUpdates is not asked. The account covers the model alone: losses and counts that clients
+      send, by which samplers choose and reports speak, are not in it. Experts that nobody trained get their noise, or their
+      rest would tell. Of several updates of a client in one aggregation, as fedbuff may have them, the first counts. Adding
+      noise to both factors of B·A adds some to the product that neither has.
     `,
     sends: "whether its update was within C, where that adapts",
     keeps: "C and the number of rounds",
@@ -123,8 +123,10 @@ export const dpfedavg = defineStrategy({
         if (quantile === undefined || 2 * bits > noise) return [];
         return [{ path: "bitNoise", text: `is ${bits}, expected more than ${noise / 2}, half of strategy.noise` }];
       },
-      participationProblems: ({ clients }, inviting) =>
-        sampling === "poisson" ? tooFew(sampled, clients, inviting) : otherChance(sampled, clients, inviting),
+      participationProblems: ({ clients }, inviting) => [
+        ...notAnew(sampled, inviting),
+        ...(sampling === "poisson" ? tooFew(sampled, clients, inviting) : otherChance(sampled, clients, inviting)),
+      ],
       finishesAlways: true,
       begin: ({ vectors }, { layout }): Sum => ({
         bound: vectors.bound![0]!,
@@ -180,12 +182,22 @@ function tooFew(q: number, clients: number, { invites }: Inviting): Problem[] {
   return [{ path: "sampled", text: `${text}, expected a rounds.cohort well above that` }];
 }
 
-/** What is less than the chance that a client has would promise more privacy than there is. */
-function otherChance(q: number, clients: number, { invites, carriesOver, sampler }: Inviting): Problem[] {
-  const only = (why: string): Problem[] => [{ path: "sampled", text: `is ${q}, expected 1 ${why}` }];
+const only = (q: number, why: string): Problem[] => [{ path: "sampled", text: `is ${q}, expected 1 ${why}` }];
+
+/** Chance adds privacy where each round asks it, whoever was in the one before. */
+function notAnew(q: number, { carriesOver, minimumGap }: Inviting): Problem[] {
   if (q === 1) return [];
-  if (carriesOver) return only("where clients work on when a round ends: nobody is drawn anew");
-  if (sampler !== "uniform") return only(`with the sampler ${sampler}, which does not give everybody the same chance`);
+  if (carriesOver) return only(q, "where clients work on when a round ends: nobody is drawn anew");
+  return minimumGap > 0
+    ? only(q, "with rounds.minimumGap: who sits out is not drawn, and others come the more often")
+    : [];
+}
+
+/** What is less than the chance that a client has would promise more privacy than there is. */
+function otherChance(q: number, clients: number, { invites, sampler }: Inviting): Problem[] {
+  if (q === 1) return [];
+  if (sampler !== "uniform")
+    return only(q, `with the sampler ${sampler}, which does not give everybody the same chance`);
   const share = Math.min(1, (invites ?? 0) / clients);
   if (q >= share * (1 - 1e-9)) return [];
   return [
