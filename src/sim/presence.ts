@@ -117,7 +117,7 @@ export class Presence {
     const joins = this.#churn?.joinsAt(client) ?? 0;
     let time = Math.max(now, joins);
     if (time === Infinity) return Infinity;
-    if (this.batteries !== null) time = this.batteries.eligibleFrom(client, time);
+    if (this.batteries !== null) time = this.batteries.eligibleFrom(client, time, now);
     if (this.#availability !== null && time < atMost) {
       if (time === now) time = this.#availability.onUntil(client, now, atMost);
       // Who is there for ever does not come back.

@@ -74,23 +74,26 @@ export class Batteries {
     return this.#plugged.isOn(client, time) || this.level(client, time) >= this.#minimum;
   }
 
-  /** First instant from `time` on at which the client, left alone, is eligible. */
-  eligibleFrom(client: ClientId, time: number): number {
-    return this.level(client, time) >= this.#minimum ? time : this.#plugged.onFrom(client, time);
+  /** First instant from `time` on, which may be yet to come, at which the client, left alone, is eligible. */
+  eligibleFrom(client: ClientId, time: number, now: number): number {
+    return this.level(client, time, now) >= this.#minimum ? time : this.#plugged.onFrom(client, time);
   }
 
-  /** In [0, 1]. */
-  level(client: ClientId, time: number): number {
+  /** In [0, 1]; at a time after `now`, of a client left alone until then. */
+  level(client: ClientId, time: number, now = time): number {
     if (Number.isNaN(this.#levels[client]!)) {
       this.#levels[client] = 0.3 + 0.7 * this.#rng.at("battery").at(client).uniform();
     }
-    for (;;) {
-      const midnight = (Math.floor(this.#times[client]! / day) + 1) * day;
-      if (midnight > time) break;
-      this.#levels[client] = this.#idleUntil(client, this.#levels[client]!, this.#times[client]!, midnight);
+    let level = this.#levels[client]!;
+    let from = this.#times[client]!;
+    for (let midnight = midnightAfter(from); midnight <= time; midnight = midnightAfter(from)) {
+      level = this.#idleUntil(client, level, from, midnight);
+      from = midnight;
+      if (midnight > now) continue;
+      this.#levels[client] = level;
       this.#times[client] = midnight;
     }
-    return this.#idleUntil(client, this.#levels[client]!, this.#times[client]!, time);
+    return this.#idleUntil(client, level, from, time);
   }
 
   /** When work that begins now would empty the battery. */
@@ -155,3 +158,5 @@ export class Batteries {
     return level;
   }
 }
+
+const midnightAfter = (time: number): number => (Math.floor(time / day) + 1) * day;

@@ -40,6 +40,15 @@ test("asking for a level changes nothing, however often and in whatever order", 
   assert.equal(asked.level(c, hours(100)), untouched.level(c, hours(100)));
 });
 
+test("when a client will be eligible that comes in days leaves its battery where it is today", () => {
+  const [asked, untouched] = [batteries(), batteries()];
+  for (const battery of [asked, untouched]) battery.level(c, hours(30));
+  asked.eligibleFrom(c, hours(100), hours(30));
+  assert.deepEqual(asked.snapshot(), untouched.snapshot());
+  assert.equal(asked.level(c, hours(31)), untouched.level(c, hours(31)));
+  batteries().restore(asked.snapshot(), hours(31));
+});
+
 test("an hour of training takes 3 W of 15 Wh, an hour of radio 1 W", () => {
   for (const [leg, share] of [
     ["training", 3 / 15],
@@ -56,7 +65,7 @@ test("an unplugged client needs the minimum level, a plugged one does not", () =
   battery.debit(c, "training", hours(30), hours(3.5));
   close(battery.level(c, hours(30)), 0.96 - 0.7);
   assert.equal(battery.isEligible(c, hours(30)), false);
-  assert.equal(battery.eligibleFrom(c, hours(30)), hours(46));
+  assert.equal(battery.eligibleFrom(c, hours(30), hours(30)), hours(46));
   assert.equal(battery.isEligible(c, hours(46)), true);
 });
 
