@@ -107,7 +107,7 @@ export function removeScratch(isOver = isGone): void {
 }
 
 /**
- * Removes what processes of this machine have left in a folder that were killed, as far as the system permits.
+ * Removes what processes of this machine have left in a folder that were killed, but for what is somebody else's.
  *
  * @param start of its names
  * @param end of its names, which has the number of the process
@@ -121,7 +121,12 @@ export function removeLeft(
   for (const name of readdirSync(folder)) {
     const [, owner] = (name.startsWith(start) && end.exec(name.slice(start.length))) || [];
     const path = join(folder, name);
-    if (owner !== undefined && isOver(Number(owner), path)) removeParts([{ path }]);
+    if (owner === undefined || !isOver(Number(owner), path)) continue;
+    try {
+      removePart({ path });
+    } catch (error) {
+      if (!["EPERM", "EACCES"].includes((error as NodeJS.ErrnoException).code!)) throw error;
+    }
   }
 }
 

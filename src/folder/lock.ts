@@ -140,7 +140,9 @@ function create(path: string, owner: Owner): number | null {
       return createInPlace(path, owner);
     } finally {
       if (!isOurs) closeSync(file);
-      draft.remove();
+      // A lock that leaves something in the folder is none.
+      rmSync(temporary, { force: true });
+      draft.keep();
     }
   });
 }
