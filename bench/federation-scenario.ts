@@ -2,7 +2,7 @@
  * The federation of `peers/flower_federation.py 8 3 10 0`: 8 clients, two each at k = 8, 4, 2, 1, 3 rounds, 10 steps of
  * 4 × 128 tokens; 4 layers, width 128, 16 experts of width 64, rank 8.
  */
-import { defineScenario, flame, iid, megabits, records } from "../src/index.ts";
+import { defineScenario, flame, iid, megabits, records } from "flame-sim";
 
 /** Bytes are tokens: with three marks and the end a row of 128 is full. */
 const letters = "abcdefghijklmnopqrstuvwxyz";

@@ -17,6 +17,7 @@ if (name === undefined || !names.includes(name)) {
   process.stderr.write(`expected a benchmark: ${names.join(", ")}${name === undefined ? "" : `; got ${name}`}\n`);
   process.exitCode = 2;
 } else {
-  const { default: run } = (await import(`./${name}${ending}`)) as { default: (options: string[]) => Promise<void> };
+  const file = new URL(`${name}${ending}`, import.meta.url).href;
+  const { default: run } = (await import(file)) as { default: (options: string[]) => Promise<void> };
   await run(options);
 }

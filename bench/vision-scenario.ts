@@ -1,5 +1,5 @@
 /** FedAvg on the digits as `bench/peers/pfl_digits.py` has it: MLP 64-256-256-10, SGD 0.1, batch 16. */
-import { defineScenario, digits, fedavg, iid, megabits, type Scenario, type Strategy } from "../src/index.ts";
+import { defineScenario, digits, fedavg, iid, megabits, type Scenario, type Strategy } from "flame-sim";
 
 export interface VisionSetting {
   readonly clients: number;

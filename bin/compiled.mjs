@@ -4,7 +4,6 @@
  * What was compiled lies in a folder of `.cache/compiled` that is named by the digest of all it was made from, and is never
  * written to again: no edit, checkout or deletion is missed, and a program that runs keeps its own code until it ends.
  */
-import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   existsSync,
@@ -28,7 +27,7 @@ const keptMs = 7 * 24 * 3_600_000;
 /**
  * The folder with the sources as they are now. Several processes may ask at once.
  *
- * Types are left to `npm run check`: without them compiling takes a third of the time, and what is half done can be tried.
+ * Types are left to `npm run check`: what is half done can be tried.
  *
  * @returns {Promise<string>}
  * @throws when they do not compile
@@ -39,7 +38,7 @@ export async function compiled() {
     const folder = join(builds, digest);
     if (!existsSync(folder)) {
       const draft = `${folder}.${process.pid}`;
-      await compile(draft, ["--noCheck", "--declaration", "false", "--sourceMap"]);
+      await compile(draft, { maps: true });
       // What was edited meanwhile may or may not be in it.
       if (sourcesNow() === digest) publish(draft, folder);
       rmSync(draft, { recursive: true, force: true });
@@ -52,29 +51,62 @@ export async function compiled() {
   }
 }
 
+/** What starts as a process or a thread, and what users import; of the rest nobody asks by its place. */
+const entries = [
+  ...["actors/worker", "src/cli/main", "src/cli/screen/signal-thread", "src/index"],
+  ...["src/run/package", "src/study/cell-worker", "src/study/scenario-imports"],
+];
+
+/** Packages with native code, with files of their own beside it, or that may be missing: they are loaded where they lie. */
+const apart = ["@nats-io/*", "@tensorflow/*", "esbuild", "onnxruntime-node", "piscina", "tsx"];
+
 /**
- * Compiles the sources as tsconfig.build.json says, and notes their digest beside them: a run that is continued asks for it.
+ * Puts the modules and most packages that the program consists of into a few files, in a third of the time a start takes with
+ * one file for each. Types are not looked at.
  *
- * @param {string} folder
- * @param {string[]} options of the compiler
+ * @param {string} folder is made; nothing is left of it if this fails
+ * @param {{ more?: readonly string[], maps?: boolean }} [options] further modules that start on their own, and whether lines
+ *   of the sources are to be found
+ * @returns {Promise<string[]>} the packages that were put into it
  */
-export async function compile(folder, options = []) {
-  const compiler = join(root, "node_modules", "typescript", "bin", "tsc");
-  if (!existsSync(compiler)) throw new Error("typescript, which compiles the sources, is not installed: npm ci");
-  const words = [compiler, "--project", "tsconfig.build.json", "--outDir", folder, ...options];
-  const { status, stdout, stderr } = spawnSync(process.execPath, words, { cwd: root, encoding: "utf8" });
-  if (status !== 0) {
+export async function compile(folder, { more = [], maps = false } = {}) {
+  const { build } = await import("esbuild").catch(() => {
+    throw new Error("esbuild, which compiles the sources, is not installed: npm ci");
+  });
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: [...entries, ...more].map((name) => `${name}.ts`),
+    outbase: root,
+    outdir: folder,
+    bundle: true,
+    splitting: true,
+    chunkNames: "chunks/[hash]",
+    format: "esm",
+    platform: "node",
+    target: "es2023",
+    external: apart,
+    // Of packages that are still CommonJS.
+    banner: {
+      js: `import { createRequire as makeRequire } from "node:module"; const require = makeRequire(import.meta.url);`,
+    },
+    sourcemap: maps,
+    sourcesContent: false,
+    metafile: true,
+    logLevel: "silent",
+  }).catch((error) => {
     rmSync(folder, { recursive: true, force: true });
-    throw new Error(`the sources do not compile:\n${stdout}${stderr}`);
-  }
+    throw new Error(`the sources do not compile:\n${error.message}`);
+  });
   const { sourceDigest } = await import(pathToFileURL(join(folder, "src/run/package.js")).href);
   writeFileSync(join(folder, "sources.sha256"), sourceDigest(root));
+  const names = Object.keys(metafile.inputs).map((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1]);
+  return [...new Set(names)].filter((name) => name !== undefined).sort();
 }
 
 /** SHA-256 of everything that compiled output depends on. */
 function sourcesNow() {
   const hash = createHash("sha256");
-  const files = ["bin/compiled.mjs", "package.json", "package-lock.json", "tsconfig.json", "tsconfig.build.json"];
+  const files = ["bin/compiled.mjs", "package.json", "tsconfig.json", "node_modules/.package-lock.json"];
   for (const folder of ["actors", "src"]) {
     const names = readdirSync(join(root, folder), { recursive: true, encoding: "utf8" });
     files.push(...names.filter((name) => name.endsWith(".ts")).map((name) => join(folder, name)));

@@ -1,16 +1,27 @@
 /** Where the program's own files are, and those it keeps for its user. */
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
-import { dirname, isAbsolute, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { dirname, extname, isAbsolute, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { MachineError } from "./errors.ts";
 
+const here = fileURLToPath(import.meta.url);
+const isCompiled = extname(here) === ".js";
+
 /** The folder that holds package.json, assets/ and scenarios/: the code runs from `src/`, and compiled from another folder. */
-export function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, "package.json"))) {
+export const packageRoot = (): string => above("package.json");
+
+/** The folder of `src` and `actors`, as they are written or compiled. */
+export const codeRoot = (): string => above(isCompiled ? "sources.sha256" : "package.json");
+
+/** A module that starts on its own or is asked for by its place: `actors/worker`. */
+export const moduleUrl = (path: string): URL => pathToFileURL(join(codeRoot(), `${path}${isCompiled ? ".js" : ".ts"}`));
+
+function above(name: string): string {
+  let folder = dirname(here);
+  while (!existsSync(join(folder, name))) {
     const parent = dirname(folder);
-    if (parent === folder) throw new Error("package.json of flame-sim is missing: the installation is damaged");
+    if (parent === folder) throw new Error(`${name} of flame-sim is missing: the installation is damaged`);
     folder = parent;
   }
   return folder;

@@ -1,9 +1,8 @@
 /** What version of the program this is, and what it brings with it. */
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, extname, join, relative } from "node:path";
-import { fileURLToPath } from "node:url";
-import { packageRoot } from "../base/places.ts";
+import { dirname, join, relative } from "node:path";
+import { codeRoot, packageRoot } from "../base/places.ts";
 
 export function programVersion(): string {
   const { version } = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string };
@@ -32,9 +31,9 @@ const rooms = [
  */
 export function codeDigest(): string {
   if (digest !== null) return digest;
-  const here = fileURLToPath(import.meta.url);
-  const root = dirname(dirname(dirname(here)));
-  const code = extname(here) === ".ts" ? sourceDigest(root) : readFileSync(join(root, "sources.sha256"), "utf8");
+  const root = codeRoot();
+  const noted = join(root, "sources.sha256");
+  const code = existsSync(noted) ? readFileSync(noted, "utf8") : sourceDigest(root);
   const hash = createHash("sha256").update(code);
   for (const [name, version] of libraries()) hash.update(`${name}@${version}\0`);
   digest = hash.digest("hex");

@@ -3,6 +3,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { MachineError, ScenarioError } from "../base/errors.ts";
+import { moduleUrl } from "../base/places.ts";
 import { failureOf } from "../runtime/pools/pool.ts";
 import type { StoredCell } from "./cell.ts";
 import type { CellJob, CellOrder, CellReply } from "./cell-worker.ts";
@@ -52,10 +53,11 @@ export class CellProcesses {
   }
 
   #start(): ChildProcess {
-    const extension = extname(import.meta.url);
-    const child = fork(fileURLToPath(new URL(`./cell-worker${extension}`, import.meta.url)), {
+    const file = fileURLToPath(moduleUrl("src/study/cell-worker"));
+    const loader = extname(file) === ".ts" ? ["--import", import.meta.resolve("tsx")] : [];
+    const child = fork(file, {
       // A simulation makes many objects that live for one participation: with more room for the young, a fifth faster.
-      execArgv: ["--max-semi-space-size=64", ...(extension === ".ts" ? ["--import", import.meta.resolve("tsx")] : [])],
+      execArgv: ["--max-semi-space-size=64", ...loader],
       serialization: "advanced",
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });

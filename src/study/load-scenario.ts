@@ -156,7 +156,7 @@ async function prepareImports(): Promise<void> {
   prepared = true;
   const tsx = await import("tsx/esm/api");
   tsx.register();
-  hookImports();
+  hookImports(import.meta.url);
 }
 
 const isScenario = (value: unknown): value is Scenario =>

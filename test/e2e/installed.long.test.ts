@@ -5,7 +5,6 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { promisify } from "node:util";
-import { compile } from "../../bin/compiled.mjs";
 import { packageRoot } from "../../src/base/places.ts";
 import { folderOfFile } from "../support/folders.ts";
 import { otherNodes } from "../support/nodes.ts";
@@ -25,7 +24,7 @@ before(async () => {
   cpSync(join(root, "package.json"), join(installed, "package.json"));
   cpSync(join(root, "scenarios"), join(installed, "scenarios"), { recursive: true });
   symlinkSync(join(root, "node_modules"), join(installed, "node_modules"));
-  await compile(join(installed, "dist"));
+  await start(process.execPath, ["bin/build.mjs", join(installed, "dist")], { cwd: root });
 });
 
 const scenario = () => `

@@ -7,6 +7,7 @@ import { constants } from "node:os";
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import { onDrafts, type Part, removeParts } from "../../base/disk.ts";
+import { moduleUrl } from "../../base/places.ts";
 
 export const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
@@ -153,7 +154,7 @@ async function listenApart(stop: (exitCode: number) => void): Promise<Listening>
 }
 
 function startThread(): Worker {
-  const file = new URL(`./signal-thread${extname(import.meta.url)}`, import.meta.url);
+  const file = moduleUrl("src/cli/screen/signal-thread");
   // What loads `.ts` for this thread loads it for that one.
   const loader = extname(file.pathname) === ".ts" ? process.execArgv : [];
   const thread = new Worker(file, {

@@ -1,8 +1,8 @@
 /** Worker threads of this machine that train. */
-import { extname } from "node:path";
 import { natureOf } from "../../../actors/training.ts";
 import type { WorkerData } from "../../../actors/worker.ts";
 import { MachineError } from "../../base/errors.ts";
+import { moduleUrl } from "../../base/places.ts";
 import { addressesLeft } from "../../base/processes.ts";
 import { formatBytes } from "../../base/units.ts";
 import { PiscinaPool } from "../../runtime/pools/piscina-pool.ts";
@@ -21,7 +21,7 @@ export function threadPool(workerData: WorkerData, workers: number, taskLimit?: 
         "take fewer with --workers, or lift the limit with ulimit -v unlimited",
     );
   }
-  const worker = new URL(`../../../actors/worker${extname(import.meta.url)}`, import.meta.url);
+  const worker = moduleUrl("actors/worker");
   const { cost } = makeTask(workerData.engine.task);
   const limit = taskLimit === undefined ? {} : { stuckAfter: taskLimit * 60_000 };
   return new PiscinaPool({ worker, workers, workerData, natureOf: natureOf(workerData.setup, cost), ...limit });

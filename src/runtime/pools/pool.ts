@@ -105,7 +105,8 @@ const carriable = (text: string): string => Buffer.from(text.replace(/^\ufeff/, 
 
 /** The error a handler threw. */
 export function failureOf({ name, message, stack }: Failure): Error {
-  const Kind = [InputError, InvariantError, MachineError].find((kind) => kind.name === name) ?? Error;
+  const Kind =
+    Object.entries({ InputError, InvariantError, MachineError }).find(([kind]) => kind === name)?.[1] ?? Error;
   const error = new Kind(message);
   if (stack !== undefined) error.stack = stack;
   return error;
