@@ -70,3 +70,19 @@ test("a run of compiled sources is continued by the sources, and the other way r
   const compiledProgram = (await import(href)) as { codeDigest: typeof codeDigest };
   assert.equal(compiledProgram.codeDigest(), codeDigest());
 });
+
+test("a scenario that imports the sources of the checkout gets the running program, not a second one", async (t) => {
+  const file = join(temporaryFolder(t), "own.ts");
+  const sources = JSON.stringify(join(packageRoot(), "src", "index.ts"));
+  writeFileSync(
+    file,
+    `import { defineScenario } from "flame-sim";
+import * as sources from ${sources};
+throw new Error(sources.defineScenario === defineScenario ? "the running one" : "a second one");
+`,
+  );
+  await assert.rejects(
+    start(process.execPath, [join(packageRoot(), "bin", "flame.mjs"), "run", file]),
+    /^  the running one/m,
+  );
+});

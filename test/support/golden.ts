@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { packageRoot } from "../../src/base/places.ts";
 import { type Batch, idsOf } from "../../src/data/batches.ts";
 import { type AdapterLayout, adapterLayout } from "../../src/model/adapter.ts";
 import type { BaseForm, BaseWeights } from "../../src/model/base-weights.ts";
@@ -9,7 +10,9 @@ import { loadCheckpoint } from "../../src/model/formats/checkpoint.ts";
 import { prepareBaseWeights } from "../../src/model/formats/prepare-weights.ts";
 import { SafetensorsFile } from "../../src/model/formats/safetensors.ts";
 
-export const goldenFolder = join(import.meta.dirname, "../golden/data/olmoe-a");
+const data = join(packageRoot(), "test", "golden", "data");
+
+export const goldenFolder = join(data, "olmoe-a");
 
 /** Of the reference's AdamW steps. */
 export const optimizer = {
@@ -38,10 +41,10 @@ export interface Golden {
 }
 
 /** Small models of OLMoE's relatives, each with what transformers makes of it. */
-export const relativeFolder = (type: string): string => join(import.meta.dirname, "../golden/data/relatives", type);
+export const relativeFolder = (type: string): string => join(data, "relatives", type);
 
 /** A small OLMoE in bfloat16, with what transformers makes of its weights in each narrow form. */
-export const narrowFolder = join(import.meta.dirname, "../golden/data/narrow");
+export const narrowFolder = join(data, "narrow");
 
 export async function loadGolden(source: string = goldenFolder, form: BaseForm = "f32"): Promise<Golden> {
   const name = form === "f32" ? "expected" : `expected-${form}`;
