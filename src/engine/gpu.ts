@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { OnnxEmitter, outputName } from "../tensor/executors/onnx-emitter.ts";
+import { encodeModel } from "../tensor/executors/onnx-proto.ts";
 import { Graph } from "../tensor/graph/graph.ts";
 import { matmul } from "../tensor/ops/matrix.ts";
 
@@ -67,7 +68,8 @@ ort.InferenceSession.create(Buffer.from(model, "base64"), { executionProviders: 
 export function providerFault(provider: "cuda" | "webgpu"): string | null {
   const graph = new Graph();
   const x = graph.input("x", "float32", [2, 2]);
-  const model = new OnnxEmitter(null).emit({ name: "trial", inputs: { x }, outputs: { y: matmul(x, x) } });
+  const trialProgram = { name: "trial", inputs: { x }, outputs: { y: matmul(x, x) } };
+  const model = encodeModel(new OnnxEmitter(null).emit(trialProgram));
   const path = createRequire(import.meta.url).resolve("onnxruntime-node");
   const options = [path, provider, Buffer.from(model).toString("base64"), outputName("y")];
   const { status, signal, stderr } = spawnSync(process.execPath, ["-e", trial, ...options], {

@@ -1,4 +1,4 @@
-/** Local training: one native call per step, of one client or of several at once. */
+/** Local training: a native call per step, or for several, of one client or of several at once. */
 import type { TensorData } from "../tensor/executors/executor.ts";
 import { type Compiled, type RowShape, type StepJob, type StepResult, tallyPrefix } from "./engine.ts";
 import { batchFeeds, stepFeeds, vectorsOf, withoutOthers } from "./feeds.ts";
@@ -12,6 +12,9 @@ export interface LocalTraining {
   /** What a training begins with as zeros, from one to the next. */
   readonly zeros: StateVectors;
 }
+
+/** Steps of one call, and bytes they are fed: somebody watches that steps are finished, and what they are fed lies twice. */
+const [mostSteps, mostBytes] = [32, 4e6];
 
 /**
  * Trains one job, or several of one program and one optimizer together. A client whose batches are used up keeps its
@@ -39,9 +42,10 @@ export async function trainTogether(
       ends[client] = Object.fromEntries(kept.map((name) => [name, part(vectors[name]!, client, clients)]));
     }
   };
-  for (const [step, shape] of first.batches.entries()) {
-    const going = jobs.filter(({ batches }) => batches.length > step).length;
-    while (going <= clients / 2) {
+  for (let step = 0; step < first.batches.length; ) {
+    const shape = first.batches[step]!;
+    const going = (at: number) => jobs.filter(({ batches }) => batches.length > at).length;
+    while (going(step) <= clients / 2) {
       const vectors = await state.read([...program.state.keys()]);
       finish(vectors, clients / 2);
       clients /= 2;
@@ -49,17 +53,30 @@ export async function trainTogether(
       given = constantsOf(jobs.slice(0, clients), program);
     }
     program = await compile(clients, shape);
-    const batches = jobs.slice(0, clients).map((job) => job.batches[step] ?? null);
-    const feeds = {
-      ...given,
-      ...batchFeeds(shape, batches, first.padding),
-      ...stepFeeds(first.optimizer, step + 1, batches),
+    const { executable, wants } = program;
+    const batchesOf = (at: number) => jobs.slice(0, clients).map(({ batches }) => batches[at] ?? null);
+    const feedsOf = (at: number) => {
+      const batches = batchesOf(at);
+      const feeds = { ...batchFeeds(shape, batches, first.padding), ...stepFeeds(first.optimizer, at + 1, batches) };
+      return withoutOthers(feeds, wants);
     };
-    const out = await state.step(program, withoutOthers(feeds, program.wants));
-    onStep();
-    for (const [client, batch] of batches.entries()) if (batch) losses[client]![step] = Number(out.loss![client]);
-    addCounts(out.counts!, counts, clients);
-    addTallies(out, tallies, clients);
+    const steps = [feedsOf(step)];
+    const room = executable.runAll ? Math.min(mostSteps, mostBytes / bytesOf(steps[0]!)) : 1;
+    for (let next = step + 1; steps.length < room && going(next) > clients / 2; next++) {
+      if (!isAlike(first.batches[next]!, shape)) break;
+      const feeds = feedsOf(next);
+      if (!Object.entries(feeds).every(([name, { length }]) => length === steps[0]![name]!.length)) break;
+      steps.push(feeds);
+    }
+    const fixed = Object.fromEntries(Object.entries(given).filter(([name]) => wants.has(name) && !(name in steps[0]!)));
+    for (const out of await state.steps(program, fixed, steps)) {
+      onStep();
+      for (const [client, batch] of batchesOf(step).entries())
+        if (batch) losses[client]![step] = Number(out.loss![client]);
+      addCounts(out.counts!, counts, clients);
+      addTallies(out, tallies, clients);
+      step++;
+    }
   }
   finish(await state.read(kept), 0);
   return jobs.map((_, client) => ({
@@ -69,6 +86,11 @@ export async function trainTogether(
     found: tallies[client]!,
   }));
 }
+
+const bytesOf = (feeds: Readonly<Record<string, TensorData>>): number =>
+  Object.values(feeds).reduce((sum, { byteLength }) => sum + byteLength, 0);
+
+const isAlike = (one: RowShape, other: RowShape): boolean => one.rows === other.rows && one.length === other.length;
 
 /** Somebody without a batch stays where it was. */
 const untouched = ({ state }: StepJob): StepResult => ({

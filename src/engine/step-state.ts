@@ -1,9 +1,12 @@
 /** A client's parameters and moments between the steps of one training. */
 
 import type { Executable, ResidentState, TensorData } from "../tensor/executors/executor.ts";
+import { free } from "../tensor/executors/memory.ts";
 import type { Compiled } from "./engine.ts";
 
 export type StateVectors = Record<string, Float32Array>;
+
+type Feeds = Readonly<Record<string, TensorData>>;
 
 /**
  * The state lives on the device of an executable that can hold it, and otherwise in arrays that a step writes over; where its
@@ -12,6 +15,8 @@ export type StateVectors = Record<string, Float32Array>;
 export class StepState {
   readonly #current: StateVectors;
   readonly #next: StateVectors = {};
+  /** Whether what is current was made here. */
+  #isOwn = false;
   #held: { readonly executable: Executable; readonly state: ResidentState } | null = null;
 
   /** @param vectors the state at the start; taken over, not copied */
@@ -19,10 +24,32 @@ export class StepState {
     this.#current = vectors;
   }
 
-  /** One step from where the last one ended; returns the outputs that are not state. */
-  async step(
+  /**
+   * Steps from where the last one ended, each fed arrays of the same sizes; returns their outputs that are not state.
+   *
+   * @param given what all steps are fed the same
+   */
+  async steps(
+    compiled: Pick<Compiled, "executable" | "overwritable">,
+    given: Feeds,
+    steps: readonly Feeds[],
+  ): Promise<readonly Record<string, TensorData>[]> {
+    const { executable } = compiled;
+    if (executable.runAll) {
+      const { state, outputs } = await executable.runAll(this.#current, given, steps);
+      if (this.#isOwn) for (const { buffer } of Object.values(this.#current)) free(buffer as ArrayBuffer);
+      Object.assign(this.#current, state);
+      this.#isOwn = true;
+      return outputs;
+    }
+    const outputs: Record<string, TensorData>[] = [];
+    for (const feeds of steps) outputs.push(await this.#step(compiled, { ...given, ...feeds }));
+    return outputs;
+  }
+
+  async #step(
     { executable, overwritable }: Pick<Compiled, "executable" | "overwritable">,
-    feeds: Readonly<Record<string, TensorData>>,
+    feeds: Feeds,
   ): Promise<Record<string, TensorData>> {
     const names = Object.keys(this.#current);
     if (this.#held?.executable !== executable) {

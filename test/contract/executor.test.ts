@@ -52,6 +52,35 @@ function executorContract(name: string, create: () => Promise<Executor>): void {
       executable.dispose();
     });
 
+    test("runs that share a call give the bits of runs one by one", async () => {
+      const program = descent();
+      const executable = await (await create()).compile(program, null);
+      // Not every executor gains by it.
+      if (executable.runAll === undefined) return;
+      const start = Float32Array.from({ length: 12 }, (_, i) => Math.sin(1.7 * i));
+      const given = { target: Float32Array.of(0.1, -0.2, 0.3) };
+      for (const rows of [3, 1]) {
+        const steps = [1, 2, 3].map((by) => ({
+          rate: Float32Array.of(0.1 / by),
+          rows: Int32Array.from({ length: rows }, (_, i) => (i * by) % 4),
+        }));
+        let w: Float32Array = start;
+        const losses: TensorData[] = [];
+        for (const step of steps) {
+          const out = await executable.run({ w, ...given, ...step });
+          [w] = [out.w as Float32Array];
+          losses.push(out.loss!);
+        }
+        const expected = { state: { w }, outputs: losses.map((loss) => ({ loss })) };
+        assert.deepEqual(await executable.runAll({ w: start }, given, steps), expected);
+        const first = await executable.runAll({ w: start }, given, steps.slice(0, 1));
+        const { state } = await executable.runAll(first.state, given, steps.slice(1));
+        assert.deepEqual(state, { w });
+      }
+      executable.dispose();
+      await assert.rejects(executable.runAll({ w: start }, given, []), /"descent" was disposed/);
+    });
+
     test("ties go to the lower index", async () => {
       const graph = new Graph();
       const x = graph.input("x", "float32", [3, 4]);
@@ -217,6 +246,22 @@ function executorContract(name: string, create: () => Promise<Executor>): void {
 }
 
 /** A two-layer expert with base terms and both orientations, its loss, and the slopes of all that is trainable. */
+/** A step of plain descent on some rows of a matrix. */
+function descent(): Program {
+  const graph = new Graph();
+  const w = graph.input("w", "float32", [4, 3]);
+  const target = graph.input("target", "float32", [3]);
+  const rate = graph.input("rate", "float32", [1]);
+  const rows = graph.input("rows", "int32", [graph.symbol("rows")]);
+  const loss = reduceSum(square(add(gatherRows(w, rows), target)), [0, 1]);
+  const [slope] = gradients(loss, [w]);
+  return {
+    name: "descent",
+    inputs: { w, target, rate, rows },
+    outputs: { w: add(w, scale(mul(slope!, rate), -1)), loss },
+  };
+}
+
 function expertProgram(k: number, groups: number): Program {
   const graph = new Graph();
   const x = graph.input("x", "float32", [8 / k, 3]);

@@ -83,6 +83,6 @@ throw new Error(sources.defineScenario === defineScenario ? "the running one" : 
   );
   await assert.rejects(
     start(process.execPath, [join(packageRoot(), "bin", "flame.mjs"), "run", file]),
-    /^  the running one/m,
+    /^ +the running one/m,
   );
 });

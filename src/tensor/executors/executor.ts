@@ -6,6 +6,8 @@ import type { StoredTensor } from "../stored/stored.ts";
 
 export type TensorData = Float32Array | Int32Array | BigInt64Array;
 
+type Feeds = Readonly<Record<string, TensorData>>;
+
 /** Frozen tensors in one little-endian file that all executables map or read. */
 export interface WeightSource {
   /** Absolute path of the file. */
@@ -19,10 +21,18 @@ export interface Executable {
    *
    * @param into arrays that receive outputs of known shape without a further copy, where the executor can do that
    */
-  run(
-    feeds: Readonly<Record<string, TensorData>>,
-    into?: Readonly<Record<string, Float32Array>>,
-  ): Promise<Record<string, TensorData>>;
+  run(feeds: Feeds, into?: Readonly<Record<string, Float32Array>>): Promise<Record<string, TensorData>>;
+  /**
+   * Runs the program once for each of `steps`, which feed arrays of the same sizes, from the state that the run before left.
+   * Absent where a call for each takes no more time.
+   *
+   * @param fixed what all runs are fed the same. @returns the last state, in memory of its own, and other outputs by step
+   */
+  runAll?(
+    state: Readonly<Record<string, Float32Array>>,
+    fixed: Feeds,
+    steps: readonly Feeds[],
+  ): Promise<{ readonly state: Record<string, Float32Array>; readonly outputs: readonly Record<string, TensorData>[] }>;
   /**
    * Puts the program's state, the float vectors that are inputs and outputs of one name, where it can stay from run to
    * run without passing through this process. An executable holds one state at a time. Absent where that gains nothing.

@@ -23,7 +23,7 @@ import type { Node, OnnxAttributes, OnnxLimits, OnnxLowering, Program, Tensor } 
 import { type DType, groupsOf, isRagged, type Shape, type SymbolicDim, sizeOf } from "../graph/shape.ts";
 import { blockRows, bytesOf, isQuantised, type StoredTensor, type StoredType, scalesShape } from "../stored/stored.ts";
 import type { WeightSource } from "./executor.ts";
-import { attributeProtos, elementTypes, encodeModel, type NodeProto, type TensorProto } from "./onnx-proto.ts";
+import { attributeProtos, elementTypes, type GraphProto, type NodeProto, type TensorProto } from "./onnx-proto.ts";
 
 interface Value {
   whole?: string;
@@ -79,8 +79,7 @@ export class OnnxEmitter implements OnnxLowering {
     return this.#literals.has(keptShape.name);
   }
 
-  /** The serialised model of `program`. */
-  emit(program: Program): Uint8Array {
+  emit(program: Program): GraphProto {
     const outputs = Object.entries(program.outputs);
     for (const node of reachable([...outputs.map(([, tensor]) => tensor), ...Object.values(program.inputs)]))
       this.#lower(node);
@@ -90,7 +89,7 @@ export class OnnxEmitter implements OnnxLowering {
       elementType: elementTypes[tensor.dtype],
       dims: tensor.shape.map((dim) => (typeof dim === "number" ? dim : dim.symbol)),
     });
-    return encodeModel({
+    return {
       name: program.name,
       nodes: [...this.#widenings, ...this.#nodes],
       initializers: this.#initializers,
@@ -99,7 +98,7 @@ export class OnnxEmitter implements OnnxLowering {
         ...(this.hides ? [{ name: keptShape.name, elementType: elementTypes.int64 }] : []),
       ],
       outputs: outputs.map(([name, tensor]) => describe(outputName(name), tensor)),
-    });
+    };
   }
 
   /** Adds a node, unless it is there, and returns the names of its outputs. */

@@ -7,7 +7,7 @@ const schema = `
 syntax = "proto2";
 package onnx;
 message AttributeProto {
-  optional string name = 1; optional float f = 2; optional int64 i = 3; optional bytes s = 4;
+  optional string name = 1; optional float f = 2; optional int64 i = 3; optional bytes s = 4; optional GraphProto g = 6;
   repeated float floats = 7; repeated int64 ints = 8; optional int32 type = 20;
 }
 message NodeProto {
@@ -99,13 +99,26 @@ const valueInfo = ({ name, elementType, dims }: ValueProto) => ({
   },
 });
 
-export function encodeModel(graph: {
+export interface GraphProto {
   readonly name: string;
   readonly nodes: readonly NodeProto[];
   readonly initializers: readonly TensorProto[];
   readonly inputs: readonly ValueProto[];
   readonly outputs: readonly ValueProto[];
-}): Uint8Array {
+}
+
+const graphMessage = ({ name, nodes, initializers, inputs, outputs }: GraphProto) => ({
+  name,
+  node: nodes,
+  initializer: initializers,
+  input: inputs.map(valueInfo),
+  output: outputs.map(valueInfo),
+});
+
+/** A graph that a node runs. */
+export const graphAttribute = (name: string, graph: GraphProto): object => ({ name, g: graphMessage(graph), type: 5 });
+
+export function encodeModel(graph: GraphProto): Uint8Array {
   return modelType
     .encode({
       irVersion: 10,
@@ -114,13 +127,7 @@ export function encodeModel(graph: {
         { domain: "", version: 21 },
         { domain: "com.microsoft", version: 1 },
       ],
-      graph: {
-        name: graph.name,
-        node: graph.nodes,
-        initializer: graph.initializers,
-        input: graph.inputs.map(valueInfo),
-        output: graph.outputs.map(valueInfo),
-      },
+      graph: graphMessage(graph),
     })
     .finish();
 }

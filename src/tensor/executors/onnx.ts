@@ -13,6 +13,8 @@ import type { Program, TensorType } from "../graph/ir.ts";
 import { type Executable, type Executor, sizesOf, type TensorData, type WeightSource } from "./executor.ts";
 import { free, makeRoomFor } from "./memory.ts";
 import { keptShape, OnnxEmitter, outputName } from "./onnx-emitter.ts";
+import { encodeModel, type GraphProto } from "./onnx-proto.ts";
+import { allName, firstName, gainsByCompany, stepsGraph } from "./onnx-steps.ts";
 
 type Ort = typeof import("onnxruntime-node");
 
@@ -82,7 +84,7 @@ export class OnnxExecutor implements Executor {
     const ort = loadOrt();
     const { provider = "cpu", threads = 1, profilePrefix } = this.#options;
     const emitter = new OnnxEmitter(weights, limits[provider]);
-    const model = emitter.emit(program);
+    const graph = emitter.emit(program);
     const needless = emitter.widens ? superfluous : [...superfluous, ...forQuantised];
     const disabled = provider === "cpu" ? needless : emitter.widens ? undoingWidening : [];
     const session: Record<string, string> = { disable_prepacking: "1" };
@@ -104,15 +106,119 @@ export class OnnxExecutor implements Executor {
       extra: { session, optimization: { disable_specified_optimizers: disabled.join(";") } },
       ...(profilePrefix !== undefined && { enableProfiling: true, profileFilePrefix: profilePrefix }),
     };
-    try {
-      const fixed = emitter.hides ? { [keptShape.name]: new ort.Tensor("int64", keptShape.values, [2]) } : {};
-      return new OnnxExecutable(ort, await ort.InferenceSession.create(model, options), program, fixed);
-    } catch (cause) {
-      throw new MachineError(`${this.name}: session for "${program.name}" could not be created: ${messageOf(cause)}`, {
-        cause,
+    const open = (model: GraphProto) =>
+      ort.InferenceSession.create(encodeModel(model), options).catch((cause) => {
+        const what = `${this.name}: session for "${program.name}" could not be created: ${messageOf(cause)}`;
+        throw new MachineError(what, { cause });
       });
+    const fixed = emitter.hides ? { [keptShape.name]: new ort.Tensor("int64", keptShape.values, [2]) } : {};
+    if (provider === "cpu" && gainsByCompany(program, graph)) {
+      return new OnnxSteps(ort, program, fixed, graph, open);
     }
+    return new OnnxExecutable(ort, await open(graph), program, fixed);
   }
+}
+
+/** A program of which many runs are a call. */
+class OnnxSteps implements Executable {
+  readonly #ort: Ort;
+  readonly #program: Program;
+  readonly #kept: Readonly<Record<string, OrtTensor>>;
+  readonly #graph: GraphProto;
+  readonly #open: (model: GraphProto) => Promise<InferenceSession>;
+  /** By what all runs are fed the same. */
+  readonly #sessions = new Map<string, Promise<InferenceSession>>();
+  #single: Promise<OnnxExecutable> | null = null;
+  #isDisposed = false;
+
+  constructor(
+    ort: Ort,
+    program: Program,
+    kept: Readonly<Record<string, OrtTensor>>,
+    graph: GraphProto,
+    open: (model: GraphProto) => Promise<InferenceSession>,
+  ) {
+    this.#ort = ort;
+    this.#program = program;
+    this.#kept = kept;
+    this.#graph = graph;
+    this.#open = open;
+  }
+
+  async run(...call: Parameters<Executable["run"]>): Promise<Record<string, TensorData>> {
+    this.#refuseIfDisposed();
+    const made = async () => new OnnxExecutable(this.#ort, await this.#open(this.#graph), this.#program, this.#kept);
+    this.#single ??= made();
+    return (await this.#single).run(...call);
+  }
+
+  async runAll(
+    state: Readonly<Record<string, Float32Array>>,
+    fixed: Readonly<Record<string, TensorData>>,
+    steps: readonly Readonly<Record<string, TensorData>>[],
+  ): Promise<{ state: Record<string, Float32Array>; outputs: Record<string, TensorData>[] }> {
+    const [program, many] = [this.#program, steps.length];
+    const session = await this.#sessionWith(Object.keys(fixed));
+    const inputs: Record<string, OrtTensor> = { ...this.#kept };
+    for (const [key, input] of Object.entries(program.inputs)) {
+      const name = input.node.attributes.name as string;
+      const same = state[key] ?? fixed[key];
+      const parts = same === undefined ? steps.map((step) => step[key]) : [same];
+      const sizes = parts.map((part) => sizesOf(program, key, input, part))[0]!;
+      if (same !== undefined) inputs[key in state ? firstName(name) : name] = tensor(this.#ort, input, same, sizes);
+      else inputs[allName(name)] = tensor(this.#ort, input, joined(parts as TensorData[]), [many, ...sizes]);
+    }
+    const results = await session.run(inputs).catch((cause: unknown) => {
+      this.#refuseIfDisposed();
+      throw new MachineError(`program "${program.name}" failed: ${messageOf(cause)}`, { cause });
+    });
+    const last: Record<string, Float32Array> = {};
+    const outputs = steps.map((): Record<string, TensorData> => ({}));
+    for (const key of Object.keys(program.outputs)) {
+      const data = (results[allName(outputName(key))] as OrtTensor).data as TensorData;
+      const size = data.length / many;
+      if (key in state) last[key] = data as Float32Array;
+      else for (const [at, own] of outputs.entries()) own[key] = data.subarray(at * size, (at + 1) * size);
+    }
+    return { state: last, outputs };
+  }
+
+  dispose(): void {
+    this.#isDisposed = true;
+    for (const opening of this.#sessions.values()) opening.then((session) => void session.release(), nothing);
+    this.#single?.then((single) => single.dispose(), nothing);
+  }
+
+  #sessionWith(fixed: readonly string[]): Promise<InferenceSession> {
+    this.#refuseIfDisposed();
+    const key = fixed.join();
+    let session = this.#sessions.get(key);
+    if (session === undefined) {
+      const names = fixed.map((name) => this.#program.inputs[name]!.node.attributes.name as string);
+      session = this.#open(stepsGraph(this.#program, this.#graph, new Set([...names, ...Object.keys(this.#kept)])));
+      this.#sessions.set(key, session);
+    }
+    return session;
+  }
+
+  #refuseIfDisposed(): void {
+    if (this.#isDisposed) throw new InvariantError(`program "${this.#program.name}" was disposed`);
+  }
+}
+
+const nothing = () => {};
+
+/** Wraps an array without a copy. */
+const tensor = (ort: Ort, { dtype }: TensorType, data: TensorData, sizes: readonly number[]): OrtTensor =>
+  new ort.Tensor(dtype as "float32", data as Float32Array, sizes);
+
+/** Arrays of one type, one after the other. */
+function joined(parts: readonly TensorData[]): TensorData {
+  const [first] = parts as readonly [TensorData];
+  if (parts.length === 1) return first;
+  const all = new (first.constructor as Float32ArrayConstructor)(parts.length * first.length);
+  for (const [at, part] of parts.entries()) all.set(part as Float32Array, at * first.length);
+  return all;
 }
 
 class OnnxExecutable implements Executable {
@@ -165,9 +271,7 @@ class OnnxExecutable implements Executable {
     this.#session = null;
   }
 
-  /** Wraps an array without a copy. */
   #tensor(key: string, data: TensorData | undefined, type: TensorType): OrtTensor {
-    const sizes = sizesOf(this.#program, key, type, data);
-    return new this.#ort.Tensor(type.dtype as "float32", data as Float32Array, sizes);
+    return tensor(this.#ort, type, data!, sizesOf(this.#program, key, type, data));
   }
 }

@@ -50,7 +50,8 @@ const start = () => ({ a: Float32Array.of(1, 2), b: Float32Array.of(10) });
 test("steps on arrays go from one to the next", async () => {
   const state = new StepState(start());
   const executable = plain(1);
-  for (let i = 0; i < 3; i++) assert.deepEqual((await state.step(turning(executable), {})).loss, Float32Array.of(1));
+  for (let i = 0; i < 3; i++)
+    assert.deepEqual((await state.steps(turning(executable), {}, [{}]))[0]!.loss, Float32Array.of(1));
   assert.deepEqual(await state.read(["a", "b"]), { a: Float32Array.of(4, 5), b: Float32Array.of(16) });
 });
 
@@ -59,12 +60,12 @@ test("what a step may write over has one array for all steps, also after a progr
   const { a, b } = vectors;
   const state = new StepState(vectors);
   for (const overwritable of [["a"], [], ["a", "b"], ["b"], []]) {
-    await state.step({ executable: plain(1), overwritable: new Set(overwritable) }, {});
+    await state.steps({ executable: plain(1), overwritable: new Set(overwritable) }, {}, [{}]);
   }
   const end = await state.read(["a", "b"]);
   assert.deepEqual(end, { a: Float32Array.of(6, 7), b: Float32Array.of(20) });
   const once = new StepState({ a, b });
-  await once.step({ executable: plain(1), overwritable: new Set(["a", "b"]) }, {});
+  await once.steps({ executable: plain(1), overwritable: new Set(["a", "b"]) }, {}, [{}]);
   const { a: same } = await once.read(["a"]);
   assert.equal(same, a);
 });
@@ -72,7 +73,7 @@ test("what a step may write over has one array for all steps, also after a progr
 test("a device that holds the state is asked for it once", async () => {
   const state = new StepState(start());
   const executable = holding(1);
-  for (let i = 0; i < 5; i++) await state.step(turning(executable), {});
+  for (let i = 0; i < 5; i++) await state.steps(turning(executable), {}, [{}]);
   assert.deepEqual((await state.read(["a", "b"])).b, Float32Array.of(20));
   assert.equal(executable.crossings, 2);
 });
@@ -80,7 +81,32 @@ test("a device that holds the state is asked for it once", async () => {
 test("the state follows when batches of another shape need another executable", async () => {
   const state = new StepState(start());
   const path = [holding(1), plain(10), holding(100), holding(1_000), plain(10_000)];
-  for (const executable of path) await state.step(turning(executable), {});
+  for (const executable of path) await state.steps(turning(executable), {}, [{}]);
   const { a, b } = await state.read(["a", "b"]);
   assert.deepEqual([a, b], [Float32Array.of(11_112, 11_113), Float32Array.of(22_232)]);
+});
+
+test("an executable that takes all steps at once is asked once, and what comes back is where the next ones start", async () => {
+  let calls = 0;
+  const executable: Executable = {
+    ...plain(1),
+    async runAll({ a, b }, _given, steps) {
+      calls++;
+      const state = { a: a!.map((x) => x + steps.length), b: b!.map((x) => x + 2 * steps.length) };
+      return { state, outputs: steps.map(() => ({ loss: Float32Array.of(calls) })) };
+    },
+  };
+  const vectors = start();
+  const { a } = vectors;
+  const state = new StepState(vectors);
+  const losses = [
+    ...(await state.steps(turning(executable), {}, [{}, {}])),
+    ...(await state.steps(turning(executable), {}, [{}])),
+  ];
+  assert.deepEqual(
+    losses.map(({ loss }) => loss![0]),
+    [1, 1, 2],
+  );
+  assert.deepEqual(await state.read(["a", "b"]), { a: Float32Array.of(4, 5), b: Float32Array.of(16) });
+  assert.deepEqual(a, Float32Array.of(1, 2), "what it began with is somebody else's");
 });

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import protobuf from "protobufjs";
 import { gradients } from "../../../src/tensor/autodiff.ts";
 import { OnnxEmitter } from "../../../src/tensor/executors/onnx-emitter.ts";
+import { encodeModel } from "../../../src/tensor/executors/onnx-proto.ts";
 import { Graph } from "../../../src/tensor/graph/graph.ts";
 import type { OnnxLimits, Program } from "../../../src/tensor/graph/ir.ts";
 import { add, exp, mul, neg, reduceSum, scale, sqrt } from "../../../src/tensor/ops/arithmetic.ts";
@@ -19,7 +20,7 @@ message Model { optional Graph graph = 7; }`).root;
 
 /** The operators of the model that ONNX Runtime would get, in order. */
 function operators(program: Program, limits: OnnxLimits = {}): string[] {
-  const model = schema.lookupType("Model").decode(new OnnxEmitter(null, limits).emit(program));
+  const model = schema.lookupType("Model").decode(encodeModel(new OnnxEmitter(null, limits).emit(program)));
   const { graph } = model.toJSON() as { graph: { node?: { opType: string }[] } };
   return (graph.node ?? []).map(({ opType }) => opType);
 }

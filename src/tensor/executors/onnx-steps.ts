@@ -1,0 +1,67 @@
+/**
+ * A step of training as the body of a Scan: several steps are then one call of the library, and the state does not leave it
+ * between them. A small model's step takes less time than what surrounds a call.
+ */
+import type { Program } from "../graph/ir.ts";
+import { sizeOf } from "../graph/shape.ts";
+import { outputName } from "./onnx-emitter.ts";
+import { type GraphProto, graphAttribute, type NodeProto, type ValueProto } from "./onnx-proto.ts";
+
+/** What a call costs is a hundredth of a larger program's step, or of copying its state. */
+const most = { nodes: 400, stateBytes: 8e6 };
+
+/** The program's state: float vectors that are inputs and outputs of one name. */
+export const stateOf = ({ inputs, outputs }: Program): string[] =>
+  Object.keys(inputs).filter((name) => name in outputs);
+
+/** Whether steps of the program gain by sharing a call, and say the same sizes of themselves each time. */
+export function gainsByCompany(program: Program, { nodes }: GraphProto): boolean {
+  const state = stateOf(program);
+  const bytes = state.reduce((sum, name) => sum + 4 * Number(sizeOf(program.inputs[name]!.shape)), 0);
+  const sizesAreKnown = Object.values(program.outputs).every(({ shape }) =>
+    shape.every((dim) => typeof dim === "number"),
+  );
+  return state.length > 0 && sizesAreKnown && nodes.length <= most.nodes && bytes <= most.stateBytes;
+}
+
+/** What the model is fed under: the state before the first step, or an input of all steps one after the other. */
+export const firstName = (input: string): string => `first.${input}`;
+export const allName = (input: string): string => `all.${input}`;
+
+/** @param fixed inputs of the graph that are the same in every step */
+export function stepsGraph(program: Program, step: GraphProto, fixed: ReadonlySet<string>): GraphProto {
+  const state = stateOf(program);
+  const stateInputs = new Set(state.map((name) => program.inputs[name]!.node.attributes.name as string));
+  const named = (name: string) => step.outputs.find((output) => output.name === outputName(name))!;
+  const outputs = Object.keys(program.outputs).filter((name) => !state.includes(name));
+  const before = state.map(
+    (name) => step.inputs.find((input) => input.name === program.inputs[name]!.node.attributes.name)!,
+  );
+  const scanned = step.inputs.filter(({ name }) => !stateInputs.has(name) && !fixed.has(name));
+  const after = [...state, ...outputs].map(named);
+  const body: GraphProto = { ...step, initializers: [], inputs: [...before, ...scanned], outputs: after };
+  const scan: NodeProto = {
+    name: "steps",
+    opType: "Scan",
+    domain: "",
+    input: [...before.map(({ name }) => firstName(name)), ...scanned.map(({ name }) => allName(name))],
+    output: after.map(({ name }) => allName(name)),
+    attribute: [{ name: "num_scan_inputs", i: scanned.length, type: 2 }, graphAttribute("body", body)],
+  };
+  const unsized = ({ name, elementType }: ValueProto): ValueProto => ({ name: allName(name), elementType });
+  return {
+    name: step.name,
+    nodes: [scan],
+    initializers: step.initializers,
+    inputs: [
+      ...before.map(({ name, ...type }) => ({ name: firstName(name), ...type })),
+      ...scanned.map(({ name, elementType, dims }) => ({
+        name: allName(name),
+        elementType,
+        ...(dims && { dims: ["steps", ...dims] }),
+      })),
+      ...step.inputs.filter(({ name }) => fixed.has(name)),
+    ],
+    outputs: after.map(unsized),
+  };
+}
