@@ -13,7 +13,7 @@ import { doWork } from "../src/fl/works.ts";
 import type { BlobReader } from "../src/runtime/messages/blobs.ts";
 import type { BlobRef } from "../src/runtime/messages/refs.ts";
 import type { GatheredJob, GatheredResult, Gathering } from "../src/runtime/pledges.ts";
-import type { Handler, Task } from "../src/runtime/pools/pool.ts";
+import type { Handler, LastUse, Task } from "../src/runtime/pools/pool.ts";
 import type { Nature } from "../src/runtime/pools/waiting.ts";
 import type { Task as Costs, Variant } from "../src/tasks/task.ts";
 import type {
@@ -79,14 +79,17 @@ export function trainingHandlers(
   let opened: Promise<TrainingEngine> | undefined;
   let evaluationRows: Batch[] | undefined;
   return {
-    async train(job: TrainRecipe, blobs: BlobReader) {
+    async train(job: TrainRecipe, blobs: BlobReader, lastUse?: LastUse) {
       opened ??= engine();
       const { results } = await train(setup(), await opened, [job], blobs);
+      lastUse?.(results[0]!.values);
       return results[0]!;
     },
-    async trainTogether({ jobs }: GatheredJob<TrainRecipe>, blobs: BlobReader) {
+    async trainTogether({ jobs }: GatheredJob<TrainRecipe>, blobs: BlobReader, lastUse?: LastUse) {
       opened ??= engine();
-      return train(setup(), await opened, jobs, blobs);
+      const found = await train(setup(), await opened, jobs, blobs);
+      for (const { values } of found.results) lastUse?.(values);
+      return found;
     },
     async evaluate({ models, mix, on }: EvaluateRecipe, blobs: BlobReader) {
       opened ??= engine();

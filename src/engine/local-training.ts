@@ -1,5 +1,6 @@
 /** Local training: a native call per step, or for several, of one client or of several at once. */
 import type { TensorData } from "../tensor/executors/executor.ts";
+import { free } from "../tensor/executors/memory.ts";
 import { type Compiled, type RowShape, type StepJob, type StepResult, tallyPrefix } from "./engine.ts";
 import { batchFeeds, stepFeeds, vectorsOf, withoutOthers } from "./feeds.ts";
 import { type StateVectors, StepState } from "./step-state.ts";
@@ -35,12 +36,14 @@ export async function trainTogether(
   const kept = Object.keys(first.state);
   if (first.batches.length === 0) return jobs.map(untouched);
   let program = await compile(clients, first.batches[0]!);
-  let state = new StepState(startOf(jobs, program, zeros));
+  let state = new StepState(startOf(jobs, program, zeros), Object.values(zeros));
   let given = constantsOf(jobs, program);
   const finish = (vectors: StateVectors, from: number) => {
     for (let client = from; client < clients; client++) {
       ends[client] = Object.fromEntries(kept.map((name) => [name, part(vectors[name]!, client, clients)]));
     }
+    // Copies were taken of all that is left in them.
+    if (from === 0 && clients > 1) for (const name of kept) free(vectors[name]!.buffer);
   };
   for (let step = 0; step < first.batches.length; ) {
     const shape = first.batches[step]!;

@@ -15,13 +15,16 @@ type Feeds = Readonly<Record<string, TensorData>>;
 export class StepState {
   readonly #current: StateVectors;
   readonly #next: StateVectors = {};
-  /** Whether what is current was made here. */
-  #isOwn = false;
+  readonly #lent: ReadonlySet<Float32Array>;
   #held: { readonly executable: Executable; readonly state: ResidentState } | null = null;
 
-  /** @param vectors the state at the start; taken over, not copied */
-  constructor(vectors: StateVectors) {
+  /**
+   * @param vectors the state at the start; taken over, not copied
+   * @param lent those of them that somebody will use again
+   */
+  constructor(vectors: StateVectors, lent: readonly Float32Array[] = []) {
     this.#current = vectors;
+    this.#lent = new Set(lent);
   }
 
   /**
@@ -37,9 +40,8 @@ export class StepState {
     const { executable } = compiled;
     if (executable.runAll) {
       const { state, outputs } = await executable.runAll(this.#current, given, steps);
-      if (this.#isOwn) for (const { buffer } of Object.values(this.#current)) free(buffer as ArrayBuffer);
+      for (const vector of Object.values(this.#current)) if (!this.#lent.has(vector)) free(vector.buffer);
       Object.assign(this.#current, state);
-      this.#isOwn = true;
       return outputs;
     }
     const outputs: Record<string, TensorData>[] = [];

@@ -102,7 +102,7 @@ export function foldMean(
 
 /**
  * mean_i ← mean_i + share·(factor·Δ_i − mean_i) for `start ≤ i < end`. Four at a time takes a quarter less
- * time and gives the same numbers.
+ * time and gives the same numbers; what is left comes first, as V8 gives up a loop that is followed by one it has not seen.
  */
 function foldRange(
   mean: Float64Array,
@@ -113,8 +113,11 @@ function foldRange(
   share: number,
   factor: number,
 ): void {
-  let i = start;
-  for (; i + 3 < end; i += 4) {
+  let i = start + ((end - start) % 4);
+  for (let first = start; first < i; first++) {
+    mean[first] = mean[first]! + share * (factor * (values[first]! - base[first]!) - mean[first]!);
+  }
+  for (; i < end; i += 4) {
     const a = mean[i]!;
     const b = mean[i + 1]!;
     const c = mean[i + 2]!;
@@ -124,7 +127,6 @@ function foldRange(
     mean[i + 2] = c + share * (factor * (values[i + 2]! - base[i + 2]!) - c);
     mean[i + 3] = d + share * (factor * (values[i + 3]! - base[i + 3]!) - d);
   }
-  for (; i < end; i++) mean[i] = mean[i]! + share * (factor * (values[i]! - base[i]!) - mean[i]!);
 }
 
 /** A group moves only if someone trained it and it has weight. */
@@ -176,14 +178,14 @@ export function addChange(
   end: number,
   factor: number,
 ): void {
-  let i = start;
-  for (; i + 3 < end; i += 4) {
+  let i = start + ((end - start) % 4);
+  for (let first = start; first < i; first++) into[first] = into[first]! + factor * (values[first]! - base[first]!);
+  for (; i < end; i += 4) {
     into[i] = into[i]! + factor * (values[i]! - base[i]!);
     into[i + 1] = into[i + 1]! + factor * (values[i + 1]! - base[i + 1]!);
     into[i + 2] = into[i + 2]! + factor * (values[i + 2]! - base[i + 2]!);
     into[i + 3] = into[i + 3]! + factor * (values[i + 3]! - base[i + 3]!);
   }
-  for (; i < end; i++) into[i] = into[i]! + factor * (values[i]! - base[i]!);
 }
 
 /** Adds in float64 and rounds once. A zero delta leaves the value as it is, the sign of a zero included. */

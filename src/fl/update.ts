@@ -152,11 +152,19 @@ function firstNonFinite(what: string, values: readonly number[] | Float32Array |
   return at < 0 ? null : `${what} value ${at} is ${values[at]}, expected a finite number`;
 }
 
-/** Of one type of array alone: a loop that has seen several takes five times as long. */
+/** Of one type of array alone: a loop that has seen several takes five times as long, and one without a rest to do last half. */
 function allFinite({ buffer, byteOffset, length }: Float32Array): boolean {
   // An exponent of ones, and no other, carries into the sign.
   const bits = new Int32Array(buffer, byteOffset, length);
-  let carried = 0;
-  for (let i = 0; i < length; i++) carried |= (bits[i]! & 0x7fffffff) + 0x00800000;
-  return carried >= 0;
+  const carry = (i: number): number => (bits[i]! & 0x7fffffff) + 0x00800000;
+  let i = length % 4;
+  let [a, b, c, d] = [0, 0, 0, 0];
+  for (let first = 0; first < i; first++) a |= carry(first);
+  for (; i < length; i += 4) {
+    a |= carry(i);
+    b |= carry(i + 1);
+    c |= carry(i + 2);
+    d |= carry(i + 3);
+  }
+  return (a | b | c | d) >= 0;
 }

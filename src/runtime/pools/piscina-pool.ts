@@ -241,7 +241,7 @@ export class PiscinaPool implements WorkPool {
         const reply = replies[at]!;
         resolve(resultOf(reply));
         // All that was in it was copied, and V8 would stop for as much again.
-        if (reply.length > large) free(reply.buffer as ArrayBuffer);
+        if (reply.length > large) free(reply.buffer);
         this.#completed++;
       } catch (error) {
         remember(this.#problems, `"${task.work}" threw: ${messageOf(error)}`);

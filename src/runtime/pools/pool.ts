@@ -3,6 +3,7 @@
  * the number of workers nor the order in which they finish reaches a run.
  */
 import { InputError, InvariantError, MachineError, messageOf } from "../../base/errors.ts";
+import { free } from "../../tensor/executors/memory.ts";
 import { type BlobReader, type BlobViews, blobReader } from "../messages/blobs.ts";
 import { decode, encode } from "../messages/codec.ts";
 
@@ -18,8 +19,14 @@ export interface EncodedTask extends Task {
   readonly job: Uint8Array<ArrayBuffer>;
 }
 
-/** One kind of work; its result is plain data. It must not write to what `blobs` gives it. */
-export type Handler<Job, Result> = (job: Job, blobs: BlobReader) => Result | Promise<Result>;
+/**
+ * One kind of work; its result is plain data. It must not write to what `blobs` gives it.
+ *
+ * @param lastUse takes arrays of the result that nobody reads once that is on its way: their memory is given back then
+ */
+export type Handler<Job, Result> = (job: Job, blobs: BlobReader, lastUse?: LastUse) => Result | Promise<Result>;
+
+export type LastUse = (array: Float32Array) => void;
 
 export type Handlers = Readonly<Record<string, Handler<never, unknown>>>;
 
@@ -75,18 +82,21 @@ export function encodeTask({ work, job, blobs }: Task): EncodedTask {
 
 /** Does a task, and encodes what its handler returned or threw. */
 export const answer = (handlers: Handlers, { work, job, blobs }: EncodedTask): Promise<Uint8Array<ArrayBuffer>> =>
-  replyOf(() => {
+  replyOf((lastUse) => {
     const handler = Object.hasOwn(handlers, work) ? handlers[work] : undefined;
     if (handler === undefined) {
       throw new InvariantError(`no handler for "${work}"; this worker has ${Object.keys(handlers).join(", ")}`);
     }
-    return handler(decode(job) as never, blobReader(blobs));
+    return handler(decode(job) as never, blobReader(blobs), lastUse);
   });
 
 /** What work returned or threw, as bytes. */
-export async function replyOf(work: () => unknown): Promise<Uint8Array<ArrayBuffer>> {
+export async function replyOf(work: (lastUse: LastUse) => unknown): Promise<Uint8Array<ArrayBuffer>> {
+  const used: Float32Array[] = [];
   try {
-    return encode({ ok: true, value: await work() } satisfies Reply);
+    const reply = encode({ ok: true, value: await work((array) => used.push(array)) } satisfies Reply);
+    for (const { buffer } of used) free(buffer);
+    return reply;
   } catch (error) {
     const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
     return encode({ ok: false, name, message: carriable(message), stack: stack && carriable(stack) } satisfies Reply);

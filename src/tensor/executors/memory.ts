@@ -24,8 +24,9 @@ type Transfer = (this: ArrayBuffer, length: number) => ArrayBuffer;
 /** Standard since Node 22. */
 let transfer = (ArrayBuffer.prototype as { transfer?: Transfer }).transfer;
 
-/** At once: arrays that lie in it have no elements any more. */
-export function free(buffer: ArrayBuffer): void {
+/** At once: arrays that lie in it have no elements any more. What other threads may read stays. */
+export function free(buffer: ArrayBufferLike): void {
+  if (!(buffer instanceof ArrayBuffer)) return;
   transfer ??= withFlag<Transfer>("--harmony-rab-gsab-transfer", "ArrayBuffer.prototype.transfer");
   transfer.call(buffer, 0);
 }

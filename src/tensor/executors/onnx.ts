@@ -261,7 +261,7 @@ class OnnxExecutable implements Executable {
       const target = into[key];
       outputs[key] = target ?? data;
       // The binding (1.30) copies every output, one that lies where it should as well.
-      if (target && data.buffer !== target.buffer) free(data.buffer as ArrayBuffer);
+      if (target && data.buffer !== target.buffer) free(data.buffer);
     }
     return outputs;
   }
