@@ -1,7 +1,7 @@
 /**
  * What does a client-round of a small model cost?
  *
- *   npm run bench -- vision [--peer <python with pfl-research on its PYTHONPATH>]
+ *   npm run bench -- vision [--merge <clients that share a call>] [--peer <python with pfl-research on its PYTHONPATH>]
  *
  * FedAvg on the digits, MLP 64-256-256-10, SGD, batch 16, two workers, beside the same in pfl-research where that is given
  * (`bench/peers/README.md`), one after the other, setting by setting. `ms` is the time of the rounds divided by counted
@@ -25,11 +25,14 @@ const settings: readonly VisionSetting[] = [
 ];
 
 export default async function run(options: string[]): Promise<void> {
-  const { values } = parseArgs({ args: options, options: { peer: { type: "string" } } });
+  const { values } = parseArgs({
+    args: options,
+    options: { peer: { type: "string" }, merge: { type: "string", default: "1" } },
+  });
   const rows: string[][] = [];
   for (const setting of settings) {
-    const own = await ownCost(setting);
-    const process = ownProcess(setting);
+    const own = await ownCost(setting, Number(values.merge));
+    const process = ownProcess(setting, values.merge);
     const row = [
       Object.values(setting).join(" "),
       own.ms.toFixed(2),
@@ -48,10 +51,11 @@ export default async function run(options: string[]): Promise<void> {
   console.log(formatTable(values.peer === undefined ? columns : [...columns, ...ofPeer], rows));
 }
 
-async function ownCost(setting: VisionSetting): Promise<{ ms: number; accuracy: number }> {
+async function ownCost(setting: VisionSetting, clients: number): Promise<{ ms: number; accuracy: number }> {
   let begun = 0;
   const result = await runScenario(visionScenario(setting), {
     workers: 2,
+    merge: { clients },
     out: null,
     listen: ({ type }) => {
       if (type === "round" && begun === 0) begun = performance.now();
@@ -62,12 +66,12 @@ async function ownCost(setting: VisionSetting): Promise<{ ms: number; accuracy: 
 }
 
 /** Seconds of a process of its own. */
-function ownProcess(setting: VisionSetting): number {
+function ownProcess(setting: VisionSetting, merge: string): number {
   const folder = mkdtempSync(join(tmpdir(), "flame-bench-"));
   try {
     const env = { VISION_BENCH: Object.values(setting).join(" ") };
-    const words = ["bin/flame.mjs", "run", "bench/vision-scenario.ts", "--workers", "2", "--out", join(folder, "run")];
-    return timed(process.execPath, words, env).seconds;
+    const words = ["bin/flame.mjs", "run", "bench/vision-scenario.ts", "--workers", "2", "--merge", merge];
+    return timed(process.execPath, [...words, "--out", join(folder, "run")], env).seconds;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

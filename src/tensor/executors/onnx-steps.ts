@@ -2,7 +2,7 @@
  * A step of training as the body of a Scan: several steps are then one call of the library, and the state does not leave it
  * between them. A small model's step takes less time than what surrounds a call.
  */
-import type { Program } from "../graph/ir.ts";
+import type { Program, Tensor } from "../graph/ir.ts";
 import { sizeOf } from "../graph/shape.ts";
 import { outputName } from "./onnx-emitter.ts";
 import { type GraphProto, graphAttribute, type NodeProto, type ValueProto } from "./onnx-proto.ts";
@@ -16,12 +16,11 @@ export const stateOf = ({ inputs, outputs }: Program): string[] =>
 
 /** Whether steps of the program gain by sharing a call, and say the same sizes of themselves each time. */
 export function gainsByCompany(program: Program, { nodes }: GraphProto): boolean {
-  const state = stateOf(program);
-  const bytes = state.reduce((sum, name) => sum + 4 * Number(sizeOf(program.inputs[name]!.shape)), 0);
-  const sizesAreKnown = Object.values(program.outputs).every(({ shape }) =>
-    shape.every((dim) => typeof dim === "number"),
-  );
-  return state.length > 0 && sizesAreKnown && nodes.length <= most.nodes && bytes <= most.stateBytes;
+  const state = stateOf(program).map((name) => program.inputs[name]!);
+  const isKnown = ({ shape }: Tensor) => shape.every((dim) => typeof dim === "number");
+  if (state.length === 0 || ![...state, ...Object.values(program.outputs)].every(isKnown)) return false;
+  const bytes = state.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
+  return nodes.length <= most.nodes && bytes <= most.stateBytes;
 }
 
 /** What the model is fed under: the state before the first step, or an input of all steps one after the other. */
