@@ -11,8 +11,7 @@ import { type GraphProto, graphAttribute, type NodeProto, type ValueProto } from
 const most = { nodes: 400, stateBytes: 8e6 };
 
 /** The program's state: float vectors that are inputs and outputs of one name. */
-export const stateOf = ({ inputs, outputs }: Program): string[] =>
-  Object.keys(inputs).filter((name) => name in outputs);
+const stateOf = ({ inputs, outputs }: Program): string[] => Object.keys(inputs).filter((name) => name in outputs);
 
 /** Whether steps of the program gain by sharing a call, and say the same sizes of themselves each time. */
 export function gainsByCompany(program: Program, { nodes }: GraphProto): boolean {

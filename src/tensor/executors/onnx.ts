@@ -197,6 +197,8 @@ class OnnxSteps implements Executable {
       const names = fixed.map((name) => this.#program.inputs[name]!.node.attributes.name as string);
       session = this.#open(stepsGraph(this.#program, this.#graph, new Set([...names, ...Object.keys(this.#kept)])));
       this.#sessions.set(key, session);
+      // What failed is tried again when it is asked for again.
+      session.catch(() => this.#sessions.delete(key));
     }
     return session;
   }
