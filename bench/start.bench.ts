@@ -14,7 +14,7 @@ import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { median } from "simple-statistics";
-import { compiled } from "../bin/compiled.mjs";
+import { compile, compiled } from "../bin/compiled.mjs";
 import { packageRoot } from "../src/base/places.ts";
 import { formatTable } from "../src/report/table.ts";
 
@@ -34,7 +34,7 @@ export default async function bench(options: string[]): Promise<void> {
       if (repeat > 0) beyond.get(what)!.push(seconds(words) - reference);
   }
   const few = Math.max(1, repeats >> 2);
-  const ready = Array.from({ length: repeats }, () => workerReady(program));
+  const ready = await workersReady(repeats);
   const rounds: number[] = [];
   for (let repeat = 0; repeat < few; repeat++) rounds.push(await firstRound());
   const rows = [
@@ -54,10 +54,13 @@ function seconds(words: readonly string[]): number {
   return (performance.now() - begun) / 1_000;
 }
 
-/** In a process of its own: worker threads begin with the options of the process, and this one has tsx among them. */
-function workerReady(program: string): number {
-  const url = (path: string) => JSON.stringify(pathToFileURL(join(program, path)).href);
-  const code = `
+/** Each in a process of its own: worker threads begin with the options of the process, and this one has tsx among them. */
+async function workersReady(repeats: number): Promise<number[]> {
+  const folder = join(packageRoot(), ".cache", `start-bench.${process.pid}`);
+  try {
+    await compile(folder, { more: ["src/runtime/pools/piscina-pool"] });
+    const url = (path: string) => JSON.stringify(pathToFileURL(join(folder, path)).href);
+    const code = `
     const { PiscinaPool } = await import(${url("src/runtime/pools/piscina-pool.js")});
     const begun = performance.now();
     const pool = new PiscinaPool({ worker: new URL(${url("actors/worker.js")}), workers: 1, workerData: {} });
@@ -65,7 +68,13 @@ function workerReady(program: string): number {
     await pool.run({ work: "none", job: null, blobs: [] }).catch(() => {});
     process.stdout.write(String((performance.now() - begun) / 1_000));
     process.exit();`;
-  return Number(spawnSync(process.execPath, ["--input-type=module", "-e", code], { encoding: "utf8" }).stdout);
+    const words = ["--input-type=module", "-e", code];
+    return Array.from({ length: repeats }, () =>
+      Number(spawnSync(process.execPath, words, { encoding: "utf8" }).stdout),
+    );
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 async function firstRound(): Promise<number> {

@@ -9,9 +9,11 @@
  * Runtime's own profile of a training step, the one of that federation.
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { SourceMap } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { compiled } from "../bin/compiled.mjs";
 import { packageRoot } from "../src/base/places.ts";
@@ -52,10 +54,18 @@ export default async function bench(options: string[]): Promise<void> {
   }
 }
 
+interface Frame {
+  readonly functionName: string;
+  readonly url: string;
+  /** From 0 on. */
+  readonly lineNumber: number;
+  readonly columnNumber: number;
+}
+
 interface Profile {
   readonly nodes: readonly {
     readonly id: number;
-    readonly callFrame: { readonly functionName: string; readonly url: string };
+    readonly callFrame: Frame;
     readonly children?: readonly number[];
   }[];
   readonly samples: readonly number[];
@@ -97,7 +107,7 @@ function causesIn(folder: string): string[][] {
 }
 
 function causesOf({ nodes, samples, timeDeltas }: Profile): Map<string, number> {
-  const frameOf = new Map(nodes.map(({ id, callFrame: { functionName, url } }) => [id, `${functionName} ${url}`]));
+  const frameOf = new Map(nodes.map(({ id, callFrame }) => [id, inSources(callFrame)]));
   const callerOf = new Map(nodes.flatMap(({ id, children = [] }) => children.map((child) => [child, id] as const)));
   const found = new Map<number, string>();
   const causeOf = (id: number): string => {
@@ -113,4 +123,18 @@ function causesOf({ nodes, samples, timeDeltas }: Profile): Map<string, number> 
     times.set(cause, (times.get(cause) ?? 0) + timeDeltas[at]!);
   }
   return times;
+}
+
+const maps = new Map<string, SourceMap | null>();
+
+/** `function file`. Compiled, modules share files, and names that clash have a number. */
+function inSources({ functionName, url, lineNumber, columnNumber }: Frame): string {
+  if (!maps.has(url)) {
+    const path = url.startsWith("file:") ? `${fileURLToPath(url)}.map` : "";
+    maps.set(url, existsSync(path) ? new SourceMap(JSON.parse(readFileSync(path, "utf8"))) : null);
+  }
+  const entry = maps.get(url)?.findEntry(lineNumber, columnNumber) ?? {};
+  return "originalSource" in entry
+    ? `${functionName.replace(/\d+$/, "")} ${entry.originalSource}`
+    : `${functionName} ${url}`;
 }
