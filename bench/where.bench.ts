@@ -130,7 +130,8 @@ const maps = new Map<string, SourceMap | null>();
 /** `function file`. Compiled, modules share files, and names that clash have a number. */
 function inSources({ functionName, url, lineNumber, columnNumber }: Frame): string {
   if (!maps.has(url)) {
-    const path = url.startsWith("file:") ? `${fileURLToPath(url)}.map` : "";
+    const isOwn = url.startsWith("file:") && !url.includes("/node_modules/");
+    const path = isOwn ? `${fileURLToPath(url)}.map` : "";
     maps.set(url, existsSync(path) ? new SourceMap(JSON.parse(readFileSync(path, "utf8"))) : null);
   }
   const entry = maps.get(url)?.findEntry(lineNumber, columnNumber) ?? {};
