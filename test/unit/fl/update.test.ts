@@ -49,3 +49,15 @@ for (const [name, change, reason] of broken) {
     assert.equal(refusal.kind, / value |NaN, before/.test(reason.source) ? kind : "misfit");
   });
 }
+
+test("what is not finite is found wherever it stands, and what is only large or small passes", () => {
+  for (const index of good.values.keys()) {
+    for (const value of [Number.NaN, Infinity, -Infinity]) {
+      const found = checkUpdate({ ...good, values: poisoned(index, value) }, task);
+      assert.equal(found?.text, `adapter value ${index} is ${value}, expected a finite number`);
+    }
+    for (const value of [-0, 1e-45, 3.4028234663852886e38, -3.4028234663852886e38]) {
+      assert.equal(checkUpdate({ ...good, values: poisoned(index, value) }, task), null);
+    }
+  }
+});
