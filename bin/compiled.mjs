@@ -20,6 +20,8 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const builds = join(root, ".cache", "compiled");
+/** Written last: a folder without it is not whole. */
+const digestFile = "sources.sha256";
 
 /** What nobody started for this long goes when something else is compiled; until then a run may still load files of it. */
 const keptMs = 7 * 24 * 3_600_000;
@@ -36,7 +38,7 @@ export async function compiled() {
   for (;;) {
     const digest = sourcesNow();
     const folder = join(builds, digest);
-    if (!existsSync(folder)) {
+    if (!isWhole(folder)) {
       const draft = `${folder}.${process.pid}`;
       await compile(draft, { maps: true });
       // What was edited meanwhile may or may not be in it.
@@ -44,12 +46,15 @@ export async function compiled() {
       rmSync(draft, { recursive: true, force: true });
       removeOld();
     }
-    if (existsSync(folder)) {
+    if (isWhole(folder)) {
       utimesSync(folder, new Date(), new Date());
       return folder;
     }
   }
 }
+
+/** @param {string} folder */
+const isWhole = (folder) => existsSync(join(folder, digestFile));
 
 /** What starts as a process or a thread, and what users import; of the rest nobody asks by its place. */
 const entries = [
@@ -98,7 +103,7 @@ export async function compile(folder, { more = [], maps = false } = {}) {
     throw new Error(`the sources do not compile:\n${error.message}`);
   });
   const { sourceDigest } = await import(pathToFileURL(join(folder, "src/run/package.js")).href);
-  writeFileSync(join(folder, "sources.sha256"), sourceDigest(root));
+  writeFileSync(join(folder, digestFile), sourceDigest(root));
   const names = Object.keys(metafile.inputs).map((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1]);
   return [...new Set(names)].filter((name) => name !== undefined).sort();
 }
@@ -106,7 +111,10 @@ export async function compile(folder, { more = [], maps = false } = {}) {
 /** SHA-256 of everything that compiled output depends on. */
 function sourcesNow() {
   const hash = createHash("sha256");
-  const files = ["bin/compiled.mjs", "package.json", "tsconfig.json", "node_modules/.package-lock.json"];
+  const installed = join("node_modules", ".package-lock.json");
+  const files = ["bin/compiled.mjs", "package.json", "tsconfig.json"];
+  // npm's list of what is installed; other package managers have none.
+  files.push(existsSync(join(root, installed)) ? installed : "package-lock.json");
   for (const folder of ["actors", "src"]) {
     const names = readdirSync(join(root, folder), { recursive: true, encoding: "utf8" });
     files.push(...names.filter((name) => name.endsWith(".ts")).map((name) => join(folder, name)));
@@ -120,11 +128,12 @@ function sourcesNow() {
 
 /** @param {string} draft @param {string} folder */
 function publish(draft, folder) {
+  if (!isWhole(folder)) rmSync(folder, { recursive: true, force: true });
   try {
     renameSync(draft, folder);
   } catch (error) {
     // Another process was faster.
-    if (!existsSync(folder)) throw error;
+    if (!isWhole(folder)) throw error;
   }
 }
 

@@ -16,7 +16,7 @@ const builds = (checkout: string): string[] => readdirSync(join(checkout, ".cach
 
 /** A checkout of its own, with a command line that does nothing but say what it was made from. */
 function copyOf(folder: string): { flame: () => Promise<string>; edit: (text: string) => void; path: string } {
-  for (const name of ["bin", "src", "actors", "package.json", "tsconfig.json"]) {
+  for (const name of ["bin", "src", "actors", "package.json", "package-lock.json", "tsconfig.json"]) {
     cpSync(join(packageRoot(), name), join(folder, name), { recursive: true });
   }
   symlinkSync(join(packageRoot(), "node_modules"), join(folder, "node_modules"));
@@ -36,8 +36,16 @@ test("sources are compiled once, and again when they change, by whoever comes fi
   edit('process.stdout.write("one" satisfies string);\n');
   assert.equal(await flame(), "one");
   assert.equal(builds(path).length, 2, "what was compiled before is not compiled again");
-  rmSync(join(path, ".cache", "compiled", first!), { recursive: true });
-  assert.equal(await flame(), "one");
+  for (const lost of [".", "sources.sha256"]) {
+    rmSync(join(path, ".cache", "compiled", first!, lost), { recursive: true });
+    assert.equal(await flame(), "one");
+  }
+});
+
+test("a checkout in which nothing is installed says what to do", async (t) => {
+  const { flame, path } = copyOf(temporaryFolder(t));
+  rmSync(join(path, "node_modules"));
+  await assert.rejects(flame(), /is not installed: npm ci/);
 });
 
 test("an added, a deleted and a wrong file are seen, and a wrong one is named", async (t) => {

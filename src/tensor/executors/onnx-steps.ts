@@ -7,19 +7,31 @@ import { sizeOf } from "../graph/shape.ts";
 import { outputName } from "./onnx-emitter.ts";
 import { type GraphProto, graphAttribute, type NodeProto, type ValueProto } from "./onnx-proto.ts";
 
-/** What a call costs is a hundredth of a larger program's step, or of copying its state. */
-const most = { nodes: 400, stateBytes: 8e6 };
+/**
+ * What a call costs is a hundredth of a larger program's step, or of copying its state. Other outputs are kept for all steps
+ * of a call.
+ */
+const most = { nodes: 400, stateBytes: 8e6, otherBytes: 1e5 };
 
 /** The program's state: float vectors that are inputs and outputs of one name. */
 const stateOf = ({ inputs, outputs }: Program): string[] => Object.keys(inputs).filter((name) => name in outputs);
 
 /** Whether steps of the program gain by sharing a call, and say the same sizes of themselves each time. */
 export function gainsByCompany(program: Program, { nodes }: GraphProto): boolean {
-  const state = stateOf(program).map((name) => program.inputs[name]!);
+  const state = stateOf(program);
+  const { inputs, outputs } = program;
   const isKnown = ({ shape }: Tensor) => shape.every((dim) => typeof dim === "number");
-  if (state.length === 0 || ![...state, ...Object.values(program.outputs)].every(isKnown)) return false;
-  const bytes = state.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
-  return nodes.length <= most.nodes && bytes <= most.stateBytes;
+  if (state.length === 0 || !Object.values(outputs).every(isKnown)) return false;
+  const isKept = (name: string) =>
+    inputs[name]!.dtype === "float32" && String(inputs[name]!.shape) === String(outputs[name]!.shape);
+  const bytesOf = (names: readonly string[]) => names.reduce((sum, name) => sum + 4 * sizeOf(outputs[name]!.shape), 0);
+  const others = Object.keys(outputs).filter((name) => !state.includes(name));
+  return (
+    state.every(isKept) &&
+    nodes.length <= most.nodes &&
+    bytesOf(state) <= most.stateBytes &&
+    bytesOf(others) <= most.otherBytes
+  );
 }
 
 /** What the model is fed under: the state before the first step, or an input of all steps one after the other. */
