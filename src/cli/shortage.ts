@@ -7,7 +7,7 @@ import { devNull } from "node:os";
 import { addressesLeft } from "../base/processes.ts";
 import { formatBytes } from "../base/units.ts";
 
-/** While it loads, the program has about 230 files open at once. */
+/** While it loads with a file for each module, the program has about 230 files open at once. */
 const files = 256;
 
 /** Bytes of addresses that the program takes to load, and to play a small run without training. */

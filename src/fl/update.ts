@@ -152,7 +152,7 @@ function firstNonFinite(what: string, values: readonly number[] | Float32Array |
   return at < 0 ? null : `${what} value ${at} is ${values[at]}, expected a finite number`;
 }
 
-/** Of one type of array alone: a loop that has seen several takes five times as long, and one without a rest to do last half. */
+/** Of one type of array alone: a loop that has seen several takes five times as long. Four at a time takes two thirds. */
 function allFinite({ buffer, byteOffset, length }: Float32Array): boolean {
   // An exponent of ones, and no other, carries into the sign.
   const bits = new Int32Array(buffer, byteOffset, length);

@@ -147,8 +147,7 @@ class OnnxSteps implements Executable {
 
   async run(...call: Parameters<Executable["run"]>): Promise<Record<string, TensorData>> {
     this.#refuseIfDisposed();
-    const made = async () => new OnnxExecutable(this.#ort, await this.#open(this.#graph), this.#program, this.#kept);
-    this.#single ??= made();
+    this.#single ??= this.#makeSingle();
     return (await this.#single).run(...call);
   }
 
@@ -187,6 +186,17 @@ class OnnxSteps implements Executable {
     this.#isDisposed = true;
     for (const opening of this.#sessions.values()) opening.then((session) => void session.release(), nothing);
     this.#single?.then((single) => single.dispose(), nothing);
+  }
+
+  #makeSingle(): Promise<OnnxExecutable> {
+    const made = this.#open(this.#graph).then(
+      (session) => new OnnxExecutable(this.#ort, session, this.#program, this.#kept),
+    );
+    // As below.
+    made.catch(() => {
+      this.#single = null;
+    });
+    return made;
   }
 
   #sessionWith(fixed: readonly string[]): Promise<InferenceSession> {
