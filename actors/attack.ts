@@ -10,7 +10,7 @@
  *                is how Xie et al. (FedAsync, 2019) stress staleness, but in the client: a cache that is never emptied.
  *                Until it has had so many invitations it goes on from its first model
  */
-import { z } from "zod";
+import * as z from "zod";
 import { unreachable } from "../src/base/errors.ts";
 import { whole } from "../src/base/fields.ts";
 import type { Draws } from "../src/base/random.ts";

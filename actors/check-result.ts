@@ -1,5 +1,5 @@
 /** What a worker that nobody vouches for sends as a result: whether it has the shape of one. */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../src/base/errors.ts";
 import type { GatheredJob } from "../src/runtime/pledges.ts";
 import type { Task } from "../src/runtime/pools/pool.ts";

@@ -10,7 +10,7 @@
  * update, so a client that dropped out or came too late goes on with what it had.
  */
 
-import { z } from "zod";
+import * as z from "zod";
 import { unreachable } from "../src/base/errors.ts";
 import { floats, wholeAs } from "../src/base/fields.ts";
 import { type ClientId, clientId } from "../src/base/ids.ts";

@@ -3,7 +3,7 @@
  * the shards are computed while the next round goes on, and whoever keeps the metrics opens them.
  */
 
-import { z } from "zod";
+import * as z from "zod";
 import { given } from "../src/base/given.ts";
 import type { Round } from "../src/base/ids.ts";
 import { type ActorDefinition, defineActor, next, type TurnContext } from "../src/runtime/actor.ts";

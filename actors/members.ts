@@ -1,5 +1,5 @@
 /** A client of an ensemble trains several models, one after the other, and sends what it found of all of them. */
-import { z } from "zod";
+import * as z from "zod";
 import { whole } from "../src/base/fields.ts";
 import type { Draws } from "../src/base/random.ts";
 import type { TrainJob, TrainResult } from "../src/tasks/training-engine.ts";

@@ -12,7 +12,7 @@
  *          ──────────▶
  *          acknowledge
  */
-import { z } from "zod";
+import * as z from "zod";
 import { floats, positive, whole, wholeAs } from "../src/base/fields.ts";
 import type { ClientId, ParticipationId, Round } from "../src/base/ids.ts";
 import type { Millis } from "../src/base/units.ts";

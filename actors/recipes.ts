@@ -1,5 +1,5 @@
 /** What workers are asked for and what they find: plain data, with a schema by which a checkpoint is checked. */
-import { z } from "zod";
+import * as z from "zod";
 import { anyNumber, doubles, floats, notNegative, positive, whole, wholeAs } from "../src/base/fields.ts";
 import type { ClientId, ParticipationId, Round } from "../src/base/ids.ts";
 import { kindSchema } from "../src/fl/plan.ts";

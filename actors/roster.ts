@@ -2,7 +2,7 @@
  * What the server remembers of every client, as columns over the fleet: a client that was never invited costs no more
  * than its rows. The server's turns change it as they decide; a turn runs once and in order, so it needs no copies.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../src/base/errors.ts";
 import { doubles, uints } from "../src/base/fields.ts";
 import type { ClientId, ParticipationId, Round } from "../src/base/ids.ts";

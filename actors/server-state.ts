@@ -1,5 +1,5 @@
 /** What the server knows between its turns, what it is given, and the working copy a turn changes. */
-import { z } from "zod";
+import * as z from "zod";
 import { whole, wholeAs } from "../src/base/fields.ts";
 import { type ClientId, type ParticipationId, type Round, round as roundOf } from "../src/base/ids.ts";
 import { type Millis, millis } from "../src/base/units.ts";

@@ -1,5 +1,5 @@
 /** Vectors of a strategy as content of the blob store, so that states hold references and snapshots each once. */
-import { z } from "zod";
+import * as z from "zod";
 import { invariant } from "../src/base/errors.ts";
 import { anyNumber, positive, whole } from "../src/base/fields.ts";
 import { type ClientMemory, emptyMemory, kindSchema, type Plan, plainSchema, type Vectors } from "../src/fl/plan.ts";

@@ -1,7 +1,7 @@
 /** What docs/files.md says of the events of `--json` and of the files of a run: from their schemas and their comments. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { z } from "zod";
+import type * as z from "zod";
 import { type Shape, shapeOf, valuesOf } from "../src/cli/screen/schema-fields.ts";
 import { recordSchema, resultSchema } from "../src/folder/run-folder.ts";
 import { roundMetricsSchema } from "../src/records/metrics.ts";

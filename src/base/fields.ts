@@ -1,5 +1,5 @@
 /** Fields that many laws have, each with its range. A text of a schema says what was expected: "a probability in [0, 1]". */
-import { z } from "zod";
+import * as z from "zod";
 import { longestTime, type Millis } from "./units.ts";
 
 export const count = z.int().min(1);

@@ -1,5 +1,5 @@
 /** JSON from files. Where a text is none, or says something else than expected, the error names the place. */
-import type { z } from "zod";
+import type * as z from "zod";
 import { InputError, messageOf } from "./errors.ts";
 import { type Links, largestJson } from "./open.ts";
 import { parseInput } from "./problem.ts";

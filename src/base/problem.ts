@@ -4,7 +4,7 @@
  * A schema knows what each field may be. Where its own words are better than those of {@link expectation}, it has a text
  * that stands after "expected": `z.number().max(1, "a probability in [0, 1]")`.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError, ScenarioError } from "./errors.ts";
 import { nearest } from "./spelling.ts";
 

@@ -6,7 +6,7 @@
  *
  * Every field is read, refused, or spoken of as not read if it looks like content. Only own fields count.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { printable } from "../base/text.ts";

@@ -10,7 +10,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { createContext, Script } from "node:vm";
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
-import { z } from "zod";
+import * as z from "zod";
 import { InputError, messageOf } from "../base/errors.ts";
 import { parseAs } from "../base/json.ts";
 import { printable, quoted, readInput } from "../base/text.ts";

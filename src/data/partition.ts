@@ -7,7 +7,7 @@
  *   quantity    sizes ∝ exp(σ·normal) or ∝ rank^−z, content as iid
  *   shards      McMahan et al., 2017
  */
-import { z } from "zod";
+import * as z from "zod";
 import { invariant, ScenarioError } from "../base/errors.ts";
 import { show } from "../base/problem.ts";
 import type { Draws, Rng } from "../base/random.ts";

@@ -1,6 +1,6 @@
 /** Where examples come from: generated instructions, a file of the user's own, or the scenario itself. */
 import { createHash } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { InputError, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";
 import { FAMILY_NAMES } from "./families.ts";

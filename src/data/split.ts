@@ -6,7 +6,7 @@
  * more than three standard deviations of independent examples, or by one where the question of an average example has
  * two answers, questions are taken in the order of their hashes as long as they fit.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../base/errors.ts";
 import { parseSpec } from "../base/problem.ts";
 import type { Examples } from "./examples.ts";

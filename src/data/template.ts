@@ -5,7 +5,7 @@
  * become those tokens; in the fields, which hold somebody's data, they stay text. Fixed parts and fields are encoded
  * one by one, so no token straddles the border between prompt and response, which the loss needs to be exact.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../base/errors.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 

@@ -7,7 +7,7 @@
  *
  * Without lengths all tokens are real, without labels every real token but a row's first carries loss.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../base/errors.ts";
 import { readJsonAs } from "../base/json.ts";
 import { show } from "../base/problem.ts";

@@ -6,7 +6,7 @@
  * The running form divides nothing at the end, so one update, or many identical ones, come out bit for bit; and it
  * never holds a large sum from which small ones would lose digits. c_i = discount · clip shrinks an update's delta.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { ParameterLayout, Range } from "../tasks/layout.ts";
 import type { Aggregation } from "./strategy.ts";
 import { hasTrained, type Update } from "./update.ts";

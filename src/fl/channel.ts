@@ -8,7 +8,7 @@
  * after Hamidi et al., "Over-the-Air Fair Federated Learning via Multi-Objective Optimization", 2025,
  * https://arxiv.org/abs/2501.03392; derived.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { ClientId } from "../base/ids.ts";
 import type { ParameterLayout, Range } from "../tasks/layout.ts";
 import type { KeyedDraws, Setting } from "../tasks/task.ts";

@@ -2,7 +2,7 @@
  * What a strategy, a round policy and a sampler have in common: one definition gives the schema of its options, the
  * function that scenarios call and the entry of its registry.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { invariant } from "../base/errors.ts";
 import { parseSpec } from "../base/problem.ts";
 

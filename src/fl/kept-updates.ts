@@ -5,7 +5,7 @@
  * and a rarely used expert is not outvoted by clients that never touched it. Clients' claims about their number of
  * examples are ignored. LoRA A and B are bounded separately, which does not bound their product.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { ParameterLayout } from "../tasks/layout.ts";
 import { addDelta } from "./averaging.ts";
 import type { Aggregation, ServerState } from "./strategy.ts";

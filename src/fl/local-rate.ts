@@ -10,7 +10,7 @@
  *
  * So are PyTorch's LinearLR and CosineAnnealingLR, stepped once a round.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { Setting } from "../tasks/task.ts";
 import type { Plan } from "./plan.ts";
 

@@ -1,5 +1,5 @@
 /** What a client is asked to do in a participation, decided when it is invited. */
-import { z } from "zod";
+import * as z from "zod";
 import type { ClientId, ParticipationId, Round } from "../base/ids.ts";
 import type { ParameterLayout } from "../tasks/layout.ts";
 import { type Scope, scalarsOf } from "../tasks/scope.ts";

@@ -4,7 +4,7 @@
  * A policy reacts to three things (a round begins, an update arrives, a timer rings) with decisions the server carries
  * out in order. It keeps no state of its own; what it needs is in the view. A policy is one file.
  */
-import type { z } from "zod";
+import type * as z from "zod";
 import type { ClientId, ParticipationId, Round } from "../base/ids.ts";
 import type { Problem } from "../base/problem.ts";
 import type { Millis } from "../base/units.ts";

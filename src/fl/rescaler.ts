@@ -9,7 +9,7 @@
  * probabilities.
  * Le et al., "FLAME", 2025. https://arxiv.org/abs/2506.16600
  */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError, invariant } from "../base/errors.ts";
 import { count, floats, notNegative, whole, wholeAs } from "../base/fields.ts";
 import type { ClientId } from "../base/ids.ts";

@@ -1,5 +1,5 @@
 /** Who is invited. A sampler picks among clients that are available and idle. */
-import type { z } from "zod";
+import type * as z from "zod";
 import type { ClientId, Round } from "../base/ids.ts";
 import type { Problem } from "../base/problem.ts";
 import type { Draws } from "../base/random.ts";

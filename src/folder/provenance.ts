@@ -2,7 +2,7 @@
  * What a run is made of. Every checkpoint states it, as do `run.json` and, under its seal, `result.json`: whoever continues
  * a run, evaluates what it learned or verifies it has to have the same.
  */
-import { z } from "zod";
+import * as z from "zod";
 
 const digest = z.string();
 const nullable = z.string().nullable();

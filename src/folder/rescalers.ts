@@ -1,7 +1,7 @@
 /** `rescalers.json`, beside an adapter: the factors of each budget, for which PEFT has no place. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { writeAtomically } from "../base/disk.ts";
 import { InputError } from "../base/errors.ts";
 import { readJsonAs } from "../base/json.ts";

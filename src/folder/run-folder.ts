@@ -11,7 +11,7 @@
  */
 import { closeSync, existsSync, lstatSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { makeFolder, onDisk, syncFolder, writeAtomically } from "../base/disk.ts";
 import { InputError, invariant, ScenarioError } from "../base/errors.ts";
 import { readJsonAs } from "../base/json.ts";

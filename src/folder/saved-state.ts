@@ -10,7 +10,7 @@
 import { createHash } from "node:crypto";
 import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { onDisk, writeAtomically } from "../base/disk.ts";
 import { InputError } from "../base/errors.ts";
 import { largestBuffer, readBytes } from "../base/open.ts";

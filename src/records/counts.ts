@@ -1,5 +1,5 @@
 /** Numbers that rows on disk are made of, and how many participations ended in which way. */
-import { z } from "zod";
+import * as z from "zod";
 
 export const count = z.int().min(0);
 /** Milliseconds of virtual time. */

@@ -1,5 +1,5 @@
 /** What can be said of a run before it begins: `flame forecast`, and in short what every run opens with. */
-import { z } from "zod";
+import * as z from "zod";
 import { count, instant } from "./counts.ts";
 
 const bytes = z.number().min(0);

@@ -1,5 +1,5 @@
 /** What one closed round leaves in `metrics.jsonl`: one row a round, virtual time only. */
-import { z } from "zod";
+import * as z from "zod";
 import { anyNumber, whole, wholeAs } from "../base/fields.ts";
 import { given } from "../base/given.ts";
 import { type ClientId, clientName } from "../base/ids.ts";

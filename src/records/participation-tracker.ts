@@ -9,7 +9,7 @@
  * already lost has dropped out, one still at it is late.
  */
 
-import { z } from "zod";
+import * as z from "zod";
 import { InputError, invariant } from "../base/errors.ts";
 import { whole } from "../base/fields.ts";
 import { clientName, type ParticipationId } from "../base/ids.ts";

@@ -8,7 +8,7 @@
  * Where a strategy's plan asks for a preliminary exchange, it lies between training and upload: `reportedAt`, when the
  * server had the client's numbers, and `answeredAt`, when the client had its.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { wholeAs } from "../base/fields.ts";
 import { type ClientId, clientName, type ParticipationId, type Round } from "../base/ids.ts";
 import { type Fleet, tierOf } from "../sim/fleet/fleet.ts";

@@ -7,7 +7,7 @@
  * whether that is ready or not, and a resumed run asks for it again.
  */
 
-import { z } from "zod";
+import * as z from "zod";
 import { InputError, InvariantError, invariant } from "../base/errors.ts";
 import { notNegative, whole, wholeAs } from "../base/fields.ts";
 import { given } from "../base/given.ts";

@@ -3,7 +3,7 @@
  * for a while. An evaluation is better when it beats the best one so far by more than `minDelta`; one that is no finite
  * number never is.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { whole } from "../base/fields.ts";
 import { expected, type Problem } from "../base/problem.ts";
 import { factsOf, type TaskType } from "../tasks/facts.ts";

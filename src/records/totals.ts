@@ -1,5 +1,5 @@
 /** A run's rounds, added up. */
-import { z } from "zod";
+import * as z from "zod";
 import { count, countFields, instant, noCounts, sumOf } from "./counts.ts";
 import type { RoundMetrics, TierMetrics } from "./metrics.ts";
 

@@ -5,7 +5,7 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../base/errors.ts";
 import { parseAs, parseJson } from "../base/json.ts";
 import { parseInput } from "../base/problem.ts";

@@ -1,5 +1,5 @@
 /** What a run tells while it goes on, for a terminal or a script. The run does not depend on anyone listening. */
-import { z } from "zod";
+import * as z from "zod";
 import { count, instant } from "../records/counts.ts";
 import { forecastSchema } from "../records/forecast.ts";
 import { roundMetricsSchema } from "../records/metrics.ts";

@@ -3,7 +3,7 @@
  * not say who wrote them. So each part has to be as the file says that writes it, and parts that name the same have to
  * agree; whatever is wrong ends in an error that names part and field.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { rosterSchema } from "../../actors/roster.ts";
 import type { Invitation, ServerState } from "../../actors/server-state.ts";
 import { InputError, InvariantError, MachineError, messageOf } from "../base/errors.ts";

@@ -1,5 +1,5 @@
 /** What a run gives to whoever started it. */
-import { z } from "zod";
+import * as z from "zod";
 import { sha256 } from "../base/digest.ts";
 import { messageOf } from "../base/errors.ts";
 import { type RunFolder, resultSchema } from "../folder/run-folder.ts";

@@ -5,7 +5,7 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { serverRef } from "../../actors/protocol.ts";
 import { serverSchema } from "../../actors/server-state.ts";
 import { InputError, ScenarioError } from "../base/errors.ts";

@@ -4,7 +4,7 @@
  * the state it had. Everything else an actor sees, it sees through its context, so a test of an actor
  * is a function call.
  */
-import type { z } from "zod";
+import type * as z from "zod";
 import type { ParticipationId, Round } from "../base/ids.ts";
 import type { Rng } from "../base/random.ts";
 import type { Millis } from "../base/units.ts";

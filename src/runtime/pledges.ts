@@ -10,7 +10,7 @@
  * depends on the machine. Doing it again gives the same bytes.
  */
 
-import { z } from "zod";
+import * as z from "zod";
 import { buggify } from "../base/buggify.ts";
 import { InputError, InvariantError, invariant } from "../base/errors.ts";
 import { whole } from "../base/fields.ts";

@@ -4,7 +4,7 @@
  * clients takes no room here.
  */
 
-import { z } from "zod";
+import * as z from "zod";
 import { buggify } from "../base/buggify.ts";
 import { InputError, InvariantError, invariant } from "../base/errors.ts";
 import { bytes, wholeAs } from "../base/fields.ts";

@@ -1,5 +1,5 @@
 /** The messages of a system as plain data: on their way, in mailboxes, and in turns that wait for their work. */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../base/errors.ts";
 import { bytes, whole } from "../base/fields.ts";
 import type { NumberMap } from "../base/number-map.ts";

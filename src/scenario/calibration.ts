@@ -4,7 +4,7 @@
  * takes is linear in k; beyond them it goes on as the FLOPs do.
  */
 
-import { z } from "zod";
+import * as z from "zod";
 import { count, positive } from "../base/fields.ts";
 import { readJson } from "../base/json.ts";
 

@@ -1,5 +1,5 @@
 /** Changes to a scenario from the command line: `--seed`, `--rounds`, `--data`, `--set key=value`, … */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../base/errors.ts";
 import { calibrationFrom } from "./calibration.ts";
 import { redefine, type Scenario } from "./define.ts";

@@ -6,7 +6,7 @@
  * (a strategy, a law of speed, a hook, a claim) stay functions, and scenario.json says where they were.
  */
 
-import type { z } from "zod";
+import type * as z from "zod";
 import { InvariantError, ScenarioError } from "../base/errors.ts";
 import { isObject } from "../base/field-differences.ts";
 import { given } from "../base/given.ts";

@@ -4,7 +4,7 @@
  * A claim is a factory with a plain-data `spec`, so that scenario.json can carry it. A scenario file may also give a
  * function of the results; such a claim is named in scenario.json and cannot be re-run from there.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { formatShare, formatTime } from "../base/units.ts";
 import type { BudgetMetrics, RoundMetrics } from "../records/metrics.ts";
 

@@ -1,7 +1,7 @@
 /**
  * The plain data of a scenario: every field, its shape and its default. `check.ts` says which combinations make sense.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { count, positive, probability } from "../base/fields.ts";
 import { given } from "../base/given.ts";
 import { partitionSchema } from "../data/partition.ts";

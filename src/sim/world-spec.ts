@@ -1,5 +1,5 @@
 /** Everything about the simulated world that is not a device: the part of a scenario this room understands. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Problem } from "../base/problem.ts";
 import { availabilitySchema, checkAvailability, onIneligibleSchema } from "./availability/availability.ts";
 import type { DataTraits } from "./availability/availability-data.ts";

@@ -1,5 +1,5 @@
 /** The world as plain data, each part as the file says that writes it. */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../base/errors.ts";
 import { batteryStateSchema } from "./availability/battery.ts";
 import { flightTableSchema } from "./flight/flight.ts";

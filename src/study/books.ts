@@ -1,5 +1,5 @@
 /** What clients of a run were asked for, by formula: work, memory, and which of the traffic came to anything. */
-import { z } from "zod";
+import * as z from "zod";
 import type { ParticipationId } from "../base/ids.ts";
 import type { Invited } from "../run/federation.ts";
 import type { Bookkeeper } from "../run/options.ts";

@@ -4,7 +4,7 @@
  */
 import { appendFileSync, closeSync, existsSync, fsyncSync, ftruncateSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { makeFolder, onDisk } from "../base/disk.ts";
 import { parseAs } from "../base/json.ts";
 import { largestBuffer, openToAppend, readBytes } from "../base/open.ts";

@@ -1,5 +1,5 @@
 /** One run of a study, boiled down to what its comparison with others needs. Plain data, fit for a JSONL row. */
-import { z } from "zod";
+import * as z from "zod";
 import { count } from "../records/counts.ts";
 import { budgetMetricsSchema, type RoundMetrics } from "../records/metrics.ts";
 import { tierTotals, totalsOf } from "../records/totals.ts";

@@ -1,7 +1,7 @@
 /** Where two runs part: the first event, the first row of metrics, and what else is not the same. */
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { type FieldDifference, fieldDifferences, isObject } from "../base/field-differences.ts";
 import { digestOfFile } from "../base/open.ts";
 import { linesOf, readText } from "../base/text.ts";

@@ -4,7 +4,7 @@
  * Learning", 2020) and of Jain, Chiu & Hawe ("A quantitative measure of fairness", DEC-TR-301, 1984).
  */
 import { mean, variance } from "simple-statistics";
-import { z } from "zod";
+import * as z from "zod";
 import { clientId, clientName } from "../base/ids.ts";
 import type { RoundMetrics } from "../records/metrics.ts";
 import type { Fleet } from "../sim/fleet/fleet.ts";

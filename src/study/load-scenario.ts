@@ -9,7 +9,7 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, extname, join, relative, resolve, sep } from "node:path";
 import { pathToFileURL } from "node:url";
-import { z } from "zod";
+import * as z from "zod";
 import { InputError, InvariantError, messageOf, ScenarioError } from "../base/errors.ts";
 import { parseJson } from "../base/json.ts";
 import { packageRoot } from "../base/places.ts";

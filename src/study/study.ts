@@ -8,7 +8,7 @@
  */
 import { existsSync, mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { onDisk, writeAtomically } from "../base/disk.ts";
 import { InputError, ScenarioError } from "../base/errors.ts";
 import { given } from "../base/given.ts";

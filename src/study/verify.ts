@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { sha256 } from "../base/digest.ts";
 import { inScratch } from "../base/disk.ts";
 import { InputError, MachineError } from "../base/errors.ts";

@@ -1,5 +1,5 @@
 /** Pictures that a run leaves in `pictures.json`, for its report: what was mistaken, or made, beside what was there. */
-import { z } from "zod";
+import * as z from "zod";
 
 /** Larger ones are no illustration any more. */
 const side = z.int().min(1).max(512);

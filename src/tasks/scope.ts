@@ -4,7 +4,7 @@
  * In a program a scope is one vector, the *lens*: θ' = θ ⊙ lens. A coordinate behind a zero has no gradient and is not
  * decayed, so it stays as it is, bit for bit, and one compiled program serves all ranks.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { whole } from "../base/fields.ts";
 import type { ParameterLayout } from "./layout.ts";
 

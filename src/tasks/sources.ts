@@ -1,5 +1,5 @@
 /** What a scenario learns from, whatever its task. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../base/errors.ts";
 import { type ImageSource, imageSourceSchema } from "../data/images/source.ts";
 import { type TextSource, textSourceSchema } from "../data/source.ts";

@@ -2,7 +2,7 @@
  * What a strategy needs to know of a task: what its budgets mean, what its forward pass offers to graph pieces, and what
  * a variant of it costs. The simulated world never looks inside.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { Problem } from "../base/problem.ts";
 import type { Draws, Rng } from "../base/random.ts";
 import type { Batch } from "../data/batches.ts";

@@ -1,5 +1,5 @@
 /** Local training and evaluation of a task, for those who have parameters and not programs in hand. */
-import { z } from "zod";
+import * as z from "zod";
 import { anyNumber, doubles, notNegative, whole } from "../base/fields.ts";
 import type { Batch } from "../data/batches.ts";
 import type { Inputs, OptimizerConfig, ProgramSource } from "../engine/engine.ts";

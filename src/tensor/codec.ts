@@ -5,7 +5,7 @@
  *
  * A worker that runs encoded programs needs no code of whoever wrote them.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { sha256 } from "../base/digest.ts";
 import { InputError, messageOf } from "../base/errors.ts";
 import { Graph, reachable } from "./graph/graph.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { z } from "zod";
+import * as z from "zod";
 import { recordSchema, resultSchema } from "../../src/folder/run-folder.ts";
 import { roundMetricsSchema } from "../../src/records/metrics.ts";
 import { participationSchema } from "../../src/records/participation.ts";

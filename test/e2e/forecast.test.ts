@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { z } from "zod";
+import type * as z from "zod";
 import { shortForecast } from "../../src/cli/screen/forecast.ts";
 import { forecastSchema } from "../../src/records/forecast.ts";
 import { scenarioToJson } from "../../src/scenario/define.ts";

@@ -1,7 +1,7 @@
 /** What clients do in a round, by method, against numbers worked out by other means. Parameters are float32, hence 1e-6 where a rule passes through them. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { z } from "zod";
+import * as z from "zod";
 import { clientId } from "../../src/base/ids.ts";
 import { fedavg } from "../../src/fl/strategies/fedavg.ts";
 import { effectiveSteps, fednova } from "../../src/fl/strategies/fednova.ts";

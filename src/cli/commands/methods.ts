@@ -1,6 +1,6 @@
 /** `flame methods`: the strategies and wrappers there are, one of them explained, or what a scenario file brings. */
 import { extname } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import { nearest } from "../../base/spelling.ts";
 import { strategyOf } from "../../scenario/define.ts";

@@ -1,5 +1,5 @@
 /** What there is to say of every method, for the terminal and the documentation. */
-import { z } from "zod";
+import * as z from "zod";
 import type { About } from "../../fl/about.ts";
 import { strategies, strategyFromSpec } from "../../fl/strategies/registry.ts";
 import { wrappers } from "../../fl/wrappers/define-strategy.ts";

@@ -1,5 +1,5 @@
 /** What `flame methods` prints: a list of methods, and one of them explained. */
-import type { z } from "zod";
+import type * as z from "zod";
 import type { About } from "../../fl/about.ts";
 import { wrappers } from "../../fl/wrappers/define-strategy.ts";
 import { colors } from "./colors.ts";

@@ -1,5 +1,5 @@
 /** What a schema says of the fields of an object, for help and for documentation. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import { nearest } from "../../base/spelling.ts";
 import { policySpecSchema } from "../../fl/policies/registry.ts";

@@ -1,7 +1,7 @@
 /** Runs a scenario under the eyes of a user: display, Ctrl-C, exit code. */
 
 import { existsSync } from "node:fs";
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../../base/errors.ts";
 import { readJsonAs } from "../../base/json.ts";
 import { awaitLock } from "../../folder/lock.ts";

@@ -10,7 +10,7 @@
  */
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { sha256 } from "../../base/digest.ts";
 import { InputError } from "../../base/errors.ts";
 import { otherKind } from "../../base/file-kind.ts";

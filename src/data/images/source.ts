@@ -1,6 +1,6 @@
 /** Where images come from: the digits that come with the program, or files of the user's own. */
 import { extname, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import { given } from "../../base/given.ts";
 import { packageRoot } from "../../base/places.ts";

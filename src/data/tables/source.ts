@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { mean, standardDeviation } from "simple-statistics";
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../../base/errors.ts";
 import { digestOfFile } from "../../base/open.ts";
 import { packageRoot } from "../../base/places.ts";

@@ -8,7 +8,7 @@
  * θ + α_τ·Δ_i, which is FedBuff with a buffer of one. The two agree on fresh updates.
  * Xie, Koyejo, Gupta, "Asynchronous Federated Optimization", 2019. https://arxiv.org/abs/1903.03934
  */
-import { z } from "zod";
+import * as z from "zod";
 import { definePolicy } from "../policy.ts";
 import { buffered, timeoutField } from "./buffered.ts";
 import { stalenessFields } from "./staleness.ts";

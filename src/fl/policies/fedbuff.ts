@@ -8,7 +8,7 @@
  * (`fedavgm` with momentum 0). A client may be in one buffer twice.
  * Nguyen et al., "Federated Learning with Buffered Asynchronous Aggregation", 2022. https://arxiv.org/abs/2106.06639
  */
-import { z } from "zod";
+import * as z from "zod";
 import { definePolicy } from "../policy.ts";
 import { buffered, timeoutField } from "./buffered.ts";
 import { stalenessFields } from "./staleness.ts";

@@ -1,5 +1,5 @@
 /** Fields and checks that several policies have in common. */
-import { z } from "zod";
+import * as z from "zod";
 import { expected, type Problem } from "../../base/problem.ts";
 import { longestTime } from "../../base/units.ts";
 

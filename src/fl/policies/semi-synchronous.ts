@@ -8,7 +8,7 @@
  * After Stripelis, Thompson, Ambite, "Semi-Synchronous Federated Learning", 2022, https://arxiv.org/abs/2102.02849, and
  * Wu et al., "SAFA", 2020, https://arxiv.org/abs/1910.01355.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { millis } from "../../base/units.ts";
 import { type Decision, definePolicy } from "../policy.ts";
 import { judge, refill, sweep, timeoutField } from "./buffered.ts";

@@ -7,7 +7,7 @@
  *
  * Xie, Koyejo, Gupta, "Asynchronous Federated Optimization", 2019. https://arxiv.org/abs/1903.03934
  */
-import { z } from "zod";
+import * as z from "zod";
 import { unreachable } from "../../base/errors.ts";
 
 export const stalenessFields = {

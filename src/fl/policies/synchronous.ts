@@ -8,7 +8,7 @@
  * with the weight of its staleness, and its client works on until it has reported.
  * Bonawitz et al., "Towards Federated Learning at Scale", 2019. https://arxiv.org/abs/1902.01046
  */
-import { z } from "zod";
+import * as z from "zod";
 import { millis } from "../../base/units.ts";
 import { type Decision, definePolicy } from "../policy.ts";
 import { judge } from "./buffered.ts";

@@ -12,7 +12,7 @@
  * losses and a lower bound otherwise. Defaults are those of FedScale.
  * Lai et al., "Oort", OSDI 2021. https://arxiv.org/abs/2010.06081
  */
-import { z } from "zod";
+import * as z from "zod";
 import { type ClientId, clientId } from "../../base/ids.ts";
 import type { Draws } from "../../base/random.ts";
 import { type Candidates, defineSampler, type SamplerBehaviour } from "../sampler.ts";

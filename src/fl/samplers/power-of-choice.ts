@@ -5,7 +5,7 @@
  * counted goes first. A large d learns faster at first and ends further from the optimum of all clients.
  * Cho, Wang, Joshi, "Client Selection in Federated Learning", 2020. https://arxiv.org/abs/2010.01243
  */
-import { z } from "zod";
+import * as z from "zod";
 import { defineSampler } from "../sampler.ts";
 import { ascending, highest, sampleByExamples } from "./choose.ts";
 

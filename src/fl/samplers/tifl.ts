@@ -8,7 +8,7 @@
  * mean training loss its clients last reported.
  * Chai et al., "TiFL", 2020. https://arxiv.org/abs/2001.09249
  */
-import { z } from "zod";
+import * as z from "zod";
 import { type ClientId, clientId } from "../../base/ids.ts";
 import { expected, type Problem } from "../../base/problem.ts";
 import type { Draws } from "../../base/random.ts";

@@ -1,5 +1,5 @@
 /** CC-FAO: adaptive optimization at a server that never waits. */
-import { z } from "zod";
+import * as z from "zod";
 import { addChange, eachOf } from "../averaging.ts";
 import { localRateField, ofRate } from "../local-rate.ts";
 import { usual, type Vectors } from "../plan.ts";

@@ -1,5 +1,5 @@
 /** EWWA: one mixing weight for each client and parameter. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import type { Setting } from "../../tasks/task.ts";
 import { eachOf } from "../averaging.ts";

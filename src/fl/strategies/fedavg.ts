@@ -1,6 +1,6 @@
 /** Federated averaging; of LoRA factors, FedIT. */
 
-import { z } from "zod";
+import * as z from "zod";
 import type { ParameterLayout } from "../../tasks/layout.ts";
 import type { Steps } from "../../tasks/steps.ts";
 import { averagingBy, averagingFields, moved, type WeightedMean } from "../averaging.ts";

@@ -1,5 +1,5 @@
 /** FedAvg with momentum on the server. */
-import { z } from "zod";
+import * as z from "zod";
 import { averagingBy, averagingFields, moved, type WeightedMean } from "../averaging.ts";
 import type { Aggregation } from "../strategy.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";

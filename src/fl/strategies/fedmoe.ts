@@ -1,5 +1,5 @@
 /** FedMoE: each client holds the experts that its data use, and takes advice from clients like it on which to change. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import { type ParameterLayout, rowOf } from "../../tasks/layout.ts";
 import type { StepContext } from "../../tasks/steps.ts";

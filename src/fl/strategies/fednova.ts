@@ -1,5 +1,5 @@
 /** Normalised averaging: clients that took more steps do not pull harder. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import { averagingFields, averagingWeight, emptyMean, foldMean, moved, type WeightedMean } from "../averaging.ts";
 import { localRateField, ofRate } from "../local-rate.ts";

@@ -1,5 +1,5 @@
 /** Adaptive server optimizers: the mean delta is taken for a gradient, element by element. */
-import { z } from "zod";
+import * as z from "zod";
 import type { ParameterLayout } from "../../tasks/layout.ts";
 import { averagingBy, averagingFields, moved, type WeightedMean } from "../averaging.ts";
 import type { Vectors } from "../plan.ts";

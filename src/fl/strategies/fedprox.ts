@@ -1,5 +1,5 @@
 /** A client that strays pays for it. */
-import { z } from "zod";
+import * as z from "zod";
 import { averagingBy, averagingFields } from "../averaging.ts";
 import { proximal } from "../proximal.ts";
 import { defineStrategy } from "../wrappers/define-strategy.ts";

@@ -1,5 +1,5 @@
 /** FedVRA: a dual vector on every client cancels its drift. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import type { Steps } from "../../tasks/steps.ts";
 import type { Setting } from "../../tasks/task.ts";

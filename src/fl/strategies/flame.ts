@@ -1,5 +1,5 @@
 /** FLAME: an expert listens most to the clients whose tokens reached it. */
-import { z } from "zod";
+import * as z from "zod";
 import type { StepContext } from "../../tasks/steps.ts";
 import { add, scale } from "../../tensor/ops/arithmetic.ts";
 import { averaging, discountField } from "../averaging.ts";

@@ -1,5 +1,5 @@
 /** HFedMoE: within its budget a client trains the experts that a batch says most about, and merging asks who uses them. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import type { ParameterLayout } from "../../tasks/layout.ts";
 import { rowOf } from "../../tasks/layout.ts";

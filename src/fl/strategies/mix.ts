@@ -1,6 +1,6 @@
 /** FedAsync's mixing: the global adapter moves a share of the way to each client's adapter, one after the other. */
 
-import { z } from "zod";
+import * as z from "zod";
 import { proximal } from "../proximal.ts";
 import type { Method } from "../strategy.ts";
 import { hasTrained, sentValues, type Update } from "../update.ts";

@@ -1,5 +1,5 @@
 /** OTA-FFL: weights that lean towards the worst off, and a sum that happens in the air. */
-import { z } from "zod";
+import * as z from "zod";
 import type { ParameterLayout, Range } from "../../tasks/layout.ts";
 import type { Steps } from "../../tasks/steps.ts";
 import type { Setting } from "../../tasks/task.ts";

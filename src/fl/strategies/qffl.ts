@@ -1,5 +1,5 @@
 /** q-FFL: clients with a larger loss weigh more. */
-import { z } from "zod";
+import * as z from "zod";
 import { eachOf } from "../averaging.ts";
 import { usual } from "../plan.ts";
 import { lossBefore, receivedLoss } from "../probes.ts";

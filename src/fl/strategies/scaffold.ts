@@ -1,5 +1,5 @@
 /** SCAFFOLD: control variates take the drift out of local steps. */
-import { z } from "zod";
+import * as z from "zod";
 import { gradients } from "../../tensor/autodiff.ts";
 import { add, reduceSum, sub } from "../../tensor/ops/arithmetic.ts";
 import {

@@ -1,5 +1,5 @@
 /** Any strategy behind a bound on what one client can change. */
-import { z } from "zod";
+import * as z from "zod";
 import { parseSpec } from "../../base/problem.ts";
 import type { About } from "../about.ts";
 import type { Strategy } from "../strategy.ts";

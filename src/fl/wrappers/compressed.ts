@@ -1,5 +1,5 @@
 /** Any method whose clients send less: the largest entries of their update, rounded to a few levels. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import { scalarsOf } from "../../tasks/scope.ts";
 import type { About } from "../about.ts";

@@ -1,5 +1,5 @@
 /** One definition gives a strategy's options, its constructor and its entry in the registry; any may be wrapped. */
-import { z } from "zod";
+import * as z from "zod";
 import { invariant } from "../../base/errors.ts";
 import type { About } from "../about.ts";
 import { type Definition, define, type Factory } from "../define.ts";

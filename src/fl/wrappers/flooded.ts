@@ -1,5 +1,5 @@
 /** FLood: two weights around any averaging method, from how much data look like what the model knows. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import type { ParameterLayout } from "../../tasks/layout.ts";
 import { inOrder, type Probe, type StepContext } from "../../tasks/steps.ts";

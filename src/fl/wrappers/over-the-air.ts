@@ -1,5 +1,5 @@
 /** Any averaging strategy whose updates add up in the air; the channel is that of `channel.ts`. */
-import type { z } from "zod";
+import type * as z from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import type { About } from "../about.ts";
 import { addNoise, channelFields, controlLink, type Link, linkOf, momentsOf, scaleOf, usesOf } from "../channel.ts";

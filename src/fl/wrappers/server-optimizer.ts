@@ -1,5 +1,5 @@
 /** Any strategy whose result the server takes for a gradient. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import type { ParameterLayout, Range } from "../../tasks/layout.ts";
 import type { About } from "../about.ts";

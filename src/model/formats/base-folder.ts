@@ -9,7 +9,7 @@
  */
 import { existsSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { Draft, onDisk, removeLeft, syncFolder, writeAtomically } from "../../base/disk.ts";
 import { InputError } from "../../base/errors.ts";
 import { readJsonAs } from "../../base/json.ts";

@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import { realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { makeFolder, writeAtomically } from "../../base/disk.ts";
 import { readText } from "../../base/text.ts";
 import { blockRows } from "../../tensor/stored/stored.ts";

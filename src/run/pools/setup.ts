@@ -1,5 +1,5 @@
 /** What workers elsewhere are set up with: everything that a worker thread here is given, as bytes by their digest. */
-import { z } from "zod";
+import * as z from "zod";
 import type { TrainingSetup } from "../../../actors/training.ts";
 import type { WorkerData } from "../../../actors/worker.ts";
 import { shared } from "../../data/examples.ts";

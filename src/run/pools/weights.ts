@@ -2,7 +2,7 @@
 import { closeSync, existsSync, ftruncateSync, openSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { sha256 } from "../../base/digest.ts";
 import { makeFolder, onDisk, readFully, syncFolder, writeFully } from "../../base/disk.ts";
 import { isRunning } from "../../base/processes.ts";

@@ -4,7 +4,7 @@
  * Content lives while somebody holds it: an envelope on its way, a pledge that will read it, or whoever called
  * `retain`. `put` alone holds nothing.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { sha256 } from "../../base/digest.ts";
 import { InputError, InvariantError, invariant, MachineError } from "../../base/errors.ts";
 import { bytes as bytesSchema, whole } from "../../base/fields.ts";

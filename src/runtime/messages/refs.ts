@@ -5,7 +5,7 @@
  * All of it is plain data, so it fits into messages, states and recipes. On the simulated wire a reference counts with
  * the full size of what it stands for.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { whole, wholeAs } from "../../base/fields.ts";
 import type { ParticipationId, Round } from "../../base/ids.ts";
 

@@ -7,7 +7,7 @@
  *   flame.<run>.want       a worker asks for content that is not in the object store yet
  *   flame.workers.<id>     every few seconds: that the worker is there, and what it is
  */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../../base/errors.ts";
 import { printable } from "../../base/text.ts";
 import { decodeUntrusted } from "../messages/codec.ts";

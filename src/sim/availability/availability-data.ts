@@ -9,7 +9,7 @@
  *   YFF   β · labelCount ÷ labels + 1 − β            YC    β · [phase of t within the labels] + 1 − β
  *   MDF   n^β ÷ max n^β                              LDF   n^−β ÷ max n^−β
  */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError, unreachable } from "../../base/errors.ts";
 import { duration, notNegative, positive } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";

@@ -1,7 +1,7 @@
 /**
  * Availability by chance: independent slots, and on/off processes in continuous time.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { duration, openShare, probability, shift } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
 import { expected, type Problem } from "../../base/problem.ts";

@@ -1,7 +1,7 @@
 /**
  * Availability in windows of time: recorded ones, repeated with a period, and nights on the charger.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { duration, instant, notNegative, probability, shift } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
 import type { Draws, Rng } from "../../base/random.ts";

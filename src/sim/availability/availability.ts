@@ -4,7 +4,7 @@
  * Every model answers for any client and any instant, in any order, with the same answer: chance is keyed by client and
  * stretch of time, and no cursor moves. Models can be combined; a client is then eligible when all of them say so.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { unreachable } from "../../base/errors.ts";
 import { duration, probability } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";

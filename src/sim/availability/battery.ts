@@ -7,7 +7,7 @@
  * are written down at midnights and at the ends of tasks only, so asking for one changes nothing. The default numbers
  * are placeholders without a source.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../../base/errors.ts";
 import { doubles, notNegative, positive } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";

@@ -3,7 +3,7 @@
  *
  * Both instants follow from the client alone, so membership can be asked at any time and costs no memory.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { duration, probability } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
 import type { Rng } from "../../base/random.ts";

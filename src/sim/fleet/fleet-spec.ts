@@ -1,5 +1,5 @@
 /** The tiers of a scenario: what its devices are, before any of them is drawn. */
-import { z } from "zod";
+import * as z from "zod";
 import { count, duration, notNegative, positive, probability } from "../../base/fields.ts";
 import { expected, type Problem } from "../../base/problem.ts";
 import { type Law, lawOrNothing, lawSchema } from "./laws.ts";

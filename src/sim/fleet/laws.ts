@@ -7,7 +7,7 @@
  *   log-normal            median · exp(sigma · Z); from mean m and coefficient of variation cv:
  *                         sigma² = ln(1 + cv²), median = m · exp(−sigma² / 2)
  */
-import { z } from "zod";
+import * as z from "zod";
 import { unreachable } from "../../base/errors.ts";
 import { notNegative, positive } from "../../base/fields.ts";
 import type { Draws } from "../../base/random.ts";

@@ -2,7 +2,7 @@
  * What a device's own network link can carry. Links are asymmetric, and a good downlink tends to come with a good
  * uplink: ln down and ln up are correlated normals.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { unreachable } from "../../base/errors.ts";
 import { notNegative, ownFunction, positive } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";

@@ -5,7 +5,7 @@
  * compute time counts active experts only. Figures of phones: Yang et al., "Characterizing impacts of heterogeneity in
  * federated learning upon large-scale smartphone data" (FLASH), WWW 2021, https://arxiv.org/abs/2006.06983.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { unreachable } from "../../base/errors.ts";
 import { notNegative, ownFunction, positive } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";

@@ -11,7 +11,7 @@
  *
  * A fault is an entry of {@link faults}: its field in a scenario with the range, and what it does to a flight.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { duration, notNegative, openShare, positive, probability } from "../../base/fields.ts";
 import type { Draws, Rng } from "../../base/random.ts";
 import type { Millis } from "../../base/units.ts";

@@ -6,7 +6,7 @@
  * the way. Each flight waits for exactly one kernel event, its `event`; older events of it that still lie in the queue
  * are recognised by their sequence number and pass without effect.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../../base/errors.ts";
 import { notNegative, unbounded, whole, wholeAs } from "../../base/fields.ts";
 import type { ClientId, ParticipationId, Round } from "../../base/ids.ts";

@@ -1,5 +1,5 @@
 /** What makes two tasks on one device differ. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Rng } from "../../base/random.ts";
 import { drawFrom, lawSchema } from "../fleet/laws.ts";
 import { type Flight, luckOf } from "./flight.ts";

@@ -5,7 +5,7 @@
  */
 
 import { setImmediate as macrotask } from "node:timers/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { buggify } from "../../base/buggify.ts";
 import { InputError, InvariantError, invariant } from "../../base/errors.ts";
 import { whole, wholeAs } from "../../base/fields.ts";

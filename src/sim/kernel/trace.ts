@@ -10,7 +10,7 @@
  */
 
 import { createHash, type Hash } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { buggify } from "../../base/buggify.ts";
 import { InputError } from "../../base/errors.ts";
 import { whole } from "../../base/fields.ts";

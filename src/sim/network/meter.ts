@@ -5,7 +5,7 @@
  *
  * A copy is counted as sent when it begins; when it breaks off, what had not left yet is taken back.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { whole } from "../../base/fields.ts";
 import type { Traffic } from "../flight/environment.ts";
 import type { Flight } from "../flight/flight.ts";

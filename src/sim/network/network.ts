@@ -6,7 +6,7 @@
  * A message that is lost is missed after a time-out and sent again, so it arrives at least once unless every attempt
  * is lost. A copy that was sent is metered in full, whether it arrives or not.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { count, duration, instant, notNegative, positive, probability } from "../../base/fields.ts";
 import type { Rng } from "../../base/random.ts";
 import { seconds } from "../../base/units.ts";

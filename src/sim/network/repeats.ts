@@ -4,7 +4,7 @@
  * A client's luck is keyed by round and client, so that it does not depend on who else was chosen. Policies that invite
  * a client twice while building one model version would meet the same luck again; the repeat tells the parts apart.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { whole } from "../../base/fields.ts";
 import type { ClientId, ParticipationId, Round } from "../../base/ids.ts";
 import { NumberMap } from "../../base/number-map.ts";

@@ -2,7 +2,7 @@
  * The server's own links, where all downloads or all uploads share one. Each link waits for the first of its messages
  * to be through; a message that comes or goes changes when that is.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../../base/errors.ts";
 import { whole, wholeAs } from "../../base/fields.ts";
 import { type Flight, type FlightTable, farAhead, settle, soonest } from "../flight/flight.ts";

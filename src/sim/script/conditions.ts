@@ -4,7 +4,7 @@
  * Few effects are active at once, mostly none, so most questions are answered by walking through those of a type. Factors
  * may be many, and every flight asks for their product: it is kept for the clients that have been asked for.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../../base/errors.ts";
 import { unbounded, whole } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";

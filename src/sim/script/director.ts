@@ -4,7 +4,7 @@
  * A timeline that repeats for ever must not keep a finished run alive, so an entry comes again only while anything else
  * is still going to happen.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { InputError, InvariantError, messageOf, ScenarioError } from "../../base/errors.ts";
 import { whole, wholeAs } from "../../base/fields.ts";
 import { inWords, problemsOf } from "../../base/problem.ts";

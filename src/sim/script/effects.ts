@@ -4,7 +4,7 @@
  * Effects are plain data, except a hook, which is a function. A hook sees the simulated world and nothing of the
  * machine that simulates it.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { duration, ownFunction, positive, probability } from "../../base/fields.ts";
 import type { ClientId } from "../../base/ids.ts";
 import { expected, type Problem } from "../../base/problem.ts";

@@ -11,7 +11,7 @@
  *
  * Everything but a hook's function is plain data.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { duration, instant } from "../../base/fields.ts";
 import { formatTime, type Millis } from "../../base/units.ts";
 import { type Effect, effectSchema } from "./effects.ts";

@@ -2,7 +2,7 @@
  * What a study varies, as a scenario file says it (`export const study: Study = { … }`), a program (`study(scenario, axes)`)
  * or the command line, in the words of `flame run --set`.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { probability } from "../../base/fields.ts";
 import { parseSpec } from "../../base/problem.ts";
 

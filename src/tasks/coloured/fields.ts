@@ -1,5 +1,5 @@
 /** What a scenario says of coloured images. */
-import { z } from "zod";
+import * as z from "zod";
 import { count, probability } from "../../base/fields.ts";
 
 const width = count.max(4_096);

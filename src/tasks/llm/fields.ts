@@ -1,5 +1,5 @@
 /** What a scenario says of the language model it trains. */
-import { z } from "zod";
+import * as z from "zod";
 import { count, positive } from "../../base/fields.ts";
 import { loraTargets } from "../../model/adapter.ts";
 import { baseForms } from "../../model/base-weights.ts";

@@ -1,5 +1,5 @@
 /** The field `task` of a scenario. What describes a language model lies in fields of its own, `model` and `lora`. */
-import { z } from "zod";
+import * as z from "zod";
 import { colouredFields } from "../coloured/fields.ts";
 import { pregatingSchema } from "../pregating/fields.ts";
 import { refactorSchema } from "../refactor/fields.ts";

@@ -1,5 +1,5 @@
 /** What a scenario says of a mixture whose routers one router replaces: `task: { type: "pregating", … }`. */
-import { z } from "zod";
+import * as z from "zod";
 import { routerSchema } from "../refactor/fields.ts";
 
 export const pregatingSchema = z

@@ -1,5 +1,5 @@
 /** What a scenario says of a dense model that is cut into experts: `task: { type: "refactor", … }`. */
-import { z } from "zod";
+import * as z from "zod";
 import { count } from "../../base/fields.ts";
 
 /** The router ahead of all layers. */

@@ -1,5 +1,5 @@
 /** What a scenario says of the task `restore`. */
-import { z } from "zod";
+import * as z from "zod";
 import { usualLevels } from "./data.ts";
 
 const ranks = (usual: number) => z.int().min(0).max(256).default(usual);

@@ -1,5 +1,5 @@
 /** What a scenario says of the two-view task. */
-import { z } from "zod";
+import * as z from "zod";
 import { count } from "../../base/fields.ts";
 import { viewsSchema } from "./views.ts";
 

@@ -2,7 +2,7 @@
  * Two views of one picture, made out of it. One can be made to say the label louder than the other while a model trains:
  * by a colour that is tied to the label, or by less noise.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../base/errors.ts";
 import type { Draws, Rng } from "../../base/random.ts";
 import type { RowData } from "../../data/examples.ts";

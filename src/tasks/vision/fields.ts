@@ -1,5 +1,5 @@
 /** What a scenario says of the network it trains on images. */
-import { z } from "zod";
+import * as z from "zod";
 import { count } from "../../base/fields.ts";
 
 /** More make no task of clients. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { z } from "zod";
+import * as z from "zod";
 import { InputError } from "../../../src/base/errors.ts";
 import { parseAs, parseJson, readJson, readJsonAs, repeatedNames } from "../../../src/base/json.ts";
 import { readInput } from "../../../src/base/text.ts";

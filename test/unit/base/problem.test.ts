@@ -1,7 +1,7 @@
 /** What somebody is told who wrote something wrong. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { z } from "zod";
+import * as z from "zod";
 import { InputError, ScenarioError } from "../../../src/base/errors.ts";
 import { count, duration, notNegative, ownFunction, positive, probability, shift } from "../../../src/base/fields.ts";
 import { parseInput, parseSpec, problemsOf, show, throwMistakes } from "../../../src/base/problem.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { z } from "zod";
+import * as z from "zod";
 import { InputError, MachineError } from "../../../src/base/errors.ts";
 import { CellFolder } from "../../../src/study/cell-folder.ts";
 import { temporaryFolder } from "../../support/folders.ts";

@@ -2,7 +2,7 @@
 
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../../base/disk.ts";
 import { InputError } from "../../../base/errors.ts";
 import { readJsonAs } from "../../../base/json.ts";

@@ -1,5 +1,5 @@
 /** BMSFed: prototypes help the modality that lags behind, and clients are chosen so that their gradients stand for all. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../../base/errors.ts";
 import type { ClientId } from "../../../base/ids.ts";
 import type { Problem } from "../../../base/problem.ts";

@@ -1,5 +1,5 @@
 /** Federated averaging with differential privacy of clients: bounded updates, and noise on their sum. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../../base/errors.ts";
 import type { ClientId } from "../../../base/ids.ts";
 import type { Problem } from "../../../base/problem.ts";

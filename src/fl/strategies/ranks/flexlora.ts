@@ -1,5 +1,5 @@
 /** FlexLoRA: the mean of products, redistributed at every rank by singular value decomposition. */
-import { z } from "zod";
+import * as z from "zod";
 import { averagingFields, averagingWeight } from "../../averaging.ts";
 import { addProduct, emptySum, type ProductSum } from "../../low-rank/products.ts";
 import { hasTrained, sentValues } from "../../update.ts";

@@ -1,5 +1,5 @@
 /** FLoRA: stacked factors, folded into the base model without loss; every round begins with fresh ones. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Draws } from "../../../base/random.ts";
 import { denseOffsets } from "../../../tasks/dense.ts";
 import { scalarsOf } from "../../../tasks/scope.ts";

@@ -1,5 +1,5 @@
 /** FSLoRA: each client trains a random part of one adapter's components, scaled to stand for the whole. */
-import { z } from "zod";
+import * as z from "zod";
 import { scalarsOf } from "../../../tasks/scope.ts";
 import { averagingBy, averagingFields, moved, type WeightedMean } from "../../averaging.ts";
 import { localRateField, ofRate } from "../../local-rate.ts";

@@ -1,5 +1,5 @@
 /** HetLoRA: each client a rank of its own, padded averaging weighted by what a client learned, self-pruning. */
-import { z } from "zod";
+import * as z from "zod";
 import type { ParameterLayout } from "../../../tasks/layout.ts";
 import { scalarsOf } from "../../../tasks/scope.ts";
 import { add, scale as times } from "../../../tensor/ops/arithmetic.ts";

@@ -1,5 +1,5 @@
 /** LoRA-FAIR: averaged factors, and a residual that corrects B for what averaging them loses. */
-import { z } from "zod";
+import * as z from "zod";
 import type { LowRankPair, ParameterLayout } from "../../../tasks/layout.ts";
 import { lensOf } from "../../../tasks/scope.ts";
 import { averagingFields, averagingWeight, isMoved } from "../../averaging.ts";

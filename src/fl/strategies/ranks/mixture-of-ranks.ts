@@ -1,5 +1,5 @@
 /** Mixture of Ranks: ranks are experts, chosen for each input by how degraded it is, and averaged by who chose them. */
-import { z } from "zod";
+import * as z from "zod";
 import type { RankPass } from "../../../tasks/ranks.ts";
 import type { Affordable, Variant } from "../../../tasks/task.ts";
 import type { Tensor } from "../../../tensor/graph/ir.ts";

@@ -1,5 +1,5 @@
 /** How a client's rank follows from its budget, and what a client of a rank is asked to do. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Problem } from "../../../base/problem.ts";
 import type { ParameterLayout } from "../../../tasks/layout.ts";
 import type { Scope } from "../../../tasks/scope.ts";

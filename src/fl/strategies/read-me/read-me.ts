@@ -1,5 +1,5 @@
 /** Read-ME: domains say which channels an expert keeps; one router ahead of all layers learns to choose among them. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Problem } from "../../../base/problem.ts";
 import type { ParameterLayout } from "../../../tasks/layout.ts";
 import { cutOf, keptIn, masksOf, routerSize } from "../../../tasks/refactor/masks.ts";

@@ -1,5 +1,5 @@
 /** Bulyan: Krum chooses whom to hear, and coordinate by coordinate those nearest to their median are averaged. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Range } from "../../../tasks/layout.ts";
 import { eachCoordinate, meanOf, perGroup } from "../../kept-updates.ts";
 import type { Update } from "../../update.ts";

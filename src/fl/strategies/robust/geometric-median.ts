@@ -1,5 +1,5 @@
 /** RFA: the point whose distances to all updates are least in sum, which no minority can carry away. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Range } from "../../../tasks/layout.ts";
 import { addDelta } from "../../averaging.ts";
 import { deltaFactor, keeping, minTrainersField, perGroup } from "../../kept-updates.ts";

@@ -1,5 +1,5 @@
 /** Krum and Multi-Krum: trust the updates that have the closest neighbours. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Range } from "../../../tasks/layout.ts";
 import { addDelta, averagingFields } from "../../averaging.ts";
 import { deltaFactor, keeping, perGroup } from "../../kept-updates.ts";

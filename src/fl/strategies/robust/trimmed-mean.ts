@@ -1,5 +1,5 @@
 /** The mean of what is left when, coordinate by coordinate, the smallest and largest deltas are dropped. */
-import { z } from "zod";
+import * as z from "zod";
 import { eachCoordinate, meanOf, minTrainersField, perGroup } from "../../kept-updates.ts";
 import { defineStrategy } from "../../wrappers/define-strategy.ts";
 

@@ -1,5 +1,5 @@
 /** EmbracingFL: weak clients train the layers next to the output, and only evaluate those below. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Problem } from "../../../base/problem.ts";
 import type { ParameterLayout } from "../../../tasks/layout.ts";
 import { scalarsOf } from "../../../tasks/scope.ts";

@@ -1,5 +1,5 @@
 /** FFT-MoE: the same pool of small experts for every client, of which each uses as many as it can. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../../base/errors.ts";
 import type { Affordable, Setting, Variant } from "../../../tasks/task.ts";
 import type { Tensor } from "../../../tensor/graph/ir.ts";

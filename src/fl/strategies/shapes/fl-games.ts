@@ -1,5 +1,5 @@
 /** FL Games: a head of each client's own, played against everybody else's, on a representation that is shared. */
-import { z } from "zod";
+import * as z from "zod";
 import { ScenarioError } from "../../../base/errors.ts";
 import type { Problem } from "../../../base/problem.ts";
 import type { ParameterLayout, Range } from "../../../tasks/layout.ts";

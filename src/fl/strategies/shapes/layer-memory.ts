@@ -6,7 +6,7 @@
  *
  * A cache of n·a_q−1 numbers, the last frozen output of every example, lies on disk or adds to both.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { byBudgetField } from "../ranks/ranks.ts";
 
 export interface Layer {

@@ -1,5 +1,5 @@
 /** SHEFL style: several global models, of which each client trains as many as it can. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Affordable, Setting, Variant } from "../../../tasks/task.ts";
 import { averagingFields, averagingWeight, eachOf } from "../../averaging.ts";
 import type { Deployment } from "../../deployment.ts";

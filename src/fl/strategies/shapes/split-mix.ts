@@ -1,5 +1,5 @@
 /** Split-Mix: narrow base networks that any client affords, mixed to any width when they are used. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Problem } from "../../../base/problem.ts";
 import { scalarsOf } from "../../../tasks/scope.ts";
 import type { StepContext, Steps } from "../../../tasks/steps.ts";

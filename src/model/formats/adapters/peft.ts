@@ -15,7 +15,7 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../../base/disk.ts";
 import { InputError, invariant, ScenarioError } from "../../../base/errors.ts";
 import { readJsonAs } from "../../../base/json.ts";

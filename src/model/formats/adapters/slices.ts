@@ -8,7 +8,7 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { makeFolder, onDisk, writeAtomically } from "../../../base/disk.ts";
 import { InputError } from "../../../base/errors.ts";
 import { fieldDifferences } from "../../../base/field-differences.ts";

@@ -1,5 +1,5 @@
 /** The fields of a `config.json` that are read, of all architectures together. */
-import { z } from "zod";
+import * as z from "zod";
 
 /** The bounds are far above any model, and keep every product of sizes an exact integer. */
 const size = z
