@@ -56,11 +56,11 @@ export async function compiled() {
 /** @param {string} folder */
 const isWhole = (folder) => existsSync(join(folder, digestFile));
 
-/** What starts as a process or a thread, and what users import; of the rest nobody asks by its place. */
-const entries = [
-  ...["actors/worker", "src/cli/main", "src/cli/screen/signal-thread", "src/index"],
-  ...["src/run/package", "src/study/cell-worker", "src/study/scenario-imports"],
-];
+/** What starts as a process, and what users import; of the rest nobody asks by its place. */
+const entries = ["src/cli/main", "src/index", "src/study/cell-worker"];
+
+/** Threads, and what is loaded here, share nothing with them: from few files of its own a worker is there a sixth sooner. */
+const alone = ["actors/worker", "src/cli/screen/signal-thread", "src/run/package", "src/study/scenario-imports"];
 
 /** Packages with native code, with files of their own beside it, or that may be missing: they are loaded where they lie. */
 const apart = ["@nats-io/*", "@tensorflow/*", "esbuild", "onnxruntime-node", "piscina", "tsx"];
@@ -78,33 +78,42 @@ export async function compile(folder, { more = [], maps = false } = {}) {
   const { build } = await import("esbuild").catch(() => {
     throw new Error("esbuild, which compiles the sources, is not installed: npm ci");
   });
-  const { metafile } = await build({
-    absWorkingDir: root,
-    entryPoints: [...entries, ...more].map((name) => `${name}.ts`),
-    outbase: root,
-    outdir: folder,
-    bundle: true,
-    splitting: true,
-    chunkNames: "chunks/[hash]",
-    format: "esm",
-    platform: "node",
-    target: "es2023",
-    external: apart,
-    // Of packages that are still CommonJS.
-    banner: {
-      js: `import { createRequire as makeRequire } from "node:module"; const require = makeRequire(import.meta.url);`,
-    },
-    sourcemap: maps,
-    sourcesContent: false,
-    metafile: true,
-    logLevel: "silent",
-  }).catch((error) => {
+  const bundle = (/** @type {readonly string[]} */ names) =>
+    build({
+      absWorkingDir: root,
+      entryPoints: names.map((name) => `${name}.ts`),
+      outbase: root,
+      outdir: folder,
+      bundle: true,
+      splitting: true,
+      chunkNames: "chunks/[hash]",
+      format: "esm",
+      platform: "node",
+      target: "es2023",
+      external: apart,
+      // Of packages that are still CommonJS.
+      banner: {
+        js: `import { createRequire as makeRequire } from "node:module"; const require = makeRequire(import.meta.url);`,
+      },
+      sourcemap: maps,
+      sourcesContent: false,
+      metafile: true,
+      logLevel: "silent",
+    });
+  /** @type {string[]} */
+  const inputs = [];
+  try {
+    for (const names of [[...entries, ...more], ...alone.map((name) => [name])]) {
+      const { metafile } = await bundle(names);
+      inputs.push(...Object.keys(metafile.inputs));
+    }
+  } catch (error) {
     rmSync(folder, { recursive: true, force: true });
-    throw new Error(`the sources do not compile:\n${error.message}`);
-  });
+    throw new Error(`the sources do not compile:\n${/** @type {Error} */ (error).message}`);
+  }
   const { sourceDigest } = await import(pathToFileURL(join(folder, "src/run/package.js")).href);
   writeFileSync(join(folder, digestFile), sourceDigest(root));
-  const names = Object.keys(metafile.inputs).map((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1]);
+  const names = inputs.map((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1]);
   return [...new Set(names)].filter((name) => name !== undefined).sort();
 }
 
