@@ -11,6 +11,7 @@ import { forecast } from "../../study/forecast/forecast.ts";
 import { loadScenario, sourceOf } from "../../study/load-scenario.ts";
 import { trustCode } from "../../study/trusted-code.ts";
 import { comparison } from "../screen/comparison.ts";
+import { startToHear } from "../screen/interrupt.ts";
 import { terminal } from "../screen/terminal.ts";
 import { watchRun } from "../screen/watch.ts";
 import { type NatsFlags, natsOf } from "./nats-flags.ts";
@@ -27,6 +28,7 @@ export interface RunFlags extends ScenarioChanges, NatsFlags {
 }
 
 export async function runScenario(name: string, flags: RunFlags): Promise<void> {
+  startToHear();
   const loaded = await loadScenario(name);
   // What a run leaves does not depend on the folder where the command was typed.
   const { home } = loaded;

@@ -67,9 +67,7 @@ export function leaveNoDrafts(): void {
 
 function tell(parts: readonly Part[]): void {
   try {
-    const isNew = hearing === null;
     hearing ??= startThread();
-    if (isNew) hearing.unref();
     hearing.postMessage(parts);
   } catch {
     shared[1] = standing.deaf;
@@ -101,6 +99,15 @@ function endHere(signal: NodeJS.Signals): void {
   process.kill(process.pid, signal);
 }
 
+/** So that `onInterrupt` waits less for the thread: it starts while something else is done, and does not hear yet. */
+export function startToHear(): void {
+  try {
+    hearing ??= startThread();
+  } catch {
+    // Whoever needs it will see.
+  }
+}
+
 /**
  * Calls `stop` at the first signal, with the exit code that shells give to it. Once this has resolved, no signal is lost.
  */
@@ -118,7 +125,6 @@ const exitCodeOf = (signal: number): number => 128 + signal;
 async function listenApart(stop: (exitCode: number) => void): Promise<Listening> {
   const thread = hearing ?? startThread();
   let leaving = nothingMore;
-  // Only what is waited for keeps the process alive.
   thread.ref();
   let isListening = () => {};
   const hear = (heard: Heard) => {
@@ -166,6 +172,8 @@ function startThread(): Worker {
   thread.on("error", () => {
     hearing = null;
   });
+  // Only what is waited for keeps the process alive.
+  thread.unref();
   hearing = thread;
   return thread;
 }
