@@ -4,7 +4,6 @@ import { MachineError, messageOf, ScenarioError } from "../base/errors.ts";
 import { machineMemory } from "../base/processes.ts";
 import type { Executor } from "../tensor/executors/executor.ts";
 import { OnnxExecutor } from "../tensor/executors/onnx.ts";
-import { TensorflowExecutor } from "../tensor/executors/tensorflow.ts";
 import { loadTensorflow, type Tensorflow } from "../tensor/executors/tensorflow-addon.ts";
 import { findGpus, type Gpus, gpuMemory, providerFault } from "./gpu.ts";
 import { alone, type MergeLimit } from "./merge-limit.ts";
@@ -192,7 +191,7 @@ export async function createExecutor(engine: ChosenEngine, threads: number): Pro
     case "onnx-cuda":
       return new OnnxExecutor({ provider: "cuda" });
     case "tensorflow":
-      return new TensorflowExecutor({ threads });
+      return new (await import("../tensor/executors/tensorflow.ts")).TensorflowExecutor({ threads });
     case "cpu":
     case "wasm":
       return eagerExecutor(engine);

@@ -1,44 +1,8 @@
 /**
- * The part of ONNX's protobuf schema that programs need; field numbers are those of `onnx.proto` (opset 21, IR 10).
+ * The part of ONNX's protobuf messages that programs need; field numbers are those of `onnx.proto` (opset 21, IR 10). They
+ * are written field by field: to read a schema takes longer, in every worker, than to write a small model.
  */
-import protobuf from "protobufjs";
-
-const schema = `
-syntax = "proto2";
-package onnx;
-message AttributeProto {
-  optional string name = 1; optional float f = 2; optional int64 i = 3; optional bytes s = 4; optional GraphProto g = 6;
-  repeated float floats = 7; repeated int64 ints = 8; optional int32 type = 20;
-}
-message NodeProto {
-  repeated string input = 1; repeated string output = 2; optional string name = 3; optional string op_type = 4;
-  repeated AttributeProto attribute = 5; optional string domain = 7;
-}
-message TensorShapeProto {
-  message Dimension { optional int64 dim_value = 1; optional string dim_param = 2; }
-  repeated Dimension dim = 1;
-}
-message TypeProto {
-  message Tensor { optional int32 elem_type = 1; optional TensorShapeProto shape = 2; }
-  optional Tensor tensor_type = 1;
-}
-message ValueInfoProto { optional string name = 1; optional TypeProto type = 2; }
-message StringStringEntryProto { optional string key = 1; optional string value = 2; }
-message TensorProto {
-  repeated int64 dims = 1; optional int32 data_type = 2; optional string name = 8; optional bytes raw_data = 9;
-  repeated StringStringEntryProto external_data = 13; optional int32 data_location = 14;
-}
-message GraphProto {
-  repeated NodeProto node = 1; optional string name = 2; repeated TensorProto initializer = 5;
-  repeated ValueInfoProto input = 11; repeated ValueInfoProto output = 12;
-}
-message OperatorSetIdProto { optional string domain = 1; optional int64 version = 2; }
-message ModelProto {
-  optional int64 ir_version = 1; optional string producer_name = 2; optional GraphProto graph = 7;
-  repeated OperatorSetIdProto opset_import = 8;
-}`;
-
-const modelType = protobuf.parse(schema).root.lookupType("onnx.ModelProto");
+import protobuf from "protobufjs/minimal.js";
 
 export const elementTypes = {
   float32: 1,
@@ -57,7 +21,7 @@ export interface NodeProto {
   readonly domain: string;
   readonly input: readonly string[];
   readonly output: readonly string[];
-  readonly attribute: readonly object[];
+  readonly attribute: readonly AttributeProto[];
 }
 
 export interface TensorProto {
@@ -76,28 +40,26 @@ export interface ValueProto {
   readonly dims?: readonly (number | string)[];
 }
 
+export type AttributeProto = { readonly name: string } & (
+  | { readonly type: 1; readonly f: number }
+  | { readonly type: 2; readonly i: number }
+  | { readonly type: 3; readonly s: string }
+  | { readonly type: 5; readonly g: GraphProto }
+  | { readonly type: 7; readonly ints: readonly number[] }
+);
+
 /** `{ axis: 1 }` → the typed attribute messages of a node. */
-export function attributeProtos(attributes: Readonly<Record<string, number | string | readonly number[]>>): object[] {
+export function attributeProtos(
+  attributes: Readonly<Record<string, number | string | readonly number[]>>,
+): AttributeProto[] {
   return Object.entries(attributes).map(([name, value]) => {
-    if (typeof value === "string") return { name, s: new TextEncoder().encode(value), type: 3 };
+    if (typeof value === "string") return { name, s: value, type: 3 };
     if (typeof value !== "number") return { name, ints: value, type: 7 };
     // alpha, beta and epsilon are floats even when they are whole.
     const isFloat = !Number.isInteger(value) || name === "alpha" || name === "beta" || name === "epsilon";
     return isFloat ? { name, f: value, type: 1 } : { name, i: value, type: 2 };
   });
 }
-
-const valueInfo = ({ name, elementType, dims }: ValueProto) => ({
-  name,
-  type: {
-    tensorType: {
-      elemType: elementType,
-      ...(dims && {
-        shape: { dim: dims.map((dim) => (typeof dim === "string" ? { dimParam: dim } : { dimValue: dim })) },
-      }),
-    },
-  },
-});
 
 export interface GraphProto {
   readonly name: string;
@@ -107,27 +69,97 @@ export interface GraphProto {
   readonly outputs: readonly ValueProto[];
 }
 
-const graphMessage = ({ name, nodes, initializers, inputs, outputs }: GraphProto) => ({
-  name,
-  node: nodes,
-  initializer: initializers,
-  input: inputs.map(valueInfo),
-  output: outputs.map(valueInfo),
-});
-
 /** A graph that a node runs. */
-export const graphAttribute = (name: string, graph: GraphProto): object => ({ name, g: graphMessage(graph), type: 5 });
+export const graphAttribute = (name: string, graph: GraphProto): AttributeProto => ({ name, g: graph, type: 5 });
 
 export function encodeModel(graph: GraphProto): Uint8Array {
-  return modelType
-    .encode({
-      irVersion: 10,
-      producerName: "flame-sim",
-      opsetImport: [
-        { domain: "", version: 21 },
-        { domain: "com.microsoft", version: 1 },
-      ],
-      graph: graphMessage(graph),
-    })
-    .finish();
+  const to = protobuf.Writer.create();
+  int(to, 1, 10);
+  text(to, 2, "flame-sim");
+  message(to, 7, () => writeGraph(to, graph));
+  for (const { domain, version } of operators) {
+    message(to, 8, () => {
+      text(to, 1, domain);
+      int(to, 2, version);
+    });
+  }
+  return to.finish();
+}
+
+const operators = [
+  { domain: "", version: 21 },
+  { domain: "com.microsoft", version: 1 },
+];
+
+type Writer = protobuf.Writer;
+
+function writeGraph(to: Writer, { name, nodes, initializers, inputs, outputs }: GraphProto): void {
+  for (const node of nodes) message(to, 1, () => writeNode(to, node));
+  text(to, 2, name);
+  for (const tensor of initializers) message(to, 5, () => writeTensor(to, tensor));
+  for (const input of inputs) message(to, 11, () => writeValue(to, input));
+  for (const output of outputs) message(to, 12, () => writeValue(to, output));
+}
+
+function writeNode(to: Writer, { name, opType, domain, input, output, attribute }: NodeProto): void {
+  for (const value of input) text(to, 1, value);
+  for (const value of output) text(to, 2, value);
+  text(to, 3, name);
+  text(to, 4, opType);
+  for (const own of attribute) message(to, 5, () => writeAttribute(to, own));
+  text(to, 7, domain);
+}
+
+function writeAttribute(to: Writer, attribute: AttributeProto): void {
+  text(to, 1, attribute.name);
+  if (attribute.type === 1) to.uint32(tag(2, 5)).float(attribute.f);
+  else if (attribute.type === 2) int(to, 3, attribute.i);
+  else if (attribute.type === 3) text(to, 4, attribute.s);
+  else if (attribute.type === 5) message(to, 6, () => writeGraph(to, attribute.g));
+  else for (const value of attribute.ints) int(to, 8, value);
+  int(to, 20, attribute.type);
+}
+
+function writeTensor(
+  to: Writer,
+  { name, dims, dataType, rawData, externalData = [], dataLocation }: TensorProto,
+): void {
+  for (const dim of dims) int(to, 1, dim);
+  int(to, 2, dataType);
+  text(to, 8, name);
+  if (rawData !== undefined) to.uint32(tag(9, 2)).bytes(rawData);
+  for (const { key, value } of externalData) {
+    message(to, 13, () => {
+      text(to, 1, key);
+      text(to, 2, value);
+    });
+  }
+  if (dataLocation !== undefined) int(to, 14, dataLocation);
+}
+
+function writeValue(to: Writer, { name, elementType, dims }: ValueProto): void {
+  const writeDim = (dim: number | string) => (typeof dim === "string" ? text(to, 2, dim) : int(to, 1, dim));
+  text(to, 1, name);
+  message(to, 2, () =>
+    message(to, 1, () => {
+      int(to, 1, elementType);
+      if (dims === undefined) return;
+      message(to, 2, () => {
+        for (const dim of dims) message(to, 1, () => writeDim(dim));
+      });
+    }),
+  );
+}
+
+const tag = (field: number, wire: number): number => (field << 3) | wire;
+
+const int = (to: Writer, field: number, value: number): void => void to.uint32(tag(field, 0)).int64(value);
+
+const text = (to: Writer, field: number, value: string): void => void to.uint32(tag(field, 2)).string(value);
+
+/** @param write is to write the fields of the message */
+function message(to: Writer, field: number, write: () => void): void {
+  to.uint32(tag(field, 2)).fork();
+  write();
+  to.ldelim();
 }
