@@ -32,6 +32,7 @@ export async function begin(): Promise<void> {
   });
   process.exitCode = await flame(words, async () => {
     restartWithHugePages();
+    (await import("./schemas.ts")).writeNoCode();
     (await import("./screen/interrupt.ts")).leaveNoDrafts();
   });
   isOver = true;

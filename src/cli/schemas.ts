@@ -1,0 +1,5 @@
+/** How the command line has values read by their schemas: most read one in the life of a process. */
+import { config } from "zod/v4/core";
+
+/** To write code for each schema takes longer than it saves. */
+export const writeNoCode = (): void => void config({ jitless: true });
