@@ -95,6 +95,9 @@ async function watch(
   listening.leave({ words: "ended before the run was under way", atOnce: true });
   const listen: ProgressListener = (progress) => {
     display.listen(progress);
+    // While workers end; what goes wrong is heard of by who waits for it.
+    if (progress.type === "ended" && leavesReport(progress.result))
+      void Promise.all([loadTimeline(), loadReport()]).catch(ignore);
     if (progress.type !== "began" || progress.folder === null) return;
     const words = `ended at once; continue with: npx flame resume ${progress.folder}`;
     listening.leave({ words, record: openRunFolder(progress.folder).record, atOnce: false });
@@ -103,7 +106,7 @@ async function watch(
   process.on("SIGXFSZ" as NodeJS.Signals, ignore);
   try {
     const result = await start({ signal: abort.signal, listen });
-    if (result.state === "finished" && result.folder !== null) {
+    if (leavesReport(result)) {
       await writeTimeline(result.folder);
       await writeReport(result.folder);
     }
@@ -117,8 +120,14 @@ async function watch(
   }
 }
 
+type Finished = RunResult & { readonly folder: string };
+
+const leavesReport = (result: RunResult): result is Finished => result.state === "finished" && result.folder !== null;
+
 // What draws plots takes longer to load than everything else, and a run needs it last.
-const writeTimeline = async (folder: string) => (await import("../../report/timeline.ts")).writeTimeline(folder);
-const writeReport = async (folder: string) => (await import("../../report/report.ts")).writeReport(folder);
+const loadTimeline = () => import("../../report/timeline.ts");
+const loadReport = () => import("../../report/report.ts");
+const writeTimeline = async (folder: string) => (await loadTimeline()).writeTimeline(folder);
+const writeReport = async (folder: string) => (await loadReport()).writeReport(folder);
 
 const ignore = (): void => {};
