@@ -28,7 +28,7 @@ export class StepState {
   }
 
   /**
-   * Steps from where the last one ended, each fed arrays of the same sizes; returns their outputs that are not state.
+   * Steps from where the last one ended; returns their outputs that are not state.
    *
    * @param given what all steps are fed the same
    */

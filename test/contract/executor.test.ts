@@ -52,17 +52,22 @@ function executorContract(name: string, create: () => Promise<Executor>): void {
       executable.dispose();
     });
 
-    test("runs that share a call give the bits of runs one by one", async () => {
+    test("runs that share a call give the bits of runs one by one, be their rows as many or not", async () => {
       const program = descent();
       const executable = await (await create()).compile(program, null);
       // Not every executor gains by it.
       if (executable.runAll === undefined) return;
       const start = Float32Array.from({ length: 12 }, (_, i) => Math.sin(1.7 * i));
       const given = { target: Float32Array.of(0.1, -0.2, 0.3) };
-      for (const rows of [3, 1]) {
-        const steps = [1, 2, 3].map((by) => ({
-          rate: Float32Array.of(0.1 / by),
-          rows: Int32Array.from({ length: rows }, (_, i) => (i * by) % 4),
+      for (const rows of [
+        [3, 3, 3],
+        [1, 1, 1],
+        [2, 4, 1],
+        [3, 0, 2],
+      ]) {
+        const steps = rows.map((length, at) => ({
+          rate: Float32Array.of(0.1 / (at + 1)),
+          rows: Int32Array.from({ length }, (_, i) => (i * (at + 1)) % 4),
         }));
         let w: Float32Array = start;
         const losses: TensorData[] = [];

@@ -23,8 +23,7 @@ export interface Executable {
    */
   run(feeds: Feeds, into?: Readonly<Record<string, Float32Array>>): Promise<Record<string, TensorData>>;
   /**
-   * Runs the program once for each of `steps`, which feed arrays of the same sizes, from the state that the run before left.
-   * Absent where a call for each takes no more time.
+   * Runs the program once for each of `steps`, from the state that the run before left. Absent where a call for each takes no more time.
    *
    * @param fixed what all runs are fed the same. @returns the last state, in memory of its own, and other outputs by step
    */

@@ -2,10 +2,10 @@
  * A step of training as the body of a Scan: several steps are then one call of the library, and the state does not leave it
  * between them. A small model's step takes less time than what surrounds a call.
  */
-import type { Program, Tensor } from "../graph/ir.ts";
-import { sizeOf } from "../graph/shape.ts";
+import type { Program } from "../graph/ir.ts";
+import { type Dim, sizeOf } from "../graph/shape.ts";
 import { outputName } from "./onnx-emitter.ts";
-import { type GraphProto, graphAttribute, type NodeProto, type ValueProto } from "./onnx-proto.ts";
+import { elementTypes, type GraphProto, graphAttribute, type NodeProto, type ValueProto } from "./onnx-proto.ts";
 
 /**
  * A step of an MLP has 70 nodes, one of four layers of experts 1,700: what a call costs is nothing there. Outputs that are not
@@ -20,8 +20,9 @@ const stateOf = ({ inputs, outputs }: Program): string[] => Object.keys(inputs).
 export function gainsByCompany(program: Program, { nodes }: GraphProto): boolean {
   const state = stateOf(program);
   const { inputs, outputs } = program;
-  const isKnown = ({ shape }: Tensor) => shape.every((dim) => typeof dim === "number");
-  if (state.length === 0 || !Object.values(outputs).every(isKnown)) return false;
+  const isKnown = (dim: Dim) => typeof dim === "number";
+  if (state.length === 0 || !Object.values(outputs).every(({ shape }) => shape.every(isKnown))) return false;
+  if (!Object.values(inputs).every(({ shape }) => shape.slice(1).every(isKnown))) return false;
   const isKept = (name: string) =>
     inputs[name]!.dtype === "float32" && String(inputs[name]!.shape) === String(outputs[name]!.shape);
   const bytesOf = (names: readonly string[]) => names.reduce((sum, name) => sum + 4 * sizeOf(outputs[name]!.shape), 0);
@@ -38,6 +39,15 @@ export function gainsByCompany(program: Program, { nodes }: GraphProto): boolean
 export const firstName = (input: string): string => `first.${input}`;
 export const allName = (input: string): string => `all.${input}`;
 
+/** An input of which steps have unlike numbers of rows: as many for each as one has at most, and how many count. */
+export const paddedName = (input: string): string => `padded.${input}`;
+export const rowsName = (input: string): string => `rows.${input}`;
+
+/** Sizes that are known only at run time have names. */
+export const isUneven = ([rows]: readonly unknown[]): boolean => rows !== undefined && typeof rows !== "number";
+
+const firstRow = "first row";
+
 /** @param fixed inputs of the graph that are the same in every step */
 export function stepsGraph(program: Program, step: GraphProto, fixed: ReadonlySet<string>): GraphProto {
   const state = stateOf(program);
@@ -47,9 +57,31 @@ export function stepsGraph(program: Program, step: GraphProto, fixed: ReadonlySe
     (name) => step.inputs.find((input) => input.name === program.inputs[name]!.node.attributes.name)!,
   );
   const others = new Set([...before.map(({ name }) => name), ...fixed]);
-  const scanned = step.inputs.filter(({ name }) => !others.has(name));
+  const own = step.inputs.filter(({ name }) => !others.has(name));
+  const uneven = own.filter(({ dims = [] }) => isUneven(dims));
+  const scanned = own.flatMap((input): ValueProto[] => {
+    if (!uneven.includes(input)) return [input];
+    const [rows, ...width] = input.dims!;
+    return [
+      { ...input, name: paddedName(input.name), dims: [`most ${rows}`, ...width] },
+      { name: rowsName(input.name), elementType: elementTypes.int64, dims: [1] },
+    ];
+  });
+  const cuts = uneven.map(
+    ({ name }): NodeProto => ({
+      name: `cut ${name}`,
+      opType: "Slice",
+      domain: "",
+      input: [paddedName(name), firstRow, rowsName(name)],
+      output: [name],
+      attribute: [],
+    }),
+  );
   const after = [...state, ...outputs].map(named);
-  const body: GraphProto = { ...step, initializers: [], inputs: [...before, ...scanned], outputs: after };
+  const body: GraphProto = {
+    ...{ name: step.name, nodes: [...cuts, ...step.nodes], initializers: [] },
+    ...{ inputs: [...before, ...scanned], outputs: after },
+  };
   const scan: NodeProto = {
     name: "steps",
     opType: "Scan",
@@ -62,7 +94,10 @@ export function stepsGraph(program: Program, step: GraphProto, fixed: ReadonlySe
   return {
     name: step.name,
     nodes: [scan],
-    initializers: step.initializers,
+    initializers: [
+      ...step.initializers,
+      { name: firstRow, dims: [1], dataType: elementTypes.int64, rawData: new Uint8Array(8) },
+    ],
     inputs: [
       ...before.map(({ name, ...type }) => ({ name: firstName(name), ...type })),
       ...scanned.map(({ name, elementType, dims }) => ({

@@ -14,7 +14,7 @@ import { type Executable, type Executor, sizesOf, type TensorData, type WeightSo
 import { free, makeRoomFor } from "./memory.ts";
 import { keptShape, OnnxEmitter, outputName } from "./onnx-emitter.ts";
 import { encodeModel, type GraphProto } from "./onnx-proto.ts";
-import { allName, firstName, gainsByCompany, stepsGraph } from "./onnx-steps.ts";
+import { allName, firstName, gainsByCompany, isUneven, paddedName, rowsName, stepsGraph } from "./onnx-steps.ts";
 
 type Ort = typeof import("onnxruntime-node");
 
@@ -162,10 +162,18 @@ class OnnxSteps implements Executable {
     for (const [key, input] of Object.entries(program.inputs)) {
       const name = input.node.attributes.name as string;
       const same = state[key] ?? fixed[key];
-      const parts = same === undefined ? steps.map((step) => step[key]) : [same];
-      const sizes = parts.map((part) => sizesOf(program, key, input, part))[0]!;
-      if (same !== undefined) inputs[key in state ? firstName(name) : name] = tensor(this.#ort, input, same, sizes);
-      else inputs[allName(name)] = tensor(this.#ort, input, joined(parts as TensorData[]), [many, ...sizes]);
+      if (same !== undefined) {
+        const sizes = sizesOf(program, key, input, same);
+        inputs[key in state ? firstName(name) : name] = tensor(this.#ort, input, same, sizes);
+        continue;
+      }
+      const sizes = steps.map((step) => sizesOf(program, key, input, step[key]));
+      const widest = sizes.reduce((a, b) => (b[0]! > a[0]! ? b : a));
+      const all = tensor(this.#ort, input, joined(steps.map((step) => step[key]!)), [many, ...widest]);
+      inputs[allName(isUneven(input.shape) ? paddedName(name) : name)] = all;
+      if (!isUneven(input.shape)) continue;
+      const rows = BigInt64Array.from(sizes, ([own]) => BigInt(own!));
+      inputs[allName(rowsName(name))] = new this.#ort.Tensor("int64", rows, [many, 1]);
     }
     const results = await session.run(inputs).catch((cause: unknown) => {
       this.#refuseIfDisposed();
@@ -224,12 +232,13 @@ const nothing = () => {};
 const tensor = (ort: Ort, { dtype }: TensorType, data: TensorData, sizes: readonly number[]): OrtTensor =>
   new ort.Tensor(dtype as "float32", data as Float32Array, sizes);
 
-/** Arrays of one type, one after the other. */
+/** Arrays of one type, one after the other, each followed by zeros until it is as long as the longest. */
 function joined(parts: readonly TensorData[]): TensorData {
   const [first] = parts as readonly [TensorData];
   if (parts.length === 1) return first;
-  const all = new (first.constructor as Float32ArrayConstructor)(parts.length * first.length);
-  for (const [at, part] of parts.entries()) all.set(part as Float32Array, at * first.length);
+  const most = parts.reduce((most, { length }) => Math.max(most, length), 0);
+  const all = new (first.constructor as Float32ArrayConstructor)(parts.length * most);
+  for (const [at, part] of parts.entries()) all.set(part as Float32Array, at * most);
   return all;
 }
 
