@@ -75,6 +75,14 @@ function poolContract(name: string, open: () => WorkPool | Promise<WorkPool>, sh
       await assert.rejects(pool.run(task("sum", { values })), /the task does not name blob/);
     });
 
+    test("arrays that a task does not use again come back wherever its result has them", async () => {
+      const results = await Promise.all([5, 100_000].map((length) => pool.run(task("last", { length }))));
+      for (const [at, length] of [5, 100_000].entries()) {
+        const values = Float32Array.from({ length }, (_, i) => i - 1);
+        assert.deepEqual(results[at], { part: Float32Array.of(0, 1), values, list: [values, -0], length });
+      }
+    });
+
     test("large arrays come back whole", async () => {
       const { values } = (await pool.run(task("ramp", { length: 100_000 }))) as { values: Float32Array };
       assert.ok(values instanceof Float32Array);

@@ -2,6 +2,7 @@
 import { appendFileSync, statSync } from "node:fs";
 import type { BlobReader } from "../../src/runtime/messages/blobs.ts";
 import type { BlobRef } from "../../src/runtime/messages/refs.ts";
+import type { LastUse } from "../../src/runtime/pools/pool.ts";
 import { beat, hostWorker } from "../../src/runtime/pools/worker-host.ts";
 
 interface Attempts {
@@ -26,6 +27,13 @@ export const handlers = {
     values: blobs.floats(base).map((value, i) => Math.fround(value * 0.5 + Math.sin(seed + i))),
   }),
   ramp: ({ length }: { length: number }) => ({ values: Float32Array.from({ length }, (_, i) => i) }),
+  /** Says of what it returns that it is not used again, twice of one array and of one that is a part of it. */
+  last: ({ length }: { length: number }, _blobs: BlobReader, lastUse?: LastUse) => {
+    const values = Float32Array.from({ length }, (_, i) => i - 1);
+    const part = values.subarray(1, 3);
+    for (const array of [part, values, values]) lastUse?.(array);
+    return { part, values, list: [values, -0], length };
+  },
   ones: ({ length }: { length: number }) => new Uint8Array(length).fill(1),
   /** Takes a while, and says no more than it was told. */
   wait: ({ n, milliseconds }: { n: number; milliseconds: number }) =>

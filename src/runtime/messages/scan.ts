@@ -7,8 +7,9 @@
 import { InputError } from "../../base/errors.ts";
 import { maxDepth, typedArrays } from "./plain.ts";
 
-/** Extension type of −0; not used by msgpackr. */
+/** Extension types of −0 and, between threads alone, of an array that lies apart; not used by msgpackr. */
 export const negativeZeroType = 0x2d;
+export const apartType = 0x2a;
 
 const typedArrayType = 0x74;
 

@@ -1,6 +1,6 @@
 /**
  * The pool without threads: one task after the other, on the thread that asks. For small machines, for tests, and as
- * the reference for the pool with threads. Jobs and results are the same bytes as on the way to a thread.
+ * the reference for the pool with threads. Jobs and results are the same bytes and arrays as on the way to a thread.
  */
 import { setImmediate as macrotask } from "node:timers/promises";
 import { buggify } from "../../base/buggify.ts";
@@ -48,10 +48,10 @@ export class InlinePool implements WorkPool {
 
   async #work(task: EncodedTask): Promise<unknown> {
     if (buggify("work: it is done a second time, as after the death of its worker")) await answer(this.#handlers, task);
-    const reply = await answer(this.#handlers, task);
+    const answered = await answer(this.#handlers, task);
     if (buggify("work: its result is late")) await macrotask();
     try {
-      const result = resultOf(reply);
+      const result = resultOf(answered);
       this.#completed++;
       return result;
     } catch (error) {

@@ -13,6 +13,7 @@ import { Piscina } from "piscina";
 import { invariant, MachineError, messageOf } from "../../base/errors.ts";
 import { free } from "../../tensor/executors/memory.ts";
 import {
+  type Answer,
   type EncodedTask,
   encodeTask,
   type PoolDiagnostics,
@@ -59,14 +60,14 @@ interface Batch {
 /** How many milliseconds of work go to a worker at once: ten times what it takes to send them and to hear of it. */
 const batchTime = 10;
 
-/** A reply of so many bytes is given back as soon as it is read. */
+/** So many bytes are given back as soon as they are read. */
 const large = 1 << 16;
 
 const unknown: Nature = { kind: null, effort: 0, isPatient: false };
 
 export class PiscinaPool implements WorkPool {
   readonly workers: number;
-  readonly #piscina: Piscina<WatchedTasks, Uint8Array[]>;
+  readonly #piscina: Piscina<WatchedTasks, Answer[]>;
   /** Whether each thread has loaded its module, or ended. */
   readonly #loaded: Promise<unknown>;
   readonly #attempts: number;
@@ -110,7 +111,7 @@ export class PiscinaPool implements WorkPool {
     this.#attempts = attempts;
     this.#stuckAfter = stuckAfter;
     this.#natureOf = natureOf;
-    this.#piscina = new Piscina<WatchedTasks, Uint8Array[]>({
+    this.#piscina = new Piscina<WatchedTasks, Answer[]>({
       filename: fileURLToPath(worker),
       minThreads: workers,
       maxThreads: workers,
@@ -211,7 +212,7 @@ export class PiscinaPool implements WorkPool {
     this.#piscina
       .run({ tasks: orders.map(({ task }) => task), pulse }, { signal: watchdog.signal })
       .then(
-        (replies) => this.#settle(batch, replies, pulse),
+        (answers) => this.#settle(batch, answers, pulse),
         (error: unknown) =>
           this.#retry(
             batch,
@@ -227,7 +228,7 @@ export class PiscinaPool implements WorkPool {
       });
   }
 
-  #settle(batch: Batch, replies: readonly Uint8Array[], pulse: Pulse): void {
+  #settle(batch: Batch, answers: readonly Answer[], pulse: Pulse): void {
     this.#ended(batch);
     const thread = pulse[1]!;
     const { kind } = batch.orders[0]!;
@@ -238,10 +239,10 @@ export class PiscinaPool implements WorkPool {
     this.#stillborn = 0;
     for (const [at, { task, resolve, reject }] of batch.orders.entries()) {
       try {
-        const reply = replies[at]!;
-        resolve(resultOf(reply));
-        // All that was in it was copied, and V8 would stop for as much again.
-        if (reply.length > large) free(reply.buffer);
+        const answer = answers[at]!;
+        resolve(resultOf(answer));
+        // All that was in them was copied, and V8 would stop for as much again.
+        if (answer.bytes.length > large) free(answer.bytes.buffer);
         this.#completed++;
       } catch (error) {
         remember(this.#problems, `"${task.work}" threw: ${messageOf(error)}`);

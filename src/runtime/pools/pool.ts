@@ -3,7 +3,6 @@
  * the number of workers nor the order in which they finish reaches a run.
  */
 import { InputError, InvariantError, MachineError, messageOf } from "../../base/errors.ts";
-import { free } from "../../tensor/executors/memory.ts";
 import { type BlobReader, type BlobViews, blobReader } from "../messages/blobs.ts";
 import { decode, encode } from "../messages/codec.ts";
 
@@ -22,7 +21,7 @@ export interface EncodedTask extends Task {
 /**
  * One kind of work; its result is plain data. It must not write to what `blobs` gives it.
  *
- * @param lastUse takes arrays of the result that nobody reads once that is on its way: their memory is given back then
+ * @param lastUse takes arrays of the result that nobody else reads or writes: to another thread they move, uncopied
  */
 export type Handler<Job, Result> = (job: Job, blobs: BlobReader, lastUse?: LastUse) => Result | Promise<Result>;
 
@@ -30,7 +29,13 @@ export type LastUse = (array: Float32Array) => void;
 
 export type Handlers = Readonly<Record<string, Handler<never, unknown>>>;
 
-/** What comes back, as bytes, from a worker that lives, whether or not its handler threw. */
+/** What comes back, as bytes and arrays beside them, from a worker that lives, whether or not its handler threw. */
+export interface Answer {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Each the whole of its buffer. */
+  readonly arrays: readonly Float32Array<ArrayBuffer>[];
+}
+
 type Reply = { readonly ok: true; readonly value: unknown } | Failure;
 
 interface Failure {
@@ -81,31 +86,43 @@ export function encodeTask({ work, job, blobs }: Task): EncodedTask {
 }
 
 /** Does a task, and encodes what its handler returned or threw. */
-export const answer = (handlers: Handlers, { work, job, blobs }: EncodedTask): Promise<Uint8Array<ArrayBuffer>> =>
-  replyOf((lastUse) => {
+export async function answer(handlers: Handlers, { work, job, blobs }: EncodedTask): Promise<Answer> {
+  const arrays: Float32Array<ArrayBuffer>[] = [];
+  const lastUse = (array: Float32Array) => {
+    const isKnown = arrays.some(({ buffer }) => buffer === array.buffer);
+    if (!isKnown && isWhole(array)) arrays.push(array);
+  };
+  const bytes = await replyOf(() => {
     const handler = Object.hasOwn(handlers, work) ? handlers[work] : undefined;
     if (handler === undefined) {
       throw new InvariantError(`no handler for "${work}"; this worker has ${Object.keys(handlers).join(", ")}`);
     }
     return handler(decode(job) as never, blobReader(blobs), lastUse);
-  });
+  }, arrays);
+  return { bytes, arrays };
+}
 
-/** What work returned or threw, as bytes. */
-export async function replyOf(work: (lastUse: LastUse) => unknown): Promise<Uint8Array<ArrayBuffer>> {
-  const used: Float32Array[] = [];
+const isWhole = (array: Float32Array): array is Float32Array<ArrayBuffer> =>
+  array.buffer instanceof ArrayBuffer && array.byteLength === array.buffer.byteLength;
+
+/**
+ * What work returned or threw, as bytes.
+ *
+ * @param apart arrays of its result that are left out of them; empty once it has thrown
+ */
+export async function replyOf(work: () => unknown, apart: Float32Array[] = []): Promise<Uint8Array<ArrayBuffer>> {
   try {
-    const reply = encode({ ok: true, value: await work((array) => used.push(array)) } satisfies Reply);
-    for (const { buffer } of used) free(buffer);
-    return reply;
+    return encode({ ok: true, value: await work() } satisfies Reply, apart);
   } catch (error) {
+    apart.length = 0;
     const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
     return encode({ ok: false, name, message: carriable(message), stack: stack && carriable(stack) } satisfies Reply);
   }
 }
 
 /** What the handler returned. @throws what it threw, with the kind and the stack it had there */
-export function resultOf(reply: Uint8Array): unknown {
-  const decoded = decode(reply) as Reply;
+export function resultOf({ bytes, arrays }: Answer): unknown {
+  const decoded = decode(bytes, arrays) as Reply;
   if (decoded.ok) return decoded.value;
   throw failureOf(decoded);
 }

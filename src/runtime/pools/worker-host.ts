@@ -8,7 +8,7 @@
  */
 import { threadId } from "node:worker_threads";
 import { move, transferableSymbol, valueSymbol } from "piscina";
-import { answer, type EncodedTask, type Handlers } from "./pool.ts";
+import { type Answer, answer, type EncodedTask, type Handlers } from "./pool.ts";
 import type { Pulse } from "./watchdog.ts";
 
 /** Tasks as a pool with a watchdog sends them. */
@@ -25,14 +25,15 @@ export function beat(): void {
   if (current !== null) Atomics.add(current, 0, 1);
 }
 
-/** The replies' bytes are moved to the other thread, not copied. */
+/** The memory of answers is moved to the other thread, not copied. */
 export function hostWorker(handlers: Handlers): (batch: WatchedTasks) => Promise<unknown> {
   return async ({ tasks, pulse }) => {
     current = pulse;
     Atomics.store(pulse, 1, threadId);
     beat();
-    const replies: Uint8Array<ArrayBuffer>[] = [];
-    for (const task of tasks) replies.push(await answer(handlers, task));
-    return move({ [transferableSymbol]: replies.map(({ buffer }) => buffer), [valueSymbol]: replies });
+    const answers: Answer[] = [];
+    for (const task of tasks) answers.push(await answer(handlers, task));
+    const memory = answers.flatMap(({ bytes, arrays }) => [bytes, ...arrays].map(({ buffer }) => buffer));
+    return move({ [transferableSymbol]: memory, [valueSymbol]: answers });
   };
 }
