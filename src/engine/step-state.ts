@@ -38,7 +38,8 @@ export class StepState {
     steps: readonly Feeds[],
   ): Promise<readonly Record<string, TensorData>[]> {
     const { executable } = compiled;
-    if (executable.runAll) {
+    // What lets steps share a call makes one step alone take longer.
+    if (executable.runAll && steps.length > 1) {
       const { state, outputs } = await executable.runAll(this.#current, given, steps);
       for (const vector of Object.values(this.#current)) if (!this.#lent.has(vector)) free(vector.buffer);
       Object.assign(this.#current, state);

@@ -86,7 +86,7 @@ test("the state follows when batches of another shape need another executable", 
   assert.deepEqual([a, b], [Float32Array.of(11_112, 11_113), Float32Array.of(22_232)]);
 });
 
-test("an executable that takes all steps at once is asked once, and what comes back is where the next ones start", async () => {
+test("an executable that takes several steps at once is asked once for them, and not for one alone", async () => {
   let calls = 0;
   const executable: Executable = {
     ...plain(1),
@@ -101,12 +101,14 @@ test("an executable that takes all steps at once is asked once, and what comes b
   const state = new StepState(vectors, [b]);
   const losses = [
     ...(await state.steps(turning(executable), {}, [{}, {}])),
-    ...(await state.steps(turning(executable), {}, [{}])),
+    ...(await state.steps(turning(executable), {}, [{}, {}, {}])),
   ];
   assert.deepEqual(
     losses.map(({ loss }) => loss![0]),
-    [1, 1, 2],
+    [1, 1, 2, 2, 2],
   );
-  assert.deepEqual(await state.read(["a", "b"]), { a: Float32Array.of(4, 5), b: Float32Array.of(16) });
+  assert.deepEqual(await state.read(["a", "b"]), { a: Float32Array.of(6, 7), b: Float32Array.of(20) });
+  await state.steps(turning(executable), {}, [{}]);
+  assert.deepEqual([calls, (await state.read(["a"])).a], [2, Float32Array.of(7, 8)]);
   assert.deepEqual([a.length, b], [0, Float32Array.of(10)], "what is not lent is given back");
 });
