@@ -16,7 +16,7 @@ const most = { nodes: 400, stateBytes: 8e6, otherBytes: 1e5 };
 /** The program's state: float vectors that are inputs and outputs of one name. */
 const stateOf = ({ inputs, outputs }: Program): string[] => Object.keys(inputs).filter((name) => name in outputs);
 
-/** Whether steps of the program gain by sharing a call, and say the same sizes of themselves each time. */
+/** Whether steps of the program gain by sharing a call, and differ in nothing but how many rows they are fed. */
 export function gainsByCompany(program: Program, { nodes }: GraphProto): boolean {
   const state = stateOf(program);
   const { inputs, outputs } = program;
