@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
+import { pathToFileURL } from "node:url";
 import { runFlame } from "../support/command-line.ts";
 import { programs, type Started, start } from "../support/command-process.ts";
 import { folderOfFile, temporaryFolder } from "../support/folders.ts";
@@ -136,6 +137,31 @@ test("where Node keeps from a thread what it would listen with, the main thread 
   assert.equal(code, 143, err);
   assert.match(said, /continue with: npx flame resume/);
   await assertGoesOn(run.out);
+});
+
+/** Prepares files for as long as it lives. */
+const writing = (path: string) => `import { writeAtomically } from ${JSON.stringify(source("src/base/disk.ts"))};
+import { leaveNoDrafts, onInterrupt } from ${JSON.stringify(source("src/cli/screen/interrupt.ts"))};
+leaveNoDrafts();
+(await onInterrupt(() => {})).leave({ words: "bye", atOnce: true });
+setTimeout(() => process.stdout.write("ready"), 100);
+for (;;) {
+  writeAtomically(${JSON.stringify(path)}, "x");
+  await new Promise((resolve) => setImmediate(resolve));
+}
+`;
+const source = (path: string) => pathToFileURL(join(import.meta.dirname, "../..", path)).href;
+
+test("a signal between two files that are being written is what ends the process", { skip }, async () => {
+  const program = join(folder, "writing.mjs");
+  writeFileSync(program, writing(join(folder, "written")));
+  // Of six without care four were killed, a second later.
+  for (let time = 0; time < 6; time++) {
+    const writer = spawn(process.execPath, [...process.execArgv, program], { stdio: ["ignore", "pipe", "ignore"] });
+    await once(writer.stdout, "data");
+    writer.kill("SIGINT");
+    assert.deepEqual(await once(writer, "exit"), [null, "SIGINT"]);
+  }
 });
 
 test("a main thread that hears nothing is ended by one signal after 20 s", { skip }, async () => {

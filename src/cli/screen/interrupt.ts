@@ -58,7 +58,8 @@ let drafts: readonly Part[] = [];
 export function leaveNoDrafts(): void {
   onDrafts((parts) => {
     drafts = parts;
-    if (shared[1] !== standing.hears) hearHere();
+    // Not where that thread is ending the process: its signal would go to a handler here, and this thread waits.
+    if (shared[1] === standing.starts || shared[1] === standing.deaf) hearHere();
     if (shared[1] !== standing.deaf) tell(parts);
     // What would be begun now, nobody would remove.
     Atomics.wait(shared, 1, standing.ending);
