@@ -47,7 +47,7 @@ export async function compiled() {
       removeOld();
     }
     if (isWhole(folder)) {
-      utimesSync(folder, new Date(), new Date());
+      markUsed(folder);
       return folder;
     }
   }
@@ -55,6 +55,16 @@ export async function compiled() {
 
 /** @param {string} folder */
 const isWhole = (folder) => existsSync(join(folder, digestFile));
+
+/** @param {string} folder */
+function markUsed(folder) {
+  try {
+    utimesSync(folder, new Date(), new Date());
+  } catch (error) {
+    // Where nobody may write, nobody removes what is old.
+    if (!["EROFS", "EACCES", "EPERM"].includes(/** @type {NodeJS.ErrnoException} */ (error).code ?? "")) throw error;
+  }
+}
 
 /** What starts as a process, and what users import; of the rest nobody asks by its place. */
 const entries = ["src/cli/main", "src/index", "src/study/cell-worker"];
