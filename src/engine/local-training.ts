@@ -14,7 +14,10 @@ export interface LocalTraining {
   readonly zeros: StateVectors;
 }
 
-/** Steps of one call, and bytes they are fed: somebody watches that steps are finished, and what they are fed lies twice. */
+/**
+ * Steps of one call, and bytes they are fed, each as many as the one with the most: somebody watches that steps are finished,
+ * and what they are fed lies twice.
+ */
 const [mostSteps, mostBytes] = [32, 4e6];
 
 /**
@@ -64,10 +67,13 @@ export async function trainTogether(
       return withoutOthers(feeds, wants);
     };
     const steps = [feedsOf(step)];
-    const room = executable.runAll ? Math.min(mostSteps, mostBytes / bytesOf(steps[0]!)) : 1;
-    for (let next = step + 1; steps.length < room && going(next) > clients / 2; next++) {
+    let widest = bytesOf(steps[0]!);
+    for (let next = step + 1; executable.runAll && steps.length < mostSteps && going(next) > clients / 2; next++) {
       if (!isAlike(first.batches[next]!, shape)) break;
-      steps.push(feedsOf(next));
+      const feeds = feedsOf(next);
+      widest = Math.max(widest, bytesOf(feeds));
+      if ((steps.length + 1) * widest > mostBytes) break;
+      steps.push(feeds);
     }
     const fixed = Object.fromEntries(Object.entries(given).filter(([name]) => wants.has(name) && !(name in steps[0]!)));
     for (const out of await state.steps(program, fixed, steps)) {

@@ -64,10 +64,12 @@ function executorContract(name: string, create: () => Promise<Executor>): void {
         [1, 1, 1],
         [2, 4, 1],
         [3, 0, 2],
+        [0, 0],
       ]) {
         const steps = rows.map((length, at) => ({
           rate: Float32Array.of(0.1 / (at + 1)),
           rows: Int32Array.from({ length }, (_, i) => (i * (at + 1)) % 4),
+          weights: Float32Array.from({ length: 3 * length }, (_, i) => 1 + Math.cos(i + at)),
         }));
         let w: Float32Array = start;
         const losses: TensorData[] = [];
@@ -84,6 +86,18 @@ function executorContract(name: string, create: () => Promise<Executor>): void {
       }
       executable.dispose();
       await assert.rejects(executable.runAll({ w: start }, given, []), /"descent" was disposed/);
+    });
+
+    test("steps with unlike numbers of columns do not share a call", async () => {
+      const graph = new Graph();
+      const w = graph.input("w", "float32", [2]);
+      const columns = graph.input("columns", "float32", [2, graph.symbol("columns")]);
+      const program = { name: "columns", inputs: { w, columns }, outputs: { w: add(w, reduceSum(columns, [1])) } };
+      const executable = await (await create()).compile(program, null);
+      assert.equal(executable.runAll, undefined);
+      const feeds = { w: Float32Array.of(1, 2), columns: Float32Array.of(1, 2, 3, 4, 5, 6) };
+      assert.deepEqual(numbersOf((await executable.run(feeds)).w!), [7, 17]);
+      executable.dispose();
     });
 
     test("ties go to the lower index", async () => {
@@ -250,23 +264,25 @@ function executorContract(name: string, create: () => Promise<Executor>): void {
   });
 }
 
-/** A two-layer expert with base terms and both orientations, its loss, and the slopes of all that is trainable. */
-/** A step of plain descent on some rows of a matrix. */
+/** A step of plain descent on some rows of a matrix, each with a weight for every column. */
 function descent(): Program {
   const graph = new Graph();
   const w = graph.input("w", "float32", [4, 3]);
   const target = graph.input("target", "float32", [3]);
   const rate = graph.input("rate", "float32", [1]);
-  const rows = graph.input("rows", "int32", [graph.symbol("rows")]);
-  const loss = reduceSum(square(add(gatherRows(w, rows), target)), [0, 1]);
+  const some = graph.symbol("rows");
+  const rows = graph.input("rows", "int32", [some]);
+  const weights = graph.input("weights", "float32", [some, 3]);
+  const loss = reduceSum(mul(square(add(gatherRows(w, rows), target)), weights), [0, 1]);
   const [slope] = gradients(loss, [w]);
   return {
     name: "descent",
-    inputs: { w, target, rate, rows },
+    inputs: { w, target, rate, rows, weights },
     outputs: { w: add(w, scale(mul(slope!, rate), -1)), loss },
   };
 }
 
+/** A two-layer expert with base terms and both orientations, its loss, and the slopes of all that is trainable. */
 function expertProgram(k: number, groups: number): Program {
   const graph = new Graph();
   const x = graph.input("x", "float32", [8 / k, 3]);
