@@ -58,30 +58,21 @@ export function stepsGraph(program: Program, step: GraphProto, fixed: ReadonlySe
   );
   const others = new Set([...before.map(({ name }) => name), ...fixed]);
   const own = step.inputs.filter(({ name }) => !others.has(name));
-  const uneven = own.filter(({ dims = [] }) => isUneven(dims));
+  const cuts: NodeProto[] = [];
   const scanned = own.flatMap((input): ValueProto[] => {
-    if (!uneven.includes(input)) return [input];
-    const [rows, ...width] = input.dims!;
+    const { name, elementType, dims = [] } = input;
+    if (!isUneven(dims)) return [input];
+    const [padded, rows] = [paddedName(name), rowsName(name)];
+    const cut = { name: `cut ${name}`, opType: "Slice", domain: "", attribute: [] };
+    cuts.push({ ...cut, input: [padded, firstRow, rows], output: [name] });
     return [
-      { ...input, name: paddedName(input.name), dims: [`most ${rows}`, ...width] },
-      { name: rowsName(input.name), elementType: elementTypes.int64, dims: [1] },
+      { name: padded, elementType, dims: [`most ${dims[0]}`, ...dims.slice(1)] },
+      { name: rows, elementType: elementTypes.int64, dims: [1] },
     ];
   });
-  const cuts = uneven.map(
-    ({ name }): NodeProto => ({
-      name: `cut ${name}`,
-      opType: "Slice",
-      domain: "",
-      input: [paddedName(name), firstRow, rowsName(name)],
-      output: [name],
-      attribute: [],
-    }),
-  );
   const after = [...state, ...outputs].map(named);
-  const body: GraphProto = {
-    ...{ name: step.name, nodes: [...cuts, ...step.nodes], initializers: [] },
-    ...{ inputs: [...before, ...scanned], outputs: after },
-  };
+  const nodes = [...cuts, ...step.nodes];
+  const body: GraphProto = { ...step, nodes, initializers: [], inputs: [...before, ...scanned], outputs: after };
   const scan: NodeProto = {
     name: "steps",
     opType: "Scan",

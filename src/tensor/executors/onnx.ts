@@ -170,10 +170,11 @@ class OnnxSteps implements Executable {
       const sizes = steps.map((step) => sizesOf(program, key, input, step[key]));
       const widest = sizes.reduce((a, b) => (b[0]! > a[0]! ? b : a));
       const all = tensor(this.#ort, input, joined(steps.map((step) => step[key]!)), [many, ...widest]);
-      inputs[allName(isUneven(input.shape) ? paddedName(name) : name)] = all;
-      if (!isUneven(input.shape)) continue;
-      const rows = BigInt64Array.from(sizes, ([own]) => BigInt(own!));
-      inputs[allName(rowsName(name))] = new this.#ort.Tensor("int64", rows, [many, 1]);
+      if (isUneven(input.shape)) {
+        const rows = BigInt64Array.from(sizes, ([own]) => BigInt(own!));
+        inputs[allName(paddedName(name))] = all;
+        inputs[allName(rowsName(name))] = new this.#ort.Tensor("int64", rows, [many, 1]);
+      } else inputs[allName(name)] = all;
     }
     const results = await session.run(inputs).catch((cause: unknown) => {
       this.#refuseIfDisposed();
