@@ -139,9 +139,8 @@ function secondsOf(
 const threadBytes = 27e6;
 const mainBytes = 80e6;
 const untrainedBytes = 25e6;
-/** Of a model's size: parameters and a method's sums in float64; and of an update's: as it came, and as it is read. */
+/** Of a model's size: parameters and a method's sums in float64. An update is read as it came. */
 const modelCopies = 3;
-const updateCopies = 2;
 /** Further copies of updates that nobody needs any more, until there is so much of it that it is collected. */
 const garbageCopies = 9;
 const mostGarbage = 128e6;
@@ -184,7 +183,6 @@ function memoryOf(
   // Where weights are widened no memory is kept from one program for the next.
   const working = widened > 0 ? widened + Math.max(...programs) : sum(programs);
   const { upload } = task.bytes;
-  const main =
-    (modelCopies + updateCopies * counted) * upload + Math.min(mostGarbage, garbageCopies * counted * upload);
+  const main = (modelCopies + counted) * upload + Math.min(mostGarbage, garbageCopies * counted * upload);
   return mainBytes + main + threads * threadBytes + busy * working + mapped;
 }
